@@ -1,0 +1,101 @@
+"""Every error a person is meant to read.
+
+    GardenError                 what, where, why, hint; exit code 1
+    ├── UsageError              exit 2: what was asked cannot be done as asked
+    │   ├── SpecError           a field of a TrainingSpec has a bad value
+    │   ├── DataError           rows or images that cannot be trained on
+    │   └── FamilyError         no model family, or no usable one, for a checkpoint
+    ├── EnvironmentProblem      exit 3: no GPU, no space, no network, no permission
+    └── RunFailed               exit 1: the run started and did not end well
+
+A `GardenError` is printed whole and without a traceback by every face. Anything else that escapes is our bug and is
+shown with its traceback.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class GardenError(Exception):
+    """What happened, where, why, and what to try; each at most a sentence."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str | None = None, why: str | None = None, hint: str | None = None):
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.why = why
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """The message as lines of plain text: `what`, then where, why and hint when known."""
+        labelled = (("where", self.where), ("why", self.why), ("try", self.hint))
+        return [self.what, *(f"  {label}: {text}" for label, text in labelled if text)]
+
+    def as_dict(self) -> dict[str, object]:
+        """The same, for `--json`, the journal and the API."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "where": self.where,
+            "why": self.why,
+            "hint": self.hint,
+        }
+
+
+class UsageError(GardenError):
+    """What was asked cannot be done as it was asked."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One bad value of one field: the field's name, the value as given, and what would be accepted."""
+
+    field: str
+    value: object
+    accepted: str
+
+    def __str__(self) -> str:
+        shown = "nothing" if self.value is None else repr(self.value)
+        return f"{self.field}: got {shown}; {self.accepted}"
+
+
+class SpecError(UsageError):
+    """One or more fields of a spec have values that cannot be used."""
+
+    def __init__(self, problems: Sequence[FieldProblem], *, where: str | None = None):
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            what = str(self.problems[0])
+        else:
+            what = "\n".join([f"{len(self.problems)} options cannot be used:", *(f"  {p}" for p in self.problems)])
+        super().__init__(what, where=where)
+
+    def as_dict(self) -> dict[str, object]:
+        listed = [{"field": p.field, "value": p.value, "accepted": p.accepted} for p in self.problems]
+        return {**super().as_dict(), "problems": listed}
+
+
+class DataError(UsageError):
+    """A dataset file, a row of it or an image cannot be trained on."""
+
+
+class FamilyError(UsageError):
+    """A checkpoint belongs to no installed model family, or to one that cannot be used."""
+
+
+class EnvironmentProblem(GardenError):
+    """The machine lacks something: a GPU, disk space, a network, a permission."""
+
+    exit_code = 3
+
+
+class RunFailed(GardenError):
+    """The run started and did not end well."""

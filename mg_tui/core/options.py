@@ -1,0 +1,178 @@
+"""How a field of a spec describes itself, and how every face reads that description.
+
+A field is declared once, with `option(...)`; `options_of(Model)` gives the flags, the form, the documentation table and
+the error messages everything they need, so that no second list of the same fields exists anywhere.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from mg_tui.core.errors import FieldProblem, SpecError
+
+Kind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One field as a face sees it. `default` is None for a required field; `choices` only for kinds choice and list."""
+
+    name: str
+    title: str
+    help: str
+    group: str
+    kind: Kind
+    required: bool
+    optional: bool
+    default: Any
+    unit: str | None
+    basic: bool
+    choices: tuple[str, ...]
+    accepted: str
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line, e.g. `--learning-rate`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def option(
+    default: Any = ...,
+    *,
+    title: str,
+    help: str,
+    group: str,
+    unit: str | None = None,
+    basic: bool = False,
+    path: bool = False,
+    example: str | None = None,
+    **bounds: Any,
+) -> Any:
+    """Declare a field: its default (required when left out), words for people, and pydantic bounds (`gt`, `le`, ...).
+
+    `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path` says
+    that the text names a file or folder; `example` is a value to show when a bad one was given.
+    """
+    extra = {"group": group, "unit": unit, "basic": basic, "path": path, "example": example}
+    return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
+
+
+def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
+    """Every field of `model` declared with `option`, in the order of declaration."""
+    return tuple(_describe(name, info) for name, info in model.model_fields.items() if info.json_schema_extra)
+
+
+def _describe(name: str, info: FieldInfo) -> Option:
+    extra: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+    inner, optional = _strip_none(info.annotation)
+    kind, choices = _kind(inner, path=bool(extra.get("path")))
+    required = info.is_required()
+    return Option(
+        name=name,
+        title=info.title or name,
+        help=info.description or "",
+        group=str(extra["group"]),
+        kind=kind,
+        required=required,
+        optional=optional,
+        default=None if required else info.get_default(call_default_factory=True),
+        unit=extra.get("unit"),
+        basic=bool(extra.get("basic")),
+        choices=choices,
+        accepted=_accepted(kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")),
+    )
+
+
+def _strip_none(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) in (Union, UnionType):
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        if len(members) == 1:
+            return members[0], True
+    return annotation, False
+
+
+def _kind(annotation: Any, *, path: bool) -> tuple[Kind, tuple[str, ...]]:
+    if get_origin(annotation) is Literal:
+        return "choice", tuple(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        (item, _ellipsis) = get_args(annotation)
+        return "list", tuple(str(choice) for choice in get_args(item))
+    if annotation is bool:
+        return "switch", ()
+    if annotation is int:
+        return "integer", ()
+    if annotation is float:
+        return "number", ()
+    return ("path" if path else "text"), ()
+
+
+def _accepted(
+    kind: Kind, choices: tuple[str, ...], info: FieldInfo, *, optional: bool, unit: str | None, example: str | None
+) -> str:
+    """What would be accepted, as the end of a sentence: "give a number greater than 0 (e.g. 2e-5)"."""
+    noun = {
+        "text": "give a text",
+        "path": "give a path",
+        "integer": "give a whole number",
+        "number": "give a number",
+        "switch": "give true or false",
+        "choice": "choose one of " + ", ".join(choices),
+        "list": "choose any of " + ", ".join(choices),
+    }[kind]
+    if unit and kind in ("integer", "number"):
+        noun += f" of {unit}"
+    words = {"gt": "greater than {}", "ge": "at least {}", "lt": "less than {}", "le": "at most {}"}
+    bounds = [
+        text.format(_short(getattr(bound, name)))
+        for bound in info.metadata
+        for name, text in words.items()
+        if getattr(bound, name, None) is not None
+    ]
+    if bounds:
+        noun += " " + " and ".join(bounds)
+    if optional:
+        noun += ", or leave it out"
+    return noun + (f" (e.g. {example})" if example else "")
+
+
+def _short(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+def spec_error(model: type[BaseModel], error: ValidationError, *, where: str | None = None) -> SpecError:
+    """Pydantic's findings in our words: the same sentence in every face for the same bad value."""
+    known = {opt.name: opt for opt in options_of(model)}
+    return SpecError([_problem(details, known) for details in error.errors()], where=where)
+
+
+def _problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
+    name = str(details["loc"][0]) if details["loc"] else "spec"
+    given = details.get("input")
+    if details["type"] == "missing":
+        return FieldProblem(name, None, known[name].accepted if name in known else "it is required")
+    if details["type"] == "extra_forbidden":
+        return FieldProblem(name, given, f"there is no such option{_nearest(name, known)}")
+    if details["type"] == "value_error":
+        # Raised by our own validators, whose words already name the value that is wrong and what would do.
+        message = details["msg"].removeprefix("Value error, ")
+        field, _, rest = message.partition(": ")
+        if field in known and rest:
+            return FieldProblem(field, details["input"].get(field) if isinstance(given, dict) else given, rest)
+        return FieldProblem(name, given, message)
+    if name in known:
+        return FieldProblem(name, given, known[name].accepted)
+    return FieldProblem(name, given, details["msg"])
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
