@@ -1,0 +1,121 @@
+"""`model-garden`: the root command, which owns standard error and exit codes.
+
+A command is imported when it is called, so that `--help` costs what click costs.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+
+from mg_tui.config import load_settings
+from mg_tui.core.errors import GardenError
+
+
+class Entry(NamedTuple):
+    """Where a command is defined, and its line in the help of the root."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "demo": Entry("mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show what it learned."),
+    "create-vision-dataset": Entry(
+        "mg_tui.cli.dataset", "create_vision_dataset", "Write a sample dataset with drawn pictures."
+    ),
+    "train-vision": Entry("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
+    "generate-vision": Entry("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
+    "merge": Entry("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
+    "runs": Entry("mg_tui.cli.runs", "runs", "List, show, follow and stop runs."),
+    "plugins": Entry("mg_tui.cli.plugins", "plugins", "List model families and say why one is broken."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(importlib.import_module(entry.module), entry.attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.module}.{entry.attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Click would import every command for its one line; the table has them.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], list(COMMANDS), n=1)
+            ctx.fail(f"no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from mg_tui import __version__
+
+        click.echo(f"model-garden {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of runs; also MODEL_GARDEN_HOME.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def cli(ctx: click.Context, home: Path | None) -> None:
+    """Fine-tune vision-language models on your own GPU box.
+
+    Without a command, the dashboard opens.
+    """
+    ctx.obj = load_settings(home=home)
+    if ctx.invoked_subcommand is None:
+        from mg_tui.cli.dashboard import run_dashboard
+
+        run_dashboard(ctx.obj)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0, 1, 2, 3 or 130 (see `mg_tui.core.errors`)."""
+    try:
+        # Not standalone: click's own handling would print usage errors without our hints and hide exit codes.
+        code = cli.main(args=args, prog_name="model-garden", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except GardenError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); what is left in the buffer has nowhere to go.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def show_error(error: GardenError) -> None:
+    """Print an error for a person: what, then where, why and what to try, on standard error."""
+    from mg_tui.core.text import printable
+
+    first, *rest = error.lines()
+    click.echo(click.style("error: ", fg="red", bold=True) + printable(first), err=True)
+    for line in rest:
+        click.echo(printable(line), err=True)

@@ -1,0 +1,90 @@
+"""Flags from a spec: one click option for every field that `mg_tui.core.options` describes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from mg_tui.core.options import Option, options_of
+
+# The guide writes these two short; the field names say the same in full.
+_EXTRA_FLAGS = {"gradient_accumulation_steps": "--grad-accum"}
+
+
+class SpecCommand(click.Command):
+    """A command whose help lists the flags under the headings of the spec's groups."""
+
+    groups: Mapping[str, str]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(self.groups.get(param.name or "", "Command"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def spec_flags(model: type[BaseModel]) -> Callable[[click.Command], click.Command]:
+    """Add a flag for every field of `model` to a `SpecCommand`.
+
+    A flag that was not given arrives as None, so that values of `garden.toml` stay in force; bounds are checked by the
+    spec, which names the field, not by click.
+    """
+
+    def decorate(command: click.Command) -> click.Command:
+        described = options_of(model)
+        command.params[:0] = [_flag(opt) for opt in described]
+        if isinstance(command, SpecCommand):
+            command.groups = {opt.name: opt.group for opt in described}
+        return command
+
+    return decorate
+
+
+def _flag(opt: Option) -> click.Option:
+    help_text = opt.help + _default_note(opt)
+    names = [opt.flag, *filter(None, [_EXTRA_FLAGS.get(opt.name)])]
+    if opt.kind == "switch":
+        return click.Option([f"{opt.flag}/--no-{opt.flag[2:]}", opt.name], default=None, help=help_text)
+    metavar = {"integer": "N", "number": "NUMBER", "path": "PATH", "text": "TEXT"}.get(opt.kind)
+    if opt.choices:
+        metavar = "|".join(opt.choices)
+    # Everything is read as text: the spec turns it into numbers and says what is wrong, in the same words everywhere.
+    return click.Option([*names, opt.name], type=str, metavar=metavar, multiple=opt.kind == "list", help=help_text)
+
+
+def _default_note(opt: Option) -> str:
+    if opt.required:
+        return "  [required]"
+    if opt.kind == "list":
+        return "  [repeat for several]"
+    if opt.default is None:
+        return ""
+    default = {True: "on", False: "off"}.get(opt.default, opt.default) if opt.kind == "switch" else opt.default
+    return f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the flags that were on the command line."""
+    return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+def command_line(model: BaseModel, changed: Mapping[str, Any], program: str) -> str:
+    """The command that asks for the same: `program` and a flag for every changed field, quoted for a shell."""
+    import shlex
+
+    words = [program]
+    for opt in options_of(type(model)):
+        if opt.name not in changed:
+            continue
+        value = changed[opt.name]
+        if opt.kind == "switch":
+            words.append(opt.flag if value else f"--no-{opt.flag[2:]}")
+        else:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                words += [opt.flag, shlex.quote(str(item))]
+    return " ".join(words)

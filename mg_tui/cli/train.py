@@ -1,0 +1,101 @@
+"""`model-garden train-vision`: a spec from flags, checked, started as a process of its own, and followed."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mg_tui.cli.spec_flags import SpecCommand, given, spec_flags
+from mg_tui.config import Settings
+from mg_tui.core.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from mg_tui.preflight import Preflight
+
+
+@spec_flags(TrainingSpec)
+@click.command("train-vision", cls=SpecCommand)
+@click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
+@click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
+@click.pass_context
+def train_vision(ctx: click.Context, detach: bool, check_only: bool, **values: Any) -> None:
+    """Fine-tune a vision-language model.
+
+    The run is a process of its own: closing this terminal, or losing the connection, does not end it. Defaults can be
+    set in the [train] table of garden.toml.
+    """
+    settings: Settings = ctx.obj
+    spec = TrainingSpec.parse({**settings.train, **given(values)}, where=settings.train_source())
+    ctx.exit(start_and_follow(spec, settings, detach=detach, check_only=check_only))
+
+
+def start_and_follow(spec: TrainingSpec, settings: Settings, *, detach: bool = False, check_only: bool = False) -> int:
+    """Check, start and follow a run; returns the exit code of the command.
+
+    Raises:
+        GardenError: something is wrong before the run starts; nothing has been made then.
+    """
+    from mg_tui import preflight
+    from mg_tui.runs import launch
+
+    launch.check_output(spec)
+    with checking_progress() as progress:
+        found = preflight.check(spec, settings, cwd=Path.cwd(), progress=progress)
+    _say_what_was_found(found)
+    if check_only:
+        click.echo("everything checked can be trained on; nothing was started", err=True)
+        return 0
+
+    folder = launch.prepare(spec, settings)
+    launch.start(folder)
+    if detach:
+        click.echo(folder.id)
+        click.echo(f"follow it: model-garden runs watch {folder.id}", err=True)
+        return 0
+    from mg_tui.cli.follow import exit_code_of, follow_run
+
+    click.echo(f"run {folder.id}", err=True)
+    return exit_code_of(follow_run(folder), folder)
+
+
+class checking_progress:
+    """A context that gives a progress callback: a bar on a terminal, silence elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "checking_progress":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("checking rows and images", total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def _say_what_was_found(found: "Preflight") -> None:
+    from mg_tui.core.text import printable
+
+    dataset = found.dataset
+    places = ", ".join(f"{count} from {place}" for place, count in dataset.image_places.items() if count)
+    family = found.model.family.title if found.model.family else "known after the download"
+    click.echo(f"model    {printable(found.model.name)} ({family})", err=True)
+    click.echo(f"dataset  {len(dataset.examples)} examples; images {places or 'none'}", err=True)
+    if found.evaluation is not None:
+        click.echo(f"eval     {len(found.evaluation.examples)} examples", err=True)
+    if dataset.problems:
+        rows = len({problem.row for problem in dataset.problems})
+        click.echo(f"skipping {rows} bad rows; they are kept in skipped_rows.jsonl beside the run", err=True)
