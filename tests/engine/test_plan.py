@@ -1,0 +1,75 @@
+"""The plan: seeded, complete, addressable; the split keeps a picture on one side."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mg_tui.engine.plan import PlainLayout, StepPlan, split_by_image
+
+
+@given(examples=st.integers(1, 200), per_step=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 3))
+def test_every_epoch_meets_every_example_once(examples: int, per_step: int, seed: int, epoch: int) -> None:
+    plan = StepPlan(examples, per_step, seed)
+    first = epoch * plan.steps_per_epoch
+    steps = [plan.step(number) for number in range(first, first + plan.steps_per_epoch)]
+    assert sorted(index for step in steps for index in step) == list(range(examples))
+    assert all(len(step) == per_step for step in steps[:-1])
+    assert 1 <= len(steps[-1]) <= per_step
+
+
+def test_a_step_is_found_without_its_predecessors() -> None:
+    walked = StepPlan(1000, 7, seed=3)
+    steps = [walked.step(number) for number in range(3 * walked.steps_per_epoch)]
+    assert StepPlan(1000, 7, seed=3).step(290) == steps[290]
+    assert walked.step(5) == steps[5], "going back works too"
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    plan = StepPlan(50, 50, seed=1)
+    assert plan.step(0) != plan.step(1)
+    assert plan.step(0) == StepPlan(50, 50, seed=1).step(0)
+    assert plan.step(0) != StepPlan(50, 50, seed=2).step(0)
+    assert StepPlan(5, 5, shuffle=False).step(3) == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "max_steps", "expected"), [(3.0, None, 30), (0.5, None, 5), (0.01, None, 1), (0.3, None, 3), (3.0, 7, 7)]
+)
+def test_total_steps(epochs: float, max_steps: int | None, expected: int) -> None:
+    assert StepPlan(100, 10).total_steps(epochs, max_steps) == expected
+
+
+def test_a_hundred_thousand_examples_are_planned_in_a_moment() -> None:
+    plan = StepPlan(100_000, 16)
+    start = time.perf_counter()
+    for number in range(plan.steps_per_epoch):
+        plan.step(number)
+    assert time.perf_counter() - start < 2
+
+
+def test_plain_layout_keeps_order_and_everything() -> None:
+    assert PlainLayout(2)((4, 1, 3, 0, 2)) == [(4, 1), (3, 0), (2,)]
+
+
+@given(
+    pictures=st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=2), min_size=2, max_size=60),
+    share=st.floats(0.0, 0.9),
+    seed=st.integers(0, 3),
+)
+def test_split_keeps_a_picture_on_one_side(pictures: list[list[str]], share: float, seed: int) -> None:
+    train, held_out = split_by_image(pictures, share, seed)
+    assert sorted(train + held_out) == list(range(len(pictures)))
+    assert train, "something is always left to train on"
+    shown = {name for index in train for name in pictures[index]}
+    assert not shown & {name for index in held_out for name in pictures[index]}
+
+
+def test_split_meets_the_share_where_it_can() -> None:
+    pictures = [[f"image-{index}"] for index in range(100)]
+    train, held_out = split_by_image(pictures, 0.1, seed=0)
+    assert (len(train), len(held_out)) == (90, 10)
+    assert split_by_image(pictures, 0.0, seed=0) == (list(range(100)), [])
+    assert len(split_by_image(pictures[:4], 0.05, seed=0)[1]) == 1, "a share that asks for anything gets something"
+    assert split_by_image([["same"]] * 4, 0.5, seed=0)[1] == []
