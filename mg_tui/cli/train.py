@@ -40,7 +40,7 @@ def start_and_follow(spec: TrainingSpec, settings: Settings, *, detach: bool = F
     from mg_tui.runs import launch
 
     launch.check_output(spec)
-    with checking_progress() as progress:
+    with CheckingProgress() as progress:
         found = preflight.check(spec, settings, cwd=Path.cwd(), progress=progress)
     _say_what_was_found(found)
     if check_only:
@@ -59,14 +59,14 @@ def start_and_follow(spec: TrainingSpec, settings: Settings, *, detach: bool = F
     return exit_code_of(follow_run(folder), folder)
 
 
-class checking_progress:
+class CheckingProgress:
     """A context that gives a progress callback: a bar on a terminal, silence elsewhere."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> "checking_progress":
+    def __enter__(self) -> "CheckingProgress":
         return self
 
     def __exit__(self, *_exception: object) -> None:

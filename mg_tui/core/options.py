@@ -84,7 +84,9 @@ def _describe(name: str, info: FieldInfo) -> Option:
         unit=extra.get("unit"),
         basic=bool(extra.get("basic")),
         choices=choices,
-        accepted=_accepted(kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")),
+        accepted=_accepted(
+            kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")
+        ),
     )
 
 
@@ -174,5 +176,3 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
-
-

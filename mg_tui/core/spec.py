@@ -50,7 +50,7 @@ class TrainingSpec(BaseModel):
     backend: Literal["transformers", "unsloth"] = option(
         "transformers",
         title="Backend",
-        help="Who loads and patches the model; unsloth falls back to transformers, saying why, where it cannot be used.",
+        help="Who loads and patches the model; where unsloth cannot be used, transformers is, and the run says why.",
         group="Model",
     )
 
@@ -84,12 +84,16 @@ class TrainingSpec(BaseModel):
         None, title="System prompt", help="Text of a system turn put before every conversation.", group="Data"
     )
     eval_dataset: str | None = option(
-        None, title="Evaluation dataset", help="A second file, evaluated on and never trained on.", group="Data", path=True
+        None,
+        title="Evaluation dataset",
+        help="A second file, evaluated on and never trained on.",
+        group="Data",
+        path=True,
     )
     eval_split: float = option(
         0.0,
         title="Evaluation split",
-        help="Share of the dataset held out for evaluation when there is no evaluation dataset; rows that show the same "
+        help="Share of the dataset held out for evaluation when there is no evaluation dataset; rows with the same "
         "image stay on one side.",
         group="Data",
         ge=0.0,
@@ -155,7 +159,9 @@ class TrainingSpec(BaseModel):
         path=True,
         example="./models/my-vision-model",
     )
-    name: str | None = option(None, title="Name", help="A name for the run, shown in lists.", group="Output", basic=True)
+    name: str | None = option(
+        None, title="Name", help="A name for the run, shown in lists.", group="Output", basic=True
+    )
 
     # --- Optimisation ------------------------------------------------------------------------------------------------
     epochs: float = option(
@@ -215,11 +221,15 @@ class TrainingSpec(BaseModel):
         "adamw", title="Optimizer", help="The 8-bit ones need a CUDA device.", group="Optimisation"
     )
     weight_decay: float = option(0.01, title="Weight decay", help="AdamW's weight decay.", group="Optimisation", ge=0)
-    adam_beta1: float = option(0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimisation", ge=0, lt=1)
+    adam_beta1: float = option(
+        0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimisation", ge=0, lt=1
+    )
     adam_beta2: float = option(
         0.999, title="Adam beta 2", help="Decay of the second moment.", group="Optimisation", ge=0, lt=1
     )
-    adam_epsilon: float = option(1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimisation", gt=0)
+    adam_epsilon: float = option(
+        1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimisation", gt=0
+    )
     max_grad_norm: float = option(
         1.0, title="Gradient clipping", help="Largest gradient norm; 0 turns clipping off.", group="Optimisation", ge=0
     )
@@ -251,7 +261,10 @@ class TrainingSpec(BaseModel):
         False, title="rsLoRA", help="Scale by alpha / sqrt(rank): steadier at high ranks.", group="Trained parts"
     )
     use_dora: bool = option(
-        False, title="DoRA", help="Learn magnitude and direction apart: slower, sometimes better.", group="Trained parts"
+        False,
+        title="DoRA",
+        help="Learn magnitude and direction apart: slower, sometimes better.",
+        group="Trained parts",
     )
 
     # --- Precision and memory ----------------------------------------------------------------------------------------
@@ -291,11 +304,21 @@ class TrainingSpec(BaseModel):
         ge=1,
     )
     save_steps: int = option(
-        100, title="Checkpoint interval", help="Steps between checkpoints.", group="Saving and watching",
-        unit="optimizer steps", basic=True, ge=1,
+        100,
+        title="Checkpoint interval",
+        help="Steps between checkpoints.",
+        group="Saving and watching",
+        unit="optimizer steps",
+        basic=True,
+        ge=1,
     )
     save_total_limit: int = option(
-        3, title="Checkpoints kept", help="Older ones are removed.", group="Saving and watching", unit="checkpoints", ge=1
+        3,
+        title="Checkpoints kept",
+        help="Older ones are removed.",
+        group="Saving and watching",
+        unit="checkpoints",
+        ge=1,
     )
     eval_steps: int | None = option(
         None,

@@ -4,7 +4,9 @@ import re
 from typing import Final
 
 # C0 and C1 controls but tab and newline, DEL, and the marks that reorder or hide text (bidi overrides, zero width).
-_UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_UNSAFE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)
 
 
 def printable(text: str, *, limit: int | None = None) -> str:

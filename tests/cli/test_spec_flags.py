@@ -1,0 +1,45 @@
+"""Flags are read from the spec, all of them, and say the spec's words."""
+
+import shlex
+
+import pytest
+from click.testing import CliRunner
+
+from mg_tui.cli.spec_flags import command_line, given
+from mg_tui.cli.train import train_vision
+from mg_tui.core.options import options_of
+from mg_tui.core.spec import TrainingSpec
+
+GUIDE = (
+    "--base-model Qwen/Qwen2.5-VL-7B-Instruct --dataset ./data/my_data.jsonl --output-dir ./models/custom-vision "
+    "--epochs 5 --batch-size 1 --learning-rate 1e-5 --gradient-accumulation-steps 16 --max-seq-length 2048 --lora-r 32 "
+    "--lora-alpha 32 --logging-steps 5 --save-steps 50 --text-field question --image-field img_path"
+)
+
+
+def read(arguments: str) -> TrainingSpec:
+    context = train_vision.make_context("train-vision", shlex.split(arguments))
+    values = {name: value for name, value in context.params.items() if name not in ("detach", "check_only")}
+    return TrainingSpec.parse(given(values))
+
+
+def test_every_field_has_a_flag_and_a_line_of_help() -> None:
+    shown = CliRunner().invoke(train_vision, ["--help"]).output
+    for opt in options_of(TrainingSpec):
+        assert opt.flag in shown
+        assert f"{opt.group}:" in shown
+
+
+def test_the_guide_s_command() -> None:
+    spec = read(GUIDE)
+    assert (spec.epochs, spec.learning_rate, spec.gradient_accumulation_steps) == (5, 1e-5, 16)
+    assert (spec.text_field, spec.image_field) == ("question", "img_path")
+
+
+@pytest.mark.parametrize(
+    "extra", ["", "--no-gradient-checkpointing --use-dora", "--report-to wandb --report-to mlflow"]
+)
+def test_a_spec_can_be_written_as_its_command_and_read_again(extra: str) -> None:
+    spec = read(f"{GUIDE} --system-prompt \"it's 'quoted' $HOME\" {extra}")
+    line = command_line(spec, spec.changed(), "model-garden train-vision")
+    assert read(line.removeprefix("model-garden train-vision")) == spec
