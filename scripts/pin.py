@@ -47,17 +47,17 @@ def main() -> None:
 
     path = ROOT / "pyproject.toml"
     document = tomlkit.parse(path.read_text())
-    uv = document["tool"]["uv"]  # type: ignore[index]
-    before = list(uv.get("constraint-dependencies", []))  # type: ignore[union-attr]
+    uv = document["tool"]["uv"]
+    before = list(uv.get("constraint-dependencies", []))
     if upgrade:
-        uv.pop("constraint-dependencies", None)  # type: ignore[union-attr]
+        uv.pop("constraint-dependencies", None)
         path.write_text(tomlkit.dumps(document))
     subprocess.run(["uv", "lock", *(["--upgrade"] if upgrade else [])], cwd=ROOT, check=True)
 
     after = pins(tomllib.loads((ROOT / "uv.lock").read_text()))
     array = tomlkit.array()
     array.extend(after)
-    uv["constraint-dependencies"] = array.multiline(True)  # type: ignore[index]
+    uv["constraint-dependencies"] = array.multiline(True)
     path.write_text(tomlkit.dumps(document))
     for line in sorted(set(before) ^ set(after)):
         print(("+ " if line in after else "- ") + line)

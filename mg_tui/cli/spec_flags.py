@@ -8,9 +8,6 @@ from pydantic import BaseModel
 
 from mg_tui.core.options import Option, options_of
 
-# The guide writes these two short; the field names say the same in full.
-_EXTRA_FLAGS = {"gradient_accumulation_steps": "--grad-accum"}
-
 
 class SpecCommand(click.Command):
     """A command whose help lists the flags under the headings of the spec's groups."""
@@ -47,14 +44,13 @@ def spec_flags(model: type[BaseModel]) -> Callable[[click.Command], click.Comman
 
 def _flag(opt: Option) -> click.Option:
     help_text = opt.help + _default_note(opt)
-    names = [opt.flag, *filter(None, [_EXTRA_FLAGS.get(opt.name)])]
     if opt.kind == "switch":
         return click.Option([f"{opt.flag}/--no-{opt.flag[2:]}", opt.name], default=None, help=help_text)
     metavar = {"integer": "N", "number": "NUMBER", "path": "PATH", "text": "TEXT"}.get(opt.kind)
     if opt.choices:
         metavar = "|".join(opt.choices)
     # Everything is read as text: the spec turns it into numbers and says what is wrong, in the same words everywhere.
-    return click.Option([*names, opt.name], type=str, metavar=metavar, multiple=opt.kind == "list", help=help_text)
+    return click.Option([opt.flag, opt.name], type=str, metavar=metavar, multiple=opt.kind == "list", help=help_text)
 
 
 def _default_note(opt: Option) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -58,7 +58,7 @@ def option(
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path` says
     that the text names a file or folder; `example` is a value to show when a bad one was given.
     """
-    extra = {"group": group, "unit": unit, "basic": basic, "path": path, "example": example}
+    extra: dict[str, JsonValue] = {"group": group, "unit": unit, "basic": basic, "path": path, "example": example}
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
 
 
