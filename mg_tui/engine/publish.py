@@ -1,0 +1,133 @@
+"""Write a folder beside its place and rename it: a folder that exists is whole."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+
+
+@contextmanager
+def publish(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
+    """A folder to write into, which becomes `target` when the block ends well and vanishes when it does not.
+
+    Where `target` cannot be renamed onto (a mounted volume, a parent that is not ours to write in), the files are
+    written inside it and moved up at the end, `last` after all others, so that its presence still means whole.
+
+    Args:
+        target: a new folder, or an empty one.
+        tag: makes the name of the folder beside unique; what an earlier process with this tag left there is removed.
+        replace: an existing folder with files in it is replaced.
+        last: name of the file that is moved last where a rename is not possible.
+
+    Raises:
+        UsageError: `target` exists and is a file or not empty.
+        EnvironmentProblem: no permission or no space.
+    """
+    with _os_errors(target):
+        target = target.expanduser().resolve()
+        require_new(target, allow_files=replace)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = os.access(target.parent, os.W_OK | os.X_OK) and not (target.exists() and target.is_mount())
+        staging = (target.parent if beside else target) / f".{target.name}.part-{tag}"
+        if staging.exists():
+            shutil.rmtree(staging)
+        staging.mkdir(parents=True)
+    try:
+        with _os_errors(target):
+            yield staging
+            _sync(staging)
+            if not (beside and _renamed(staging, target, replace=replace)):
+                _move_up(staging, target, replace=replace, last=last)
+            _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_new(target: Path, *, allow_files: bool = False) -> None:
+    """Refuse a place that is a file, or a folder with something in it.
+
+    Raises:
+        UsageError: naming the place.
+    """
+    if target.exists() and not target.is_dir():
+        raise UsageError("the output folder is a file", where=str(target), hint="name a new or empty folder")
+    if not allow_files and target.is_dir() and any(not _is_staging(path, target) for path in target.iterdir()):
+        raise UsageError("the output folder is not empty", where=str(target), hint="name a new or empty folder")
+
+
+def _is_staging(path: Path, target: Path) -> bool:
+    return path.name.startswith(f".{target.name}.part-")
+
+
+def _renamed(staging: Path, target: Path, *, replace: bool) -> bool:
+    """Rename onto `target`; False where the file system does not allow it."""
+    old = target.parent / f".{target.name}.old-{os.getpid()}"
+    try:
+        if replace and target.is_dir() and any(target.iterdir()):
+            target.rename(old)
+        staging.rename(target)  # an empty folder at the place is replaced by rename itself
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EBUSY):
+            return False
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def _move_up(staging: Path, target: Path, *, replace: bool, last: str | None) -> None:
+    target.mkdir(exist_ok=True)
+    if replace:
+        if last:
+            (target / last).unlink(missing_ok=True)
+        for path in target.iterdir():
+            if path != staging:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == last):
+        shutil.move(path, target / path.name)
+        if path.name == last:
+            _sync_folder(target)
+    _sync_folder(target)
+
+
+def _sync(folder: Path) -> None:
+    """Bring every file and folder below `folder` to the disk, so that the rename never shows less than was written."""
+    for root, _folders, files in os.walk(folder):
+        for name in files:
+            with (Path(root) / name).open("rb") as stream:
+                os.fsync(stream.fileno())
+        _sync_folder(Path(root))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems cannot sync a folder; its files are synced
+        pass
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _os_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except GardenError:
+        raise
+    except OSError as error:
+        hints = {errno.ENOSPC: "free space, or choose another disk", errno.EDQUOT: "free space in your quota"}
+        raise EnvironmentProblem(
+            "the result could not be written",
+            where=str(error.filename or target),
+            why=error.strerror or str(error),
+            hint=hints.get(error.errno or 0, "choose a folder you may write to with --output-dir or --output"),
+        ) from error
+    except Exception as error:
+        # safetensors reports a full disk with an error of its own; imported here, it would cost every error its import.
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise EnvironmentProblem("the weights could not be written", where=str(target), why=str(error)) from error
