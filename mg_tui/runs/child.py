@@ -1,0 +1,131 @@
+"""Engine programs that answer while a face waits: started as a child, spoken to in JSON lines.
+
+    face -> child   {"op": "load", "model": "./models/mine"}
+    child -> face   {"event": "notice", "text": "..."}          talk, for standard error
+                    {"event": "ready", ...}                     the reply that ends the request
+                    {"event": "error", "what": ..., "exit_code": 2, ...}   a GardenError; the child lives on
+                    {"event": "crash", "traceback": "..."}      a bug of ours; the child lives on
+
+A child has a session of its own, so that ctrl+c reaches the face alone, which then decides; it ends when its standard
+input closes, so it never outlives a face however that one dies.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+from mg_tui.core.errors import DataError, EnvironmentProblem, FamilyError, GardenError, RunFailed, UsageError
+
+_ERRORS: Final[Mapping[str, type[GardenError]]] = {
+    cls.__name__: cls for cls in (UsageError, DataError, FamilyError, EnvironmentProblem, RunFailed)
+}
+# Events that do not end a request.
+_PASSING: Final = frozenset({"notice", "text"})
+
+
+class ChildCrashed(Exception):
+    """A bug in the child, with the child's own traceback as its text."""
+
+
+class EngineChild:
+    """A running engine program, e.g. `mg_tui.engine.generate`. A context manager: leaving it ends the child."""
+
+    def __init__(self, program: str, *, cwd: Path | None = None) -> None:
+        # A file and not a pipe: nobody reads it while all goes well, and a full pipe would stop the child.
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            cwd=cwd,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def send(self, op: str, **fields: Any) -> None:
+        """Write one request without waiting for anything."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"op": op, **fields}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """Send a request and give its events as they come; the last one is the reply.
+
+        Raises:
+            GardenError: the child refused, or could not do it.
+            RunFailed: the child ended without a reply.
+            ChildCrashed: a bug in the child.
+        """
+        self.send(op, **fields)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            event: dict[str, Any] = json.loads(line)
+            match event.get("event"):
+                case "error":
+                    raise error_from(event)
+                case "crash":
+                    raise ChildCrashed(str(event.get("traceback", "")))
+                case name:
+                    yield event
+                    if name not in _PASSING:
+                        return
+        raise self._ended()
+
+    def close(self, patience: float = 2.0) -> None:
+        """End the child: ask by closing its input, then terminate, then kill; `patience` in seconds for each."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        for action in (lambda: None, self._process.terminate, self._process.kill):
+            action()
+            try:
+                self._process.wait(patience)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._process.stdout.close()
+        self._stderr.close()
+
+    def _ended(self) -> GardenError:
+        """What to say of a child that is gone: how it ended, and the last thing it wrote."""
+        code = self._process.wait()
+        self._stderr.seek(0)
+        lines = [line for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        hint = "the machine may have run out of memory" if code == -9 else None
+        return RunFailed(f"the engine process ended without an answer ({how})", why="\n".join(lines[-5:]), hint=hint)
+
+
+def error_from(record: Mapping[str, Any]) -> GardenError:
+    """The error that `GardenError.as_dict` described, with the same exit code."""
+
+    def text(name: str) -> str | None:
+        value = record.get(name)
+        return None if value is None else str(value)
+
+    kind = _ERRORS.get(str(record.get("error")))
+    if kind is None:
+        kind = {2: UsageError, 3: EnvironmentProblem}.get(int(record.get("exit_code", 1)), RunFailed)
+    return kind(text("what") or "something went wrong", where=text("where"), why=text("why"), hint=text("hint"))

@@ -1,0 +1,205 @@
+"""A run's folder: what is called what in it, and how it comes to be, whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.runs.journal import JournalWriter
+
+if TYPE_CHECKING:
+    from mg_tui.core.spec import TrainingSpec  # pydantic takes a while to import; lists of runs do without
+
+RUNS_FOLDER: Final = "runs"
+_UNFINISHED: Final = ".new-"
+_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+_ABANDONED_AFTER: Final = 3600.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run's folder. The properties name what is in it; not everything exists at every time."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """`YYYYMMDD-HHMMSS-xxxx` (UTC) with the run's name after it when it has one: sorts by time."""
+        return self.path.name
+
+    @property
+    def spec_file(self) -> Path:
+        """What was asked; never changes."""
+        return self.path / "spec.json"
+
+    @property
+    def journal_file(self) -> Path:
+        """The journal."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What the worker prints."""
+        return self.path / "worker.log"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked for as long as a worker lives."""
+        return self.path / "lock"
+
+    @property
+    def control_dir(self) -> Path:
+        """Requests that the worker has not seen yet."""
+        return self.path / "control"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """One folder for each whole checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples_dir(self) -> Path:
+        """Generations made while training."""
+        return self.path / "samples"
+
+    @property
+    def model_dir(self) -> Path:
+        """The result, unless the spec names an output folder."""
+        return self.path / "model"
+
+    @property
+    def skipped_rows_file(self) -> Path:
+        """The rows that were left out, one JSON object a line."""
+        return self.path / "skipped_rows.jsonl"
+
+    def spec_values(self) -> dict[str, Any]:
+        """The fields of the spec as plain values, unchecked: quick, for lists.
+
+        Raises:
+            UsageError: there is no readable spec.
+        """
+        try:
+            values = json.loads(self.spec_file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise _no_spec(self, error) from error
+        if not isinstance(values, dict):
+            raise _no_spec(self, ValueError("it is not a JSON object"))
+        return values
+
+    def read_spec(self) -> "TrainingSpec":
+        """What was asked.
+
+        Raises:
+            UsageError: there is no readable spec; a SpecError when a field of it cannot be used by this version.
+        """
+        from mg_tui.core.spec import TrainingSpec
+
+        return TrainingSpec.parse(self.spec_values(), where=str(self.spec_file))
+
+    @classmethod
+    def create(cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None) -> "RunFolder":
+        """Make the folder of a new run under `home`, with its spec and the first event of its journal.
+
+        It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole.
+
+        Raises:
+            EnvironmentProblem: it cannot be written; nothing visible is left behind.
+        """
+        runs = home / RUNS_FOLDER
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            _sweep(runs)
+            while (runs / (run_id := _new_id(spec.name))).exists():
+                pass
+            unfinished = runs / f"{_UNFINISHED}{run_id}"
+            unfinished.mkdir()
+            try:
+                _fill(cls(unfinished), spec, versions or {})
+                unfinished.rename(runs / run_id)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+            sync_folder(runs)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "A run's folder cannot be made.",
+                where=str(error.filename or runs),
+                why=error.strerror or str(error),
+                hint="choose another home folder with --home or MODEL_GARDEN_HOME, or make room on the disk",
+            ) from error
+        return cls(runs / run_id)
+
+
+def spec_digest(spec: "TrainingSpec") -> str:
+    """SHA-256 of the spec's values in canonical JSON, as hexadecimal: equal specs have equal digests."""
+    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place, sync it and rename it: readers see the old one, the new one, or none.
+
+    Raises:
+        OSError: it could not be written; what was there before still is.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the file system knows how."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str]) -> None:
+    for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
+        part.mkdir()
+    folder.lock_file.touch()
+    folder.log_file.touch()
+    write_whole(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("created", name=spec.name, spec_digest=spec_digest(spec), versions=dict(versions))
+    sync_folder(folder.path)
+
+
+def _new_id(name: str | None) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    tail = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    slug = re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-")[:40].strip("-")
+    return "-".join(part for part in (stamp, tail, slug) if part)
+
+
+def _sweep(runs: Path) -> None:
+    """Remove what creations that died half-way left; they hold nothing but a spec."""
+    for left in runs.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _no_spec(folder: RunFolder, error: Exception) -> UsageError:
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    return UsageError("The run's spec cannot be read.", where=str(folder.spec_file), why=why)

@@ -1,0 +1,180 @@
+"""The journal of a run: one JSON object a line, numbered from 1 without gaps, only ever appended to.
+
+Writing. One process writes (it holds a lock on the file); each event is one `write` to a file opened for appending, so
+a reader sees whole lines or a torn last one. When the disk is full the part that got through is cut off again and the
+number is not used: what is in the file is always whole events. A torn last line left by a machine that died is moved
+to a side file when the journal is opened again, and a warning event says so.
+
+Reading is in `mg_tui.runs.reader`.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.core.events import KINDS, Event
+from mg_tui.runs.lock import close_in_children, lock_exclusively
+from mg_tui.runs.reader import JournalReader, read_span
+
+__all__ = ["SYNCED", "JournalReader", "JournalWriter"]
+
+# What a person would miss most after a power cut reaches the disk before the writer goes on.
+SYNCED: Final = frozenset(
+    {"created", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
+)
+_HEAD: Final = frozenset({"v", "n", "t"})
+_NO_ROOM: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+
+
+class JournalWriter:
+    """The one writer of a journal. A context manager; numbers go on after reopening.
+
+    Raises:
+        RunFailed: another process is writing this journal.
+        EnvironmentProblem: the file cannot be opened or locked.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.last_number = 0
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise EnvironmentProblem("The journal cannot be opened.", where=str(path), why=error.strerror) from error
+        try:
+            lock_exclusively(self._fd, path)
+            self._pid = os.getpid()
+            close_in_children(self)
+            torn = self._cut_torn_line()
+            self.last_number = _last_number(self._fd, self._size)
+            if torn:
+                self.write(
+                    "warning",
+                    what="The last line of the journal was torn and has been set aside.",
+                    where=str(self.torn_file),
+                    why="the process or the machine that wrote it died in the middle",
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def torn_file(self) -> Path:
+        """Where torn lines are kept."""
+        return self.path.with_name(self.path.name + ".torn")
+
+    def write(self, kind: str, /, **data: Any) -> Event:
+        """Append one event and return it.
+
+        Raises:
+            ValueError: an unknown kind, or a field named like the event's own head.
+            EnvironmentProblem: it could not be written; the journal is as it was before.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of event {kind!r}; known are {', '.join(KINDS)}")
+        if clash := _HEAD & data.keys():
+            raise ValueError(f"a field of an event cannot be called {', '.join(sorted(clash))}")
+        if self._fd < 0 or os.getpid() != self._pid:
+            raise ValueError("the journal is closed, or belongs to the process that forked this one")
+        event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
+        self._append(event.to_line().encode("utf-8", "surrogatepass"))
+        self.last_number = event.n
+        if kind in SYNCED:
+            self.sync()
+        return event
+
+    def sync(self) -> None:
+        """Wait until everything written is on the disk.
+
+        Raises:
+            EnvironmentProblem: the disk says it is not.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._problem(error) from error
+
+    def close(self) -> None:
+        """Close the file and let others write; doing so twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def close_after_fork(self) -> None:
+        """In a forked child: the journal is the parent's."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _append(self, line: bytes) -> None:
+        try:
+            self._restore()
+            written = os.write(self._fd, line)
+            while written < len(line):  # a nearly full disk takes the beginning of a line
+                written += os.write(self._fd, line[written:])
+        except OSError as error:
+            with contextlib.suppress(OSError):  # tried again before the next line
+                self._restore()
+            raise self._problem(error) from error
+        self._size += len(line)
+
+    def _restore(self) -> None:
+        """Cut the file back to its last whole line, should a failed write have left a part of one."""
+        if os.fstat(self._fd).st_size > self._size:
+            os.ftruncate(self._fd, self._size)
+
+    def _problem(self, error: OSError) -> EnvironmentProblem:
+        return EnvironmentProblem(
+            "The journal cannot be written.",
+            where=str(self.path),
+            why=error.strerror,
+            hint="make room on this disk" if error.errno in _NO_ROOM else None,
+        )
+
+    def _cut_torn_line(self) -> bool:
+        """Move what follows the last newline to the side file; sets the size of what is whole."""
+        end = os.fstat(self._fd).st_size
+        self._size = _after_last_newline(self._fd, end)
+        if self._size == end:
+            return False
+        try:
+            with self.torn_file.open("ab") as side:
+                side.write(read_span(self._fd, self._size, end) + b"\n")
+                side.flush()
+                os.fsync(side.fileno())
+            os.ftruncate(self._fd, self._size)
+        except OSError as error:
+            raise self._problem(error) from error
+        return True
+
+
+def _after_last_newline(fd: int, end: int) -> int:
+    while end > 0:
+        start = max(0, end - (64 << 10))
+        cut = read_span(fd, start, end).rfind(b"\n")
+        if cut >= 0:
+            return start + cut + 1
+        end = start
+    return 0
+
+
+def _last_number(fd: int, end: int) -> int:
+    """The number of the last line: of the last event that can be read, and one more for each broken line after it."""
+    broken = 0
+    while end > 0:
+        start = _after_last_newline(fd, end - 1)
+        try:
+            return Event.from_line(read_span(fd, start, end - 1)).n + broken
+        except (ValueError, OverflowError, RecursionError):
+            broken += 1
+            end = start
+    return broken

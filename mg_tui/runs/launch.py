@@ -1,0 +1,166 @@
+"""From a spec to a running worker that outlives whoever started it."""
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.runs.control import ControlInbox
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.lock import is_held
+from mg_tui.runs.log import tail
+from mg_tui.runs.output import make_output
+from mg_tui.runs.state import RunState
+from mg_tui.runs.watch import RunWatch
+
+if TYPE_CHECKING:
+    from mg_tui.core.spec import TrainingSpec
+
+ALIASES: Final = frozenset({"tiny"})  # names of base models that are never a folder
+_VERSIONED: Final = (
+    "model-garden-tui",
+    "torch",
+    "torchvision",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "unsloth",
+)
+# A shell in between, because a signal that is ignored stays ignored across `exec`, and because running Python code
+# between fork and exec can hang a process that has threads, which the dashboard is.
+_DETACH: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
+
+_started: dict[Path, subprocess.Popen[bytes]] = {}
+
+
+class HasHome(Protocol):
+    """What is needed of the settings."""
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        ...
+
+
+def prepare(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = None) -> RunFolder:
+    """Check where the result goes and make the run's folder; `start` does the rest.
+
+    Paths of the spec are made absolute against `cwd` (the working folder), since the worker works elsewhere.
+
+    Raises:
+        UsageError: the output folder is not empty, not a folder, not writable, or promised to another run.
+        EnvironmentProblem: the run's folder cannot be made.
+        Either way nothing is left behind.
+    """
+    settled = absolute_paths(spec, cwd or Path.cwd())
+    with make_output(settled.output_dir, settings.home):
+        return RunFolder.create(settings.home, settled, versions=versions())
+
+
+def absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
+    """`spec` with every path absolute; `base_model` too where it is a folder on this machine and no alias."""
+    from mg_tui.core.options import options_of
+
+    names = [option.name for option in options_of(type(spec)) if option.kind == "path"]
+    changed: dict[str, Any] = {n: _absolute(getattr(spec, n), cwd) for n in names if getattr(spec, n) is not None}
+    if spec.base_model not in ALIASES:
+        folder = _absolute(spec.base_model, cwd)
+        with contextlib.suppress(OSError, ValueError):  # e.g. a name too long to be a path
+            if Path(folder).is_dir():
+                changed["base_model"] = folder
+    return spec.model_copy(update=changed)
+
+
+def versions() -> dict[str, str]:
+    """The versions that matter to a run, read from package metadata without importing anything."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def worker_command(folder: RunFolder) -> Sequence[str]:
+    """The worker's command line. `-P`: what lies in the working folder is not importable."""
+    return (sys.executable, "-P", "-m", "mg_tui.engine", str(folder.path))
+
+
+def start(folder: RunFolder) -> int:
+    """Start the run's worker in a session of its own, with nothing of this terminal; returns its process id.
+
+    It ignores SIGHUP, reads nothing, prints into the run's log, and finds this process's environment (HF_HUB_OFFLINE
+    and the like among it). Requests nobody was alive to see are cleared first.
+
+    Raises:
+        RunFailed: a worker is already alive.
+        EnvironmentProblem: the process or its log cannot be started.
+    """
+    if is_held(folder.lock_file):
+        raise RunFailed(f"Run {folder.id} is already running.", hint=f"model-garden runs watch {folder.id}")
+    ControlInbox(folder).clear()
+    try:
+        with folder.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [*_DETACH, *worker_command(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=folder.path,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+    except OSError as error:
+        raise EnvironmentProblem(
+            "The training process cannot be started.", where=str(folder.path), why=error.strerror
+        ) from error
+    _started[folder.path] = process
+    return process.pid
+
+
+def died(folder: RunFolder) -> int | None:
+    """The exit status of the worker if this process started it and it has ended; None when alive or not known."""
+    process = _started.get(folder.path)
+    return None if process is None else process.poll()
+
+
+def wait_started(folder: RunFolder, timeout: float = 120.0, poll: float = 0.05) -> RunState:
+    """Wait until the worker has said that it started, and return the run's state then.
+
+    Raises:
+        RunFailed: it ended before, or said nothing within `timeout` seconds; with the last line of its log.
+    """
+    watch = RunWatch(folder)
+    deadline = time.monotonic() + timeout
+    while True:
+        ended = died(folder)
+        watch.refresh()
+        if watch.view.lifecycle not in (None, "created"):
+            return watch.state
+        if ended is not None:
+            raise did_not_start(folder, f"it ended with status {ended}")
+        if time.monotonic() >= deadline:
+            raise did_not_start(folder, f"it said nothing for {timeout:g} seconds")
+        time.sleep(poll)
+
+
+def did_not_start(folder: RunFolder, why: str) -> RunFailed:
+    """The error for a worker that ended before its first word."""
+    last = [line for line in tail(folder.log_file, 5) if line.strip()]
+    return RunFailed(
+        "The training process did not start.",
+        where=str(folder.log_file),
+        why=f"{why}; its last words: {last[-1]}" if last else why,
+        hint=f"model-garden runs logs {folder.id}",
+    )
+
+
+def _absolute(text: str, cwd: Path) -> str:
+    return os.path.normpath(cwd / Path(text).expanduser())

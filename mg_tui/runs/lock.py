@@ -1,0 +1,147 @@
+"""Who lives: an advisory lock (`flock`) that a process holds for as long as it runs.
+
+The kernel frees it however the holder dies, so "is it held" needs no heartbeat and no process id. Two traps are closed
+here: a forked child (a data loader's worker) would keep its parent's lock alive, so children close their copy at once;
+and a face that asks takes a shared lock for a moment, so the holder-to-be tries again for a short while.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from mg_tui.core.errors import EnvironmentProblem, RunFailed
+
+_PATIENCE: Final = 2.0  # seconds; a question holds the lock for microseconds
+_BUSY: Final = (errno.EWOULDBLOCK, errno.EACCES)
+
+
+class RunLock:
+    """The lock of one run. Also a context manager."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None
+
+    def acquire(self, *, patience: float = _PATIENCE) -> Self:
+        """Take the lock, trying for `patience` seconds.
+
+        Raises:
+            RunFailed: another process holds it.
+            EnvironmentProblem: the file cannot be opened, or its file system has no locks.
+        """
+        if self._fd is not None:
+            return self
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "The run's lock file cannot be opened.", where=str(self.path), why=error.strerror
+            ) from error
+        try:
+            lock_exclusively(fd, self.path, patience=patience)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        close_in_children(self)
+        return self
+
+    def release(self) -> None:
+        """Free the lock; doing so twice is fine."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def close_after_fork(self) -> None:
+        """In a forked child: let go of the parent's lock without freeing it for the parent."""
+        self.release()
+
+    def __enter__(self) -> Self:
+        return self.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock at `path`. A missing file is a free lock.
+
+    Raises:
+        EnvironmentProblem: the file is there and cannot be asked.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise EnvironmentProblem("A run's lock cannot be read.", where=str(path), why=error.strerror) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return True
+        raise _no_locks(path, error) from error
+    finally:
+        os.close(fd)
+    return False
+
+
+def lock_exclusively(fd: int, path: Path, *, patience: float = _PATIENCE) -> None:
+    """`flock` an open file for this process alone, trying for `patience` seconds.
+
+    Raises:
+        RunFailed: another process holds it.
+        EnvironmentProblem: the file system has no locks.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in _BUSY:
+                raise _no_locks(path, error) from error
+            if time.monotonic() >= deadline:
+                raise RunFailed(
+                    "Another process is already working on this run.",
+                    where=str(path),
+                    hint="follow it with `model-garden runs watch`",
+                ) from None
+        time.sleep(0.01)
+
+
+def _no_locks(path: Path, error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        "The file system cannot lock files.",
+        where=str(path),
+        why=error.strerror,
+        hint="put the home folder on a local disk (`--home`)",
+    )
+
+
+_open_here: "weakref.WeakSet[object]" = weakref.WeakSet()
+
+
+def close_in_children(holder: object) -> None:
+    """Have `holder.close_after_fork()` called in every child that this process forks while `holder` exists."""
+    _open_here.add(holder)
+
+
+def _after_fork() -> None:
+    for holder in list(_open_here):
+        with contextlib.suppress(OSError):
+            holder.close_after_fork()  # type: ignore[attr-defined]
+
+
+os.register_at_fork(after_in_child=_after_fork)

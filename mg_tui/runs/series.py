@@ -1,0 +1,102 @@
+"""Curves of a run that stay small however long it runs."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+POINTS: Final = 5_000
+NAN: Final = float("nan")
+
+
+def number(value: Any) -> float:
+    """A number from an event; "nan", "inf" and "-inf" are how the journal writes those, anything else is NaN."""
+    if isinstance(value, int | float):
+        return float(value)
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    return NAN
+
+
+def rate(amount: Any, seconds: Any) -> float:
+    """`amount` a second; NaN where either is not known or no time passed."""
+    time = number(seconds)
+    return number(amount) / time if time > 0 else NAN
+
+
+class Series:
+    """Curves over the optimizer steps: parallel lists, NaN where a step did not say. Nothing here is averaged.
+
+    Beyond `points` steps only every k-th is kept, k doubling as the run grows; the first and the newest always are.
+    """
+
+    def __init__(self, points: int = POINTS):
+        self._points = max(points, 8)
+        self._stride = 1
+        self.steps: list[int] = []
+        self.times: list[float] = []
+        self.loss: list[float] = []
+        self.learning_rate: list[float] = []
+        self.grad_norm: list[float] = []
+        self.device_memory: list[float] = []
+        self.host_memory: list[float] = []
+        self.tokens_per_second: list[float] = []
+        self.images_per_second: list[float] = []
+        self.data_wait: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def stride(self) -> int:
+        """How many steps lie between two points at least (1: every step is kept)."""
+        return self._stride
+
+    def add(self, step: int, t: float, data: Mapping[str, Any]) -> None:
+        """Add a step event's values; steps at or after it that are already there were done again, and make way."""
+        self.forget_after(step - 1)
+        # The newest point is always kept, so the one before it goes when it is too near its own predecessor.
+        if len(self.steps) > 1 and self.steps[-1] - self.steps[-2] < self._stride:
+            self._pop()
+        self.steps.append(step)
+        self.times.append(t)
+        seconds = data.get("seconds")
+        for name in ("loss", "learning_rate", "grad_norm", "device_memory", "host_memory"):
+            getattr(self, name).append(number(data.get(name)))
+        self.tokens_per_second.append(rate(data.get("tokens"), seconds))
+        self.images_per_second.append(rate(data.get("images"), seconds))
+        self.data_wait.append(rate(data.get("data_wait"), seconds))
+        while len(self.steps) > self._points:
+            self._stride *= 2
+            self._thin()
+
+    def forget_after(self, step: int) -> None:
+        """Drop the points after `step`: a resumed run does them again."""
+        while self.steps and self.steps[-1] > step:
+            self._pop()
+
+    def _columns(self) -> list[list[Any]]:
+        return [
+            self.steps,
+            self.times,
+            self.loss,
+            self.learning_rate,
+            self.grad_norm,
+            self.device_memory,
+            self.host_memory,
+            self.tokens_per_second,
+            self.images_per_second,
+            self.data_wait,
+        ]
+
+    def _pop(self) -> None:
+        for column in self._columns():
+            column.pop()
+
+    def _thin(self) -> None:
+        kept = [0]
+        for index in range(1, len(self.steps)):
+            if self.steps[index] - self.steps[kept[-1]] >= self._stride:
+                kept.append(index)
+        if kept[-1] != len(self.steps) - 1:
+            kept.append(len(self.steps) - 1)
+        for column in self._columns():
+            column[:] = [column[index] for index in kept]

@@ -1,0 +1,44 @@
+"""The states of a run: derived from its journal and its lock, never stored."""
+
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """What a run is doing. Each has a `glyph` (one cell wide) and a `word`: a face shows both."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    CRASHED = "crashed"
+
+    @property
+    def glyph(self) -> str:
+        """One character for narrow places."""
+        return _GLYPHS[self]
+
+    @property
+    def word(self) -> str:
+        """The state in a word."""
+        return self.value
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self not in (RunState.CREATED, RunState.RUNNING)
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended as somebody wanted."""
+        return self in (RunState.FINISHED, RunState.STOPPED)
+
+
+_GLYPHS = {
+    RunState.CREATED: "○",
+    RunState.RUNNING: "▶",
+    RunState.FINISHED: "✓",
+    RunState.STOPPED: "■",
+    RunState.FAILED: "✗",
+    RunState.CRASHED: "↯",
+}

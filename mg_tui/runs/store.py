@@ -1,0 +1,148 @@
+"""Every run of a home folder, and one of them by what a person types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
+from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
+from mg_tui.runs.watch import RunWatch
+
+GLANCE: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run in a list. `problem` says why its folder cannot be read; then state and view are of what could be."""
+
+    folder: RunFolder
+    view: RunView
+    state: RunState
+    problem: str | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.folder.id
+
+    @property
+    def name(self) -> str | None:
+        """The run's name, when it has one."""
+        return self.view.name
+
+
+class RunStore:
+    """The runs under `home`; `refresh` reads only what is new, for a face that stays open."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self._watches: dict[str, RunWatch] = {}
+        self._specs: dict[str, Mapping[str, Any]] = {}
+
+    def refresh(self) -> list[RunSummary]:
+        """Every run, newest first; a folder that cannot be read is an entry that says why."""
+        folders = run_folders(self.home)
+        known = {folder.id for folder in folders}
+        for gone in self._watches.keys() - known:
+            del self._watches[gone]
+            self._specs.pop(gone, None)
+        return [self._summary(folder) for folder in folders]
+
+    def _summary(self, folder: RunFolder) -> RunSummary:
+        watch = self._watches.get(folder.id)
+        if watch is None:
+            watch = self._watches[folder.id] = RunWatch(folder, ends_only=GLANCE)
+        problem: str | None = None
+        try:
+            watch.refresh()
+            if folder.id not in self._specs:
+                self._specs[folder.id] = folder.spec_values()
+        except GardenError as error:
+            problem = ": ".join(part for part in (error.what, error.why) if part)
+        if watch.view.lifecycle is None:
+            problem = problem or "The journal says nothing: it is missing, empty or not a journal."
+        elif watch.reader.corrupt_lines or watch.reader.missing:
+            problem = problem or damage(watch)
+        return RunSummary(folder, watch.view, watch.state, problem, self._specs.get(folder.id, {}))
+
+
+def damage(watch: RunWatch) -> str | None:
+    """What is wrong with the journal that `watch` has read, in a sentence; None when nothing is."""
+    corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
+    found = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
+    found += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
+    return f"The journal has {' and '.join(found)}; the rest is shown." if found else None
+
+
+def run_folders(home: Path) -> list[RunFolder]:
+    """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
+    try:
+        names = [entry.name for entry in (home / RUNS_FOLDER).iterdir() if entry.is_dir()]
+    except OSError:
+        return []
+    return [RunFolder(home / RUNS_FOLDER / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+
+
+def list_runs(home: Path) -> list[RunSummary]:
+    """Every run under `home`, newest first; a folder that cannot be read is an entry whose `problem` says why."""
+    return RunStore(home).refresh()
+
+
+def summarise(folder: RunFolder) -> RunSummary:
+    """One run, its journal read whole."""
+    watch = RunWatch(folder)
+    watch.refresh()
+    return RunSummary(folder, watch.view, watch.state, damage(watch), folder.spec_values())
+
+
+def find_run(home: Path, ref: str) -> RunFolder:
+    """The run that `ref` means: its id, a beginning or an end of it, its name, a path to its folder, or "last".
+
+    Raises:
+        UsageError: there is none, or more than one; it names those that are near.
+    """
+    if "/" in ref:
+        return _by_path(ref)
+    folders = run_folders(home)
+    if not folders:
+        raise UsageError(
+            "There are no runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
+        )
+    if ref == "last":
+        return folders[0]
+    exact = [folder for folder in folders if folder.id == ref]
+    found = exact or [folder for folder in folders if ref and _matches(folder.id, ref)]
+    found = found or [folder for folder in folders if _name(folder) == ref]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"{ref!r} means {len(found)} runs.",
+            hint="give more of the id: " + ", ".join(folder.id for folder in found[:6]),
+        )
+    near = get_close_matches(ref, [folder.id for folder in folders], n=3, cutoff=0.5) or [f.id for f in folders[:3]]
+    raise UsageError(f"There is no run {ref!r}.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
+
+
+def _matches(run_id: str, ref: str) -> bool:
+    return run_id.startswith(ref) or run_id.endswith(ref) or f"-{ref}-" in f"{run_id}-"
+
+
+def _name(folder: RunFolder) -> str | None:
+    try:
+        name = folder.spec_values().get("name")
+    except UsageError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _by_path(ref: str) -> RunFolder:
+    folder = RunFolder(Path(ref).expanduser().absolute())
+    if not folder.journal_file.is_file():
+        raise UsageError("That is not a run's folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
+    return folder

@@ -1,0 +1,236 @@
+"""RunView: a journal folded into what a face shows. Pure: no files, no clock, no lock."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from mg_tui.core.events import Event
+from mg_tui.runs.records import Decision, Evaluation, Notice, Sample, SavedCheckpoint, text, whole
+from mg_tui.runs.series import Series, number
+from mg_tui.runs.state import RunState
+
+KEPT: Final = 1_000  # warnings, evaluations and samples kept; what is older is counted
+_LIFECYCLE: Final = frozenset({"created", "started", "finished", "stopped", "failed"})
+
+
+class RunView:
+    """What the events so far say. `apply` more of them at any time; what is shown is never recomputed.
+
+    Attributes:
+        name: the run's name, or None.
+        lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
+        pid, host, attempt, resumed_from: of the newest `started`.
+        phase, phase_detail: what the worker said it is doing.
+        step, total_steps, epoch: progress; `total_steps` is None until planned.
+        latest: the newest step event's own fields, exact.
+        series: the curves, thinned beyond some thousand points.
+        plan, result, error: the data of the newest `plan`, `finished` or `stopped`, and `failed`; empty when none.
+        evals, samples, checkpoints, warnings, decisions: in order; `warning_count` counts every warning.
+        requests: what faces asked and the worker saw.
+        skipped_rows: rows left out.
+        created_at, started_at, ended_at: Unix time in seconds, or None; `started_at` is the first start.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.lifecycle: str | None = None
+        self.last_number = 0
+        self.last_time: float | None = None
+        self.versions: Mapping[str, str] = {}
+        self.spec_digest: str | None = None
+        self.pid: int | None = None
+        self.host: str | None = None
+        self.attempt = 0
+        self.resumed_from: int | None = None
+        self.phase: str | None = None
+        self.phase_detail: str | None = None
+        self.step = 0
+        self.total_steps: int | None = None
+        self.epoch: float | None = None
+        self.latest: Mapping[str, Any] = {}
+        self.series = Series()
+        self.plan: Mapping[str, Any] = {}
+        self.result: Mapping[str, Any] = {}
+        self.error: Mapping[str, Any] = {}
+        self.evals: deque[Evaluation] = deque(maxlen=KEPT)
+        self.samples: deque[Sample] = deque(maxlen=KEPT)
+        self.warnings: deque[Notice] = deque(maxlen=KEPT)
+        self.warning_count = 0
+        self.checkpoints: list[SavedCheckpoint] = []
+        self.decisions: list[Decision] = []
+        self.requests: deque[Mapping[str, Any]] = deque(maxlen=KEPT)
+        self.skipped_rows = 0
+        self.created_at: float | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self._recent: deque[tuple[float, int]] = deque(maxlen=64)
+
+    @property
+    def loss(self) -> float | None:
+        """The newest step's loss; None before the first step."""
+        return number(self.latest["loss"]) if "loss" in self.latest else None
+
+    def state(self, lock_held: bool) -> RunState:
+        """The run's state: "started" with a free lock is a crash."""
+        if self.lifecycle in (None, "created"):
+            return RunState.RUNNING if lock_held else RunState.CREATED
+        if self.lifecycle == "started":
+            return RunState.RUNNING if lock_held else RunState.CRASHED
+        return RunState(str(self.lifecycle))
+
+    def eta_seconds(self, now: float) -> float | None:
+        """Seconds until the last step at the pace of the last few dozen; None when that cannot be told."""
+        if self.lifecycle != "started" or self.total_steps is None or len(self._recent) < 2:
+            return None
+        (first_time, first_step), (last_time, last_step) = self._recent[0], self._recent[-1]
+        if last_time <= first_time or last_step <= first_step:
+            return None
+        pace = (last_time - first_time) / (last_step - first_step)
+        left = max(self.total_steps - last_step, 0) * pace
+        return max(left - max(now - last_time, 0.0), 0.0)
+
+    def elapsed_seconds(self, now: float) -> float | None:
+        """Seconds from the first start to the end, or to `now`; None before the start."""
+        if self.started_at is None:
+            return None
+        return max((self.ended_at if self.ended_at is not None else now) - self.started_at, 0.0)
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Fold in more events; one that is already in, by its number, is passed over."""
+        for event in events:
+            if event.n <= self.last_number:
+                continue
+            self.last_number = event.n
+            self.last_time = event.t
+            if event.kind in _LIFECYCLE:
+                self.lifecycle = event.kind
+            handler = _HANDLERS.get(event.kind)
+            if handler is not None:
+                handler(self, event.t, event.data)
+
+    def _created(self, t: float, data: Mapping[str, Any]) -> None:
+        self.created_at = t
+        self.name = text(data.get("name"))
+        self.spec_digest = text(data.get("spec_digest"))
+        self._versions(data)
+
+    def _versions(self, data: Mapping[str, Any]) -> None:
+        if isinstance(data.get("versions"), dict):
+            self.versions = data["versions"]
+
+    def _started(self, t: float, data: Mapping[str, Any]) -> None:
+        self.pid = whole(data.get("pid"))
+        self.host = text(data.get("host"))
+        self.attempt = whole(data.get("attempt")) or self.attempt + 1
+        self.resumed_from = whole(data.get("resumed_from"))
+        self._versions(data)
+        if self.started_at is None:
+            self.started_at = t
+        self.ended_at = None
+        self.error = {}
+        self.result = {}
+        self._recent.clear()
+        if self.attempt > 1:
+            self._go_back(self.resumed_from or 0)
+
+    def _go_back(self, step: int) -> None:
+        """What came after the checkpoint a run resumed from is done again, so it is no longer shown."""
+        self.step = min(self.step, step)
+        self.series.forget_after(step)
+        self.evals = deque((e for e in self.evals if e.step <= step), maxlen=KEPT)
+        self.samples = deque((s for s in self.samples if s.step <= step), maxlen=KEPT)
+
+    def _ended(self, t: float, data: Mapping[str, Any]) -> None:
+        self.ended_at = t
+        self.result = data
+        self.phase = self.phase_detail = None
+        self.step = whole(data.get("steps", data.get("step"))) or self.step
+
+    def _failed(self, t: float, data: Mapping[str, Any]) -> None:
+        self.ended_at = t
+        self.error = data
+
+    def _phase(self, t: float, data: Mapping[str, Any]) -> None:
+        self.phase = text(data.get("name"))
+        self.phase_detail = text(data.get("detail"))
+
+    def _plan(self, t: float, data: Mapping[str, Any]) -> None:
+        self.plan = data
+        self.total_steps = whole(data.get("steps"))
+
+    def _step(self, t: float, data: Mapping[str, Any]) -> None:
+        step = whole(data.get("step"))
+        if step is None:
+            return
+        if self.lifecycle in ("finished", "stopped", "failed"):
+            self.lifecycle = "started"  # its own event is in a part of the journal that was passed over
+            self.ended_at = None
+        self.step = step
+        self.epoch = number(data["epoch"]) if "epoch" in data else self.epoch
+        self.latest = data
+        self.series.add(step, t, data)
+        self._recent.append((t, step))
+
+    def _eval(self, t: float, data: Mapping[str, Any]) -> None:
+        seconds, examples = number(data.get("seconds")), whole(data.get("examples")) or 0
+        self.evals.append(Evaluation(whole(data.get("step")) or 0, number(data.get("loss")), seconds, examples))
+
+    def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
+        path = str(data.get("path", ""))
+        saved = SavedCheckpoint(
+            whole(data.get("step")) or 0, path, whole(data.get("bytes")) or 0, number(data.get("seconds"))
+        )
+        self.checkpoints = [*(c for c in self.checkpoints if c.path != path), saved]
+
+    def _checkpoint_removed(self, t: float, data: Mapping[str, Any]) -> None:
+        self.checkpoints = [c for c in self.checkpoints if c.path != data.get("path")]
+
+    def _sample(self, t: float, data: Mapping[str, Any]) -> None:
+        self.samples.append(
+            Sample(
+                step=whole(data.get("step")) or 0,
+                row=whole(data.get("row")),
+                image=text(data.get("image")),
+                prompt=str(data.get("prompt", "")),
+                answer=str(data.get("answer", "")),
+                expected=text(data.get("expected")),
+            )
+        )
+
+    def _decision(self, t: float, data: Mapping[str, Any]) -> None:
+        self.decisions.append(Decision(str(data.get("what", "")), data.get("value"), str(data.get("why", ""))))
+
+    def _warning(self, t: float, data: Mapping[str, Any]) -> None:
+        self.warning_count += 1
+        where, why, hint = (text(data.get(name)) for name in ("where", "why", "hint"))
+        notice = Notice(t, str(data.get("what", "")), where, why, hint)
+        if self.warnings and replace(self.warnings[-1], t=t, times=1) == notice:
+            notice = replace(notice, times=self.warnings.pop().times + 1)
+        self.warnings.append(notice)
+
+    def _rows_skipped(self, t: float, data: Mapping[str, Any]) -> None:
+        self.skipped_rows = whole(data.get("count")) or 0
+
+    def _request(self, t: float, data: Mapping[str, Any]) -> None:
+        self.requests.append({"t": t, **data})
+
+
+_HANDLERS: Final = {
+    "created": RunView._created,
+    "started": RunView._started,
+    "finished": RunView._ended,
+    "stopped": RunView._ended,
+    "failed": RunView._failed,
+    "phase": RunView._phase,
+    "plan": RunView._plan,
+    "step": RunView._step,
+    "eval": RunView._eval,
+    "checkpoint": RunView._checkpoint,
+    "checkpoint_removed": RunView._checkpoint_removed,
+    "sample": RunView._sample,
+    "decision": RunView._decision,
+    "warning": RunView._warning,
+    "rows_skipped": RunView._rows_skipped,
+    "request": RunView._request,
+}

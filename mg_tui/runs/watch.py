@@ -1,0 +1,56 @@
+"""A run followed over time: its journal and its lock, read in the order that cannot lie.
+
+Journal first and lock second would call a run crashed that finished in between; lock first and journal second would
+do so for one that started in between. So a free lock counts only when the journal says nothing new after it was seen.
+"""
+
+from mg_tui.core.events import Event
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalReader
+from mg_tui.runs.lock import is_held
+from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
+
+
+class RunWatch:
+    """One run, brought up to date by `refresh`. Reading costs what was written since.
+
+    `ends_only` reads only so many bytes of the beginning and the end of a journal larger than twice that, once; state
+    and newest values are exact all the same, the curves have a hole.
+    """
+
+    def __init__(self, folder: RunFolder, *, ends_only: int | None = None):
+        self.folder = folder
+        self.view = RunView()
+        self.reader = JournalReader(folder.journal_file)
+        self.lock_held = False
+        self._ends_only = ends_only
+
+    @property
+    def state(self) -> RunState:
+        """The run's state as of the last `refresh`."""
+        return self.view.state(self.lock_held)
+
+    def refresh(self) -> list[Event]:
+        """Read what is new and return it; of a very long journal, the first time, a selection.
+
+        Raises:
+            EnvironmentProblem: journal or lock cannot be read.
+        """
+        news = self._read()
+        while True:
+            self.lock_held = is_held(self.folder.lock_file)
+            if self.lock_held or self.view.lifecycle != "started":
+                return news
+            more = self._read()
+            if not more:
+                return news
+            news += more
+
+    def _read(self) -> list[Event]:
+        news: list[Event] = []
+        for events in self.reader.chunks(thin=True, ends_only=self._ends_only):
+            self.view.apply(events)
+            news += events
+        self._ends_only = None
+        return news
