@@ -89,7 +89,7 @@ def build(sequences: Sequence[Sequence[int]]) -> Trie:
     at = 0
     for index in order:
         sequence = spelt[index]
-        depth = _common(previous, sequence)  # in sorted order no other example before shares a longer prefix
+        depth = common_prefix(previous, sequence)  # in sorted order no other example before shares a longer prefix
         while stack and segments[stack[-1]].start >= depth:
             segments[stack.pop()].end = at
         if stack and segments[stack[-1]].stop > depth:
@@ -105,7 +105,7 @@ def build(sequences: Sequence[Sequence[int]]) -> Trie:
     return _closed(segments, paths, at, sum(map(len, spelt)))
 
 
-def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """Length of the common prefix, by bisection: comparing slices is far quicker than a loop over tokens."""
     low, high = 0, min(len(one), len(other))
     while low < high:
