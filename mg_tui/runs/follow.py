@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.launch import did_not_start, died
 from mg_tui.runs.watch import RunWatch
 
 
@@ -12,10 +13,16 @@ def follow(folder: RunFolder, poll: float = 0.3) -> Iterator[list[Event]]:
     """What is written to a run's journal, from its beginning, until the run ends or its worker dies.
 
     Yields every `poll` seconds at most, also an empty list when nothing is new, so that the caller can draw a clock.
+
+    Raises:
+        RunFailed: the worker that this process started died before its first word.
     """
     watch = RunWatch(folder)
     while True:
+        exit_status = died(folder)
         yield watch.refresh()
         if watch.state.ended:
             return
+        if exit_status is not None and watch.view.lifecycle in (None, "created"):
+            raise did_not_start(folder, f"it ended with status {exit_status}")
         time.sleep(poll)

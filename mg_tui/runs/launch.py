@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.runs import output
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.log import tail
-from mg_tui.runs.output import make_output
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
 
@@ -61,8 +61,18 @@ def prepare(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = None)
         Either way nothing is left behind.
     """
     settled = absolute_paths(spec, cwd or Path.cwd())
-    with make_output(settled.output_dir, settings.home):
+    with output.make_output(settled.output_dir, settings.home):
         return RunFolder.create(settings.home, settled, versions=versions())
+
+
+def check_output(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
+    """Refuse an output folder that cannot be used, before anything that takes time; makes nothing.
+
+    Raises:
+        UsageError: it is a file, is not empty, or cannot be written to.
+    """
+    if spec.output_dir is not None:
+        output.check_output(Path(_absolute(spec.output_dir, cwd or Path.cwd())))
 
 
 def absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":

@@ -29,14 +29,35 @@ def make_output(output_dir: str | None, home: Path) -> Iterator[None]:
     _require_unpromised(path, home)
     made = _make(path)
     try:
-        _require_empty(path)
-        _require_writable(path)
+        _require_usable(path)
         yield
     except BaseException:
-        for folder in reversed(made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        _unmake(made)
         raise
+
+
+def check_output(path: Path) -> None:
+    """The same check, with nothing left behind.
+
+    Raises:
+        UsageError: as `make_output`, promises aside.
+    """
+    made = _make(path)
+    try:
+        _require_usable(path)
+    finally:
+        _unmake(made)
+
+
+def _unmake(made: list[Path]) -> None:
+    for folder in reversed(made):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _require_usable(path: Path) -> None:
+    _require_empty(path)
+    _require_writable(path)
 
 
 def _make(path: Path) -> list[Path]:
@@ -50,8 +71,7 @@ def _make(path: Path) -> list[Path]:
         if not path.is_dir():
             raise UsageError("The output folder is not a folder.", where=str(path), hint=_ANOTHER)
     except OSError as error:
-        for folder in reversed(made):
-            folder.rmdir()
+        _unmake(made)
         raise UsageError(
             "The output folder cannot be made.", where=str(path), why=error.strerror, hint=_ANOTHER
         ) from error

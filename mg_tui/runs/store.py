@@ -1,5 +1,6 @@
 """Every run of a home folder, and one of them by what a person types."""
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -52,6 +53,15 @@ class RunStore:
             del self._watches[gone]
             self._specs.pop(gone, None)
         return [self._summary(folder) for folder in folders]
+
+    def running_pids(self) -> dict[int, str]:
+        """Process id -> run id of the workers alive on this machine, as of the last `refresh`."""
+        here = socket.gethostname()
+        return {
+            watch.view.pid: run_id
+            for run_id, watch in self._watches.items()
+            if watch.lock_held and watch.view.pid is not None and watch.view.host in (None, here)
+        }
 
     def _summary(self, folder: RunFolder) -> RunSummary:
         watch = self._watches.get(folder.id)

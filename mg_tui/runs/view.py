@@ -10,6 +10,8 @@ from mg_tui.runs.records import Decision, Evaluation, Notice, Sample, SavedCheck
 from mg_tui.runs.series import Series, number
 from mg_tui.runs.state import RunState
 
+__all__ = ["Decision", "Evaluation", "Notice", "RunView", "Sample", "SavedCheckpoint"]
+
 KEPT: Final = 1_000  # warnings, evaluations and samples kept; what is older is counted
 _LIFECYCLE: Final = frozenset({"created", "started", "finished", "stopped", "failed"})
 

@@ -1,0 +1,110 @@
+"""NVIDIA's GPUs by NVML. Everything is optional: a driver, a device, or any single number may be missing or go away."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from mg_tui.hardware.devices import Gpu, GpuProcess
+
+_AGAIN_AFTER: Final = 10.0  # seconds between attempts to open a library that is there but does not answer
+
+NO_LIBRARY: Final = "no NVIDIA driver: its library libnvidia-ml is not here (in a container: start it with --gpus all)"
+NO_BINDING: Final = "the Python package nvidia-ml-py is not installed"
+NO_DEVICE: Final = "the NVIDIA driver is here and sees no GPU"
+
+
+class Nvml:
+    """The library, opened when first asked. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._api: Any = None
+        self._open = False
+        self._why: str | None = None
+        self._try_at = 0.0
+
+    def sample(self) -> tuple[tuple[Gpu, ...], str | None]:
+        """The GPUs, and why there is none when there is none. Never raises."""
+        if not self._open and not self._try_to_open():
+            return (), self._why
+        try:
+            count = int(self._api.nvmlDeviceGetCount())
+        except self._api.NVMLError as error:
+            self._lose(f"the NVIDIA driver stopped answering: {error}")
+            return (), self._why
+        if count == 0:
+            return (), NO_DEVICE
+        return tuple(self._gpu(index) for index in range(count)), None
+
+    def close(self) -> None:
+        """Shut NVML down; the next sample opens it again."""
+        if self._open:
+            self._open = False
+            self._ask(self._api.nvmlShutdown)
+
+    def _try_to_open(self) -> bool:
+        if time.monotonic() < self._try_at:
+            return False
+        self._try_at = time.monotonic() + _AGAIN_AFTER
+        try:
+            import pynvml
+        except ImportError:
+            self._why, self._try_at = NO_BINDING, float("inf")
+            return False
+        self._api = pynvml
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError_LibraryNotFound:
+            self._why = NO_LIBRARY
+        except pynvml.NVMLError as error:
+            self._why = f"the NVIDIA driver does not answer: {error}"
+        else:
+            self._open, self._why = True, None
+        return self._open
+
+    def _lose(self, why: str) -> None:
+        self.close()
+        self._why, self._try_at = why, time.monotonic() + _AGAIN_AFTER
+
+    def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
+        """The answer, or None when this driver or this device does not give one."""
+        try:
+            return question(*args)
+        except (self._api.NVMLError, UnicodeDecodeError):
+            return None
+
+    def _gpu(self, index: int) -> Gpu:
+        api = self._api
+        try:
+            handle = api.nvmlDeviceGetHandleByIndex(index)
+        except api.NVMLError as error:
+            return Gpu(index, f"GPU {index}", problem=f"it does not answer: {error}")
+        memory = self._ask(api.nvmlDeviceGetMemoryInfo, handle)
+        rates = self._ask(api.nvmlDeviceGetUtilizationRates, handle)
+        return Gpu(
+            index=index,
+            name=self._ask(api.nvmlDeviceGetName, handle) or f"GPU {index}",
+            uuid=self._ask(api.nvmlDeviceGetUUID, handle),
+            utilisation=None if rates is None else float(rates.gpu),
+            memory_used=None if memory is None else int(memory.used),
+            memory_total=None if memory is None else int(memory.total),
+            power_w=_thousandth(self._ask(api.nvmlDeviceGetPowerUsage, handle)),
+            power_limit_w=_thousandth(self._ask(api.nvmlDeviceGetEnforcedPowerLimit, handle)),
+            temperature_c=self._ask(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU),
+            energy_j=_thousandth(self._ask(api.nvmlDeviceGetTotalEnergyConsumption, handle)),
+            processes=self._processes(handle),
+        )
+
+    def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:
+        found: dict[int, GpuProcess] = {}
+        for question in (
+            self._api.nvmlDeviceGetComputeRunningProcesses,
+            self._api.nvmlDeviceGetGraphicsRunningProcesses,
+        ):
+            for process in self._ask(question, handle) or ():
+                memory = None if process.usedGpuMemory is None else int(process.usedGpuMemory)
+                found.setdefault(int(process.pid), GpuProcess(int(process.pid), memory, None, None))
+        return tuple(sorted(found.values(), key=lambda process: -(process.memory or 0)))
+
+
+def _thousandth(value: Any) -> float | None:
+    return None if value is None else float(value) / 1000
