@@ -1,0 +1,248 @@
+"""Images from untrusted files: sized from the header, checked by decoding, opened as RGB.
+
+Only raster formats whose decoders stay inside this process are tried: Pillow would hand PostScript to an interpreter.
+Whatever a decoder raises becomes an `ImageError` that says what is wrong with the file.
+"""
+
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from mg_tui.core.errors import DataError
+from mg_tui.data.pixels import Unconvertible, orientation, to_rgb
+from mg_tui.data.problems import plain, shown
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# 179 megapixels are 537 MB of RGB: more than any camera gives, and what Pillow itself takes for an attack.
+MAX_IMAGE_PIXELS: Final = 178_956_970
+FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
+USUAL: Final = "JPEG, PNG or WebP"
+
+# Images decoded at once by several threads may together take no more than one of these may take alone.
+_LARGE_PIXELS: Final = 32_000_000
+_one_large_at_a_time = threading.Lock()
+
+_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"RIFF", "WebP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
+)
+_NOT_IMAGES: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"version https://git-lfs", "is a Git LFS pointer: the picture was never downloaded (git lfs pull)"),
+    (b"%!ps", "is PostScript, which is not opened; save it as PNG"),
+    (b"%pdf", "is a PDF; save its pages as PNG"),
+    (b"<!doctype html", "is a web page, not an image"),
+    (b"<html", "is a web page, not an image"),
+    (b"pk\x03\x04", "is a zip archive, not an image"),
+    (b"\x1f\x8b", "is a gzip file, not an image"),
+)
+
+
+class ImageError(DataError):
+    """An image that cannot be used. `reason` is the end of a sentence that begins with the image."""
+
+    def __init__(self, reason: str, *, path: str | Path | None = None, hint: str | None = None):
+        self.reason = reason
+        name = f"image {shown(str(path))} " if path is not None else "the image "
+        super().__init__(name + reason, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a file says about its image.
+
+    Attributes:
+        width, height: pixels, as `open_image` gives them: EXIF orientation applied.
+        format: the decoder's name for it, e.g. "JPEG".
+        mode: Pillow's mode of the pixels in the file, e.g. "RGBA".
+        bytes: size of the file.
+        animated: it has several frames or pages, of which the first is used.
+    """
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    bytes: int
+    animated: bool
+
+
+def probe_image(path: str | Path) -> ImageInfo:
+    """Size and format from the header alone, without decoding a pixel.
+
+    Raises:
+        ImageError: the file is missing, empty, no image, or claims more than `MAX_IMAGE_PIXELS`.
+    """
+    with _opened(path) as (_image, info):
+        return info
+
+
+def verify_image(path: str | Path) -> ImageInfo:
+    """As `probe_image`, and decode every pixel: what passes here can be opened. JPEGs are decoded at reduced size,
+    which reads the whole file and costs about half.
+
+    Raises:
+        ImageError: as `probe_image`, or the pixels are truncated or damaged.
+    """
+    with _opened(path) as (image, info):
+        if image.mode in ("F", "LAB"):
+            # Whether these can be shown at all depends on their pixels.
+            with _room_for(info):
+                to_rgb(image)
+            return info
+        image.draft(None, (max(info.width // 8, 1), max(info.height // 8, 1)))
+        with _room_for(info):
+            image.load()
+        return info
+
+
+def open_image(path: str | Path) -> "Image.Image":
+    """The image as RGB, upright, over white, its first frame if it has several; see `mg_tui.data.pixels`.
+
+    Raises:
+        ImageError: as `verify_image`, or the pixels are no colours.
+    """
+    with _opened(path) as (image, _info):
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple["Image.Image", ImageInfo]]:
+    formats = _prepare_pillow()
+    from PIL import Image
+
+    file, size = _open_file(path)
+    with file:
+        try:
+            with Image.open(file, formats=formats) as image:
+                _refuse_bomb(image, path)
+                yield image, _describe(image, size)
+        except (ImageError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except Exception as error:
+            raise _explained(error, path, file) from None
+
+
+_prepared: tuple[str, ...] = ()
+_preparing = threading.Lock()
+
+
+def _prepare_pillow() -> tuple[str, ...]:
+    """Set Pillow's global switches to what this module promises; the formats this build can open."""
+    global _prepared
+    if _prepared:
+        return _prepared
+    with _preparing:
+        import warnings
+
+        from PIL import Image, ImageFile
+
+        # A truncated image must never be trained on as a half grey one, whatever another library has asked for.
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+        # Pillow's warnings are about things that are judged here: sizes, broken metadata.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        Image.init()
+        _prepared = tuple(name for name in FORMATS if name in Image.OPEN)
+    return _prepared
+
+
+def _open_file(path: str | Path) -> tuple[BinaryIO, int]:
+    path = Path(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("is a folder", path=path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("is a pipe or a device, not a file", path=path)
+        if status.st_size == 0:
+            raise ImageError("is empty (0 bytes)", path=path)
+        return path.open("rb"), status.st_size
+    except FileNotFoundError:
+        raise ImageError("was not found", path=path) from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be read: {_os_reason(error)}", path=path) from None
+
+
+def _os_reason(error: OSError | ValueError) -> str:
+    return plain((error.strerror if isinstance(error, OSError) else None) or str(error), limit=120).lower()
+
+
+def _refuse_bomb(image: "Image.Image", path: str | Path) -> None:
+    width, height = image.size
+    if width * height > MAX_IMAGE_PIXELS:
+        size = f"claims {width:,} x {height:,} pixels; at most {MAX_IMAGE_PIXELS:,} pixels are opened"
+        raise ImageError(size, path=path)
+    if width < 1 or height < 1:
+        raise ImageError(f"claims {width:,} x {height:,} pixels", path=path)
+
+
+def _describe(image: "Image.Image", size: int) -> ImageInfo:
+    width, height = image.size
+    if orientation(image) >= 5:
+        width, height = height, width
+    try:
+        animated = bool(getattr(image, "is_animated", False))
+    except Exception:  # A broken second frame does not matter: the first is used.
+        animated = False
+    return ImageInfo(width, height, image.format or "unknown", image.mode, size, animated)
+
+
+@contextmanager
+def _room_for(info: ImageInfo) -> Iterator[None]:
+    if info.width * info.height < _LARGE_PIXELS:
+        yield
+        return
+    with _one_large_at_a_time:
+        yield
+
+
+def _explained(error: Exception, path: str | Path, file: BinaryIO) -> ImageError:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, Unconvertible):
+        return ImageError(str(error), path=path)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        claimed = re.search(r"\((\d+) pixels\)", str(error))
+        pixels = f"{int(claimed[1]):,}" if claimed else "too many"
+        return ImageError(f"claims {pixels} pixels; at most {MAX_IMAGE_PIXELS:,} are opened", path=path)
+    if isinstance(error, MemoryError):
+        return ImageError("does not fit into memory", path=path)
+    if isinstance(error, UnidentifiedImageError):
+        return _unidentified(path, file)
+    detail = plain(str(error), limit=120) or type(error).__name__
+    if "truncated" in detail.lower() or "Truncated" in type(error).__name__ or isinstance(error, EOFError):
+        return ImageError(f"is truncated: {detail}", path=path, hint="copy or download it again")
+    return ImageError(f"is damaged or of an unknown kind: {detail}", path=path)
+
+
+def _unidentified(path: str | Path, file: BinaryIO) -> ImageError:
+    try:
+        file.seek(0)
+        head = file.read(1024)
+    except (OSError, ValueError):
+        head = b""
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return ImageError(f"begins like a {name} image but is truncated or damaged", path=path)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
+        return ImageError(f"is HEIC, which is not opened; save it as {USUAL}", path=path)
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if begin.startswith(b"<svg") or (begin.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in begin):
+        return ImageError("is SVG, a drawing without pixels; save it as PNG", path=path)
+    for magic, reason in _NOT_IMAGES:
+        if begin.startswith(magic):
+            return ImageError(reason, path=path)
+    return ImageError(f"is not an image; {USUAL} are", path=path)

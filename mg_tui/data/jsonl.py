@@ -1,0 +1,226 @@
+"""JSON Lines, read one line at a time: a line that cannot be read is a problem with a number, never the end of reading.
+
+Rows are numbered as an editor numbers lines. Blank lines are no rows. A line is what ends in a newline byte, whatever
+other characters Unicode calls line ends; a carriage return before it and a byte order mark are dropped.
+"""
+
+import json
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from mg_tui.core.errors import DataError
+from mg_tui.data.problems import RowProblem, plain, shown
+
+# A row is text and a few paths. Beyond this a "line" is another kind of file, and reading it would cost its memory.
+MAX_ROW_BYTES: Final = 64 * 2**20
+_KEPT_OF_OVERLONG: Final = 4096
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t\r\n\v\f"
+
+_OTHER_FILES: Final[tuple[tuple[bytes, str, str | None], ...]] = (
+    (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
+    (b"PK\x03\x04", "is a zip archive", "unpack it"),
+    (b"PAR1", "is a Parquet file, not JSON Lines", "write it as JSON Lines, one object a line"),
+    (b"ARROW1", "is an Arrow file, not JSON Lines", "write it as JSON Lines, one object a line"),
+    (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
+    (b"version https://git-lfs", "is a Git LFS pointer: the data was never downloaded", "run git lfs pull"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its number, its values, or else the problem that kept it from having any.
+
+    `offset` and `length` say where the line's bytes are in the file, its line end included.
+    """
+
+    number: int
+    values: dict[str, Any] | None
+    problem: RowProblem | None
+    offset: int
+    length: int
+
+
+def read_rows(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Iterator[Row]:
+    """Every row of a JSON Lines file in order, in the memory of one row.
+
+    Args:
+        progress: called now and then with (bytes read, bytes of the file).
+
+    Raises:
+        DataError: the file is missing, is no file, cannot be read, is another kind of file, or has no rows.
+    """
+    size = _look(path)
+    any_row = False
+    try:
+        with path.open("rb") as file:
+            _refuse_other_files(path, file)
+            number = offset = 0
+            while line := file.readline(MAX_ROW_BYTES):
+                number += 1
+                length = len(line)
+                if len(line) >= MAX_ROW_BYTES and not line.endswith(b"\n"):
+                    length += _skip_rest(file)
+                    yield Row(number, None, _overlong(number, line, length), offset, length)
+                    any_row = True
+                elif text := line.removeprefix(_BOM).strip(_BLANK):
+                    values, problem = _parse(number, text, line)
+                    yield Row(number, values, problem, offset, length)
+                    any_row = True
+                offset += length
+                if progress is not None and (number % 1024 == 0 or offset == size):
+                    progress(offset, size)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not any_row:
+        raise DataError("the dataset has no rows: it has only blank lines", where=plain(str(path)))
+
+
+def read_raw(path: Path, offset: int, length: int) -> str:
+    """A line again, without its line end, as `RowProblem.raw` keeps it."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return raw_text(file.read(min(length, MAX_ROW_BYTES)))
+
+
+def raw_text(line: bytes) -> str:
+    """Bytes of a line as text, without its line end; bytes that are not UTF-8 become surrogate escapes."""
+    return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+
+
+def _look(path: Path) -> int:
+    """Size in bytes of a file that can be a dataset."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError("the dataset was not found", where=plain(str(path)), hint=_neighbours(path)) from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise DataError(
+            "the dataset is a folder, not a file",
+            where=plain(str(path)),
+            hint=_neighbours(path / "x") or "give a JSON Lines file",
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(
+            "the dataset is a pipe or a device; it is read more than once, so it has to be a file",
+            where=plain(str(path)),
+        )
+    if status.st_size == 0:
+        raise DataError("the dataset is empty (0 bytes)", where=plain(str(path)))
+    return status.st_size
+
+
+def _neighbours(path: Path) -> str | None:
+    try:
+        found = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".jsonl", ".ndjson"))
+    except (OSError, ValueError):
+        return None
+    listed = ", ".join(plain(name, limit=60) for name in found[:5])
+    return f"the folder has {listed}" + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else None
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    return DataError("the dataset cannot be read", where=plain(str(path)), why=plain(why or str(error)))
+
+
+def _refuse_other_files(path: Path, file: BinaryIO) -> None:
+    head = file.read(4096)
+    for magic, what, hint in _OTHER_FILES:
+        if head.startswith(magic):
+            raise DataError(f"the dataset {what}", where=plain(str(path)), hint=hint)
+    begin = head.removeprefix(_BOM).lstrip(_BLANK)
+    if begin[:1] == b"[":
+        line = begin.split(b"\n", 1)[0].strip(_BLANK)
+        alone = b"\n" not in begin.rstrip(_BLANK) and len(head) < 4096
+        if alone or not line.endswith(b"]"):
+            raise DataError(
+                "the dataset is a JSON array, not JSON Lines with one object a line",
+                where=plain(str(path)),
+                hint="turn it into JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
+            )
+    file.seek(0)
+
+
+def _skip_rest(file: BinaryIO) -> int:
+    skipped = 0
+    while part := file.readline(2**20):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _overlong(number: int, line: bytes, length: int) -> RowProblem:
+    what = f"has {length:,} bytes; a row may have {MAX_ROW_BYTES:,} (only its beginning is kept)"
+    return RowProblem(number, None, what, None, raw_text(line[:_KEPT_OF_OVERLONG]))
+
+
+class _Twice(ValueError):
+    """A field that is there twice: JSON keeps the last one in silence."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _value in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return values
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _parse(number: int, text: bytes, line: bytes) -> tuple[dict[str, Any] | None, RowProblem | None]:
+    def bad(what: str, hint: str | None = None) -> tuple[None, RowProblem]:
+        return None, RowProblem(number, None, what, hint, raw_text(line))
+
+    try:
+        # Blanks in front are kept for the decoder, so that a column is the column of the file.
+        values = _DECODER.decode(line.removeprefix(_BOM).decode("utf-8").rstrip())
+    except UnicodeDecodeError as error:
+        return bad(f"is not UTF-8: byte {error.start + 1} of the line is 0x{line[error.start]:02x}", "save it as UTF-8")
+    except json.JSONDecodeError as error:
+        return bad(f"is not JSON: {plain(error.msg)} at line {number}, column {error.colno}", _json_hint(text))
+    except _Twice as error:
+        return bad(f"has the field {shown(str(error))} twice")
+    except RecursionError:
+        return bad("is not usable JSON: it is nested too deeply")
+    except ValueError as error:  # a number with thousands of digits
+        return bad(f"is not usable JSON: {plain(str(error), limit=120)}")
+    if not isinstance(values, dict):
+        return bad(f"is {kind_of(values)}, and a row is a JSON object", 'write {"text": ..., "image": ..., ...}')
+    return values, None
+
+
+def _json_hint(text: bytes) -> str | None:
+    if text in (b"{", b"["):
+        return "write each row on one line, e.g. with jq -c . data.json > data.jsonl"
+    if b"\r" in text:
+        return "lines end in carriage returns alone: save the file with Unix line ends"
+    if text[:1] == b"{" and b"'" in text and b'"' not in text:
+        return "JSON takes double quotes"
+    return None
+
+
+def kind_of(value: object) -> str:
+    """A JSON value's type in words: "null", "a number (42)", "a list"."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        try:
+            return f"a number ({plain(str(value), limit=24)})"
+        except ValueError:  # more digits than Python is willing to write
+            return "a number"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "an object"

@@ -1,0 +1,147 @@
+"""Any Pillow image to RGB as a person would see it: upright, whole range of values, transparency over white.
+
+| what the file holds                  | what becomes of it                                                          |
+|--------------------------------------|-----------------------------------------------------------------------------|
+| EXIF orientation                     | applied                                                                     |
+| alpha, palette or key transparency   | laid over white                                                             |
+| CMYK                                 | Pillow's conversion; JPEGs store it inverted (Adobe), which Pillow undoes    |
+| 16-bit greyscale                     | divided by 257, so that 65,535 is white; dark stays dark                    |
+| 32-bit whole numbers                 | 8 bits up to 255, 16 bits up to 65,535, else lowest black, highest white     |
+| floats                               | 0..1, 0..255, else lowest black, highest white; NaN is refused               |
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_ORIENTATION_TAG: Final = 0x0112
+_ALPHA_MODES: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_NUMBER_MODES: Final = frozenset({"I", "F"})
+
+
+class Unconvertible(ValueError):
+    """Pixels that have no meaning as a colour; the message is the end of a sentence about the image."""
+
+
+def orientation(image: "Image.Image") -> int:
+    """EXIF orientation, 1 to 8; 1 when there is none or it cannot be read. Does not decode pixels."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns TIFFs itself, sizes in the header included.
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+        return 1  # Asking would make Pillow decode the file to look behind its pixels.
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # A broken EXIF block says nothing about the pixels.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def to_rgb(image: "Image.Image") -> "Image.Image":
+    """A new RGB image, upright, independent of the file it came from.
+
+    Raises:
+        Unconvertible: the pixels are no colours.
+        ValueError: Pillow knows no way from this mode to RGB.
+    """
+    turn = orientation(image)
+    flat = _flatten(image)
+    if turn != 1:
+        flat = flat.transpose(_turns()[turn])
+    return flat.copy() if flat is image else flat
+
+
+def _turns() -> Mapping[int, "Image.Transpose"]:
+    from PIL.Image import Transpose
+
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+
+
+def _flatten(image: "Image.Image") -> "Image.Image":
+    if image.mode.startswith("I;16"):
+        return _from_sixteen_bits(image)
+    if image.mode in _NUMBER_MODES:
+        return _from_numbers(image)
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        return _over_white(image)
+    if image.mode == "RGB":
+        return image
+    if image.mode == "LAB":
+        return _from_lab(image)
+    return image.convert("RGB")
+
+
+def _over_white(image: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if image.mode == "La":
+        image = image.convert("LA")
+    with_alpha = image.convert("RGBA")
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    white.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    return white
+
+
+def _from_sixteen_bits(image: "Image.Image") -> "Image.Image":
+    key = image.info.get("transparency")
+    grey = _scaled(image.convert("I"), 1 / 257)
+    if isinstance(key, int):
+        import numpy as np
+        from PIL import Image
+
+        hidden = np.asarray(image.convert("I")) == key
+        grey.paste(255, mask=Image.fromarray(hidden.astype(np.uint8) * 255))
+    return grey.convert("RGB")
+
+
+def _from_numbers(image: "Image.Image") -> "Image.Image":
+    if image.mode == "F":
+        import numpy as np
+
+        if not np.isfinite(np.asarray(image)).all():
+            raise Unconvertible("holds pixels that are NaN or infinite")
+    low, high = (float(bound) for bound in _extrema(image))
+    if image.format == "PPM":
+        scale, offset = 1 / 257, 0.0  # Pillow stretches PGM to 16 bits, whatever its largest value is.
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        scale, offset = 255.0, 0.0
+    elif low >= 0 and high <= 255:
+        scale, offset = 1.0, 0.0
+    elif image.mode == "I" and low >= 0 and high <= 65_535:
+        scale, offset = 1 / 257, 0.0
+    else:
+        scale = 255 / (high - low) if high > low else 0.0
+        offset = -low * scale
+    return _scaled(image, scale, offset).convert("RGB")
+
+
+def _extrema(image: "Image.Image") -> tuple[float, float]:
+    low, high = image.getextrema()
+    if isinstance(low, tuple) or isinstance(high, tuple):
+        raise Unconvertible("has several bands of numbers")
+    return low, high
+
+
+def _scaled(image: "Image.Image", scale: float, offset: float = 0.0) -> "Image.Image":
+    """`value * scale + offset`, rounded, as an 8-bit grey image; for modes I and F."""
+    half_up = offset + 0.5  # Pillow cuts fractions off.
+    return image.point(lambda value: value * scale + half_up).convert("L")
+
+
+def _from_lab(image: "Image.Image") -> "Image.Image":
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if turned is None:
+        raise Unconvertible("is in the LAB colour space and cannot be converted")
+    return turned
