@@ -40,6 +40,7 @@ SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "star", "cross", "dia
 NUMBERS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five")
 PHOTO_BACKGROUND = "photo"
 
+
 @dataclass(frozen=True)
 class Shape:
     """One drawn shape: what it is, the centre and the radius in pixels."""
@@ -91,7 +92,8 @@ def _outline(shape: Shape) -> list[tuple[float, float]]:
         return [(x, y - r), (x + r * 0.95, y + r * 0.8), (x - r * 0.95, y + r * 0.8)]
     if shape.kind == "cross":
         w = r * 0.34
-        ring = [(-w, -r), (w, -r), (w, -w), (r, -w), (r, w), (w, w), (w, r), (-w, r), (-w, w), (-r, w), (-r, -w), (-w, -w)]
+        arm = [(-w, -w), (-w, -r), (w, -r)]  # one of four; each next one is the last, turned by a right angle
+        ring = arm + [(-dy, dx) for dx, dy in arm] + [(-dx, -dy) for dx, dy in arm] + [(dy, -dx) for dx, dy in arm]
         return [(x + dx, y + dy) for dx, dy in ring]
     if shape.kind == "star":
         points = []
@@ -160,7 +162,8 @@ def draw(
             box = [(v * factor) for v in (x - radius, y - radius, x + radius, y + radius)]
             pen.ellipse(box, fill=fill, outline=edge, width=factor)
         else:
-            pen.polygon([(px * factor, py * factor) for px, py in _outline(shape)], fill=fill, outline=edge, width=factor)
+            ring = [(px * factor, py * factor) for px, py in _outline(shape)]
+            pen.polygon(ring, fill=fill, outline=edge, width=factor)
         drawn.append(shape)
     drawn.sort(key=lambda shape: shape.x)
     return canvas.reduce(factor), Facts(width, height, background, tuple(drawn))
@@ -189,7 +192,7 @@ def caption(facts: Facts) -> str:
     return f"{listed[0].upper()}{listed[1:]} {back}."
 
 
-def _short(kind: str, text: str, answer: str, sentence: str) -> Question:
+def _ask(kind: str, text: str, answer: str, sentence: str) -> Question:
     return Question(kind, text, answer, sentence[0].upper() + sentence[1:] + ".")
 
 
@@ -203,12 +206,13 @@ def questions(rng: random.Random, facts: Facts | PhotoFacts) -> list[Question]:
 def _photo_questions(rng: random.Random, facts: PhotoFacts) -> list[Question]:
     corner = rng.randrange(4)
     where, colour, main, light = CORNERS[corner], facts.corners[corner], facts.main_colour, facts.brightness
+    said = f"A {'' if light == 'medium' else light + ' '}photo, mostly {main}."
     return [
-        _short("medium", "Is this a photo or a drawing?", "photo", "this is a photo"),
-        _short("main colour", "What is the main colour of the picture?", main, f"the main colour is {main}"),
-        _short("brightness", "Is the picture dark, medium or bright?", light, f"the picture is {light}"),
-        _short("corner colour", f"What colour is the {where} corner?", colour, f"the {where} corner is {colour}"),
-        Question("caption", "Describe the picture.", f"A {light} photo, mostly {main}.", f"A {light} photo, mostly {main}."),
+        _ask("medium", "Is this a photo or a drawing?", "photo", "this is a photo"),
+        _ask("main colour", "What is the main colour of the picture?", main, f"the main colour is {main}"),
+        _ask("brightness", "Is the picture dark, medium or bright?", light, f"the picture is {light}"),
+        _ask("corner colour", f"What colour is the {where} corner?", colour, f"the {where} corner is {colour}"),
+        Question("caption", "Describe the picture.", said, said),
     ]
 
 
@@ -217,43 +221,45 @@ def _drawing_questions(rng: random.Random, facts: Facts) -> list[Question]:
     kinds, colours, names = ([getattr(s, what) for s in shapes] for what in ("kind", "colour", "name"))
     total = NUMBERS[len(shapes)]
     said = caption(facts)
+    behind = "a photo" if facts.background == PHOTO_BACKGROUND else facts.background
     asked = [
-        _short("medium", "Is this a photo or a drawing?", "drawing", "this is a drawing"),
-        _short("count", "How many shapes are there?", total, f"the number of shapes is {total}"),
-        _short("background", "What is in the background?", facts.background, f"the background is {facts.background}"),
+        _ask("medium", "Is this a photo or a drawing?", "drawing", "this is a drawing"),
+        _ask("count", "How many shapes are there?", total, f"the number of shapes is {total}"),
+        _ask("background", "What is in the background?", facts.background, f"the background is {behind}"),
         Question("caption", "Describe the picture.", said, said),
     ]
     if len(shapes) == 1:
         shape, where = shapes[0], place_name(shapes[0], facts)
-        asked.append(_short("shape", "What shape is it?", shape.kind, f"the shape is a {shape.kind}"))
-        asked.append(_short("colour", "What colour is the shape?", shape.colour, f"the shape is {shape.colour}"))
+        asked.append(_ask("shape", "What shape is it?", shape.kind, f"the shape is a {shape.kind}"))
+        asked.append(_ask("colour", "What colour is the shape?", shape.colour, f"the shape is {shape.colour}"))
         if where:
-            asked.append(_short("place", "Where is the shape?", where, f"the shape is in the {where}"))
+            asked.append(_ask("place", "Where is the shape?", where, f"the shape is in the {where}"))
     else:
         once = [s for s in shapes if colours.count(s.colour) == 1]
         if once:
             s = rng.choice(once)
-            asked.append(_short("shape", f"What shape is {s.colour}?", s.kind, f"the {s.colour} shape is a {s.kind}"))
+            asked.append(_ask("shape", f"What shape is {s.colour}?", s.kind, f"the {s.colour} shape is a {s.kind}"))
         alone = [s for s in shapes if kinds.count(s.kind) == 1]
         if alone:
             s = rng.choice(alone)
-            asked.append(_short("colour", f"What colour is the {s.kind}?", s.colour, f"the {s.kind} is {s.colour}"))
+            asked.append(_ask("colour", f"What colour is the {s.kind}?", s.colour, f"the {s.kind} is {s.colour}"))
         found = [(s, where) for s in shapes if names.count(s.name) == 1 and (where := place_name(s, facts))]
         if found:
             s, where = rng.choice(found)
-            asked.append(_short("place", f"Where is the {s.name}?", where, f"the {s.name} is in the {where}"))
+            asked.append(_ask("place", f"Where is the {s.name}?", where, f"the {s.name} is in the {where}"))
         kind = rng.choice(SHAPES) if rng.random() < 0.3 else rng.choice(kinds)
         number = NUMBERS[kinds.count(kind)]
         plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
-        asked.append(_short("count kind", f"How many {plural} are there?", number, f"the number of {plural} is {number}"))
+        asked.append(_ask("count kind", f"How many {plural} are there?", number, f"the number of {plural} is {number}"))
         largest, second = sorted(shapes, key=lambda s: s.radius)[:-3:-1]
         if largest.radius > 1.25 * second.radius:
-            asked.append(_short("largest", "What is the largest shape?", largest.name, f"the {largest.name} is the largest shape"))
+            name = largest.name
+            asked.append(_ask("largest", "What is the largest shape?", name, f"the {name} is the largest shape"))
     if rng.random() < 0.5:
         name, answer = rng.choice(names), "yes"
     else:
         name, answer = rng.choice([n for c in COLOURS for k in SHAPES if (n := f"{c} {k}") not in names]), "no"
     article = "an" if name[0] in "aeiou" else "a"
     sentence = f"{answer}, there is {article if answer == 'yes' else 'no'} {name}"
-    asked.append(_short("presence", f"Is there {article} {name}?", answer, sentence))
+    asked.append(_ask("presence", f"Is there {article} {name}?", answer, sentence))
     return asked
