@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PartName = Literal["language", "projector", "vision"]
-CapabilityName = Literal["lora_language", "lora_projector", "lora_vision", "full", "nf4", "int8", "multi_image", "merge"]
+CapabilityName = Literal[
+    "lora_language", "lora_projector", "lora_vision", "full", "nf4", "int8", "multi_image", "merge"
+]
 
 
 @dataclass(frozen=True, slots=True)

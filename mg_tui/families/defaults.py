@@ -1,0 +1,169 @@
+"""Defaults for any model that transformers loads by its Auto class for images and text.
+
+Weights are read from safetensors files only, and code that comes with a checkpoint is not run unless asked for.
+"""
+
+from typing import Any
+
+from mg_tui.core.errors import EnvironmentProblem, FamilyError, GardenError, UsageError
+from mg_tui.families import hub
+from mg_tui.families.collate import ExampleEncoder
+from mg_tui.families.contract import LoadRequest, ModelFamily, Preprocessing
+
+
+def load_model(family: ModelFamily, request: LoadRequest) -> Any:
+    """The model with its weights, in evaluation mode, on the device asked for.
+
+    With `quantization` the linear layers of the language part are quantised (nf4 with double quantisation, or int8);
+    vision, projector and output layer keep the compute dtype: a 4-bit vision tower answers nonsense.
+
+    Raises:
+        EnvironmentProblem: the hub cannot be reached, or something the request needs is not installed.
+        UsageError: files are missing or damaged.
+        FamilyError: the checkpoint does not fit the family or the request.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            request.source,
+            dtype=getattr(torch, request.dtype),
+            device_map={"": request.device},
+            attn_implementation=request.attention,
+            quantization_config=_quantization(family, request),
+            use_safetensors=True,
+            output_loading_info=True,
+            **_hub_options(request),
+        )
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "something this model needs is not installed", where=request.source, why=str(error).strip().splitlines()[0]
+        ) from error
+    except (OSError, ValueError) as error:
+        raise hub.in_our_words(error, request.source) from error
+    except GardenError:
+        raise
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise hub.in_our_words(error, request.source) from error
+    if missing := sorted(report.get("missing_keys", ())):
+        raise FamilyError(
+            f"the checkpoint lacks {len(missing)} of the model's weights", where=request.source, why=_some(missing)
+        )
+    if request.quantization != "none":
+        _check_quantised(model, family)
+    return model.eval()
+
+
+def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
+    """Tokenizer and image processor, resizing pictures to between `min_pixels` and `max_pixels` where it resizes so.
+
+    The image processor is the one transformers takes by default, which with torchvision installed (we require it) is
+    torchvision's: everybody who loads the result gets the same one. Pillow's gives slightly different pixels, so that
+    a change of backend would be a change of input.
+
+    Raises:
+        EnvironmentProblem: the hub cannot be reached, or something the processor needs is not installed.
+        UsageError: files are missing or damaged.
+        FamilyError: the checkpoint's processor cannot take pictures and text.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(source, **hub.hub_options(hub_arguments, source))
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "something this model's processor needs is not installed",
+            where=source,
+            why=str(error).strip().splitlines()[0],
+        ) from error
+    except (OSError, ValueError) as error:
+        raise hub.in_our_words(error, source) from error
+    if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+        raise FamilyError(
+            f"{family.title}: the checkpoint's processor takes no pictures",
+            where=source,
+            why="preprocessor_config.json is missing or names no image processor",
+        )
+    limit_pixels(processor, preprocessing)
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
+
+
+def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
+    """Set the limits of a processor that resizes by pixel count, as Qwen's do; False for one that has other rules."""
+    images = processor.image_processor
+    size = getattr(images, "size", None)
+    accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
+    if not {"min_pixels", "max_pixels"} <= accepted.keys() or size is None:
+        return False
+    # These are areas in pixels, whatever their names say. What is saved with a result has them too.
+    images.size = type(size)(shortest_edge=preprocessing.min_pixels, longest_edge=preprocessing.max_pixels)
+    for name in ("min_pixels", "max_pixels"):
+        if getattr(images, name, None) is not None:
+            setattr(images, name, getattr(preprocessing, name))
+    return True
+
+
+def make_collator(
+    family: ModelFamily, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
+) -> ExampleEncoder:
+    """The collator for training and evaluation; it also encodes single examples and prompts."""
+    return ExampleEncoder(family, processor, preprocessing, train_on_prompt=train_on_prompt)
+
+
+def _hub_options(request: LoadRequest) -> dict[str, Any]:
+    given = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
+    return hub.hub_options(given, request.source)
+
+
+def _quantization(family: ModelFamily, request: LoadRequest) -> Any:
+    if request.quantization == "none":
+        return None
+    import torch
+    from transformers import AutoConfig, BitsAndBytesConfig
+
+    config = AutoConfig.from_pretrained(request.source, **_hub_options(request))
+    already = getattr(config, "quantization_config", None)
+    if already is not None:
+        method = already.get("quant_method") if isinstance(already, dict) else getattr(already, "quant_method", None)
+        if method == "bitsandbytes":
+            return None
+        raise UsageError(
+            f"the checkpoint is already quantised ({method})",
+            where=request.source,
+            hint="choose the checkpoint it was made from",
+        )
+    # Names of modules, matched from the start up to a dot. Naming some replaces the library's own choice, which is the
+    # output layer: it is named again, by the name that nearly every model gives it.
+    skipped = [*family.parts.vision, *family.parts.projector, "lm_head"]
+    if request.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, request.dtype),
+        llm_int8_skip_modules=skipped,
+    )
+
+
+def _check_quantised(model: Any, family: ModelFamily) -> None:
+    """See that what should be quantised is, and nothing else: names that match nothing would pass in silence."""
+    quantised = [
+        name for name, module in model.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+    ]
+    wrong = [name for name in quantised if family.parts.of(name) in ("vision", "projector")]
+    if wrong or not quantised:
+        raise FamilyError(
+            f"{family.title}: quantisation went wrong",
+            why=f"quantised though it should not be: {_some(wrong)}" if wrong else "nothing was quantised",
+            hint="load without quantisation, and check the family's parts with `model-garden plugins --check`",
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

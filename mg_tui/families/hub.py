@@ -1,0 +1,175 @@
+"""The model hub: what is in the local cache, whether the hub can be reached, and its errors in our words.
+
+transformers retries an unreachable hub for minutes, file by file. Here it is asked once whether it is there, within
+seconds; when it is not, only the cache is used, and what is missing becomes one error that says what to do offline.
+"""
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.families.checkpoints import nearest
+
+_PATIENCE: Final = 6.0  # seconds to wait for the hub's first sign of life
+_TRUE: Final = frozenset({"1", "on", "yes", "true"})
+
+
+def endpoint() -> str:
+    """Address of the hub, or of the mirror that HF_ENDPOINT names."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def is_offline() -> bool:
+    """Whether the environment forbids the hub (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
+    return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+
+
+def cache_folder() -> Path:
+    """Where downloads of the hub are kept: HF_HUB_CACHE, else HF_HOME/hub, else the user's cache folder."""
+    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(given).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def cached_snapshot(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a downloaded revision ("main" when left out), or None."""
+    repository = cache_folder() / f"models--{name.replace('/', '--')}"
+    wanted = revision or "main"
+    reference = repository / "refs" / wanted
+    try:
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
+    except OSError:
+        return None
+    folder = repository / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def cached_config(name: str, revision: str | None = None) -> dict[str, Any] | None:
+    """The `config.json` of a downloaded model, or None when it is not (wholly) there."""
+    folder = cached_snapshot(name, revision)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def fetch_config(name: str, revision: str | None = None, *, known: list[str] | None = None) -> dict[str, Any]:
+    """Download the `config.json` of a model into the cache.
+
+    Raises:
+        EnvironmentProblem: the hub cannot be reached or wants a login.
+        UsageError: there is no such model or revision.
+    """
+    if not can_reach():
+        raise not_reachable(name)
+    from huggingface_hub import hf_hub_download
+
+    try:
+        file = hf_hub_download(name, "config.json", revision=revision)
+        config = json.loads(Path(file).read_text(encoding="utf-8"))
+    except Exception as error:
+        raise in_our_words(error, name, known=known) from error
+    if not isinstance(config, dict):
+        raise UsageError("the model's config.json is not a JSON object", where=name)
+    return config
+
+
+def load_options(source: str) -> dict[str, Any]:
+    """Arguments that keep `from_pretrained` off the network when `source` is a folder or the hub cannot be reached."""
+    return {"local_files_only": Path(source).is_dir() or not can_reach()}
+
+
+def can_reach() -> bool:
+    """Whether the hub answers. Asked once a process and endpoint; never waits longer than a few seconds."""
+    return not is_offline() and _answers(endpoint())
+
+
+@lru_cache(maxsize=8)
+def _answers(address: str) -> bool:
+    answered = threading.Event()
+
+    def ask() -> None:
+        import httpx
+
+        try:
+            httpx.head(address, timeout=_PATIENCE)
+        except httpx.HTTPError:
+            return
+        answered.set()
+
+    # In a thread: looking up a name has no time limit of its own.
+    thread = threading.Thread(target=ask, name="hub", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    return answered.is_set()
+
+
+def not_reachable(name: str) -> EnvironmentProblem:
+    """The error for a model that is neither on this machine nor to be had."""
+    if is_offline():
+        what, why = f"{name} is not on this machine", "the environment forbids downloads (HF_HUB_OFFLINE)"
+    else:
+        what, why = f"{name} is not on this machine, and {endpoint()} cannot be reached", None
+    return EnvironmentProblem(
+        what,
+        where=str(cache_folder()),
+        why=why,
+        hint=f"offline, give a local folder or `tiny` as base model; or run `hf download {name}` where there is a "
+        "network, copy that cache here and point HF_HOME at it (HF_HUB_OFFLINE=1 then saves the wait for the network)",
+    )
+
+
+def in_our_words(error: BaseException, source: str, *, known: list[str] | None = None) -> GardenError:
+    """What transformers and the hub raise while loading, as one of our errors; ours come back as they are."""
+    if isinstance(error, GardenError):
+        return error
+    for link in _chain(error):
+        if (said := _known_error(link, source, known or [])) is not None:
+            return said
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UsageError("the model's files cannot be loaded", where=source, why=f"{type(error).__name__}: {first_line}")
+
+
+def _known_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
+    kind = type(error).__name__
+    page = f"{endpoint()}/{source}"
+    if kind == "GatedRepoError":
+        hint = f"accept its terms at {page}, then run `hf auth login`"
+        return EnvironmentProblem(f"{source} is only for people who accepted its terms", hint=hint)
+    if kind == "RepositoryNotFoundError":
+        close = nearest(source, known)
+        hint = (f"did you mean {close}? " if close else "") + "for a private model run `hf auth login`"
+        return UsageError(f"the hub has no model called {source}", hint=hint)
+    if kind == "RevisionNotFoundError":
+        return UsageError(f"{source} has no such revision", hint=f"see the branches and tags at {page}")
+    if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "ReadTimeout"):
+        return not_reachable(source)
+    if kind == "SafetensorError":
+        return UsageError("the model's weights are damaged", where=source, why=str(error), hint="download them again")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EnvironmentProblem("there is no space left for the model", where=str(cache_folder()))
+    if isinstance(error, OSError) and "safetensors" in str(error):
+        hint = "weights in other formats are pickles, which could run any code: convert them to safetensors"
+        return UsageError("the model has no weights in safetensors files", where=source, hint=hint)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def hub_options(hub: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The hub's arguments of a call (`revision`, `trust_remote_code`, ...) over those of `load_options`."""
+    return {**load_options(source), **{key: value for key, value in hub.items() if value is not None}}
