@@ -9,15 +9,16 @@ from mg_tui.runs.launch import did_not_start, died
 from mg_tui.runs.watch import RunWatch
 
 
-def follow(folder: RunFolder, poll: float = 0.3) -> Iterator[list[Event]]:
+def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = None) -> Iterator[list[Event]]:
     """What is written to a run's journal, from its beginning, until the run ends or its worker dies.
 
     Yields every `poll` seconds at most, also an empty list when nothing is new, so that the caller can draw a clock.
+    With a `watch` of the caller's it goes on from where that one is, and the caller can look at its view meanwhile.
 
     Raises:
         RunFailed: the worker that this process started died before its first word.
     """
-    watch = RunWatch(folder)
+    watch = watch or RunWatch(folder)
     while True:
         exit_status = died(folder)
         yield watch.refresh()

@@ -1,6 +1,7 @@
 """A worker's log: its last lines, and what is added to it."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -52,3 +53,12 @@ class LogReader:
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
             yield line.decode("utf-8", "replace").rstrip("\r")
+
+
+def clean(line: str) -> str:
+    """A line without colour and cursor codes; of a progress bar that redrew itself, its last state."""
+    bare = _CODES.sub("", line)
+    return next((part for part in reversed(bare.split("\r")) if part.strip()), "")
+
+
+_CODES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")

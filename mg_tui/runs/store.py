@@ -36,6 +36,41 @@ class RunSummary:
         """The run's name, when it has one."""
         return self.view.name
 
+    def elapsed_seconds(self, now: float) -> float | None:
+        """Seconds from the first start to the end; of a crashed run, to its last event; None before the start."""
+        if self.state is RunState.CRASHED and self.view.last_time is not None:
+            now = self.view.last_time
+        return self.view.elapsed_seconds(now)
+
+    def as_dict(self, now: float) -> dict[str, Any]:
+        """The run in a list, as plain values; times in seconds, `now` and moments as Unix time. NaN becomes "nan"."""
+        view, latest = self.view, self.view.latest
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": self.state.value,
+            "problem": self.problem,
+            "path": str(self.folder.path),
+            "base_model": self.spec.get("base_model"),
+            "dataset": self.spec.get("dataset"),
+            "output_dir": self.spec.get("output_dir"),
+            "phase": view.phase if self.state is RunState.RUNNING else None,
+            "step": view.step,
+            "total_steps": view.total_steps,
+            "epoch": latest.get("epoch"),
+            "loss": latest.get("loss"),
+            "eta_seconds": view.eta_seconds(now) if self.state is RunState.RUNNING else None,
+            "elapsed_seconds": self.elapsed_seconds(now),
+            "created_at": view.created_at,
+            "started_at": view.started_at,
+            "ended_at": view.ended_at,
+            "attempt": view.attempt,
+            "pid": view.pid if self.state is RunState.RUNNING else None,
+            "host": view.host,
+            "warnings": view.warning_count,
+            "checkpoints": len(view.checkpoints),
+        }
+
 
 class RunStore:
     """The runs under `home`; `refresh` reads only what is new, for a face that stays open."""
@@ -67,18 +102,10 @@ class RunStore:
         watch = self._watches.get(folder.id)
         if watch is None:
             watch = self._watches[folder.id] = RunWatch(folder, ends_only=GLANCE)
-        problem: str | None = None
-        try:
-            watch.refresh()
-            if folder.id not in self._specs:
-                self._specs[folder.id] = folder.spec_values()
-        except GardenError as error:
-            problem = ": ".join(part for part in (error.what, error.why) if part)
-        if watch.view.lifecycle is None:
-            problem = problem or "The journal says nothing: it is missing, empty or not a journal."
-        elif watch.reader.corrupt_lines or watch.reader.missing:
-            problem = problem or damage(watch)
-        return RunSummary(folder, watch.view, watch.state, problem, self._specs.get(folder.id, {}))
+        summary = _look(watch, self._specs.get(folder.id))
+        if summary.spec:
+            self._specs[folder.id] = summary.spec
+        return summary
 
 
 def damage(watch: RunWatch) -> str | None:
@@ -104,10 +131,20 @@ def list_runs(home: Path) -> list[RunSummary]:
 
 
 def summarise(folder: RunFolder) -> RunSummary:
-    """One run, its journal read whole."""
-    watch = RunWatch(folder)
-    watch.refresh()
-    return RunSummary(folder, watch.view, watch.state, damage(watch), folder.spec_values())
+    """One run, its journal read whole; what cannot be read is its `problem`."""
+    return _look(RunWatch(folder), None)
+
+
+def _look(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
+    problem: str | None = None
+    try:
+        watch.refresh()
+        spec = spec or watch.folder.spec_values()
+    except GardenError as error:
+        problem = ": ".join(part for part in (error.what, error.why) if part)
+    if watch.view.lifecycle is None:
+        problem = problem or "The journal says nothing: it is missing, empty or not a journal."
+    return RunSummary(watch.folder, watch.view, watch.state, problem or damage(watch), spec or {})
 
 
 def find_run(home: Path, ref: str) -> RunFolder:

@@ -16,15 +16,17 @@ class RunWatch:
     """One run, brought up to date by `refresh`. Reading costs what was written since.
 
     `ends_only` reads only so many bytes of the beginning and the end of a journal larger than twice that, once; state
-    and newest values are exact all the same, the curves have a hole.
+    and newest values are exact all the same, the curves have a hole. `thin=False` parses every event of a very long
+    journal.
     """
 
-    def __init__(self, folder: RunFolder, *, ends_only: int | None = None):
+    def __init__(self, folder: RunFolder, *, ends_only: int | None = None, thin: bool = True):
         self.folder = folder
         self.view = RunView()
         self.reader = JournalReader(folder.journal_file)
         self.lock_held = False
         self._ends_only = ends_only
+        self._thin = thin
 
     @property
     def state(self) -> RunState:
@@ -49,7 +51,7 @@ class RunWatch:
 
     def _read(self) -> list[Event]:
         news: list[Event] = []
-        for events in self.reader.chunks(thin=True, ends_only=self._ends_only):
+        for events in self.reader.chunks(thin=self._thin, ends_only=self._ends_only):
             self.view.apply(events)
             news += events
         self._ends_only = None

@@ -1,0 +1,147 @@
+"""A run in words, for people who read lines: the same sentences in `runs show`, `runs watch` and `train-vision`.
+
+Everything returned is safe to print: text that came from outside has been through `printable`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mg_tui.core.events import Event
+from mg_tui.core.text import one_line, printable
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.log import tail
+from mg_tui.runs.series import number
+from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
+
+UNKNOWN: Final = "—"
+_LIMIT: Final = 400
+
+
+def duration(seconds: float | None) -> str:
+    """`1:02:03`, `2:03`, or a dash when not known."""
+    if seconds is None or seconds != seconds:
+        return UNKNOWN
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the unit that suits them."""
+    if count is None or count != count:
+        return UNKNOWN
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def short(value: Any) -> str:
+    """A number to four digits or so; a dash when there is none."""
+    if value is None:
+        return UNKNOWN
+    found = number(value)
+    return f"{found:.4g}" if found == found else "nan"
+
+
+def progress(view: RunView) -> str:
+    """`12/300`, or `12` while the total is not known."""
+    return f"{view.step}/{view.total_steps}" if view.total_steps is not None else str(view.step)
+
+
+def step_line(view: RunView, now: float) -> str:
+    """The newest step in one line."""
+    seconds = number(view.latest.get("seconds"))
+    pace = f"  {seconds:.2f} s/step" if seconds == seconds else ""
+    numbers = f"loss {short(view.latest.get('loss'))}  lr {short(view.latest.get('learning_rate'))}"
+    return f"step {progress(view)}  {numbers}{pace}  ETA {duration(view.eta_seconds(now))}"
+
+
+def event_line(event: Event) -> str | None:
+    """An event that is worth a line above a progress bar, in one line; None for the others."""
+    say = _SAYINGS.get(event.kind)
+    return None if say is None else one_line(say(event.data), limit=_LIMIT)
+
+
+def ending(folder: RunFolder, view: RunView, state: RunState) -> list[str]:
+    """How a run ended and what to do next; empty while it has not."""
+    if state is RunState.FINISHED:
+        place = str(view.result.get("result") or "")
+        seconds = view.elapsed_seconds(view.ended_at or 0.0)
+        lines = [f"finished: {view.step} steps in {duration(seconds)}"]
+        return [*lines, f"result: {printable(place)}"] if place else lines
+    if state is RunState.STOPPED:
+        saved = view.result.get("checkpoint")
+        kept = f"checkpoint {printable(str(saved))}" if saved else "no checkpoint"
+        by = view.result.get("by")
+        return [f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {kept}"]
+    if state is RunState.FAILED:
+        return failure(folder, view)
+    if state is RunState.CRASHED:
+        return crash(folder, view)
+    return []
+
+
+def failure(folder: RunFolder, view: RunView) -> list[str]:
+    """The error that ended a run, in the words the journal has."""
+    error = view.error
+    lines = [f"failed at step {view.step}: {printable(str(error.get('what') or error.get('error') or 'no reason'))}"]
+    labels = (("where", "where"), ("why", "why"), ("rows", "rows"), ("hint", "try"))
+    lines += [f"  {label}: {printable(str(error[name]))}" for name, label in labels if error.get(name)]
+    return [*lines, f"  log: model-garden runs logs {folder.id}"]
+
+
+def crash(folder: RunFolder, view: RunView) -> list[str]:
+    """What is known of a worker that died without a word."""
+    lines = [f"crashed at step {view.step}: the worker died without a word (killed, out of memory, or the power cut)"]
+    if view.checkpoints:
+        lines.append(f"  newest checkpoint: step {view.checkpoints[-1].step}")
+    last = [one_line(line, limit=160) for line in tail(folder.log_file, 20) if line.strip()][-3:]
+    lines += [f"  log: {line}" for line in last]
+    return [*lines, f"  more: model-garden runs logs {folder.id}"]
+
+
+def said(what: Any, **more: Any) -> str:
+    """A sentence and its where, why and hint, those that are known."""
+    parts = [str(what or "")] + [f"{label}: {value}" for label, value in more.items() if value]
+    return "; ".join(parts)
+
+
+def _phase(data: Mapping[str, Any]) -> str:
+    detail = data.get("detail")
+    return f"{data.get('name')}" + (f": {detail}" if detail else "")
+
+
+def _plan(data: Mapping[str, Any]) -> str:
+    return f"plan: {data.get('examples')} examples, {data.get('steps')} steps"
+
+
+def _eval(data: Mapping[str, Any]) -> str:
+    return f"evaluation at step {data.get('step')}: loss {short(data.get('loss'))}"
+
+
+def _checkpoint(data: Mapping[str, Any]) -> str:
+    return f"checkpoint at step {data.get('step')} ({size(data.get('bytes'))})"
+
+
+def _warning(data: Mapping[str, Any]) -> str:
+    return "warning: " + said(
+        data.get("what"), where=data.get("where"), why=data.get("why"), **{"try": data.get("hint")}
+    )
+
+
+_SAYINGS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "phase": _phase,
+    "plan": _plan,
+    "eval": _eval,
+    "checkpoint": _checkpoint,
+    "warning": _warning,
+    "decision": lambda data: f"chose {data.get('what')}: {data.get('value')} ({data.get('why')})",
+    "rows_skipped": lambda data: f"warning: {data.get('count')} rows left out; they are in {data.get('file')}",
+    "request": lambda data: f"{data.get('request')} asked for by {data.get('by')}",
+    "started": lambda data: (
+        f"resumed from step {data.get('resumed_from')}" if data.get("resumed_from") is not None else "started"
+    ),
+}

@@ -1,0 +1,195 @@
+"""`model-garden runs`: the runs of this home, without the dashboard."""
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from mg_tui.config import Settings
+from mg_tui.core.errors import UsageError
+from mg_tui.core.text import printable
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_RUN = click.argument("run", metavar="ID")
+
+
+def _print_json(value: Any) -> None:
+    from mg_tui.runs.records import plain
+
+    click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+@click.group(invoke_without_command=True)
+@_JSON
+@click.pass_context
+def runs(ctx: click.Context, as_json: bool) -> None:
+    """List, show, follow and stop runs.
+
+    ID is a run's id, a unique beginning or end of it, its name, a path to its folder, or "last". Without a command,
+    the runs are listed.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, as_json=as_json)
+
+
+@runs.command("list")
+@_JSON
+@click.pass_obj
+def list_(settings: Settings, as_json: bool) -> None:
+    """Every run, newest first."""
+    from mg_tui.cli.runs_text import table
+    from mg_tui.runs.store import list_runs
+
+    found, now = list_runs(settings.home), time.time()
+    if as_json:
+        _print_json([run.as_dict(now) for run in found])
+        return
+    if not found:
+        click.echo(
+            "There are no runs yet; start one with `model-garden train-vision` or `model-garden demo`.", err=True
+        )
+        return
+    for line in table(found, now, width=_width()):
+        click.echo(line)
+
+
+@runs.command()
+@_RUN
+@_JSON
+@click.pass_obj
+def show(settings: Settings, run: str, as_json: bool) -> None:
+    """One run: what was asked, how far it is, how it ended."""
+    from mg_tui.cli.runs_text import page, record
+    from mg_tui.runs.store import find_run, summarise
+
+    summary, now = summarise(find_run(settings.home, run)), time.time()
+    if as_json:
+        _print_json(record(summary, now))
+        return
+    for line in page(summary, now):
+        click.echo(line)
+
+
+@runs.command()
+@_RUN
+@click.option("-f", "--follow", is_flag=True, help="Print what is added, until the run ends.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines to begin with.")
+@click.pass_obj
+def logs(settings: Settings, run: str, follow: bool, lines: int) -> None:
+    """What the worker of a run printed."""
+    from mg_tui.runs.log import LogReader
+    from mg_tui.runs.store import find_run
+    from mg_tui.runs.watch import RunWatch
+
+    folder = find_run(settings.home, run)
+    reader, watch = LogReader(folder.log_file), RunWatch(folder)
+    for line in reader.last(lines):
+        _print_log(line)
+    while follow:
+        watch.refresh()
+        over = watch.state.ended  # asked before reading: what was said last is then read too
+        for line in reader.new():
+            _print_log(line)
+        if over:
+            return
+        time.sleep(0.3)
+
+
+@runs.command()
+@_RUN
+@click.option("--now", is_flag=True, help="End at once, without a checkpoint.")
+@_JSON
+@click.pass_obj
+def stop(settings: Settings, run: str, now: bool, as_json: bool) -> None:
+    """Ask a run to stop: it writes a checkpoint first. Asked a second time, it ends at once."""
+    _request(settings, run, "stop_now" if now else "stop", as_json=as_json)
+
+
+@runs.command()
+@_RUN
+@_JSON
+@click.pass_obj
+def checkpoint(settings: Settings, run: str, as_json: bool) -> None:
+    """Ask a run for a checkpoint now."""
+    _request(settings, run, "checkpoint", as_json=as_json)
+
+
+@runs.command()
+@_RUN
+@click.option("--json", "as_json", is_flag=True, help="Print the journal's events as JSON lines.")
+@click.pass_context
+def watch(ctx: click.Context, run: str, as_json: bool) -> None:
+    """Follow a run to its end. Ctrl+c asks whether to stop it or to leave it running."""
+    from mg_tui.cli.follow import exit_code_of, follow_run
+    from mg_tui.runs.follow import follow
+    from mg_tui.runs.store import find_run
+    from mg_tui.runs.watch import RunWatch
+
+    folder = find_run(ctx.obj.home, run)
+    if not as_json:
+        ctx.exit(exit_code_of(follow_run(folder), folder))
+    watched = RunWatch(folder, thin=False)
+    for events in follow(folder, watch=watched):
+        for event in events:
+            click.echo(event.to_line(), nl=False)
+    ctx.exit(exit_code_of(watched.state, folder))
+
+
+@runs.command()
+@click.argument("run", metavar="ID...", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def rm(settings: Settings, run: tuple[str, ...], yes: bool) -> None:
+    """Remove runs with their checkpoints and the results in their folders. A running one is refused."""
+    from mg_tui.runs.remove import remove
+    from mg_tui.runs.store import find_run
+
+    folders = list(dict.fromkeys(find_run(settings.home, ref) for ref in run))
+    if not yes:
+        _confirm(f"remove {', '.join(folder.id for folder in folders)}?")
+    for folder in folders:
+        remove(folder)
+        click.echo(f"removed {printable(folder.id)}", err=True)
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("Removing a run asks first, and there is nobody to ask.", hint="add --yes")
+    click.confirm(printable(question), default=False, abort=True, err=True)
+
+
+def _request(settings: Settings, ref: str, request: Any, *, as_json: bool) -> None:
+    from mg_tui.runs import control
+    from mg_tui.runs.state import RunState
+    from mg_tui.runs.store import find_run
+    from mg_tui.runs.watch import RunWatch
+
+    folder = find_run(settings.home, ref)
+    watched = RunWatch(folder)
+    watched.refresh()
+    if watched.state is not RunState.RUNNING:
+        raise UsageError(f"Run {folder.id} is not running; it is {watched.state.word}.")
+    seen = control.wait_seen(control.send(folder, request, control.whoami("cli")), timeout=5.0)
+    if as_json:
+        _print_json({"id": folder.id, "request": request, "seen": seen})
+        return
+    click.echo(f"{request.replace('_', ' ')}: " + ("the run has seen it" if seen else _unseen(watched)), err=True)
+
+
+def _unseen(watched: Any) -> str:
+    doing = printable(watched.view.phase or "busy", limit=40)
+    return f"asked; the run has not answered yet ({doing}) and will when it can (process {watched.view.pid})"
+
+
+def _print_log(line: str) -> None:
+    from mg_tui.runs.log import clean
+
+    click.echo(printable(clean(line)) if sys.stdout.isatty() else line)
+
+
+def _width() -> int | None:
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
