@@ -14,6 +14,7 @@ from mg_tui.families.contract import (
     Parts,
     Preprocessing,
     Supported,
+    TokenLayout,
     Unsupported,
 )
 from mg_tui.families.hookspec import hookimpl
@@ -28,6 +29,7 @@ __all__ = [
     "Parts",
     "Preprocessing",
     "Supported",
+    "TokenLayout",
     "Unsupported",
     "hookimpl",
 ]

@@ -95,15 +95,25 @@ class ExampleEncoder:
             return None
         if len(sizes) != len(example.images):
             raise ValueError(f"{len(sizes)} sizes for {len(example.images)} pictures")
-        text = self._training_text(example)
+        ids, _learned = self.marked_tokens(example)
         try:
-            ids, _learned = MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))
             # The template has one token in the place of each picture.
             return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
-        except CannotCut:
-            raise self._uncuttable([example.row]) from None
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
+
+    def marked_tokens(self, example: Example) -> tuple[list[int], list[bool]]:
+        """Token ids of an example with one token in the place of each picture, and whether each is learned.
+
+        Raises DataError as a call does.
+        """
+        text = self._training_text(example)
+        try:
+            ids, learned = MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))
+        except CannotCut:
+            raise self._uncuttable([example.row]) from None
+        never = set(self._never)
+        return ids, [learn and token not in never for token, learn in zip(ids, learned, strict=True)]
 
     def _training_text(self, example: Example) -> str:
         messages = with_system_prompt(example.messages, self.preprocessing.system_prompt)

@@ -105,6 +105,20 @@ class LoadRequest:
     trust_remote_code: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """How pictures become tokens, for families whose text and pictures can be encoded apart (see `apart`).
+
+    Attributes:
+        grid: (width, height, preprocessing) of a picture, in pixels, to the rows and columns of its tokens.
+        positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of a
+            picture: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
+    """
+
+    grid: Callable[[int, int, Preprocessing], tuple[int, int]]
+    positions: Callable[[Sequence[int | tuple[int, int]]], Sequence[Sequence[int]]]
+
+
 # A batch is what the model's forward takes, by name, plus `labels`; tensors on the CPU.
 Batch = dict[str, Any]
 
@@ -172,7 +186,8 @@ class ModelFamily:
 
     `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
     family. `image_tokens(width, height, preprocessing)` counts the tokens of a picture from its size alone, in pixels;
-    None when the family cannot tell without its processor.
+    None when the family cannot tell without its processor. `layout` is what sharing tokens between examples needs; None
+    when the family leaves that to padded batches.
     """
 
     key: str
@@ -182,6 +197,7 @@ class ModelFamily:
     checkpoints: tuple[Checkpoint, ...] = ()
     capabilities: Mapping[CapabilityName, Capability] = field(default_factory=dict)
     image_tokens: Callable[[int, int, Preprocessing], int] | None = None
+    layout: TokenLayout | None = None
     load_model: LoadModel = _load_model
     load_processor: LoadProcessor = _load_processor
     make_collator: MakeCollator = _make_collator

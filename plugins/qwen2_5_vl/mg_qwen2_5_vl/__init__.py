@@ -1,12 +1,20 @@
 """Qwen2.5-VL for Model Garden: data about the architecture. Loading and collating are the defaults' work."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.families import Checkpoint, Experimental, ModelFamily, Parts, Preprocessing, Supported, hookimpl
+from mg_tui.families import (
+    Checkpoint,
+    ModelFamily,
+    Parts,
+    Preprocessing,
+    Supported,
+    TokenLayout,
+    hookimpl,
+)
 
 PATCH: Final = 14  # pixels: side of a patch of the vision tower
 MERGE: Final = 2  # patches along a side that become one token
@@ -41,10 +49,40 @@ def smart_resize(width: int, height: int, limits: Preprocessing) -> tuple[int, i
     return wide, high
 
 
+def grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
+    """Rows and columns of the tokens of a picture of this size, in pixels; raises as `smart_resize` does."""
+    wide, high = smart_resize(width, height, limits)
+    return high // (PATCH * MERGE), wide // (PATCH * MERGE)
+
+
 def image_tokens(width: int, height: int, limits: Preprocessing) -> int:
     """Tokens of a picture of this size, in pixels; raises as `smart_resize` does."""
-    wide, high = smart_resize(width, height, limits)
-    return (wide // (PATCH * MERGE)) * (high // (PATCH * MERGE))
+    return math.prod(grid(width, height, limits))
+
+
+def positions(runs: Sequence[int | tuple[int, int]]) -> list[list[int]]:
+    """M-RoPE positions (time, row, column) of runs of text tokens and of pictures' (rows, columns).
+
+    As `get_rope_index` of transformers, models/qwen2_5_vl/modeling_qwen2_5_vl.py: text counts up on all three axes, a
+    picture's tokens stand at one time and count rows and columns from there, and what follows a picture begins beyond
+    its longer side.
+    """
+    time: list[int] = []
+    row: list[int] = []
+    column: list[int] = []
+    start = 0
+    for run in runs:
+        if isinstance(run, int):
+            for axis in (time, row, column):
+                axis += range(start, start + run)
+            start += run
+        else:
+            rows, columns = run
+            time += [start] * (rows * columns)
+            row += [start + r for r in range(rows) for _ in range(columns)]
+            column += [start + c for _ in range(rows) for c in range(columns)]
+            start += max(rows, columns)
+    return [time, row, column]
 
 
 QWEN2_5_VL: Final = ModelFamily(
@@ -73,6 +111,7 @@ QWEN2_5_VL: Final = ModelFamily(
         "merge": Supported(),
     },
     image_tokens=image_tokens,
+    layout=TokenLayout(grid=grid, positions=positions),
 )
 
 
