@@ -1,0 +1,140 @@
+"""A step's examples merged and packed: each shared token laid out once, each distinct picture prepared once.
+
+What a forward pass gets, for L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
+has them alone, and `tree_ends` (L,), of which `tree_mask` makes the attention mask. A place may predict several next
+tokens, where examples branch, so the supervised positions may name it more than once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mg_tui.core.example import Example
+from mg_tui.engine.batches import MicroBatch
+from mg_tui.engine.packing import pack
+from mg_tui.engine.trie import Trie, build
+from mg_tui.families.apart import ApartEncoder, Skeleton
+
+TREE_ENDS = "tree_ends"
+PICTURE_ORDER = "picture_order"
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCollator:
+    """Lays out the examples of one step into packed forward passes of at most `budget` tokens each."""
+
+    apart: ApartEncoder
+    budget: int
+
+    def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
+        """The forward passes of a step.
+
+        Args:
+            examples: those of the step, readable all of them.
+            pictures: the pictures they show, RGB, by path.
+
+        Raises:
+            DataError: a row cannot be encoded, and is named.
+        """
+        step = _Step(self.apart, pictures)
+        for example in examples:
+            step.add(example)
+        return [step.forward(group) for group in pack(step.keys, self.budget)]
+
+
+@dataclass(slots=True)
+class _Step:
+    apart: ApartEncoder
+    pictures: Mapping[str, Any]
+    examples: list[Example] = field(default_factory=list)
+    skeletons: list[Skeleton] = field(default_factory=list)
+    keys: list[tuple[int, ...]] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _prepared: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add(self, example: Example) -> None:
+        skeleton = self.apart.text(example, [self.pictures[ref.path].size for ref in example.images])
+        numbers = [self._numbers.setdefault(ref.path, len(self._numbers)) for ref in example.images]
+        self.examples.append(example)
+        self.skeletons.append(skeleton)
+        # Tokens of different pictures have one id and are not interchangeable: each picture gets a negative number.
+        self.keys.append(
+            tuple(
+                token if shown < 0 else -1 - numbers[shown]
+                for token, shown in zip(skeleton.ids, skeleton.picture, strict=True)
+            )
+        )
+
+    def forward(self, group: tuple[int, ...]) -> MicroBatch:
+        trie = build([self.keys[index] for index in group])
+        axes = len(self.skeletons[group[0]].positions)
+        ids = torch.empty(trie.length, dtype=torch.long)
+        positions = torch.empty((axes, trie.length), dtype=torch.long)
+        for segment in trie.segments:
+            skeleton = self.skeletons[group[segment.example]]
+            places = slice(segment.at, segment.at + segment.stop - segment.start)
+            ids[places] = torch.tensor(skeleton.ids[segment.start : segment.stop])
+            for axis, values in enumerate(skeleton.positions):
+                positions[axis, places] = torch.tensor(values[segment.start : segment.stop])
+        sources, targets = self._learned(trie, group)
+        return MicroBatch(
+            inputs={
+                "input_ids": ids[None],
+                "position_ids": positions[:, None],
+                TREE_ENDS: torch.tensor(trie.ends()),
+                **self._vision(trie, group),
+            },
+            positions=sources,
+            targets=targets,
+            rows=tuple(self.examples[index].row for index in group),
+            tokens=trie.tokens,
+            images=sum(len(self.examples[index].images) for index in group),
+            laid_out=trie.length,
+        )
+
+    def _learned(self, trie: Trie, group: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        sources: list[int] = []
+        targets: list[int] = []
+        for number, index in enumerate(group):
+            skeleton, places = self.skeletons[index], trie.places(number)
+            for at in range(1, len(places)):
+                if skeleton.learned[at]:
+                    sources.append(places[at - 1])
+                    targets.append(skeleton.ids[at])
+        return torch.tensor(sources, dtype=torch.long), torch.tensor(targets, dtype=torch.long)
+
+    def _vision(self, trie: Trie, group: tuple[int, ...]) -> dict[str, Any]:
+        """Distinct pictures, and in which order the layout shows them (one may be shown after different beginnings)."""
+        shown: list[int] = []
+        for segment in trie.segments:
+            index = group[segment.example]
+            numbers = [self._numbers[ref.path] for ref in self.examples[index].images]
+            run = self.skeletons[index].picture
+            for at in range(segment.start, segment.stop):
+                if run[at] >= 0 and (at == 0 or run[at - 1] != run[at]):
+                    shown.append(numbers[run[at]])
+        if not shown:
+            return {}
+        distinct = list(dict.fromkeys(shown))
+        prepared = [self._prepare(number) for number in distinct]
+        joined = {name: torch.cat([found[name] for found in prepared]) for name in prepared[0]}
+        return {**joined, PICTURE_ORDER: torch.tensor([distinct.index(number) for number in shown])}
+
+    def _prepare(self, number: int) -> Mapping[str, Any]:
+        if number not in self._prepared:
+            path = next(path for path, found in self._numbers.items() if found == number)
+            self._prepared[number] = self.apart.picture(self.pictures[path])
+        return self._prepared[number]
+
+
+def tree_mask(ends: torch.Tensor) -> torch.Tensor:
+    """The attention mask of a layout: (1, 1, L, L), true where a query (row) sees a key (column).
+
+    Args:
+        ends: (L,) for each place, where the subtree of its token ends.
+    """
+    places = torch.arange(ends.shape[0], device=ends.device)
+    query, key = places[:, None], places[None, :]
+    return ((key <= query) & (query < ends[None, :]))[None, None]
