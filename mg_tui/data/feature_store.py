@@ -1,0 +1,160 @@
+"""What a frozen vision tower makes of pictures, kept on disk: the second epoch need neither decode nor encode.
+
+An entry is named by a hash of everything that decides it (the picture's bytes, its resize, the tower's weights, the
+dtype), so an entry is right or absent, and runs share the store. Files are written beside and renamed, and carry a
+checksum: a torn or damaged one reads as absent. The store keeps within a byte budget by dropping what has not been used
+since it was opened; when everything in it is in use it takes no more, since dropping what the next epoch needs would
+only move bytes.
+
+    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the picture, crc32) | data
+"""
+
+import contextlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_MAGIC: Final = b"MGF1"
+_SUFFIX: Final = ".feat"
+_RECOUNT_EVERY: Final = 256  # writes; other runs write too
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the picture, (width, height)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    size: tuple[int, int]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What is in a store: entries and bytes."""
+
+    entries: int
+    bytes: int
+
+
+class FeatureStore:
+    """A folder of entries within `budget` bytes. Safe to use from several processes at once."""
+
+    def __init__(self, folder: Path, budget: int):
+        self.folder = folder
+        self.budget = budget
+        self.hits = 0
+        self.misses = 0
+        self.refused = 0
+        self._opened = time.time()
+        self._bytes = self.facts().bytes
+        self._writes = 0
+
+    def get(self, key: str) -> Features | None:
+        """The entry of a key (hexadecimal), or None. A damaged file is removed and reads as None."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            self.misses += 1
+            return None
+        entry = _unpack(content)
+        if entry is None:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            self.misses += 1
+            return None
+        with contextlib.suppress(OSError):  # a read-only store is read all the same
+            if path.stat().st_mtime < self._opened:
+                os.utime(path)
+        self.hits += 1
+        return entry
+
+    def put(self, key: str, entry: Features) -> bool:
+        """Keep an entry; False when there is no room for it, in the budget or on the disk."""
+        content = _pack(entry)
+        if not self._make_room(len(content)):
+            self.refused += 1
+            return False
+        path = self._path(key)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+            beside.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            self.refused += 1
+            return False
+        self._bytes += len(content)
+        return True
+
+    def facts(self) -> StoreFacts:
+        """Count what is there."""
+        sizes = [stat.st_size for _path, stat in self._files()]
+        return StoreFacts(len(sizes), sum(sizes))
+
+    def clear(self) -> StoreFacts:
+        """Remove every entry; returns what was there."""
+        found = self.facts()
+        for path, _stat in self._files():
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._bytes = 0
+        return found
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}{_SUFFIX}"
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.folder.glob(f"??/*{_SUFFIX}"):
+            with contextlib.suppress(OSError):  # another run may have dropped it
+                yield path, path.stat()
+
+    def _make_room(self, wanted: int) -> bool:
+        self._writes += 1
+        if self._writes % _RECOUNT_EVERY == 0:
+            self._bytes = self.facts().bytes
+        if self._bytes + wanted <= self.budget:
+            return True
+        idle = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
+        for used, size, path in idle:
+            if used >= self._opened or self._bytes + wanted <= self.budget:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+                self._bytes -= size
+        return self._bytes + wanted <= self.budget
+
+
+def _pack(entry: Features) -> bytes:
+    head: dict[str, Any] = {
+        "shape": entry.shape,
+        "dtype": entry.dtype,
+        "size": entry.size,
+        "crc32": zlib.crc32(entry.data),
+        "bytes": len(entry.data),
+    }
+    header = json.dumps(head).encode()
+    return b"".join((_MAGIC, len(header).to_bytes(4, "little"), header, entry.data))
+
+
+def _unpack(content: bytes) -> Features | None:
+    if content[:4] != _MAGIC:
+        return None
+    start = 8 + int.from_bytes(content[4:8], "little")
+    try:
+        head = json.loads(content[8:start])
+        data = content[start:]
+        if len(data) != head["bytes"] or zlib.crc32(data) != head["crc32"]:
+            return None
+        width, height = head["size"]
+        return Features(tuple(head["shape"]), str(head["dtype"]), (int(width), int(height)), data)
+    except (ValueError, KeyError, TypeError):
+        return None
