@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "generate-vision": Entry("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
     "merge": Entry("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
     "runs": Entry("mg_tui.cli.runs", "runs", "List, show, follow and stop runs."),
+    "cache": Entry("mg_tui.cli.cache", "cache", "Show and clear what is kept to save time."),
     "plugins": Entry("mg_tui.cli.plugins", "plugins", "List model families and say why one is broken."),
 }
 
