@@ -38,7 +38,15 @@ _VERSIONED: Final = (
 # between fork and exec can hang a process that has threads, which the dashboard is.
 _DETACH: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
 
-_started: dict[Path, subprocess.Popen[bytes]] = {}
+
+class _Worker(subprocess.Popen[bytes]):
+    """A process that is meant to outlive this object and this process."""
+
+    def __del__(self) -> None:
+        """Nothing is amiss when it still runs, which is what Popen would warn of."""
+
+
+_started: dict[Path, _Worker] = {}
 
 
 class HasHome(Protocol):
@@ -116,9 +124,11 @@ def start(folder: RunFolder) -> int:
     if is_held(folder.lock_file):
         raise RunFailed(f"Run {folder.id} is already running.", hint=f"model-garden runs watch {folder.id}")
     ControlInbox(folder).clear()
+    for earlier in _started.values():
+        earlier.poll()  # a long-lived face leaves no zombies
     try:
         with folder.log_file.open("ab") as log:
-            process = subprocess.Popen(
+            process = _Worker(
                 [*_DETACH, *worker_command(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,5 +1,6 @@
 """Runs without training: folders made for real, and workers that are small scripts keeping to the worker's rules."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,6 +47,12 @@ def folder(tmp_path: Path, spec: TrainingSpec) -> RunFolder:
 
 
 @pytest.fixture
+def prelude() -> str:
+    """The beginning of a worker's script."""
+    return PRELUDE
+
+
+@pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Start]:
     """Start a process that takes a run's lock and journal and then does what a script says."""
     started: list[subprocess.Popen[bytes]] = []
@@ -59,10 +66,8 @@ def worker(tmp_path: Path) -> Iterator[Start]:
 
     yield start
     for process in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
 
 

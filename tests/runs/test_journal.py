@@ -53,9 +53,8 @@ def test_a_field_cannot_take_the_place_of_the_head(path: Path) -> None:
 
 
 def test_a_second_writer_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with JournalWriter(path):
-        with pytest.raises(RunFailed, match="already working"):
-            JournalWriter(path)
+    with JournalWriter(path), pytest.raises(RunFailed, match="already working"):
+        JournalWriter(path)
     with JournalWriter(path) as journal:
         assert journal.write("phase").n == 1
 
@@ -138,10 +137,10 @@ assert journal.write("phase", name="after").n == written + 1
 """
 
 
-def run_full(path: Path, *, limit: str, room: str, before: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+def run_full(path: Path, *, limit: str, room: str) -> "subprocess.CompletedProcess[str]":
     script = path.with_name("full.py")
     script.write_text(FULL.format(limit=limit, room=room))
-    return subprocess.run([*before, sys.executable, str(script), str(path)], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, str(script), str(path)], capture_output=True, text=True, check=False)
 
 
 def test_a_full_disk_leaves_no_half_line_and_no_gap(path: Path) -> None:
