@@ -96,14 +96,20 @@ class Nvml:
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:
         found: dict[int, GpuProcess] = {}
-        for question in (
-            self._api.nvmlDeviceGetComputeRunningProcesses,
-            self._api.nvmlDeviceGetGraphicsRunningProcesses,
-        ):
-            for process in self._ask(question, handle) or ():
+        for kind in ("Compute", "Graphics"):
+            for process in self._running(kind, handle):
                 memory = None if process.usedGpuMemory is None else int(process.usedGpuMemory)
                 found.setdefault(int(process.pid), GpuProcess(int(process.pid), memory, None, None))
         return tuple(sorted(found.values(), key=lambda process: -(process.memory or 0)))
+
+    def _running(self, kind: str, handle: Any) -> Any:
+        """The driver's list of processes. Drivers before 510 have only the second version of the question."""
+        for version in ("v3", "v2"):
+            question = getattr(self._api, f"nvmlDeviceGet{kind}RunningProcesses_{version}", None)
+            answer = None if question is None else self._ask(question, handle)
+            if answer is not None:
+                return answer
+        return ()
 
 
 def _thousandth(value: Any) -> float | None:

@@ -1,0 +1,64 @@
+/* A stand-in for libnvidia-ml.so.1: two GPUs whose state a file decides, so that a test can change it while a sampler
+ * runs. The file (NVML_FAKE) holds one word: "ok", "none" (no GPU), "gone" (the driver does not answer), "lost" (the
+ * second GPU does not answer), "nodriver" (initialising fails). Compiled with -DBARE it lacks all that is optional. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct { int index; } *Device;
+typedef struct { unsigned long long total, free, used; } Memory;
+typedef struct { unsigned int gpu, memory; } Rates;
+typedef struct { unsigned int pid; unsigned long long used; unsigned int gi, ci; } Process;
+
+enum { OK = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+
+static struct { int index; } gpus[2] = {{0}, {1}};
+
+static int state(const char *word) {
+    char found[16] = "ok";
+    FILE *file = fopen(getenv("NVML_FAKE"), "r");
+    if (file) { if (fscanf(file, "%15s", found) != 1) found[0] = 0; fclose(file); }
+    return strcmp(found, word) == 0;
+}
+
+int nvmlInitWithFlags(unsigned int flags) { return state("nodriver") || state("gone") ? DRIVER_NOT_LOADED : OK; }
+int nvmlShutdown(void) { return state("gone") ? UNINITIALIZED : OK; }
+const char *nvmlErrorString(int code) { return "an error"; }
+int nvmlDeviceGetCount_v2(unsigned int *count) {
+    *count = state("none") ? 0 : 2;
+    return state("gone") ? UNINITIALIZED : OK;
+}
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, Device *device) {
+    if (index == 1 && state("lost")) return GPU_IS_LOST;
+    *device = (Device)&gpus[index];
+    return OK;
+}
+
+#ifndef BARE
+int nvmlDeviceGetName(Device d, char *name, unsigned int length) {
+    snprintf(name, length, "Fake GPU %d", d->index);
+    return OK;
+}
+int nvmlDeviceGetUUID(Device d, char *uuid, unsigned int length) {
+    snprintf(uuid, length, "GPU-%04d", d->index);
+    return OK;
+}
+int nvmlDeviceGetMemoryInfo(Device d, Memory *memory) {
+    memory->total = 80ULL << 30; memory->used = (10ULL + d->index) << 30; memory->free = memory->total - memory->used;
+    return OK;
+}
+int nvmlDeviceGetUtilizationRates(Device d, Rates *rates) { rates->gpu = 50 + d->index; rates->memory = 1; return OK; }
+int nvmlDeviceGetPowerUsage(Device d, unsigned int *milliwatts) { *milliwatts = 123456; return OK; }
+int nvmlDeviceGetEnforcedPowerLimit(Device d, unsigned int *milliwatts) { *milliwatts = 700000; return OK; }
+int nvmlDeviceGetTemperature(Device d, int sensor, unsigned int *celsius) { *celsius = 40 + d->index; return OK; }
+int nvmlDeviceGetTotalEnergyConsumption(Device d, unsigned long long *mj) { *mj = 5000; return d->index ? NOT_SUPPORTED : OK; }
+int nvmlDeviceGetComputeRunningProcesses_v3(Device d, unsigned int *count, Process *processes) {
+    unsigned int room = *count, pid = (unsigned int)atoi(getenv("NVML_PID"));
+    if (d->index) { *count = 0; return OK; }
+    *count = 2;
+    if (!processes || room < 2) return INSUFFICIENT_SIZE;
+    processes[0] = (Process){4194305, ~0ULL, 0, 0};
+    processes[1] = (Process){pid, 7ULL << 30, 0, 0};
+    return OK;
+}
+#endif
