@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, TrainingSpec
 from mg_tui.families.contract import ModelFamily, Preprocessing
+from mg_tui.runs.launch import versions
 
 FILE_NAME: Final = "model_garden.json"
 SCHEMA: Final = 1
@@ -26,19 +27,6 @@ MODEL_CONFIG: Final = "config.json"
 DType = Literal["bfloat16", "float16", "float32"]
 Quantization = Literal["nf4", "int8", "none"]
 Kind = Literal["adapter", "model", "merged"]
-
-# The distributions whose versions decide what the weights mean.
-_DISTRIBUTIONS: Final = (
-    "model-garden-tui",
-    "torch",
-    "torchvision",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "safetensors",
-    "unsloth",
-)
 
 
 class _Frozen(BaseModel):
@@ -129,7 +117,7 @@ def make_contract(
         dtype=dtype,
         quantization=quantization,
         trust_remote_code=spec.trust_remote_code,
-        versions=library_versions(),
+        versions=versions(),
         run=run,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         training=dict(training or {}),
@@ -214,16 +202,3 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UsageError("a file of the result is not a JSON object", where=str(file))
     return record
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide what weights mean; those that are not installed are left out."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

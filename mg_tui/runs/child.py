@@ -10,6 +10,7 @@ A child has a session of its own, so that ctrl+c reaches the face alone, which t
 input closes, so it never outlives a face however that one dies.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -38,7 +39,7 @@ class EngineChild:
         # A file and not a pipe: nobody reads it while all goes well, and a full pipe would stop the child.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", program],
+            [sys.executable, "-P", "-m", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -94,17 +95,15 @@ class EngineChild:
     def close(self, patience: float = 2.0) -> None:
         """End the child: ask by closing its input, then terminate, then kill; `patience` in seconds for each."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
-        for action in (lambda: None, self._process.terminate, self._process.kill):
-            action()
+        for stronger in (self._process.terminate, self._process.kill, None):
             try:
                 self._process.wait(patience)
                 break
             except subprocess.TimeoutExpired:
-                continue
+                if stronger is not None:
+                    stronger()
         self._process.stdout.close()
         self._stderr.close()
 

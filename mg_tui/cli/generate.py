@@ -1,0 +1,108 @@
+"""`model-garden generate-vision`: ask a model about pictures; the answer is shown as it is written."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mg_tui.config import Settings
+
+
+@click.command("generate-vision")
+@click.argument("model")
+@click.option(
+    "--image", "images", multiple=True, required=True, metavar="PATH", help="A picture; repeat the option for several."
+)
+@click.option("--prompt", required=True, help="The question or instruction.")
+@click.option("--system-prompt", help="Takes the place of the system prompt the model was trained with.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest answer.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, max=100),
+    default=0.0,
+    show_default=True,
+    help="0 always takes the likeliest token; higher values vary the answer.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Draw from the likeliest tokens that together have this probability; needs a temperature above 0.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Makes a drawn answer repeatable.")
+@click.option("--base-model", help="The adapter's base model, where it is not at the place the result names.")
+@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
+    default="auto",
+    show_default=True,
+    help="auto is that of training, and float32 on the CPU.",
+)
+@click.option(
+    "--quantization",
+    type=click.Choice(["auto", "nf4", "int8", "none"]),
+    default="auto",
+    show_default=True,
+    help="auto is that of training, and none on the CPU.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one record: answer, tokens, times, picture sizes.")
+@click.pass_obj
+def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **asked: Any) -> None:
+    """Ask a model about a picture.
+
+    MODEL is a result folder (the --output-dir of a run), a run (its id, its name, or `last`), or a base model. The
+    answer goes to standard output as it is written.
+    """
+    from mg_tui.cli.waiting import waiting
+    from mg_tui.core.text import printable
+    from mg_tui.data.images import probe_image
+    from mg_tui.runs.child import EngineChild
+
+    # A mistyped path shows before a model is loaded for it.
+    for image in images:
+        probe_image(image)
+    how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    with EngineChild("mg_tui.engine.generate") as child:
+        began = time.monotonic()
+        with waiting(f"loading {printable(model)}") as say:
+            for event in child.stream("load", model=model, home=str(settings.home), **how):
+                ready = event
+                if event["event"] == "notice":
+                    say(event["text"])
+        load_seconds = round(time.monotonic() - began, 2)
+        record: dict[str, Any] = {}
+        for event in child.stream("generate", images=[str(Path(path).absolute()) for path in images], **asked):
+            if event["event"] == "text" and not as_json:
+                click.echo(printable(event["text"]), nl=False)
+            record = event
+    record.pop("event")
+    if as_json:
+        loaded = {
+            name: ready[name] for name in ("model", "kind", "base_model", "family", "device", "dtype", "quantization")
+        }
+        click.echo(json.dumps({**record, **loaded, "load_seconds": load_seconds}, ensure_ascii=False))
+        return
+    click.echo()
+    _say_how_it_went(record, asked["max_new_tokens"])
+
+
+def _say_how_it_went(record: dict[str, Any], limit: int) -> None:
+    sizes = ", ".join(_size(image) for image in record["images"])
+    click.echo(
+        f"{record['tokens']} tokens in {record['seconds']:.1f} s ({record['tokens_per_second']:.1f} tokens/s)"
+        + (f"; picture {sizes}" if sizes else "")
+        + (f"; seed {record['seed']}" if record["seed"] is not None else ""),
+        err=True,
+    )
+    if record["ended"] == "length":
+        click.echo(f"the answer was cut at {limit} tokens; raise --max-new-tokens for more", err=True)
+
+
+def _size(image: dict[str, Any]) -> str:
+    given, seen = image["size"], image["seen_at"]
+    text = f"{given[0]}x{given[1]}"
+    return text if seen is None or seen == given else f"{text} seen at {seen[0]}x{seen[1]}"
