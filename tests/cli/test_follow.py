@@ -1,0 +1,258 @@
+"""Following a run: a bar on a terminal, lines elsewhere, and what ctrl+c means. On a real pseudo-terminal."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mg_tui.cli import run_text
+from mg_tui.cli.follow import PlainDisplay, exit_code_of, logging_steps
+from mg_tui.core.events import Event
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.state import RunState
+from mg_tui.runs.store import summarise
+from mg_tui.runs.watch import RunWatch
+
+# A worker that trains until it is asked to stop.
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from mg_tui.runs.control import ControlInbox
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.lock import RunLock
+folder = RunFolder(Path(sys.argv[1]))
+lock, journal, inbox = RunLock(folder.lock_file).acquire(), JournalWriter(folder.journal_file), ControlInbox(folder)
+journal.write("started", pid=os.getpid(), host="h", attempt=1, resumed_from=None)
+journal.write("plan", examples=9, steps=1000)
+journal.write("phase", name="training")
+journal.write("warning", what="[bold]mind[/bold] the \\x1b[2J gap")
+asked = []
+for step in range(1, 1001):
+    journal.write("step", step=step, loss=1.5, learning_rate=1e-4, seconds=0.1)
+    time.sleep(0.1)
+    asked += inbox.take()
+    if asked:
+        journal.write("request", request=asked[-1].request, by=asked[-1].by)
+        journal.write("stopped", step=step, checkpoint=None, by=asked[-1].by)
+        break
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    spec = TrainingSpec(base_model="tiny", dataset="/d", logging_steps=5)
+    return RunFolder.create(tmp_path / "home", spec)
+
+
+class Terminal:
+    """`runs watch` on a pseudo-terminal of 80 columns."""
+
+    def __init__(self, folder: RunFolder, *arguments: str):
+        self.seen = ""
+        home = folder.path.parent.parent
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
+            code = "from mg_tui.cli.main import main; main()"
+            os.execv(sys.executable, [sys.executable, "-c", code, "--home", str(home), "runs", *arguments])
+
+    def read_until(self, text: str, seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+            self._read(0.1)
+
+    def type(self, text: str) -> None:
+        self.seen = ""
+        os.write(self._fd, text.encode())
+
+    def kill(self, number: int) -> None:
+        os.kill(self._pid, number)
+
+    def wait(self) -> int:
+        while self._read(1.0):
+            pass
+        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        os.close(self._fd)
+        return status
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:
+            return False
+        self.seen += data.decode("utf-8", "replace")
+        return bool(data)
+
+
+@pytest.fixture
+def worker(folder: RunFolder, tmp_path: Path) -> Iterator[None]:
+    """A worker that is alive."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    process = subprocess.Popen([sys.executable, str(script), str(folder.path)], start_new_session=True)
+    while b"step" not in folder.journal_file.read_bytes():
+        assert process.poll() is None
+        time.sleep(0.01)
+    yield
+    process.kill()
+    process.wait()
+
+
+def test_a_bar_and_a_question_and_detaching_by_default(folder: RunFolder, worker: None) -> None:
+    terminal = Terminal(folder, "watch", "last")
+    terminal.read_until("loss 1.5")
+    assert "training" in terminal.seen
+    assert "/1000" in terminal.seen
+    assert "[bold]mind[/bold]" in terminal.seen
+    assert "\x1b[2J" not in terminal.seen
+    terminal.type("\x03")
+    terminal.read_until("stop (checkpoint first) or detach? [s/D]")
+    terminal.type("\n")
+    assert terminal.wait() == 0
+    assert "the run goes on" in terminal.seen
+    assert folder.id in terminal.seen
+    assert summarise(folder).state is RunState.RUNNING
+
+
+def test_a_second_ctrl_c_detaches(folder: RunFolder, worker: None) -> None:
+    terminal = Terminal(folder, "watch", "last")
+    terminal.read_until("loss 1.5")
+    terminal.type("\x03")
+    terminal.read_until("[s/D]")
+    terminal.type("\x03")
+    assert terminal.wait() == 0
+    assert summarise(folder).state is RunState.RUNNING
+
+
+def test_stopping_follows_to_the_end(folder: RunFolder, worker: None) -> None:
+    terminal = Terminal(folder, "watch", "last")
+    terminal.read_until("loss 1.5")
+    terminal.type("\x03")
+    terminal.read_until("[s/D]")
+    terminal.type("s\n")
+    assert terminal.wait() == 0
+    assert "asked the run to stop" in terminal.seen
+    assert "stopped at step" in terminal.seen
+    found = summarise(folder)
+    assert found.state is RunState.STOPPED
+    assert found.view.requests[0]["request"] == "stop"
+
+
+def test_sigterm_shows_the_cursor_again_and_the_run_goes_on(folder: RunFolder, worker: None) -> None:
+    terminal = Terminal(folder, "watch", "last")
+    terminal.read_until("loss 1.5")
+    assert "\x1b[?25l" in terminal.seen
+    terminal.kill(signal.SIGTERM)
+    assert terminal.wait() == 128 + signal.SIGTERM
+    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
+    assert summarise(folder).state is RunState.RUNNING
+
+
+def watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
+    code = "from mg_tui.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "--home", str(folder.path.parent.parent), "runs", "watch", "last"]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_without_a_terminal_an_interrupt_detaches_with_130(folder: RunFolder, worker: None) -> None:
+    process = watch_without_terminal(folder)
+    assert process.stderr is not None
+    first = [process.stderr.readline() for _ in range(4)]
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=20)
+    assert first[0] == "started\n"
+    assert first[3] == "warning: [bold]mind[/bold] the \N{REPLACEMENT CHARACTER}[2J gap\n"
+    assert "the run goes on" in rest
+    assert out == ""
+    assert process.returncode == 130
+    assert summarise(folder).state is RunState.RUNNING
+
+
+def step(number: int) -> Event:
+    return Event(number, 1.0, "step", {"step": number, "loss": 0.5, "learning_rate": 1e-5, "seconds": 1.0})
+
+
+def test_lines_come_once_an_interval(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    watch, display = RunWatch(folder), PlainDisplay(logging_steps(folder))
+    events = [*(step(n) for n in range(1, 13)), Event(13, 2.0, "plan", {"examples": 3, "steps": 12})]
+    watch.view.apply(events)
+    display.show(watch, events)
+    display.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("step")] == ["1/12", "5/12", "10/12", "12/12"]
+    assert lines[-2:] == ["step 12/12  loss 0.5  lr 1e-05  1.00 s/step  ETA —", "plan: 3 examples, 12 steps"]
+
+
+def test_a_long_history_is_summed_up(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    events = [step(n) for n in range(1, 1_001)]
+    watch = RunWatch(folder)
+    watch.view.apply(events)
+    PlainDisplay(5).show(watch, events)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "… 181 earlier lines left out"
+    assert len(lines) == 21
+
+
+@pytest.mark.parametrize("spec", [None, "{}", '{"logging_steps": "x"}', '{"logging_steps": 0}'])
+def test_an_interval_that_cannot_be_read_is_one(folder: RunFolder, spec: str | None) -> None:
+    folder.spec_file.unlink()
+    if spec is not None:
+        folder.spec_file.write_text(spec)
+    assert logging_steps(folder) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "data", "code"),
+    [
+        (RunState.FINISHED, {}, 0),
+        (RunState.STOPPED, {}, 0),
+        (RunState.RUNNING, {}, 0),
+        (RunState.CRASHED, {}, 1),
+        (RunState.FAILED, {}, 1),
+        (RunState.FAILED, {"exit_code": 3}, 3),
+        (RunState.FAILED, {"exit_code": 0}, 1),
+        (RunState.FAILED, {"exit_code": "x"}, 1),
+    ],
+)
+def test_exit_codes(folder: RunFolder, state: RunState, data: dict[str, object], code: int) -> None:
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("failed", **data)
+    assert exit_code_of(state, folder) == code
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, "—"), (float("nan"), "—"), (0, "0:00"), (59.6, "1:00"), (3_723, "1:02:03"), (-1, "0:00")],
+)
+def test_durations(seconds: float | None, said: str) -> None:
+    assert run_text.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(None, "—"), (0, "0 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")]
+)
+def test_sizes(count: float | None, said: str) -> None:
+    assert run_text.size(count) == said
+
+
+def test_every_kind_of_event_can_be_said() -> None:
+    from mg_tui.core.events import KINDS
+
+    for kind in KINDS:
+        line = run_text.event_line(Event(1, 1.0, kind, {}))
+        assert line is None or "\n" not in line
