@@ -1,0 +1,62 @@
+"""The conformance kit: a plugin's author calls `check_family` in a test, and knows.
+
+    from mg_tui.families.testing import check_family
+
+    def test_family() -> None:
+        assert check_family(MY_FAMILY, checkpoint=SMALL_CHECKPOINT) == []
+
+What can be tried grows with what there is. From the family's data alone: that it is well formed. With a checkpoint's
+folder but without its weights (`weights=False`, what `model-garden plugins --check` does): pictures, labels, batches,
+and that the parts cover the model. With weights, which should be few: that whatever the family calls Supported works.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mg_tui.families.checks import data_problems, promise_problems
+from mg_tui.families.contract import ModelFamily
+
+if TYPE_CHECKING:
+    from mg_tui.families.trials import Bench
+
+__all__ = ["check_family"]
+
+
+def check_family(family: ModelFamily, checkpoint: Path | None = None, *, weights: bool = True) -> list[str]:
+    """Everything found wrong with a family, as sentences; an empty list when nothing is.
+
+    Args:
+        family: the family.
+        checkpoint: folder of a small checkpoint of it; left out, the first one that comes with the plugin. Without
+            any, only the family's data can be looked at.
+        weights: load the checkpoint's weights, on the CPU.
+    """
+    problems = [*data_problems(family), *promise_problems(family)]
+    folder = checkpoint or next((item.path for item in family.checkpoints if item.path and item.path.is_dir()), None)
+    if problems or folder is None:
+        return problems
+    from mg_tui.families import trials
+
+    found, bench = _try(family, "the processor", lambda: trials.Bench(family, folder))
+    if bench is None:
+        return found
+    tried = trials.INPUT_TRIALS + (trials.WEIGHT_TRIALS if weights else ())
+    for trial in tried:
+        found += _findings(family, trial, bench)
+    return found
+
+
+def _findings(family: ModelFamily, trial: "Callable[[Bench], Iterator[str]]", bench: "Bench") -> list[str]:
+    name = trial.__name__.replace("_", " ")
+    problems, findings = _try(family, name, lambda: list(trial(bench)))
+    return [*problems, *(f"{family.key}: {name}: {finding}" for finding in findings or ())]
+
+
+def _try(family: ModelFamily, name: str, action: Callable[[], Any]) -> tuple[list[str], Any]:
+    """What the action gives; or None, and the exception as a finding: a check must not end the others."""
+    try:
+        return [], action()
+    except Exception as error:
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        return [f"{family.key}: {name}: raises {type(error).__name__}: {first_line}"], None
