@@ -138,13 +138,12 @@ class BarDisplay:
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=24),  # a full-width line would be wrapped, and drawn twice, by the echo of ctrl+c
             TextColumn("{task.fields[place]}", markup=False),
             TextColumn("loss {task.fields[loss]}", markup=False),
             TextColumn("ETA {task.fields[eta]}", markup=False),
             console=self._console,
             auto_refresh=False,
-            expand=True,
         )
         self._task: TaskID = self._bar.add_task("starting", total=None, place="", loss="—", eta="—")
 

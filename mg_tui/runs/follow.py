@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from mg_tui.core.errors import RunFailed
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.launch import did_not_start, died
@@ -16,7 +17,7 @@ def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = Non
     With a `watch` of the caller's it goes on from where that one is, and the caller can look at its view meanwhile.
 
     Raises:
-        RunFailed: the worker that this process started died before its first word.
+        RunFailed: the worker that this process started died before its first word, or the folder was removed.
     """
     watch = watch or RunWatch(folder)
     while True:
@@ -24,6 +25,8 @@ def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = Non
         yield watch.refresh()
         if watch.state.ended:
             return
+        if not folder.path.exists():
+            raise RunFailed("The run's folder is gone.", where=str(folder.path), why="somebody removed it")
         if exit_status is not None and watch.view.lifecycle in (None, "created"):
             raise did_not_start(folder, f"it ended with status {exit_status}")
         time.sleep(poll)

@@ -121,6 +121,7 @@ def start(folder: RunFolder) -> int:
         RunFailed: a worker is already alive.
         EnvironmentProblem: the process or its log cannot be started.
     """
+    folder = RunFolder(folder.path.absolute())  # the worker's working folder is another
     if is_held(folder.lock_file):
         raise RunFailed(f"Run {folder.id} is already running.", hint=f"model-garden runs watch {folder.id}")
     ControlInbox(folder).clear()

@@ -17,6 +17,7 @@ from mg_tui.runs import control, launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
 from mg_tui.runs.lock import RunLock
+from mg_tui.runs.remove import remove
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarise
 from mg_tui.runs.watch import RunWatch
@@ -301,3 +302,11 @@ def test_what_cannot_be_started(folder: RunFolder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(launch, "_Worker", refuse)
     with pytest.raises(EnvironmentProblem, match="cannot be started"):
         launch.start(folder)
+
+
+def test_following_ends_when_the_folder_is_removed(folder: RunFolder) -> None:
+    following = follow(folder, 0.01)
+    assert [event.kind for event in next(following)] == ["created"]
+    remove(folder)
+    with pytest.raises(RunFailed, match="is gone"):
+        next(following)
