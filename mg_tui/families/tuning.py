@@ -22,7 +22,7 @@ def lora_findings(model: Any, family: ModelFamily, part: PartName, batch: dict[s
 
 
 def quantisation_findings(model: Any, family: ModelFamily, method: str, batch: dict[str, Any]) -> Iterator[str]:
-    """The linear layers of the language part are quantised, the output layer and others are not; LoRA trains on them."""
+    """The language part is quantised, but for the output layer; the other parts are not; LoRA trains on it."""
     import torch
 
     head = model.get_output_embeddings()

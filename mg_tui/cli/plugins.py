@@ -1,0 +1,132 @@
+"""`model-garden plugins`: the model families that are installed, and why one of them cannot be used."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mg_tui.core.text import one_line, printable
+
+if TYPE_CHECKING:
+    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.registry import PluginStatus, Registry
+
+_GLYPHS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
+_WIDE = 140  # columns from which reasons fit beside the rest
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--check", is_flag=True, help="Try what the families promise, without weights; exit 1 if one is broken.")
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
+    """List model families and say why one is broken.
+
+    A plugin that is broken is left out and nothing else suffers. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME leaves plugins
+    out on purpose.
+    """
+    from mg_tui.families.registry import DISABLE, load_registry
+
+    registry = load_registry()
+    findings = _check(registry) if check else None
+    if as_json:
+        records = [_record(plugin, registry, findings) for plugin in registry.plugins]
+        click.echo(json.dumps(records, ensure_ascii=False, indent=2))
+    else:
+        _print(registry, findings)
+    for name in registry.unknown_disabled:
+        click.echo(f"warning: {DISABLE} names {printable(name)!r}, and no plugin is called so", err=True)
+    if findings is not None and (
+        any(findings.values()) or any(plugin.status == "broken" for plugin in registry.plugins)
+    ):
+        ctx.exit(1)
+
+
+def _check(registry: "Registry") -> dict[str, list[str]]:
+    """What the conformance kit finds wrong with each usable family, by its key."""
+    from mg_tui.families.testing import check_family
+
+    findings: dict[str, list[str]] = {}
+    for family in registry.families:
+        click.echo(f"checking {printable(family.title)} ...", err=True)
+        findings[family.key] = check_family(family, weights=False)
+    return findings
+
+
+def _families(plugin: "PluginStatus", registry: "Registry") -> list["ModelFamily"]:
+    return [family for family in registry.families if family.key in plugin.families]
+
+
+def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
+    if not registry.plugins:
+        click.echo("No plugins are installed; `pip install model-garden-qwen2-5-vl` brings Qwen2.5-VL.", err=True)
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=click.get_text_stream("stdout"), highlight=False)
+    # In a narrow terminal a column of reasons would fold them beyond reading: they get lines of their own.
+    beside = console.width >= _WIDE
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if beside else [])):
+        table.add_column(heading, overflow="fold")
+    below = []
+    for plugin in registry.plugins:
+        families = _families(plugin, registry)
+        found = [finding for family in families for finding in (findings or {}).get(family.key, ())]
+        glyph, colour = _GLYPHS["broken" if found else plugin.status]
+        why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else found))
+        below += [f"{one_line(plugin.name)}: {line}" for line in why.splitlines()]
+        cells = [
+            plugin.name,
+            plugin.version or "",
+            ", ".join(family.title for family in families),
+            ", ".join(kind for family in families for kind in family.model_types),
+        ]
+        status = Text(f"{glyph} {'fails its check' if found else plugin.status}", style=colour)
+        table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if beside else []))
+    console.print(table)
+    if not beside:
+        for line in below:
+            console.print(Text(line), soft_wrap=True)
+
+
+def _record(plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None) -> dict[str, Any]:
+    families = [_family_record(family) for family in _families(plugin, registry)]
+    if findings is not None:
+        families = [{**family, "findings": findings.get(family["key"], [])} for family in families]
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "module": plugin.module,
+        "file": plugin.file,
+        "status": plugin.status,
+        "problem": plugin.problem,
+        "families": families,
+    }
+
+
+def _family_record(family: "ModelFamily") -> dict[str, Any]:
+    from typing import get_args
+
+    from mg_tui.families.contract import CapabilityName
+
+    return {
+        "key": family.key,
+        "title": family.title,
+        "model_types": list(family.model_types),
+        "checkpoints": [
+            {"name": item.name, "title": item.title, "parameters": item.parameters, "note": item.note}
+            for item in family.checkpoints
+        ],
+        "capabilities": {name: _capability(family.capability(name)) for name in get_args(CapabilityName)},
+    }
+
+
+def _capability(capability: "Capability") -> dict[str, str]:
+    record = {"level": type(capability).__name__.lower()}
+    why = getattr(capability, "why", None)
+    return {**record, "why": why} if why else record
