@@ -12,6 +12,7 @@ from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from mg_tui.preflight import Preflight
+    from mg_tui.runs.folder import RunFolder
 
 
 @spec_flags(TrainingSpec)
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
 @click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
 @click.pass_context
-def train_vision(ctx: click.Context, detach: bool, check_only: bool, **values: Any) -> None:
+def train_vision(ctx: click.Context, /, detach: bool, check_only: bool, **values: Any) -> None:
     """Fine-tune a vision-language model.
 
     The run is a process of its own: closing this terminal, or losing the connection, does not end it. Defaults can be
@@ -36,6 +37,41 @@ def start_and_follow(spec: TrainingSpec, settings: Settings, *, detach: bool = F
     Raises:
         GardenError: something is wrong before the run starts; nothing has been made then.
     """
+    if check_only:
+        check(spec, settings)
+        click.echo("everything checked can be trained on; nothing was started", err=True)
+        return 0
+    folder = start_run(spec, settings)
+    if detach:
+        click.echo(folder.id)
+        click.echo(f"follow it: model-garden runs watch {folder.id}", err=True)
+        return 0
+    from mg_tui.cli.follow import exit_code_of, follow_run
+
+    return exit_code_of(follow_run(folder), folder)
+
+
+def start_run(spec: TrainingSpec, settings: Settings) -> "RunFolder":
+    """Check everything and start the run's process.
+
+    Raises:
+        GardenError: something is wrong; nothing has been made then.
+    """
+    from mg_tui.runs import launch
+
+    check(spec, settings)
+    folder = launch.prepare(spec, settings)
+    launch.start(folder)
+    click.echo(f"run      {folder.id}", err=True)
+    return folder
+
+
+def check(spec: TrainingSpec, settings: Settings) -> None:
+    """Check output folder, model and data, and say what was found.
+
+    Raises:
+        GardenError: something is wrong.
+    """
     from mg_tui import preflight
     from mg_tui.runs import launch
 
@@ -43,20 +79,6 @@ def start_and_follow(spec: TrainingSpec, settings: Settings, *, detach: bool = F
     with CheckingProgress() as progress:
         found = preflight.check(spec, settings, cwd=Path.cwd(), progress=progress)
     _say_what_was_found(found)
-    if check_only:
-        click.echo("everything checked can be trained on; nothing was started", err=True)
-        return 0
-
-    folder = launch.prepare(spec, settings)
-    launch.start(folder)
-    if detach:
-        click.echo(folder.id)
-        click.echo(f"follow it: model-garden runs watch {folder.id}", err=True)
-        return 0
-    from mg_tui.cli.follow import exit_code_of, follow_run
-
-    click.echo(f"run {folder.id}", err=True)
-    return exit_code_of(follow_run(folder), folder)
 
 
 class CheckingProgress:

@@ -91,7 +91,6 @@ def answer(
         UsageError: the conversation shows more or fewer pictures than were given.
     """
     import torch
-    from transformers import GenerationConfig
 
     sampling = sampling or Sampling()
     shown = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
@@ -100,23 +99,10 @@ def answer(
     processor = encoder.processor
     inputs = encoder.prompts([messages], [images])
     prompt_tokens = int(inputs["input_ids"].shape[1])
-    own = model.generation_config
     seed = None if sampling.greedy else random.randrange(2**31) if sampling.seed is None else sampling.seed
     if seed is not None:
         torch.manual_seed(seed)
-    chance: dict[str, Any] = {"do_sample": False}
-    if not sampling.greedy:
-        chance = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    config = GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        # A checkpoint may bring its own penalty (Qwen's does): it would change greedy answers, and trained ones most.
-        repetition_penalty=1.0,
-        num_beams=1,
-        eos_token_id=own.eos_token_id,
-        bos_token_id=own.bos_token_id,
-        pad_token_id=own.pad_token_id if own.pad_token_id is not None else processor.tokenizer.pad_token_id,
-        **chance,
-    )
+    config = generation_config(model, processor.tokenizer, sampling)
     stream = _stream(processor.tokenizer, on_text or (lambda _text: None))
     with torch.inference_mode():
         output = model.generate(
@@ -134,9 +120,29 @@ def answer(
         image_tokens=_image_tokens(inputs),
         seconds=seconds,
         first_token_seconds=(stream.first or time.monotonic()) - stream.began,
-        ended=_ended(written, own.eos_token_id, sampling.max_new_tokens),
+        ended=_ended(written, config.eos_token_id, sampling.max_new_tokens),
         images=tuple(zip([image.size for image in images], seen_sizes(processor, inputs, len(images)), strict=True)),
         seed=seed,
+    )
+
+
+def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
+    """transformers' GenerationConfig for `sampling`, with the model's own tokens that end and pad."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    chance: dict[str, Any] = {"do_sample": False}
+    if not sampling.greedy:
+        chance = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        # A checkpoint may bring its own penalty (Qwen's does): it would change greedy answers, and trained ones most.
+        repetition_penalty=1.0,
+        num_beams=1,
+        eos_token_id=own.eos_token_id,
+        bos_token_id=own.bos_token_id,
+        pad_token_id=own.pad_token_id if own.pad_token_id is not None else tokenizer.pad_token_id,
+        **chance,
     )
 
 

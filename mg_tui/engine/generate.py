@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """What a request of any kind has: values that cannot be changed, and no others than its own."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LoadRequest(_Request):
+class LoadRequest(Request):
     """Which model, and how."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -45,7 +47,7 @@ class LoadRequest(_Request):
     quantization: Quantization | Literal["auto"] = "auto"
 
 
-class Turn(_Request):
+class Turn(Request):
     """One turn of a conversation; its pictures are shown before its text, as in training."""
 
     role: Role
@@ -58,7 +60,7 @@ class Turn(_Request):
         return Message(self.role, (*pictures, TextPart(self.text)))
 
 
-class GenerateRequest(_Request):
+class GenerateRequest(Request):
     """What is asked, and how the answer is drawn."""
 
     prompt: str | None = None

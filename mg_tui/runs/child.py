@@ -25,7 +25,7 @@ _ERRORS: Final[Mapping[str, type[GardenError]]] = {
     cls.__name__: cls for cls in (UsageError, DataError, FamilyError, EnvironmentProblem, RunFailed)
 }
 # Events that do not end a request.
-_PASSING: Final = frozenset({"notice", "text"})
+_PASSING: Final = frozenset({"notice", "text", "progress"})
 
 
 class ChildCrashed(Exception):
