@@ -1,0 +1,57 @@
+"""Hold examples out for evaluation without letting an image be on both sides."""
+
+import random
+from collections.abc import Sequence
+
+from mg_tui.core.example import Example
+
+
+def split_by_image(
+    examples: Sequence[Example], share: float, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Examples to train on and examples held out, both in the order given.
+
+    Examples that show a common image, directly or through a third, stay together; an example without an image is a
+    group of its own. The same examples, share and seed give the same split.
+
+    Args:
+        share: of the examples to hold out, from 0 up to and without 1. As near below it as groups allow, but at least
+            one group and never all: with a single group nothing is held out.
+    """
+    groups = _groups(examples)
+    if share <= 0 or len(groups) < 2:
+        return tuple(examples), ()
+    order = list(groups)
+    random.Random(seed).shuffle(order)
+    wanted = max(round(share * len(examples)), 1)
+    held: set[int] = set()
+    for group in order:
+        if len(held) + len(group) <= min(wanted, len(examples) - 1):
+            held.update(group)
+    # Every group is larger than the share: the smallest one is the nearest to it.
+    if not held:
+        held = set(min(order, key=lambda group: len(group)))
+    train = tuple(example for index, example in enumerate(examples) if index not in held)
+    return train, tuple(example for index, example in enumerate(examples) if index in held)
+
+
+def _groups(examples: Sequence[Example]) -> list[list[int]]:
+    """Indexes of examples that hang together by their images, in the order of their first example."""
+    parent = list(range(len(examples)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first_with: dict[str, int] = {}
+    for index, example in enumerate(examples):
+        for image in example.images:
+            other = root(first_with.setdefault(image.path, index))
+            here = root(index)
+            parent[max(other, here)] = min(other, here)
+    groups: dict[int, list[int]] = {}
+    for index in range(len(examples)):
+        groups.setdefault(root(index), []).append(index)
+    return list(groups.values())
