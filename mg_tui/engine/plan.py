@@ -7,8 +7,10 @@ run goes on at step k without visiting what came before. The last step of an epo
 
 import math
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 
@@ -16,13 +18,16 @@ from typing import Protocol
 class StepPlan:
     """The steps of a run over `examples` examples, `per_step` at a time; step numbers count from 0 across epochs.
 
-    `shuffle` False keeps the order of the dataset, as an evaluation does.
+    `shuffle` False keeps the order of the dataset, as an evaluation does. `groups` has a number for each example: those
+    with the same number (which show the same pictures, say) are met in the same step as far as steps allow. Groups come
+    in random order, and examples of a group too; what a step is made of is then less mixed than without groups.
     """
 
     examples: int
     per_step: int
     seed: int = 0
     shuffle: bool = True
+    groups: Sequence[int] | None = None
     _order: tuple[int, list[int]] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,9 +56,35 @@ class StepPlan:
             order = list(range(self.examples))
             if self.shuffle:
                 # Seeded with text: the order is then the same for every Python and every hash seed.
-                random.Random(f"order/{self.seed}/{epoch}").shuffle(order)
+                chosen = random.Random(f"order/{self.seed}/{epoch}")
+                chosen.shuffle(order)
+                if self.groups is not None:
+                    order = _grouped(order, self.groups, self.per_step)
             self._order = (epoch, order)
         return self._order[1]
+
+
+_LOOK_AHEAD = 32  # groups tried for the rest of a step before one is broken up
+
+
+def _grouped(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
+    """An order in which groups stand together, in the order their first members have, and few lie across two steps."""
+    members: dict[int, list[int]] = {}
+    for index in order:
+        members.setdefault(groups[index], []).append(index)
+    waiting = deque(members.values())
+    found: list[int] = []
+    while waiting:
+        room = per_step - len(found) % per_step
+        # The first that fits; when none near does, the first is broken up, since steps have to be full.
+        place = next((place for place, group in enumerate(islice(waiting, _LOOK_AHEAD)) if len(group) <= room), 0)
+        waiting.rotate(-place)
+        group = waiting.popleft()
+        waiting.rotate(place)
+        found += group[:room]
+        if len(group) > room:
+            waiting.appendleft(group[room:])
+    return found
 
 
 class Layout(Protocol):

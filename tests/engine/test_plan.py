@@ -73,3 +73,28 @@ def test_split_meets_the_share_where_it_can() -> None:
     assert split_by_image(pictures, 0.0, seed=0) == (list(range(100)), [])
     assert len(split_by_image(pictures[:4], 0.05, seed=0)[1]) == 1, "a share that asks for anything gets something"
     assert split_by_image([["same"]] * 4, 0.5, seed=0)[1] == []
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=80), st.integers(1, 12), st.integers(0, 3))
+def test_groups_change_the_order_and_nothing_else(groups: list[int], per_step: int, epoch: int) -> None:
+    plan = StepPlan(len(groups), per_step, seed=1, groups=groups)
+    steps = [plan.step(epoch * plan.steps_per_epoch + number) for number in range(plan.steps_per_epoch)]
+    assert sorted(index for step in steps for index in step) == list(range(len(groups)))
+    assert all(len(step) == per_step for step in steps[:-1])
+    assert steps == [
+        StepPlan(len(groups), per_step, seed=1, groups=groups).step(epoch * plan.steps_per_epoch + number)
+        for number in range(plan.steps_per_epoch)
+    ]
+
+
+def test_examples_of_a_picture_meet_in_a_step() -> None:
+    groups = [index % 200 for index in range(1000)]  # five examples a picture, far apart in the file
+    plan = StepPlan(1000, 8, seed=3, groups=groups)
+    pictures = sum(len({groups[index] for index in plan.step(number)}) for number in range(125))
+    assert pictures <= 200 + 125  # at most one picture more than need be in each step
+    assert plan.step(0) != plan.step(125)
+
+
+def test_a_large_dataset_is_planned_quickly_enough_to_wait_for() -> None:
+    groups = [index // 5 for index in range(100_000)]
+    assert len(StepPlan(100_000, 32, groups=groups).step(0)) == 32
