@@ -72,7 +72,8 @@ class Channel:
 
     def error(self, error: GardenError) -> None:
         """Reply with an error a person is meant to read."""
-        self.send("error", **error.as_dict(), exit_code=error.exit_code)
+        kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GardenError)]
+        self.send("error", **error.as_dict(), kinds=kinds, exit_code=error.exit_code)
 
 
 def serve(channel: Channel, operations: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:

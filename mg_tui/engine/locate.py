@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -95,9 +95,10 @@ _HINT: Final = (
 
 
 def _looks_like_path(model: str) -> bool:
-    return (
-        model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model or Path(model).expanduser().exists()
-    )
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).expanduser().exists():
+        return True
+    # OWNER/NAME could be a hub name; where a folder OWNER is here, a mistyped path is likelier.
+    return "/" in model and Path(model).parent.is_dir()
 
 
 def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> Located:
@@ -164,7 +165,8 @@ def _resolve_base(contract: Contract, folder: Path, registry: "Registry", overri
     recorded = contract.base
     # The folder first: an alias may mean other weights by now.
     name = override or (recorded.path if recorded.path and Path(recorded.path).is_dir() else recorded.name)
-    if _looks_like_path(name) and not Path(name).expanduser().is_dir():
+    listed = any(checkpoint.name == name for checkpoint in registry.checkpoints)
+    if not listed and _looks_like_path(name) and not Path(name).expanduser().is_dir():
         raise UsageError(
             "the base model is not there",
             where=name,
@@ -172,7 +174,8 @@ def _resolve_base(contract: Contract, folder: Path, registry: "Registry", overri
             hint="give the place of the same base model with --base-model",
         )
     try:
-        return registry.resolve(name)
+        found = registry.resolve(name)
+        return found if override else replace(found, name=recorded.name)
     except FamilyError:
         raise
     except GardenError as error:

@@ -124,7 +124,9 @@ def error_from(record: Mapping[str, Any]) -> GardenError:
         value = record.get(name)
         return None if value is None else str(value)
 
-    kind = _ERRORS.get(str(record.get("error")))
+    # The nearest kind that is known here: an ImageError comes back as the DataError it is.
+    names = [str(record.get("error")), *record.get("kinds", ())]
+    kind = next((_ERRORS[name] for name in names if name in _ERRORS), None)
     if kind is None:
         kind = {2: UsageError, 3: EnvironmentProblem}.get(int(record.get("exit_code", 1)), RunFailed)
     return kind(text("what") or "something went wrong", where=text("where"), why=text("why"), hint=text("hint"))
