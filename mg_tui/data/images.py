@@ -121,8 +121,10 @@ def open_image(path: str | Path) -> "Image.Image":
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple["Image.Image", ImageInfo]]:
     formats = _prepare_pillow()
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    # A truncated image must never be trained on as a half grey one, whatever another library has asked for since.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     file, size = _open_file(path)
     with file:
         try:
@@ -147,10 +149,8 @@ def _prepare_pillow() -> tuple[str, ...]:
     with _preparing:
         import warnings
 
-        from PIL import Image, ImageFile
+        from PIL import Image
 
-        # A truncated image must never be trained on as a half grey one, whatever another library has asked for.
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
         Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
         # Pillow's warnings are about things that are judged here: sizes, broken metadata.
         warnings.filterwarnings("ignore", module=r"PIL\.")

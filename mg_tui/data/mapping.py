@@ -20,6 +20,8 @@ _ALSO_CALLED: Final[Mapping[Purpose, tuple[str, ...]]] = {
     "response": ("answer", "caption", "output", "response", "label", "target", "description", "completion"),
 }
 _FIELDS_SHOWN: Final = 12
+_HALF_PAIR: Final = "has half of a surrogate pair, which is no character"
+_HALF_PAIR_HINT: Final = "remove escapes like \\ud83d that stand alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,8 @@ def _text(
             hint = "write numbers in quotes where they are answers"
     elif not value.strip():
         what = "is empty"
-    elif not value.isascii() and _half_pair(value):
-        what, hint = (
-            "has half of a surrogate pair, which is no character",
-            "remove escapes like \\ud83d that stand alone",
-        )
+    elif _half_pair(value):
+        what, hint = _HALF_PAIR, _HALF_PAIR_HINT
     if what is None:
         return str(value)
     problems.append(RowProblem(number, name, what, hint))
@@ -112,6 +111,8 @@ def _images(number: int, values: Mapping[str, Any], name: str, problems: list[Ro
             problems.append(RowProblem(number, name, what, "use null or [] for a row without a picture"))
         elif not item.strip():
             problems.append(RowProblem(number, name, f"{which}is empty", "use null or [] for a row without a picture"))
+        elif _half_pair(item):
+            problems.append(RowProblem(number, name, f"{which}{_HALF_PAIR}", _HALF_PAIR_HINT))
     return tuple(given) if len(problems) == before else None
 
 
@@ -132,6 +133,8 @@ def _guess(purpose: Purpose, name: str, names: list[str]) -> str | None:
 
 
 def _half_pair(text: str) -> bool:
+    if text.isascii():
+        return False
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -77,7 +77,11 @@ def _refuse_what_is_in_the_way(output: Path, images: Path, *, force: bool) -> No
         return
     where = plain(str(images))
     if not force:
-        raise UsageError("the folder for the pictures is already there", where=where, hint="choose another name")
+        raise UsageError(
+            "the folder for the pictures is already there",
+            where=where,
+            hint="choose another name, or replace it with --force",
+        )
     if images.is_symlink() or not images.is_dir() or not all(_PICTURE_NAME.fullmatch(p.name) for p in images.iterdir()):
         raise UsageError(
             "the folder for the pictures holds other things than a sample's pictures, and is left alone",

@@ -30,7 +30,8 @@ def split_by_image(
             held.update(group)
     # Every group is larger than the share: the smallest one is the nearest to it.
     if not held:
-        held = set(min(order, key=lambda group: len(group)))
+        smallest = min(order, key=len)
+        held = set(smallest)
     train = tuple(example for index, example in enumerate(examples) if index not in held)
     return train, tuple(example for index, example in enumerate(examples) if index in held)
 

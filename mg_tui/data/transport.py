@@ -6,6 +6,7 @@ Here each read and write gets what is left of the whole request's time.
 
 import time
 from collections.abc import Iterable
+from functools import cache
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ def open_pool(url: str, deadline: float, *, allow_private: bool) -> httpcore.Con
     host = parts.hostname or ""
     proxies = getproxies_environment()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    context = httpx.create_ssl_context()
+    context = _ssl_context() if "https" in (parts.scheme, proxy and urlsplit(proxy).scheme) else None
     if proxy is None or proxy_bypass(host):
         return httpcore.ConnectionPool(ssl_context=context, network_backend=_Backend(deadline, judge=not allow_private))
     if not allow_private:
@@ -57,11 +58,16 @@ def ascii_url(url: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _through(proxy: str, context: SSLContext, backend: "_Backend") -> httpcore.ConnectionPool:
+def _through(proxy: str, context: SSLContext | None, backend: "_Backend") -> httpcore.ConnectionPool:
     asked = httpx.Proxy(proxy)
     if asked.url.scheme not in ("http", "https"):
         raise ValueError(f"a proxy of kind {asked.url.scheme} is not supported")
     return httpcore.HTTPProxy(str(asked.url), proxy_auth=asked.raw_auth, ssl_context=context, network_backend=backend)
+
+
+@cache
+def _ssl_context() -> SSLContext:
+    return httpx.create_ssl_context()
 
 
 def _judge_for_proxy(host: str, port: int) -> None:
