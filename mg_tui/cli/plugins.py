@@ -1,6 +1,7 @@
 """`model-garden plugins`: the model families that are installed, and why one of them cannot be used."""
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,7 +67,7 @@ def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=click.get_text_stream("stdout"), highlight=False)
+    console = Console(file=sys.stdout, highlight=False)
     # In a narrow terminal a column of reasons would fold them beyond reading: they get lines of their own.
     beside = console.width >= _WIDE
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -75,10 +76,15 @@ def local_folder(name: str) -> Path | None:
     Raises:
         UsageError: it is a path to nothing, or to a file.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path.absolute()
-    if path.is_file():
+    path = Path(name)
+    is_file = False
+    # No such user, or a name longer than a file's may be: then it is no folder, whatever else it is.
+    with suppress(RuntimeError, OSError):
+        path = path.expanduser()
+        if path.is_dir():
+            return path.absolute()
+        is_file = path.is_file()
+    if is_file:
         raise UsageError("the base model is a file, not a folder", where=str(path), hint=_instead(path.parent))
     if looks_like_path(name):
         hint = "give a folder with config.json and *.safetensors, a hub name, or `tiny`"

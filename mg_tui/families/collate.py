@@ -43,6 +43,9 @@ class ExampleEncoder:
     """Makes batches (it is the default `Collator`), single examples without padding, and prompts to generate from.
 
     Holds no state between calls; may be copied into worker processes.
+
+    Raises:
+        FamilyError: from the constructor, when the checkpoint has no chat template.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ExampleEncoder:
         self.preprocessing = preprocessing
         self.train_on_prompt = train_on_prompt
         self.template = ChatTemplate(processor, family.title)
+        _ = self.template.source
         tokenizer = processor.tokenizer
         self._never = sorted(tokenizer.convert_tokens_to_ids(token) for token in self.template.picture_tokens)
 

@@ -3,6 +3,7 @@
 Weights are read from safetensors files only, and code that comes with a checkpoint is not run unless asked for.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, GardenError, UsageError
@@ -25,16 +26,18 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
     import torch
     from transformers import AutoModelForImageTextToText
 
+    given = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
+    source, options = hub.place(request.source, given)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
-            request.source,
+            source,
             dtype=getattr(torch, request.dtype),
             device_map={"": request.device},
             attn_implementation=request.attention,
-            quantization_config=_quantization(family, request),
+            quantization_config=_quantization(family, request, source, options),
             use_safetensors=True,
             output_loading_info=True,
-            **_hub_options(request),
+            **options,
         )
     except ImportError as error:
         raise EnvironmentProblem(
@@ -71,8 +74,9 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
     """
     from transformers import AutoProcessor
 
+    folder, options = hub.place(source, hub_arguments)
     try:
-        processor = AutoProcessor.from_pretrained(source, **hub.hub_options(hub_arguments, source))
+        processor = AutoProcessor.from_pretrained(folder, **options)
     except ImportError as error:
         raise EnvironmentProblem(
             "something this model's processor needs is not installed",
@@ -86,6 +90,11 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
             f"{family.title}: the checkpoint's processor takes no pictures",
             where=source,
             why="preprocessor_config.json is missing or names no image processor",
+        )
+    if not processor.tokenizer.encode("a", add_special_tokens=False):
+        # Without its files a tokenizer loads all the same, empty, and drops every character.
+        raise UsageError(
+            "the model's tokenizer is missing", where=source, why="tokenizer.json is not there, or is empty"
         )
     limit_pixels(processor, preprocessing)
     if processor.tokenizer.pad_token is None:
@@ -115,18 +124,13 @@ def make_collator(
     return ExampleEncoder(family, processor, preprocessing, train_on_prompt=train_on_prompt)
 
 
-def _hub_options(request: LoadRequest) -> dict[str, Any]:
-    given = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
-    return hub.hub_options(given, request.source)
-
-
-def _quantization(family: ModelFamily, request: LoadRequest) -> Any:
+def _quantization(family: ModelFamily, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
     if request.quantization == "none":
         return None
     import torch
     from transformers import AutoConfig, BitsAndBytesConfig
 
-    config = AutoConfig.from_pretrained(request.source, **_hub_options(request))
+    config = AutoConfig.from_pretrained(source, **options)
     already = getattr(config, "quantization_config", None)
     if already is not None:
         method = already.get("quant_method") if isinstance(already, dict) else getattr(already, "quant_method", None)

@@ -82,9 +82,29 @@ def fetch_config(name: str, revision: str | None = None, *, known: list[str] | N
     return config
 
 
-def load_options(source: str) -> dict[str, Any]:
-    """Arguments that keep `from_pretrained` off the network when `source` is a folder or the hub cannot be reached."""
-    return {"local_files_only": Path(source).is_dir() or not can_reach()}
+def place(source: str, hub: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What to give `from_pretrained`: the source and options, so that it never waits for a hub that is not there.
+
+    A folder is loaded from itself, as is a model in the cache while the hub cannot be reached.
+
+    Args:
+        source: a folder, or a name on the hub.
+        hub: the hub's arguments of the call (`revision`, `trust_remote_code`, ...); those that are None are left out.
+
+    Raises:
+        EnvironmentProblem: the hub cannot be reached and the cache does not have the model.
+    """
+    options = {key: value for key, value in hub.items() if value is not None}
+    if not Path(source).is_dir():
+        if can_reach():
+            return source, options
+        snapshot = cached_snapshot(source, options.get("revision"))
+        if snapshot is None:
+            raise not_reachable(source)
+        # By its folder: not everything in transformers heeds `local_files_only`.
+        source = str(snapshot)
+    options.pop("revision", None)
+    return source, {**options, "local_files_only": True}
 
 
 def can_reach() -> bool:
@@ -112,12 +132,13 @@ def _answers(address: str) -> bool:
     return answered.is_set()
 
 
-def not_reachable(name: str) -> EnvironmentProblem:
-    """The error for a model that is neither on this machine nor to be had."""
+def not_reachable(name: str, *, partly: bool = False) -> EnvironmentProblem:
+    """The error for a model that is not, or only `partly`, on this machine, and not to be had."""
+    what, why = f"{name} is {'only partly' if partly else 'not'} on this machine", None
     if is_offline():
-        what, why = f"{name} is not on this machine", "the environment forbids downloads (HF_HUB_OFFLINE)"
+        why = "the environment forbids downloads (HF_HUB_OFFLINE)"
     else:
-        what, why = f"{name} is not on this machine, and {endpoint()} cannot be reached", None
+        what += f", and {endpoint()} cannot be reached"
     return EnvironmentProblem(
         what,
         where=str(cache_folder()),
@@ -131,6 +152,9 @@ def in_our_words(error: BaseException, source: str, *, known: list[str] | None =
     """What transformers and the hub raise while loading, as one of our errors; ours come back as they are."""
     if isinstance(error, GardenError):
         return error
+    if not Path(source).is_dir() and not can_reach():
+        # The cache was all there was, and something in it is missing or broken.
+        return not_reachable(source, partly=True)
     for link in _chain(error):
         if (said := _known_error(link, source, known or [])) is not None:
             return said
@@ -168,8 +192,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def hub_options(hub: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The hub's arguments of a call (`revision`, `trust_remote_code`, ...) over those of `load_options`."""
-    return {**load_options(source), **{key: value for key, value in hub.items() if value is not None}}

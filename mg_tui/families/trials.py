@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LIMITS: Final = Preprocessing(min_pixels=3_136, max_pixels=12_544)
 SIZES: Final = ((112, 112), (150, 60), (37, 400))
+LARGE: Final = (300, 200)  # more pixels than any of the limits tried
 PARTS: Final[tuple[PartName, ...]] = ("language", "projector", "vision")
 
 
@@ -100,7 +101,7 @@ def picture_tokens(bench: Bench) -> Iterator[str]:
         processor = bench.family.load_processor(bench.family, str(bench.folder), limits)
         collator = bench.family.make_collator(bench.family, processor, limits)
         image_token = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-        for width, height in SIZES:
+        for width, height in (*SIZES, LARGE):
             batch = collator(bench.examples[:1], [[picture(width, height)]])
             made, said = int((batch["input_ids"] == image_token).sum()), count(width, height, limits)
             if made != said:

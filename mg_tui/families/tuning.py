@@ -11,7 +11,9 @@ _QUANTISED = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
 def lora_findings(model: Any, family: ModelFamily, part: PartName, batch: dict[str, Any]) -> Iterator[str]:
     """Gradients of one backward pass reach the adapter of every linear layer of `part`."""
     adapted, targets = _with_lora(model, family, part)
-    adapted(**batch).loss.backward()
+    loss = adapted(**batch).loss
+    if loss.requires_grad:
+        loss.backward()
     # The second matrix begins as zeros: the first has no gradient before it has moved.
     seconds = {name: weight for name, weight in adapted.named_parameters() if ".lora_B." in name}
     if len(seconds) != len(targets):

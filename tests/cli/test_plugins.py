@@ -1,0 +1,101 @@
+"""`model-garden plugins`: table, JSON, check."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mg_tui.cli.plugins import plugins
+from mg_tui.config import Settings
+from mg_tui.families import Checkpoint, ModelFamily, Parts, Supported, Unsupported
+from mg_tui.families import registry as registry_module
+from mg_tui.families.registry import PluginStatus, Registry
+
+PARTS = Parts(language=("model",), projector=(), vision=("visual",))
+
+
+def family(**changes: object) -> ModelFamily:
+    given = {
+        "key": "sound",
+        "title": "Sound",
+        "model_types": ("sound_type",),
+        "parts": PARTS,
+        "checkpoints": (Checkpoint("Owner/Sound-1B", "Sound 1B", 1_000_000_000, "MIT"),),
+        "capabilities": {"lora_language": Supported(), "int8": Unsupported("its layers are too small")},
+    }
+    return ModelFamily(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def ok(*families: str) -> PluginStatus:
+    return PluginStatus("sound", "garden-sound", "1.2", "garden_sound", "/x/garden_sound.py", "ok", None, families)
+
+
+BROKEN = PluginStatus(
+    "wreck", "wreck", "0", "wreck", "/x/wreck.py", "broken", "ImportError: no \x1b[31mluck (/x/wreck.py:3)"
+)
+DISABLED = PluginStatus("off", None, None, "off", None, "disabled", "by MODEL_GARDEN_DISABLE_PLUGINS")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, registry: Registry, *arguments: str, columns: int = 80) -> Result:
+    monkeypatch.setattr(registry_module, "load_registry", lambda: registry)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    return CliRunner().invoke(plugins, arguments, obj=Settings(Path("/h"), Path("/c")), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_table_has_every_plugin_and_why_one_is_not_used(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    result = call(monkeypatch, Registry((family(),), (ok("sound"), BROKEN, DISABLED)), columns=columns)
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.split()}
+    assert all(word in lines["sound"] for word in ("1.2", "Sound", "sound_type", "✓ ok"))
+    assert "✗ broken" in result.stdout
+    assert "– disabled" in result.stdout
+    assert "[31mluck (/x/wreck.py:3)" in result.stdout  # the reason is whole, and on one line
+    assert "\x1b[31m" not in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines()) <= max(columns, 80)
+
+
+def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call(monkeypatch, Registry((family(),), (ok("sound"), BROKEN)), "--json")
+    sound, wreck = json.loads(result.stdout)
+    assert (sound["name"], sound["version"], sound["status"], sound["problem"]) == ("sound", "1.2", "ok", None)
+    (described,) = sound["families"]
+    assert described["model_types"] == ["sound_type"]
+    assert described["checkpoints"] == [
+        {"name": "Owner/Sound-1B", "title": "Sound 1B", "parameters": 1_000_000_000, "note": "MIT"}
+    ]
+    assert described["capabilities"]["lora_language"] == {"level": "supported"}
+    assert described["capabilities"]["int8"] == {"level": "unsupported", "why": "its layers are too small"}
+    assert described["capabilities"]["nf4"]["level"] == "experimental"
+    assert "findings" not in described
+    assert (wreck["status"], wreck["families"]) == ("broken", [])
+    assert "wreck.py:3" in wreck["problem"]
+
+
+def test_check_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call(monkeypatch, Registry((family(),), (ok("sound"), DISABLED)), "--check", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[0]["families"][0]["findings"] == []
+    assert "checking Sound" in result.stderr
+
+
+def test_check_fails_for_a_broken_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, Registry((family(),), (ok("sound"), BROKEN)), "--check").exit_code == 1
+
+
+def test_check_fails_for_a_promise_that_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gone = Checkpoint("small", "Small", 10, path=tmp_path / "gone")
+    registry = Registry((family(checkpoints=(gone,), image_tokens=lambda *_: 0),), (ok("sound"),))
+    result = call(monkeypatch, registry, "--check")
+    assert result.exit_code == 1
+    assert "fails its check" in result.stdout
+    assert "checkpoint small: this folder holds no model" in result.stdout
+    assert "image_tokens(224, 224) is 0" in result.stdout
+
+
+def test_a_name_that_switches_nothing_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call(monkeypatch, Registry((), (), unknown_disabled=("typo",)))
+    assert "names 'typo'" in result.stderr
+    assert "No plugins are installed" in result.stderr
+    assert result.stdout == ""
