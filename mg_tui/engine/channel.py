@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 from mg_tui.core.errors import GardenError
 
@@ -64,7 +64,7 @@ class Channel:
             self._events.write(json.dumps({"event": event, **fields}, ensure_ascii=True) + "\n")
             self._events.flush()
         except BrokenPipeError:
-            os._exit(0)
+            leave()
 
     def notice(self, text: str) -> None:
         """Say something to the person."""
@@ -74,6 +74,12 @@ class Channel:
         """Reply with an error a person is meant to read."""
         kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GardenError)]
         self.send("error", **error.as_dict(), kinds=kinds, exit_code=error.exit_code)
+
+
+def leave() -> NoReturn:
+    """End the process now: taking torch down in good order takes seconds, and there is nothing to save."""
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def serve(channel: Channel, operations: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:

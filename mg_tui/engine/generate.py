@@ -12,13 +12,13 @@ All but `model` and the prompt may be left out. A second `load` takes the place 
 import gc
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, ImageRef, Message, Role, TextPart
-from mg_tui.engine.channel import Channel, serve
+from mg_tui.engine.channel import Channel, leave, serve
 from mg_tui.engine.contract_file import DType, Quantization
 from mg_tui.families.registry import load_registry
 
@@ -194,11 +194,12 @@ def quieten() -> None:
     logging.disable_progress_bar()
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
     channel = Channel.on_stdio()
     session = Session(channel)
     serve(channel, {"load": session.load, "generate": session.generate})
+    leave()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
-from mg_tui.engine.channel import Channel, serve
+from mg_tui.engine.channel import Channel, leave, serve
 from mg_tui.engine.compare import Comparison, answer_logits, compare, draw_samples, with_answers
 from mg_tui.engine.contract_file import FILE_NAME, Contract, DType
 from mg_tui.engine.generate import parse, quieten
@@ -212,10 +212,11 @@ def disagreement(compared: Comparison) -> RunFailed:
     )
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
     channel = Channel.on_stdio()
     serve(channel, {"merge": Merger(channel).merge})
+    leave()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from PIL import Image
+
+from mg_tui.cli.main import main
+from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.runs import child
+
+
+class StandIn:
+    """An EngineChild that answers from a script."""
+
+    asked: list[dict[str, Any]]
+    replies: dict[str, list[dict[str, Any]] | Exception]
+
+    def __init__(self, program: str) -> None:
+        StandIn.asked.append({"program": program})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        StandIn.asked.append({"op": "closed"})
+
+    def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        StandIn.asked.append({"op": op, **fields})
+        reply = StandIn.replies[op]
+        if isinstance(reply, Exception):
+            raise reply
+        yield from (dict(event) for event in reply)
+
+
+READY = {
+    "event": "ready",
+    "model": "mine",
+    "kind": "adapter",
+    "base_model": "tiny",
+    "family": "qwen2_5_vl",
+    "device": "cpu",
+    "dtype": "float32",
+    "quantization": "none",
+}
+ANSWER = {
+    "event": "answer",
+    "answer": "A cat\x1b[31m.",
+    "tokens": 3,
+    "seconds": 0.5,
+    "tokens_per_second": 6.0,
+    "ended": "length",
+    "images": [{"path": "a.png", "size": [60, 40], "seen_at": [56, 28]}],
+    "seed": None,
+}
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+    StandIn.asked = []
+    texts = [{"event": "text", "text": text} for text in ("A ", "cat\x1b[31m", ".")]
+    StandIn.replies = {"load": [{"event": "notice", "text": "assumed"}, READY], "generate": [*texts, ANSWER]}
+    monkeypatch.setattr(child, "EngineChild", StandIn)
+    return StandIn
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (60, 40), "red").save(path)
+    return path
+
+
+def run(*args: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(list(args))
+    return int(left.value.code or 0)
+
+
+def test_the_answer_is_data_and_the_rest_is_talk(
+    stand_in: type[StandIn], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ["--home", str(tmp_path / "home")]
+    assert run(*home, "generate-vision", "mine", "--image", str(picture), "--prompt", "What?") == 0
+    out, err = capsys.readouterr()
+    assert out == "A cat\N{REPLACEMENT CHARACTER}[31m.\n"
+    assert "assumed" in err and "60x40 seen at 56x28" in err and "cut at 512 tokens" in err
+    load, generate = stand_in.asked[1:3]
+    assert load["model"] == "mine" and load["home"] == str(tmp_path / "home") and load["quantization"] == "auto"
+    assert generate["images"] == [str(picture)] and generate["prompt"] == "What?"
+    assert generate["temperature"] == 0 and generate["seed"] is None
+    assert stand_in.asked[-1] == {"op": "closed"}
+
+
+def test_json_is_one_record(stand_in: type[StandIn], picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = ["--image", str(picture)]
+    assert run("generate-vision", "mine", *image, *image, "--prompt", "What?", "--json", "--max-new-tokens", "3") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["answer"] == ANSWER["answer"] and record["tokens"] == 3 and record["base_model"] == "tiny"
+    assert len(stand_in.asked[2]["images"]) == 2 and "event" not in record
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError("the model does not exist", hint="look"), 2), (EnvironmentProblem("no hub"), 3)],
+)
+def test_errors_of_the_child_are_one_message_with_its_exit_code(
+    stand_in: type[StandIn], picture: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    stand_in.replies["load"] = error
+    assert run("generate-vision", "mine", "--image", str(picture), "--prompt", "What?") == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and "Traceback" not in err
+    assert stand_in.asked[-1] == {"op": "closed"}
+
+
+def test_a_bad_picture_is_seen_before_a_model_is_loaded(
+    stand_in: type[StandIn], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    for path in (text, tmp_path / "none.jpg", tmp_path):
+        assert run("generate-vision", "mine", "--image", str(path), "--prompt", "What?") == 2
+        assert "error: image" in capsys.readouterr().err
+    assert stand_in.asked == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--temperature", "-1"], ["--top-p", "0"], ["--max-new-tokens", "0"], ["--device", "tpu"]]
+)
+def test_bad_options_are_usage_errors(stand_in: type[StandIn], picture: Path, wrong: list[str]) -> None:
+    assert run("generate-vision", "mine", "--image", str(picture), "--prompt", "What?", *wrong) == 2
+    assert stand_in.asked == []
+
+
+def test_merge_says_the_difference(stand_in: type[StandIn], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comparison = {
+        "positions": 40,
+        "mean_difference": 1.25e-6,
+        "max_difference": 2e-5,
+        "top1_agreement": 1.0,
+        "adapter_effect": 0.5,
+        "limit": 1e-4,
+    }
+    reply = {"event": "merged", "output": "/out", "dtype": "float32", "comparison": comparison}
+    stand_in.replies["merge"] = [{"event": "notice", "text": "merging"}, reply]
+    assert run("merge", "mine", "--output", str(tmp_path / "out")) == 0
+    out, err = capsys.readouterr()
+    assert out == "/out\n" and "1.25e-06" in err and "100.0%" in err
+    assert run("merge", "mine", "--output", "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["comparison"] == comparison
+    assert stand_in.asked[1]["output"] == str(tmp_path / "out")
+
+
+def test_asking_the_tiny_model_for_real(picture: Path, tmp_path: Path) -> None:
+    """One whole command, in processes of its own: the face stays without torch, and the answer comes out."""
+    code = (
+        "import sys\n"
+        "from mg_tui.cli.main import main\n"
+        "try:\n    main()\n"
+        "finally:\n    assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    )
+    arguments = ["--home", str(tmp_path / "home"), "generate-vision", "tiny", "--image", str(picture), "--json"]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--prompt", "What is the main colour of the picture?"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    record = json.loads(ran.stdout)
+    assert record["answer"] and record["ended"] == "end" and record["device"] in ("cpu", "cuda")
+    assert record["images"][0]["size"] == [60, 40]
