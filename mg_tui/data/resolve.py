@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from mg_tui.core.example import ImageRef
 from mg_tui.data.images import ImageError
@@ -102,10 +102,10 @@ class ImageResolver:
         if given[:5].lower() == "data:":
             raise ImageError("is a data URI; save the picture to a file and name the file")
         if given[:5].lower() == "file:":
-            parts = urlsplit(given)
-            if parts.netloc not in ("", "localhost"):
-                raise ImageError(f"is on another machine ({plain(parts.netloc, limit=60)})")
-            return [("absolute path", Path(unquote(parts.path)))]
+            machine, slash, rest = given[5:].removeprefix("//").partition("/")
+            if machine not in ("", "localhost"):
+                raise ImageError(f"is on another machine ({plain(machine, limit=60)})")
+            return [("absolute path", Path(unquote(slash + rest)))]
         if (scheme := _SCHEME.match(given)) and given[scheme.end() :].startswith("//"):
             raise ImageError(f"is an address of kind {plain(scheme[0], limit=20)} and only http and https are opened")
         path = Path(given)
