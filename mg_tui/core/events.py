@@ -14,7 +14,7 @@ SCHEMA_VERSION: Final = 1
 
 KINDS: Final[Mapping[str, str]] = {
     # lifecycle: the newest of these, with the lock, is the run's state
-    "created": "the run folder was made: name, spec_digest, versions",
+    "created": "the run folder was made: name, spec_digest, cwd (what relative images are looked up in), versions",
     "started": "a worker took the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), versions",
     "finished": "the run did all it was asked to: steps, seconds, result (folder), metrics",
     "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by",
@@ -23,13 +23,14 @@ KINDS: Final[Mapping[str, str]] = {
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
     "plan": "what is going to happen: examples, eval_examples, steps, epochs, tokens_per_epoch, trainable (by part)",
     "step": "an optimizer step: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, images, "
-    "seconds, data_wait, device_memory, device_memory_peak, host_memory (bytes)",
+    "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, device_memory_peak, host_memory (bytes)",
     "eval": "an evaluation: step, loss, seconds, examples",
     "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds",
     "checkpoint_removed": "retention removed a checkpoint: step, path, why",
     "sample": "a generation made while training: step, row, image, prompt, answer, expected",
     # talk
     "decision": "something chosen for the user: what, value, why",
+    "relaid": "a step did not fit and was laid out smaller, with the same gradients: step, rows, tokens, why, budget",
     "warning": "something they should know: what, where, why, hint",
     "rows_skipped": "rows left out: count, file (relative to the run folder)",
     "request": "a request from a face was seen: request (stop, checkpoint, ...), by",

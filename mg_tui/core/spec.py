@@ -235,6 +235,28 @@ class TrainingSpec(BaseModel):
     )
     seed: int = option(42, title="Seed", help="Decides order, initial adapter and dropout.", group="Optimisation", ge=0)
 
+    layout: Literal["auto", "packed", "padded"] = option(
+        "auto",
+        title="Layout",
+        help="packed computes tokens that examples share once and fills forward passes; padded puts a batch side by "
+        "side. Same gradients either way; auto is packed where the model family can.",
+        group="Optimisation",
+    )
+    share_images: bool = option(
+        True,
+        title="Share images",
+        help="Let examples that show the same image meet in one optimizer step, where it is computed once.",
+        group="Optimisation",
+    )
+    token_budget: int | None = option(
+        None,
+        title="Token budget",
+        help="Most tokens of a packed forward pass; left out, what the longest batch would take, and not less than 2048.",
+        group="Optimisation",
+        unit="tokens",
+        ge=16,
+    )
+
     # --- What is trained ---------------------------------------------------------------------------------------------
     train_language: Training = option(
         "lora", title="Language model", help="How the language model is trained.", group="Trained parts"

@@ -18,7 +18,7 @@ def split_by_image(
         share: of the examples to hold out, from 0 up to and without 1. As near below it as groups allow, but at least
             one group and never all: with a single group nothing is held out.
     """
-    groups = _groups(examples)
+    groups = groups_by_image(examples)
     if share <= 0 or len(groups) < 2:
         return tuple(examples), ()
     order = list(groups)
@@ -36,7 +36,7 @@ def split_by_image(
     return train, tuple(example for index, example in enumerate(examples) if index in held)
 
 
-def _groups(examples: Sequence[Example]) -> list[list[int]]:
+def groups_by_image(examples: Sequence[Example]) -> list[list[int]]:
     """Indexes of examples that hang together by their images, in the order of their first example."""
     parent = list(range(len(examples)))
 

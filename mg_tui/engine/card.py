@@ -31,13 +31,15 @@ processor = AutoProcessor.from_pretrained(result{remote})
 
 _QUESTION = "What is in this image?"
 _ASK = """\
-from PIL import Image
+from PIL import Image, ImageOps
 
-turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is in this image?"}]}
-text = processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-image = Image.open("picture.jpg").convert("RGB")
+turns = [
+{system}    {{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": {question}}}]}},
+]
+text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+image = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
 inputs = processor(text=[text], images=[image], return_tensors="pt").to(model.device)
-output = model.generate(**inputs, max_new_tokens=256, do_sample=False)
+output = model.generate(**inputs, max_new_tokens=256, do_sample=False, repetition_penalty=1.0)
 print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 """
 
@@ -139,7 +141,11 @@ def _use(contract: Contract, folder: Path) -> str:
     }
     load = (_LOAD_ADAPTER if contract.kind == "adapter" else _LOAD_MODEL).format(**values)
     ours = f"model-garden generate-vision {shlex.quote(str(folder))} --image picture.jpg --prompt {_QUESTION!r}"
-    codes = [_fence(ours, "bash"), "Or without Model Garden:", _fence(load, "python"), _fence(_ASK, "python")]
+    # As in training: a trained system prompt is part of what the model expects.
+    spoken = [{"type": "text", "text": contract.system_prompt}]
+    system = f'    {{"role": "system", "content": {_python(spoken)}}},\n' if contract.system_prompt else ""
+    ask = _ASK.format(system=system, question=_python(_QUESTION))
+    codes = [_fence(ours, "bash"), "Or without Model Garden:", _fence(load, "python"), _fence(ask, "python")]
     return "\n\n".join(["## Use it", *codes])
 
 
@@ -207,6 +213,11 @@ def _merge(contract: Contract) -> str:
 def _versions(contract: Contract) -> str:
     rows = sorted(contract.versions.items())
     return f"## Versions\n\n{_table(('', ''), rows)}" if rows else ""
+
+
+def _python(value: object) -> str:
+    """Texts and lists of them as Python source; JSON's strings are Python's too."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -5,6 +5,7 @@ has them alone, and `tree_ends` (L,), of which `tree_mask` makes the attention m
 tokens, where examples branch, so the supervised positions may name it more than once.
 """
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,14 +20,15 @@ from mg_tui.families.apart import ApartEncoder, Skeleton
 
 TREE_ENDS = "tree_ends"
 PICTURE_ORDER = "picture_order"
+_SMALLEST = 16  # tokens; forward passes of single examples come long before
 
 
-@dataclass(frozen=True, slots=True)
-class PackedCollator:
+class PackedLayout:
     """Lays out the examples of one step into packed forward passes of at most `budget` tokens each."""
 
-    apart: ApartEncoder
-    budget: int
+    def __init__(self, apart: ApartEncoder, budget: int):
+        self.apart = apart
+        self._budget = multiprocessing.Value("q", budget)
 
     def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
         """The forward passes of a step.
@@ -41,7 +43,14 @@ class PackedCollator:
         step = _Step(self.apart, pictures)
         for example in examples:
             step.add(example)
-        return [step.forward(group) for group in pack(step.keys, self.budget)]
+        return [step.forward(group) for group in pack(step.keys, self._budget.value)]
+
+    def shrink(self) -> int | None:
+        """Half the tokens in a forward pass."""
+        if self._budget.value <= _SMALLEST:
+            return None
+        self._budget.value //= 2
+        return int(self._budget.value)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Which examples form each optimizer step, and how a step is laid out into forward passes. No torch in here.
+"""Which examples form each optimizer step. No torch in here.
 
 A plan is a function of (seed, epoch, number of examples, examples per step) and of nothing else: the same run asked
 again, on any machine, meets the same examples in the same order. Steps are addressed by their number, so that a resumed
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -85,75 +84,3 @@ def _grouped(order: list[int], groups: Sequence[int], per_step: int) -> list[int
         if len(group) > room:
             waiting.appendleft(group[room:])
     return found
-
-
-class Layout(Protocol):
-    """How the examples of one step become forward passes."""
-
-    def __call__(self, step: Sequence[int]) -> list[tuple[int, ...]]:
-        """Part the example indices of a step into groups; each group is one forward pass.
-
-        Every index is in exactly one group. What the groups are changes neither loss nor gradient of the step, only its
-        speed and memory.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PlainLayout:
-    """Groups of `batch_size` examples in the order they come, padded to the longest of the group."""
-
-    batch_size: int
-
-    def __call__(self, step: Sequence[int]) -> list[tuple[int, ...]]:
-        """See `Layout`."""
-        return [tuple(step[start : start + self.batch_size]) for start in range(0, len(step), self.batch_size)]
-
-
-def split_by_image(images: Sequence[Sequence[str]], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Part examples into training and evaluation so that no picture is on both sides.
-
-    Args:
-        images: for each example the identities of its pictures.
-        share: of the examples that evaluation gets, 0 to 1, met as nearly as whole groups allow.
-        seed: decides which groups are held out.
-
-    Returns:
-        Indices to train on and to evaluate on, each in the order of the dataset. Evaluation is empty when `share` is 0
-        or when all examples hang together by their pictures.
-    """
-    groups = _groups_sharing_images(images)
-    wanted = round(share * len(images)) if share else 0
-    if share and wanted == 0:
-        wanted = 1
-    random.Random(f"split/{seed}").shuffle(groups)
-    held_out: list[int] = []
-    for group in groups:
-        # Small sets can only be met roughly; a group that would overshoot by more than it helps is left for training.
-        if len(held_out) + len(group) / 2 <= wanted and len(held_out) + len(group) < len(images):
-            held_out.extend(group)
-    if wanted and not held_out and len(groups) > 1:
-        held_out.extend(sorted(groups, key=len)[0])
-    chosen = set(held_out)
-    return [index for index in range(len(images)) if index not in chosen], sorted(chosen)
-
-
-def _groups_sharing_images(images: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Examples connected by common pictures, as lists of indices (union by smallest member)."""
-    parent = list(range(len(images)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first_with: dict[str, int] = {}
-    for index, names in enumerate(images):
-        for name in names:
-            one, other = root(index), root(first_with.setdefault(name, index))
-            parent[max(one, other)] = min(one, other)
-    groups: dict[int, list[int]] = {}
-    for index in range(len(images)):
-        groups.setdefault(root(index), []).append(index)
-    return list(groups.values())

@@ -94,10 +94,16 @@ def _move_up(staging: Path, target: Path, *, replace: bool, last: str | None) ->
 
 
 def _sync(folder: Path) -> None:
-    """Bring every file and folder below `folder` to the disk, so that the rename never shows less than was written."""
+    """Bring every file and folder below `folder` to the disk, so that the rename never shows less than was written.
+
+    Files get the permissions that new files have: safetensors leaves weights readable by their owner alone.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
     for root, _folders, files in os.walk(folder):
         for name in files:
             with (Path(root) / name).open("rb") as stream:
+                os.fchmod(stream.fileno(), 0o666 & ~umask)
                 os.fsync(stream.fileno())
         _sync_folder(Path(root))
 

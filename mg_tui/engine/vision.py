@@ -12,29 +12,49 @@ import torch
 from mg_tui.engine.packed import PICTURE_ORDER, TREE_ENDS, tree_mask
 
 
-def forward_inputs(model: Any, inputs: dict[str, Any], *, frozen: bool) -> dict[str, Any]:
-    """What the model's forward takes, from what a collator made.
+class VisionInputs:
+    """Makes what a model's forward takes of what a collator made; counts the pictures it encoded.
 
     Args:
-        model: the model, without wrappers that change `get_image_features`.
-        inputs: of a packed or padded batch, on the model's device; left as they are.
         frozen: whether neither the vision tower nor the projector is trained.
     """
-    inputs = dict(inputs)
-    ends = inputs.pop(TREE_ENDS, None)
-    if ends is None:
+
+    def __init__(self, *, frozen: bool):
+        self.frozen = frozen
+        self.encoded = 0
+        self.cached = 0
+
+    def __call__(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The forward's arguments.
+
+        Args:
+            model: the model, inside PEFT or not, without wrappers around that.
+            inputs: of a packed or padded batch, on the model's device; left as they are.
+        """
+        inputs = dict(inputs)
+        grid = inputs.get("image_grid_thw")
+        ends = inputs.pop(TREE_ENDS, None)
+        order = inputs.pop(PICTURE_ORDER, None)
+        if ends is not None:
+            inputs["attention_mask"] = tree_mask(ends)
+        if order is None:
+            self.encoded += 0 if grid is None else len(grid)
+            return inputs
+        if self.frozen:
+            features = encode(model, inputs.pop("pixel_values"), inputs.pop("image_grid_thw"))
+            self.encoded += len(features)
+            inputs["mm_encoder_outputs"] = {"image": _Pooled([features[index] for index in order.tolist()])}
+            return inputs
+        if order.tolist() != list(range(len(inputs["image_grid_thw"]))):
+            inputs.update(_repeated(inputs["pixel_values"], inputs["image_grid_thw"], order))
+        self.encoded += len(order)
         return inputs
-    inputs["attention_mask"] = tree_mask(ends)
-    order = inputs.pop(PICTURE_ORDER, None)
-    if order is None:
-        return inputs
-    if frozen:
-        grid = inputs.pop("image_grid_thw")
-        features = encode(model, inputs.pop("pixel_values"), grid)
-        inputs["mm_encoder_outputs"] = {"image": _Pooled([features[index] for index in order.tolist()])}
-    elif order.tolist() != list(range(len(inputs["image_grid_thw"]))):
-        inputs.update(_repeated(inputs["pixel_values"], inputs["image_grid_thw"], order))
-    return inputs
+
+    def take_counts(self) -> tuple[int, int]:
+        """Pictures encoded, and taken from the store, since the last call."""
+        found = self.encoded, self.cached
+        self.encoded = self.cached = 0
+        return found
 
 
 def encode(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:

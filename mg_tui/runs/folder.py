@@ -181,7 +181,9 @@ def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str]) 
     folder.log_file.touch()
     write_whole(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
     with JournalWriter(folder.journal_file) as journal:
-        journal.write("created", name=spec.name, spec_digest=spec_digest(spec), versions=dict(versions))
+        journal.write(
+            "created", name=spec.name, spec_digest=spec_digest(spec), cwd=str(Path.cwd()), versions=dict(versions)
+        )
     sync_folder(folder.path)
 
 

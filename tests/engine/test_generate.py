@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,29 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_checkpoint_s_own_sampling_does_not_change_greedy_answers(
+    make_adapted: Callable[..., Any], tiny_folder: Path
+) -> None:
+    """Qwen's checkpoints ask for sampling with a repetition penalty."""
+    from mg_tui.core.example import Message, TextPart
+    from mg_tui.engine.answer import Sampling, answer, make_encoder
+    from mg_tui.families.contract import Preprocessing
+    from mg_tui.families.registry import load_registry
+
+    family = load_registry().by_model_type("qwen2_5_vl")
+    limits = Preprocessing(3136, 50176)
+    encoder = make_encoder(family, family.load_processor(family, str(tiny_folder), limits), limits)
+    model = make_adapted()
+
+    def say() -> str:
+        return answer(model, encoder, [Message("user", (TextPart("Say it."),))], [], Sampling(12)).text
+
+    plain = say()
+    own = model.generation_config
+    own.do_sample, own.temperature, own.top_k, own.top_p, own.repetition_penalty = True, 9.0, 50, 0.9, 30.0
+    assert say() == plain
 
 
 def test_pieces_of_characters_wait_for_the_rest(tiny_folder: Path) -> None:

@@ -11,8 +11,8 @@ from PIL import Image
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batches import MicroBatch, collate
 from mg_tui.engine.loss import SupervisedHead, token_loss_sum
-from mg_tui.engine.packed import PackedCollator, tree_mask
-from mg_tui.engine.vision import forward_inputs
+from mg_tui.engine.packed import PackedLayout, tree_mask
+from mg_tui.engine.vision import VisionInputs
 from mg_tui.families.apart import ApartEncoder
 from mg_tui.families.contract import LoadRequest, Preprocessing
 
@@ -77,10 +77,11 @@ def gradients(model: Any, parts: list[MicroBatch], *, frozen_vision: bool) -> tu
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not (frozen_vision and QWEN2_5_VL.parts.of(name) != "language"))
         parameter.grad = None
+    vision = VisionInputs(frozen=frozen_vision)
     head, total, count = SupervisedHead(model), 0.0, sum(part.targets.numel() for part in parts)
     try:
         for part in parts:
-            logits = head(model, forward_inputs(model, part.inputs, frozen=frozen_vision), part.positions)
+            logits = head(model, vision(model, part.inputs), part.positions)
             loss = token_loss_sum(logits, part.targets) / count
             loss.backward()
             total += float(loss.detach())
@@ -96,7 +97,7 @@ def test_a_packed_step_is_the_plain_step(
     model: Any, encoder: Any, step: list[Example], budget: int, frozen: bool
 ) -> None:
     alone = [collate([one], PICTURES, encoder) for one in step]
-    packed = PackedCollator(ApartEncoder(encoder), budget)(step, PICTURES)
+    packed = PackedLayout(ApartEncoder(encoder), budget)(step, PICTURES)
     assert sorted(row for part in packed for row in part.rows) == [one.row for one in step]
     assert sum(part.tokens for part in packed) == sum(part.tokens for part in alone)
 
@@ -110,7 +111,7 @@ def test_a_packed_step_is_the_plain_step(
 
 
 def test_questions_about_one_picture_cost_its_tokens_once(encoder: Any) -> None:
-    (part,) = PackedCollator(ApartEncoder(encoder), 100_000)(questions(5, 5), PICTURES)
+    (part,) = PackedLayout(ApartEncoder(encoder), 100_000)(questions(5, 5), PICTURES)
     assert part.laid_out is not None
     assert part.laid_out < part.tokens / 2
     assert part.inputs["image_grid_thw"].shape[0] == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mg_tui.engine.plan import PlainLayout, StepPlan, split_by_image
+from mg_tui.engine.plan import StepPlan
 
 
 @given(examples=st.integers(1, 200), per_step=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 3))
@@ -47,32 +47,6 @@ def test_a_hundred_thousand_examples_are_planned_in_a_moment() -> None:
     for number in range(plan.steps_per_epoch):
         plan.step(number)
     assert time.perf_counter() - start < 2
-
-
-def test_plain_layout_keeps_order_and_everything() -> None:
-    assert PlainLayout(2)((4, 1, 3, 0, 2)) == [(4, 1), (3, 0), (2,)]
-
-
-@given(
-    pictures=st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=2), min_size=2, max_size=60),
-    share=st.floats(0.0, 0.9),
-    seed=st.integers(0, 3),
-)
-def test_split_keeps_a_picture_on_one_side(pictures: list[list[str]], share: float, seed: int) -> None:
-    train, held_out = split_by_image(pictures, share, seed)
-    assert sorted(train + held_out) == list(range(len(pictures)))
-    assert train, "something is always left to train on"
-    shown = {name for index in train for name in pictures[index]}
-    assert not shown & {name for index in held_out for name in pictures[index]}
-
-
-def test_split_meets_the_share_where_it_can() -> None:
-    pictures = [[f"image-{index}"] for index in range(100)]
-    train, held_out = split_by_image(pictures, 0.1, seed=0)
-    assert (len(train), len(held_out)) == (90, 10)
-    assert split_by_image(pictures, 0.0, seed=0) == (list(range(100)), [])
-    assert len(split_by_image(pictures[:4], 0.05, seed=0)[1]) == 1, "a share that asks for anything gets something"
-    assert split_by_image([["same"]] * 4, 0.5, seed=0)[1] == []
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=80), st.integers(1, 12), st.integers(0, 3))

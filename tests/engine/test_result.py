@@ -21,7 +21,7 @@ import json, sys
 from PIL import Image
 import torch
 {card}
-turns = [{{"role": "system", "content": "Be brief."}},
+turns = [{{"role": "system", "content": [{{"type": "text", "text": "Be brief."}}]}},
          {{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": "What shape is it?"}}]}}]
 text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
 inputs = processor(text=[text], images=[Image.open(sys.argv[1])], return_tensors="pt")
@@ -51,6 +51,8 @@ def test_a_result_is_a_standard_adapter(result: Path, tiny_folder: Path) -> None
     # An alias means nothing to PEFT, so the folder stands in its place.
     assert json.loads((result / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tiny_folder)
     assert not list(result.parent.glob(".*"))
+    # What one user of a box trained, another can load.
+    assert len({path.stat().st_mode for path in result.iterdir()}) == 1
 
 
 def test_the_contract_says_how_it_was_trained(result: Path, spec: TrainingSpec, tiny_folder: Path) -> None:
@@ -98,17 +100,19 @@ def test_a_hub_base_is_named_for_the_hub(
 
 def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path, spec: TrainingSpec) -> None:
     """In a process that never imports our package, by the code of the card."""
-    code = re.findall(r"```python\n(.*?)```", (result / "README.md").read_text(), re.S)[0]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (result / "README.md").read_text(), re.S))
+    code = code.replace("picture.jpg", str(picture))
     ran = subprocess.run(
         [sys.executable, "-c", PLAIN.format(card=code), str(picture)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    ids, theirs = json.loads(ran.stdout.splitlines()[-1])
+    *their_answer, last = ran.stdout.splitlines()
+    ids, theirs = json.loads(last)
 
     import torch
 
     from mg_tui.core.example import ImagePart, ImageRef, Message, TextPart
-    from mg_tui.engine.answer import make_encoder
+    from mg_tui.engine.answer import Sampling, answer, make_encoder
     from mg_tui.engine.inference import load_for_inference
 
     loaded = load_for_inference(str(result), home=picture.parent, device="cpu")
@@ -122,6 +126,9 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path
             untrained = loaded.model(**inputs).logits[0, -1].double().tolist()
     assert ours == theirs
     assert ours != untrained
+    question = Message("user", (asked.parts[0], TextPart("What is in this image?")))
+    answered = answer(loaded.model, encoder, [question], [Image.open(picture)], Sampling(max_new_tokens=256))
+    assert answered.text == "\n".join(their_answer)
 
 
 def test_parts_trained_in_full_are_saved_with_the_adapter(

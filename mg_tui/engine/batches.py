@@ -1,0 +1,277 @@
+"""From a step's example indices to tensors: one item of the data loader is one whole optimizer step.
+
+Worker processes open the pictures, shape them and tokenise, ahead of training. They hold nothing between steps: a
+picture is opened, used and closed, once a step however many examples show it. The stream of steps runs on across
+epochs and starts at any step, so nothing is read again, or read in vain, when a run is resumed.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader
+
+from mg_tui.core.errors import DataError, GardenError
+from mg_tui.core.example import Example
+from mg_tui.engine.loss import supervised
+from mg_tui.engine.plan import StepPlan
+from mg_tui.families.contract import Collator
+
+
+@dataclass(slots=True)
+class MicroBatch:
+    """One forward pass: the model's arguments, where it is learned (see `loss.supervised`), and the rows in it.
+
+    `tokens` counts the examples' tokens, padding left out, `images` their pictures; `laid_out` the tokens that are
+    really computed, where examples share some.
+    """
+
+    inputs: dict[str, Any]
+    positions: torch.Tensor
+    targets: torch.Tensor
+    rows: tuple[int, ...]
+    tokens: int
+    images: int
+    laid_out: int | None = None
+
+
+@dataclass(slots=True)
+class RowFailure:
+    """An example that could not be read any more: its row, and the error's words."""
+
+    row: int
+    what: str
+    why: str | None
+    hint: str | None
+
+
+@dataclass(slots=True)
+class StepBatch:
+    """One optimizer step: its number (from 0), its forward passes, and the examples that could not be read."""
+
+    number: int
+    parts: list[MicroBatch]
+    failures: list[RowFailure] = field(default_factory=list)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of the dataset file that the step learns from."""
+        return tuple(row for part in self.parts for row in part.rows)
+
+    @property
+    def supervised(self) -> int:
+        """Tokens the step's loss is averaged over."""
+        return sum(part.targets.numel() for part in self.parts)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are not padding."""
+        return sum(part.tokens for part in self.parts)
+
+    @property
+    def laid_out(self) -> int:
+        """Tokens that are computed: those of `tokens`, shared ones once."""
+        return sum(part.tokens if part.laid_out is None else part.laid_out for part in self.parts)
+
+    @property
+    def images(self) -> int:
+        """Pictures of the examples, each as often as it is shown."""
+        return sum(part.images for part in self.parts)
+
+    def pin_memory(self) -> "StepBatch":
+        """Page-locked copies of all tensors; called by the loader where there is a CUDA device."""
+        for part in self.parts:
+            part.inputs = {k: v.pin_memory() if torch.is_tensor(v) else v for k, v in part.inputs.items()}
+            part.positions, part.targets = part.positions.pin_memory(), part.targets.pin_memory()
+        return self
+
+
+class Layout(Protocol):
+    """How the examples of one step become forward passes; what they are changes neither loss nor gradient."""
+
+    def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
+        """The forward passes of a step; every example is in exactly one.
+
+        Args:
+            examples: those of the step.
+            pictures: the pictures they show, RGB, by path.
+        """
+        ...
+
+    def shrink(self) -> int | None:
+        """Lay out smaller from now on, in every process; returns the new size, or None when it cannot be smaller."""
+        ...
+
+
+class PaddedLayout:
+    """`batch_size` examples side by side in the order they come, padded to the longest of them."""
+
+    def __init__(self, collator: Collator, batch_size: int):
+        self.collator = collator
+        self._size = multiprocessing.Value("q", batch_size)
+
+    def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
+        """See `Layout`."""
+        size = self._size.value
+        return [
+            collate(examples[start : start + size], pictures, self.collator) for start in range(0, len(examples), size)
+        ]
+
+    def shrink(self) -> int | None:
+        """Half as many examples side by side."""
+        if self._size.value <= 1:
+            return None
+        self._size.value //= 2
+        return int(self._size.value)
+
+
+class StepDataset:
+    """Steps by number: a map-style dataset. Used in the worker processes, whence an unreadable row comes back as a
+    `RowFailure` and not as an exception, which would lose its fields on the way."""
+
+    def __init__(self, examples: Sequence[Example], plan: StepPlan, layout: "Layout"):
+        self.examples = examples
+        self.plan = plan
+        self.layout = layout
+
+    def __len__(self) -> int:
+        return self.plan.steps_per_epoch
+
+    def __getitem__(self, number: int) -> StepBatch:
+        batch = StepBatch(number, [])
+        pictures: dict[str, Any] = {}
+        readable = []
+        for index in self.plan.step(number):
+            example = self.examples[index]
+            try:
+                _open_all(example, pictures)
+            except GardenError as error:
+                batch.failures.append(RowFailure(example.row, error.what, error.why, error.hint))
+            else:
+                readable.append(index)
+        batch.parts = self.layout([self.examples[index] for index in readable], pictures)
+        return batch
+
+
+def _open_all(example: Example, pictures: dict[str, Any]) -> None:
+    from mg_tui.data.images import open_image
+
+    for ref in example.images:
+        if ref.path not in pictures:
+            pictures[ref.path] = open_image(ref.path)
+
+
+def collate(examples: Sequence[Example], pictures: Mapping[str, Any], collator: Collator) -> MicroBatch:
+    """One forward pass from examples and their pictures by path."""
+    batch = dict(collator(examples, [[pictures[ref.path] for ref in example.images] for example in examples]))
+    positions, targets = supervised(batch.pop("labels"))
+    mask = batch.get("attention_mask")
+    return MicroBatch(
+        inputs=batch,
+        positions=positions,
+        targets=targets,
+        rows=tuple(example.row for example in examples),
+        tokens=int(mask.sum()) if mask is not None else batch["input_ids"].numel(),
+        images=sum(len(example.images) for example in examples),
+    )
+
+
+def open_pictures(examples: Sequence[Example]) -> dict[str, Any]:
+    """The pictures of some examples by path.
+
+    Raises:
+        DataError: one cannot be read; the message names its row.
+    """
+    pictures: dict[str, Any] = {}
+    for example in examples:
+        try:
+            _open_all(example, pictures)
+        except GardenError as error:
+            raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
+    return pictures
+
+
+class StepStream:
+    """The loader that training iterates over, an epoch at a time, over one stream of steps that is never broken off.
+
+    `start` is the first step (optimizer steps already done), `total` the number of steps of the whole run. Reading
+    begins with `open`, which forks the workers: call it before a CUDA context or much memory is there to be forked.
+    """
+
+    def __init__(self, dataset: StepDataset, *, start: int, total: int, workers: int, pin_memory: bool):
+        self.dataset = dataset
+        self.total = total
+        self.next_step = start
+        self._stream: Iterator[StepBatch] | None = None
+        self._loader: DataLoader[StepBatch] = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=range(start, total),
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin_memory,
+            prefetch_factor=2 if workers else None,
+            multiprocessing_context="fork" if workers else None,
+            worker_init_fn=_settle_worker,
+            # One of its own: the loader draws from it, and the global one must be the same however often it is opened.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def open(self) -> None:
+        """Start the workers; they read ahead from now on."""
+        if self._stream is None:
+            self._stream = iter(self._loader)
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        """The steps that are left of the current epoch."""
+        self.open()
+        assert self._stream is not None
+        while self.next_step < self.total:
+            batch = next(self._stream)
+            self.next_step += 1
+            yield batch
+            if self.next_step % len(self) == 0:
+                return
+
+    def close(self) -> None:
+        """End the workers."""
+        stream, self._stream = self._stream, None
+        shutdown = getattr(stream, "_shutdown_workers", None)
+        if shutdown is not None:
+            shutdown()
+
+
+def _as_it_is(item: StepBatch) -> StepBatch:
+    return item
+
+
+def _settle_worker(_worker: int) -> None:
+    """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class Waiting:
+    """Measures the seconds spent waiting for the next item of an iterator."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def take(self, iterator: Iterator[Any]) -> Any:
+        """The next item, or None at the end; `seconds` is how long this one took."""
+        start = time.perf_counter()
+        item = next(iterator, None)
+        self.seconds = time.perf_counter() - start
+        return item

@@ -1,0 +1,162 @@
+"""The rows a run learns from: read, measured, parted into training and evaluation, and the bad ones dealt with.
+
+Reading looks at every row and every image's header and needs no torch. Measuring counts each row's tokens before the
+model is loaded: from the text and the image's size where the family can tell, else by its processor. A row that is too
+long, or has nothing to learn, is a bad row like any other.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mg_tui.core.errors import DataError
+from mg_tui.core.example import Example
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.dataset import Dataset, FieldMap, load_dataset, require_examples, write_rejects
+from mg_tui.data.images import ImageInfo
+from mg_tui.data.problems import BadRows, RowProblem
+from mg_tui.data.split import split_by_image
+from mg_tui.engine.lengths import Measure
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Good rows with their token counts, in step; and the bad rows."""
+
+    examples: tuple[Example, ...]
+    tokens: tuple[int, ...]
+    problems: tuple[RowProblem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a run trains and evaluates on; `tokens` counts the training examples' tokens, pictures included."""
+
+    train: tuple[Example, ...]
+    tokens: tuple[int, ...]
+    evaluation: tuple[Example, ...] = ()
+    skipped: int = 0
+    infos: dict[str, ImageInfo] = field(default_factory=dict)
+
+
+def read(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path) -> Dataset:
+    """Read a dataset file of the spec and look at its images.
+
+    Every face decodes every image before a run is made, so the header is enough here, unless bad rows are to be left
+    out: which those are must then be known before the steps are planned.
+
+    Raises:
+        DataError: the file is missing, empty or unreadable.
+    """
+    return load_dataset(
+        path,
+        FieldMap(text=spec.text_field, image=spec.image_field, response=spec.response_field),
+        image_root=Path(spec.image_root) if spec.image_root else None,
+        system_prompt=spec.system_prompt,
+        cwd=cwd,
+        cache=cache,
+        check_images="decode" if spec.on_bad_row == "skip" else "header",
+    )
+
+
+def measure(dataset: Dataset, limit: int, measure_tokens: Measure) -> Measured:
+    """Count every example's tokens and part off those that cannot be learned from as they are."""
+    counts = measure_tokens(dataset.examples, dataset.image_infos)
+    good: list[Example] = []
+    tokens: list[int] = []
+    problems = list(dataset.problems)
+    for example, (count, images) in zip(dataset.examples, counts, strict=True):
+        if count > limit:
+            problems.append(_too_long(example, count, images, limit))
+        elif not example.response.strip():
+            problems.append(RowProblem(example.row, None, "the answer is empty, so there is nothing to learn"))
+        else:
+            good.append(example)
+            tokens.append(count)
+    problems.sort(key=lambda problem: problem.row)
+    return Measured(tuple(good), tuple(tokens), tuple(problems))
+
+
+def _too_long(example: Example, count: int, images: int, limit: int) -> RowProblem:
+    share = f", {images:,} of them for its picture{'s' if len(example.images) > 1 else ''}" if images else ""
+    hint = f"raise --max-seq-length to {count:,} or more"
+    if images:
+        hint += ", or shrink pictures with a lower --max-pixels"
+    return RowProblem(example.row, None, f"has {count:,} tokens{share}; the limit is {limit:,}", hint)
+
+
+def settle(
+    spec: TrainingSpec,
+    dataset: Dataset,
+    evaluation: Dataset | None,
+    *,
+    measure_tokens: Measure,
+    folder: RunFolder,
+    journal: JournalWriter,
+) -> TrainingData:
+    """Measure, apply `on_bad_row`, and part off the evaluation examples.
+
+    Raises:
+        BadRows: there are bad rows and they are not to be skipped.
+        DataError: nothing is left to train on.
+    """
+    measured = _accept(spec, dataset, measure_tokens, folder.skipped_rows_file, folder, journal)
+    infos = dict(dataset.image_infos)
+    skipped = len({problem.row for problem in measured.problems})
+    if evaluation is not None:
+        aside = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
+        held_out = _accept(spec, evaluation, measure_tokens, aside, folder, journal)
+        infos.update(evaluation.image_infos)
+        return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
+    train, held = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    if spec.eval_split and not held:
+        journal.write(
+            "warning",
+            what="nothing could be held out for evaluation",
+            why="all rows show the same picture, or there is only one row",
+            hint="give an evaluation dataset with --eval-dataset",
+        )
+    tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
+    return TrainingData(train, tuple(tokens[example.row] for example in train), held, skipped, infos)
+
+
+def _accept(
+    spec: TrainingSpec,
+    dataset: Dataset,
+    measure_tokens: Measure,
+    aside: Path,
+    folder: RunFolder,
+    journal: JournalWriter,
+) -> Measured:
+    measured = measure(dataset, spec.max_seq_length, measure_tokens)
+    if not measured.problems:
+        aside.unlink(missing_ok=True)
+    elif spec.on_bad_row == "stop":
+        raise BadRows(measured.problems, where=str(dataset.path), examples=len(measured.examples))
+    else:
+        count = write_rejects(aside, measured.problems)
+        journal.write("rows_skipped", count=count, file=aside.relative_to(folder.path).as_posix())
+    require_examples(dataset)
+    if not measured.examples:
+        raise DataError(
+            "no row is left to train on",
+            where=str(dataset.path),
+            why=str(measured.problems[0]),
+            hint=measured.problems[0].hint,
+        )
+    return measured
+
+
+def facts(data: TrainingData) -> dict[str, Any]:
+    """What the journal's plan says of the data."""
+    distinct = {ref.path for example in data.train for ref in example.images}
+    return {
+        "examples": len(data.train),
+        "eval_examples": len(data.evaluation),
+        "images": sum(len(example.images) for example in data.train),
+        "distinct_images": len(distinct),
+        "tokens_per_epoch": sum(data.tokens),
+        "longest": max(data.tokens, default=0),
+    }

@@ -1,0 +1,80 @@
+"""Loss on the tokens that are learned, and on no others.
+
+The output layer (`lm_head`) is by far the widest of a model, and most positions of a step (prompt, picture, padding)
+are not learned. A hook in front of it lets only the supervised positions through, so that logits exist for those alone.
+The hook needs nothing of a model but `get_output_embeddings()`, and works the same inside PEFT, autocast and DDP. A
+model that reshapes its hidden states before the output layer gets full logits, and the same loss, chosen from them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORED = -100  # the label of a token that is not learned
+
+
+def supervised(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a batch is learned, and what.
+
+    Args:
+        labels: (examples, tokens), token ids or -100.
+
+    Returns:
+        positions: (n,) indices into the flattened (examples x tokens) grid whose hidden state predicts a learned token:
+            the position before it.
+        targets: (n,) the token ids to be predicted there.
+    """
+    following = labels[:, 1:]
+    learned = following != IGNORED
+    rows, columns = learned.nonzero(as_tuple=True)
+    return rows * labels.shape[1] + columns, following[learned]
+
+
+class SupervisedHead:
+    """Runs a model's forward with its output layer on given positions only. One per model; `close` removes the hook."""
+
+    def __init__(self, model: Any):
+        self._positions: Tensor | None = None
+        self._grid: tuple[int, ...] | None = None
+        head = model.get_output_embeddings()
+        self._handle = head.register_forward_pre_hook(self._select) if head is not None else None
+
+    def __call__(self, model: Any, inputs: dict[str, Any], positions: Tensor) -> Tensor:
+        """Logits at `positions` (see `supervised`), of shape (n, vocabulary), in the dtype the model gives them."""
+        self._positions = positions
+        self._grid = tuple(inputs["input_ids"].shape)
+        try:
+            logits: Tensor = model(**inputs, use_cache=False).logits
+        finally:
+            self._positions = None
+        if logits.dim() == 3:  # the hook was not met, or could not act
+            logits = logits.flatten(0, 1)[positions]
+        return logits
+
+    def close(self) -> None:
+        """Take the hook out again."""
+        if self._handle is not None:
+            self._handle.remove()
+
+    def _select(self, _module: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self._positions is None or not args:
+            return None
+        hidden = args[0]
+        if hidden.dim() != 3 or tuple(hidden.shape[:2]) != self._grid:
+            return None
+        return (hidden.flatten(0, 1).index_select(0, self._positions), *args[1:])
+
+
+def token_loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the cross-entropies of `targets` (n,) under `logits` (n, vocabulary), in float32."""
+    if targets.numel() == 0:  # still connected to the graph, so that backward runs on every rank
+        return logits.float().sum() * 0.0
+    return functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="sum")
+
+
+def no_grad_loss_sum(head: SupervisedHead, model: Any, inputs: dict[str, Any], positions: Any, targets: Any) -> float:
+    """The same without gradients, as a number: for evaluation."""
+    with torch.no_grad():
+        return float(token_loss_sum(head(model, inputs, positions), targets))

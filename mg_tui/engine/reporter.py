@@ -1,0 +1,93 @@
+"""The trainer's callback: every step into the journal, and what faces ask for into the trainer."""
+
+import time
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from mg_tui.engine import sentinels
+from mg_tui.engine.samples import Sampler
+from mg_tui.engine.stopping import Stopper
+from mg_tui.runs.journal import JournalWriter
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]
+    """Writes `step` and `eval` events, samples where the model stands, and obeys requests between steps.
+
+    `trainer` is set once it exists.
+    """
+
+    def __init__(self, journal: JournalWriter, stopper: Stopper, sampler: Sampler, *, scaled: bool):
+        self.trainer: Any = None
+        self._journal = journal
+        self._stopper = stopper
+        self._sampler = sampler
+        self._scaled = scaled
+        self._sampled_at = -1
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The last moment to keep a broken gradient from the weights."""
+        facts = self.trainer.facts
+        facts.learning_rate = self.trainer._get_learning_rate()
+        sentinels.check_gradient(facts.grad_norm, step=state.global_step + 1, rows=facts.rows, scaled=self._scaled)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """The step into the journal, then what was asked for meanwhile."""
+        facts = self.trainer.facts
+        self._journal.write(
+            "step",
+            step=state.global_step,
+            epoch=round(state.epoch, 4),
+            loss=facts.loss,
+            learning_rate=facts.learning_rate,
+            grad_norm=facts.grad_norm,
+            supervised_tokens=facts.supervised_tokens,
+            tokens=facts.tokens,
+            laid_out=facts.laid_out,
+            images=facts.images,
+            images_encoded=facts.images_encoded,
+            images_cached=facts.images_cached,
+            seconds=round(time.perf_counter() - facts.started, 4),
+            data_wait=round(facts.data_wait, 4),
+            **memory(),
+        )
+        self._stopper.look()
+        if self._stopper.take_checkpoint():
+            control.should_save = True
+        if self._stopper.stop_by is not None:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any) -> None:
+        """The evaluation into the journal."""
+        found = metrics or {}
+        self._journal.write(
+            "eval",
+            step=state.global_step,
+            loss=found.get("eval_loss"),
+            seconds=round(found.get("eval_runtime", 0.0), 3),
+            examples=found.get("eval_examples"),
+        )
+        self._sample(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A checkpoint was written (its own event is written by the store)."""
+        self._sample(state.global_step)
+
+    def _sample(self, step: int) -> None:
+        if step != self._sampled_at and self._stopper.stop_by is None:
+            self._sampled_at = step
+            self._sampler.sample(self.trainer, step)
+
+
+def memory() -> dict[str, int | None]:
+    """Bytes in use: of the device by this process (now, and at most so far) and of the host by this process."""
+    import psutil
+
+    cuda = torch.cuda.is_available()
+    return {
+        "device_memory": torch.cuda.memory_allocated() if cuda else None,
+        "device_memory_peak": torch.cuda.max_memory_allocated() if cuda else None,
+        "host_memory": psutil.Process().memory_info().rss,
+    }

@@ -1,0 +1,128 @@
+"""How a worker is asked to end, and when it listens.
+
+Signals (SIGTERM, SIGINT) and requests in `control/` come to the same thing. The first asks for a checkpoint and an
+orderly end; a second, or `stop_now`, for an end without a checkpoint. While training, the engine looks between forward
+passes, so that no step is ever half applied. Before training there is nothing to save and loading can take minutes, so
+there a stop interrupts at once.
+"""
+
+import _thread
+import contextlib
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from mg_tui.runs.control import ControlInbox, Request
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+
+_POLL = 0.25  # seconds between looks into the control folder
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(BaseException):  # no error: an `except Exception` of a library must not swallow it
+    """The run ends because somebody asked. `by` says who."""
+
+    def __init__(self, by: str):
+        super().__init__(by)
+        self.by = by
+
+
+class Stopper:
+    """Collects what is asked of the worker; a context manager that holds the signal handlers meanwhile.
+
+    Attributes:
+        stop_by: who asked for an orderly end, or None.
+        now: whether the end is to come without a checkpoint.
+    """
+
+    def __init__(self, folder: RunFolder, journal: JournalWriter):
+        self.stop_by: str | None = None
+        self.now = False
+        self._journal = journal
+        self._inbox = ControlInbox(folder)
+        self._seen: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._checkpoint = False
+        self._at_once = False
+        self._knocked = False  # the next signal is only the watcher's, who may not act on a request itself
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="control", daemon=True)
+
+    def __enter__(self) -> "Stopper":
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        for number in _SIGNALS:  # what is left to do is short and must not be torn
+            signal.signal(number, signal.SIG_IGN)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this block a stop raises `Stopped` wherever the main thread is: write no journal in it.
+
+        Raises:
+            Stopped: also on entry and on leaving, when a stop was asked for already.
+        """
+        self.check()
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+        self.check()
+
+    def check(self) -> None:
+        """Look for requests; raise `Stopped` when an end was asked for."""
+        self.look()
+        if self.stop_by is not None:
+            raise Stopped(self.stop_by)
+
+    def acknowledge(self) -> None:
+        """Write the requests that came into the journal, and remember them."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._obey(self._seen.get_nowait())
+
+    def look(self) -> None:
+        """Acknowledge what came. Raises `Stopped` only when the end is to come without a checkpoint."""
+        self.acknowledge()
+        if self.now and self.stop_by is not None:
+            raise Stopped(self.stop_by)
+
+    def take_checkpoint(self) -> bool:
+        """Whether a checkpoint was asked for since the last call."""
+        asked, self._checkpoint = self._checkpoint, False
+        return asked
+
+    def _obey(self, request: Request) -> None:
+        self._journal.write("request", request=request.request, by=request.by)
+        if request.request == "checkpoint":
+            self._checkpoint = True
+        else:
+            self._end(request.by, now=request.request == "stop_now")
+
+    def _end(self, by: str, *, now: bool) -> None:
+        self.now = self.now or now or self.stop_by is not None
+        self.stop_by = self.stop_by or by
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if not self._knocked:
+            self._end(f"signal {signal.Signals(number).name}", now=False)
+        self._knocked = False
+        if self._at_once:
+            self._at_once = False
+            raise Stopped(self.stop_by or "a request")
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_POLL):
+            for request in self._inbox.take():
+                self._seen.put(request)
+                if self._at_once and request.request != "checkpoint":
+                    self._knocked = True
+                    _thread.interrupt_main(signal.SIGTERM)

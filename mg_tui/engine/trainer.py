@@ -1,0 +1,247 @@
+"""transformers' Trainer, taught that one item of the loader is a whole optimizer step.
+
+The Trainer keeps what it does well: schedules, optimizers, mixed precision, clipping, callbacks, trackers, its loop.
+Changed are the step (forward passes summed, divided by the supervised tokens of the whole step, so that how a step is
+laid out changes nothing), the evaluation (keeps no logits) and the checkpoint (whole or not there).
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from mg_tui.core.errors import DataError
+from mg_tui.engine import sentinels, state
+from mg_tui.engine.batches import MicroBatch, StepBatch, StepStream, Waiting
+from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
+from mg_tui.engine.stopping import Stopper
+from mg_tui.engine.vision import VisionInputs
+from mg_tui.runs.journal import JournalWriter
+
+
+@dataclass(slots=True)
+class StepFacts:
+    """What is known of the step being done, for the journal. `data_wait` in seconds; `rows` of the dataset file."""
+
+    started: float = 0.0
+    data_wait: float = 0.0
+    loss: float = 0.0
+    grad_norm: float | None = None
+    learning_rate: float = 0.0
+    supervised_tokens: int = 0
+    tokens: int = 0
+    laid_out: int = 0
+    images: int = 0
+    images_encoded: int = 0
+    images_cached: int = 0
+    rows: tuple[int, ...] = field(default=())
+
+
+class GardenTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer over a `StepStream`. `facts` describes the step being done; `seen` counts what was learned from so far.
+
+    Args:
+        stream: the training steps.
+        eval_batches: gives the batches of one evaluation, or None when there is nothing to evaluate on.
+        store: writes checkpoints.
+        stopper: looked at between forward passes.
+        journal: told when a step is laid out anew.
+        vision: turns pictures of a batch into what the model's forward takes.
+        arguments: what `transformers.Trainer` takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        stream: StepStream,
+        eval_batches: Any | None,
+        store: "state.CheckpointStore",
+        stopper: Stopper,
+        journal: JournalWriter,
+        vision: VisionInputs,
+        tolerate_bad_rows: bool = False,
+        **arguments: Any,
+    ):
+        self.stream = stream
+        self.eval_batches = eval_batches
+        self.store = store
+        self.stopper = stopper
+        self.journal = journal
+        self.vision = vision
+        self.tolerate_bad_rows = tolerate_bad_rows
+        self.facts = StepFacts()
+        self.failures: list[Any] = []
+        self._waiting = Waiting()
+        super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
+        self.head = SupervisedHead(self.model)
+
+    # --- data -------------------------------------------------------------------------------------------------------
+    def get_train_dataloader(self) -> StepStream:
+        """The stream itself: it is rank-aware by its plan, and batches come ready."""
+        return self.stream
+
+    def num_examples(self, dataloader: Any) -> int:
+        """Examples in one epoch."""
+        return len(dataloader.dataset.examples)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[StepBatch], num_batches: int, device: Any) -> tuple[Any, None]:
+        """The next step, if the epoch has one; starts the step's clock."""
+        self.facts = StepFacts(started=time.perf_counter())
+        batch = self._waiting.take(epoch_iterator)
+        self.facts.data_wait = self._waiting.seconds
+        if batch is None:
+            return [], None
+        if batch.failures:
+            self._unreadable(batch)
+        return [batch], None
+
+    def _unreadable(self, batch: StepBatch) -> None:
+        if not self.tolerate_bad_rows:
+            first = batch.failures[0]
+            raise DataError(
+                f"row {first.row} cannot be read any more: {first.what}",
+                why=first.why,
+                hint=first.hint or "it was good when the run began; put the image back and resume the run",
+            )
+        self.failures.extend(batch.failures)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: theirs guesses from one batch's shape."""
+        return 0
+
+    # --- the step ---------------------------------------------------------------------------------------------------
+    def training_step(self, model: Any, inputs: StepBatch, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward of every forward pass of the step; returns the step's loss.
+
+        The loss is the sum of the token losses over the number of supervised tokens of the whole step, over all ranks.
+
+        Raises:
+            StepFailed: a loss that is no number, nothing to learn, or no memory for it.
+            Stopped: an end without a checkpoint was asked for.
+        """
+        model.train()
+        facts, step = self.facts, self.state.global_step + 1
+        sentinels.check_supervised(inputs.supervised, step=step, rows=inputs.rows)
+        while True:
+            try:
+                total = self._all_parts(model, inputs, step)
+                break
+            except torch.OutOfMemoryError as error:
+                inputs = self._lay_out_smaller(model, inputs, step, error)
+        facts.rows, facts.tokens, facts.images = inputs.rows, inputs.tokens, inputs.images
+        facts.supervised_tokens, facts.laid_out = inputs.supervised, inputs.laid_out
+        facts.images_encoded, facts.images_cached = self.vision.take_counts()
+        facts.loss = float(total)
+        sentinels.check_loss(facts.loss, step=step, rows=inputs.rows)
+        return total
+
+    def _all_parts(self, model: Any, inputs: StepBatch, step: int) -> torch.Tensor:
+        scale = self._loss_scale(inputs.supervised)
+        total = torch.zeros((), dtype=torch.float32, device=self.args.device)
+        for number, part in enumerate(inputs.parts):
+            self.stopper.look()
+            last = number == len(inputs.parts) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                total += self._forward_backward(model, part, scale)
+        return total
+
+    def _forward_backward(self, model: Any, part: MicroBatch, scale: float) -> torch.Tensor:
+        batch = self._on_device(part)
+        with self.accelerator.autocast():
+            given = self.vision(self.accelerator.unwrap_model(model), batch.inputs)
+            logits = self.head(model, given, batch.positions)
+            loss = token_loss_sum(logits, batch.targets) * scale
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _lay_out_smaller(self, model: Any, inputs: StepBatch, step: int, error: Exception) -> StepBatch:
+        """The same step in smaller forward passes, after the device had no memory for it; its gradients start anew.
+
+        Raises:
+            StepFailed: it cannot be smaller: one example alone does not fit.
+        """
+        largest = max(inputs.parts, key=lambda part: part.laid_out or part.tokens)
+        model.zero_grad(set_to_none=True)
+        why = (str(error).splitlines() or [""])[0]
+        del error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        layout = self.stream.dataset.layout
+        size = layout.shrink() if len(largest.rows) > 1 else None
+        if size is None:
+            raise sentinels.out_of_memory(
+                step=step, rows=largest.rows, tokens=largest.tokens, images=largest.images, why=why
+            )
+        self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
+        return self.stream.dataset[inputs.number]
+
+    def _loss_scale(self, supervised: int) -> float:
+        """What a sum of token losses is multiplied by; with several ranks, their gradients are averaged afterwards."""
+        ranks = int(self.accelerator.num_processes)
+        if ranks == 1:
+            return 1.0 / supervised
+        everywhere = self.accelerator.reduce(torch.tensor(float(supervised), device=self.args.device), "sum")
+        return ranks / float(everywhere)
+
+    def _on_device(self, part: MicroBatch) -> MicroBatch:
+        device = self.args.device
+
+        def move(value: Any) -> Any:
+            return value.to(device, non_blocking=True) if torch.is_tensor(value) else value
+
+        inputs = {name: move(value) for name, value in part.inputs.items()}
+        return replace(part, inputs=inputs, positions=move(part.positions), targets=move(part.targets))
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.facts.grad_norm = None if norm is None else float(norm)
+        return norm
+
+    # --- evaluation -------------------------------------------------------------------------------------------------
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        """Mean loss of a supervised token over the evaluation examples; nothing but two sums is kept."""
+        if self.eval_batches is None:
+            return {}
+        started = time.perf_counter()
+        model, was_training = self.model, self.model.training
+        model.eval()
+        loss, tokens, examples = 0.0, 0, 0
+        with self.accelerator.autocast():
+            for batch in self.eval_batches():
+                for part in batch.parts:
+                    self.stopper.look()
+                    moved = self._on_device(part)
+                    given = self.vision(model, moved.inputs)
+                    loss += no_grad_loss_sum(self.head, model, given, moved.positions, moved.targets)
+                    tokens += int(part.targets.numel())
+                    examples += len(part.rows)
+        model.train(was_training)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss / tokens if tokens else float("nan"),
+            f"{metric_key_prefix}_runtime": time.perf_counter() - started,
+            f"{metric_key_prefix}_examples": examples,
+        }
+        self.log(dict(metrics))
+        control: Any = self.control
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
+        return metrics
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.store.save(self.state.global_step, self._write_state)
+
+    def _write_state(self, folder: Path) -> None:
+        """Everything a resume needs, into a folder."""
+        state.save_trained(self.accelerator.unwrap_model(self.model), folder)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        state.load_trained(model or self.model, Path(resume_from_checkpoint))

@@ -1,0 +1,120 @@
+"""A run's worker from its first word to its last: whatever happens becomes one lifecycle event and an exit code.
+
+The lock is taken before anything else and freed by the kernel whatever becomes of the process, so a run that ends
+without a last word is seen as a crash. Everything else ends in `finished`, `stopped` or `failed`.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from mg_tui.config import Settings, load_settings
+from mg_tui.core.errors import GardenError
+from mg_tui.engine import checkpoint
+from mg_tui.engine.stopping import Stopped, Stopper
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalReader, JournalWriter
+from mg_tui.runs.launch import versions
+from mg_tui.runs.lock import RunLock
+
+
+def work(path: Path) -> int:
+    """Do a run, or go on with it; returns the exit code.
+
+    A folder with a whole checkpoint is gone on with from the newest one.
+    """
+    folder = RunFolder(path.absolute())
+    try:
+        with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
+            return _Worker(folder, journal).work()
+    except GardenError as error:  # no lock, or no journal to write it into
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+class _Worker:
+    def __init__(self, folder: RunFolder, journal: JournalWriter):
+        self.folder = folder
+        self.journal = journal
+        self.resume_from: Path | None = None
+
+    def work(self) -> int:
+        starts, cwd = self._history()
+        checkpoint.sweep(self.folder.checkpoints_dir)
+        self.resume_from, damaged = checkpoint.newest_whole(self.folder.checkpoints_dir)
+        self.journal.write(
+            "started",
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            attempt=starts + 1,
+            resumed_from=checkpoint.step_of(self.resume_from) if self.resume_from else None,
+            versions=versions(),
+        )
+        for broken, problem in damaged:
+            self.journal.write(
+                "warning",
+                what="a checkpoint is damaged and is passed over",
+                where=broken.relative_to(self.folder.path).as_posix(),
+                why=problem,
+            )
+        with Stopper(self.folder, self.journal) as stopper:
+            return self._outcome(stopper, cwd)
+
+    def _history(self) -> tuple[int, Path]:
+        """How often the run was started before, and the folder it was asked for in."""
+        starts, cwd = 0, self.folder.path
+        for event in JournalReader(self.folder.journal_file).read_new():
+            if event.kind == "created" and event.data.get("cwd"):
+                cwd = Path(str(event.data["cwd"]))
+            starts += event.kind == "started"
+        return starts, cwd
+
+    def _outcome(self, stopper: Stopper, cwd: Path) -> int:
+        from mg_tui.engine.training import Training
+
+        training: Training | None = None
+        try:
+            training = Training(self.folder, self.journal, stopper, self._settings(), cwd, self.resume_from)
+            result = training.run()
+        except Stopped as stopped:
+            self.journal.write("stopped", **self._reached(training), by=stopped.by)
+            return 0
+        except GardenError as error:
+            return self._failed(error.as_dict(), error.exit_code, training, error)
+        except Exception as error:
+            traceback.print_exc()
+            described = {
+                "error": type(error).__name__,
+                "what": f"the engine came to an error it does not know: {type(error).__name__}",
+                "where": str(self.folder.log_file),
+                "why": (str(error).strip().splitlines() or ["no words"])[0][:500],
+                "hint": "the log has the traceback; please report it",
+            }
+            return self._failed(described, 1, training, error)
+        self.journal.write("finished", **result)
+        return 0
+
+    def _settings(self) -> Settings:
+        # The home is where the run lies, whatever the environment says now.
+        return load_settings(home=self.folder.path.parent.parent)
+
+    def _failed(self, described: dict[str, Any], code: int, training: Any, error: Exception) -> int:
+        facts = {name: getattr(error, name, None) for name in ("step", "rows")}
+        if facts["step"] is None and training is not None:
+            facts["step"] = training.step
+        sys.stderr.write(f"{described['what']}\n")
+        self.journal.write(
+            "failed", **{**described, **{k: v for k, v in facts.items() if v is not None}}, exit_code=code
+        )
+        return code
+
+    def _reached(self, training: Any) -> dict[str, Any]:
+        """The step the run came to, and the newest checkpoint it can go on from."""
+        newest, _damaged = checkpoint.newest_whole(self.folder.checkpoints_dir)
+        return {
+            "step": training.step if training is not None else 0,
+            "checkpoint": newest.relative_to(self.folder.path).as_posix() if newest else None,
+        }
