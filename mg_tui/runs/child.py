@@ -52,8 +52,9 @@ class EngineChild:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        # Whoever interrupts does not want to wait for what they interrupted.
+        self.close(0.1 if kind is not None and not issubclass(kind, Exception) else 2.0)
 
     @property
     def pid(self) -> int:
