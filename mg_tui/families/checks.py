@@ -12,6 +12,7 @@ from mg_tui.families.contract import (
     Parts,
     Preprocessing,
     Supported,
+    TokenLayout,
     Unsupported,
 )
 
@@ -43,6 +44,8 @@ def _problems(family: Any) -> Iterator[str]:
             yield f"{name} cannot be called"
     if family.image_tokens is not None and not callable(family.image_tokens):
         yield "image_tokens cannot be called"
+    if family.layout is not None and not isinstance(family.layout, TokenLayout):
+        yield f"layout is {type(family.layout).__name__}, not TokenLayout"
 
 
 def _texts(name: str, value: Any, *, empty: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
+from mg_tui.families.apart import ApartEncoder
 from mg_tui.families.collate import IGNORED, ExampleEncoder
 from mg_tui.families.contract import LoadRequest, ModelFamily, PartName, Preprocessing, Supported
 from mg_tui.families.tuning import lora_findings, merge_findings, quantisation_findings
@@ -192,6 +193,19 @@ def prompts(bench: Bench) -> Iterator[str]:
             yield f"row {example.row}: the prompt to generate from is not the beginning of what was trained"
 
 
+def text_apart_from_pictures(bench: Bench) -> Iterator[str]:
+    """A family that says how pictures are laid out gives, from their sizes alone, what the processor gives."""
+    if bench.family.layout is None or not isinstance(bench.collator, ExampleEncoder):
+        return
+    encoder = ApartEncoder(bench.collator)
+    for example, images in zip(bench.examples, bench.images, strict=True):
+        apart = encoder.text(example, [image.size for image in images])
+        together = bench.collator.encode(example, images)
+        learned = [token if learn else IGNORED for token, learn in zip(apart.ids, apart.learned, strict=True)]
+        if list(apart.ids) != together.input_ids.tolist() or learned != together.labels.tolist():
+            yield f"row {example.row}: tokens or labels differ from the processor's"
+
+
 def parts(bench: Bench) -> Iterator[str]:
     """Every weight is in a part, every prefix names a module, and there is something for LoRA where it is promised."""
     import torch
@@ -267,6 +281,7 @@ INPUT_TRIALS: Final[tuple[Trial, ...]] = (
     control_tokens_in_text,
     batches,
     prompts,
+    text_apart_from_pictures,
     parts,
 )
 WEIGHT_TRIALS: Final[tuple[Trial, ...]] = (forward, training, quantisation, merging)

@@ -55,6 +55,14 @@ def test_limits_that_have_no_effect(family: ModelFamily) -> None:
     assert "at 50176 pixels" in found(replace(family, load_processor=deaf))
 
 
+def test_a_layout_that_is_not_the_processors(family: ModelFamily) -> None:
+    real = family.layout
+    assert real is not None
+    turned = replace(real, grid=lambda w, h, limits: (real.grid(w, h, limits)[0] + 1, real.grid(w, h, limits)[1]))
+    assert "text apart from pictures: row 1: tokens or labels differ" in found(replace(family, layout=turned))
+    assert "layout is dict, not TokenLayout" in found(replace(family, layout={}))
+
+
 class Meddling(ExampleEncoder):
     """An encoder whose labels a function spoils."""
 
