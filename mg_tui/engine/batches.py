@@ -7,12 +7,14 @@ epochs and starts at any step, so nothing is read again, or read in vain, when a
 
 import contextlib
 import multiprocessing
+import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy
 import torch
 from torch.utils.data import DataLoader
 
@@ -83,12 +85,16 @@ class StepBatch:
         """Pictures of the examples, each as often as it is shown."""
         return sum(part.images for part in self.parts)
 
+    def each(self, change: Callable[[Any], Any]) -> "StepBatch":
+        """Put `change` of every value in its place; returns itself."""
+        for part in self.parts:
+            part.inputs = {name: change(value) for name, value in part.inputs.items()}
+            part.positions, part.targets = change(part.positions), change(part.targets)
+        return self
+
     def pin_memory(self) -> "StepBatch":
         """Page-locked copies of all tensors; called by the loader where there is a CUDA device."""
-        for part in self.parts:
-            part.inputs = {k: v.pin_memory() if torch.is_tensor(v) else v for k, v in part.inputs.items()}
-            part.positions, part.targets = part.positions.pin_memory(), part.targets.pin_memory()
-        return self
+        return self.each(_as_tensor).each(lambda value: value.pin_memory() if torch.is_tensor(value) else value)
 
 
 class Layout(Protocol):
@@ -154,8 +160,21 @@ class StepDataset:
                 batch.failures.append(RowFailure(example.row, error.what, error.why, error.hint))
             else:
                 readable.append(index)
-        batch.parts = self.layout([self.examples[index] for index in readable], pictures)
+        examples = [self.examples[index] for index in readable]
+        try:
+            batch.parts = self.layout(examples, pictures)
+        except GardenError:
+            good = [example for example in examples if self._lays_out(example, pictures, batch)]
+            batch.parts = self.layout(good, pictures)
         return batch
+
+    def _lays_out(self, example: Example, pictures: Mapping[str, Any], batch: StepBatch) -> bool:
+        try:
+            self.layout([example], pictures)
+        except GardenError as error:
+            batch.failures.append(RowFailure(example.row, error.what, error.why, error.hint))
+            return False
+        return True
 
 
 def _open_all(example: Example, pictures: dict[str, Any]) -> None:
@@ -201,9 +220,20 @@ class StepStream:
 
     `start` is the first step (optimizer steps already done), `total` the number of steps of the whole run. Reading
     begins with `open`, which forks the workers: call it before a CUDA context or much memory is there to be forked.
+    Without `shared_memory` batches come from the workers through pipes: slower, but a container's 64 MiB of shared
+    memory do not hold a step with pictures.
     """
 
-    def __init__(self, dataset: StepDataset, *, start: int, total: int, workers: int, pin_memory: bool):
+    def __init__(
+        self,
+        dataset: StepDataset,
+        *,
+        start: int,
+        total: int,
+        workers: int,
+        pin_memory: bool,
+        shared_memory: bool = True,
+    ):
         self.dataset = dataset
         self.total = total
         self.next_step = start
@@ -213,7 +243,7 @@ class StepStream:
             batch_size=None,
             sampler=range(start, total),
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is if shared_memory or not workers else _as_arrays,
             pin_memory=pin_memory,
             prefetch_factor=2 if workers else None,
             multiprocessing_context="fork" if workers else None,
@@ -235,7 +265,7 @@ class StepStream:
         self.open()
         assert self._stream is not None
         while self.next_step < self.total:
-            batch = next(self._stream)
+            batch = next(self._stream).each(_as_tensor)
             self.next_step += 1
             yield batch
             if self.next_step % len(self) == 0:
@@ -253,6 +283,22 @@ def _as_it_is(item: StepBatch) -> StepBatch:
     return item
 
 
+def _as_arrays(item: StepBatch) -> StepBatch:
+    return item.each(lambda value: value.numpy() if torch.is_tensor(value) else value)
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, numpy.ndarray) else value
+
+
+def roomy_shared_memory(least: int = 2**30) -> bool:
+    """Whether batches can be handed over in shared memory: at least `least` bytes of it are free."""
+    try:
+        return shutil.disk_usage("/dev/shm").free >= least
+    except OSError:
+        return False
+
+
 def _settle_worker(_worker: int) -> None:
     """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -261,6 +307,24 @@ def _settle_worker(_worker: int) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class EvaluationBatches:
+    """The batches of one evaluation each time it is called, some examples at a time; `layout` may be shrunk."""
+
+    def __init__(self, examples: Sequence[Example], layout: Layout, *, at_once: int = 16):
+        self.examples = examples
+        self.layout = layout
+        self._at_once = at_once
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __call__(self) -> Iterator[StepBatch]:
+        """Raises DataError when a picture cannot be read; the message names its row."""
+        for start in range(0, len(self.examples), self._at_once):
+            some = self.examples[start : start + self._at_once]
+            yield StepBatch(start // self._at_once, self.layout(some, open_pictures(some)))
 
 
 class Waiting:

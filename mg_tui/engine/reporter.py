@@ -1,5 +1,6 @@
 """The trainer's callback: every step into the journal, and what faces ask for into the trainer."""
 
+import sys
 import time
 from typing import Any
 
@@ -35,6 +36,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """The step into the journal, then what was asked for meanwhile."""
         facts = self.trainer.facts
+        # The trainer counts from where its loader began, which after a resume is in the middle of an epoch.
+        state.epoch = state.global_step / len(self.trainer.stream)
         self._journal.write(
             "step",
             step=state.global_step,
@@ -52,12 +55,20 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             data_wait=round(facts.data_wait, 4),
             **memory(),
         )
+        if state.global_step >= state.max_steps and self.trainer.eval_batches is not None:
+            control.should_evaluate = True
         self._stopper.look()
         if self._stopper.take_checkpoint():
             control.should_save = True
         if self._stopper.stop_by is not None:
             control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
         return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """A line for the log, at the logging interval."""
+        shown = ", ".join(f"{k} {v:.6g}" for k, v in (logs or {}).items() if isinstance(v, int | float))
+        sys.stderr.write(f"step {state.global_step}/{state.max_steps}: {shown}\n")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any) -> None:
         """The evaluation into the journal."""

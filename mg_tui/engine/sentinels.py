@@ -75,3 +75,12 @@ def out_of_memory(*, step: int, rows: Sequence[int], tokens: int, images: int, w
         ),
         hint="lower max_pixels or max_seq_length, keep gradient_checkpointing on, or quantise (quantization nf4)",
     )
+
+
+def no_memory_to_evaluate(why: str) -> RunFailed:
+    """The error for an evaluation that did not fit on the device one example at a time."""
+    return RunFailed(
+        "out of GPU memory in the evaluation",
+        why=why.splitlines()[0] if why else None,
+        hint="lower max_pixels or max_seq_length, or leave the evaluation out; the last checkpoint can be resumed",
+    )

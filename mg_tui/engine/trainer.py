@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer_callback import PrinterCallback
 
 from mg_tui.core.errors import DataError
 from mg_tui.engine import sentinels, state
-from mg_tui.engine.batches import MicroBatch, StepBatch, StepStream, Waiting
+from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch, StepStream, Waiting
 from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
 from mg_tui.engine.stopping import Stopper
 from mg_tui.engine.vision import VisionInputs
@@ -55,11 +56,13 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         arguments: what `transformers.Trainer` takes.
     """
 
+    control: Any  # transformers' own, declared for the type checker
+
     def __init__(
         self,
         *,
         stream: StepStream,
-        eval_batches: Any | None,
+        eval_batches: EvaluationBatches | None,
         store: "state.CheckpointStore",
         stopper: Stopper,
         journal: JournalWriter,
@@ -78,6 +81,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.failures: list[Any] = []
         self._waiting = Waiting()
         super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
+        self.remove_callback(PrinterCallback)
         self.head = SupervisedHead(self.model)
 
     # --- data -------------------------------------------------------------------------------------------------------
@@ -91,11 +95,11 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     def get_batch_samples(self, epoch_iterator: Iterator[StepBatch], num_batches: int, device: Any) -> tuple[Any, None]:
         """The next step, if the epoch has one; starts the step's clock."""
-        self.facts = StepFacts(started=time.perf_counter())
+        started = time.perf_counter()
         batch = self._waiting.take(epoch_iterator)
-        self.facts.data_wait = self._waiting.seconds
         if batch is None:
             return [], None
+        self.facts = StepFacts(started=started, data_wait=self._waiting.seconds)
         if batch.failures:
             self._unreadable(batch)
         return [batch], None
@@ -208,28 +212,38 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         if self.eval_batches is None:
             return {}
         started = time.perf_counter()
-        model, was_training = self.model, self.model.training
-        model.eval()
-        loss, tokens, examples = 0.0, 0, 0
+        was_training = self.model.training
+        self.model.eval()
+        while True:
+            try:
+                loss = self._evaluation_loss(self.eval_batches)
+                break
+            except torch.OutOfMemoryError as error:
+                if self.eval_batches.layout.shrink() is None:
+                    raise sentinels.no_memory_to_evaluate(str(error)) from error
+            torch.cuda.empty_cache()
+        self.model.train(was_training)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_runtime": time.perf_counter() - started,
+            f"{metric_key_prefix}_examples": len(self.eval_batches),
+        }
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _evaluation_loss(self, batches: EvaluationBatches) -> float:
+        loss, tokens = 0.0, 0
         with self.accelerator.autocast():
-            for batch in self.eval_batches():
+            for batch in batches():
                 for part in batch.parts:
                     self.stopper.look()
                     moved = self._on_device(part)
-                    given = self.vision(model, moved.inputs)
-                    loss += no_grad_loss_sum(self.head, model, given, moved.positions, moved.targets)
+                    given = self.vision(self.model, moved.inputs)
+                    loss += no_grad_loss_sum(self.head, self.model, given, moved.positions, moved.targets)
                     tokens += int(part.targets.numel())
-                    examples += len(part.rows)
-        model.train(was_training)
-        metrics = {
-            f"{metric_key_prefix}_loss": loss / tokens if tokens else float("nan"),
-            f"{metric_key_prefix}_runtime": time.perf_counter() - started,
-            f"{metric_key_prefix}_examples": examples,
-        }
-        self.log(dict(metrics))
-        control: Any = self.control
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
-        return metrics
+        self.vision.take_counts()
+        return loss / tokens if tokens else float("nan")
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -242,6 +256,11 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
         self.state.save_to_json(str(folder / "trainer_state.json"))
+
+    def restore(self, folder: Path) -> None:
+        """Be where a checkpoint of the last step was, with nothing left to train."""
+        state.load_trained(self.model, folder)
+        self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         state.load_trained(model or self.model, Path(resume_from_checkpoint))

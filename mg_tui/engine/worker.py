@@ -14,9 +14,10 @@ from typing import Any
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import GardenError
 from mg_tui.engine import checkpoint
+from mg_tui.engine.history import read_history
 from mg_tui.engine.stopping import Stopped, Stopper
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.journal import JournalReader, JournalWriter
+from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
 from mg_tui.runs.lock import RunLock
 
@@ -42,14 +43,14 @@ class _Worker:
         self.resume_from: Path | None = None
 
     def work(self) -> int:
-        starts, cwd = self._history()
+        history = read_history(self.folder)
         checkpoint.sweep(self.folder.checkpoints_dir)
         self.resume_from, damaged = checkpoint.newest_whole(self.folder.checkpoints_dir)
         self.journal.write(
             "started",
             pid=os.getpid(),
             host=socket.gethostname(),
-            attempt=starts + 1,
+            attempt=history.attempts + 1,
             resumed_from=checkpoint.step_of(self.resume_from) if self.resume_from else None,
             versions=versions(),
         )
@@ -61,16 +62,7 @@ class _Worker:
                 why=problem,
             )
         with Stopper(self.folder, self.journal) as stopper:
-            return self._outcome(stopper, cwd)
-
-    def _history(self) -> tuple[int, Path]:
-        """How often the run was started before, and the folder it was asked for in."""
-        starts, cwd = 0, self.folder.path
-        for event in JournalReader(self.folder.journal_file).read_new():
-            if event.kind == "created" and event.data.get("cwd"):
-                cwd = Path(str(event.data["cwd"]))
-            starts += event.kind == "started"
-        return starts, cwd
+            return self._outcome(stopper, history.cwd)
 
     def _outcome(self, stopper: Stopper, cwd: Path) -> int:
         from mg_tui.engine.training import Training
@@ -80,6 +72,7 @@ class _Worker:
             training = Training(self.folder, self.journal, stopper, self._settings(), cwd, self.resume_from)
             result = training.run()
         except Stopped as stopped:
+            stopper.acknowledge()
             self.journal.write("stopped", **self._reached(training), by=stopped.by)
             return 0
         except GardenError as error:

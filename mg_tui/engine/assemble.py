@@ -1,0 +1,199 @@
+"""The pieces of a run: processor, plan, layout, loader, model. Each choice comes with its reason, for the journal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mg_tui.core.errors import FamilyError
+from mg_tui.core.example import Example
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine import adapt, lengths, unsloth
+from mg_tui.engine.batches import (
+    EvaluationBatches,
+    Layout,
+    PaddedLayout,
+    StepDataset,
+    StepStream,
+    roomy_shared_memory,
+)
+from mg_tui.engine.data import TrainingData
+from mg_tui.engine.inference import memory_errors
+from mg_tui.engine.placement import Placement, decide
+from mg_tui.engine.plan import StepPlan
+from mg_tui.families.collate import ExampleEncoder
+from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
+from mg_tui.families.registry import ResolvedModel, load_registry
+
+Decision = tuple[str, Any, str]
+
+_LEAST_BUDGET = 2048  # tokens of a packed forward: little memory for any model, and enough to share pictures in
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a run stands on before the weights: family, processor, collator, and where it will run."""
+
+    resolved: ResolvedModel
+    family: ModelFamily
+    processor: Any
+    collator: Collator
+    measure: lengths.Measure
+    placement: Placement
+    backend: str
+    decisions: list[Decision]
+
+    @property
+    def encoder(self) -> ExampleEncoder | None:
+        """The collator when it is the default one, which also encodes prompts."""
+        return self.collator if isinstance(self.collator, ExampleEncoder) else None
+
+
+def load_base(spec: TrainingSpec) -> Base:
+    """Everything but the weights.
+
+    Raises:
+        FamilyError: no family for the base model.
+        EnvironmentProblem: a device, library or download that is needed is not there.
+    """
+    placed = decide(spec)
+    decisions = placed.decisions()
+    backend = "transformers"
+    if spec.backend == "unsloth":
+        why_not = unsloth.prepare(placed)
+        backend = "unsloth" if why_not is None else "transformers"
+        decisions.append(("backend", backend, why_not or "asked for"))
+    resolved = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    family = resolved.family
+    if family is None:
+        raise FamilyError(f"no model family is installed for {spec.base_model}")
+    limits = Preprocessing(spec.min_pixels, spec.max_pixels, spec.system_prompt)
+    hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
+    processor = family.load_processor(family, resolved.source, limits, **hub)
+    collator = family.make_collator(family, processor, limits, train_on_prompt=spec.train_on_prompt)
+    measure, how = lengths.measure_with(collator)
+    decisions.append(("token counts", "exact", how))
+    return Base(resolved, family, processor, collator, measure, placed, backend, decisions)
+
+
+def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
+    """Which examples meet in a step."""
+    groups = None
+    if spec.share_images and spec.examples_per_step > 1:
+        numbers: dict[tuple[str, ...], int] = {}
+        groups = [
+            # A text without pictures has nothing to share: it is a group of its own.
+            numbers.setdefault(tuple(ref.path for ref in example.images) or (f"row {example.row}",), len(numbers))
+            for example in examples
+        ]
+        if len(numbers) == len(examples):
+            groups = None
+    return StepPlan(len(examples), spec.examples_per_step, seed=spec.seed, groups=groups)
+
+
+def choose_layout(spec: TrainingSpec, base: Base, longest: int) -> tuple[Layout, Decision]:
+    """How the examples of a step become forward passes; `longest` is the longest example, in tokens.
+
+    Raises:
+        FamilyError: the packed layout was asked for and is not possible.
+    """
+    why_not = _why_not_packed(base)
+    if spec.layout == "packed" and why_not:
+        raise FamilyError("layout: packed is not possible here", why=why_not, hint="give --layout padded")
+    if spec.layout == "padded" or why_not or base.encoder is None:
+        return PaddedLayout(base.collator, spec.batch_size), ("layout", "padded", why_not or "asked for")
+    from mg_tui.engine.packed import PackedLayout
+    from mg_tui.families.apart import ApartEncoder
+
+    budget = spec.token_budget or max(spec.batch_size * longest, _LEAST_BUDGET)
+    why = "asked for" if spec.layout == "packed" else "tokens that examples share are computed once"
+    return PackedLayout(ApartEncoder(base.encoder), budget), (
+        "layout",
+        f"packed, {budget:,} tokens a forward pass",
+        why,
+    )
+
+
+def _why_not_packed(base: Base) -> str | None:
+    if base.family.layout is None:
+        return f"{base.family.title} does not say how its pictures are laid out"
+    if base.encoder is None:
+        return f"{base.family.title} has a collator of its own"
+    if base.placement.attention not in ("sdpa", "eager"):
+        return f"attention {base.placement.attention} takes no mask of a tree"
+    return "unsloth's attention takes no mask of a tree" if base.backend == "unsloth" else None
+
+
+def open_stream(
+    spec: TrainingSpec,
+    base: Base,
+    examples: Sequence[Example],
+    plan: StepPlan,
+    layout: Layout,
+    *,
+    start: int,
+    total: int,
+) -> tuple[StepStream, list[Decision]]:
+    """The loader of the steps from `start` to `total`, its workers reading ahead already."""
+    roomy = roomy_shared_memory()
+    stream = StepStream(
+        StepDataset(examples, plan, layout),
+        start=start,
+        total=total,
+        workers=spec.workers if start < total else 0,
+        pin_memory=base.placement.cuda,
+        shared_memory=roomy,
+    )
+    stream.open()
+    if roomy or not spec.workers:
+        return stream, []
+    why = "less than 1 GiB of shared memory is free in /dev/shm (containers: --shm-size 2g)"
+    return stream, [("hand-over from data workers", "pipes", why)]
+
+
+def load_model(spec: TrainingSpec, base: Base) -> tuple[Any, list[Decision]]:
+    """The model on its device, with what is to be trained trainable.
+
+    Raises:
+        EnvironmentProblem: it does not fit, or cannot be loaded.
+        FamilyError: the checkpoint does not fit the family or what is asked of it.
+        UsageError: parts that cannot be trained together.
+    """
+    placed = base.placement
+    request = LoadRequest(
+        source=base.resolved.source,
+        dtype=placed.dtype,
+        device=placed.device,
+        quantization=placed.quantization,
+        attention=placed.attention,
+        revision=spec.revision,
+        trust_remote_code=spec.trust_remote_code,
+    )
+    with memory_errors(base.resolved.name):
+        if base.backend == "unsloth":
+            model = unsloth.load_model(request, spec)
+        else:
+            model = base.family.load_model(base.family, request)
+            if spec.gradient_checkpointing:
+                _checkpoint_activations(model)
+        return adapt.adapt(model, base.family, spec), []
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Gradient checkpointing under the name this version of transformers has for it."""
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    if enable is not None:
+        enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def trained_table(spec: TrainingSpec, base: Base, model: Any) -> dict[str, dict[str, Any]]:
+    """What is trained, by part: see `adapt.trained_table`."""
+    return adapt.trained_table(model, base.family, spec)
+
+
+def evaluation(spec: TrainingSpec, base: Base, ready: TrainingData) -> EvaluationBatches | None:
+    """The batches of an evaluation, or None when nothing is held out. Padded: without gradients there is room."""
+    if not ready.evaluation:
+        return None
+    return EvaluationBatches(ready.evaluation, PaddedLayout(base.collator, max(spec.batch_size, 4)))
