@@ -14,6 +14,7 @@ from typing import Any, Final
 import platformdirs
 
 from mg_tui.core.errors import UsageError
+from mg_tui.core.paths import expanded
 
 APP_NAME: Final = "model-garden"
 FILE_NAME: Final = "garden.toml"
@@ -91,7 +92,7 @@ def user_file(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()
+    return expanded(path).absolute()
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

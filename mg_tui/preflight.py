@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import FamilyError
+from mg_tui.core.paths import expanded
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ class Preflight:
     dataset: "Dataset"
     evaluation: "Dataset | None"
 
+    def settled(self, spec: TrainingSpec) -> TrainingSpec:
+        """`spec` with a base model's folder in full: the worker works elsewhere. An alias stays what it is."""
+        if self.model.local and not self.model.alias:
+            return spec.model_copy(update={"base_model": self.model.source})
+        return spec
+
 
 def check(spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progress | None = None) -> Preflight:
     """Look at the base model and at every row and image of the data.
@@ -43,7 +50,7 @@ def check(spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progre
     """
     from mg_tui.families.registry import load_registry
 
-    model = load_registry().resolve(spec.base_model)
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     if model.family is not None:
         _refuse_unsupported(spec, model)
     dataset = _read(spec, spec.dataset, settings, cwd, progress)
@@ -79,9 +86,9 @@ def _read(spec: TrainingSpec, path: str, settings: Settings, cwd: Path, progress
     from mg_tui.data.dataset import FieldMap, load_dataset, require_clean
 
     dataset = load_dataset(
-        cwd / Path(path).expanduser(),
+        cwd / expanded(path),
         FieldMap(text=spec.text_field, image=spec.image_field, response=spec.response_field),
-        image_root=cwd / Path(spec.image_root).expanduser() if spec.image_root else None,
+        image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
         system_prompt=spec.system_prompt,
         cwd=cwd,
         cache=settings.cache,

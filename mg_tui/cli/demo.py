@@ -21,6 +21,7 @@ from mg_tui.runs.folder import RunFolder
 
 # Long enough for every answer of the task; the untrained model's longer ones are cut and are wrong either way.
 ANSWER_TOKENS = 16
+TINY_PIXELS = 12_544  # the most that the tiny checkpoint saw of a picture when it was made
 
 
 @click.command("demo")
@@ -53,7 +54,16 @@ def demo_spec(train: Path, settings: Settings) -> TrainingSpec:
     from mg_tui.data.demo import DEMO_HYPERPARAMETERS
 
     return TrainingSpec.parse(
-        {"base_model": "tiny", "dataset": str(train), "name": "demo", "save_steps": 1000, **DEMO_HYPERPARAMETERS}
+        {
+            "base_model": "tiny",
+            "dataset": str(train),
+            "name": "demo",
+            "max_pixels": TINY_PIXELS,
+            "gradient_accumulation_steps": 1,
+            "gradient_checkpointing": False,
+            "save_steps": 1000,
+            **DEMO_HYPERPARAMETERS,
+        }
     )
 
 

@@ -59,15 +59,14 @@ def start_run(spec: TrainingSpec, settings: Settings) -> "RunFolder":
     """
     from mg_tui.runs import launch
 
-    check(spec, settings)
-    folder = launch.prepare(spec, settings)
+    folder = launch.prepare(check(spec, settings).settled(spec), settings)
     launch.start(folder)
     click.echo(f"run      {folder.id}", err=True)
     return folder
 
 
-def check(spec: TrainingSpec, settings: Settings) -> None:
-    """Check output folder, model and data, and say what was found.
+def check(spec: TrainingSpec, settings: Settings) -> "Preflight":
+    """Check output folder, model and data, say what was found, and return it.
 
     Raises:
         GardenError: something is wrong.
@@ -79,6 +78,7 @@ def check(spec: TrainingSpec, settings: Settings) -> None:
     with CheckingProgress() as progress:
         found = preflight.check(spec, settings, cwd=Path.cwd(), progress=progress)
     _say_what_was_found(found)
+    return found
 
 
 class CheckingProgress:

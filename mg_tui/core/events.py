@@ -23,7 +23,8 @@ KINDS: Final[Mapping[str, str]] = {
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
     "plan": "what is going to happen: examples, eval_examples, steps, epochs, tokens_per_epoch, trainable (by part)",
     "step": "an optimizer step: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, images, "
-    "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, device_memory_peak, host_memory (bytes)",
+    "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, "
+    "device_memory_peak, host_memory (bytes)",
     "eval": "an evaluation: step, loss, seconds, examples",
     "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds",
     "checkpoint_removed": "retention removed a checkpoint: step, path, why",

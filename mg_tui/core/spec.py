@@ -251,7 +251,7 @@ class TrainingSpec(BaseModel):
     token_budget: int | None = option(
         None,
         title="Token budget",
-        help="Most tokens of a packed forward pass; left out, what the longest batch would take, and not less than 2048.",
+        help="Most tokens of a packed forward pass; left out, those of the longest batch, and at least 2048.",
         group="Optimisation",
         unit="tokens",
         ge=16,

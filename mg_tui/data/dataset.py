@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImageRef
+from mg_tui.core.paths import expanded
 from mg_tui.data.check import CheckDepth, Found, Outcome
 from mg_tui.data.check import check_images as look_at_images
 from mg_tui.data.images import ImageInfo
@@ -108,7 +109,7 @@ def load_dataset(
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
-    path = cwd / Path(path).expanduser()
+    path = cwd / expanded(path)
     drafts, problems = _read(path, fields)
     resolver = ImageResolver(path.parent, image_root, cwd, cache, allow_private_urls=allow_private_urls)
     outcomes = _outcomes(drafts, resolver, check_images, workers, progress)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.paths import expanded
 from mg_tui.data.problems import plain
 
 MAX_EXAMPLES: Final = 100_000
@@ -46,7 +47,7 @@ def create_vision_dataset(output: Path, num_examples: int = 10, *, force: bool =
     """
     if not 1 <= num_examples <= MAX_EXAMPLES:
         raise UsageError(f"a sample of {num_examples:,} examples cannot be made", hint=f"give 1 to {MAX_EXAMPLES:,}")
-    output = output.expanduser().absolute()
+    output = expanded(output).absolute()
     images = output.with_name(f"{output.stem}_images")
     _refuse_what_is_in_the_way(output, images, force=force)
     try:

@@ -107,10 +107,10 @@ def trained_table(model: Any, family: ModelFamily, spec: TrainingSpec) -> dict[s
 
     Weights that are in no part of the family are listed as "other".
     """
-    how: dict[str, str] = {**methods(spec), "other": "none"}
+    how: dict[str, str] = {part: method for part, method in methods(spec).items()}
     table: dict[str, dict[str, Any]] = {}
     for part in (*PARTS, "other"):
-        table[part] = {"method": how[part], "parameters": 0, "trained": 0, "dtype": None}
+        table[part] = {"method": how.get(part, "none"), "parameters": 0, "trained": 0, "dtype": None}
     for name, parameter in model.named_parameters():
         entry = table[family.parts.of(base_name(name)) or "other"]
         extra = ".lora_" in name or ".modules_to_save." in name

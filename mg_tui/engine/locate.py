@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
+from mg_tui.core.paths import expanded
 from mg_tui.engine.contract_file import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -66,7 +67,7 @@ def locate(model: str, *, home: Path, registry: "Registry", base_model: str | No
         FamilyError: no installed family can handle it.
     """
     known = {checkpoint.name for checkpoint in registry.checkpoints}
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if folder.is_dir() and model not in known:
         return _from_folder(folder.absolute(), registry, base_model)
     if model not in known and _looks_like_path(model):
@@ -95,7 +96,7 @@ _HINT: Final = (
 
 
 def _looks_like_path(model: str) -> bool:
-    if model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).expanduser().exists():
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or expanded(model).exists():
         return True
     # OWNER/NAME could be a hub name; where a folder OWNER is here, a mistyped path is likelier.
     return "/" in model and Path(model).parent.is_dir()
@@ -166,7 +167,7 @@ def _resolve_base(contract: Contract, folder: Path, registry: "Registry", overri
     # The folder first: an alias may mean other weights by now.
     name = override or (recorded.path if recorded.path and Path(recorded.path).is_dir() else recorded.name)
     listed = any(checkpoint.name == name for checkpoint in registry.checkpoints)
-    if not listed and _looks_like_path(name) and not Path(name).expanduser().is_dir():
+    if not listed and _looks_like_path(name) and not expanded(name).is_dir():
         raise UsageError(
             "the base model is not there",
             where=name,

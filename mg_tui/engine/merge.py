@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
+from mg_tui.core.paths import expanded
 from mg_tui.engine.channel import Channel, leave, serve
 from mg_tui.engine.compare import Comparison, answer_logits, compare, draw_samples, with_answers
 from mg_tui.engine.contract_file import FILE_NAME, Contract, DType
@@ -52,7 +53,7 @@ class Merger:
         """Merge, compare, publish; replies `merged` with where it is and how far it is from the adapter."""
         request = parse(MergeRequest, values)
         began = time.monotonic()
-        target = request.output.expanduser().resolve()
+        target = expanded(request.output).resolve()
         require_new(target)
         registry = load_registry()
         located = locate(request.model, home=request.home, registry=registry, base_model=request.base_model)

@@ -27,6 +27,7 @@ class ResolvedModel:
         local: `source` is a folder.
         family: None when only a download can tell (see `Registry.resolve`).
         config: its `config.json`, when that is on this machine.
+        alias: `name` is a short name of a plugin's own checkpoint.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ResolvedModel:
     local: bool
     family: ModelFamily | None
     config: Mapping[str, Any] | None = None
+    alias: bool = False
 
 
 def read_config(folder: Path) -> dict[str, Any]:

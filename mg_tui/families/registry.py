@@ -119,7 +119,8 @@ class Registry:
         folder = alias.path if alias and alias.path else local_folder(base_model)
         if folder is not None:
             config = read_config(folder)
-            return ResolvedModel(base_model, str(folder), True, self.for_config(config, where=str(folder)), config)
+            found_family = self.for_config(config, where=str(folder))
+            return ResolvedModel(base_model, str(folder), True, found_family, config, alias=alias is not None)
         require_hub_name(base_model, list(listed))
         from mg_tui.families import hub
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.core.paths import expanded
 from mg_tui.runs import output
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.folder import RunFolder
@@ -23,7 +24,6 @@ from mg_tui.runs.watch import RunWatch
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
 
-ALIASES: Final = frozenset({"tiny"})  # names of base models that are never a folder
 _VERSIONED: Final = (
     "model-garden-tui",
     "torch",
@@ -84,16 +84,11 @@ def check_output(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
 
 
 def absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
-    """`spec` with every path absolute; `base_model` too where it is a folder on this machine and no alias."""
+    """`spec` with every path absolute. What `base_model` means is for who knows aliases: see `preflight.settled`."""
     from mg_tui.core.options import options_of
 
     names = [option.name for option in options_of(type(spec)) if option.kind == "path"]
     changed: dict[str, Any] = {n: _absolute(getattr(spec, n), cwd) for n in names if getattr(spec, n) is not None}
-    if spec.base_model not in ALIASES:
-        folder = _absolute(spec.base_model, cwd)
-        with contextlib.suppress(OSError, ValueError):  # e.g. a name too long to be a path
-            if Path(folder).is_dir():
-                changed["base_model"] = folder
     return spec.model_copy(update=changed)
 
 
@@ -184,4 +179,4 @@ def did_not_start(folder: RunFolder, why: str) -> RunFailed:
 
 
 def _absolute(text: str, cwd: Path) -> str:
-    return os.path.normpath(cwd / Path(text).expanduser())
+    return os.path.normpath(cwd / expanded(text))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.paths import expanded
 from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -189,7 +190,7 @@ def _name(folder: RunFolder) -> str | None:
 
 
 def _by_path(ref: str) -> RunFolder:
-    folder = RunFolder(Path(ref).expanduser().absolute())
+    folder = RunFolder(expanded(ref).absolute())
     if not folder.journal_file.is_file():
         raise UsageError("That is not a run's folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
     return folder

@@ -37,7 +37,6 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_paths_become_absolute(tmp_path: Path, settings: Settings) -> None:
-    (tmp_path / "models" / "base").mkdir(parents=True)
     asked = TrainingSpec(
         base_model="models/base",
         dataset="./d.jsonl",
@@ -46,18 +45,11 @@ def test_paths_become_absolute(tmp_path: Path, settings: Settings) -> None:
         output_dir="out",
     )
     spec = launch.prepare(asked, settings, cwd=tmp_path).read_spec()
-    assert spec.base_model == str(tmp_path / "models" / "base")
     assert spec.dataset == str(tmp_path / "d.jsonl")
     assert spec.image_root == str(tmp_path.parent / "pictures")
     assert spec.eval_dataset == str(Path("~/e.jsonl").expanduser())
     assert spec.output_dir == str(tmp_path / "out")
     assert (tmp_path / "out").is_dir()
-
-
-@pytest.mark.parametrize("name", ["tiny", "Qwen/Qwen2.5-VL-3B-Instruct", "x" * 5_000, "a\0b"])
-def test_a_name_that_is_no_folder_stays(tmp_path: Path, spec: TrainingSpec, name: str) -> None:
-    (tmp_path / "tiny").mkdir()
-    assert launch.absolute_paths(spec.model_copy(update={"base_model": name}), tmp_path).base_model == name
 
 
 @pytest.mark.parametrize(

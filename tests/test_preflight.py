@@ -1,0 +1,88 @@
+"""What can be known to be wrong is said before a run exists."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mg_tui import preflight
+from mg_tui.config import Settings
+from mg_tui.core.errors import DataError, EnvironmentProblem, FamilyError, GardenError, UsageError
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.families.registry import load_registry
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    rows = [
+        {"text": "what?", "image": "a.png", "response": "red"},
+        {"text": "what?", "image": "b.png", "response": "?"},
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def check(settings: Settings, dataset: Path, **options: object) -> preflight.Preflight:
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(dataset), **options})
+    return preflight.check(spec, settings, cwd=dataset.parent)
+
+
+def test_good_rows_are_found_and_bad_ones_left_out_when_asked(settings: Settings, dataset: Path) -> None:
+    found = check(settings, dataset, on_bad_row="skip")
+    assert [example.row for example in found.dataset.examples] == [1]
+    assert [problem.row for problem in found.dataset.problems] == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({}, DataError, "row 2"),
+        ({"dataset": "nothing.jsonl"}, DataError, "nothing.jsonl"),
+        ({"dataset": "~nosuchuser/d.jsonl"}, UsageError, "user"),
+        ({"eval_dataset": "nothing.jsonl", "on_bad_row": "skip"}, DataError, "nothing.jsonl"),
+        ({"base_model": "tinny"}, UsageError, "tinny"),
+        ({"base_model": "./nowhere"}, UsageError, "does not exist"),
+        ({"base_model": "Qwen/Qwen2.5-VL-3B-Instruct", "on_bad_row": "skip"}, EnvironmentProblem, ""),
+    ],
+    ids=str,
+)
+def test_bad_input(
+    settings: Settings, dataset: Path, options: dict[str, object], error: type[GardenError], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        check(settings, dataset, **options)
+    assert words in str(caught.value)
+    assert not settings.home.exists()
+
+
+def test_a_text_only_checkpoint_and_an_unknown_one(settings: Settings, dataset: Path, tmp_path: Path) -> None:
+    for model_type in ("llama", "new_vl"):
+        folder = tmp_path / model_type
+        folder.mkdir()
+        config = {"model_type": model_type, **({"vision_config": {}} if model_type == "new_vl" else {})}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(FamilyError) as caught:
+            check(settings, dataset, base_model=str(folder))
+        assert model_type in str(caught.value)
+
+
+def test_a_folder_is_named_in_full_and_an_alias_is_not(settings: Settings, dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "models" / "tiny"
+    shutil.copytree(load_registry().resolve("tiny").source, copy)
+    spec = TrainingSpec.parse({"base_model": "./models/tiny", "dataset": "data.jsonl", "on_bad_row": "skip"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        found = preflight.check(spec, settings, cwd=tmp_path)
+        assert found.settled(spec).base_model == str(copy)
+        alias = spec.model_copy(update={"base_model": "tiny"})
+        assert preflight.check(alias, settings, cwd=tmp_path).settled(alias).base_model == "tiny"
