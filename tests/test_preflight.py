@@ -32,9 +32,9 @@ def dataset(tmp_path: Path) -> Path:
     return path
 
 
-def check(settings: Settings, dataset: Path, **options: object) -> preflight.Preflight:
-    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(dataset), **options})
-    return preflight.check(spec, settings, cwd=dataset.parent)
+def check(settings: Settings, file: Path, **options: object) -> preflight.Preflight:
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(file), **options})
+    return preflight.check(spec, settings, cwd=file.parent)
 
 
 def test_good_rows_are_found_and_bad_ones_left_out_when_asked(settings: Settings, dataset: Path) -> None:
