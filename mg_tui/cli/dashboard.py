@@ -1,0 +1,46 @@
+"""`model-garden` without a command: the dashboard."""
+
+import os
+import sys
+
+from mg_tui.config import Settings
+from mg_tui.core.errors import UsageError
+
+
+def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
+    """Open the dashboard, on one run when `open_run` means one (see `mg_tui.runs.store.find_run`).
+
+    Raises:
+        UsageError: there is no terminal, or no such run.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "The dashboard needs a terminal.",
+            why="standard input or output is not one",
+            hint="`model-garden runs` lists runs, `model-garden --help` the commands",
+        )
+    folder = None
+    if open_run is not None:
+        from mg_tui.runs.store import find_run
+
+        folder = find_run(settings.home, open_run)
+
+    # Textual reads these when it is imported. Over a network fewer frames are sent; what is set already stays.
+    if os.environ.get("SSH_CONNECTION"):
+        os.environ.setdefault("TEXTUAL_FPS", "15")
+        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    from mg_tui.tui.app import GardenApp
+
+    app = GardenApp(settings, folder)
+    app.run()
+    if app.return_code:
+        sys.exit(app.return_code)
+    _say_what_goes_on(app.going_on)
+
+
+def _say_what_goes_on(titles: list[str]) -> None:
+    if titles:
+        import click
+
+        runs = titles[0] if len(titles) == 1 else f"{len(titles)} runs"
+        click.echo(f"{runs} {'goes' if len(titles) == 1 else 'go'} on; `model-garden` shows it again.", err=True)

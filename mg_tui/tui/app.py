@@ -1,0 +1,147 @@
+"""The dashboard's application: places, themes, signals, and the questions every screen asks the same way.
+
+It owns nothing that a run needs: runs are other processes, and closing this one, however it happens, ends none.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from mg_tui.config import Settings
+from mg_tui.core.errors import GardenError
+from mg_tui.tui.actions import ACTIONS, Action, bindings
+from mg_tui.tui.places import PLACES
+from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
+
+if TYPE_CHECKING:
+    from mg_tui.runs.control import RequestName
+    from mg_tui.runs.folder import RunFolder
+    from mg_tui.tui.snapshot import RunRow
+
+FASTEST: Final = 2.0  # screen updates a second
+HANGUP: Final = 128 + signal.SIGHUP
+TERMINATED: Final = 128 + signal.SIGTERM
+
+
+class GardenApp(App[None]):
+    """Model Garden in a terminal."""
+
+    TITLE = "Model Garden"
+    CSS_PATH = "garden.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
+    MODES = {place.mode: place.open for place in PLACES}  # noqa: RUF012  (as Textual declares it)
+    DEFAULT_MODE = PLACES[0].mode
+
+    def __init__(self, settings: Settings, open_run: "RunFolder | None" = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self._first_run = open_run
+        self.going_on: list[str] = []  # titles of running runs, as the list was last read
+        self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
+        self.device_period = max(self.period, 1.0)
+        if over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
+            self.animation_level = "none"
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        wanted = str(settings.ui.get("theme", DARK_NAME))
+        self.theme = wanted if wanted in self.available_themes else {"light": LIGHT_NAME}.get(wanted, DARK_NAME)
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, code in ((signal.SIGHUP, HANGUP), (signal.SIGTERM, TERMINATED)):
+            # Outside of the main thread (tests) there are no signals to handle.
+            try:
+                loop.add_signal_handler(number, partial(self.exit, return_code=code))
+            except (RuntimeError, ValueError):
+                break
+        if self._first_run is not None:
+            self.open_run(self._first_run)
+
+    # --- what screens ask of it
+
+    def open_run(self, folder: "RunFolder") -> None:
+        """Show one run over the list."""
+        from mg_tui.tui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(folder))
+
+    def ask_stop(self, row: "RunRow") -> None:
+        """Ask whether a run is to stop, and have it stopped if so."""
+        from mg_tui.tui.screens.confirm import ConfirmScreen
+
+        done = f"Step {row.step} of {row.total}. " if row.total else ""
+        self.push_screen(
+            ConfirmScreen(
+                f"Stop {row.title}?", f"{done}It ends the step it is in, saves a checkpoint and stops.", "Yes, stop"
+            ),
+            lambda yes: self.request(row, "stop", "asked to stop after this step") if yes else None,
+        )
+
+    def request(self, row: "RunRow", name: "RequestName", said: str) -> None:
+        """Leave a request in a run's folder, away from the interface's thread."""
+        self.run_worker(partial(self._send, row, name, said), thread=True, exit_on_error=False)
+
+    def _send(self, row: "RunRow", name: "RequestName", said: str) -> None:
+        from mg_tui.runs.control import send, whoami
+
+        try:
+            send(row.folder, name, whoami("dashboard"))
+        except GardenError as error:
+            notify = partial(self.notify, "\n".join(error.lines()), severity="error", markup=False, timeout=12)
+        else:
+            notify = partial(self.notify, f"{row.title}: {said}", markup=False)
+        self.call_from_thread(notify)
+
+    # --- actions
+
+    def action_place(self, mode: str) -> None:
+        """Go to a place; from a screen within it, back to its first."""
+        if mode != self.current_mode:
+            self.switch_mode(mode)
+        else:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+
+    def action_keys(self) -> None:
+        from mg_tui.tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen())
+
+    def action_shade(self) -> None:
+        self.theme = LIGHT_NAME if self.theme == DARK_NAME else DARK_NAME
+
+    def action_detach(self) -> None:
+        self.exit()
+
+    def action_help_quit(self) -> None:
+        self.notify("q leaves the dashboard; runs go on.", markup=False)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the palette offers: every action that applies to `screen` now."""
+        here = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
+        for action in ACTIONS:
+            if action.palette and action.id in here:
+                yield SystemCommand(action.title, action.help, partial(self._run, screen, action))
+
+    async def _run(self, screen: Screen[object], action: Action) -> None:
+        await self.run_action(action.name, self if action.where == "app" else screen)
+
+
+def over_ssh(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal is at the other end of a network."""
+    return any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"))
+
+
+def _number(values: Mapping[str, object], name: str, default: float) -> float:
+    value = values.get(name, default)
+    try:
+        return float(str(value))
+    except ValueError:
+        return default

@@ -1,0 +1,105 @@
+"""Curves in braille: a grid of cells with 2x4 dots each, several curves over each other, one colour a cell.
+
+A cell belongs to the last curve that touched it, so draw the one that matters last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, isfinite, log10
+from typing import Final
+
+# Bits of a braille cell, by column (0, 1) and row (0..3 from the top).
+_DOTS: Final = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The part of the plane that is shown: steps from `left` to `right`, values from `low` to `high`."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+
+class Canvas:
+    """`width` x `height` cells. Positions are shares of the canvas: x from the left, y from the bottom, both 0 to 1."""
+
+    def __init__(self, width: int, height: int):
+        self.width, self.height = max(width, 1), max(height, 1)
+        self._bits = [[0] * self.width for _ in range(self.height)]
+        self._tones: list[list[str]] = [[""] * self.width for _ in range(self.height)]
+        self._marks: dict[tuple[int, int], tuple[str, str]] = {}
+
+    def dot(self, column: int, row: int, tone: str) -> None:
+        """Set one dot, counted from the top left; outside of the canvas nothing happens."""
+        x, y = column >> 1, row >> 2
+        if 0 <= x < self.width and 0 <= y < self.height:
+            if self._tones[y][x] != tone:
+                self._tones[y][x], self._bits[y][x] = tone, 0
+            self._bits[y][x] |= _DOTS[column & 1][row & 3]
+
+    def place(self, x: float, y: float) -> tuple[int, int]:
+        """The dot at a position."""
+        return round(x * (self.width * 2 - 1)), round((1 - y) * (self.height * 4 - 1))
+
+    def line(self, a: tuple[int, int], b: tuple[int, int], tone: str) -> None:
+        """Dots from one to another."""
+        (ax, ay), (bx, by) = a, b
+        length = max(abs(bx - ax), abs(by - ay), 1)
+        for index in range(length + 1):
+            self.dot(ax + (bx - ax) * index // length, ay + (by - ay) * index // length, tone)
+
+    def mark(self, x: float, y: float, glyph: str, tone: str) -> None:
+        """A glyph in place of the dots of a cell."""
+        column, row = self.place(x, y)
+        self._marks[min(max(row >> 2, 0), self.height - 1), min(max(column >> 1, 0), self.width - 1)] = (glyph, tone)
+
+    def rows(self) -> list[list[tuple[str, str]]]:
+        """Every row as runs of (text, tone)."""
+        return [self._row(y) for y in range(self.height)]
+
+    def _row(self, y: int) -> list[tuple[str, str]]:
+        runs: list[tuple[str, str]] = []
+        for x in range(self.width):
+            bits = self._bits[y][x]
+            glyph, tone = self._marks.get((y, x)) or (chr(0x2800 + bits) if bits else " ", self._tones[y][x])
+            if runs and runs[-1][1] == tone:
+                runs[-1] = (runs[-1][0] + glyph, tone)
+            else:
+                runs.append((glyph, tone))
+        return runs
+
+
+def curve(
+    canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], tone: str, *, joined: bool
+) -> None:
+    """Draw values over steps. What falls on one column of dots is drawn from its lowest to its highest value, so
+    that a spike stays visible however long the run is; `joined` connects the columns' means instead.
+    """
+    width, height = (frame.right - frame.left) or 1.0, (frame.high - frame.low) or 1.0
+    columns: dict[int, list[float]] = {}
+    for step, value in zip(steps, values, strict=True):
+        if isfinite(value) and frame.left <= step <= frame.right:
+            column, _ = canvas.place((step - frame.left) / width, 0)
+            columns.setdefault(column, []).append(min(max((value - frame.low) / height, 0.0), 1.0))
+    before: tuple[int, int] | None = None
+    for column, shares in sorted(columns.items()):
+        if joined:
+            here = (column, canvas.place(0, sum(shares) / len(shares))[1])
+            canvas.line(before or here, here, tone)
+            before = here
+        else:
+            low, high = (canvas.place(0, share)[1] for share in (min(shares), max(shares)))
+            canvas.line((column, low), (column, high), tone)
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most about `count` round numbers between `low` and `high`."""
+    if not (isfinite(low) and isfinite(high)) or high <= low or count < 1:
+        return []
+    raw = (high - low) / count
+    power = 10.0 ** floor(log10(raw))
+    unit = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= raw * 0.999)
+    first = -floor(-low / unit)
+    return [tick * unit for tick in range(first, floor(high / unit + 1e-9) + 1)]

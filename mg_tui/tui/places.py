@@ -1,0 +1,28 @@
+"""The places of the dashboard: one digit, one mode with its own stack of screens. A place that does not exist yet has
+no tab."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tab: its digit, the mode it is, its title, and the screen that is imported when it is first shown."""
+
+    key: str
+    mode: str
+    title: str
+    module: str
+    screen: str
+
+    def open(self) -> "Screen[Any]":
+        """The place's first screen."""
+        made: Screen[Any] = getattr(import_module(self.module), self.screen)()
+        return made
+
+
+PLACES: Final = (Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen"),)

@@ -1,0 +1,33 @@
+"""What every screen of the dashboard has: breakpoints, and a way to say what a feed cannot read."""
+
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.screen import Screen
+
+from mg_tui.tui.feeds import FeedFailed
+
+if TYPE_CHECKING:
+    from mg_tui.tui.app import GardenApp
+
+R = TypeVar("R")
+
+
+class GardenScreen(Screen[R]):
+    """Below 100 columns or 30 rows, a screen leaves out what it can do without (classes `-narrow`, `-short`)."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]
+
+    @property
+    def garden(self) -> "GardenApp":
+        """The application."""
+        from mg_tui.tui.app import GardenApp
+
+        assert isinstance(self.app, GardenApp)
+        return self.app
+
+    def on_feed_failed(self, message: FeedFailed) -> None:
+        if message.why:
+            self.notify(message.why, title=f"Cannot read {message.what}", severity="error", markup=False, timeout=12)
+        else:
+            self.notify(f"{message.what} can be read again", markup=False)

@@ -1,0 +1,46 @@
+"""A question before something that cannot be taken back. The focus is on "no"."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from mg_tui.tui.actions import bindings
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """Asks; answers True for yes. Texts are shown as text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("confirm"),
+        Binding("left,right,tab,shift+tab", "other", show=False),
+    ]
+    AUTO_FOCUS = "#no"
+
+    def __init__(self, question: str, detail: str, yes: str) -> None:
+        super().__init__()
+        self._question, self._detail, self._yes = question, detail, yes
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog"):
+            yield Static(Content.styled(self._question, "bold"))
+            yield Static(Content(self._detail), id="detail")
+            with Horizontal(id="answers"):
+                yield Button(Content("No, leave it"), id="no", compact=True)
+                yield Button(Content(self._yes), id="yes", variant="error", compact=True)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+    def action_other(self) -> None:
+        self.focus_next("Button")
+
+    def action_yes(self) -> None:
+        self.dismiss(True)
+
+    def action_no(self) -> None:
+        self.dismiss(False)

@@ -1,0 +1,120 @@
+"""Colours by meaning. Widgets name a tone; only this module knows what it looks like.
+
+The state colours differ in lightness as well as in hue (sky, bluish green, grey, vermilion, pink), so that they stay
+apart for colour-blind eyes; a glyph and a word always go with them, so that nothing is lost without colour.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from textual.theme import Theme
+
+DARK_NAME: Final = "garden"
+LIGHT_NAME: Final = "garden-light"
+
+_DARK: Final[Mapping[str, str]] = {
+    "dim": "#8b9a91",
+    "faint": "#4a584f",
+    "key": "#9fe0b8",
+    "created": "#d9c36a",
+    "running": "#6cc7ff",
+    "finished": "#5fd0a0",
+    "stopped": "#aab4ae",
+    "failed": "#ff8f66",
+    "crashed": "#f59ad0",
+    "raw": "#4f8069",
+    "smooth": "#7fe0b4",
+    "spark": "#4a9c7a",
+    "eval": "#ffc857",
+    "meter": "#5fd0a0",
+    "meter-high": "#ffc857",
+    "meter-full": "#ff8f66",
+    "track": "#2b3630",
+}
+_LIGHT: Final[Mapping[str, str]] = {
+    "dim": "#5a6860",
+    "faint": "#a3b0a7",
+    "key": "#00694f",
+    "created": "#7a6200",
+    "running": "#0066a6",
+    "finished": "#00734f",
+    "stopped": "#5d6660",
+    "failed": "#b53f00",
+    "crashed": "#a02c78",
+    "raw": "#9cc4b0",
+    "smooth": "#00734f",
+    "spark": "#5aa386",
+    "eval": "#a86a00",
+    "meter": "#00876a",
+    "meter-high": "#b07a00",
+    "meter-full": "#b53f00",
+    "track": "#d3dcd4",
+}
+TONES: Final = frozenset(_DARK)
+
+
+def tone(name: str, *styles: str) -> str:
+    """A style for `Content`: the colour of a meaning, with text styles such as "bold" before it."""
+    return " ".join([*styles, f"$tone-{name}"])
+
+
+def _variables(tones: Mapping[str, str], **more: str) -> dict[str, str]:
+    return {**{f"tone-{name}": colour for name, colour in tones.items()}, **more}
+
+
+DARK: Final = Theme(
+    name=DARK_NAME,
+    primary="#7fe0b4",
+    secondary="#6cc7ff",
+    accent="#ffc857",
+    success="#5fd0a0",
+    warning="#ffc857",
+    error="#ff8f66",
+    foreground="#dbe4dd",
+    background="#0e1411",
+    surface="#141c18",
+    panel="#1d2822",
+    dark=True,
+    variables=_variables(
+        _DARK,
+        **{
+            "cursor": "#1f3a2f",
+            "cursor-blurred": "#1a2620",
+            "bar": "#18221d",
+            "band": "#36201a",
+            "scrollbar": "#2b3630",
+            "scrollbar-background": "#0e1411",
+            "scrollbar-hover": "#4a584f",
+            "scrollbar-active": "#7fe0b4",
+            "input-selection-background": "#2f6650",
+        },
+    ),
+)
+LIGHT: Final = Theme(
+    name=LIGHT_NAME,
+    primary="#00734f",
+    secondary="#0066a6",
+    accent="#a86a00",
+    success="#00734f",
+    warning="#a86a00",
+    error="#b53f00",
+    foreground="#1b2821",
+    background="#f8faf6",
+    surface="#eff3ed",
+    panel="#e3eae2",
+    dark=False,
+    variables=_variables(
+        _LIGHT,
+        **{
+            "cursor": "#cfe8da",
+            "cursor-blurred": "#e6eee7",
+            "bar": "#e6ede5",
+            "band": "#fbe3d8",
+            "scrollbar": "#c2cec5",
+            "scrollbar-background": "#f8faf6",
+            "scrollbar-hover": "#a3b0a7",
+            "scrollbar-active": "#00734f",
+            "input-selection-background": "#b7dcc8",
+        },
+    ),
+)

@@ -1,0 +1,1 @@
+"""What screens share; a folder below holds what one screen alone shows."""

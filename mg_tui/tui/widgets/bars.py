@@ -1,0 +1,76 @@
+"""The first and the last line of every screen: where one is, and which keys do something here."""
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from mg_tui.core.text import one_line
+from mg_tui.tui.actions import BY_ID, Action, key_name
+from mg_tui.tui.places import PLACES
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import Lines, line, link, spread
+
+
+class TopBar(Lines):
+    """The product, the places with their digits, and on the right what the screen has to say."""
+
+    DEFAULT_CSS = """
+    TopBar { dock: top; height: 1; background: $bar; padding: 0 1; }
+    """
+    right: reactive[Content] = reactive(Content())
+    crumb: reactive[str] = reactive("")
+
+    def lines(self, width: int) -> list[Content]:
+        brand = Content.styled("❀ Model Garden" if width >= 70 else "❀", tone("key", "bold"))
+        places = [
+            line(
+                link(f" {place.key} ", f"app.place('{place.mode}')", tone("dim")),
+                link(
+                    place.title,
+                    f"app.place('{place.mode}')",
+                    "bold" if place.mode == self.app.current_mode else tone("dim"),
+                ),
+            )
+            for place in PLACES
+        ]
+        crumb = line((" › ", tone("faint")), one_line(self.crumb, limit=120)) if self.crumb else Content()
+        return [spread(line(brand, "  ", *places, crumb), self.right, width)]
+
+
+class KeyBar(Lines):
+    """Keys of the actions that apply now, most useful first; what does not fit is left to `?`."""
+
+    DEFAULT_CSS = """
+    KeyBar { dock: bottom; height: 1; background: $bar; padding: 0 1; }
+    """
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+
+    def _changed(self, _screen: Screen[object]) -> None:
+        self.refresh()
+
+    def _actions(self) -> list[Action]:
+        found = {
+            active.binding.id: BY_ID[active.binding.id]
+            for active in self.screen.active_bindings.values()
+            if active.enabled and active.binding.id in BY_ID and BY_ID[active.binding.id].label
+        }
+        return [action for action in BY_ID.values() if action.id in found]
+
+    def lines(self, width: int) -> list[Content]:
+        actions = self._actions()
+        while actions:
+            drawn = Content("   ").join(self._draw(action) for action in actions)
+            if drawn.cell_length <= width:
+                return [drawn]
+            actions.remove(max(reversed(actions), key=lambda action: action.rank))
+        return [Content()]
+
+    def _draw(self, action: Action) -> Content:
+        call = action.call if action.where == "app" else f"screen.{action.name}"
+        return line(
+            link(key_name(action.keys[0]), call, tone("key", "bold")),
+            " ",
+            link(action.label, call, tone("dim")),
+        )

@@ -1,0 +1,180 @@
+"""A chart of curves over optimizer steps, drawn in braille with its axes.
+
+Drawn here rather than by a plotting package: it starts without numpy, spikes survive any number of steps (see
+`braille.curve`), and marks keep their glyph where there is no colour.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite, log10
+from typing import Final
+
+from textual.content import Content
+from textual.widget import Widget
+
+from mg_tui.tui import words
+from mg_tui.tui.braille import Canvas, Frame, curve, nice_ticks
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import fit, line
+
+EVAL_MARK: Final = "◆"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A curve: its name in the legend, values over `steps`, a tone; joined by lines, dots, or marks."""
+
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float]
+    tone: str
+    style: str = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What to draw: a title, lines from back to front, the last step there will be, and how values are written."""
+
+    title: str
+    lines: tuple[Line, ...]
+    last: float | None = None
+    write: Callable[[float | None], str] = words.loss
+    zero: bool = False
+    logarithmic: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(isfinite(value) for line in self.lines for value in line.values)
+
+
+def draw(plot: Plot, width: int, height: int) -> list[Content]:
+    """The chart at `width` x `height` cells: a legend, the curves with the axis of values, the axis of steps."""
+    if height < 4 or width < 24:
+        return [fit(_legend(plot), width)]
+    scaled = [(item, [_scaled(value, plot.logarithmic) for value in item.values]) for item in plot.lines]
+    frame = _frame(plot, scaled)
+    rows = height - 2
+    ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 2)) or [frame.low]
+    labels = {_row_of(tick, frame, rows): _label(plot, tick, ticks) for tick in ticks}
+    margin = max(map(len, labels.values()), default=1)
+    canvas = Canvas(width - margin - 2, rows)
+    for item, values in scaled:
+        if item.style == "mark":
+            for step, value in zip(item.steps, values, strict=True):
+                if isfinite(value):
+                    canvas.mark(
+                        (step - frame.left) / ((frame.right - frame.left) or 1),
+                        (value - frame.low) / ((frame.high - frame.low) or 1),
+                        EVAL_MARK,
+                        item.tone,
+                    )
+        else:
+            curve(canvas, frame, item.steps, values, item.tone, joined=item.style == "line")
+    body = [
+        line(
+            (labels.get(y, "").rjust(margin), tone("dim")),
+            (" ┤" if y in labels else " │", tone("faint")),
+            *((text, tone(name) if name else "") for text, name in runs),
+        )
+        for y, runs in enumerate(canvas.rows())
+    ]
+    return [fit(_legend(plot), width), *body, _axis(frame, margin, canvas.width)]
+
+
+def _label(plot: Plot, tick: float, ticks: Sequence[float]) -> str:
+    """A tick as the plot writes values; plain numbers with no more decimals than tell the ticks apart."""
+    if plot.logarithmic:
+        return plot.write(10**tick)
+    if plot.write is not words.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:
+        return plot.write(tick)
+    step = ticks[1] - ticks[0]
+    decimals = next(digits for digits in range(5) if abs(round(step, digits) - step) < step * 1e-6 or digits == 4)
+    return f"{tick:.{decimals}f}"
+
+
+def _scaled(value: float, logarithmic: bool) -> float:
+    if not logarithmic:
+        return value
+    return log10(value) if value > 0 and isfinite(value) else float("nan")
+
+
+def _frame(plot: Plot, scaled: Sequence[tuple[Line, Sequence[float]]]) -> Frame:
+    """Values between the extremes, but a few wild first steps do not flatten the rest: the top is cut at four times
+    the spread of the inner nine tenths above it."""
+    finite = sorted(value for _, values in scaled for value in values if isfinite(value))
+    if not finite:
+        return Frame(0, 1, 0, 1)
+    low, high = finite[0], finite[-1]
+    if len(finite) >= 20 and not plot.logarithmic:
+        inner_low, inner_high = finite[len(finite) // 20], finite[-1 - len(finite) // 20]
+        high = min(high, inner_high + 4 * max(inner_high - inner_low, 0.0)) if inner_high > inner_low else high
+    if plot.zero and not plot.logarithmic:
+        low = min(low, 0.0)
+    margin = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
+    steps = [step for item, _ in scaled for step in item.steps]
+    right = max([*steps, plot.last or 0.0, 2.0]) if steps else 1.0
+    low = low if plot.zero and low == 0 else low - margin
+    return Frame(min(steps, default=0.0) if len(steps) > 1 else 0.0, right, low, high + margin)
+
+
+def _row_of(value: float, frame: Frame, rows: int) -> int:
+    share = (value - frame.low) / ((frame.high - frame.low) or 1)
+    return min(max(round((1 - share) * (rows * 4 - 1)) >> 2, 0), rows - 1)
+
+
+def _legend(plot: Plot) -> Content:
+    parts: list[Content] = [Content.styled(plot.title, "bold")]
+    for item in plot.lines:
+        newest = next((value for value in reversed(item.values) if value is not None), None)
+        glyph = EVAL_MARK if item.style == "mark" else "·" if item.style == "dots" else "─"
+        if item.values:
+            parts.append(line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.write(newest)))
+    if plot.logarithmic:
+        parts.append(Content.styled("log", tone("dim")))
+    return Content("   ").join(parts)
+
+
+def _axis(frame: Frame, margin: int, width: int) -> Content:
+    """Steps under the curves, as many as have room."""
+    text = [" "] * width
+    for tick in nice_ticks(frame.left, frame.right, max(width // 10, 1)):
+        if tick != int(tick):
+            continue
+        label = f"{int(tick)}"
+        at = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(label) // 2
+        at = min(max(at, 0), width - len(label))
+        if all(character == " " for character in text[max(at - 1, 0) : at + len(label) + 1]):
+            text[at : at + len(label)] = label
+    return line((" " * margin + " └", tone("faint")), ("".join(text), tone("dim")))
+
+
+class Chart(Widget):
+    """Draws a `Plot` as large as it is."""
+
+    DEFAULT_CSS = """
+    Chart { height: 1fr; width: 1fr; min-height: 4; text-wrap: nowrap; padding: 0 1; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._plot: Plot | None = None
+        self._instead = ""
+
+    def show(self, plot: Plot, instead: str) -> None:
+        """Draw `plot`, or the sentence `instead` when there is nothing in it."""
+        if (plot, instead) != (self._plot, self._instead):
+            self._plot, self._instead = plot, instead
+            self.refresh()
+
+    def render(self) -> Content:
+        width, height = self.content_size
+        if self._plot is None or self._plot.empty:
+            return _centred(self._instead, width, height)
+        return Content("\n").join(draw(self._plot, width, height))
+
+
+def _centred(text: str, width: int, height: int) -> Content:
+    words_line = fit(Content.styled(text, tone("dim")), width)
+    above = Content("\n" * max(height // 2 - 1, 0))
+    return line(above, words_line.pad_left(max((width - words_line.cell_length) // 2, 0)))

@@ -1,0 +1,90 @@
+"""A widget whose lines are made for the width it gets: nothing in it ever wraps by accident."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from textual import events
+from textual.content import Content
+from textual.geometry import Size
+from textual.style import Style
+from textual.widget import Widget
+
+CLICKED: Final = "act"  # not Textual's "@click", which would draw the text as a link
+
+Piece = tuple[str, str] | Content | str
+
+
+class Lines(Widget):
+    """Subclasses say `lines(width)`; call `redraw` when what they are made of changed. As tall as it has lines."""
+
+    DEFAULT_CSS = """
+    Lines { height: auto; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def lines(self, width: int) -> list[Content]:
+        """The text at `width` cells, a line each; colours are tones of the theme."""
+        raise NotImplementedError
+
+    def render(self) -> Content:
+        return Content("\n").join(fit(line, self.content_size.width) for line in self.lines(self.content_size.width))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return max(len(self.lines(width)), 1)
+
+    async def on_click(self, event: events.Click) -> None:
+        action = event.style.meta.get(CLICKED)
+        if isinstance(action, str):
+            await self.run_action(action)
+
+    def redraw(self) -> None:
+        """Draw again, with as many lines as it takes now."""
+        self.refresh(layout=True)
+
+
+def line(*pieces: Piece) -> Content:
+    """Text, (text, style) and contents one after the other. Text is text: it is never read as markup."""
+    return Content.assemble(*pieces)
+
+
+def fit(content: Content, width: int) -> Content:
+    """`content` cut to `width` cells, with an ellipsis when something is missing."""
+    return content.truncate(max(width, 0), ellipsis=True)
+
+
+def cell(content: Content, width: int, *, right: bool = False) -> Content:
+    """`content` in exactly `width` cells."""
+    content = fit(content, width)
+    missing = max(width - content.cell_length, 0)
+    return content.pad_left(missing) if right else content.pad_right(missing)
+
+
+def spread(left: Content, right: Content, width: int) -> Content:
+    """`left` and `right` at the two ends of a line; `left` gives way when both do not fit."""
+    room = width - right.cell_length - 2
+    if room < 8:
+        return fit(left, width)
+    return line(cell(left, room), "  ", right)
+
+
+def joined(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
+    """As many of `parts`, from the first, as fit in `width` cells."""
+    result: Content | None = None
+    for part in parts:
+        longer = part if result is None else line(result, gap, part)
+        if longer.cell_length > width:
+            break
+        result = longer
+    return result if result is not None else Content()
+
+
+def link(text: str, action: str, style: str) -> Content:
+    """Text that carries out an action when it is clicked."""
+    return Content.styled(text, style).stylize(Style.from_meta({CLICKED: action}))
+
+
+def hanging(label: Content, text: Content, indent: int, width: int) -> list[Content]:
+    """`label`, then `text` wrapped to the right of it."""
+    lines: list[Content] = []
+    for paragraph in text.split("\n", allow_blank=True) or [Content()]:
+        lines += paragraph.wrap(max(width - indent, 8)) or [Content()]
+    return [line(cell(label if index == 0 else Content(), indent), item) for index, item in enumerate(lines)]

@@ -1,0 +1,115 @@
+"""The top of a run's screen: what it is, how far it is, and what went wrong."""
+
+from textual.content import Content
+from textual.reactive import reactive
+
+from mg_tui.core.text import one_line
+from mg_tui.runs.state import RunState
+from mg_tui.tui import words
+from mg_tui.tui.draw import meter
+from mg_tui.tui.snapshot import RunDetail
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import Lines, fit, joined, line, spread
+from mg_tui.tui.widgets.runs.rows import state_text
+
+
+def head_lines(detail: RunDetail, width: int) -> list[Content]:
+    """Two lines: state, name and model; progress, steps and time."""
+    row = detail.row
+    left = line(state_text(row.state, "bold"), "  ", (row.title, "bold"))
+    return [spread(left, _right(detail, width), width), _progress(detail, width)]
+
+
+def _right(detail: RunDetail, width: int) -> Content:
+    parts = []
+    if detail.stopping:
+        parts.append(Content.styled("stopping after this step …", tone("eval")))
+    elif detail.row.state is RunState.RUNNING and detail.row.phase:
+        parts.append(Content.styled(detail.row.phase, tone("running")))
+    if detail.attempt > 1:
+        parts.append(Content.styled(f"attempt {detail.attempt}", tone("dim")))
+    parts.append(Content.styled(detail.row.model, tone("dim")))
+    return joined((fit(part, max(width // 2, 10)) for part in parts), width // 2)
+
+
+def _progress(detail: RunDetail, width: int) -> Content:
+    row = detail.row
+    facts = [line(words.percent(row.share)) if row.share is not None else Content("not planned yet")]
+    facts.append(line(("step ", tone("dim")), f"{row.step}/{row.total}" if row.total else f"{row.step}"))
+    if row.eta is not None:
+        facts.append(line(("ETA ", tone("dim")), words.duration(row.eta)))
+    if detail.elapsed is not None:
+        facts.append(line(("took " if row.state.ended else "for ", tone("dim")), words.duration(detail.elapsed)))
+    if detail.epoch is not None:
+        facts.append(line(("epoch ", tone("dim")), f"{detail.epoch:.2f}"))
+    said = joined(facts, width - 12)
+    filled, rest = meter(row.share, max(width - said.cell_length - 2, 4))
+    return line((filled, tone(row.state.value)), (rest, tone("track")), "  ", said)
+
+
+class Head(Lines):
+    """The top lines of the newest detail."""
+
+    DEFAULT_CSS = """
+    Head { height: 2; padding: 0 1; background: $surface; }
+    """
+    detail: reactive[RunDetail | None] = reactive(None)
+
+    def lines(self, width: int) -> list[Content]:
+        if self.detail is None:
+            return [Content.styled("reading the journal …", tone("dim")), Content()]
+        return head_lines(self.detail, width)
+
+
+def band_lines(detail: RunDetail, width: int) -> list[Content]:
+    """What happened, why, and what to try, when a run did not end well; else nothing."""
+    state = detail.row.state
+    if state is RunState.FAILED:
+        said = detail.error
+        what = one_line(str(said.get("what") or said.get("error") or "the run failed and did not say why"))
+        rows = said.get("rows")
+        pairs = [
+            ("where", said.get("where")),
+            ("why", said.get("why")),
+            ("rows", ", ".join(map(str, rows)) if isinstance(rows, list) else rows),
+            ("try", said.get("hint")),
+        ]
+    elif state is RunState.CRASHED:
+        what = f"the worker ended without a word, after step {detail.row.step}"
+        pairs = [
+            ("why", "it was killed, ran out of memory, or the machine went down; its log may say (l)"),
+            ("kept", _kept(detail)),
+        ]
+    else:
+        return []
+    first = line((f"{state.glyph} ", tone(state.value, "bold")), (what, "bold"))
+    lines = first.wrap(width)
+    for label, text in pairs:
+        if text:
+            shown = line((f"  {label:<5} ", tone("dim")), one_line(str(text), limit=1_000))
+            first_line, *others = shown.wrap(width)
+            lines += [first_line, *(fit(other.pad_left(8), width) for other in others)]
+    return lines
+
+
+def _kept(detail: RunDetail) -> str:
+    if not detail.checkpoints:
+        return "no checkpoint was whole yet"
+    newest = max(detail.checkpoints, key=lambda saved: saved.step)
+    return f"checkpoint of step {newest.step} is whole: {newest.path}"
+
+
+class Band(Lines):
+    """The lasting condition of a run that failed or crashed; not there otherwise."""
+
+    DEFAULT_CSS = """
+    Band { padding: 0 1; background: $band; display: none; max-height: 6; }
+    Band.-said { display: block; }
+    """
+    detail: reactive[RunDetail | None] = reactive(None, layout=True)
+
+    def watch_detail(self) -> None:
+        self.set_class(bool(self.detail and band_lines(self.detail, 80)), "-said")
+
+    def lines(self, width: int) -> list[Content]:
+        return band_lines(self.detail, width) if self.detail is not None else []

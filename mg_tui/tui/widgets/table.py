@@ -1,0 +1,188 @@
+"""A table of any number of rows of which only those in sight are drawn.
+
+Columns have a rank: when the width does not do, the highest ranks are left out; what room there is goes to the columns
+that grow. The cursor stays on its row when rows come and go.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import BindingType
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import cell, line
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: least width in cells; how greedily it grows and up to what width; when it is left out."""
+
+    key: str
+    title: str
+    width: int
+    rank: int = 0
+    grow: int = 0
+    most: int = 1_000
+    right: bool = False
+
+
+def layout(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
+    """The columns that fit into `width` cells with `gap` cells between them, and how wide each is."""
+    shown = list(columns)
+    while len(shown) > 1 and sum(column.width for column in shown) + gap * (len(shown) - 1) > width:
+        shown.remove(max(reversed(shown), key=lambda column: column.rank))
+    widths = {column.key: min(column.width, width) for column in shown}
+    free = width - sum(widths.values()) - gap * (len(shown) - 1)
+    greedy = [column for column in shown if column.grow]
+    while free > 0 and (hungry := [column for column in greedy if widths[column.key] < column.most]):
+        for column in hungry:
+            step = min(column.grow, free, column.most - widths[column.key])
+            widths[column.key] += step
+            free -= step
+    return [(column, widths[column.key]) for column in shown]
+
+
+class Table(ScrollView, Generic[T], can_focus=True):
+    """Subclasses say `columns`, `key_of(row)` and `cell_of(row, column key, width)`."""
+
+    DEFAULT_CSS = """
+    Table { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("list")]
+    COLUMNS: ClassVar[tuple[Column, ...]] = ()
+
+    cursor: reactive[int] = reactive(0)
+
+    class Moved(Message):
+        """The cursor is on another row, or its row changed."""
+
+    class Chosen(Message):
+        """The row of the cursor was clicked."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.rows: Sequence[T] = ()
+        self._layout: list[tuple[Column, int]] = []
+        self._gap = 1
+        self._width = -1
+
+    def key_of(self, row: T) -> str:
+        """What stays the same about a row."""
+        raise NotImplementedError
+
+    def cell_of(self, row: T, key: str, width: int) -> Content:
+        """A row's cell at `width` cells."""
+        raise NotImplementedError
+
+    @property
+    def current(self) -> T | None:
+        """The row of the cursor."""
+        return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
+
+    def show(self, rows: Sequence[T]) -> None:
+        """Show other rows; the cursor stays on its row when that is still there."""
+        before = None if self.current is None else self.key_of(self.current)
+        self.rows = rows
+        places = {self.key_of(row): index for index, row in enumerate(rows)}
+        kept = min(self.cursor, max(len(rows) - 1, 0)) if before is None else places.get(before, self.cursor)
+        self.virtual_size = Size(0, len(rows) + 1)
+        self.cursor = min(kept, max(len(rows) - 1, 0))
+        self.post_message(self.Moved())
+        self.refresh()
+
+    def _laid_out(self) -> list[tuple[Column, int]]:
+        width = self.size.width
+        if width != self._width:
+            self._width = width
+            self._gap = 2 if width >= 100 else 1
+            self._layout = layout(self.COLUMNS, width, self._gap)
+        return self._layout
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(0, len(self.rows) + 1)
+        self._reveal()
+
+    def watch_cursor(self) -> None:
+        self._reveal()
+        self.post_message(self.Moved())
+        self.refresh()
+
+    def _reveal(self) -> None:
+        """Scroll so that the cursor's row is in sight; the first line is the header."""
+        page = max(self.size.height - 1, 1)
+        if self.cursor < self.scroll_offset.y:
+            self.scroll_to(y=self.cursor, animate=False, force=True)
+        elif self.cursor >= self.scroll_offset.y + page:
+            self.scroll_to(y=self.cursor - page + 1, animate=False, force=True)
+
+    def move(self, to: int) -> None:
+        """Put the cursor on a row, or on the nearest there is."""
+        self.cursor = min(max(to, 0), max(len(self.rows) - 1, 0))
+
+    def action_down(self) -> None:
+        self.move(self.cursor + 1)
+
+    def action_up(self) -> None:
+        self.move(self.cursor - 1)
+
+    def action_top(self) -> None:
+        self.move(0)
+
+    def action_bottom(self) -> None:
+        self.move(len(self.rows) - 1)
+
+    def action_page_down(self) -> None:
+        self.move(self.cursor + max(self.size.height - 2, 1))
+
+    def action_page_up(self) -> None:
+        self.move(self.cursor - max(self.size.height - 2, 1))
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - 1 + self.scroll_offset.y
+        if event.y < 1 or row >= len(self.rows):
+            return
+        if row == self.cursor:
+            self.post_message(self.Chosen())
+        self.move(row)
+
+    def render_line(self, y: int) -> Strip:
+        index = y - 1 + self.scroll_offset.y
+        if y == 0:
+            return self._draw(self._header(), "")
+        if index >= len(self.rows):
+            return Strip.blank(self.size.width, self.rich_style)
+        here = index == self.cursor
+        style = ("on $cursor" if self.has_focus else "on $cursor-blurred") if here else ""
+        return self._draw(self._row(self.rows[index]), style)
+
+    def _header(self) -> Content:
+        titles = [
+            cell(Content.styled(column.title, tone("dim")), width, right=column.right)
+            for column, width in self._laid_out()
+        ]
+        return Content(" " * self._gap).join(titles)
+
+    def _row(self, row: T) -> Content:
+        return Content(" " * self._gap).join(
+            cell(self.cell_of(row, column.key, width), width, right=column.right) for column, width in self._laid_out()
+        )
+
+    def _draw(self, content: Content, style: str) -> Strip:
+        width = self.size.width
+        content = line(cell(content, width))
+        if style:
+            content = content.stylize_before(style)
+        parts = content.render(self.visual_style, end="")
+        return Strip([Segment(text, look.rich_style) for text, look in parts], width)
