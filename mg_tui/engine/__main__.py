@@ -14,6 +14,19 @@ def _settle_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Blocks of different sizes come and go with steps of different lengths.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    # A container with a share of a large machine: threads for all of its cores would only stand in each other's way.
+    if (cores := _granted_cores()) is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+
+
+def _granted_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Cores that a control group grants this process, when they are fewer than it may run on; else None."""
+    try:
+        limit, period = quota.read_text(encoding="ascii").split()
+        granted = max(1, round(int(limit) / int(period)))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+    return granted if granted < len(os.sched_getaffinity(0)) else None
 
 
 def main() -> None:
@@ -22,8 +35,10 @@ def main() -> None:
         sys.stderr.write("usage: python -m mg_tui.engine <run folder>\n")
         sys.exit(2)
     _settle_environment()
+    from mg_tui.engine import startup
     from mg_tui.engine.worker import work
 
+    startup.own_process()
     sys.exit(work(Path(sys.argv[1])))
 
 

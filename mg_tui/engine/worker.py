@@ -65,10 +65,10 @@ class _Worker:
             return self._outcome(stopper, history.cwd)
 
     def _outcome(self, stopper: Stopper, cwd: Path) -> int:
-        from mg_tui.engine.training import Training
-
-        training: Training | None = None
+        training: Any = None
         try:
+            from mg_tui.engine.training import Training
+
             training = Training(self.folder, self.journal, stopper, self._settings(), cwd, self.resume_from)
             result = training.run()
         except Stopped as stopped:
