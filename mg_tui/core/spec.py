@@ -257,6 +257,22 @@ class TrainingSpec(BaseModel):
         ge=16,
     )
 
+    vision_cache: Literal["auto", "on", "off"] = option(
+        "auto",
+        title="Vision cache",
+        help="Keep what a frozen vision tower makes of an image on disk, for later epochs and runs; auto does where "
+        "images come again and reading is measured to be quicker.",
+        group="Optimisation",
+    )
+    vision_cache_size: float = option(
+        20.0,
+        title="Vision cache size",
+        help="Most disk space that kept image features may take, of all runs together.",
+        group="Optimisation",
+        unit="GiB",
+        gt=0,
+    )
+
     # --- What is trained ---------------------------------------------------------------------------------------------
     train_language: Training = option(
         "lora", title="Language model", help="How the language model is trained.", group="Trained parts"

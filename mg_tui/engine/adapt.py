@@ -107,7 +107,7 @@ def trained_table(model: Any, family: ModelFamily, spec: TrainingSpec) -> dict[s
 
     Weights that are in no part of the family are listed as "other".
     """
-    how: dict[str, str] = {part: method for part, method in methods(spec).items()}
+    how: dict[str, str] = dict(methods(spec).items())
     table: dict[str, dict[str, Any]] = {}
     for part in (*PARTS, "other"):
         table[part] = {"method": how.get(part, "none"), "parameters": 0, "trained": 0, "dtype": None}

@@ -1,12 +1,15 @@
 """The pieces of a run: processor, plan, layout, loader, model. Each choice comes with its reason, for the journal."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine import adapt, lengths, unsloth
 from mg_tui.engine.batches import (
     EvaluationBatches,
@@ -17,6 +20,7 @@ from mg_tui.engine.batches import (
     roomy_shared_memory,
 )
 from mg_tui.engine.data import TrainingData
+from mg_tui.engine.features import FeatureCache
 from mg_tui.engine.inference import memory_errors
 from mg_tui.engine.placement import Placement, decide
 from mg_tui.engine.plan import StepPlan
@@ -123,6 +127,35 @@ def _why_not_packed(base: Base) -> str | None:
     return "unsloth's attention takes no mask of a tree" if base.backend == "unsloth" else None
 
 
+def feature_cache(
+    spec: TrainingSpec, base: Base, plan: StepPlan, layout: Layout, *, total: int, folder: Path
+) -> tuple[FeatureCache | None, list[Decision]]:
+    """Where features of pictures are kept in `folder`, or None where they are not; opened once the model is there."""
+    why_not = None
+    if spec.vision_cache == "off":
+        why_not = "asked for"
+    elif not vision_frozen(spec):
+        why_not = "the vision tower or the projector is trained"
+    elif isinstance(layout, PaddedLayout) or base.encoder is None:
+        why_not = "only the packed layout takes pictures apart from text"
+    elif spec.vision_cache == "auto" and total <= plan.steps_per_epoch:
+        why_not = "no picture comes a second time: there is one epoch"
+    if why_not is not None or base.encoder is None:
+        if spec.vision_cache == "on":
+            raise FamilyError(
+                "vision_cache: features cannot be kept here", why=why_not, hint="give --vision-cache auto"
+            )
+        return None, [("vision cache", "off", why_not or "")]
+    folder.mkdir(parents=True, exist_ok=True)
+    room = min(int(spec.vision_cache_size * 2**30), shutil.disk_usage(folder).free // 2)
+    return FeatureCache(FeatureStore(folder, room), base.encoder.processor.image_processor.to_dict()), []
+
+
+def vision_frozen(spec: TrainingSpec) -> bool:
+    """Whether what a picture becomes is the same at every step."""
+    return spec.train_vision == "none" and spec.train_projector == "none"
+
+
 def open_stream(
     spec: TrainingSpec,
     base: Base,
@@ -132,11 +165,14 @@ def open_stream(
     *,
     start: int,
     total: int,
+    cache: FeatureCache | None = None,
 ) -> tuple[StepStream, list[Decision]]:
     """The loader of the steps from `start` to `total`, its workers reading ahead already."""
+    from mg_tui.engine.packed import PictureOpener
+
     roomy = roomy_shared_memory()
     stream = StepStream(
-        StepDataset(examples, plan, layout),
+        StepDataset(examples, plan, layout, PictureOpener(cache) if cache is not None else None),
         start=start,
         total=total,
         workers=spec.workers if start < total else 0,

@@ -140,10 +140,11 @@ class StepDataset:
     """Steps by number: a map-style dataset. Used in the worker processes, whence an unreadable row comes back as a
     `RowFailure` and not as an exception, which would lose its fields on the way."""
 
-    def __init__(self, examples: Sequence[Example], plan: StepPlan, layout: "Layout"):
+    def __init__(self, examples: Sequence[Example], plan: StepPlan, layout: "Layout", opener: "Opener | None" = None):
         self.examples = examples
         self.plan = plan
         self.layout = layout
+        self.opener = opener or _open
 
     def __len__(self) -> int:
         return self.plan.steps_per_epoch
@@ -155,7 +156,7 @@ class StepDataset:
         for index in self.plan.step(number):
             example = self.examples[index]
             try:
-                _open_all(example, pictures)
+                _open_all(example, pictures, self.opener)
             except GardenError as error:
                 batch.failures.append(RowFailure(example.row, error.what, error.why, error.hint))
             else:
@@ -177,12 +178,20 @@ class StepDataset:
         return True
 
 
-def _open_all(example: Example, pictures: dict[str, Any]) -> None:
+# From a path to a picture, or to what stands for one; see `packed.PictureOpener`.
+Opener = Callable[[str], Any]
+
+
+def _open(path: str) -> Any:
     from mg_tui.data.images import open_image
 
+    return open_image(path)
+
+
+def _open_all(example: Example, pictures: dict[str, Any], opener: Opener = _open) -> None:
     for ref in example.images:
         if ref.path not in pictures:
-            pictures[ref.path] = open_image(ref.path)
+            pictures[ref.path] = opener(ref.path)
 
 
 def collate(examples: Sequence[Example], pictures: Mapping[str, Any], collator: Collator) -> MicroBatch:

@@ -14,12 +14,18 @@ import torch
 
 from mg_tui.core.example import Example
 from mg_tui.engine.batches import MicroBatch
+from mg_tui.engine.features import FeatureCache, KnownPicture
 from mg_tui.engine.packing import pack
 from mg_tui.engine.trie import Trie, build
 from mg_tui.families.apart import ApartEncoder, Skeleton
 
 TREE_ENDS = "tree_ends"
 PICTURE_ORDER = "picture_order"
+PICTURE_NAMES = "picture_names"
+PICTURE_SIZES = "picture_sizes"
+KNOWN_FEATURES = "known_features"
+KNOWN_TOKENS = "known_tokens"
+KNOWN_DTYPE = "known_dtype"
 _SMALLEST = 16  # tokens; forward passes of single examples come long before
 
 
@@ -126,16 +132,67 @@ class _Step:
                     shown.append(numbers[run[at]])
         if not shown:
             return {}
-        distinct = list(dict.fromkeys(shown))
-        prepared = [self._prepare(number) for number in distinct]
-        joined = {name: torch.cat([found[name] for found in prepared]) for name in prepared[0]}
-        return {**joined, PICTURE_ORDER: torch.tensor([distinct.index(number) for number in shown])}
+        found = {number: self.pictures[self._path(number)] for number in dict.fromkeys(shown)}
+        fresh = [number for number, picture in found.items() if not isinstance(picture, KnownPicture)]
+        known = [number for number, picture in found.items() if isinstance(picture, KnownPicture)]
+        distinct = [*fresh, *known]  # the order in which the features will come
+        inputs: dict[str, Any] = {PICTURE_ORDER: torch.tensor([distinct.index(number) for number in shown])}
+        if fresh:
+            prepared = [self._prepare(number) for number in fresh]
+            inputs.update({name: torch.cat([one[name] for one in prepared]) for name in prepared[0]})
+            inputs[PICTURE_NAMES] = [getattr(found[number], "content", None) for number in fresh]
+            inputs[PICTURE_SIZES] = [found[number].size for number in fresh]
+        if known:
+            features = [found[number].features for number in known]
+            inputs[KNOWN_TOKENS] = [len(one) for one in features]
+            inputs[KNOWN_DTYPE] = str(features[0].dtype).removeprefix("torch.")
+            # As bytes: what carries a batch between processes may not know the dtype.
+            inputs[KNOWN_FEATURES] = torch.cat(features).contiguous().view(torch.uint8)
+        return inputs
+
+    def _path(self, number: int) -> str:
+        return next(path for path, found in self._numbers.items() if found == number)
 
     def _prepare(self, number: int) -> Mapping[str, Any]:
         if number not in self._prepared:
-            path = next(path for path, found in self._numbers.items() if found == number)
-            self._prepared[number] = self.apart.picture(self.pictures[path])
+            picture = self.pictures[self._path(number)]
+            self._prepared[number] = self.apart.picture(picture.image if isinstance(picture, NamedPicture) else picture)
         return self._prepared[number]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPicture:
+    """A picture with the digest of its bytes, under which its features will be kept."""
+
+    image: Any
+    content: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        width, height = self.image.size
+        return int(width), int(height)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOpener:
+    """Opens a picture by its path, or finds its features where they are kept.
+
+    Raises:
+        DataError: from a call: the picture cannot be read.
+    """
+
+    cache: FeatureCache
+
+    def __call__(self, path: str) -> "KnownPicture | NamedPicture":
+        from mg_tui.data.images import open_image
+
+        try:
+            content = self.cache.content(path)
+        except OSError:
+            content = ""  # opening it says what is wrong
+        known = self.cache.find(content) if content else None
+        return known or NamedPicture(open_image(path), content)
 
 
 def tree_mask(ends: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mg_tui.engine.assemble import Base
     from mg_tui.engine.batches import EvaluationBatches, StepStream
     from mg_tui.engine.trainer import GardenTrainer
+    from mg_tui.engine.vision import VisionInputs
 
 
 class Training:
@@ -62,6 +63,8 @@ class Training:
         self._phase("loading libraries")
         with self.stopper.at_once():
             from mg_tui.engine import assemble
+            from mg_tui.engine.features import tower_digest
+            from mg_tui.engine.vision import VisionInputs
 
             base = assemble.load_base(self.spec)
         self._decisions(base.decisions)
@@ -72,18 +75,29 @@ class Training:
         plan = assemble.plan_steps(self.spec, ready.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
         layout, decision = assemble.choose_layout(self.spec, base, max(ready.tokens))
+        features = self.settings.cache / "features"
+        cache, keeping = assemble.feature_cache(self.spec, base, plan, layout, total=total, folder=features)
         stream, handing_over = assemble.open_stream(
-            self.spec, base, ready.train, plan, layout, start=self._start_step, total=total
+            self.spec, base, ready.train, plan, layout, start=self._start_step, total=total, cache=cache
         )
-        self._decisions([decision, *handing_over])
+        self._decisions([decision, *keeping, *handing_over])
         try:
             self._phase("loading model", base.resolved.name)
             with self.stopper.at_once():
                 model, decisions = assemble.load_model(self.spec, base)
+                if cache is not None:
+                    cache.open_for(tower_digest(model, base.family))
             self._decisions(decisions)
             table = assemble.trained_table(self.spec, base, model)
             self._write_plan(ready, total, table)
-            trainer = self._make_trainer(model, base, ready, stream, assemble.evaluation(self.spec, base, ready), total)
+            vision = VisionInputs(
+                frozen=assemble.vision_frozen(self.spec),
+                cache=cache,
+                decided=lambda value, why: self._decisions([("vision cache", value, why)]),
+                always=self.spec.vision_cache == "on",
+            )
+            held_out_batches = assemble.evaluation(self.spec, base, ready)
+            trainer = self._make_trainer(model, base, ready, stream, held_out_batches, total, vision)
             self._phase("training")
             self._train(trainer, total)
         finally:
@@ -126,12 +140,12 @@ class Training:
         stream: "StepStream",
         evaluation: "EvaluationBatches | None",
         total: int,
+        vision: "VisionInputs",
     ) -> "GardenTrainer":
         from mg_tui.engine.reporter import Reporter
         from mg_tui.engine.samples import Sampler, choose
         from mg_tui.engine.state import CheckpointStore, expected_bytes
         from mg_tui.engine.trainer import GardenTrainer
-        from mg_tui.engine.vision import VisionInputs
 
         spec, placed = self.spec, base.placement
         sampler = Sampler(self.journal, base.encoder, choose(ready.train, ready.evaluation, spec.sample_count))
@@ -160,7 +174,7 @@ class Training:
             store=store,
             stopper=self.stopper,
             journal=self.journal,
-            vision=VisionInputs(frozen=spec.train_vision == "none" and spec.train_projector == "none"),
+            vision=vision,
             tolerate_bad_rows=spec.on_bad_row == "skip",
         )
         reporter.trainer = self._trainer

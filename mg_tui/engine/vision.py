@@ -1,15 +1,18 @@
 """Pictures into a forward pass: each distinct picture encoded once, its features put wherever the layout shows it.
 
 With a frozen tower the features are computed without a graph and given to the model as `mm_encoder_outputs`, which
-transformers takes in place of pixels; the model's own code puts them into the token embeddings. A tower that is trained
-gets its pixels inside the forward, as the model means it to.
+transformers takes in place of pixels; the model's own code puts them into the token embeddings. They may also come from
+the disk (see `features`). A tower that is trained gets its pixels inside the forward, as the model means it to.
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from mg_tui.engine.packed import PICTURE_ORDER, TREE_ENDS, tree_mask
+from mg_tui.engine import packed
+from mg_tui.engine.features import FeatureCache
 
 
 class VisionInputs:
@@ -17,12 +20,25 @@ class VisionInputs:
 
     Args:
         frozen: whether neither the vision tower nor the projector is trained.
+        cache: where features are kept, if they are.
+        decided: told once whether keeping features pays: (value, why).
+        always: keep them even where it does not pay.
     """
 
-    def __init__(self, *, frozen: bool):
+    def __init__(
+        self,
+        *,
+        frozen: bool,
+        cache: FeatureCache | None = None,
+        decided: Callable[[str, str], None] | None = None,
+        always: bool = False,
+    ):
         self.frozen = frozen
         self.encoded = 0
         self.cached = 0
+        self._cache = cache
+        self._decided = decided
+        self._always = always
 
     def __call__(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """The forward's arguments.
@@ -32,17 +48,17 @@ class VisionInputs:
             inputs: of a packed or padded batch, on the model's device; left as they are.
         """
         inputs = dict(inputs)
-        grid = inputs.get("image_grid_thw")
-        ends = inputs.pop(TREE_ENDS, None)
-        order = inputs.pop(PICTURE_ORDER, None)
+        ends = inputs.pop(packed.TREE_ENDS, None)
+        order = inputs.pop(packed.PICTURE_ORDER, None)
         if ends is not None:
-            inputs["attention_mask"] = tree_mask(ends)
+            inputs["attention_mask"] = packed.tree_mask(ends)
         if order is None:
+            grid = inputs.get("image_grid_thw")
             self.encoded += 0 if grid is None else len(grid)
             return inputs
+        names, sizes = inputs.pop(packed.PICTURE_NAMES, []), inputs.pop(packed.PICTURE_SIZES, [])
         if self.frozen:
-            features = encode(model, inputs.pop("pixel_values"), inputs.pop("image_grid_thw"))
-            self.encoded += len(features)
+            features = self._fresh(model, inputs, names, sizes) + self._known(inputs)
             inputs["mm_encoder_outputs"] = {"image": _Pooled([features[index] for index in order.tolist()])}
             return inputs
         if order.tolist() != list(range(len(inputs["image_grid_thw"]))):
@@ -55,6 +71,42 @@ class VisionInputs:
         found = self.encoded, self.cached
         self.encoded = self.cached = 0
         return found
+
+    def _fresh(
+        self, model: Any, inputs: dict[str, Any], names: list[str | None], sizes: list[tuple[int, int]]
+    ) -> list[torch.Tensor]:
+        if "pixel_values" not in inputs:
+            return []
+        started = time.perf_counter()
+        features = encode(model, inputs.pop("pixel_values"), inputs.pop("image_grid_thw"))
+        self.encoded += len(features)
+        cache = self._cache
+        if cache is not None and cache.enabled:
+            if self._decided is not None and features[0].is_cuda:
+                torch.cuda.synchronize()
+            each = (time.perf_counter() - started) / len(features)
+            kept = [
+                name
+                for name, size, found in zip(names, sizes, features, strict=True)
+                if name and cache.keep(name, size, found)
+            ]
+            if kept and self._decided is not None:
+                pays, why = cache.pays(kept[0], each)
+                pays = pays or self._always
+                self._decided("on" if pays else "off", f"a picture takes {why}")
+                self._decided = None
+                if not pays:
+                    cache.close()
+        return features
+
+    def _known(self, inputs: dict[str, Any]) -> list[torch.Tensor]:
+        raw = inputs.pop(packed.KNOWN_FEATURES, None)
+        if raw is None:
+            return []
+        tokens = inputs.pop(packed.KNOWN_TOKENS)
+        dtype = getattr(torch, inputs.pop(packed.KNOWN_DTYPE))
+        self.cached += len(tokens)
+        return list(raw.view(dtype).split(tokens))
 
 
 def encode(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:

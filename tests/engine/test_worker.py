@@ -198,6 +198,40 @@ def test_batches_and_accumulation_are_the_same_step(start: Start) -> None:
         assert other == pytest.approx(found[0], rel=2e-4)
 
 
+def test_kept_features_are_the_tower_s(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_GARDEN_CACHE", str(tmp_path / "cache"))
+    encoded = start(max_steps=9, vision_cache="off")
+    assert work(encoded.path) == 0
+    kept = start(max_steps=9, vision_cache="on")
+    assert work(kept.path) == 0
+    assert losses(kept) == losses(encoded)
+    steps = [event.data for event in events(kept, "step")]
+    assert steps[0]["images_encoded"] > 0
+    assert all((step["images_encoded"], step["images_cached"] > 0) == (0, True) for step in steps[3:])
+    (decision,) = [e.data for e in events(kept, "decision") if e.data["what"] == "vision cache"]
+    assert decision["value"] == "on" and "ms to read" in decision["why"]
+
+    again = start(max_steps=3, vision_cache="on", seed=7)  # another run finds what the first one kept
+    assert work(again.path) == 0
+    assert sum(event.data["images_cached"] for event in events(again, "step")) > 0
+
+    other = start(max_steps=1, vision_cache="on", max_pixels=3136, min_pixels=784)  # another size: another entry
+    assert work(other.path) == 0
+    assert events(other, "step")[0].data["images_cached"] == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"train_projector": "full"}, {"train_vision": "lora"}, {"layout": "padded"}], ids=str
+)
+def test_features_are_never_kept_where_they_would_change(start: Start, options: dict[str, Any]) -> None:
+    folder = start(max_steps=4, **options)
+    assert work(folder.path) == 0
+    assert all(event.data["images_cached"] == 0 for event in events(folder, "step"))
+    refused = start(max_steps=4, vision_cache="on", **options)
+    assert work(refused.path) == 2
+    assert "vision_cache" in events(refused, "failed")[0].data["what"]
+
+
 def test_no_memory_for_a_step_lays_the_same_step_out_smaller(start: Start) -> None:
     plain = start()
     assert work(plain.path) == 0
