@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A linear layer: `inputs` x `outputs` weights, and `outputs` biases when `bias`. `name` as LoRA targets know it."""
+    """A linear layer: `inputs` x `outputs` weights, with `outputs` biases if `bias`; `name` as LoRA targets have it."""
 
     name: str
     inputs: int
