@@ -6,13 +6,13 @@ passes, so that no step is ever half applied. Before training there is nothing t
 there a stop interrupts at once.
 """
 
-import _thread
 import contextlib
 import queue
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from mg_tui.runs.control import ControlInbox, Request
 from mg_tui.runs.folder import RunFolder
@@ -20,6 +20,9 @@ from mg_tui.runs.journal import JournalWriter
 
 _POLL = 0.25  # seconds between looks into the control folder
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The watcher's: a request came while the main thread is busy loading. A real signal, since that also ends its waiting
+# for a disk or a network.
+_KNOCK = signal.SIGUSR1
 
 
 class Stopped(BaseException):  # no error: an `except Exception` of a library must not swallow it
@@ -46,21 +49,22 @@ class Stopper:
         self._seen: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._checkpoint = False
         self._at_once = False
-        self._knocked = False  # the next signal is only the watcher's, who may not act on a request itself
+        self._before: dict[signal.Signals, Any] = {}
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="control", daemon=True)
 
     def __enter__(self) -> "Stopper":
-        for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        handlers = {number: self._on_signal for number in _SIGNALS} | {_KNOCK: self._on_knock}
+        self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._watcher.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._ended.set()
-        for number in _SIGNALS:  # what is left to do is short and must not be torn
-            signal.signal(number, signal.SIG_IGN)
+        self._watcher.join()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
@@ -111,10 +115,11 @@ class Stopper:
         self.now = self.now or now or self.stop_by is not None
         self.stop_by = self.stop_by or by
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if not self._knocked:
-            self._end(f"signal {signal.Signals(number).name}", now=False)
-        self._knocked = False
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._end(f"signal {signal.Signals(number).name}", now=False)
+        self._on_knock(number, frame)
+
+    def _on_knock(self, _number: int, _frame: FrameType | None) -> None:
         if self._at_once:
             self._at_once = False
             raise Stopped(self.stop_by or "a request")
@@ -124,5 +129,4 @@ class Stopper:
             for request in self._inbox.take():
                 self._seen.put(request)
                 if self._at_once and request.request != "checkpoint":
-                    self._knocked = True
-                    _thread.interrupt_main(signal.SIGTERM)
+                    signal.pthread_kill(threading.main_thread().ident or 0, _KNOCK)

@@ -73,7 +73,7 @@ class _Worker:
             result = training.run()
         except Stopped as stopped:
             stopper.acknowledge()
-            self.journal.write("stopped", **self._reached(training), by=stopped.by)
+            self.journal.write("stopped", **self._reached(training), by=stopper.stop_by or stopped.by)
             return 0
         except GardenError as error:
             return self._failed(error.as_dict(), error.exit_code, training, error)
