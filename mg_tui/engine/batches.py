@@ -310,7 +310,7 @@ def roomy_shared_memory(least: int = 2**30) -> bool:
 
 def _settle_worker(_worker: int) -> None:
     """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         import ctypes

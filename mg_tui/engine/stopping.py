@@ -54,7 +54,7 @@ class Stopper:
         self._watcher = threading.Thread(target=self._watch, name="control", daemon=True)
 
     def __enter__(self) -> "Stopper":
-        handlers = {number: self._on_signal for number in _SIGNALS} | {_KNOCK: self._on_knock}
+        handlers = dict.fromkeys(_SIGNALS, self._on_signal) | {_KNOCK: self._on_knock}
         self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._watcher.start()

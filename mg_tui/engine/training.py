@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import arguments, checkpoint, data
+from mg_tui.engine import arguments, checkpoint, data, startup
 from mg_tui.engine.stopping import Stopper
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -61,7 +61,7 @@ class Training:
         with self.stopper.at_once():
             dataset, held_out = self._read()
         self._phase("loading libraries")
-        with self.stopper.at_once():
+        with self.stopper.at_once(), startup.importing():
             from mg_tui.engine import assemble
             from mg_tui.engine.features import tower_digest
             from mg_tui.engine.vision import VisionInputs
@@ -83,7 +83,7 @@ class Training:
         self._decisions([decision, *keeping, *handing_over])
         try:
             self._phase("loading model", base.resolved.name)
-            with self.stopper.at_once():
+            with self.stopper.at_once(), startup.importing():
                 model, decisions = assemble.load_model(self.spec, base)
                 if cache is not None:
                     cache.open_for(tower_digest(model, base.family))
