@@ -87,7 +87,17 @@ ACTIONS: Final[tuple[Action, ...]] = (
         "filter",
         3,
     ),
-    Action("runs.clear", ("escape",), "Clear the filter", "Show every run again.", "runs", "Runs", palette=False),
+    Action(
+        "runs.clear",
+        ("escape",),
+        "Clear the filter",
+        "Show every run again.",
+        "runs",
+        "Runs",
+        "show all",
+        3,
+        palette=False,
+    ),
     # --- one run
     Action(
         "run.stop",

@@ -5,6 +5,7 @@ A cell belongs to the last curve that touched it, so draw the one that matters l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import floor, isfinite, log10
 from typing import Final
 
@@ -50,6 +51,13 @@ class Canvas:
         for index in range(length + 1):
             self.dot(ax + (bx - ax) * index // length, ay + (by - ay) * index // length, tone)
 
+    def thicken(self, tone: str) -> None:
+        """Make what was drawn in a tone two dots high, as far as its own cells reach."""
+        for bits, tones in zip(self._bits, self._tones, strict=True):
+            for x, name in enumerate(tones):
+                if name == tone:
+                    bits[x] |= _raised(bits[x])
+
     def mark(self, x: float, y: float, glyph: str, tone: str) -> None:
         """A glyph in place of the dots of a cell."""
         column, row = self.place(x, y)
@@ -69,6 +77,16 @@ class Canvas:
             else:
                 runs.append((glyph, tone))
         return runs
+
+
+def _raised(bits: int) -> int:
+    """A cell's dots moved up by one row."""
+    moved = 0
+    for column in _DOTS:
+        for above, below in pairwise(column):
+            if bits & below:
+                moved |= above
+    return moved
 
 
 def curve(

@@ -15,8 +15,12 @@ R = TypeVar("R")
 class GardenScreen(Screen[R]):
     """Below 100 columns or 30 rows, a screen leaves out what it can do without (classes `-narrow`, `-short`)."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual declares it)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012  (as Textual declares it)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: dict[str, str] = {}  # what cannot be read now, and why
 
     @property
     def garden(self) -> "GardenApp":
@@ -28,6 +32,8 @@ class GardenScreen(Screen[R]):
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         if message.why:
+            self.problems[message.what] = message.why
             self.notify(message.why, title=f"Cannot read {message.what}", severity="error", markup=False, timeout=12)
         else:
+            self.problems.pop(message.what, None)
             self.notify(f"{message.what} can be read again", markup=False)

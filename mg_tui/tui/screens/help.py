@@ -26,7 +26,7 @@ class Keys(Lines):
 
 
 def _action_lines(action: Action, width: int) -> list[Content]:
-    title = 24 if width >= 76 else 0
+    title = 23 if width >= 64 else 0
     keys = cell(Content.styled(key_names(action), "bold"), 13)
     said = Content.styled(action.help + (" Asks first." if action.destructive else ""), tone("dim"))
     left = line(keys, " ", cell(Content(action.title), title - 1), " ") if title else line(keys, " ")

@@ -11,7 +11,7 @@ from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui import words
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.feeds import DeviceFeed, DevicesRead, RunsFeed, RunsRead
+from mg_tui.tui.feeds import DeviceFeed, DevicesRead, FeedFailed, RunsFeed, RunsRead
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.snapshot import RunRow
 from mg_tui.tui.theme import tone
@@ -87,6 +87,10 @@ class RunsScreen(GardenScreen[None]):
     def on_devices_read(self, message: DevicesRead) -> None:
         self.query_one(DeviceStrip).snapshot = message.snapshot
 
+    def on_feed_failed(self, message: FeedFailed) -> None:
+        super().on_feed_failed(message)
+        self._say()
+
     def _announce(self, row: RunRow) -> None:
         severity = "information" if row.state.good else "error"
         self.notify(f"{row.state.glyph} {row.state.word}: {row.title}", markup=False, severity=severity)  # type: ignore[arg-type]
@@ -109,6 +113,7 @@ class RunsScreen(GardenScreen[None]):
         table = self.query_one(RunTable)
         table.show(rows)
         table.display = bool(rows)
+        self.query_one(Peek).display = bool(self.rows)
         if rows and self.focused is None:
             table.focus()
         self._say()
@@ -121,7 +126,12 @@ class RunsScreen(GardenScreen[None]):
         if rows is None:
             self.query_one(RunTable).display = False
             empty.display = True
-            empty.update(Content.styled("reading runs …", tone("dim")))
+            problem = self.problems.get(RunsFeed.what)
+            empty.update(
+                line((f"Runs cannot be read: {problem}", tone("failed")))
+                if problem
+                else Content.styled("reading runs …", tone("dim"))
+            )
             return
         running = sum(row.state is RunState.RUNNING for row in rows)
         said = [line((words.count(len(rows), "run"), tone("dim")))]

@@ -3,6 +3,7 @@
 from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
+from textual.widgets import Input
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import BY_ID, Action, key_name
@@ -60,6 +61,8 @@ class KeyBar(Lines):
 
     def lines(self, width: int) -> list[Content]:
         actions = self._actions()
+        if isinstance(self.screen.focused, Input):  # letters are typed there
+            actions = [action for action in actions if len(key_name(action.keys[0])) > 1]
         while actions:
             drawn = Content("   ").join(self._draw(action) for action in actions)
             if drawn.cell_length <= width:

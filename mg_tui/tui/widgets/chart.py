@@ -71,6 +71,10 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
                     )
         else:
             curve(canvas, frame, item.steps, values, item.tone, joined=item.style == "line")
+    if rows >= 10:
+        for item, _ in scaled:
+            if item.style == "line":
+                canvas.thicken(item.tone)
     body = [
         line(
             (labels.get(y, "").rjust(margin), tone("dim")),
@@ -87,7 +91,7 @@ def _label(plot: Plot, tick: float, ticks: Sequence[float]) -> str:
     if plot.logarithmic:
         return plot.write(10**tick)
     if plot.write is not words.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:
-        return plot.write(tick)
+        return f"{tick:g}" if plot.write is words.loss else plot.write(tick)
     step = ticks[1] - ticks[0]
     decimals = next(digits for digits in range(5) if abs(round(step, digits) - step) < step * 1e-6 or digits == 4)
     return f"{tick:.{decimals}f}"

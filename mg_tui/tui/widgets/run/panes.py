@@ -33,7 +33,7 @@ class PaneTabs(Lines):
     """Which pane is shown, and the keys of the others."""
 
     DEFAULT_CSS = """
-    PaneTabs { height: 1; padding: 0 1; background: $surface; }
+    PaneTabs { height: 1; padding: 0 1; background: $panel; }
     """
     pane: reactive[str] = reactive("log")
     detail: reactive[RunDetail | None] = reactive(None)
@@ -80,7 +80,7 @@ class LogPane(Log):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("log")]
     DEFAULT_CSS = """
     LogPane {
-        padding: 0 1; scrollbar-size: 1 1; overflow-x: auto; overflow-y: scroll; background: $background;
+        padding: 0 1; scrollbar-size: 0 1; overflow-x: auto; overflow-y: scroll; background: $background;
         &:focus { background-tint: $foreground 0%; }
     }
     """

@@ -99,7 +99,9 @@ class Peek(Lines):
             said = line(state_text(row.state), (f"  {row.said}" if row.said else "", tone("dim")))
         lines = [fit(about, width), fit(said, width)]
         room = self.size.height - 3
-        if room >= 4 and row.losses:
+        if room >= 4 and not row.losses:
+            lines += [Content(), Content.styled("Its curve is drawn here from the first step on.", tone("dim"))]
+        elif room >= 4:
             curve = Line("smoothed", row.steps, row.losses, "smooth")
             lines += [Content(), *draw(Plot("Loss", (curve,), float(row.total or 0) or None), width, room)]
         return lines

@@ -1,0 +1,71 @@
+"""The registry: every action is carried out, explained, documented, and no key means two things in one place."""
+
+from collections import Counter
+
+import pytest
+from textual.binding import Binding
+
+from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, actions_of, bindings, docs_table, grouped, key_names
+from mg_tui.tui.app import GardenApp
+from mg_tui.tui.screens.confirm import ConfirmScreen
+from mg_tui.tui.screens.help import HelpScreen, Keys
+from mg_tui.tui.screens.run import RunScreen
+from mg_tui.tui.screens.runs import RunsScreen
+from mg_tui.tui.widgets.run.panes import LogPane, TextPane
+from mg_tui.tui.widgets.table import Table
+
+OWNERS = {
+    "app": [GardenApp],
+    "runs": [RunsScreen],
+    "run": [RunScreen],
+    "list": [Table],
+    "log": [LogPane, TextPane, HelpScreen],
+    "confirm": [ConfirmScreen],
+    "help": [HelpScreen],
+}
+TAKEN = {"ctrl+s", "ctrl+q", "ctrl+h", "ctrl+i", "ctrl+m", "ctrl+b", "ctrl+a", "f5"}  # by terminals and multiplexers
+
+
+def test_every_place_has_an_owner() -> None:
+    assert set(OWNERS) == set(PLACES) == {action.where for action in ACTIONS}
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_every_action_is_carried_out_by_its_place(action) -> None:
+    for owner in OWNERS[action.where]:
+        assert callable(getattr(owner, f"action_{action.name.partition('(')[0]}", None)), owner
+        bound = [item.id for item in owner.BINDINGS if isinstance(item, Binding)]
+        assert action.id in bound
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_every_action_is_explained(action) -> None:
+    assert action.keys and action.title
+    assert action.help.endswith(".") and action.help[0].isupper()
+    assert not TAKEN & set(action.keys)
+
+
+def test_the_help_and_the_documentation_have_every_action() -> None:
+    help_text = "\n".join(line.plain for line in Keys().lines(120))
+    documented = docs_table()
+    for group, actions in grouped(ACTIONS).items():
+        assert group in help_text
+        for action in actions:
+            assert key_names(action) in help_text
+            assert action.title in help_text
+    for action in ACTIONS:
+        assert f"| {action.title} | {action.help}" in documented
+
+
+def test_no_key_means_two_things_in_one_place() -> None:
+    for where in PLACES:
+        keys = Counter(key for action in actions_of(where) for key in action.keys)
+        assert [key for key, times in keys.items() if times > 1] == []
+    for screen in ("runs", "run"):
+        inner = {key for action in actions_of(screen) for key in action.keys}
+        assert not inner & {key for action in actions_of("app") for key in action.keys}
+
+
+def test_ids_are_unique_and_reach_the_bindings() -> None:
+    assert len(BY_ID) == len(ACTIONS)
+    assert [binding.id for binding in bindings("runs")] == [action.id for action in actions_of("runs")]

@@ -1,0 +1,152 @@
+"""In a real terminal: it starts, survives a change of size, and gives the terminal back however it ends."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
+
+
+class Terminal:
+    """A pseudo terminal with the dashboard in it."""
+
+    def __init__(self, home: Path, **environ: str):
+        self.output = b""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", MODEL_GARDEN_HOME=str(home), COLUMNS="", LINES="", **environ)
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name)
+            os.execv(sys.executable, [sys.executable, "-c", "from mg_tui.cli.main import main; main()"])
+        self.resize(80, 24, tell=False)
+        self.before = termios.tcgetattr(self.fd)
+
+    def resize(self, width: int, height: int, *, tell: bool = True) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        if tell:
+            os.kill(self.pid, signal.SIGWINCH)
+
+    def read_until(self, wanted: bytes, seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while wanted not in self.output:
+            assert time.monotonic() < deadline, self.output[-600:]
+            if not self._read():
+                raise AssertionError(f"it ended without {wanted!r}: {self.output[-600:]!r}")
+
+    def _read(self) -> bool:
+        if not select.select([self.fd], [], [], 0.1)[0]:
+            return True
+        try:
+            chunk = os.read(self.fd, 1 << 16)
+        except OSError:
+            return False
+        self.output += chunk
+        return bool(chunk)
+
+    def wait(self, seconds: float = 10.0) -> int:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                self.pid = 0
+                while self.fd >= 0 and self._read() and select.select([self.fd], [], [], 0)[0]:
+                    pass
+                return os.waitstatus_to_exitcode(status)
+            if self.fd >= 0:
+                self._read()
+            else:
+                time.sleep(0.05)
+        raise AssertionError("it did not end")
+
+    def hang_up(self) -> None:
+        os.close(self.fd)
+        self.fd = -1
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+@pytest.fixture
+def terminal(home):
+    made: list[Terminal] = []
+
+    def make(**environ: str) -> Terminal:
+        made.append(Terminal(home, **environ))
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.close()
+
+
+def _restored(terminal: Terminal) -> None:
+    assert terminal.output.rindex(b"\x1b[?1049l") > terminal.output.rindex(b"\x1b[?1049h")  # the normal screen
+    assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")  # a visible cursor
+    assert b"\x1b[?1000l" in terminal.output  # no mouse
+    assert termios.tcgetattr(terminal.fd)[3] == terminal.before[3]  # echo and line editing
+
+
+def test_start_resize_and_q(terminal) -> None:
+    shown = terminal()
+    shown.read_until(b"Model Garden")
+    shown.read_until(b"invoices-v2")
+    shown.output = b"\x1b[?1049h\x1b[?25l"
+    shown.resize(120, 40)
+    os.write(shown.fd, b"j")
+    shown.read_until(b"smoothed")  # the curve of the run below the list, which only a tall screen has
+    os.write(shown.fd, b"q")
+    assert shown.wait() == 0
+    _restored(shown)
+    assert b"invoices-v2 goes on" in shown.output
+
+
+def test_no_colour_leaves_glyphs_and_words(terminal) -> None:
+    shown = terminal(NO_COLOR="1")
+    shown.read_until(b"Model Garden")
+    shown.read_until("▶ running".encode())
+    os.write(shown.fd, b"q")
+    assert shown.wait() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_it_and_give_the_terminal_back(terminal, number, code) -> None:
+    shown = terminal()
+    shown.read_until(b"invoices-v2")
+    os.kill(shown.pid, number)
+    assert shown.wait() == code
+    _restored(shown)
+
+
+def test_a_terminal_that_goes_away_ends_it(terminal) -> None:
+    shown = terminal()
+    shown.read_until(b"invoices-v2")
+    shown.hang_up()
+    assert shown.wait() in (129, -signal.SIGHUP)
+
+
+def test_without_a_terminal_it_says_so(home) -> None:
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from mg_tui.cli.main import main; main()"],
+        env={**os.environ, "MODEL_GARDEN_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr and "model-garden runs" in done.stderr
