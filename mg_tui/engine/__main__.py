@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+# These send what they hold back when the interpreter ends.
+_TRACKERS = frozenset({"wandb", "mlflow", "trackio"})
+
 
 def _settle_environment() -> None:
     """What libraries read when they are imported. What the user set stays."""
@@ -42,7 +45,13 @@ def main() -> None:
     from mg_tui.engine.worker import work
 
     startup.own_process()
-    sys.exit(work(Path(sys.argv[1])))
+    code = work(Path(sys.argv[1]))
+    if _TRACKERS.isdisjoint(sys.modules):
+        # Taking torch down in good order takes a second or two and fills the log with what its libraries leaked.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
