@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 # These send what they hold back when the interpreter ends.
@@ -41,6 +42,8 @@ def main() -> None:
         sys.stderr.write("usage: python -m mg_tui.engine <run folder>\n")
         sys.exit(2)
     _settle_environment()
+    # What is going to be renamed in a library's next version concerns its users' programmers, not the log's readers.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|torch)\b")
     from mg_tui.engine import startup
     from mg_tui.engine.worker import work
 

@@ -123,7 +123,7 @@ def _why_not_packed(base: Base) -> str | None:
         return f"{base.family.title} does not say how its pictures are laid out"
     if base.encoder is None:
         return f"{base.family.title} has a collator of its own"
-    if base.placement.attention not in ("sdpa", "eager"):
+    if base.placement.attention != "sdpa":  # the others want numbers to add, or no mask at all, not what may be seen
         return f"attention {base.placement.attention} takes no mask of a tree"
     return "unsloth's attention takes no mask of a tree" if base.backend == "unsloth" else None
 

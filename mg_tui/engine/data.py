@@ -69,9 +69,10 @@ def measure(dataset: Dataset, limit: int, measure_tokens: Measure) -> Measured:
     good: list[Example] = []
     tokens: list[int] = []
     problems = list(dataset.problems)
+    longest = max((count for count, _images in counts), default=0)
     for example, (count, images) in zip(dataset.examples, counts, strict=True):
         if count > limit:
-            problems.append(_too_long(example, count, images, limit))
+            problems.append(_too_long(example, count, images, limit, longest))
         elif not example.response.strip():
             problems.append(RowProblem(example.row, None, "the answer is empty, so there is nothing to learn"))
         else:
@@ -81,9 +82,9 @@ def measure(dataset: Dataset, limit: int, measure_tokens: Measure) -> Measured:
     return Measured(tuple(good), tuple(tokens), tuple(problems))
 
 
-def _too_long(example: Example, count: int, images: int, limit: int) -> RowProblem:
+def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:
     share = f", {images:,} of them for its picture{'s' if len(example.images) > 1 else ''}" if images else ""
-    hint = f"raise --max-seq-length to {count:,} or more"
+    hint = f"raise --max-seq-length to {longest} (the longest row)"
     if images:
         hint += ", or shrink pictures with a lower --max-pixels"
     return RowProblem(example.row, None, f"has {count:,} tokens{share}; the limit is {limit:,}", hint)

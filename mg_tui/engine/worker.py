@@ -21,6 +21,8 @@ from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
 from mg_tui.runs.lock import RunLock
 
+_PROBLEMS_KEPT = 100  # of a dataset whose every row is bad, in the journal; the message counts them all
+
 
 def work(path: Path) -> int:
     """Do a run, or go on with it; returns the exit code.
@@ -99,6 +101,8 @@ class _Worker:
         if facts["step"] is None and training is not None:
             facts["step"] = training.step
         sys.stderr.write(f"{described['what']}\n")
+        if isinstance(problems := described.get("problems"), list) and len(problems) > _PROBLEMS_KEPT:
+            described = {**described, "problems": problems[:_PROBLEMS_KEPT], "problem_count": len(problems)}
         self.journal.write(
             "failed", **{**described, **{k: v for k, v in facts.items() if v is not None}}, exit_code=code
         )

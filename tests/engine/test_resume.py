@@ -120,3 +120,13 @@ def test_retention(start: Start) -> None:
     assert [path.name for path in checkpoint.listed(folder.checkpoints_dir)] == ["step-000006", "step-000007"]
     assert [event.data["step"] for event in events(folder, "checkpoint_removed")] == [1, 2, 3, 4, 5]
     assert [event.data["step"] for event in events(folder, "checkpoint")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_loss_does_not_depend_on_attention_or_layout(start: Start) -> None:
+    found = []
+    for options in ({"attention": "sdpa"}, {"attention": "eager"}, {"attention": "sdpa", "layout": "padded"}):
+        folder = start(max_steps=3, gradient_checkpointing=False, sample_count=0, warmup_ratio=0, **options)
+        assert work(folder.path) == 0
+        found.append([step["loss"] for step in steps(folder)])
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+    assert found[2] == pytest.approx(found[0], rel=1e-4)
