@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.app import App, SystemCommand
@@ -34,7 +35,7 @@ class GardenApp(App[None]):
     """Model Garden in a terminal."""
 
     TITLE = "Model Garden"
-    CSS_PATH = "garden.tcss"
+    CSS_PATH = Path(__file__).with_name("garden.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
     MODES = {place.mode: place.open for place in PLACES}  # noqa: RUF012  (as Textual declares it)
     DEFAULT_MODE = PLACES[0].mode

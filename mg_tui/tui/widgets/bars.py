@@ -18,8 +18,14 @@ class TopBar(Lines):
     DEFAULT_CSS = """
     TopBar { dock: top; height: 1; background: $bar; padding: 0 1; }
     """
-    right: reactive[Content] = reactive(Content())
-    crumb: reactive[str] = reactive("")
+    right: reactive[Content] = reactive(Content(), repaint=False)
+    crumb: reactive[str] = reactive("", repaint=False)
+
+    def watch_right(self) -> None:
+        self.redraw()
+
+    def watch_crumb(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         brand = Content.styled("❀ Model Garden" if width >= 70 else "❀", tone("key", "bold"))
@@ -49,7 +55,7 @@ class KeyBar(Lines):
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
 
     def _changed(self, _screen: Screen[object]) -> None:
-        self.refresh()
+        self.redraw()
 
     def _actions(self) -> list[Action]:
         found = {

@@ -10,12 +10,11 @@ from math import isfinite, log10
 from typing import Final
 
 from textual.content import Content
-from textual.widget import Widget
 
 from mg_tui.tui import words
 from mg_tui.tui.braille import Canvas, Frame, curve, nice_ticks
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import fit, line
+from mg_tui.tui.widgets.lines import Lines, fit, line
 
 EVAL_MARK: Final = "◆"
 
@@ -153,11 +152,11 @@ def _axis(frame: Frame, margin: int, width: int) -> Content:
     return line((" " * margin + " └", tone("faint")), ("".join(text), tone("dim")))
 
 
-class Chart(Widget):
+class Chart(Lines):
     """Draws a `Plot` as large as it is."""
 
     DEFAULT_CSS = """
-    Chart { height: 1fr; width: 1fr; min-height: 4; text-wrap: nowrap; padding: 0 1; }
+    Chart { height: 1fr; min-height: 4; padding: 0 1; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -169,16 +168,13 @@ class Chart(Widget):
         """Draw `plot`, or the sentence `instead` when there is nothing in it."""
         if (plot, instead) != (self._plot, self._instead):
             self._plot, self._instead = plot, instead
-            self.refresh()
+            self.redraw()
 
-    def render(self) -> Content:
-        width, height = self.content_size
-        if self._plot is None or self._plot.empty:
-            return _centred(self._instead, width, height)
-        return Content("\n").join(draw(self._plot, width, height))
-
-
-def _centred(text: str, width: int, height: int) -> Content:
-    words_line = fit(Content.styled(text, tone("dim")), width)
-    above = Content("\n" * max(height // 2 - 1, 0))
-    return line(above, words_line.pad_left(max((width - words_line.cell_length) // 2, 0)))
+    def lines(self, width: int) -> list[Content]:
+        height = self.content_size.height
+        if self._plot is not None and not self._plot.empty:
+            return draw(self._plot, width, height)
+        said = fit(Content.styled(self._instead, tone("dim")), width)
+        above = max(height // 2 - 1, 0)
+        below = max(height - above - 1, 0)
+        return [*[Content()] * above, said.pad_left(max((width - said.cell_length) // 2, 0)), *[Content()] * below]

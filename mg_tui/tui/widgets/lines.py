@@ -5,7 +5,7 @@ from typing import Final
 
 from textual import events
 from textual.content import Content
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.style import Style
 from textual.widget import Widget
 
@@ -15,18 +15,33 @@ Piece = tuple[str, str] | Content | str
 
 
 class Lines(Widget):
-    """Subclasses say `lines(width)`; call `redraw` when what they are made of changed. As tall as it has lines."""
+    """Subclasses say `lines(width)`; call `redraw` when what they are made of changed. As tall as it has lines.
+
+    Over a slow link what counts is what is sent: `redraw` has only those lines drawn again that are not as they were.
+    """
 
     DEFAULT_CSS = """
     Lines { height: auto; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
     """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._drawn: list[Content] = []
+        self._made: tuple[Size, list[Content]] | None = None
 
     def lines(self, width: int) -> list[Content]:
         """The text at `width` cells, a line each; colours are tones of the theme."""
         raise NotImplementedError
 
     def render(self) -> Content:
-        return Content("\n").join(fit(line, self.content_size.width) for line in self.lines(self.content_size.width))
+        size = self.content_size
+        if self._made is None or self._made[0] != size:
+            self._made = (size, self._fitted(size.width))
+        self._drawn = self._made[1]
+        return Content("\n").join(self._drawn)
+
+    def _fitted(self, width: int) -> list[Content]:
+        return [fit(content, width) for content in self.lines(width)]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return max(len(self.lines(width)), 1)
@@ -37,8 +52,20 @@ class Lines(Widget):
             await self.run_action(action)
 
     def redraw(self) -> None:
-        """Draw again, with as many lines as it takes now."""
-        self.refresh(layout=True)
+        """Draw again what changed; when there are more or fewer lines than before, find a place for them."""
+        size, before = self.content_size, self._drawn
+        self._made = None
+        if not size:
+            self.refresh(layout=True)
+            return
+        lines = self._fitted(size.width)
+        self._made = (size, lines)
+        if len(lines) != len(before):
+            self.refresh(layout=True)
+            return
+        changed = [y for y, (new, old) in enumerate(zip(lines, before, strict=True)) if not new.is_same(old)]
+        if changed:
+            self.refresh(*(Region(0, y, size.width, 1) for y in changed if y < size.height))
 
 
 def line(*pieces: Piece) -> Content:

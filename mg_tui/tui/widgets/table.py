@@ -12,7 +12,7 @@ from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
 from textual.content import Content
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -63,7 +63,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("list")]
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
 
-    cursor: reactive[int] = reactive(0)
+    cursor: reactive[int] = reactive(0, repaint=False)
 
     class Moved(Message):
         """The cursor is on another row, or its row changed."""
@@ -77,6 +77,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
         self._layout: list[tuple[Column, int]] = []
         self._gap = 1
         self._width = -1
+        self._drawn: dict[int, Content] = {}  # rows in sight, by their line on the screen
 
     def key_of(self, row: T) -> str:
         """What stays the same about a row."""
@@ -97,10 +98,19 @@ class Table(ScrollView, Generic[T], can_focus=True):
         self.rows = rows
         places = {self.key_of(row): index for index, row in enumerate(rows)}
         kept = min(self.cursor, max(len(rows) - 1, 0)) if before is None else places.get(before, self.cursor)
-        self.virtual_size = Size(0, len(rows) + 1)
+        if self.virtual_size.height != len(rows) + 1:
+            self.virtual_size = Size(0, len(rows) + 1)
+            self.refresh()
         self.cursor = min(kept, max(len(rows) - 1, 0))
         self.post_message(self.Moved())
-        self.refresh()
+        self._redraw_changed()
+
+    def _redraw_changed(self) -> None:
+        """Draw only the rows again that are not as they were: over a slow link it is what is sent that counts."""
+        for y, before in list(self._drawn.items()):
+            index = y - 1 + self.scroll_offset.y
+            if index >= len(self.rows) or not self._row(self.rows[index]).is_same(before):
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def _laid_out(self) -> list[tuple[Column, int]]:
         width = self.size.width
@@ -114,10 +124,11 @@ class Table(ScrollView, Generic[T], can_focus=True):
         self.virtual_size = Size(0, len(self.rows) + 1)
         self._reveal()
 
-    def watch_cursor(self) -> None:
+    def watch_cursor(self, before: int, now: int) -> None:
         self._reveal()
         self.post_message(self.Moved())
-        self.refresh()
+        for row in (before, now):
+            self.refresh(Region(0, row + 1 - self.scroll_offset.y, self.size.width, 1))
 
     def _reveal(self) -> None:
         """Scroll so that the cursor's row is in sight; the first line is the header."""
@@ -162,10 +173,12 @@ class Table(ScrollView, Generic[T], can_focus=True):
         if y == 0:
             return self._draw(self._header(), "")
         if index >= len(self.rows):
+            self._drawn.pop(y, None)
             return Strip.blank(self.size.width, self.rich_style)
         here = index == self.cursor
         style = ("on $cursor" if self.has_focus else "on $cursor-blurred") if here else ""
-        return self._draw(self._row(self.rows[index]), style)
+        self._drawn[y] = row = self._row(self.rows[index])
+        return self._draw(row, style)
 
     def _header(self) -> Content:
         titles = [

@@ -108,8 +108,10 @@ class Facts(Lines):
     DEFAULT_CSS = """
     Facts { padding: 0 1; height: 1; }
     """
-    detail: reactive[RunDetail | None] = reactive(None)
-    tall: reactive[bool] = reactive(False)
+    detail: reactive[RunDetail | None] = reactive(None, repaint=False)
+
+    def watch_detail(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         if self.detail is None:

@@ -53,7 +53,10 @@ class Head(Lines):
     DEFAULT_CSS = """
     Head { height: 2; padding: 0 1; background: $surface; }
     """
-    detail: reactive[RunDetail | None] = reactive(None)
+    detail: reactive[RunDetail | None] = reactive(None, repaint=False)
+
+    def watch_detail(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         if self.detail is None:
@@ -106,10 +109,11 @@ class Band(Lines):
     Band { padding: 0 1; background: $band; display: none; max-height: 6; }
     Band.-said { display: block; }
     """
-    detail: reactive[RunDetail | None] = reactive(None, layout=True)
+    detail: reactive[RunDetail | None] = reactive(None, repaint=False)
 
     def watch_detail(self) -> None:
         self.set_class(bool(self.detail and band_lines(self.detail, 80)), "-said")
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         return band_lines(self.detail, width) if self.detail is not None else []

@@ -35,9 +35,18 @@ class PaneTabs(Lines):
     DEFAULT_CSS = """
     PaneTabs { height: 1; padding: 0 1; background: $panel; }
     """
-    pane: reactive[str] = reactive("log")
-    detail: reactive[RunDetail | None] = reactive(None)
-    following: reactive[bool] = reactive(True)
+    pane: reactive[str] = reactive("log", repaint=False)
+    detail: reactive[RunDetail | None] = reactive(None, repaint=False)
+    following: reactive[bool] = reactive(True, repaint=False)
+
+    def watch_pane(self) -> None:
+        self.redraw()
+
+    def watch_detail(self) -> None:
+        self.redraw()
+
+    def watch_following(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         parts = []
@@ -115,7 +124,10 @@ class PaneLines(Lines):
     DEFAULT_CSS = """
     PaneLines { padding: 0 1; }
     """
-    detail: reactive[RunDetail | None] = reactive(None, layout=True)
+    detail: reactive[RunDetail | None] = reactive(None, repaint=False)
+
+    def watch_detail(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         return self.lines_of(self.detail, width) if self.detail is not None else [Content()]

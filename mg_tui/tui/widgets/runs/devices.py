@@ -114,8 +114,14 @@ class DeviceStrip(Lines):
     DEFAULT_CSS = """
     DeviceStrip { background: $surface; padding: 0 1; }
     """
-    snapshot: reactive["DeviceSnapshot | None"] = reactive(None, layout=True)
-    titles: reactive[Mapping[str, str]] = reactive(dict)
+    snapshot: reactive["DeviceSnapshot | None"] = reactive(None, repaint=False)
+    titles: reactive[Mapping[str, str]] = reactive(dict, repaint=False)
+
+    def watch_snapshot(self) -> None:
+        self.redraw()
+
+    def on_resize(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         if self.snapshot is None:

@@ -86,7 +86,10 @@ class Peek(Lines):
     DEFAULT_CSS = """
     Peek { height: 2; background: $surface; padding: 0 1; }
     """
-    row: reactive[RunRow | None] = reactive(None)
+    row: reactive[RunRow | None] = reactive(None, repaint=False)
+
+    def watch_row(self) -> None:
+        self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         row = self.row
