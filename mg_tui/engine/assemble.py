@@ -16,14 +16,13 @@ from mg_tui.engine.batches import (
     Layout,
     PaddedLayout,
     StepDataset,
-    StepStream,
-    roomy_shared_memory,
 )
 from mg_tui.engine.data import TrainingData
 from mg_tui.engine.features import FeatureCache
 from mg_tui.engine.inference import memory_errors
 from mg_tui.engine.placement import Placement, decide
 from mg_tui.engine.plan import StepPlan
+from mg_tui.engine.stream import StepStream, roomy_shared_memory
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry

@@ -18,9 +18,10 @@ from transformers.trainer_callback import PrinterCallback
 
 from mg_tui.core.errors import DataError
 from mg_tui.engine import sentinels, state
-from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch, StepStream, Waiting
+from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch
 from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
 from mg_tui.engine.stopping import Stopper
+from mg_tui.engine.stream import StepStream, Waiting
 from mg_tui.engine.vision import VisionInputs
 from mg_tui.runs.journal import JournalWriter
 

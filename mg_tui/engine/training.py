@@ -17,7 +17,8 @@ from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
     from mg_tui.engine.assemble import Base
-    from mg_tui.engine.batches import EvaluationBatches, StepStream
+    from mg_tui.engine.batches import EvaluationBatches
+    from mg_tui.engine.stream import StepStream
     from mg_tui.engine.trainer import GardenTrainer
     from mg_tui.engine.vision import VisionInputs
 

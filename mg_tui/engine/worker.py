@@ -7,12 +7,13 @@ without a last word is seen as a crash. Everything else ends in `finished`, `sto
 import os
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from mg_tui.config import Settings, load_settings
-from mg_tui.core.errors import GardenError
+from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine import checkpoint
 from mg_tui.engine.history import read_history
 from mg_tui.engine.stopping import Stopped, Stopper
@@ -21,6 +22,7 @@ from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
 from mg_tui.runs.lock import RunLock
 
+_RETRY, _RETRIES = 2.0, 60  # seconds, and how often
 _PROBLEMS_KEPT = 100  # of a dataset whose every row is bad, in the journal; the message counts them all
 
 
@@ -75,7 +77,7 @@ class _Worker:
             result = training.run()
         except Stopped as stopped:
             stopper.acknowledge()
-            self.journal.write("stopped", **self._reached(training), by=stopper.stop_by or stopped.by)
+            self._last_word("stopped", **self._reached(training), by=stopper.stop_by or stopped.by)
             return 0
         except GardenError as error:
             return self._failed(error.as_dict(), error.exit_code, training, error)
@@ -89,7 +91,7 @@ class _Worker:
                 "hint": "the log has the traceback; please report it",
             }
             return self._failed(described, 1, training, error)
-        self.journal.write("finished", **result)
+        self._last_word("finished", **result)
         return 0
 
     def _settings(self) -> Settings:
@@ -103,10 +105,20 @@ class _Worker:
         sys.stderr.write(f"{described['what']}\n")
         if isinstance(problems := described.get("problems"), list) and len(problems) > _PROBLEMS_KEPT:
             described = {**described, "problems": problems[:_PROBLEMS_KEPT], "problem_count": len(problems)}
-        self.journal.write(
-            "failed", **{**described, **{k: v for k, v in facts.items() if v is not None}}, exit_code=code
-        )
+        self._last_word("failed", **{**described, **{k: v for k, v in facts.items() if v is not None}}, exit_code=code)
         return code
+
+    def _last_word(self, kind: str, **data: Any) -> None:
+        """Write the event that ends the run; on a full disk, as soon as there is room for it within a while."""
+        for wait in (*[_RETRY] * _RETRIES, None):
+            try:
+                self.journal.write(kind, **data)
+                return
+            except EnvironmentProblem as error:
+                if wait is None:
+                    raise
+                sys.stderr.write(f"{error.what} {error.why}: {kind} is written later\n")
+                time.sleep(wait)
 
     def _reached(self, training: Any) -> dict[str, Any]:
         """The step the run came to, and the newest checkpoint it can go on from."""

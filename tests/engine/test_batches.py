@@ -10,9 +10,10 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.engine.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset, StepStream
+from mg_tui.engine.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset
 from mg_tui.engine.loss import IGNORED, SupervisedHead, supervised, token_loss_sum
 from mg_tui.engine.plan import StepPlan
+from mg_tui.engine.stream import StepStream
 from mg_tui.families.contract import LoadRequest, Preprocessing
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from mg_tui.core.events import Event
@@ -75,6 +76,7 @@ def worker(folder: RunFolder) -> Iterator[int]:
             log = os.open(folder.log_file, os.O_WRONLY | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            torch.set_num_threads(1)  # sets torch's pools up anew, before several threads try to at once
             code = work(folder.path)
         finally:
             os._exit(code)
