@@ -34,6 +34,7 @@ class RunScreen(GardenScreen[None]):
         self.detail: RunDetail | None = None
         self.curve = 0
         self.logarithmic = False
+        self._log: list[str] = []  # lines that have come and are not shown yet
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -71,24 +72,36 @@ class RunScreen(GardenScreen[None]):
 
     def on_run_read(self, message: RunRead) -> None:
         before, self.detail = self.detail, message.detail
-        self._write_log(message.log)
-        self.query_one(TopBar).crumb = message.detail.row.title
-        self.query_one(DeviceStrip).titles = {message.detail.row.id: message.detail.row.title}
+        self._log += message.log
+        if self.is_current:  # a change below a question would make Textual send the whole screen
+            self._show(before)
+
+    def on_screen_resume(self) -> None:
+        if self.detail is not None:
+            self._show(None)
+
+    def _show(self, before: RunDetail | None) -> None:
+        detail = self.detail
+        assert detail is not None
+        self._write_log()
+        self.query_one(TopBar).crumb = detail.row.title
+        self.query_one(DeviceStrip).titles = {detail.row.id: detail.row.title}
         for widget in (self.query_one(Head), self.query_one(Band), self.query_one(Facts), self.query_one(PaneTabs)):
-            widget.detail = message.detail
+            widget.detail = detail
         for pane in self.query(TextPane):
-            pane.show(message.detail)
+            pane.show(detail)
         self._draw()
-        if before is None or before.row.state is not message.detail.row.state:
+        if before is None or before.row.state is not detail.row.state:
             self.refresh_bindings()
 
     def on_devices_read(self, message: DevicesRead) -> None:
-        self.query_one(DeviceStrip).snapshot = message.snapshot
+        if self.is_current:
+            self.query_one(DeviceStrip).snapshot = message.snapshot
 
-    def _write_log(self, lines: tuple[str, ...]) -> None:
-        if lines:
-            log = self.query_one(LogPane)
-            log.write_lines(lines, scroll_end=self.query_one(PaneTabs).following)
+    def _write_log(self) -> None:
+        if self._log:
+            self.query_one(LogPane).write_lines(self._log, scroll_end=self.query_one(PaneTabs).following)
+            self._log = []
 
     def _draw(self) -> None:
         if self.detail is not None:

@@ -64,6 +64,8 @@ class RunsScreen(GardenScreen[None]):
         if hasattr(self, "_runs"):
             self._devices.resume()
             self._runs.slow(self.garden.period)
+            if self.rows is not None:
+                self._show()
 
     @property
     def _modal_above(self) -> bool:
@@ -81,11 +83,11 @@ class RunsScreen(GardenScreen[None]):
             if before.get(row.id) is RunState.RUNNING and row.state.ended:
                 self._announce(row)
         self.garden.going_on = [row.title for row in message.rows if row.state is RunState.RUNNING]
-        self.query_one(DeviceStrip).titles = {row.id: row.title for row in message.rows}
         self._show()
 
     def on_devices_read(self, message: DevicesRead) -> None:
-        self.query_one(DeviceStrip).snapshot = message.snapshot
+        if self.is_current:
+            self.query_one(DeviceStrip).snapshot = message.snapshot
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         super().on_feed_failed(message)
@@ -109,6 +111,10 @@ class RunsScreen(GardenScreen[None]):
         return self.query_one(RunTable).current
 
     def _show(self) -> None:
+        # A change below another screen would make Textual send that one whole; it is caught up with on return.
+        if not self.is_current:
+            return
+        self.query_one(DeviceStrip).titles = {row.id: row.title for row in self.rows or ()}
         rows = [row for row in self.rows or () if row.matches(self.query_text)]
         table = self.query_one(RunTable)
         table.show(rows)

@@ -55,8 +55,10 @@ class Lines(Widget):
         """Draw again what changed; when there are more or fewer lines than before, find a place for them."""
         size, before = self.content_size, self._drawn
         self._made = None
-        if not size:
-            self.refresh(layout=True)
+        if not size:  # out of sight: it is laid out when it is shown
+            self.clear_cached_dimensions()
+            if self.is_attached and all(node.display for node in self.ancestors_with_self if isinstance(node, Widget)):
+                self.refresh(layout=True)
             return
         lines = self._fitted(size.width)
         self._made = (size, lines)

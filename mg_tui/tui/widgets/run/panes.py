@@ -89,7 +89,7 @@ class LogPane(Log):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("log")]
     DEFAULT_CSS = """
     LogPane {
-        padding: 0 1; scrollbar-size: 0 1; overflow-x: auto; overflow-y: scroll; background: $background;
+        padding: 0 1; scrollbar-size: 0 0; overflow-x: auto; overflow-y: scroll; background: $background;
         &:focus { background-tint: $foreground 0%; }
     }
     """
