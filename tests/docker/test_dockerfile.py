@@ -1,0 +1,139 @@
+"""What can be told about the image without building it; docker/try.sh looks at the built one."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = ROOT / "docker"
+LISTS = ("requirements.txt", "tools.txt")
+# Pinned by torch itself, which names one exact version of each.
+OF_TORCH = re.compile(r"nvidia-(?!ml-py)|cuda-|triton$")
+
+
+def _export() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("export_requirements", DOCKER / "export_requirements.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+export = _export()
+
+
+def _instructions() -> list[list[str]]:
+    text = re.sub(r"^\s*#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+
+
+def _project() -> dict[str, dict[str, object]]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([hadolint, "docker/Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    users = [rest for word, rest in _instructions() if word == "USER"]
+    assert users and users[-1].isdigit() and users[-1] != "0"
+
+
+def test_the_image_starts_the_command_and_keeps_data_in_a_volume() -> None:
+    said = dict(map(tuple, _instructions()))  # the last of each word, and so the last stage's
+    assert said["ENTRYPOINT"] == '["garden-init", "model-garden"]'
+    assert said["VOLUME"] == '["/data"]'
+    assert "MODEL_GARDEN_HOME=/data " in said["ENV"] and "HF_HOME=/data/hub " in said["ENV"]
+
+
+def test_stages_start_from_the_argument() -> None:
+    froms = [rest for word, rest in _instructions() if word == "FROM"]
+    assert {name.split()[0] for name in froms} == {"${BASE_IMAGE}", "tools"}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_are_hashed_and_name_no_host(name: str) -> None:
+    text = (DOCKER / name).read_text()
+    assert export.problems(text) == []
+    assert not re.search(r"^\s*-(?!-hash=)", text, flags=re.MULTILINE)  # no option of pip's but hashes
+
+
+def test_the_list_has_the_versions_of_pyproject() -> None:
+    project = _project()
+    constraints = export.pins("\n".join(project["tool"]["uv"]["constraint-dependencies"]))  # type: ignore[index]
+    pinned = constraints | export.pins("\n".join(project["dependency-groups"]["current"]))  # type: ignore[arg-type]
+    listed = export.pins((DOCKER / "requirements.txt").read_text())
+    differing = {
+        name: versions for name, versions in listed.items() if not OF_TORCH.match(name) and versions != pinned.get(name)
+    }
+    assert differing == {}, "run `uv run python docker/export_requirements.py`"
+
+
+def test_the_list_has_every_dependency() -> None:
+    listed = export.pins((DOCKER / "requirements.txt").read_text())
+    ours = {"model-garden-qwen2-5-vl"}
+    for dependency in _project()["project"]["dependencies"]:  # type: ignore[attr-defined]
+        name = re.split(r"[^A-Za-z0-9._-]", dependency)[0].lower()
+        assert name in listed or name in ours, "run `uv run python docker/export_requirements.py`"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("pluggy==1.7.0", "pluggy==1.7.0 has no hash"),
+        ("pluggy>=1.7 --hash=sha256:00", "pluggy>=1.7 is not a package with an exact version"),
+        ("-e ./plugins/mine", "-e is not a package with an exact version"),
+        (
+            "pluggy==1.7.0 \\\n    --hash=sha256:00\n--index-url https://mirror.example/simple",
+            "there is a download address in it",
+        ),
+        ("# nothing", "there is no package in it"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_said(line: str, problem: str) -> None:
+    assert problem in export.problems(line + "\n")
+
+
+def test_the_compose_file_gives_gpus_time_and_keeps_data() -> None:
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    garden = compose["services"]["garden"]
+    (device,) = garden["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia" and "gpu" in device["capabilities"]
+    assert [volume.rpartition(":")[2] for volume in garden["volumes"]] == ["/data", "/data/hub", "/work"]
+    assert set(compose["volumes"]) == {"garden-data", "garden-hub"}
+    assert garden["stdin_open"] and garden["tty"] and garden["init"] is False
+    assert garden["stop_grace_period"] == "3m"
+    assert compose["services"]["garden-cpu"]["deploy"] == {}
+
+
+@pytest.mark.parametrize("script", ["build.sh", "try.sh"])
+def test_scripts_are_shell_and_executable(script: str) -> None:
+    path = DOCKER / script
+    assert path.stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def test_what_the_image_is_made_from_is_let_through() -> None:
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line.removeprefix("!") for line in ignore if line.startswith("!")]
+    assert "*" in ignore
+    for word, rest in _instructions():
+        if word == "COPY" and "--from" not in rest:
+            sources = [part for part in rest.split() if not part.startswith("--")][:-1]
+            for source in sources:
+                path = source.replace("${REQUIREMENTS}", "docker/requirements.txt")
+                assert any(Path(path).match(pattern) for pattern in allowed), path
+                assert (ROOT / path).exists()
