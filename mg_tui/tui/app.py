@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import GardenError
+from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import ACTIONS, Action, bindings
+from mg_tui.tui.feeds import FeedFailed, RunsFeed, RunsRead
 from mg_tui.tui.places import PLACES
+from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
 
 if TYPE_CHECKING:
@@ -44,9 +48,10 @@ class GardenApp(App[None]):
         super().__init__()
         self.settings = settings
         self._first_run = open_run
-        self.going_on: list[str] = []  # titles of running runs, as the list was last read
         self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
         self.device_period = max(self.period, 1.0)
+        self.rows: tuple[RunRow, ...] | None = None  # every run, newest first; None before they were first read
+        self.runs_feed = RunsFeed(self, settings.home, self.period)
         if over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self.register_theme(DARK)
@@ -64,6 +69,31 @@ class GardenApp(App[None]):
                 break
         if self._first_run is not None:
             self.open_run(self._first_run)
+
+    def on_unmount(self) -> None:
+        self.runs_feed.end()
+
+    # --- what came
+
+    def on_runs_read(self, message: RunsRead) -> None:
+        """Kept here and not by the list: Textual sends a screen whole when something moves on the one below it."""
+        before = {row.id: row.state for row in self.rows or ()}
+        self.rows = message.rows
+        for row in message.rows:
+            if before.get(row.id) is RunState.RUNNING and row.state.ended:
+                severity: SeverityLevel = "information" if row.state.good else "error"
+                self.notify(f"{row.state.glyph} {row.state.word}: {row.title}", markup=False, severity=severity)
+        if isinstance(self.screen, GardenScreen):
+            self.screen.show_runs()
+
+    def on_feed_failed(self, message: FeedFailed) -> None:
+        if isinstance(self.screen, GardenScreen):
+            self.screen.on_feed_failed(message)
+
+    @property
+    def going_on(self) -> list[str]:
+        """The titles of the runs that are running, as the list was last read."""
+        return [row.title for row in self.rows or () if row.state is RunState.RUNNING]
 
     # --- what screens ask of it
 

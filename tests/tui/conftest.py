@@ -30,6 +30,7 @@ def dashboard() -> Callable[..., GardenApp]:
     def make(home: Path, **ui: Any) -> GardenApp:
         app = GardenApp(Settings(home=home, cache=home / "cache", ui=ui))
         app.period = 0.05  # what people see twice a second, tests need not wait for
+        app.runs_feed.slow(app.period)
         return app
 
     return make

@@ -30,6 +30,9 @@ class GardenScreen(Screen[R]):
         assert isinstance(self.app, GardenApp)
         return self.app
 
+    def show_runs(self) -> None:
+        """The list of runs was read and this screen is on top; screens that show it, do so."""
+
     def on_feed_failed(self, message: FeedFailed) -> None:
         if message.why:
             self.problems[message.what] = message.why

@@ -11,7 +11,7 @@ from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui import words
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.feeds import DeviceFeed, DevicesRead, FeedFailed, RunsFeed, RunsRead
+from mg_tui.tui.feeds import DeviceFeed, DevicesRead, FeedFailed, RunsFeed
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.snapshot import RunRow
 from mg_tui.tui.theme import tone
@@ -32,7 +32,6 @@ class RunsScreen(GardenScreen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: tuple[RunRow, ...] | None = None
         self.query_text = ""
 
     def compose(self) -> ComposeResult:
@@ -44,46 +43,40 @@ class RunsScreen(GardenScreen[None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self._runs = RunsFeed(self, self.garden.settings.home, self.garden.period)
         self._devices = DeviceFeed(self, self.garden.device_period, self._run_pids)
         self._say()
         # Reading begins when the first frame is out: its imports would only delay it.
-        self.call_after_refresh(self._runs.start)
+        self.call_after_refresh(self.garden.runs_feed.start)
         self.call_after_refresh(self._devices.start)
 
     def on_unmount(self) -> None:
-        self._runs.end()
         self._devices.end()
 
     def on_screen_suspend(self) -> None:
-        if self.app.is_running and hasattr(self, "_runs") and not self._modal_above:
+        if self.is_mounted:
             self._devices.pause()
-            self._runs.slow(BACKGROUND_SECONDS)
+            self.garden.runs_feed.slow(BACKGROUND_SECONDS)
 
     def on_screen_resume(self) -> None:
-        if hasattr(self, "_runs"):
+        if self.is_mounted:
             self._devices.resume()
-            self._runs.slow(self.garden.period)
-            if self.rows is not None:
-                self._show()
-
-    @property
-    def _modal_above(self) -> bool:
-        return self.app.screen.is_modal
+            self.garden.runs_feed.slow(self.garden.period)
+            self.show_runs()
 
     def _run_pids(self) -> dict[int, str]:
         return {row.pid: row.id for row in self.rows or () if row.pid is not None}
 
+    @property
+    def rows(self) -> tuple[RunRow, ...] | None:
+        """Every run; None before they were first read."""
+        return self.garden.rows
+
     # --- what came
 
-    def on_runs_read(self, message: RunsRead) -> None:
-        before = {row.id: row.state for row in self.rows or ()}
-        self.rows = message.rows
-        for row in message.rows:
-            if before.get(row.id) is RunState.RUNNING and row.state.ended:
-                self._announce(row)
-        self.garden.going_on = [row.title for row in message.rows if row.state is RunState.RUNNING]
-        self._show()
+    def show_runs(self) -> None:
+        if self.rows is not None:
+            self.query_one(DeviceStrip).titles = {row.id: row.title for row in self.rows}
+            self._show()
 
     def on_devices_read(self, message: DevicesRead) -> None:
         if self.is_current:
@@ -92,10 +85,6 @@ class RunsScreen(GardenScreen[None]):
     def on_feed_failed(self, message: FeedFailed) -> None:
         super().on_feed_failed(message)
         self._say()
-
-    def _announce(self, row: RunRow) -> None:
-        severity = "information" if row.state.good else "error"
-        self.notify(f"{row.state.glyph} {row.state.word}: {row.title}", markup=False, severity=severity)  # type: ignore[arg-type]
 
     def on_table_moved(self) -> None:
         self.query_one(Peek).row = self.selected
@@ -111,10 +100,6 @@ class RunsScreen(GardenScreen[None]):
         return self.query_one(RunTable).current
 
     def _show(self) -> None:
-        # A change below another screen would make Textual send that one whole; it is caught up with on return.
-        if not self.is_current:
-            return
-        self.query_one(DeviceStrip).titles = {row.id: row.title for row in self.rows or ()}
         rows = [row for row in self.rows or () if row.matches(self.query_text)]
         table = self.query_one(RunTable)
         table.show(rows)
