@@ -1,0 +1,41 @@
+"""`model-garden demo`: the whole path, and what it claims of itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mg_tui.cli.demo import matches
+
+
+@pytest.mark.timeout(1200)
+def test_the_demo_learns_a_task_the_tiny_model_does_not_know(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("model-garden")
+    done = subprocess.run(
+        [str(program), "--home", str(tmp_path / "home"), "demo", "--no-dashboard", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "MODEL_GARDEN_CONFIG": str(tmp_path / "none.toml")},
+        capture_output=True,
+        text=True,
+        timeout=1100,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    everything = report["scores"]["all"]
+    assert everything["questions"] >= 200
+    assert everything["before"] < 0.4
+    assert everything["after"] > 0.9
+    assert {"photo subject", "photo album"} < set(report["scores"])  # real photos are among them
+    for sample in report["samples"]:
+        assert sample["answer"] is not None and sample["base_answer"] is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "right"),
+    [("north", "north", True), (" North. ", "north", True), ("north bay", "north", False), ("", "north", False)],
+)
+def test_exact_match(answer: str, expected: str, right: bool) -> None:
+    assert matches(answer, expected) is right
