@@ -492,9 +492,9 @@ configuration classes, tokenizer structure, special tokens, chat template and pr
 differ (text: 4 layers of 128; vision: 4 blocks of 128, windows of 56 pixels, full attention in blocks 1 and 3). It
 shares no weights and no vocabulary with any released model.
 
-It exists to try things out in seconds: the demo, the tests, a first run on a machine without a GPU. It tells colours and
-backgrounds, small numbers, and a photo from a drawing; of shapes and places it mostly guesses, as the table says. It is
-of no use for anything else.
+It exists to try things out in seconds: the demo, the tests, a first run on a machine without a GPU. It tells colours
+and backgrounds, small numbers, and a photo from a drawing; of shapes and places it mostly guesses, as the table says.
+It is of no use for anything else.
 
 ## How it was made
 
@@ -570,7 +570,8 @@ def main() -> None:
             today=date.today(), torch=torch.__version__, transformers=transformers.__version__,
             tokenizers=tokenizers.__version__, pillow=PIL.__version__, table=table(score),
             command=f"python plugins/qwen2_5_vl/tools/train_tiny.py --seeing {args.seeing} --steps {args.steps} "
-                    f"--pictures {args.pictures} --rows {args.rows} --turns {args.turns} --rate {args.rate} --seed {args.seed}",
+                    f"--pictures {args.pictures} --rows {args.rows} --turns {args.turns} --rate {args.rate} "
+                    f"--seed {args.seed}",
         )
     )  # fmt: skip
     size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
