@@ -90,6 +90,13 @@ def test_the_chart_draws_anything_within_its_size(values, logarithmic, size) -> 
     assert all(row.cell_length <= width for row in rows)
 
 
+def test_rounding_does_not_look_like_a_mountain_range() -> None:
+    values = [1.5, 1.500001, 1.499999] * 20
+    rows = draw(Plot("Loss", (Line("each", list(range(60)), values, "raw", "dots"),)), 78, 20)
+    drawn = [row for row in rows[1:-1] if any("\u2800" < character <= "\u28ff" for character in row.plain)]
+    assert len(drawn) <= 2
+
+
 @pytest.mark.parametrize("width", range(20, 260, 7))
 def test_columns_fit(width) -> None:
     gap = 2 if width >= 100 else 1

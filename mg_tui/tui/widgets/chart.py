@@ -54,7 +54,7 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
     scaled = [(item, [_scaled(value, plot.logarithmic) for value in item.values]) for item in plot.lines]
     frame = _frame(plot, scaled)
     rows = height - 2
-    ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 2)) or [frame.low]
+    ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 4)) or [frame.low]
     labels = {_row_of(tick, frame, rows): _label(plot, tick, ticks) for tick in ticks}
     margin = max(map(len, labels.values()), default=1)
     canvas = Canvas(width - margin - 2, rows)
@@ -114,7 +114,8 @@ def _frame(plot: Plot, scaled: Sequence[tuple[Line, Sequence[float]]]) -> Frame:
         high = min(high, inner_high + 4 * max(inner_high - inner_low, 0.0)) if inner_high > inner_low else high
     if plot.zero and not plot.logarithmic:
         low = min(low, 0.0)
-    margin = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
+    flat = high - low <= abs(high) * 1e-4  # rounding, which is not to look like a mountain range
+    margin = (abs(high) * 0.05 or 0.5) if flat else (high - low) * 0.04
     steps = [step for item, _ in scaled for step in item.steps]
     right = max([*steps, plot.last or 0.0, 2.0]) if steps else 1.0
     low = low if plot.zero and low == 0 else low - margin

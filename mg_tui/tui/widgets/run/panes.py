@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import ClassVar, Final
 
+from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.reactive import reactive
+from textual.strip import Strip
 from textual.widgets import Log
 
 from mg_tui.core.text import one_line, printable
@@ -96,6 +98,12 @@ class LogPane(Log):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, max_lines=LOG_LINES, highlight=False)
+
+    def render_line(self, y: int) -> Strip:
+        if self.line_count == 0 and y == 0:
+            said = Content.styled("The worker has printed nothing yet.", tone("dim")).truncate(self.size.width)
+            return Strip([Segment(text, look.rich_style) for text, look in said.render(self.visual_style, end="")])
+        return super().render_line(y)
 
 
 class TextPane(VerticalScroll):
