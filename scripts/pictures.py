@@ -1,0 +1,62 @@
+"""Make the pictures and tables of the docs that come from the program itself.
+
+    uv run python scripts/pictures.py    # docs/screens/*.png and docs/keys.md
+
+Pictures need rsvg-convert (Debian: librsvg2-bin). The runs on them are made up (`mg_tui.tui.testing`); the devices are
+those of the machine.
+"""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from mg_tui.config import Settings
+from mg_tui.tui.actions import docs_table
+from mg_tui.tui.app import GardenApp
+from mg_tui.tui.testing import garden
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SIZES = ((80, 24), (120, 40))
+KEYS_HEAD = "# Keys of the dashboard\n\nMade from the registry of actions by `scripts/pictures.py`.\n\n"
+# Name of a picture, and the keys that lead there from the list of runs.
+SHOTS = {"runs": [], "run": ["j", "enter"], "failed": ["j", "j", "j", "enter"], "help": ["question_mark"]}
+
+
+async def shoot(home: Path, folder: Path, size: tuple[int, int], theme: str) -> None:
+    """Every picture at one size, as SVG."""
+    for name, keys in SHOTS.items():
+        app = GardenApp(Settings(home=home, cache=home / "cache", ui={"theme": theme}))
+        async with app.run_test(size=size) as pilot:
+            while not app.rows:
+                await pilot.pause(0.1)
+            await pilot.press(*keys)
+            await pilot.pause(2.0)
+            app.save_screenshot(f"{name}-{theme}-{size[0]}x{size[1]}.svg", path=str(folder))
+
+
+def main() -> None:
+    (DOCS / "keys.md").write_text(KEYS_HEAD + docs_table(), encoding="utf-8")
+    convert = shutil.which("rsvg-convert")
+    if convert is None:
+        sys.exit("rsvg-convert is not installed (Debian: librsvg2-bin): docs/keys.md was written, pictures were not")
+    target = DOCS / "screens"
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, garden(Path(scratch) / "home") as home:
+        for size in SIZES:
+            for theme in ("dark", "light"):
+                asyncio.run(shoot(home, Path(scratch), size, theme))
+        for svg in sorted(Path(scratch).glob("*.svg")):
+            png = target / f"{svg.stem}.png"
+            subprocess.run([convert, "--width", "1400", "-o", png, svg], check=True)
+            with Image.open(png) as picture:  # a terminal has few colours: a quarter of the bytes
+                picture.convert("RGB").quantize(64).save(png, optimize=True)
+            print(png)
+
+
+if __name__ == "__main__":
+    main()
