@@ -1,0 +1,1 @@
+"""What every peer is measured with: the model, the rows and their order, the processes and what is read off them."""

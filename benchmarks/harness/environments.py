@@ -1,0 +1,77 @@
+"""An environment for each peer, made by uv."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers.base import Peer
+
+MARK = "made-for-benchmarks.json"
+NAMED = ("torch", "transformers", "peft", "accelerate")
+
+
+class NotInstalled(Exception):
+    """A peer cannot be installed here; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a peer is installed: its folder of programs, and the versions it runs on."""
+
+    programs: Path
+    versions: dict[str, str]
+
+
+def own_environment() -> Environment:
+    """The one this process runs in."""
+    return _described(Path(sys.executable).parent, ("model-garden-tui",))
+
+
+def make_environment(peer: Peer, folder: Path) -> Environment:
+    """Install a peer into a folder of its own, unless it is there as asked for.
+
+    Raises:
+        NotInstalled: uv is not there, or cannot do it.
+    """
+    place = folder / peer.key.removesuffix("-cpu")
+    asked = json.dumps({"requirements": peer.requirements, "removed": peer.removed})
+    mark = place / MARK
+    if not mark.exists() or mark.read_text() != asked:
+        folder.mkdir(parents=True, exist_ok=True)
+        python = str(place / "bin" / "python")
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        _uv("venv", "--clear", "--python", version, str(place), cwd=folder)
+        _uv("pip", "install", "--python", python, *peer.requirements, cwd=folder)
+        if peer.removed:
+            _uv("pip", "uninstall", "--python", python, *peer.removed, cwd=folder)
+        mark.write_text(asked)
+    names = tuple(requirement.split("==")[0] for requirement in peer.requirements if "==" in requirement)
+    return _described(place / "bin", names)
+
+
+def _described(programs: Path, names: tuple[str, ...]) -> Environment:
+    code = (
+        "import importlib.metadata as m, json, sys\n"
+        "found = {'python': sys.version.split()[0]}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: found[name] = m.version(name)\n"
+        "    except m.PackageNotFoundError: pass\n"
+        "print(json.dumps(found))"
+    )
+    wanted = dict.fromkeys((*names, *NAMED))
+    answer = subprocess.run([str(programs / "python"), "-c", code, *wanted], capture_output=True, text=True, check=True)
+    return Environment(programs, json.loads(answer.stdout))
+
+
+def _uv(*arguments: str, cwd: Path) -> None:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        raise NotInstalled("uv is not found")
+    # Without this project's constraints, which are not the peers'.
+    done = subprocess.run([uv, "--no-config", "--quiet", *arguments], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        raise NotInstalled((done.stderr.strip().splitlines() or ["uv failed"])[-1])

@@ -1,0 +1,161 @@
+"""Measurements as tables, in Markdown."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.measure import COUNTED_FROM, Measurement, median
+from harness.rows import KINDS
+
+OURS = "ours"
+Figure = Callable[[Measurement], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A row of the table. `ratio` is aimed at: at least that where more is better, else at most."""
+
+    kind: str | None
+    title: str
+    ratio: float
+    more_is_better: bool
+    purpose: str
+    ours: Figure
+    peers: Figure
+    unit: str
+
+
+def _first(measured: Measurement) -> float | None:
+    return measured.rate(measured.first_epoch())
+
+
+def _later(measured: Measurement) -> float | None:
+    return measured.rate(measured.later_epochs())
+
+
+def _aims() -> list[Aim]:
+    wanted = (("vqa", 5.0, 7.0), ("captions", 5.0, 7.0), ("single", 1.2, 1.6))
+    aims = []
+    for kind, first, later in wanted:
+        title = KINDS[kind].title
+        aims.append(Aim(kind, f"{title}, first epoch", first, True, "speed", _first, _first, "samples/s"))
+        # A peer does in later epochs what it does in the first.
+        aims.append(Aim(kind, f"{title}, second epoch on", later, True, "speed", _later, _first, "samples/s"))
+    for kind, _first_aim, _later_aim in wanted:
+        title = f"peak memory above the loaded model, {KINDS[kind].title}"
+        aims.append(Aim(kind, title, 0.8, False, "memory", _above, _above, "MiB"))
+    title = "command to first optimizer step done"
+    aims.append(Aim(None, title, 0.6, False, "speed", _done, _done, "s"))
+    return aims
+
+
+def _above(measured: Measurement) -> float:
+    return measured.above_mib
+
+
+def _done(measured: Measurement) -> float:
+    return measured.first_done
+
+
+def aims_table(measured: Sequence[Measurement], titles: dict[str, str]) -> str:
+    """The table of the aims: best peer, ours, ratio."""
+    lines = ["| data | aim | best peer | its figure | ours | ratio | reached |", "|---|---|---|---|---|---|---|"]
+    for aim in _aims():
+        among = [m for m in measured if m.purpose == aim.purpose and aim.kind in (None, m.kind)]
+        ours = _settings(among, aim.ours, OURS)
+        theirs = {who: figure for who, figure in _by_setting(among, aim.peers).items() if who[0] != OURS}
+        choose = max if aim.more_is_better else min
+        sign = "≥" if aim.more_is_better else "≤"
+        wanted = f"{sign} {aim.ratio:g}x"
+        if not theirs or not ours:
+            lines.append(f"| {aim.title} | {wanted} | – | – | – | – | not measured |")
+            continue
+        best, figure = choose(theirs.items(), key=lambda item: item[1])
+        own = choose(ours)
+        ratio = own / figure
+        reached = ratio >= aim.ratio if aim.more_is_better else ratio <= aim.ratio
+        lines.append(
+            f"| {aim.title} | {wanted} | {titles[best[0]]} {best[1]} | {figure:.3g} {aim.unit} | {own:.3g} {aim.unit} "
+            f"| {ratio:.2f}x | {'yes' if reached else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+Setting = tuple[str, str]  # the peer's key, and batch x accumulation
+
+
+def _by_setting(measured: Iterable[Measurement], figure: Figure) -> dict[Setting, float]:
+    """For each peer and layout, the median over repeats."""
+    found: dict[Setting, list[float | None]] = {}
+    for one in measured:
+        found.setdefault((one.peer, f"{one.batch}x{one.accumulate}"), []).append(figure(one))
+    return {setting: value for setting, values in found.items() if (value := median(values)) is not None}
+
+
+def _settings(measured: Iterable[Measurement], figure: Figure, peer: str) -> list[float]:
+    return [value for who, value in _by_setting(measured, figure).items() if who[0] == peer]
+
+
+def runs_table(measured: Sequence[Measurement], titles: dict[str, str]) -> str:
+    """Every run, in the order of data, purpose and peer."""
+    lines = [
+        "| data | run | batch | first epoch | later epochs | s a step | loaded | above it | first step begun | done "
+        "| others |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in sorted(measured, key=lambda m: (list(KINDS).index(m.kind), m.purpose == "memory", m.peer, m.batch)):
+        counted = one.seconds[COUNTED_FROM - 1 :]
+        each = sum(counted) / len(counted) if counted else None
+        name = titles[one.peer] + (", checkpointing" if one.checkpointing else "")
+        lines.append(
+            f"| {one.kind} | {name} | {one.batch}x{one.accumulate} | {_number(_first(one))} "
+            f"| {_number(_later(one))} | {_number(each)} | {one.loaded_mib:,.0f} MiB | {one.above_mib:,.0f} MiB"
+            f"{f' ({one.workers_mib:,.0f} in data workers)' if one.workers_mib else ''} "
+            f"| {one.first_begun:.1f} s | {one.first_done:.1f} s | {one.others:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def losses_table(measured: Sequence[Measurement], titles: dict[str, str], steps: int = 6) -> str:
+    """Losses of the first steps beside each other, with the tokens learned in them."""
+    lines = [
+        f"| data | run | batch | {' | '.join(f'step {step + 1}' for step in range(steps))} | learned tokens |",
+        "|---|---|---|" + "---|" * (steps + 1),
+    ]
+    shown = set()
+    for one in sorted(measured, key=lambda m: (list(KINDS).index(m.kind), m.peer, m.batch)):
+        key = (one.kind, one.peer, one.batch)
+        if one.purpose == "speed" and key not in shown:
+            shown.add(key)
+            losses = [f"{loss:.4f}" for loss in one.losses[:steps]] + ["–"] * (steps - len(one.losses))
+            learned = " ".join(str(count) for count in one.supervised[:steps])
+            lines.append(
+                f"| {one.kind} | {titles[one.peer]} | {one.batch}x{one.accumulate} | {' | '.join(losses)} | {learned} |"
+            )
+    return "\n".join(lines)
+
+
+def ours_table(measured: Sequence[Measurement]) -> str:
+    """What our journal says of our own runs."""
+    lines = [
+        "| data | epochs | tokens | of these computed | pictures encoded | from the cache | waiting for data |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in measured:
+        if one.peer == OURS and one.purpose == "speed" and one.repeat == 0:
+            for name, steps in (("first", one.first_epoch()), ("later", one.later_epochs())):
+                seconds = sum(one.seconds[step] for step in steps)
+                if steps:
+                    lines.append(
+                        f"| {one.kind} | {name} | {_sum(one.tokens, steps):,} | {_sum(one.laid_out, steps):,} "
+                        f"| {_sum(one.encoded, steps)} | {_sum(one.cached, steps)} "
+                        f"| {sum(one.waited[step] for step in steps) / seconds:.1%} |"
+                    )
+    return "\n".join(lines)
+
+
+def _sum(values: Sequence[int], steps: Sequence[int]) -> int:
+    return sum(values[step] for step in steps)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

@@ -1,0 +1,46 @@
+"""What a peer is to the benchmark."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.rows import Row
+
+LORA_RANK, LORA_ALPHA, LEARNING_RATE, CLIP, SEED, LONGEST = 16, 32, 1e-3, 1.0, 42, 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One process to be timed.
+
+    `batch` x `accumulate` rows make a step. `checkpointing` None leaves it as the program has it. `rows` holds the data
+    set, and `ordered` its rows in the order in which they are to be met.
+    """
+
+    model: Path
+    rows: Path
+    ordered: Sequence[Row]
+    steps: int
+    epochs: int
+    batch: int
+    accumulate: int
+    checkpointing: bool | None
+    folder: Path
+
+
+class Peer(Protocol):
+    """A program that trains. `requirements` are installed into an environment of its own, `removed` taken out again."""
+
+    key: str
+    title: str
+    requirements: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    def command(self, job: Job, programs: Path) -> list[str]:
+        """Write what it reads into the job's folder; the command line. `programs`: the environment's bin folder."""
+        ...
+
+    def environment(self, job: Job) -> Mapping[str, str]:
+        """What it needs in the environment beside what everyone has."""
+        ...

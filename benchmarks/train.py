@@ -1,0 +1,221 @@
+"""Training, side by side with the peers: `uv run python benchmarks/train.py`. See README.md in this folder."""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import page
+from harness.environments import Environment, NotInstalled, make_environment, own_environment
+from harness.measure import Measurement, Purpose, from_journal, from_probe
+from harness.model import make_model
+from harness.order import ordered_rows
+from harness.report import aims_table
+from harness.rows import KINDS, Kind, make_rows
+from harness.running import run
+from peers import PEERS, Job, Ours, Peer
+from peers.base import SEED
+
+DEFAULT_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+MEMORY_STEPS = 3
+LIMIT = 1800.0  # seconds for one process
+
+
+@dataclass
+class Bench:
+    """The runs of one call, and where their results lie."""
+
+    asked: argparse.Namespace
+    results: Path
+    cores: Sequence[int]
+    environments: dict[str, Environment] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    measured: list[Measurement] = field(default_factory=list)
+
+    def contenders(self) -> list[Peer]:
+        """Ours, and the peers that can be run, each in an environment that is ready."""
+        self.environments["ours"] = own_environment()
+        found: list[Peer] = [Ours(tuple(self.asked.ours))]
+        for key in self.asked.peers:
+            try:
+                say(f"{PEERS[key].title}: environment")
+                self.environments[key] = make_environment(PEERS[key], self.asked.work / "envs")
+                found.append(PEERS[key])
+            except NotInstalled as error:
+                self.problems[key] = str(error)
+                say(f"{PEERS[key].title} is left out: {error}")
+        return found
+
+    def measure(self, peer: Peer, kind: Kind, batch: int, purpose: Purpose, repeat: int) -> Measurement | None:
+        """Do one run in a folder of its own; None, with the reason said, when it failed."""
+        ours, steps = peer.key == "ours", self.asked.steps if purpose == "speed" else MEMORY_STEPS
+        name = f"{purpose}-{kind.key}-{peer.key}-{batch}-{repeat}"
+        folder = self.asked.work / "runs" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        rows = make_rows(self.asked.work / "data" / f"{kind.key}-{self.asked.steps}", kind, self.asked.steps)
+        job = Job(
+            model=self.asked.work / "models" / "mid-float32",
+            rows=rows,
+            ordered=() if ours else ordered_rows(rows, kind, steps, SEED),
+            steps=steps,
+            epochs=self.asked.epochs,
+            batch=batch,
+            accumulate=kind.per_step // batch,
+            checkpointing=False if purpose == "speed" else None,
+            folder=folder,
+        )
+        environment = {**_caches(self.asked.work), **peer.environment(job)}
+        if self.asked.passive:
+            environment["OMP_WAIT_POLICY"] = "PASSIVE"
+        out, log = folder / "probe.json", folder / "log"
+        command = peer.command(job, self.environments[peer.key].programs)
+        ran = run(command, environment, out=out, log=log, cores=self.cores, limit=LIMIT)
+        if not out.exists():
+            last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+            self.problems[peer.key] = f"{name} ended with {ran.code}: {' '.join(last)[:200]} (see {log})"
+            say(self.problems[peer.key])
+            return None
+        about: dict[str, Any] = {
+            "peer": peer.key,
+            "kind": kind.key,
+            "purpose": purpose,
+            "batch": batch,
+            "accumulate": job.accumulate,
+            "repeat": repeat,
+            "steps_per_epoch": self.asked.steps,
+        }
+        record = json.loads(out.read_text())
+        if ours:
+            journal = next((folder / "garden" / "home" / "runs").glob("*/events.jsonl"))
+            measured = from_journal(record, journal, ran, **about)
+        else:
+            measured = from_probe(record, ran, **about)
+        measured.save(self.results / f"{name}.json")
+        self.measured.append(measured)
+        say(_line(name, measured))
+        return measured
+
+    def speed(self, contenders: Sequence[Peer], kinds: Sequence[Kind]) -> Iterator[None]:
+        """Timed runs, interleaved: every contender once on every kind of data, then all of it again."""
+        for repeat in range(self.asked.repeats):
+            for kind in kinds:
+                for peer in contenders:
+                    for batch in self._batches(peer, kind, repeat):
+                        self.measure(peer, kind, batch, "speed", repeat)
+                        yield
+
+    def memory(self, contenders: Sequence[Peer], kinds: Sequence[Kind]) -> Iterator[None]:
+        """A few steps of everyone with checkpointing as they have it, one row a forward pass where that is a choice."""
+        for kind in kinds:
+            for peer in contenders:
+                self.measure(peer, kind, 1, "memory", 0)
+                yield
+
+    def _batches(self, peer: Peer, kind: Kind, repeat: int) -> list[int]:
+        """Rows of a forward pass to be tried; when all were tried, the best one. Ours packs whatever is asked."""
+        possible = [batch for batch in self.asked.batches if kind.per_step % batch == 0]
+        if peer.key == "ours":
+            return possible[:1]
+        tried = [
+            (rate, one.batch)
+            for one in self.measured
+            if (one.peer, one.kind, one.purpose) == (peer.key, kind.key, "speed")
+            and (rate := one.rate(one.first_epoch())) is not None
+        ]
+        return [max(tried)[1]] if repeat and tried else possible
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what was asked for, print the table, write the page."""
+    asked = _parser().parse_args(arguments)
+    asked.work = asked.work.absolute()
+    cores = sorted(os.sched_getaffinity(0))[: asked.cores]
+    os.sched_setaffinity(0, cores)
+    results = asked.work / "results" / (asked.session or time.strftime("%Y%m%d-%H%M%S"))
+    results.mkdir(parents=True, exist_ok=True)
+    bench = Bench(asked, results, cores)
+    bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
+    if not asked.report_only:
+        make_model(asked.work / "models" / "mid-float32")
+        contenders = bench.contenders()
+        kinds = [kind for kind in KINDS.values() if kind.key in asked.only]
+        plans = {"speed": bench.speed, "memory": bench.memory}
+        began = time.monotonic()
+        for _done in itertools.chain.from_iterable(plans[name](contenders, kinds) for name in asked.what):
+            if asked.minutes and time.monotonic() - began > 60 * asked.minutes:
+                say(f"{asked.minutes:g} minutes are over: what was measured is kept in {results}")
+                break
+        bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
+        _keep_versions(bench)
+    titles = {"ours": Ours.title, **{key: peer.title for key, peer in PEERS.items()}}
+    versions, problems = _kept(results)
+    print(aims_table(bench.measured, titles))
+    if bench.measured and asked.page:
+        page.write(asked.page, page.text(bench.measured, titles, versions, problems, len(cores)))
+        say(f"written: {asked.page}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", nargs="*", default=["swift", "trl", "lf"], choices=list(PEERS), metavar="PEER")
+    parser.add_argument("--only", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="DATA")
+    parser.add_argument("--what", nargs="+", default=["speed", "memory"], choices=["speed", "memory"])
+    parser.add_argument("--steps", type=int, default=8, help="optimizer steps of an epoch, and of a peer's run")
+    parser.add_argument("--epochs", type=int, default=3, help="of our run: the first, and those with kept features")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2], help="rows of a forward pass, for peers")
+    parser.add_argument("--ours", nargs="*", default=[], help="more options of ours, e.g. --ours=--workers=1")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--passive", action="store_true", help="threads of peers wait without spinning, as ours do")
+    parser.add_argument("--minutes", type=float, help="begin no further run after this time")
+    parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "model-garden-benchmarks")
+    parser.add_argument("--session", help="add to the results of this name")
+    parser.add_argument("--report-only", action="store_true", help="measure nothing: report what --session has")
+    parser.add_argument("--page", type=Path, default=DEFAULT_PAGE, help="where the tables are written")
+    parser.add_argument("--no-page", dest="page", action="store_const", const=None)
+    return parser
+
+
+def _caches(work: Path) -> dict[str, str]:
+    return {"HF_HOME": str(work / "hf"), "MODELSCOPE_CACHE": str(work / "modelscope")}
+
+
+def _keep_versions(bench: Bench) -> None:
+    versions, problems = _kept(bench.results)
+    versions |= {key: environment.versions for key, environment in bench.environments.items()}
+    (bench.results / "about.json").write_text(
+        json.dumps({"versions": versions, "problems": {**problems, **bench.problems}})
+    )
+
+
+def _kept(results: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    about = results / "about.json"
+    found = json.loads(about.read_text()) if about.exists() else {}
+    return found.get("versions", {}), found.get("problems", {})
+
+
+def _line(name: str, measured: Measurement) -> str:
+    first, later = measured.rate(measured.first_epoch()), measured.rate(measured.later_epochs())
+    rates = ", ".join(f"{rate:.2f}" for rate in (first, later) if rate is not None)
+    return (
+        f"{name}: {rates} samples/s, {measured.above_mib:,.0f} MiB above the model, first step after "
+        f"{measured.first_begun:.1f} s, done after {measured.first_done:.1f} s, others {measured.others:.0%}, "
+        f"losses {' '.join(f'{loss:.4f}' for loss in measured.losses[:4])}"
+    )
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
