@@ -20,8 +20,8 @@ done
 
 arguments=(
     --file docker/Dockerfile --tag "$tag"
-    --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)"
-    --build-arg "REVISION=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)"
+    --label "org.opencontainers.image.version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)"
+    --label "org.opencontainers.image.revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)"
 )
 for name in BASE_IMAGE REQUIREMENTS; do
     if [ -n "${!name:-}" ]; then arguments+=(--build-arg "$name=${!name}"); fi

@@ -166,7 +166,7 @@ def goes_on(others: list[Process]) -> str:
     return (
         f"{what} It ends with the last of them.\n"
         f"  look again   docker exec -it {name} model-garden\n"
-        f"  leave        Ctrl+P Ctrl+Q\n"
+        f"  leave        Ctrl+P Ctrl+Q, or the detach keys you chose\n"
         f"  stop         Ctrl+C twice, or docker stop {name}: a checkpoint is saved first"
     )
 
