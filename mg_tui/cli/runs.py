@@ -16,9 +16,9 @@ _RUN = click.argument("run", metavar="ID")
 
 
 def _print_json(value: Any) -> None:
-    from mg_tui.runs.records import plain
+    from mg_tui.core.events import finite
 
-    click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+    click.echo(json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 @click.group(invoke_without_command=True)

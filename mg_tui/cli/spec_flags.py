@@ -67,20 +67,3 @@ def _default_note(opt: Option) -> str:
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Only the flags that were on the command line."""
     return {name: value for name, value in values.items() if value is not None and value != ()}
-
-
-def command_line(model: BaseModel, changed: Mapping[str, Any], program: str) -> str:
-    """The command that asks for the same: `program` and a flag for every changed field, quoted for a shell."""
-    import shlex
-
-    words = [program]
-    for opt in options_of(type(model)):
-        if opt.name not in changed:
-            continue
-        value = changed[opt.name]
-        if opt.kind == "switch":
-            words.append(opt.flag if value else f"--no-{opt.flag[2:]}")
-        else:
-            for item in value if isinstance(value, list | tuple) else [value]:
-                words += [opt.flag, shlex.quote(str(item))]
-    return " ".join(words)

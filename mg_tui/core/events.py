@@ -15,6 +15,7 @@ SCHEMA_VERSION: Final = 1
 KINDS: Final[Mapping[str, str]] = {
     # lifecycle: the newest of these, with the lock, is the run's state
     "created": "the run folder was made: name, spec_digest, cwd (what relative images are looked up in), versions",
+    "queued": "the run waits for its turn: gpus (what it asked for), by",
     "started": "a worker took the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), versions",
     "finished": "the run did all it was asked to: steps, seconds, result (folder), metrics",
     "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by",
@@ -32,7 +33,7 @@ KINDS: Final[Mapping[str, str]] = {
     # talk
     "decision": "something chosen for the user: what, value, why",
     "relaid": "a step did not fit and was laid out smaller, with the same gradients: step, rows, tokens, why, budget",
-    "warning": "something they should know: what, where, why, hint",
+    "warning": "something they should know: what, where, why, hint, stack (of every thread, when the run stands still)",
     "rows_skipped": "rows left out: count, file (relative to the run folder)",
     "request": "a request from a face was seen: request (stop, checkpoint, ...), by",
 }
@@ -50,7 +51,7 @@ class Event:
 
     def to_line(self) -> str:
         """The event as one line of JSON with its newline. NaN and infinities are written as strings."""
-        record = {"v": self.v, "n": self.n, "t": round(self.t, 3), "kind": self.kind, **_finite(self.data)}
+        record = {"v": self.v, "n": self.n, "t": round(self.t, 3), "kind": self.kind, **finite(self.data)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
     @classmethod
@@ -71,12 +72,12 @@ class Event:
         return cls(n=number, t=time, kind=kind, data=record, v=schema)
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN; a loss that became one must still reach the reader, so it is written as "nan" or "inf"."""
+def finite(value: Any) -> Any:
+    """`value` for JSON, which has no NaN: a loss that became one must still reach the reader, as "nan" or "inf"."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -4,7 +4,8 @@ A field is declared once, with `option(...)`; `options_of(Model)` gives the flag
 the error messages everything they need, so that no second list of the same fields exists anywhere.
 """
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -144,6 +145,21 @@ def _accepted(
 
 def _short(number: float) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+def as_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
+    """The flags that ask for the changed fields of `spec`, each with its value, quoted for a shell."""
+    words = []
+    for opt in options_of(type(spec)):
+        if opt.name not in changed:
+            continue
+        value = changed[opt.name]
+        if opt.kind == "switch":
+            words.append(opt.flag if value else f"--no-{opt.flag[2:]}")
+        else:
+            items = value if isinstance(value, list | tuple) else [value]
+            words += [f"{opt.flag} {shlex.quote(str(item))}" for item in items]
+    return words
 
 
 def spec_error(model: type[BaseModel], error: ValidationError, *, where: str | None = None) -> SpecError:

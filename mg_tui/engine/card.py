@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mg_tui.core.options import options_of
+from mg_tui.core.options import as_flags, options_of
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.contract_file import Contract
 
@@ -69,20 +69,7 @@ def model_card(contract: Contract, *, title: str, family: str, folder: Path) -> 
 
 def train_command(spec: TrainingSpec) -> str:
     """The `train-vision` command that asks for the same run, quoted for a shell, one option a line."""
-    import shlex
-
-    changed = spec.changed()
-    words = ["model-garden train-vision"]
-    for opt in options_of(TrainingSpec):
-        if opt.name not in changed:
-            continue
-        value = changed[opt.name]
-        if opt.kind == "switch":
-            words.append(opt.flag if value else f"--no-{opt.flag[2:]}")
-        else:
-            items = value if isinstance(value, list | tuple) else [value]
-            words += [f"{opt.flag} {shlex.quote(str(item))}" for item in items]
-    return " \\\n  ".join(words)
+    return " \\\n  ".join(["model-garden train-vision", *as_flags(spec, spec.changed())])
 
 
 def hub_name(contract: Contract) -> str | None:

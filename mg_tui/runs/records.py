@@ -1,8 +1,6 @@
 """What a RunView holds: evaluations, samples, checkpoints, warnings and decisions of a run."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 
@@ -67,12 +65,3 @@ def text(value: Any) -> str | None:
 def whole(value: Any) -> int | None:
     """A whole number from an event, or None."""
     return int(value) if isinstance(value, int | float) and value == value and abs(value) < 1e18 else None
-
-
-def plain(value: Any) -> Any:
-    """`value` for JSON: NaN and infinities, which JSON lacks, as "nan", "inf" and "-inf", as in a journal."""
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
