@@ -22,7 +22,12 @@ from mg_tui.runs.store import list_runs
 def test_what_is_in_a_new_folder(folder: RunFolder, spec: TrainingSpec) -> None:
     (created,) = JournalReader(folder.journal_file).read_new()
     assert created.kind == "created"
-    assert created.data == {"name": None, "spec_digest": spec_digest(spec), "versions": {"python": "3"}}
+    assert created.data == {
+        "name": None,
+        "spec_digest": spec_digest(spec),
+        "versions": {"python": "3"},
+        "cwd": str(Path.cwd()),
+    }
     assert folder.read_spec() == spec
     assert folder.spec_values()["base_model"] == "tiny"
     assert sorted(path.name for path in folder.path.iterdir()) == [
