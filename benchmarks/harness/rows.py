@@ -116,7 +116,13 @@ KINDS = {
 
 
 def make_rows(folder: Path, kind: Kind, steps: int, seed: int = 0) -> Path:
-    """Write pictures and `rows.jsonl` with the rows of `steps` optimizer steps, in random order; returns the file."""
+    """Write pictures and `rows.jsonl` with the rows of `steps` optimizer steps, in random order; returns the file.
+
+    What is there already stays: everyone reads the same files.
+    """
+    file = folder / "rows.jsonl"
+    if file.exists():
+        return file
     pictures = folder / "images"
     pictures.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
@@ -126,7 +132,6 @@ def make_rows(folder: Path, kind: Kind, steps: int, seed: int = 0) -> Path:
         scene = _draw(chosen, path)
         rows += [Row(text, str(path), answer) for text, answer in kind.pairs(chosen, scene)[: kind.per_image]]
     random.Random(seed).shuffle(rows)
-    file = folder / "rows.jsonl"
     file.write_text(
         "".join(json.dumps({"text": r.text, "image": r.image, "response": r.response}) + "\n" for r in rows)
     )
@@ -145,7 +150,9 @@ def _side(at: int, size: int, words: str) -> str:
 def _draw(chosen: random.Random, path: Path) -> Scene:
     width, height = chosen.randrange(224, 513, 4), chosen.randrange(224, 513, 4)
     ground = chosen.choice(list(GROUNDS))
-    noise = Image.effect_noise((width, height), 24).convert("RGB")
+    # Not Pillow's own noise, which is another one at every call.
+    grain = Image.frombytes("L", (width, height), chosen.randbytes(width * height))
+    noise = grain.point(lambda value: 88 + value * 80 // 255).convert("RGB")
     picture = Image.blend(Image.new("RGB", (width, height), GROUNDS[ground]), noise, 0.15)
     if chosen.random() < 0.5:  # a gradient makes the JPEG less trivial
         picture = Image.blend(picture, Image.linear_gradient("L").resize((width, height)).convert("RGB"), 0.2)

@@ -49,7 +49,10 @@ def _install(module: Any) -> None:
                 record["trained_numbers"] = sum(parameter.numel() for parameter in trained)
                 record["dtypes"] = sorted({str(parameter.dtype) for parameter in model.parameters()})
                 record["attention"] = getattr(model.config, "_attn_implementation", None)
-            record["checkpointing"] = bool(getattr(args, "gradient_checkpointing", False))
+                # Asked of the model, because not everyone goes through the trainer's arguments; two names over time.
+                names = ("gradient_checkpointing", "activation_checkpointing")
+                switches = [getattr(module, name, False) for module in model.modules() for name in names]
+                record["checkpointing"] = any(switch is True for switch in switches)
             Path(os.environ["BENCH_OUT"]).with_suffix(".pid").write_text(str(os.getpid()))
             _forget_peak()
             record["memory_begin"] = _memory()
