@@ -42,6 +42,9 @@ def read_history(folder: RunFolder) -> History:
             history.seconds += (last - began) if began is not None and last is not None else 0.0
             history.attempts += 1
             began = event.t
+        elif event.kind == "queued":  # waiting for its turn again is not working
+            history.seconds += (last - began) if began is not None and last is not None else 0.0
+            began = None
         elif event.kind == "created" and data.get("cwd"):
             history.cwd = Path(str(data["cwd"]))
         elif event.kind == "step":

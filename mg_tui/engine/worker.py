@@ -17,6 +17,7 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine import checkpoint
 from mg_tui.engine.history import read_history
 from mg_tui.engine.stopping import Stopped, Stopper
+from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
@@ -45,6 +46,7 @@ class _Worker:
         self.folder = folder
         self.journal = journal
         self.resume_from: Path | None = None
+        self.devices = DeviceLocks(folder.path.parent.parent)  # held for as long as this process lives
 
     def work(self) -> int:
         history = read_history(self.folder)
@@ -58,6 +60,8 @@ class _Worker:
             resumed_from=checkpoint.step_of(self.resume_from) if self.resume_from else None,
             versions=versions(),
         )
+        if shared := self.devices.settle():
+            self.journal.write("warning", what=shared)
         for broken, problem in damaged:
             self.journal.write(
                 "warning",

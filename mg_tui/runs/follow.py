@@ -27,6 +27,6 @@ def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = Non
             return
         if not folder.path.exists():
             raise RunFailed("The run's folder is gone.", where=str(folder.path), why="somebody removed it")
-        if exit_status is not None and watch.view.lifecycle in (None, "created"):
+        if exit_status is not None and watch.view.lifecycle in (None, "created", "queued"):
             raise did_not_start(folder, f"it ended with status {exit_status}")
         time.sleep(poll)

@@ -11,6 +11,7 @@ Reading is in `mg_tui.runs.reader`.
 import contextlib
 import errno
 import os
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ __all__ = ["SYNCED", "JournalReader", "JournalWriter"]
 
 # What a person would miss most after a power cut reaches the disk before the writer goes on.
 SYNCED: Final = frozenset(
-    {"created", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
+    {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
 )
 _HEAD: Final = frozenset({"v", "n", "t"})
 _NO_ROOM: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
@@ -42,6 +43,7 @@ class JournalWriter:
     def __init__(self, path: Path):
         self.path = path
         self.last_number = 0
+        self._writing = threading.RLock()  # a watchdog writes too
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -69,7 +71,7 @@ class JournalWriter:
         return self.path.with_name(self.path.name + ".torn")
 
     def write(self, kind: str, /, **data: Any) -> Event:
-        """Append one event and return it.
+        """Append one event and return it; threads may write at once.
 
         Raises:
             ValueError: an unknown kind, or a field named like the event's own head.
@@ -81,9 +83,10 @@ class JournalWriter:
             raise ValueError(f"a field of an event cannot be called {', '.join(sorted(clash))}")
         if self._fd < 0 or os.getpid() != self._pid:
             raise ValueError("the journal is closed, or belongs to the process that forked this one")
-        event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
-        self._append(event.to_line().encode("utf-8", "surrogatepass"))
-        self.last_number = event.n
+        with self._writing:
+            event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
+            self._append(event.to_line().encode("utf-8", "surrogatepass"))
+            self.last_number = event.n
         if kind in SYNCED:
             self.sync()
         return event

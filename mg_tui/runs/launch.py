@@ -1,21 +1,22 @@
 """From a spec to a running worker that outlives whoever started it."""
 
 import contextlib
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
 from mg_tui.core.paths import expanded
-from mg_tui.runs import output
+from mg_tui.runs import devices, output
 from mg_tui.runs.control import ControlInbox
-from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.folder import RunFolder, write_whole
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.log import tail
 from mg_tui.runs.state import RunState
@@ -24,6 +25,7 @@ from mg_tui.runs.watch import RunWatch
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
 
+_DEVICES: Final = "devices.json"
 _VERSIONED: Final = (
     "model-garden-tui",
     "torch",
@@ -106,16 +108,81 @@ def worker_command(folder: RunFolder) -> Sequence[str]:
     return (sys.executable, "-P", "-m", "mg_tui.engine", str(folder.path))
 
 
-def start(folder: RunFolder) -> int:
+def waiter_command(folder: RunFolder) -> Sequence[str]:
+    """The command line of the process that waits for a queued run's turn."""
+    return (sys.executable, "-P", "-m", "mg_tui.runs.wait", str(folder.path))
+
+
+def start(folder: RunFolder, gpus: Sequence[str] | None = None) -> int:
     """Start the run's worker in a session of its own, with nothing of this terminal; returns its process id.
 
     It ignores SIGHUP, reads nothing, prints into the run's log, and finds this process's environment (HF_HUB_OFFLINE
     and the like among it). Requests nobody was alive to see are cleared first.
 
+    Args:
+        folder: the run.
+        gpus: the devices it is to use, by name; left out, those it was started with before, or the usual ones.
+
     Raises:
         RunFailed: a worker is already alive.
+        EnvironmentProblem: the process or its log cannot be started, or there is no such device.
+    """
+    return _start(folder, worker_command, _environment(folder, gpus))
+
+
+def start_waiting(folder: RunFolder) -> int:
+    """Start the process that waits for a queued run's turn, in the same way; returns its process id.
+
+    Raises:
+        RunFailed: one is already alive.
         EnvironmentProblem: the process or its log cannot be started.
     """
+    return _start(folder, waiter_command, {})
+
+
+def write_devices(folder: RunFolder, asked: Sequence[str], used: Sequence[str]) -> None:
+    """Keep in the run's folder which devices it asked for and which it got.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    path = folder.path / _DEVICES
+    try:
+        write_whole(path, (json.dumps({"asked": list(asked), "used": list(used)}) + "\n").encode())
+    except OSError as error:
+        raise EnvironmentProblem(
+            "The devices of a run cannot be written down.", where=str(path), why=error.strerror
+        ) from error
+
+
+def asked_devices(folder: RunFolder) -> tuple[str, ...] | None:
+    """The devices a run asked for the last time it was started or queued; None when it never asked."""
+    try:
+        return tuple(map(str, json.loads((folder.path / _DEVICES).read_bytes())["asked"])) or None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _environment(folder: RunFolder, gpus: Sequence[str] | None) -> dict[str, str]:
+    """What a directly started worker is told about its devices, which it shares with other such runs."""
+    here = devices.found()
+    asked = tuple(gpus) if gpus is not None else asked_devices(folder)
+    if asked is None:
+        with contextlib.suppress(GardenError):
+            if folder.spec_values().get("device") == "cpu":
+                return {devices.SHARED: devices.CPU}
+        return {devices.SHARED: ",".join(devices.usual(here, os.environ))}
+    devices.require(asked, here)
+    used = asked
+    if asked == (devices.ANY,):
+        locks = devices.DeviceLocks(folder.path.parent.parent)
+        free = [device.name for device in here if device.used_by is None and locks.free(device.name)]
+        used = (free[0] if free else here[0].name,)
+    write_devices(folder, asked, used)
+    return {devices.SHARED: ",".join(used), **devices.environment(used)}
+
+
+def _start(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str]) -> int:
     folder = RunFolder(folder.path.absolute())  # the worker's working folder is another
     if is_held(folder.lock_file):
         raise RunFailed(f"Run {folder.id} is already running.", hint=f"model-garden runs watch {folder.id}")
@@ -125,13 +192,13 @@ def start(folder: RunFolder) -> int:
     try:
         with folder.log_file.open("ab") as log:
             process = _Worker(
-                [*_DETACH, *worker_command(folder)],
+                [*_DETACH, *command(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=folder.path,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             )
     except OSError as error:
         raise EnvironmentProblem(
@@ -147,8 +214,10 @@ def died(folder: RunFolder) -> int | None:
     return None if process is None else process.poll()
 
 
-def wait_started(folder: RunFolder, timeout: float = 120.0, poll: float = 0.05) -> RunState:
+def wait_started(folder: RunFolder, timeout: float = 120.0, poll: float = 0.05, *, attempts: int = 0) -> RunState:
     """Wait until the worker has said that it started, and return the run's state then.
+
+    `attempts` is how often the run had been started before.
 
     Raises:
         RunFailed: it ended before, or said nothing within `timeout` seconds; with the last line of its log.
@@ -158,7 +227,7 @@ def wait_started(folder: RunFolder, timeout: float = 120.0, poll: float = 0.05) 
     while True:
         ended = died(folder)
         watch.refresh()
-        if watch.view.lifecycle not in (None, "created"):
+        if watch.view.attempt > attempts:
             return watch.state
         if ended is not None:
             raise did_not_start(folder, f"it ended with status {ended}")

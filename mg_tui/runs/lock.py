@@ -17,6 +17,8 @@ from typing import Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 
+# The open file of a lock that is handed over to the program that this process becomes.
+_HANDED_OVER: Final = "MODEL_GARDEN_LOCK_FD"
 _PATIENCE: Final = 2.0  # seconds; a question holds the lock for microseconds
 _BUSY: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
@@ -34,12 +36,15 @@ class RunLock:
         return self._fd is not None
 
     def acquire(self, *, patience: float = _PATIENCE) -> Self:
-        """Take the lock, trying for `patience` seconds.
+        """Take the lock, trying for `patience` seconds; one that was handed over to this program is held already.
 
         Raises:
             RunFailed: another process holds it.
             EnvironmentProblem: the file cannot be opened, or its file system has no locks.
         """
+        if self._fd is None:
+            self._fd = _inherited(self.path)
+            close_in_children(self)
         if self._fd is not None:
             return self
         try:
@@ -57,6 +62,12 @@ class RunLock:
         close_in_children(self)
         return self
 
+    def hand_over(self) -> dict[str, str]:
+        """Keep the lock across `exec`; returns what the next program must find in its environment to hold it."""
+        assert self._fd is not None
+        os.set_inheritable(self._fd, True)
+        return {_HANDED_OVER: str(self._fd)}
+
     def release(self) -> None:
         """Free the lock; doing so twice is fine."""
         fd, self._fd = self._fd, None
@@ -72,6 +83,19 @@ class RunLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
+
+
+def _inherited(path: Path) -> int | None:
+    """The open file of the lock at `path`, when the program that was here before left it."""
+    try:
+        fd = int(os.environ[_HANDED_OVER])
+        if not os.path.samestat(os.fstat(fd), path.stat()):
+            return None
+    except (KeyError, ValueError, OSError):
+        return None
+    del os.environ[_HANDED_OVER]
+    os.set_inheritable(fd, False)
+    return fd
 
 
 def is_held(path: Path) -> bool:

@@ -119,4 +119,4 @@ def _promises(folder: RunFolder, path: Path) -> bool:
         watch.refresh()
     except GardenError:
         return False  # a broken run promises nothing
-    return watch.state is RunState.RUNNING
+    return watch.state in (RunState.RUNNING, RunState.QUEUED)

@@ -7,6 +7,7 @@ class RunState(StrEnum):
     """What a run is doing. Each has a `glyph` (one cell wide) and a `word`: a face shows both."""
 
     CREATED = "created"
+    QUEUED = "queued"
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
@@ -26,7 +27,7 @@ class RunState(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen by itself."""
-        return self not in (RunState.CREATED, RunState.RUNNING)
+        return self not in (RunState.CREATED, RunState.QUEUED, RunState.RUNNING)
 
     @property
     def good(self) -> bool:
@@ -36,6 +37,7 @@ class RunState(StrEnum):
 
 _GLYPHS = {
     RunState.CREATED: "○",
+    RunState.QUEUED: "…",
     RunState.RUNNING: "▶",
     RunState.FINISHED: "✓",
     RunState.STOPPED: "■",

@@ -13,7 +13,7 @@ from mg_tui.runs.state import RunState
 __all__ = ["Decision", "Evaluation", "Notice", "RunView", "Sample", "SavedCheckpoint"]
 
 KEPT: Final = 1_000  # warnings, evaluations and samples kept; what is older is counted
-_LIFECYCLE: Final = frozenset({"created", "started", "finished", "stopped", "failed"})
+_LIFECYCLE: Final = frozenset({"created", "queued", "started", "finished", "stopped", "failed"})
 
 
 class RunView:
@@ -29,7 +29,7 @@ class RunView:
         series: the curves, thinned beyond some thousand points.
         plan, result, error: the data of the newest `plan`, `finished` or `stopped`, and `failed`; empty when none.
         evals, samples, checkpoints, warnings, decisions: in order; `warning_count` counts every warning.
-        requests: what faces asked and the worker saw.
+        requests: what faces asked and the worker saw; `stop_asked`: a stop is among those of this attempt.
         skipped_rows: rows left out.
         created_at, started_at, ended_at: Unix time in seconds, or None; `started_at` is the first start.
     """
@@ -62,6 +62,7 @@ class RunView:
         self.checkpoints: list[SavedCheckpoint] = []
         self.decisions: list[Decision] = []
         self.requests: deque[Mapping[str, Any]] = deque(maxlen=KEPT)
+        self.stop_asked = False
         self.skipped_rows = 0
         self.created_at: float | None = None
         self.started_at: float | None = None
@@ -74,7 +75,7 @@ class RunView:
         return number(self.latest["loss"]) if "loss" in self.latest else None
 
     def state(self, lock_held: bool) -> RunState:
-        """The run's state: "started" with a free lock is a crash."""
+        """The run's state: "started" with a free lock is a crash; a queued run may be without its waiting process."""
         if self.lifecycle in (None, "created"):
             return RunState.RUNNING if lock_held else RunState.CREATED
         if self.lifecycle == "started":
@@ -121,6 +122,11 @@ class RunView:
         if isinstance(data.get("versions"), dict):
             self.versions = data["versions"]
 
+    def _queued(self, t: float, data: Mapping[str, Any]) -> None:
+        self.ended_at = self.phase = self.phase_detail = None
+        self.error, self.result = {}, {}
+        self.stop_asked = False
+
     def _started(self, t: float, data: Mapping[str, Any]) -> None:
         self.pid = whole(data.get("pid"))
         self.host = text(data.get("host"))
@@ -130,8 +136,10 @@ class RunView:
         if self.started_at is None:
             self.started_at = t
         self.ended_at = None
+        self.phase = self.phase_detail = None
         self.error = {}
         self.result = {}
+        self.stop_asked = False
         self._recent.clear()
         if self.attempt > 1:
             self._go_back(self.resumed_from or 0)
@@ -165,7 +173,7 @@ class RunView:
         step = whole(data.get("step"))
         if step is None:
             return
-        if self.lifecycle in ("finished", "stopped", "failed"):
+        if self.lifecycle in ("queued", "finished", "stopped", "failed"):
             self.lifecycle = "started"  # its own event is in a part of the journal that was passed over
             self.ended_at = None
         self.step = step
@@ -216,10 +224,12 @@ class RunView:
 
     def _request(self, t: float, data: Mapping[str, Any]) -> None:
         self.requests.append({"t": t, **data})
+        self.stop_asked = self.stop_asked or data.get("request") in ("stop", "stop_now")
 
 
 _HANDLERS: Final = {
     "created": RunView._created,
+    "queued": RunView._queued,
     "started": RunView._started,
     "finished": RunView._ended,
     "stopped": RunView._ended,

@@ -132,6 +132,8 @@ def said_of(view: RunView, state: RunState) -> str:
     match state:
         case RunState.RUNNING:
             return phase_of(view)
+        case RunState.QUEUED:
+            return phase_of(view) or "waiting for its turn"
         case RunState.FAILED:
             said = str(view.error.get("what") or view.error.get("error") or "")
         case RunState.CRASHED:

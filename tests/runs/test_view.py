@@ -57,7 +57,11 @@ def test_every_state_has_a_glyph_one_cell_wide_and_a_word() -> None:
 
     assert {cell_len(state.glyph) for state in RunState} == {1}
     assert len({state.glyph for state in RunState}) == len(RunState)
-    assert [state for state in RunState if not state.ended] == [RunState.CREATED, RunState.RUNNING]
+    assert [state for state in RunState if not state.ended] == [
+        RunState.CREATED,
+        RunState.QUEUED,
+        RunState.RUNNING,
+    ]
 
 
 def test_a_run_from_beginning_to_end(view: RunView, tell: Tell) -> None:

@@ -1,0 +1,207 @@
+"""Which device is whose: one lock file a device under `<home>/devices`, held by the worker for as long as it lives.
+
+A queued run takes its devices for itself; a run that was started directly shares its with other such runs, so that
+the queue waits for it. Somebody else's process is seen by NVML. Without a GPU the CPU is the one device.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.runs.lock import close_in_children
+
+if TYPE_CHECKING:
+    from mg_tui.hardware.devices import Gpu
+
+ANY: Final = "any"
+CPU: Final = "cpu"
+_HANDED_OVER: Final = "MODEL_GARDEN_DEVICE_FDS"
+SHARED: Final = "MODEL_GARDEN_DEVICES"  # what a directly started worker is to share: names with commas
+# A display server or a monitor keeps a little memory on a GPU for ever; a driver keeps some of its own.
+_LITTLE: Final = 256 << 20
+_DRIVERS_OWN: Final = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device by its name (`0`, `1`, ... as nvidia-smi counts, or `cpu`), and who else uses it, in words."""
+
+    name: str
+    used_by: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return title_of(self.name)
+
+
+class Nvml(Protocol):
+    """What is needed of `mg_tui.hardware.nvml.Nvml`."""
+
+    def sample(self) -> "tuple[tuple[Gpu, ...], str | None]":
+        """The GPUs, or why there are none."""
+
+
+def title_of(name: str) -> str:
+    """`GPU 1`, or `the CPU`."""
+    return "the CPU" if name == CPU else f"GPU {name}"
+
+
+def titles(names: Iterable[str]) -> str:
+    """`GPU 0 and GPU 1`."""
+    return " and ".join(title_of(name) for name in names)
+
+
+def parse(asked: str | None) -> tuple[str, ...]:
+    """What `--gpus` means: the names of the devices, or `("any",)`.
+
+    Raises:
+        UsageError: it means nothing.
+    """
+    words = [word.strip() for word in (ANY if asked is None else asked).split(",")]
+    if words in ([ANY], [CPU]):
+        return (words[0],)
+    if not all(word.isdecimal() for word in words):
+        raise UsageError(f"gpus: got {asked!r}; give numbers as nvidia-smi counts them (0,1), any, or cpu")
+    return tuple(dict.fromkeys(str(int(word)) for word in words))
+
+
+def found(nvml: Nvml | None = None) -> list[Device]:
+    """The devices of this machine as they are now; never empty."""
+    if nvml is None:
+        from mg_tui.hardware.nvml import Nvml as Library
+
+        nvml = Library()
+    gpus, _why = nvml.sample()
+    return [Device(str(gpu.index), _used_by(gpu)) for gpu in gpus] or [Device(CPU)]
+
+
+def require(asked: Sequence[str], here: Sequence[Device]) -> None:
+    """Refuse devices that this machine does not have.
+
+    Raises:
+        EnvironmentProblem: naming those it has.
+    """
+    names = [device.name for device in here]
+    missing = [name for name in asked if name not in (*names, ANY, CPU)]
+    if missing:
+        raise EnvironmentProblem(
+            f"There is no {titles(missing)} here.",
+            why="this machine has no GPU that NVML can see" if names == [CPU] else f"there is {titles(names)}",
+            hint="give --gpus any" if names == [CPU] else f"give --gpus {','.join(names)}",
+        )
+
+
+def usual(here: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The devices a worker uses that nobody chose any for: those that are visible to it, or the first."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    names = [device.name for device in here]
+    if names == [CPU] or visible in ("", "-1"):
+        return (CPU,)
+    chosen = tuple(word for word in (visible or "").split(",") if word in names)
+    return chosen or (names[0],)
+
+
+def environment(names: Sequence[str]) -> dict[str, str]:
+    """What makes a worker use exactly these devices."""
+    visible = "" if CPU in names else ",".join(names)
+    return {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+class DeviceLocks:
+    """Locks of devices, held together."""
+
+    def __init__(self, home: Path):
+        self._dir = home / "devices"
+        self._fds: dict[str, int] = {}
+        close_in_children(self)
+
+    def take(self, names: Iterable[str], *, shared: bool = False) -> bool:
+        """Take all of them or none; returns whether they are taken.
+
+        Raises:
+            EnvironmentProblem: the lock files cannot be made.
+        """
+        try:
+            self._dir.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                fd = os.open(self._dir / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._fds[name] = fd
+                fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            return False
+        except OSError as error:
+            self.release()
+            raise EnvironmentProblem(
+                "A device's lock cannot be taken.", where=str(self._dir), why=error.strerror
+            ) from error
+        return True
+
+    def free(self, name: str) -> bool:
+        """Whether nobody holds a device at this moment."""
+        trial = DeviceLocks(self._dir.parent)
+        try:
+            return trial.take([name])
+        finally:
+            trial.release()
+
+    def release(self) -> None:
+        """Let go of all of them."""
+        for fd in self._fds.values():
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._fds.clear()
+
+    def close_after_fork(self) -> None:
+        """In a forked child: they are the parent's."""
+        self.release()
+
+    def hand_over(self) -> dict[str, str]:
+        """Keep them across `exec`; returns what the next program must find in its environment."""
+        for fd in self._fds.values():
+            os.set_inheritable(fd, True)
+        return {_HANDED_OVER: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
+
+    def settle(self) -> str | None:
+        """In a worker: hold what was handed over, or share what it was told to; returns what is to be said about it."""
+        handed = os.environ.pop(_HANDED_OVER, None)
+        shared = os.environ.pop(SHARED, None)
+        with contextlib.suppress(ValueError, OSError):
+            for name, fd in (pair.split(":") for pair in (handed or "").split(",") if pair):
+                os.set_inheritable(int(fd), False)
+                self._fds[name] = int(fd)
+        names = shared.split(",") if shared else []
+        try:
+            if handed or self.take(names, shared=True):
+                return None
+        except EnvironmentProblem:
+            return None  # a home without locks cannot have a queue either
+        return f"a queued run has {titles(names)}: both share its memory and its time"
+
+
+def _used_by(gpu: "Gpu") -> str | None:
+    """Who uses a GPU, in words, when it is more than a little."""
+    if gpu.problem:
+        return gpu.problem
+    heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _LITTLE]
+    if heavy:
+        first, more = heavy[0], len(heavy) - 1
+        size = f", {first.memory / 2**30:.1f} GiB" if first.memory is not None else ""
+        name = first.name or _program(first.pid)
+        return f"{name} (process {first.pid}{size})" + (f" and {more} more" if more else "")
+    # In a container the driver may name no process of the host's.
+    if not gpu.processes and (gpu.memory_used or 0) > _DRIVERS_OWN:
+        return f"a process that cannot be seen from here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
+    return None
+
+
+def _program(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    return "a process"
