@@ -23,3 +23,8 @@ def test_escapes_and_reordering_are_made_visible() -> None:
 
 def test_joiners_that_scripts_and_emoji_need_stay() -> None:
     assert printable("👩\u200d🔬") == "👩\u200d🔬"
+
+
+def test_what_is_shown_can_be_encoded() -> None:
+    assert printable("a\ud800b\u061c\U000e0041") == "a�b��"
+    printable("\udfff").encode()
