@@ -12,7 +12,7 @@ Figure = Callable[[Measurement], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A row of the table. `ratio` is aimed at: at least, where more is better, else at most; None is just for reading."""
+    """A row of the table. `ratio` is aimed at: at least, where more is better, else at most; None: just for reading."""
 
     kind: str | None
     title: str
