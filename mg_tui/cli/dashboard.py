@@ -29,7 +29,10 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     if os.environ.get("SSH_CONNECTION"):
         os.environ.setdefault("TEXTUAL_FPS", "15")
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    from mg_tui.cli.starting import wake
     from mg_tui.tui.app import GardenApp
+
+    wake(settings.home)
 
     app = GardenApp(settings, folder)
     app.run()

@@ -6,7 +6,6 @@ The run is another process and goes on whatever happens here. Ctrl+c asks whethe
 import contextlib
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -19,7 +18,9 @@ from mg_tui.core.text import one_line
 from mg_tui.runs import control
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
+from mg_tui.runs.replay import Replay
 from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def follow_run(folder: RunFolder) -> RunState:
     return watch.state
 
 
+def show_replay(played: Replay) -> None:
+    """Show a replay as the run itself was shown. Ctrl+c ends it and asks nothing.
+
+    Raises:
+        EnvironmentProblem: the journal cannot be read.
+    """
+    display: Display = BarDisplay() if _is_terminal() else PlainDisplay(logging_steps(played.folder))
+    with _terminated_in_order(), contextlib.closing(display):
+        for events in played.play(POLL):
+            display.show(played, events)
+    for line in ending(played.folder, played.view, played.state):
+        click.echo(line, err=True)
+
+
 def exit_code_of(state: RunState, folder: RunFolder) -> int:
     """The exit code of a command that followed a run to `state`: 0 when it went well or goes on."""
     if state is RunState.FAILED:
@@ -84,10 +99,25 @@ def logging_steps(folder: RunFolder) -> int:
     return value if isinstance(value, int) and value > 0 else 1
 
 
+class Watched(Protocol):
+    """A run as it is, or as it was: `RunWatch`, or `Replay`."""
+
+    @property
+    def view(self) -> RunView:
+        """What the events so far say."""
+
+    @property
+    def state(self) -> RunState:
+        """The state at that moment."""
+
+    def now(self) -> float:
+        """The moment, in Unix time."""
+
+
 class Display(Protocol):
     """What shows a run; `close` may be followed by more of `show`."""
 
-    def show(self, watch: RunWatch, events: Sequence[Event]) -> None:
+    def show(self, watch: Watched, events: Sequence[Event]) -> None:
         """Show what is new, or only that time goes by."""
 
     def close(self) -> None:
@@ -101,7 +131,7 @@ class PlainDisplay:
         self._interval = interval
         self._printed = 0
 
-    def show(self, watch: RunWatch, events: Sequence[Event]) -> None:
+    def show(self, watch: Watched, events: Sequence[Event]) -> None:
         """Print the lines of what is new."""
         steps = [event.n for event in events if event.kind == "step" and self._due(event, watch)]
         recent = set(steps[-_HISTORY:])
@@ -116,13 +146,13 @@ class PlainDisplay:
     def close(self) -> None:
         """Nothing to restore."""
 
-    def _due(self, event: Event, watch: RunWatch) -> bool:
+    def _due(self, event: Event, watch: Watched) -> bool:
         step = event.data.get("step")
         return isinstance(step, int) and (step % self._interval == 0 or step in (1, watch.view.total_steps))
 
-    def _line(self, event: Event, watch: RunWatch) -> str:
+    def _line(self, event: Event, watch: Watched) -> str:
         if event.data.get("step") == watch.view.step:
-            return step_line(watch.view, time.time())
+            return step_line(watch.view, watch.now())
         total = watch.view.total_steps
         place = f"{event.data.get('step')}/{total}" if total is not None else str(event.data.get("step"))
         return f"step {place}  loss {short(event.data.get('loss'))}  lr {short(event.data.get('learning_rate'))}"
@@ -147,7 +177,7 @@ class BarDisplay:
         )
         self._task: TaskID = self._bar.add_task("starting", total=None, place="", loss="—", eta="—")
 
-    def show(self, watch: RunWatch, events: Sequence[Event]) -> None:
+    def show(self, watch: Watched, events: Sequence[Event]) -> None:
         """Bring the bar up to date."""
         from rich.text import Text
 
@@ -164,7 +194,7 @@ class BarDisplay:
             completed=view.step,
             place=progress(view),
             loss=short(view.loss),
-            eta=duration(view.eta_seconds(time.time())),
+            eta=duration(view.eta_seconds(watch.now())),
         )
         self._bar.refresh()
 
@@ -173,10 +203,10 @@ class BarDisplay:
         self._bar.stop()
 
 
-def _doing(watch: RunWatch) -> str:
+def _doing(watch: Watched) -> str:
     if watch.state is RunState.RUNNING:
         return watch.view.phase or "starting"
-    return "waiting to start" if watch.state is RunState.CREATED else watch.state.word
+    return {RunState.CREATED: "waiting to start", RunState.QUEUED: "in the queue"}.get(watch.state, watch.state.word)
 
 
 def _is_terminal() -> bool:

@@ -30,7 +30,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "train-vision": Entry("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
     "generate-vision": Entry("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
     "merge": Entry("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
-    "runs": Entry("mg_tui.cli.runs", "runs", "List, show, follow and stop runs."),
+    "runs": Entry("mg_tui.cli.runs", "runs", "List, show, follow, stop and queue runs, and go on with them."),
     "cache": Entry("mg_tui.cli.cache", "cache", "Show and clear what is kept to save time."),
     "plugins": Entry("mg_tui.cli.plugins", "plugins", "List model families and say why one is broken."),
 }

@@ -1,9 +1,10 @@
 """`model-garden runs`: the runs of this home, without the dashboard."""
 
+import importlib
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,21 +16,58 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _RUN = click.argument("run", metavar="ID")
 
 
-def _print_json(value: Any) -> None:
+# Commands that live elsewhere and are imported when they are called, with their line in the help.
+_ELSEWHERE: Final = {
+    "resume": ("mg_tui.cli.runs_again", "Go on with a run that was stopped, failed or crashed."),
+    "rerun": ("mg_tui.cli.runs_again", "Start a new run from the spec of an old one."),
+    "replay": ("mg_tui.cli.runs_again", "Play a run's journal as it was."),
+    "queue": ("mg_tui.cli.runs_queue", "The runs that wait for their turn."),
+    "hold": ("mg_tui.cli.runs_queue", "Keep a queued run from starting."),
+    "release": ("mg_tui.cli.runs_queue", "Let a held run have its turn again."),
+    "move": ("mg_tui.cli.runs_queue", "Move a queued run to another place."),
+    "wake": ("mg_tui.cli.runs_queue", "Start what should be waiting and is not."),
+}
+
+
+class _RunsGroup(click.Group):
+    """The group; what lives elsewhere is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands, *_ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(importlib.import_module(_ELSEWHERE[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([*own, *((name, help_line) for name, (_, help_line) in _ELSEWHERE.items())])
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output; NaN becomes a string."""
     from mg_tui.core.events import finite
 
     click.echo(json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=_RunsGroup, invoke_without_command=True)
 @_JSON
 @click.pass_context
 def runs(ctx: click.Context, as_json: bool) -> None:
-    """List, show, follow and stop runs.
+    """List, show, follow, stop and queue runs, and go on with them.
 
     ID is a run's id, a unique beginning or end of it, its name, a path to its folder, or "last". Without a command,
     the runs are listed.
     """
+    if ctx.invoked_subcommand not in ("wake", "logs", "rm"):
+        from mg_tui.cli.starting import wake
+
+        wake(ctx.obj.home)
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_, as_json=as_json)
 
@@ -44,7 +82,7 @@ def list_(settings: Settings, as_json: bool) -> None:
 
     found, now = list_runs(settings.home), time.time()
     if as_json:
-        _print_json([run.as_dict(now) for run in found])
+        print_json([run.as_dict(now) for run in found])
         return
     if not found:
         click.echo(
@@ -66,7 +104,7 @@ def show(settings: Settings, run: str, as_json: bool) -> None:
 
     summary, now = summarise(find_run(settings.home, run)), time.time()
     if as_json:
-        _print_json(record(summary, now))
+        print_json(record(summary, now))
         return
     for line in page(summary, now):
         click.echo(line)
@@ -103,7 +141,10 @@ def logs(settings: Settings, run: str, follow: bool, lines: int) -> None:
 @_JSON
 @click.pass_obj
 def stop(settings: Settings, run: str, now: bool, as_json: bool) -> None:
-    """Ask a run to stop: it writes a checkpoint first. Asked a second time, it ends at once."""
+    """Ask a run to stop: it writes a checkpoint first. Asked a second time, it ends at once.
+
+    A queued run is taken out of the queue.
+    """
     _request(settings, run, "stop_now" if now else "stop", as_json=as_json)
 
 
@@ -169,13 +210,28 @@ def _request(settings: Settings, ref: str, request: Any, *, as_json: bool) -> No
     folder = find_run(settings.home, ref)
     watched = RunWatch(folder)
     watched.refresh()
+    if watched.state is RunState.QUEUED and request != "checkpoint":
+        _cancel(folder, as_json=as_json)
+        return
     if watched.state is not RunState.RUNNING:
         raise UsageError(f"Run {folder.id} is not running; it is {watched.state.word}.")
+    if request == "stop" and (watched.view.stop_asked or control.is_asked(folder, "stop")):
+        request = "stop_now"  # asked a second time
     seen = control.wait_seen(control.send(folder, request, control.whoami("cli")), timeout=5.0)
     if as_json:
-        _print_json({"id": folder.id, "request": request, "seen": seen})
+        print_json({"id": folder.id, "request": request, "seen": seen})
         return
     click.echo(f"{request.replace('_', ' ')}: " + ("the run has seen it" if seen else _unseen(watched)), err=True)
+
+
+def _cancel(folder: Any, *, as_json: bool) -> None:
+    from mg_tui.runs import control, queue
+
+    done = queue.cancel(folder, control.whoami("cli"))
+    if as_json:
+        print_json({"id": folder.id, "request": "stop", "seen": done})
+        return
+    click.echo("taken out of the queue" if done else "asked; its waiting process has not answered yet", err=True)
 
 
 def _unseen(watched: Any) -> str:

@@ -1,12 +1,14 @@
 """`model-garden train-vision`: a spec from flags, checked, started as a process of its own, and followed."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mg_tui.cli.spec_flags import SpecCommand, given, spec_flags
+from mg_tui.cli.starting import begin, devices_asked, launch_options, leave_or_follow
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
 
 @spec_flags(TrainingSpec)
 @click.command("train-vision", cls=SpecCommand)
-@click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
 @click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
+@launch_options
 @click.pass_context
-def train_vision(ctx: click.Context, /, detach: bool, check_only: bool, **values: Any) -> None:
+def train_vision(
+    ctx: click.Context, /, detach: bool, queue: bool, gpus: str | None, check_only: bool, **values: Any
+) -> None:
     """Fine-tune a vision-language model.
 
     The run is a process of its own: closing this terminal, or losing the connection, does not end it. Defaults can be
@@ -28,31 +32,35 @@ def train_vision(ctx: click.Context, /, detach: bool, check_only: bool, **values
     """
     settings: Settings = ctx.obj
     spec = TrainingSpec.parse({**settings.train, **given(values)}, where=settings.train_source())
-    ctx.exit(start_and_follow(spec, settings, detach=detach, check_only=check_only))
+    ctx.exit(start_and_follow(spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue))
 
 
-def start_and_follow(spec: TrainingSpec, settings: Settings, *, detach: bool = False, check_only: bool = False) -> int:
+def start_and_follow(
+    spec: TrainingSpec,
+    settings: Settings,
+    *,
+    detach: bool = False,
+    check_only: bool = False,
+    gpus: str | None = None,
+    queue: bool = False,
+) -> int:
     """Check, start and follow a run; returns the exit code of the command.
 
     Raises:
         GardenError: something is wrong before the run starts; nothing has been made then.
     """
+    asked = devices_asked(gpus)
     if check_only:
         check(spec, settings)
         click.echo("everything checked can be trained on; nothing was started", err=True)
         return 0
-    folder = start_run(spec, settings)
-    if detach:
-        click.echo(folder.id)
-        click.echo(f"follow it: model-garden runs watch {folder.id}", err=True)
-        return 0
-    from mg_tui.cli.follow import exit_code_of, follow_run
-
-    return exit_code_of(follow_run(folder), folder)
+    return leave_or_follow(start_run(spec, settings, gpus=asked, queue=queue), detach=detach)
 
 
-def start_run(spec: TrainingSpec, settings: Settings) -> "RunFolder":
-    """Check everything and start the run's process.
+def start_run(
+    spec: TrainingSpec, settings: Settings, *, gpus: Sequence[str] | None = None, queue: bool = False
+) -> "RunFolder":
+    """Check everything and start the run's process, or put it into the queue.
 
     Raises:
         GardenError: something is wrong; nothing has been made then.
@@ -60,8 +68,8 @@ def start_run(spec: TrainingSpec, settings: Settings) -> "RunFolder":
     from mg_tui.runs import launch
 
     folder = launch.prepare(check(spec, settings).settled(spec), settings)
-    launch.start(folder)
     click.echo(f"run      {folder.id}", err=True)
+    begin(folder, gpus=gpus, queue=queue)
     return folder
 
 

@@ -60,6 +60,11 @@ def send(folder: RunFolder, request: RequestName, by: str) -> Path:
     return path
 
 
+def is_asked(folder: RunFolder, request: RequestName) -> bool:
+    """Whether such a request lies there that the worker has not seen yet."""
+    return any(_is_request(path.name) for path in folder.control_dir.glob(f"*-{request}-*.json"))
+
+
 def wait_seen(path: Path, timeout: float) -> bool:
     """Whether the worker has seen a request by the time `timeout` seconds have passed."""
     deadline = time.monotonic() + timeout

@@ -20,7 +20,7 @@ class RunView:
     """What the events so far say. `apply` more of them at any time; what is shown is never recomputed.
 
     Attributes:
-        name: the run's name, or None.
+        name: the run's name, or None; `cwd`: the folder it was asked for in.
         lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
         pid, host, attempt, resumed_from: of the newest `started`.
         phase, phase_detail: what the worker said it is doing.
@@ -41,6 +41,7 @@ class RunView:
         self.last_time: float | None = None
         self.versions: Mapping[str, str] = {}
         self.spec_digest: str | None = None
+        self.cwd: str | None = None
         self.pid: int | None = None
         self.host: str | None = None
         self.attempt = 0
@@ -116,6 +117,7 @@ class RunView:
         self.created_at = t
         self.name = text(data.get("name"))
         self.spec_digest = text(data.get("spec_digest"))
+        self.cwd = text(data.get("cwd"))
         self._versions(data)
 
     def _versions(self, data: Mapping[str, Any]) -> None:

@@ -4,6 +4,8 @@ Journal first and lock second would call a run crashed that finished in between;
 do so for one that started in between. So a free lock counts only when the journal says nothing new after it was seen.
 """
 
+import time
+
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
@@ -32,6 +34,10 @@ class RunWatch:
     def state(self) -> RunState:
         """The run's state as of the last `refresh`."""
         return self.view.state(self.lock_held)
+
+    def now(self) -> float:
+        """The moment that is shown, in Unix time."""
+        return time.time()
 
     def refresh(self) -> list[Event]:
         """Read what is new and return it; of a very long journal, the first time, a selection.

@@ -1,0 +1,97 @@
+"""`model-garden runs resume`, `rerun` and `replay`: a run gone on with, done again, or looked at again."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mg_tui.cli.spec_flags import SpecCommand, given, spec_flags
+from mg_tui.cli.starting import begin, devices_asked, launch_options, leave_or_follow
+from mg_tui.config import Settings
+from mg_tui.core.spec import TrainingSpec
+
+_RUN = click.argument("run", metavar="ID")
+
+
+@click.command()
+@_RUN
+@click.option("--from-start", is_flag=True, help="Begin anew in the same run when there is no checkpoint.")
+@launch_options
+@click.pass_context
+def resume(ctx: click.Context, run: str, from_start: bool, gpus: str | None, queue: bool, detach: bool) -> None:
+    """Go on with a run that was stopped, failed or crashed, from its newest whole checkpoint.
+
+    It stays the same run: its journal, its curves and its folder go on.
+    """
+    from mg_tui.runs.resume import resumable
+    from mg_tui.runs.store import find_run
+
+    asked = devices_asked(gpus)
+    found = resumable(find_run(ctx.obj.home, run), from_start=from_start)
+    begin(found.folder, gpus=asked, queue=queue)
+    click.echo(f"run      {found.folder.id}\nresumes  {found.said}", err=True)
+    ctx.exit(leave_or_follow(found.folder, detach=detach, attempts=found.attempts, queued=queue))
+
+
+@spec_flags(TrainingSpec)
+@click.command(cls=SpecCommand)
+@_RUN
+@click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
+@launch_options
+@click.pass_context
+def rerun(
+    ctx: click.Context, /, run: str, check_only: bool, gpus: str | None, queue: bool, detach: bool, **values: Any
+) -> None:
+    """Start a new run from the spec of an old one; options given here take the place of the old ones.
+
+    An output folder that holds the old result is refused: give another with --output-dir.
+    """
+    from mg_tui.cli.train import start_and_follow
+    from mg_tui.runs.launch import absolute_paths
+    from mg_tui.runs.store import find_run
+    from mg_tui.runs.watch import RunWatch
+
+    settings: Settings = ctx.obj
+    folder = find_run(settings.home, run)
+    changed = given(values)
+    spec = TrainingSpec.parse({**folder.spec_values(), **changed}, where=str(folder.spec_file))
+    spec = absolute_paths(spec, Path.cwd())
+    if "base_model" in changed and "/" in spec.base_model and Path(spec.base_model).is_dir():
+        spec = spec.model_copy(update={"base_model": str(Path(spec.base_model).absolute())})
+    watch = RunWatch(folder)
+    watch.refresh()
+    # Images named relatively were found from where the old run was asked for.
+    asked_in = Path(watch.view.cwd or ".")
+    if "dataset" in changed or not asked_in.is_dir():
+        asked_in = Path.cwd()
+    with contextlib.chdir(asked_in):
+        code = start_and_follow(spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue)
+    ctx.exit(code)
+
+
+@click.command()
+@_RUN
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="How fast.")
+@click.option(
+    "--longest-pause",
+    type=click.FloatRange(min=0),
+    default=3.0,
+    show_default=True,
+    help="Seconds after which a pause between two events is cut short.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the journal's events as JSON lines.")
+@click.pass_obj
+def replay(settings: Settings, run: str, speed: float, longest_pause: float, as_json: bool) -> None:
+    """Play a run's journal as it was, SPEED times as fast."""
+    from mg_tui.cli.follow import show_replay
+    from mg_tui.runs.replay import Replay
+    from mg_tui.runs.store import find_run
+
+    played = Replay(find_run(settings.home, run), speed, longest_pause=longest_pause)
+    if not as_json:
+        show_replay(played)
+        return
+    for events in played.play():
+        for event in events:
+            click.echo(event.to_line(), nl=False)

@@ -1,0 +1,109 @@
+"""`model-garden runs queue`, `hold`, `release`, `move` and `wake`: what waits for its turn, and its order."""
+
+from typing import Any
+
+import click
+
+from mg_tui.config import Settings
+from mg_tui.core.text import one_line, printable
+
+_RUN = click.argument("run", metavar="ID")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command("queue")
+@_JSON
+@click.pass_obj
+def queue(settings: Settings, as_json: bool) -> None:
+    """The runs that wait for their turn, in their order, and what each waits for."""
+    from mg_tui.cli.runs import print_json
+    from mg_tui.runs import queue as queues
+
+    found = [entry.as_dict(n) for n, entry in enumerate(queues.entries(settings.home, thorough=True), start=1)]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        click.echo("Nothing is queued; `model-garden train-vision --queue` queues a run.", err=True)
+    for line in _lines(found):
+        click.echo(line)
+
+
+@click.command()
+@_RUN
+@click.pass_obj
+def hold(settings: Settings, run: str) -> None:
+    """Keep a queued run from starting until it is released; those behind it go on."""
+    _set_held(settings, run, True)
+
+
+@click.command()
+@_RUN
+@click.pass_obj
+def release(settings: Settings, run: str) -> None:
+    """Let a held run have its turn again."""
+    _set_held(settings, run, False)
+
+
+@click.command()
+@_RUN
+@click.argument("place", metavar="first|last|N")
+@click.pass_obj
+def move(settings: Settings, run: str, place: str) -> None:
+    """Move a queued run to another place in the order: first, last, or a number from 1."""
+    from mg_tui.core.errors import UsageError
+    from mg_tui.runs import queue as queues
+    from mg_tui.runs.store import find_run
+
+    if place not in ("first", "last") and not (place.isdecimal() and int(place) > 0):
+        raise UsageError(f"place: got {place!r}; give first, last, or a number from 1")
+    number = {"first": 1, "last": 1 << 30}.get(place) or int(place)
+    folder = find_run(settings.home, run)
+    click.echo(f"{printable(folder.id)} is number {queues.move(folder, number)} now", err=True)
+
+
+@click.command()
+@_JSON
+@click.pass_obj
+def wake(settings: Settings, as_json: bool) -> None:
+    """Start what should be waiting and is not, as after a reboot: for a systemd unit or a container's start.
+
+    Any command that shows runs, and the dashboard, do the same when they start.
+    """
+    from mg_tui.cli.runs import print_json
+    from mg_tui.runs import launch
+    from mg_tui.runs import queue as queues
+
+    woken = [folder.id for folder in queues.wake(settings.home, launch.start_waiting, thorough=True)]
+    if as_json:
+        print_json(woken)
+        return
+    for run in woken:
+        click.echo(f"waits again: {printable(run)}", err=True)
+    if not woken:
+        click.echo("Nothing to wake.", err=True)
+
+
+def _set_held(settings: Settings, run: str, held: bool) -> None:
+    from mg_tui.runs import queue as queues
+    from mg_tui.runs.store import find_run
+
+    folder = find_run(settings.home, run)
+    queues.hold(folder, held)
+    click.echo(f"{'held' if held else 'released'}: {printable(folder.id)}", err=True)
+
+
+def _lines(found: list[dict[str, Any]]) -> list[str]:
+    width = max((len(entry["id"]) for entry in found), default=0)
+    return [
+        f"{entry['position']:>3}  {printable(entry['id']):<{width}}  {entry['gpus']:<5}  {_waits(entry)}"
+        for entry in found
+    ]
+
+
+def _waits(entry: dict[str, Any]) -> str:
+    if entry["held"]:
+        return "held"
+    if not entry["waiting_process"]:
+        return "its waiting process is gone; `model-garden runs wake` starts another"
+    return one_line(str(entry["waits_for"] or "about to start"), limit=200)

@@ -1,0 +1,101 @@
+"""How commands start runs: at once or in the queue, on which devices, followed or left alone."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mg_tui.runs.folder import RunFolder
+
+_DETACH = click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
+_QUEUE = click.option("--queue", is_flag=True, help="Start when it is its turn and its devices are free.")
+_GPUS = click.option(
+    "--gpus", metavar="0,1|any|cpu", help="Devices to use, as nvidia-smi counts them.  [default: any free one]"
+)
+
+
+def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags `--gpus`, `--queue` and `--detach`."""
+    return _DETACH(_QUEUE(_GPUS(command)))
+
+
+def devices_asked(gpus: str | None) -> tuple[str, ...] | None:
+    """What `--gpus` means here; None when it was not given.
+
+    Raises:
+        UsageError: it means nothing.
+        EnvironmentProblem: this machine has no such device.
+    """
+    if gpus is None:
+        return None
+    from mg_tui.runs import devices
+
+    asked = devices.parse(gpus)
+    devices.require(asked, devices.found())
+    return asked
+
+
+def begin(folder: "RunFolder", *, gpus: Sequence[str] | None, queue: bool) -> None:
+    """Start a run's worker, or put it into the queue.
+
+    Raises:
+        RunFailed: it is alive.
+        EnvironmentProblem: it cannot be started.
+    """
+    from mg_tui.runs import launch
+
+    if not queue:
+        launch.start(folder, gpus)
+        return
+    from mg_tui.runs import control, devices
+    from mg_tui.runs import queue as queues
+
+    wake(queues.home_of(folder))
+    queues.add(folder, gpus or launch.asked_devices(folder) or _usual(folder), control.whoami("cli"))
+    launch.start_waiting(folder)
+    place = [entry.folder.id for entry in queues.entries(queues.home_of(folder))]
+    ahead = place.index(folder.id) if folder.id in place else 0
+    asked = ",".join(queues.read_place(folder).gpus)
+    click.echo(f"queued   for {asked if asked in (devices.ANY, devices.CPU) else 'GPU ' + asked}", err=True)
+    if ahead:
+        click.echo(f"before   {ahead} run{'s' if ahead > 1 else ''}; `model-garden runs queue` shows them", err=True)
+
+
+def leave_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, queued: bool = False) -> int:
+    """Print the run's id and return, or follow it; returns the exit code of the command.
+
+    `attempts` is how often the run had been started before.
+    """
+    if detach:
+        click.echo(folder.id)
+        click.echo(f"follow it: model-garden runs watch {folder.id}", err=True)
+        return 0
+    from mg_tui.cli.follow import exit_code_of, follow_run
+    from mg_tui.runs import launch
+
+    if attempts and not queued:  # its journal says that it ended, until the new worker's first word
+        launch.wait_started(folder, attempts=attempts)
+    return exit_code_of(follow_run(folder), folder)
+
+
+def wake(home: Path) -> None:
+    """Start what should be waiting and is not, e.g. after a reboot; says so, and never fails."""
+    from mg_tui.core.errors import GardenError
+    from mg_tui.runs import launch
+    from mg_tui.runs import queue as queues
+
+    try:
+        woken = queues.wake(home, launch.start_waiting)
+    except GardenError as error:
+        click.echo(f"the queue cannot be woken: {error.what} {error.why or ''}".rstrip(), err=True)
+        return
+    for folder in woken:
+        click.echo(f"waits again: {folder.id}", err=True)
+
+
+def _usual(folder: "RunFolder") -> tuple[str, ...]:
+    from mg_tui.runs import devices
+
+    return (devices.CPU,) if folder.spec_values().get("device") == "cpu" else (devices.ANY,)

@@ -1,0 +1,91 @@
+"""A run's journal played as it was, at another speed: the same events, the same view, another clock."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from mg_tui.core.events import Event
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalReader
+from mg_tui.runs.lock import is_held
+from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
+
+LONGEST_PAUSE: Final = 3.0  # seconds of the viewer's time: a run that was resumed the next day is not waited for
+
+
+class Replay:
+    """What a `RunWatch` is for a living run: `view` and `state` as they were at the moment that is shown.
+
+    Args:
+        folder: the run.
+        speed: seconds of the run in a second of the viewer.
+        longest_pause: the most the viewer waits between two events, in seconds.
+        clock, sleep: of the viewer, in seconds.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        speed: float,
+        *,
+        longest_pause: float = LONGEST_PAUSE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self.folder = folder
+        self.view = RunView()
+        self._speed = speed
+        self._longest = longest_pause
+        self._clock = clock
+        self._sleep = sleep
+        self._now = 0.0
+        self._over = False
+
+    @property
+    def state(self) -> RunState:
+        """The run's state then; after the last event, its state now."""
+        return self.view.state(lock_held=not self._over or is_held(self.folder.lock_file))
+
+    def now(self) -> float:
+        """The moment that is shown, in Unix time."""
+        return self._now
+
+    def play(self, frame: float = 0.5) -> Iterator[list[Event]]:
+        """The events as they came, together what came within `frame` seconds of the viewer; at least once a frame.
+
+        Raises:
+            EnvironmentProblem: the journal cannot be read.
+        """
+        due, before = 0.0, None
+        started = shown_at = self._clock()
+        waiting: list[Event] = []
+        for event in self._events():
+            # A clock that was set back makes a pause of nothing.
+            pause = 0.0 if before is None else max(event.t - before, 0.0) / self._speed
+            due += min(pause, self._longest)
+            before = event.t
+            while started + due > self._clock():
+                left = started + due - self._clock()
+                if waiting or left > frame:
+                    yield self._show(waiting)
+                    waiting, shown_at = [], self._clock()
+                self._sleep(max(min(left, frame), 0.001))
+                self._now = max(self._now, event.t - max(started + due - self._clock(), 0.0) * self._speed)
+            waiting.append(event)
+            if self._clock() - shown_at >= frame:
+                yield self._show(waiting)
+                waiting, shown_at = [], self._clock()
+        yield self._show(waiting)
+        self._over = True
+        yield []
+
+    def _events(self) -> Iterator[Event]:
+        for events in JournalReader(self.folder.journal_file).chunks():
+            yield from events
+
+    def _show(self, events: list[Event]) -> list[Event]:
+        self.view.apply(events)
+        if events:
+            self._now = events[-1].t
+        return events
