@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from mg_tui.engine import sentinels
 from mg_tui.engine.samples import Sampler
 from mg_tui.engine.stopping import Stopper
+from mg_tui.engine.watchdog import Watchdog
 from mg_tui.runs.journal import JournalWriter
 
 
@@ -26,6 +27,19 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._sampler = sampler
         self._scaled = scaled
         self._sampled_at = -1
+        self._watchdog = Watchdog(journal)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """From now on steps are to come."""
+        self._watchdog.start().beat()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """No steps come any more."""
+        self._watchdog.stop()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Its rows are there."""
+        self._watchdog.beat()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The last moment to keep a broken gradient from the weights."""
@@ -38,6 +52,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         facts = self.trainer.facts
         # The trainer counts from where its loader began, which after a resume is in the middle of an epoch.
         state.epoch = state.global_step / len(self.trainer.stream)
+        seconds, used = time.perf_counter() - facts.started, memory()
         self._journal.write(
             "step",
             step=state.global_step,
@@ -51,18 +66,21 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             images=facts.images,
             images_encoded=facts.images_encoded,
             images_cached=facts.images_cached,
-            seconds=round(time.perf_counter() - facts.started, 4),
+            seconds=round(seconds, 4),
             data_wait=round(facts.data_wait, 4),
-            **memory(),
+            **used,
         )
         if state.global_step >= state.max_steps and self.trainer.eval_batches is not None:
             control.should_evaluate = True
+        self._watchdog.step(state.global_step, loss=facts.loss, seconds=seconds, host_memory=used["host_memory"])
         self._stopper.look()
         if self._stopper.take_checkpoint():
             control.should_save = True
         if self._stopper.stop_by is not None:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
+        if control.should_save or control.should_evaluate:
+            self._watchdog.rest()  # until the next step begins
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
