@@ -83,9 +83,10 @@ def writing(
             shutil.rmtree(target)
         unfinished.rename(target)
         _sync(checkpoints)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except Exception as error:
+        full = _is_out_of_space(error, checkpoints)  # asked before the removal makes room
         shutil.rmtree(unfinished, ignore_errors=True)
-        if _is_out_of_space(error, checkpoints):
+        if full:
             raise _no_space(checkpoints, step, needed) from error
         raise
     except BaseException:
@@ -197,6 +198,9 @@ def _check_space(checkpoints: Path, step: int, needed: int) -> None:
 def _is_out_of_space(error: BaseException, checkpoints: Path) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
+    if os.strerror(errno.ENOSPC) in str(error):  # safetensors has an error of its own
+        return True
+    # torch reports a full disk as a RuntimeError of many words.
     return isinstance(error, RuntimeError) and shutil.disk_usage(checkpoints).free < _MARGIN
 
 
