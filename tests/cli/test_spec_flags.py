@@ -19,7 +19,7 @@ GUIDE = (
 
 def read(arguments: str) -> TrainingSpec:
     context = train_vision.make_context("train-vision", shlex.split(arguments))
-    values = {name: value for name, value in context.params.items() if name not in ("detach", "check_only")}
+    values = {name: value for name, value in context.params.items() if name in TrainingSpec.model_fields}
     return TrainingSpec.parse(given(values))
 
 
