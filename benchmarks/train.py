@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -136,6 +137,7 @@ class Bench:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for, print the table, write the page."""
     asked = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is running is ended on the way out
     asked.work = asked.work.absolute()
     cores = sorted(os.sched_getaffinity(0))[: asked.cores]
     os.sched_setaffinity(0, cores)
@@ -146,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not asked.report_only:
         make_model(asked.work / "models" / "mid-float32")
         contenders = bench.contenders()
+        _keep_versions(bench)
         kinds = [kind for kind in KINDS.values() if kind.key in asked.only]
         plans = {"speed": bench.speed, "memory": bench.memory}
         began = time.monotonic()
