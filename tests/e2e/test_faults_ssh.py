@@ -1,0 +1,228 @@
+"""Runs started over a real connection to a real sshd on loopback, and what becomes of them when it is lost."""
+
+import contextlib
+import json
+import os
+import pwd
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not (Path(SSHD).exists() and shutil.which("ssh")), reason="no sshd or no ssh"),
+]
+PROGRAM = Path(sys.executable).with_name("model-garden")
+STEPS = 40
+
+
+class Host:
+    """A machine one logs in to: `address` is where, `through` what a client's command begins with."""
+
+    def __init__(self, base: Path, *, address: str = "127.0.0.1", through: tuple[str, ...] = ()):
+        self.base = base
+        self.address = address
+        self.through = through
+        with socket.socket() as free:
+            free.bind((address, 0))
+            self.port = free.getsockname()[1]
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(base / name)], check=True)
+        (base / "authorized").write_text((base / "user.pub").read_text())
+        (base / "sshd_config").write_text(
+            f"Port {self.port}\nListenAddress {address}\nHostKey {base / 'host'}\nPidFile none\nUsePAM no\n"
+            f"AuthorizedKeysFile {base / 'authorized'}\nPermitRootLogin prohibit-password\nStrictModes no\n"
+            "PasswordAuthentication no\nClientAliveInterval 1\nClientAliveCountMax 2\n"
+        )
+        self.log = base / "sshd.log"
+        self._daemon = subprocess.Popen([SSHD, "-D", "-f", str(base / "sshd_config"), "-E", str(self.log)])
+
+    def command(self, words: str, *, terminal: bool) -> list[str]:
+        """What runs `model-garden` with these words there."""
+        environ = {
+            "MODEL_GARDEN_HOME": str(self.base / "garden"),
+            "MODEL_GARDEN_CONFIG": str(self.base / "none.toml"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "TERM": "xterm-256color",
+        }
+        settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environ.items())
+        size = "stty rows 30 cols 100; " if terminal else ""
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "LogLevel=ERROR"]
+        return [
+            *self.through,
+            "ssh",
+            *(["-tt"] if terminal else []),
+            *[word for option in options for word in ("-o", option)],
+            "-F",
+            "none",
+            "-i",
+            str(self.base / "user"),
+            "-p",
+            str(self.port),
+            f"{user}@{self.address}",
+            f"{size}cd {shlex.quote(str(self.base))} && env {settings} {shlex.quote(str(PROGRAM))} {words}",
+        ]
+
+    def login(self, words: str, *, terminal: bool = True) -> "subprocess.Popen[bytes]":
+        """A client that runs a command there and stays."""
+        with (self.base / "client.log").open("ab") as log:
+            return subprocess.Popen(
+                self.command(words, terminal=terminal), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def ask(self, words: str) -> Any:
+        """What a new login gets as JSON."""
+        done = subprocess.run(self.command(words, terminal=False), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr + self.log.read_text()
+        return json.loads(done.stdout)
+
+    def close(self) -> None:
+        """End the daemon."""
+        self._daemon.terminate()
+        self._daemon.wait()
+
+
+def lose(client: "subprocess.Popen[bytes]") -> None:
+    """Kill a client; nobody says goodbye."""
+    client.kill()
+    client.wait()
+    assert client.stdin is not None
+    client.stdin.close()
+
+
+def data(base: Path) -> None:
+    Image.new("RGB", (56, 56), "red").save(base / "red.png")
+    row = json.dumps({"text": "what colour?", "image": "red.png", "response": "red"}) + "\n"
+    (base / "data.jsonl").write_text(row * 4)
+
+
+TRAIN = (
+    f"train-vision --base-model tiny --dataset data.jsonl --max-steps {STEPS} --gradient-accumulation-steps 2 "
+    "--workers 0 --sample-count 0 --save-steps 10 --lora-r 2"
+)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """A machine on loopback."""
+    Path("/run/sshd").mkdir(parents=True, exist_ok=True)
+    data(tmp_path)
+    made = Host(tmp_path)
+    until(lambda: "listening" in made.log.read_text() if made.log.exists() else False, 20)
+    yield made
+    made.close()
+
+
+def until(condition: Callable[[], object], seconds: float = 180.0, why: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+
+
+def journal(base: Path) -> list[dict[str, Any]]:
+    with contextlib.suppress(StopIteration):
+        text = next((base / "garden" / "runs").glob("*/events.jsonl")).read_text()
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return []
+
+
+def steps(base: Path) -> list[int]:
+    return [event["step"] for event in journal(base) if event["kind"] == "step"]
+
+
+def require_a_whole_run(host: Host) -> None:
+    """The run ends well, and a new login finds it so, its curve complete."""
+    until(lambda: journal(host.base)[-1]["kind"] in ("finished", "failed"), why=lambda: str(journal(host.base)[-3:]))
+    record = host.ask("runs show last --json")
+    assert (record["state"], record["step"], record["attempt"]) == ("finished", STEPS, 1)
+    assert steps(host.base) == list(range(1, STEPS + 1))
+
+
+def begun(host: Host) -> bool:
+    return len(steps(host.base)) >= 2
+
+
+@pytest.mark.parametrize("flags", ["", "--queue --gpus cpu"], ids=["started", "queued"])
+def test_the_client_is_killed(host: Host, flags: str) -> None:
+    client = host.login(f"{TRAIN} {flags}")
+    until(lambda: begun(host), why=lambda: (host.base / "client.log").read_text())
+    lose(client)
+    at = len(steps(host.base))
+    assert at < STEPS, "it was killed while the run went on"
+    require_a_whole_run(host)
+
+
+def test_the_dashboard_is_lost(host: Host) -> None:
+    """Started detached; a dashboard that looks at it loses its connection."""
+    first = host.login(f"{TRAIN} --detach", terminal=False)
+    assert first.wait() == 0
+    lose(first)
+    until(lambda: begun(host))
+    client = host.login("")
+    log = host.base / "client.log"
+    until(lambda: b"\x1b[?1049h" in log.read_bytes(), 60, why=lambda: log.read_text()[-2000:])
+    lose(client)
+    require_a_whole_run(host)
+    until(lambda: not dashboards(host), 30)
+
+
+def dashboards(host: Host) -> list[str]:
+    """Processes of the program that still have a terminal of this host's sessions."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environ = (entry / "environ").read_bytes()
+            if str(host.base / "garden").encode() in environ and b"SSH_TTY=" in environ:
+                found.append(entry.name)
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and ip")
+def test_the_cable_is_pulled(tmp_path: Path) -> None:
+    """The client is in a network namespace of its own, whose cable goes down without a word to either side."""
+    name = f"mg{os.getpid()}"
+    commands = [
+        f"ip netns add {name}",
+        f"ip link add {name}a type veth peer name {name}b",
+        f"ip link set {name}b netns {name}",
+        f"ip addr add 10.213.77.1/30 dev {name}a",
+        f"ip link set {name}a up",
+        f"ip netns exec {name} ip addr add 10.213.77.2/30 dev {name}b",
+        f"ip netns exec {name} ip link set {name}b up",
+    ]
+    data(tmp_path)
+    Path("/run/sshd").mkdir(parents=True, exist_ok=True)
+    made: list[Host] = []
+    try:
+        for command in commands:
+            if subprocess.run(command.split(), capture_output=True).returncode:
+                pytest.skip(f"not here: {command}")
+        host = Host(tmp_path, address="10.213.77.1", through=("ip", "netns", "exec", name))
+        made.append(host)
+        until(lambda: "listening" in host.log.read_text() if host.log.exists() else False, 20)
+        client = host.login(TRAIN)
+        until(lambda: begun(host), why=lambda: (tmp_path / "client.log").read_text())
+        subprocess.run(f"ip link set {name}a down".split(), check=True)
+        assert len(steps(tmp_path)) < STEPS
+        until(lambda: journal(tmp_path)[-1]["kind"] == "finished")
+        subprocess.run(f"ip link set {name}a up".split(), check=True)
+        require_a_whole_run(host)
+        lose(client)
+    finally:
+        for host in made:
+            host.close()
+        subprocess.run(f"ip link del {name}a".split(), capture_output=True)
+        subprocess.run(f"ip netns del {name}".split(), capture_output=True)
