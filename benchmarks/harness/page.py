@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.measure import Measurement
-from harness.report import aims_table, losses_table, ours_table, runs_table
+from harness.report import QUIET, aims_table, losses_table, ours_table, runs_table
 
 BEGIN, END = "<!-- measured by benchmarks/train.py -->", "<!-- end of what was measured -->"
 
@@ -21,7 +21,7 @@ def text(
 ) -> str:
     """The tables with date, machine and versions."""
     busiest = max((one.others for one in measured if one.purpose == "speed"), default=0.0)
-    quiet = "the machine was quiet" if busiest < 0.05 else "the machine was not quiet: take the figures with care"
+    quiet = "the machine was quiet" if busiest <= QUIET else "the machine was not quiet: take the figures with care"
     parts = [
         f"Measured {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())} on {machine()}, {cores} cores used, float32, "
         f"no GPU. In the timed runs others kept at most {busiest:.0%} of the cores busy: {quiet}.",

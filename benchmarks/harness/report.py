@@ -7,6 +7,7 @@ from harness.measure import COUNTED_FROM, Measurement, median
 from harness.rows import KINDS
 
 OURS = "ours"
+QUIET = 0.05  # others may keep this share of the cores busy
 Figure = Callable[[Measurement], float | None]
 
 
@@ -76,7 +77,8 @@ def aims_table(measured: Sequence[Measurement], titles: dict[str, str]) -> str:
         best, figure = choose(theirs.items(), key=lambda item: item[1])
         own = choose(ours)
         ratio = own / figure
-        reached = _reached(ratio, aim)
+        others = max(m.others for m in among if m.peer in (OURS, best[0]))
+        reached = _reached(ratio, aim) if aim.purpose == "memory" or others <= QUIET else "the machine was not quiet"
         lines.append(
             f"| {aim.title} | {wanted} | {titles[best[0]]} {best[1]} | {figure:.3g} {aim.unit} | {own:.3g} {aim.unit} "
             f"| {ratio:.2f}x | {reached} |"
