@@ -78,14 +78,32 @@ def require_the_same(folder: RunFolder, reference: tuple[bytes, list[dict[str, A
     assert (summarise(folder).state, summarise(folder).problem) == (RunState.FINISHED, None)
 
 
-def kill_and_go_on(lab: Any, reference: Any, when: Callable[[RunFolder, Any], None], kills: int = 1) -> RunFolder:
+def where(folder: RunFolder) -> str:
+    """What the worker was doing, from what it left."""
+    view = summarise(folder).view
+    if view.lifecycle == "created":
+        return "before its first word"
+    if list(folder.checkpoints_dir.glob(".writing-*")):
+        return "writing a checkpoint"
+    return view.phase or "starting"
+
+
+def kill_and_go_on(
+    lab: Any, reference: Any, when: Callable[[RunFolder, Any], None], kills: int = 1
+) -> tuple[RunFolder, list[str]]:
+    """Kill a run's worker so often, let it go on to the end, and compare; returns where each kill found it.
+
+    A worker that had ended before it could be killed does not count.
+    """
     folder: RunFolder = lab.run()
+    found: list[str] = []
     for _ in range(kills):
         worker = lab.start(folder)
         when(folder, worker)
         if worker.alive:
             worker.kill()
-        worker.code()
+        if worker.code() == -signal.SIGKILL:
+            found.append(where(folder))
         assert not is_held(folder.lock_file)
         if summarise(folder).state is RunState.FINISHED:
             break
@@ -93,7 +111,7 @@ def kill_and_go_on(lab: Any, reference: Any, when: Callable[[RunFolder, Any], No
     if summarise(folder).state is not RunState.FINISHED:
         lab.finish(folder)
     require_the_same(folder, reference)
-    return folder
+    return folder, found
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -104,12 +122,18 @@ def test_killed_at_any_moment(lab: Any, reference: Any, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 150))
-def test_killed_at_fifty_moments(lab: Any, reference: Any, seed: int) -> None:
+def test_killed_at_fifty_moments(
+    lab: Any, reference: Any, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    """`--junitxml FILE` keeps where each kill found the worker."""
     chance = random.Random(seed)
-    kill_and_go_on(lab, reference, lambda *_: time.sleep(chance.uniform(0, reference[2])))
+    found: list[str] = []
+    while not found:
+        _, found = kill_and_go_on(lab, reference, lambda *_: time.sleep(chance.uniform(0, reference[2])))
+    record_property("killed", found[0])
 
 
-def killed_while_writing(lab: Any, reference: Any, chance: random.Random) -> None:
+def killed_while_writing(lab: Any, reference: Any, chance: random.Random) -> list[str]:
     number = chance.randint(1, 8)
 
     def when(folder: RunFolder, worker: Any) -> None:
@@ -117,8 +141,9 @@ def killed_while_writing(lab: Any, reference: Any, chance: random.Random) -> Non
         until(lambda: unfinished.exists() or not worker.alive)
         time.sleep(chance.uniform(0, 0.02))
 
-    folder = kill_and_go_on(lab, reference, when)
+    folder, found = kill_and_go_on(lab, reference, when)
     assert not list(folder.checkpoints_dir.glob(".writing-*"))
+    return found
 
 
 def test_killed_while_a_checkpoint_is_written(lab: Any, reference: Any) -> None:
@@ -127,8 +152,11 @@ def test_killed_while_a_checkpoint_is_written(lab: Any, reference: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
-def test_killed_while_a_checkpoint_is_written_often(lab: Any, reference: Any, seed: int) -> None:
-    killed_while_writing(lab, reference, random.Random(seed))
+def test_killed_while_a_checkpoint_is_written_often(
+    lab: Any, reference: Any, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    (found,) = killed_while_writing(lab, reference, random.Random(seed))
+    record_property("killed", found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -130,6 +130,7 @@ def test_they_run_in_order_and_one_that_fails_stops_nobody(
     assert launch.asked_devices(runs[0]) == ("any",)
 
 
+@pytest.mark.slow  # real waiting processes: on a busy machine they take longer than the test waits
 def test_side_by_side_on_their_devices(
     make: Make, waiters: Callable[[str], None], until: Callable[..., None], home: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_killed_waiter_loses_nothing(
     assert queue.wake(home, launch.start_waiting) == []
 
 
+@pytest.mark.slow  # real waiting processes: on a busy machine they take longer than the test waits
 def test_waiters_replace_each_other(make: Make, waiters: Callable[[str], None], until: Callable[..., None]) -> None:
     first, second = make("a"), make("b")
     launch.start_waiting(second)  # the first has none: it is started, and waited for
