@@ -76,7 +76,8 @@ def ending(folder: RunFolder, view: RunView, state: RunState) -> list[str]:
         saved = view.result.get("checkpoint")
         kept = f"checkpoint {printable(str(saved))}" if saved else "no checkpoint"
         by = view.result.get("by")
-        return [f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {kept}"]
+        said = f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {kept}"
+        return [said, *([_go_on(folder)] if saved else [])]
     if state is RunState.FAILED:
         return failure(folder, view)
     if state is RunState.CRASHED:
@@ -90,7 +91,12 @@ def failure(folder: RunFolder, view: RunView) -> list[str]:
     lines = [f"failed at step {view.step}: {printable(str(error.get('what') or error.get('error') or 'no reason'))}"]
     labels = (("where", "where"), ("why", "why"), ("rows", "rows"), ("hint", "try"))
     lines += [f"  {label}: {printable(str(error[name]))}" for name, label in labels if error.get(name)]
-    return [*lines, f"  log: model-garden runs logs {folder.id}"]
+    lines.append(f"  log: model-garden runs logs {folder.id}")
+    return [*lines, _go_on(folder)] if view.checkpoints else lines
+
+
+def _go_on(folder: RunFolder) -> str:
+    return f"  go on: model-garden runs resume {folder.id}"
 
 
 def crash(folder: RunFolder, view: RunView) -> list[str]:
@@ -100,7 +106,8 @@ def crash(folder: RunFolder, view: RunView) -> list[str]:
         lines.append(f"  newest checkpoint: step {view.checkpoints[-1].step}")
     last = [one_line(line, limit=160) for line in tail(folder.log_file, 20) if line.strip()][-3:]
     lines += [f"  log: {line}" for line in last]
-    return [*lines, f"  more: model-garden runs logs {folder.id}"]
+    again = _go_on(folder) + ("" if view.checkpoints else " --from-start")
+    return [*lines, f"  more: model-garden runs logs {folder.id}", again]
 
 
 def said(what: Any, **more: Any) -> str:
