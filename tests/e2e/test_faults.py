@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError
+from mg_tui.runs import launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import is_held
@@ -279,7 +280,9 @@ def test_a_home_that_cannot_be_written(lab: Any, small_disk: Path) -> None:
         with pytest.raises(EnvironmentProblem, match="cannot be made") as caught:
             lab.run(small_disk / "home")
         assert caught.value.why == "Read-only file system"
-        assert lab.start(RunFolder(folder.path)).code() in (3, 70)
+        with pytest.raises(EnvironmentProblem, match="cannot be started") as caught:
+            launch.start(folder)
+        assert (caught.value.why, caught.value.exit_code) == ("Read-only file system", 3)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
 
