@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mg_tui.core.example import Example
+from mg_tui.hardware.shape import ModelShape
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +74,8 @@ class Checkpoint:
     """A checkpoint people start from.
 
     `name` is what `--base-model` takes: a hub name or a short alias. `path` is the local folder of a checkpoint that
-    comes with the plugin, else None. `parameters` counts weights.
+    comes with the plugin, else None. `parameters` counts weights. `config` has what `ModelFamily.shape` reads of its
+    `config.json`, so that its memory can be estimated before anything is downloaded.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Checkpoint:
     parameters: int
     note: str = ""
     path: Path | None = None
+    config: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,8 @@ class ModelFamily:
     `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
     family. `image_tokens(width, height, preprocessing)` counts the tokens of a picture from its size alone, in pixels;
     None when the family cannot tell without its processor. `layout` is what sharing tokens between examples needs; None
-    when the family leaves that to padded batches.
+    when the family leaves that to padded batches. `shape` reads the sizes that decide memory out of a `config.json`,
+    raising KeyError when one is missing; None leaves it to a general reading of the checkpoint's files.
     """
 
     key: str
@@ -198,6 +202,7 @@ class ModelFamily:
     capabilities: Mapping[CapabilityName, Capability] = field(default_factory=dict)
     image_tokens: Callable[[int, int, Preprocessing], int] | None = None
     layout: TokenLayout | None = None
+    shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
     load_model: LoadModel = _load_model
     load_processor: LoadProcessor = _load_processor
     make_collator: MakeCollator = _make_collator

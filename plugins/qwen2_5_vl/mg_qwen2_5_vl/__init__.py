@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from mg_qwen2_5_vl.geometry import grid, image_tokens, positions
+from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, shape
 from mg_tui.families import Checkpoint, ModelFamily, Parts, Supported, TokenLayout, hookimpl
 
 QWEN2_5_VL: Final = ModelFamily(
@@ -23,18 +24,21 @@ QWEN2_5_VL: Final = ModelFamily(
             title="Qwen2.5-VL 3B",
             parameters=3_754_622_976,
             note="Qwen Research licence: not for commercial use",
+            config=CONFIG_3B,
         ),
         Checkpoint(
             "Qwen/Qwen2.5-VL-7B-Instruct",
             title="Qwen2.5-VL 7B",
             parameters=8_292_166_656,
             note="Apache-2.0",
+            config=CONFIG_7B,
         ),
         Checkpoint(
             "Qwen/Qwen2.5-VL-72B-Instruct",
             title="Qwen2.5-VL 72B",
             parameters=73_410_777_344,
             note="Qwen licence",
+            config=CONFIG_72B,
         ),
         Checkpoint(
             "tiny",
@@ -56,6 +60,7 @@ QWEN2_5_VL: Final = ModelFamily(
     },
     image_tokens=image_tokens,
     layout=TokenLayout(grid=grid, positions=positions),
+    shape=shape,
 )
 
 

@@ -1,0 +1,167 @@
+"""What a forward and backward pass keeps, operation by operation. Bytes for each token (or patch) of each block.
+
+Written down from the operations of a pre-norm decoder with RMSNorm, rotary positions, grouped-query attention and a
+gated MLP, as transformers computes it with PEFT's LoRA under autocast, and from what autograd saves of each:
+
+- a norm saves its input in float32 (the input itself where that is the compute dtype); with a trained scale also the
+  normalised value, for the scale's gradient;
+- rotary positions save nothing of the token: sine and cosine are shared by all blocks;
+- fused attention saves queries, keys and values as it gets them, its output, and one float32 for each head. With a mask
+  keys and values are repeated for every query head first, and the mask becomes numbers to add, rows x length x length
+  of them in each block. Where queries, keys and values are one matrix, all of it stays;
+- a linear layer whose weights are trained saves its input, one whose weights are frozen nothing. LoRA's first matrix
+  is such a layer: under autocast PEFT casts its input to float32 and autocast casts it back, so every adapted layer
+  saves a copy of its own; quantised layers do without the cast, and those that read the same tensor share it;
+- a gated MLP saves both branches and the activated one; LoRA's second matrix saves the rank's worth of features.
+
+What is alive only while an operation runs is largest in the MLP's last layer, whose input is widest: the product of
+the branches, its float32 copy on the way into LoRA (or, going back, its gradients), and the hidden states around.
+"""
+
+from dataclasses import dataclass
+
+from mg_tui.core.spec import Training
+from mg_tui.hardware.memory.assumed import DEQUANTISED_MATRICES, DORA_MATRIX_BYTES, INT8_INPUT_BYTES, NF4_BLOCK
+from mg_tui.hardware.memory.setup import PartName, Setup
+from mg_tui.hardware.memory.workload import Workload
+from mg_tui.hardware.shape import Stack
+
+FLOAT = 4
+BOOL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a stack, in bytes.
+
+    Attributes:
+        saved: kept for the backward pass.
+        running: beside that at the highest moment of the forward pass.
+        returning: beside that at the highest moment of the backward pass.
+        input: what goes in: all that stays of the block under checkpointing.
+        shared: how much of `saved` is the input itself.
+    """
+
+    saved: float
+    running: float
+    returning: float
+    input: float
+    shared: float
+
+    @property
+    def again(self) -> float:
+        """Bytes, beside the input, of computing the block a second time and going back through it."""
+        return self.saved - self.shared + max(self.running, self.returning)
+
+
+def block(stack: Stack, part: PartName, setup: Setup, positions: int, *, mask: int = 0, masked: bool = False) -> Block:
+    """One block of `stack` over `positions` tokens or patches; `mask` entries of its attention mask in all."""
+    if not stack.depth:
+        return Block(0.0, 0.0, 0.0, 0.0, 0.0)
+    method = setup.methods[part]
+    residual = FLOAT if _wide(part, method, setup) else setup.compute
+    mlp = (3 if stack.gated else 2) * setup.compute * stack.intermediate
+    saved = (
+        _norms(stack, method, residual)
+        + _attention(stack, setup, masked=masked)
+        + _inputs(stack, part, method, setup)
+        + mlp
+    )
+    rotating = _rotating(stack, setup) - mlp  # it is over before the MLP has begun
+    inner = setup.compute * stack.intermediate * positions  # the gradient of the MLP's product
+    returning = max(2 * inner, inner + _gradient_matrices(stack, part, method, setup))
+    running = max(rotating, _widest(stack, part, method, setup, residual)) * positions
+    if method == "lora" and setup.dora:
+        running += DORA_MATRIX_BYTES * stack.largest_matrix
+    input_bytes = residual * stack.width * positions
+    return Block(
+        saved=saved * positions + setup.compute * mask,
+        running=running,
+        returning=returning,
+        input=input_bytes,
+        shared=input_bytes if residual == FLOAT else 0.0,
+    )
+
+
+def _wide(part: PartName, method: Training, setup: Setup) -> bool:
+    """The hidden state is in float32: the token embedding is, when it is trained, and everything is added to it."""
+    return part == "language" and method == "full" and setup.autocast
+
+
+def _norms(stack: Stack, method: Training, residual: int) -> float:
+    """Two norms: the input in float32; if their scales are trained, the normalised value too."""
+    return 2 * stack.width * (FLOAT + (residual if method == "full" else 0))
+
+
+def _attention(stack: Stack, setup: Setup, *, masked: bool) -> float:
+    keys = stack.queries if masked or not setup.fused_attention else stack.keys
+    given = stack.queries + 2 * keys
+    if stack.fused:  # turned queries and keys, and the whole of the matrix that the values are a piece of
+        given = 2 * stack.queries + 3 * stack.queries
+    return setup.compute * (given + stack.queries) + FLOAT * stack.heads
+
+
+def _inputs(stack: Stack, part: PartName, method: Training, setup: Setup) -> float:
+    """What linear layers save of what goes into them, and what LoRA adds."""
+    if method == "none":
+        return 0.0
+    apart = stack.queries if stack.fused else 0  # pieces that attended apart are put together: a tensor of its own
+    once = 2 * stack.width + apart + stack.intermediate  # after each norm, the attention's output, the MLP's product
+    if method == "full":
+        # The attention's output and the MLP's product are in the compute dtype: saved as they are.
+        return setup.compute * (stack.linear_inputs - stack.queries + apart if setup.autocast else once)
+    count = sum(linear.times for linear in stack.linears) / stack.depth
+    extra = setup.compute * setup.rank * count
+    if setup.dora:  # what the layer and its adapter gave, for the gradient of the magnitude
+        extra += 2 * setup.compute * stack.linear_outputs
+    if setup.dropout:  # which numbers were dropped; what is left of them is a tensor for each layer
+        extra += BOOL * stack.linear_inputs
+    separate = setup.dropout or setup.copies_inputs(part)
+    return extra + setup.compute * (stack.linear_inputs if separate else once)
+
+
+def _rotating(stack: Stack, setup: Setup) -> float:
+    """Queries and keys being turned in float32: both as they are, the turned queries, and the keys in three pieces."""
+    if not stack.rotates_in_float32:
+        return 0.0
+    return 6 * FLOAT * stack.queries + setup.compute * 3 * stack.queries
+
+
+def _widest(stack: Stack, part: PartName, method: Training, setup: Setup, residual: int) -> float:
+    """The MLP's product on its way into the widest layer, and the hidden states around it."""
+    around = 2 * (residual + setup.compute) * stack.width
+    if method != "lora":
+        return around
+    inner = stack.intermediate
+    if part == "language" and setup.quantization == "int8":
+        return around + INT8_INPUT_BYTES * inner
+    if not setup.copies_inputs(part):  # the product is what LoRA saves
+        return around
+    return around + (setup.compute + FLOAT + (FLOAT if setup.dropout else 0)) * inner
+
+
+def _gradient_matrices(stack: Stack, part: PartName, method: Training, setup: Setup) -> float:
+    """Matrices of the size of a weight that a layer's backward pass makes."""
+    matrix = stack.largest_matrix
+    if method == "full":  # the gradient of the cast copy, and that in float32 on its way to the gradients
+        return float(matrix * (setup.compute + FLOAT if setup.autocast else FLOAT))
+    if part == "language" and setup.quantization == "nf4":
+        return DEQUANTISED_MATRICES * matrix * (setup.compute + FLOAT / NF4_BLOCK)
+    if part == "language" and setup.quantization == "int8":
+        return float(DEQUANTISED_MATRICES * matrix * setup.compute)
+    return 0.0
+
+
+def passing(stack: Stack, setup: Setup) -> float:
+    """Bytes a position at the highest moment of a forward pass that keeps nothing, as through a frozen tower."""
+    around = 2 * setup.compute * stack.width  # the hidden state, and what the norm made of it
+    mlp = (3 if stack.gated else 2) * setup.compute * stack.intermediate
+    attending = 5 * setup.compute * stack.queries
+    return around + max(_rotating(stack, setup), attending, mlp)
+
+
+def eager_attention(stack: Stack, setup: Setup, work: Workload) -> float:
+    """Bytes of the attention weights that one block saves where attention is not fused: of every head, twice."""
+    if setup.fused_attention:
+        return 0.0
+    return stack.heads * work.rows * work.length**2 * 2 * setup.compute

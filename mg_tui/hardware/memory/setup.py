@@ -1,0 +1,95 @@
+"""What of a spec decides memory, settled for a kind of device as the engine settles it for the one it finds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mg_tui.core.spec import Training, TrainingSpec
+
+Device = Literal["cuda", "cpu"]
+PartName = Literal["language", "projector", "vision"]
+PARTS: tuple[PartName, ...] = ("language", "projector", "vision")
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a run computes.
+
+    Attributes:
+        device: where.
+        compute: bytes of a number in the compute dtype, `dtype` its name.
+        quantization: of the language model's linear layers.
+        methods: how each part is trained.
+        rank, dora, dropout: of LoRA.
+        checkpointing: activations are computed again in the backward pass.
+        optimizer: which AdamW.
+        packed: examples are packed into one sequence a forward pass; otherwise they are padded side by side.
+        fused_attention: attention never holds the matrix of its weights.
+    """
+
+    device: Device
+    compute: int
+    dtype: str
+    quantization: Literal["nf4", "int8", "none"]
+    methods: Mapping[PartName, Training]
+    rank: int
+    dora: bool
+    dropout: bool
+    checkpointing: bool
+    optimizer: str
+    packed: bool
+    fused_attention: bool
+
+    @property
+    def autocast(self) -> bool:
+        """Weights that are trained are in float32 and are cast whenever they are used."""
+        return self.compute == 2
+
+    @property
+    def lora_anywhere(self) -> bool:
+        """PEFT wraps the model: parts trained in full beside it are copies."""
+        return "lora" in self.methods.values()
+
+    @property
+    def vision_frozen(self) -> bool:
+        """Pictures are encoded apart and without a graph."""
+        return self.methods["vision"] == "none" and self.methods["projector"] == "none"
+
+    def copies_inputs(self, part: PartName) -> bool:
+        """PEFT casts the input of each adapted layer to float32 and autocast casts it back, into a copy of its own.
+
+        Not so in its quantised layers, which leave the input as it is.
+        """
+        return self.autocast and not (part == "language" and self.quantization != "none")
+
+
+def settle(spec: TrainingSpec, *, device: Device, can_pack: bool = True) -> Setup:
+    """What `spec` means on a CUDA device with bitsandbytes installed, or on the CPU.
+
+    Args:
+        spec: the run.
+        device: the kind of device.
+        can_pack: the family lays out pictures apart from text (`ModelFamily.layout`).
+    """
+    dtype: str = spec.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    quantization = spec.quantization
+    if quantization == "auto":
+        quantization = "nf4" if device == "cuda" and spec.train_language != "full" else "none"
+    packs = can_pack and spec.attention in ("auto", "sdpa") and spec.backend != "unsloth"
+    return Setup(
+        device=device,
+        compute=_BYTES[dtype],
+        dtype=dtype,
+        quantization=quantization,
+        methods={"language": spec.train_language, "projector": spec.train_projector, "vision": spec.train_vision},
+        rank=spec.lora_r,
+        dora=spec.use_dora,
+        dropout=spec.lora_dropout > 0,
+        checkpointing=spec.gradient_checkpointing,
+        optimizer=spec.optimizer,
+        packed=packs and spec.layout != "padded",
+        fused_attention=spec.attention != "eager",
+    )

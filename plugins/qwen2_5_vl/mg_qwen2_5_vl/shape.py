@@ -1,0 +1,94 @@
+"""From a checkpoint's configuration to what memory sees of it: arithmetic alone, no torch."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mg_tui.hardware.shape import Linear, ModelShape, Stack
+
+# What the published checkpoints' `config.json` say, as far as `shape` reads them.
+_TOWER: Final = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
+CONFIG_3B: Final[Mapping[str, Any]] = {
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+    "vision_config": _TOWER,
+}
+CONFIG_7B: Final[Mapping[str, Any]] = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+    "vision_config": _TOWER,
+}
+CONFIG_72B: Final[Mapping[str, Any]] = {
+    "hidden_size": 8192,
+    "intermediate_size": 29568,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+    "vision_config": {**_TOWER, "intermediate_size": 3456},
+}
+
+
+def shape(config: Mapping[str, Any]) -> ModelShape:
+    """The shape of a Qwen2.5-VL by its `config.json`, whose text part may be an entry of its own.
+
+    Raises:
+        KeyError: a size is missing.
+    """
+    text = {**config, **config.get("text_config", {})}
+    vision = config["vision_config"]
+    hidden, merge = text["hidden_size"], vision.get("spatial_merge_size", 2)
+    patch = vision.get("patch_size", 14)
+    values = vision.get("in_channels", 3) * vision.get("temporal_patch_size", 2) * patch**2
+    merged = vision["hidden_size"] * merge**2
+    return ModelShape(
+        language=_language(text),
+        vision=_tower(vision, values),
+        projector=(Linear("mlp.0", merged, merged, bias=True), Linear("mlp.2", merged, hidden, bias=True)),
+        projector_other=vision["hidden_size"],  # a norm
+        vocabulary=text["vocab_size"],
+        tied_head=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+        patches_per_token=merge**2,
+        patch_pixels=patch**2,
+        patch_values=values,
+    )
+
+
+def _language(text: Mapping[str, Any]) -> Stack:
+    hidden, inner, depth = text["hidden_size"], text["intermediate_size"], text["num_hidden_layers"]
+    heads, kv_heads = text["num_attention_heads"], text["num_key_value_heads"]
+    keys = hidden // heads * kv_heads
+    linears = (
+        Linear("q_proj", hidden, hidden, depth, bias=True),
+        Linear("k_proj", hidden, keys, depth, bias=True),
+        Linear("v_proj", hidden, keys, depth, bias=True),
+        Linear("o_proj", hidden, hidden, depth),
+        Linear("gate_proj", hidden, inner, depth),
+        Linear("up_proj", hidden, inner, depth),
+        Linear("down_proj", inner, hidden, depth),
+    )
+    norms = (2 * depth + 1) * hidden
+    return Stack(depth, hidden, inner, heads, kv_heads, hidden // heads, linears, norms)
+
+
+def _tower(vision: Mapping[str, Any], values: int) -> Stack:
+    width, inner, depth, heads = (vision[key] for key in ("hidden_size", "intermediate_size", "depth", "num_heads"))
+    linears = (
+        Linear("attn.qkv", width, 3 * width, depth, bias=True),
+        Linear("attn.proj", width, width, depth, bias=True),
+        Linear("mlp.gate_proj", width, inner, depth, bias=True),
+        Linear("mlp.up_proj", width, inner, depth, bias=True),
+        Linear("mlp.down_proj", inner, width, depth, bias=True),
+    )
+    other = values * width + 2 * depth * width  # the patch embedding, a convolution; norms
+    return Stack(depth, width, inner, heads, heads, width // heads, linears, other, fused=True, rotates_in_float32=True)
