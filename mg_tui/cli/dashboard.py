@@ -31,7 +31,9 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     from mg_tui.cli.starting import wake
     from mg_tui.tui.app import GardenApp
+    from mg_tui.tui.hangup import end_with_terminal
 
+    end_with_terminal()
     wake(settings.home)
 
     app = GardenApp(settings, folder)

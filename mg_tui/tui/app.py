@@ -21,6 +21,7 @@ from mg_tui.core.errors import GardenError
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import ACTIONS, Action, bindings
 from mg_tui.tui.feeds import FeedFailed, RunsFeed, RunsRead
+from mg_tui.tui.hangup import HANGUP
 from mg_tui.tui.places import PLACES
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mg_tui.tui.snapshot import RunRow
 
 FASTEST: Final = 2.0  # screen updates a second
-HANGUP: Final = 128 + signal.SIGHUP
 TERMINATED: Final = 128 + signal.SIGTERM
 
 
