@@ -124,9 +124,11 @@ def _vision(shape: ModelShape, setup: Setup, work: Workload) -> _Vision:
     if setup.methods["projector"] == "full":
         largest = max(linear.weights for linear in shape.projector)
         matrices = largest * (FLOAT + (setup.compute if setup.autocast else 0))
-    if setup.methods["vision"] == "none":
-        return _Vision(pixels + passing + merging, pixels + features + merging, matrices)
     one = act.block(tower, "vision", setup, patches)
+    if setup.methods["vision"] == "none":
+        # Inside the model's forward the tower runs with gradients on, and checkpointing holds its blocks' inputs.
+        held = merging + (tower.depth * one.input if setup.checkpointing else 0.0)
+        return _Vision(pixels + passing + held, pixels + features + held, matrices)
     casts = cast_bytes(shape, setup)["vision"]
     saved = tower.depth * (one.input if setup.checkpointing else one.saved) + merging
     back = one.again + casts / max(tower.depth, 1) if setup.checkpointing else one.returning
