@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, Entry]] = {
         "mg_tui.cli.dataset", "create_vision_dataset", "Write a sample dataset with drawn pictures."
     ),
     "train-vision": Entry("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
+    "estimate": Entry("mg_tui.cli.estimate", "estimate", "Say what a run will need in memory, and where it fits."),
     "generate-vision": Entry("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
     "merge": Entry("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
     "runs": Entry("mg_tui.cli.runs", "runs", "List, show, follow, stop and queue runs, and go on with them."),
