@@ -53,10 +53,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One conversation. `row` counts rows of the source file from 1, as an editor counts its lines."""
+    """One conversation. `row` counts rows of the source file from 1, as an editor counts its lines.
+
+    `weight` is what the losses of its learned tokens are multiplied by in training.
+    """
 
     row: int
     messages: tuple[Message, ...]
+    weight: float = 1.0
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
