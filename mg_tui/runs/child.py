@@ -25,7 +25,7 @@ _ERRORS: Final[Mapping[str, type[GardenError]]] = {
     cls.__name__: cls for cls in (UsageError, DataError, FamilyError, EnvironmentProblem, RunFailed)
 }
 # Events that do not end a request.
-_PASSING: Final = frozenset({"notice", "text", "progress"})
+PASSING: Final = frozenset({"notice", "text", "progress"})
 
 
 class ChildCrashed(Exception):
@@ -61,6 +61,11 @@ class EngineChild:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def send(self, op: str, **fields: Any) -> None:
         """Write one request without waiting for anything."""
         assert self._process.stdin is not None
@@ -89,7 +94,7 @@ class EngineChild:
                     raise ChildCrashed(str(event.get("traceback", "")))
                 case name:
                     yield event
-                    if name not in _PASSING:
+                    if name not in PASSING:
                         return
         raise self._ended()
 

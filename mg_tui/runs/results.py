@@ -1,0 +1,146 @@
+"""What runs and merges left behind: result folders, read from their contract alone.
+
+A result is a folder with `model_garden.json`, which the engine writes last: a folder that has it is whole. Results are
+found where runs put them, under `<home>/models`, and wherever a face remembers one.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mg_tui.core.errors import GardenError
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.store import run_folders
+
+CONTRACT: Final = "model_garden.json"
+MODELS_FOLDER: Final = "models"
+_LARGEST_CONTRACT: Final = 4 << 20  # bytes
+_WHOLE_KINDS: Final = ("model", "merged")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result folder. Texts are as the files have them: not safe to print.
+
+    Attributes:
+        folder: where it is.
+        kind: "adapter", "model" (trained in full) or "merged".
+        base: the base model's name.
+        run: id of the run that made it, None when it is not told.
+        name: the run's name, None when it has none.
+        dataset, eval_dataset: what it was trained and evaluated on, as the run was given them.
+        created: Unix time in seconds, or None.
+        bytes: of the weights.
+        training: numbers of the run (`eval_loss`, `final_loss`, `steps`, `exact_match`, ...).
+        fields: names of the dataset's fields by purpose.
+        problem: what is wrong with the contract; then only `folder` counts.
+    """
+
+    folder: Path
+    kind: str = "adapter"
+    base: str = ""
+    run: str | None = None
+    name: str | None = None
+    dataset: str | None = None
+    eval_dataset: str | None = None
+    created: float | None = None
+    bytes: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    merge: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it needs its base model, and can be merged into it."""
+        return self.kind not in _WHOLE_KINDS
+
+
+def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
+    """Every result of `home`'s runs, under `home`/models and at `remembered` places, newest first."""
+    folders: dict[Path, RunFolder | None] = {}
+    for run in run_folders(home):
+        for folder in _places(run):
+            folders.setdefault(folder, run)
+    with contextlib.suppress(OSError):  # there is none, or it cannot be read: nothing was put there
+        folders.update((folder, None) for folder in (home / MODELS_FOLDER).iterdir() if folder not in folders)
+    for folder in remembered:
+        folders.setdefault(folder, None)
+    found = [read_result(folder, run) for folder, run in folders.items() if (folder / CONTRACT).is_file()]
+    return sorted(found, key=lambda result: -(result.created or 0.0))
+
+
+def read_result(folder: Path, run: RunFolder | None = None) -> Result:
+    """What a result folder says of itself; `run` adds what only its run knows."""
+    file = folder / CONTRACT
+    try:
+        if file.stat().st_size > _LARGEST_CONTRACT:
+            raise ValueError("it is too large")
+        values = json.loads(file.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("it is not a JSON object")
+    except (OSError, ValueError) as error:
+        return Result(folder, problem=f"{CONTRACT} cannot be read: {error}")
+    spec = _table(values, "spec")
+    asked = {**spec, **_spec_of(run)}
+    return Result(
+        folder,
+        kind=str(values.get("kind", "adapter")),
+        base=str(_table(values, "base").get("name", "")),
+        run=_text(values, "run") or (run.id if run is not None else None),
+        name=_text(asked, "name"),
+        dataset=_text(asked, "dataset"),
+        eval_dataset=_text(asked, "eval_dataset"),
+        created=_moment(values.get("created")) or _modified(file),
+        bytes=_weight(folder),
+        training=_table(values, "training"),
+        fields={key: str(value) for key, value in _table(values, "fields").items()},
+        merge=_table(values, "merge"),
+    )
+
+
+def _places(run: RunFolder) -> list[Path]:
+    output = _spec_of(run).get("output_dir")
+    return [run.model_dir, *([Path(output)] if isinstance(output, str) and output else [])]
+
+
+def _spec_of(run: RunFolder | None) -> Mapping[str, Any]:
+    try:
+        return run.spec_values() if run is not None else {}
+    except GardenError:
+        return {}
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = values.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _moment(value: object) -> float | None:
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _modified(file: Path) -> float | None:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _weight(folder: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    except OSError:
+        return 0
