@@ -233,6 +233,16 @@ class TrainingSpec(BaseModel):
     max_grad_norm: float = option(
         1.0, title="Gradient clipping", help="Largest gradient norm; 0 turns clipping off.", group="Optimisation", ge=0
     )
+    label_smoothing: float = option(
+        0.0,
+        title="Label smoothing",
+        help="Share e of each target's probability given to all words of the vocabulary alike: a token's loss becomes "
+        "(1 - e) x its own cross-entropy + e x the mean of that of every word. Not used in evaluations.",
+        group="Optimisation",
+        ge=0,
+        lt=1,
+        example="0.1",
+    )
     seed: int = option(42, title="Seed", help="Decides order, initial adapter and dropout.", group="Optimisation", ge=0)
 
     layout: Literal["auto", "packed", "padded"] = option(

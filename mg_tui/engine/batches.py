@@ -24,7 +24,7 @@ class MicroBatch:
     """One forward pass: the model's arguments, where it is learned (see `loss.supervised`), and the rows in it.
 
     `tokens` counts the examples' tokens, padding left out, `images` their pictures; `laid_out` the tokens that are
-    really computed, where examples share some.
+    really computed, where examples share some. `weights`, where rows have them, has the weight of each target's row.
     """
 
     inputs: dict[str, Any]
@@ -34,6 +34,7 @@ class MicroBatch:
     tokens: int
     images: int
     laid_out: int | None = None
+    weights: torch.Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class StepBatch:
         for part in self.parts:
             part.inputs = {name: change(value) for name, value in part.inputs.items()}
             part.positions, part.targets = change(part.positions), change(part.targets)
+            part.weights = change(part.weights)
         return self
 
     def pin_memory(self) -> "StepBatch":
@@ -191,7 +193,12 @@ def _open_all(example: Example, pictures: dict[str, Any], opener: Opener = _open
 def collate(examples: Sequence[Example], pictures: Mapping[str, Any], collator: Collator) -> MicroBatch:
     """One forward pass from examples and their pictures by path."""
     batch = dict(collator(examples, [[pictures[ref.path] for ref in example.images] for example in examples]))
-    positions, targets = supervised(batch.pop("labels"))
+    labels = batch.pop("labels")
+    positions, targets = supervised(labels)
+    weights = None
+    if any(example.weight != 1.0 for example in examples):
+        each = torch.tensor([example.weight for example in examples], dtype=torch.float32)
+        weights = each[positions // labels.shape[1]]
     mask = batch.get("attention_mask")
     return MicroBatch(
         inputs=batch,
@@ -200,6 +207,7 @@ def collate(examples: Sequence[Example], pictures: Mapping[str, Any], collator: 
         rows=tuple(example.row for example in examples),
         tokens=int(mask.sum()) if mask is not None else batch["input_ids"].numel(),
         images=sum(len(example.images) for example in examples),
+        weights=weights,
     )
 
 

@@ -67,11 +67,28 @@ class SupervisedHead:
         return (hidden.flatten(0, 1).index_select(0, self._positions), *args[1:])
 
 
-def token_loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the cross-entropies of `targets` (n,) under `logits` (n, vocabulary), in float32."""
+def token_loss_sum(
+    logits: Tensor, targets: Tensor, *, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Sum over tokens of weight x cross-entropy, in float32.
+
+    With label smoothing e the token to be learned has probability 1 - e + e / V in the target, and every other of the V
+    words of the output layer e / V: the loss of a token is (1 - e) x -log p(token) + e x the mean over all words of
+    -log p(word). This is what `torch.nn.functional.cross_entropy` and transformers' label smoother compute.
+
+    Args:
+        logits: (n, vocabulary).
+        targets: (n,) token ids.
+        weights: (n,) float32, what the loss of each token is multiplied by; 1 when left out.
+        label_smoothing: e, from 0 to 1.
+    """
     if targets.numel() == 0:  # still connected to the graph, so that backward runs on every rank
         return logits.float().sum() * 0.0
-    return functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="sum")
+    targets = targets.to(logits.device)
+    if weights is None:
+        return functional.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=label_smoothing)
+    each = functional.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=label_smoothing)
+    return (each * weights.to(logits.device)).sum()
 
 
 def no_grad_loss_sum(head: SupervisedHead, model: Any, inputs: dict[str, Any], positions: Any, targets: Any) -> float:

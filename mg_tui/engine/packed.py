@@ -93,7 +93,7 @@ class _Step:
             ids[places] = torch.tensor(skeleton.ids[segment.start : segment.stop])
             for axis, values in enumerate(skeleton.positions):
                 positions[axis, places] = torch.tensor(values[segment.start : segment.stop])
-        sources, targets = self._learned(trie, group)
+        sources, targets, weights = self._learned(trie, group)
         return MicroBatch(
             inputs={
                 "input_ids": ids[None],
@@ -107,18 +107,26 @@ class _Step:
             tokens=trie.tokens,
             images=sum(len(self.examples[index].images) for index in group),
             laid_out=trie.length,
+            weights=weights,
         )
 
-    def _learned(self, trie: Trie, group: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _learned(self, trie: Trie, group: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         sources: list[int] = []
         targets: list[int] = []
+        weights: list[float] = []
         for number, index in enumerate(group):
             skeleton, places = self.skeletons[index], trie.places(number)
             for at in range(1, len(places)):
                 if skeleton.learned[at]:
                     sources.append(places[at - 1])
                     targets.append(skeleton.ids[at])
-        return torch.tensor(sources, dtype=torch.long), torch.tensor(targets, dtype=torch.long)
+                    weights.append(self.examples[index].weight)
+        plain = all(weight == 1.0 for weight in weights)
+        return (
+            torch.tensor(sources, dtype=torch.long),
+            torch.tensor(targets, dtype=torch.long),
+            None if plain else torch.tensor(weights, dtype=torch.float32),
+        )
 
     def _vision(self, trie: Trie, group: tuple[int, ...]) -> dict[str, Any]:
         """Distinct pictures, and in which order the layout shows them (one may be shown after different beginnings)."""

@@ -69,6 +69,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         journal: JournalWriter,
         vision: VisionInputs,
         tolerate_bad_rows: bool = False,
+        label_smoothing: float = 0.0,
         **arguments: Any,
     ):
         self.stream = stream
@@ -78,6 +79,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.journal = journal
         self.vision = vision
         self.tolerate_bad_rows = tolerate_bad_rows
+        self.label_smoothing = label_smoothing
         self.facts = StepFacts()
         self.failures: list[Any] = []
         self._waiting = Waiting()
@@ -123,7 +125,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: StepBatch, num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of every forward pass of the step; returns the step's loss.
 
-        The loss is the sum of the token losses over the number of supervised tokens of the whole step, over all ranks.
+        The loss is the sum of the token losses, each times its row's weight, over the number of supervised tokens of
+        the whole step, over all ranks.
 
         Raises:
             StepFailed: a loss that is no number, nothing to learn, or no memory for it.
@@ -160,7 +163,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         with self.accelerator.autocast():
             given = self.vision(self.accelerator.unwrap_model(model), batch.inputs)
             logits = self.head(model, given, batch.positions)
-            loss = token_loss_sum(logits, batch.targets) * scale
+            found = token_loss_sum(logits, batch.targets, weights=batch.weights, label_smoothing=self.label_smoothing)
+            loss = found * scale
         self.accelerator.backward(loss)
         return loss.detach()
 
@@ -200,7 +204,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             return value.to(device, non_blocking=True) if torch.is_tensor(value) else value
 
         inputs = {name: move(value) for name, value in part.inputs.items()}
-        return replace(part, inputs=inputs, positions=move(part.positions), targets=move(part.targets))
+        moved = {name: move(getattr(part, name)) for name in ("positions", "targets", "weights")}
+        return replace(part, inputs=inputs, **moved)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)

@@ -177,6 +177,7 @@ class Training:
             journal=self.journal,
             vision=vision,
             tolerate_bad_rows=spec.on_bad_row == "skip",
+            label_smoothing=spec.label_smoothing,
         )
         reporter.trainer = self._trainer
         return self._trainer
