@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
     from mg_tui.tui.snapshot import RunRow
 
+CSS: Final = Path(__file__).with_name("css")
 FASTEST: Final = 2.0  # screen updates a second
 TERMINATED: Final = 128 + signal.SIGTERM
 
@@ -39,7 +40,8 @@ class GardenApp(App[None]):
     """Model Garden in a terminal."""
 
     TITLE = "Model Garden"
-    CSS_PATH = Path(__file__).with_name("garden.tcss")
+    # base first, then one file a place; where things stand, while what a widget looks like is in its own module
+    CSS_PATH = [CSS / "base.tcss", *sorted(set(CSS.glob("*.tcss")) - {CSS / "base.tcss"})]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
     MODES = {place.mode: place.open for place in PLACES}  # noqa: RUF012  (as Textual declares it)
     DEFAULT_MODE = PLACES[0].mode

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A tab: its digit, the mode it is, its title, and the screen that is imported when it is first shown."""
+    """A tab: its digit, the mode it is, its title, the screen that is imported when it is first shown, and what the
+    help says that its key goes to."""
 
     key: str
     mode: str
     title: str
     module: str
     screen: str
+    what: str
 
     def open(self) -> "Screen[Any]":
         """The place's first screen."""
@@ -25,4 +27,4 @@ class Place:
         return made
 
 
-PLACES: Final = (Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen"),)
+PLACES: Final = (Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen", "the list of runs"),)

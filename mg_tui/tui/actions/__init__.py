@@ -1,0 +1,83 @@
+"""Every action of the dashboard, once.
+
+Key bindings, the line of keys at the bottom, the help screen, the command palette and the documentation's table are
+made from `ACTIONS`, which is what the modules of this package declare: one module a place, each with its `ACTIONS` and
+with `HEADINGS`, the names of what carries them out. An action is carried out by the method `action_<name>` of what its
+`where` names; a test holds every action to having one, a help text and a line in the documentation.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from textual.binding import Binding
+
+from mg_tui.tui.actions import everywhere, moving, run, runs
+from mg_tui.tui.actions.action import Action, key_name, key_names
+
+__all__ = [
+    "ACTIONS",
+    "BY_ID",
+    "PLACES",
+    "Action",
+    "actions_of",
+    "bindings",
+    "docs_table",
+    "grouped",
+    "key_name",
+    "key_names",
+]
+
+# In the order in which help, documentation and the line of keys have them.
+_MODULES: Final = (
+    runs,
+    run,
+    moving,
+    everywhere,
+)
+
+PLACES: Final[dict[str, str]] = {where: name for module in _MODULES for where, name in module.HEADINGS.items()}
+ACTIONS: Final[tuple[Action, ...]] = tuple(action for module in _MODULES for action in module.ACTIONS)
+BY_ID: Final = {action.id: action for action in ACTIONS}
+
+
+def bindings(*places: str) -> list[Binding]:
+    """The bindings of what carries out the actions of `places`."""
+    return [
+        Binding(
+            ",".join(action.keys),
+            action.name,
+            action.title,
+            show=bool(action.label),
+            key_display=key_name(action.keys[0]),
+            id=action.id,
+            tooltip=action.help,
+        )
+        for action in actions_of(*places)
+    ]
+
+
+def actions_of(*places: str) -> list[Action]:
+    """The actions carried out by `places`, in order."""
+    return [action for action in ACTIONS if action.where in places]
+
+
+def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
+    """Actions by their heading, in order; the same key and title twice (a list and a text) is shown once."""
+    groups: dict[str, list[Action]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for action in actions:
+        sign = (action.group, *action.keys)
+        if sign not in seen:
+            seen.add(sign)
+            groups.setdefault(action.group, []).append(action)
+    return groups
+
+
+def docs_table() -> str:
+    """Every action as a Markdown table, for the documentation."""
+    lines = ["| Where | Key | Action | What it does |", "|---|---|---|---|"]
+    for action in ACTIONS:
+        keys = " ".join(f"`{key_name(key)}`" for key in action.keys)
+        asks = " Asks first." if action.destructive else ""
+        lines.append(f"| {PLACES[action.where]} | {keys} | {action.title} | {action.help}{asks} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,75 @@
+"""One thing a person can do, and how its keys are written."""
+
+from dataclasses import dataclass
+from typing import Final
+
+_KEY_NAMES: Final = {
+    "question_mark": "?",
+    "slash": "/",
+    "escape": "esc",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "down": "↓",
+    "up": "↑",
+    "left": "←",
+    "right": "→",
+    "plus": "+",
+    "minus": "-",
+    "comma": ",",
+    "full_stop": ".",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "equals_sign": "=",
+    "f1": "F1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing a person can do.
+
+    Attributes:
+        id: `<where>.<name>`; what a keymap names.
+        keys: the keys, Textual's names, the one to show first.
+        title: a few words, for the palette and the help.
+        help: one sentence.
+        where: what carries it out; the module that declares it says in `HEADINGS` what that is called.
+        group: heading in the help.
+        label: a word for the line of keys; empty when it is not shown there.
+        rank: what goes first from the line of keys when it is too long (high goes first).
+        destructive: whether it asks before it does anything.
+        palette: whether the command palette offers it.
+    """
+
+    id: str
+    keys: tuple[str, ...]
+    title: str
+    help: str
+    where: str
+    group: str
+    label: str = ""
+    rank: int = 5
+    destructive: bool = False
+    palette: bool = True
+
+    @property
+    def name(self) -> str:
+        """The part of the id after the place."""
+        return self.id.partition(".")[2]
+
+    @property
+    def call(self) -> str:
+        """The action as Textual calls it."""
+        return f"app.{self.name}" if self.where == "app" else self.name
+
+
+def key_name(key: str) -> str:
+    """A key as it is written for people: `ctrl+p` stays, `question_mark` is `?`."""
+    return _KEY_NAMES.get(key, key)
+
+
+def key_names(action: Action) -> str:
+    """All keys of an action for people."""
+    return " ".join(key_name(key) for key in action.keys)

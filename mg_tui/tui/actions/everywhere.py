@@ -1,0 +1,49 @@
+"""What can be done everywhere, and the answers to a question."""
+
+from typing import Final
+
+from mg_tui.tui.actions.action import Action
+from mg_tui.tui.places import PLACES
+
+HEADINGS: Final = {"confirm": "When asked", "help": "In the help", "app": "Everywhere"}
+
+ACTIONS: Final = (
+    Action("confirm.yes", ("y",), "Yes", "Do it.", "confirm", "When asked", palette=False),
+    Action("confirm.no", ("n", "escape"), "No", "Leave everything as it is.", "confirm", "When asked", palette=False),
+    Action(
+        "help.close",
+        ("escape", "q", "question_mark", "f1"),
+        "Close the help",
+        "Go back to the screen.",
+        "help",
+        "In the help",
+        palette=False,
+    ),
+    *(
+        Action(f"app.place('{place.mode}')", (place.key,), place.title, f"Go to {place.what}.", "app", "Everywhere")
+        for place in PLACES
+    ),
+    Action("app.keys", ("question_mark", "f1"), "Help", "Show every key.", "app", "Everywhere", "help", 0),
+    Action(
+        "app.shade", ("ctrl+t",), "Light or dark", "Change between the light and the dark theme.", "app", "Everywhere"
+    ),
+    Action(
+        "app.command_palette",
+        ("ctrl+p",),
+        "Command palette",
+        "Find an action by its name.",
+        "app",
+        "Everywhere",
+        palette=False,
+    ),
+    Action(
+        "app.detach",
+        ("q",),
+        "Quit",
+        "Leave the dashboard; runs go on, and are shown again when it is opened.",
+        "app",
+        "Everywhere",
+        "quit",
+        0,
+    ),
+)
