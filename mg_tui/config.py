@@ -2,30 +2,30 @@
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
-sets a default of `train-vision`.
+sets a default of `train-vision`. The keys of [paths] and [ui] are declared in `mg_tui.core.settings`, those of [train]
+and of each [presets.NAME] are the fields of TrainingSpec; [keys] names actions of the dashboard.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
 
-from mg_tui.core.errors import UsageError
+from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.paths import expanded
+from mg_tui.core.settings import BY_ID, SETTINGS, Setting
 
 APP_NAME: Final = "model-garden"
 FILE_NAME: Final = "garden.toml"
 ENV_PREFIX: Final = "MODEL_GARDEN_"
 
-# Every table and key of garden.toml but those of [train], which are the fields of TrainingSpec.
-KNOWN_KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "paths": frozenset({"home", "cache"}),
-    "ui": frozenset({"theme", "updates_per_second"}),
-    "train": frozenset(),
-}
+TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), "train", "presets", "keys")
+DEFAULT: Final = "default"
+FLAG: Final = "--home"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,27 @@ class Settings:
         home: folder of runs, created on first use.
         cache: folder of downloads and other things that can be made again.
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
-        ui: the `[ui]` table.
+        ui: the `[ui]` table, with what the environment says of it.
+        presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
+        keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
+        origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default".
     """
 
     home: Path
     cache: Path
     train: Mapping[str, Any] = field(default_factory=dict)
     ui: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, setting: Setting) -> Any:
+        """What holds for a setting now."""
+        if setting.table == "paths":
+            return str(getattr(self, setting.name))
+        return self.ui.get(setting.name, setting.default)
 
     def train_source(self) -> str | None:
         """Where defaults of `train-vision` may have come from, for messages."""
@@ -62,26 +74,35 @@ def load_settings(
         cwd: the folder whose `garden.toml` counts; the working folder when left out.
 
     Raises:
-        UsageError: a file is not TOML, or holds a table or key that means nothing here.
+        UsageError: a file is not TOML, or holds a table, a key or a value that means nothing here; so does a variable.
     """
     environ = os.environ if environ is None else environ
-    tables: dict[str, dict[str, Any]] = {name: {} for name in KNOWN_KEYS}
+    tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+    origins = {setting.id: DEFAULT for setting in SETTINGS}
     sources = []
     for path in (user_file(environ), (cwd or Path.cwd()) / FILE_NAME):
         if path.is_file():
             sources.append(path)
-            for name, table in _read(path).items():
+            for name, table in read_file(path).items():
                 tables[name].update(table)
+                origins.update({f"{name}.{key}": str(path) for key in table if f"{name}.{key}" in BY_ID})
+    for setting in SETTINGS:
+        if said := environ.get(setting.variable):
+            tables[setting.table][setting.name] = _checked(setting, said, where="environment", name=setting.variable)
+            origins[setting.id] = setting.variable
     tables["train"].update(_train_from_environment(environ))
+    if home:
+        origins["paths.home"] = FLAG
 
-    chosen_home = home or environ.get(f"{ENV_PREFIX}HOME") or tables["paths"].get("home")
-    chosen_cache = environ.get(f"{ENV_PREFIX}CACHE") or tables["paths"].get("cache")
     return Settings(
-        home=_absolute(chosen_home or platformdirs.user_data_path(APP_NAME)),
-        cache=_absolute(chosen_cache or platformdirs.user_cache_path(APP_NAME)),
+        home=_absolute(home or tables["paths"].get("home") or platformdirs.user_data_path(APP_NAME)),
+        cache=_absolute(tables["paths"].get("cache") or platformdirs.user_cache_path(APP_NAME)),
         train=tables["train"],
         ui=tables["ui"],
+        presets=tables["presets"],
+        keys={action: keys if isinstance(keys, str) else ",".join(keys) for action, keys in tables["keys"].items()},
         sources=tuple(sources),
+        origins=origins,
     )
 
 
@@ -95,7 +116,12 @@ def _absolute(path: str | Path) -> Path:
     return expanded(path).absolute()
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def read_file(path: Path) -> dict[str, dict[str, Any]]:
+    """One garden.toml, checked.
+
+    Raises:
+        UsageError: it is not TOML, or holds what means nothing; naming file, key and value.
+    """
     import tomli
 
     try:
@@ -105,19 +131,105 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     for name, table in document.items():
-        if name not in KNOWN_KEYS or not isinstance(table, dict):
+        if name not in TABLES or not isinstance(table, dict):
             raise UsageError(
                 f"garden.toml has no table [{name}]",
                 where=str(path),
-                hint="tables are " + ", ".join(f"[{known}]" for known in KNOWN_KEYS),
+                hint="tables are " + ", ".join(f"[{known}]" for known in TABLES),
             )
-        known_keys = KNOWN_KEYS[name] or _train_keys()
-        for key in table:
-            if key not in known_keys:
-                raise UsageError(
-                    f"[{name}] has no key {key}", where=str(path), hint="keys are " + ", ".join(sorted(known_keys))
-                )
+        _check_table(name, table, str(path))
     return document
+
+
+def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
+    """Set one value of a garden.toml, or take it out when it is None; comments and everything else stay as they are.
+
+    Args:
+        path: the file, made if need be.
+        keys: the tables and the key, from the outside in: `("ui", "theme")`, `("presets", "mine")`.
+        value: what TOML can say; a mapping becomes a table.
+
+    Raises:
+        UsageError: what is there is not TOML.
+        EnvironmentProblem: it cannot be written; it is as it was then.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+    except OSError as error:
+        raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
+    table: Any = document
+    for depth, name in enumerate(keys[:-1]):
+        if name not in table:
+            if value is None:
+                return
+            table[name] = tomlkit.table(is_super_table=depth < len(keys) - 2 or isinstance(value, Mapping))
+        table = table[name]
+    if value is None:
+        table.pop(keys[-1], None)
+    else:
+        table[keys[-1]] = dict(value) if isinstance(value, Mapping) else value
+    _replace(path, tomlkit.dumps(document))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole; a link stays one, and what it points to is replaced."""
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            beside.chmod(target.stat().st_mode)
+        beside.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise EnvironmentProblem(
+            "the configuration file cannot be written", where=str(path), why=error.strerror
+        ) from None
+
+
+def _check_table(name: str, table: dict[str, Any], where: str) -> None:
+    if name == "keys":
+        for action, keys in table.items():
+            if not (isinstance(keys, str) and keys.strip()) and not (
+                isinstance(keys, list) and keys and all(isinstance(key, str) and key.strip() for key in keys)
+            ):
+                raise UsageError(
+                    f'[keys] {action}: got {keys!r}; give a key, or a list of keys (e.g. "ctrl+r")', where=where
+                )
+    elif name == "presets":
+        for preset, values in table.items():
+            if not isinstance(values, dict):
+                raise UsageError(f"[presets] {preset}: got {values!r}; write it as [presets.{preset}]", where=where)
+            _check_keys(f"presets.{preset}", values, _train_keys(), where)
+    elif name == "train":
+        _check_keys(name, table, _train_keys(), where)
+    else:
+        _check_keys(name, table, frozenset(one.name for one in SETTINGS if one.table == name), where)
+        for key, value in table.items():
+            table[key] = _checked(BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
+
+
+def _check_keys(name: str, table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"[{name}] has no key {key}", where=where, hint="keys are " + ", ".join(sorted(known)))
+
+
+def _checked(setting: Setting, value: Any, *, where: str, name: str) -> Any:
+    try:
+        return setting.read(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}", where=where) from None
 
 
 def _train_keys() -> frozenset[str]:

@@ -1,0 +1,120 @@
+"""What can be set beside the options of a run: the keys of [paths] and [ui] in garden.toml, each declared once.
+
+The reading of garden.toml and of the environment, their messages, and the dashboard's settings are made from
+`SETTINGS`. Only the standard library is needed: every command reads these.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Kind = Literal["path", "choice", "number"]
+
+THEMES: Final = ("garden", "garden-light")
+PICTURES: Final = ("half-cell", "kitty", "sixel")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of garden.toml.
+
+    Attributes:
+        table, name: where it stands: `[table]`, `name = ...`.
+        title: a few words.
+        help: one sentence.
+        kind: what kind of value it takes.
+        default: what holds when nobody says anything; None where the platform decides.
+        choices: of a choice.
+        low, high: bounds of a number, both allowed.
+        unit: of a number.
+        later: it counts from the next start on, not at once.
+    """
+
+    table: str
+    name: str
+    title: str
+    help: str
+    kind: Kind
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    unit: str = ""
+    later: bool = False
+
+    @property
+    def id(self) -> str:
+        """`table.name`."""
+        return f"{self.table}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that says it too."""
+        return "MODEL_GARDEN_" + (self.name if self.table == "paths" else f"{self.table}_{self.name}").upper()
+
+    @property
+    def accepted(self) -> str:
+        """What would be accepted, as the end of a sentence."""
+        if self.kind == "choice":
+            return "choose one of " + ", ".join(self.choices)
+        if self.kind == "number":
+            return f"give a number{' of ' + self.unit if self.unit else ''} from {self.low:g} to {self.high:g}"
+        return "give a path"
+
+    def read(self, value: Any) -> Any:
+        """The value as this setting has it, from a file or, as text, from the environment or a person.
+
+        Raises:
+            ValueError: it cannot be used; the message says the value and what would be accepted.
+        """
+        if self.kind == "number":
+            try:
+                number = float(str(value))
+            except ValueError:
+                number = float("nan")
+            if self.low <= number <= self.high:
+                return number
+        elif self.kind == "choice":
+            if value in self.choices:
+                return value
+        elif isinstance(value, str) and value and "\0" not in value:
+            return value
+        raise ValueError(f"got {value!r}; {self.accepted}")
+
+
+SETTINGS: Final = (
+    Setting(
+        "paths",
+        "home",
+        "Home folder",
+        "Where runs are kept; runs in another home are not shown.",
+        "path",
+        later=True,
+    ),
+    Setting("paths", "cache", "Cache folder", "Downloads and what can be made again.", "path", later=True),
+    Setting("ui", "theme", "Theme", "Dark or light.", "choice", THEMES[0], THEMES),
+    Setting(
+        "ui",
+        "updates_per_second",
+        "Update rate",
+        "How often the screen is brought up to date at most; fewer are kinder to a slow connection.",
+        "number",
+        2.0,
+        low=0.1,
+        high=2.0,
+        unit="updates a second",
+        later=True,
+    ),
+    Setting(
+        "ui",
+        "pictures",
+        "Pictures",
+        "How pictures are drawn: half-cell works everywhere; kitty and sixel need a terminal that has it and the extra "
+        "`graphics`.",
+        "choice",
+        PICTURES[0],
+        PICTURES,
+        later=True,
+    ),
+)
+BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}
