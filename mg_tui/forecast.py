@@ -191,7 +191,7 @@ def _read(spec: TrainingSpec, settings: Settings, cwd: Path) -> "Dataset":
 
     return load_dataset(
         cwd / expanded(spec.dataset),
-        FieldMap(text=spec.text_field, image=spec.image_field, response=spec.response_field),
+        FieldMap(spec.text_field, spec.image_field, spec.response_field, spec.weight_field),
         image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
         system_prompt=spec.system_prompt,
         cwd=cwd,

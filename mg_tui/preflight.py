@@ -85,9 +85,10 @@ def _refuse_unsupported(spec: TrainingSpec, model: "ResolvedModel") -> None:
 def _read(spec: TrainingSpec, path: str, settings: Settings, cwd: Path, progress: Progress | None) -> "Dataset":
     from mg_tui.data.dataset import FieldMap, load_dataset, require_clean
 
+    weight = spec.weight_field if path == spec.dataset else None  # evaluations do without
     dataset = load_dataset(
         cwd / expanded(path),
-        FieldMap(text=spec.text_field, image=spec.image_field, response=spec.response_field),
+        FieldMap(spec.text_field, spec.image_field, spec.response_field, weight),
         image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
         system_prompt=spec.system_prompt,
         cwd=cwd,

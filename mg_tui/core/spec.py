@@ -73,6 +73,15 @@ class TrainingSpec(BaseModel):
     response_field: str = option(
         "response", title="Response field", help="Field with the answer to learn.", group="Data", min_length=1
     )
+    weight_field: str | None = option(
+        None,
+        title="Weight field",
+        help="Field with a number from 0 up that the losses of the row's tokens are multiplied by; a step's loss is "
+        "still divided by the number of its learned tokens, not by their weights. Not used in evaluations.",
+        group="Data",
+        min_length=1,
+        example="weight",
+    )
     image_root: str | None = option(
         None,
         title="Image root",

@@ -10,6 +10,7 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Part, TextPart
 from mg_tui.data.jsonl import Row, kind_of
 from mg_tui.data.problems import RowProblem, plain, shown
+from mg_tui.data.weights import weight_of
 
 Purpose = Literal["text", "image", "response"]
 
@@ -26,11 +27,12 @@ _HALF_PAIR_HINT: Final = "remove escapes like \\ud83d that stand alone"
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """Which field of a row holds the question, the image or images, and the answer."""
+    """Which field of a row holds the question, the image or images, and the answer; and its weight, if it has one."""
 
     text: str = "text"
     image: str = "image"
     response: str = "response"
+    weight: str | None = None
 
     def require_distinct(self) -> None:
         """Raises DataError when two purposes name the same field: the answer would be part of the question."""
@@ -52,13 +54,14 @@ class Draft:
     images: tuple[str, ...]
     offset: int
     length: int
+    weight: float = 1.0
 
     def example(self, images: Sequence[ImageRef], system_prompt: str | None) -> Example:
         """The conversation: the system's words if any, the pictures and the question, the answer."""
         asked: tuple[Part, ...] = (*(ImagePart(image) for image in images), TextPart(self.text))
         turns = (Message("user", asked), Message("assistant", (TextPart(self.response),)))
         system = (Message("system", (TextPart(system_prompt),)),) if system_prompt else ()
-        return Example(self.row, (*system, *turns))
+        return Example(self.row, (*system, *turns), self.weight)
 
 
 def map_row(row: Row, fields: FieldMap) -> Draft | list[RowProblem]:
@@ -70,9 +73,12 @@ def map_row(row: Row, fields: FieldMap) -> Draft | list[RowProblem]:
     text = _text(row.number, values, "text", fields.text, problems)
     images = _images(row.number, values, fields.image, problems)
     response = _text(row.number, values, "response", fields.response, problems)
-    if text is None or images is None or response is None:
+    weight = weight_of(row.number, values, fields.weight)
+    if isinstance(weight, RowProblem):
+        problems.append(weight)
+    if text is None or images is None or response is None or isinstance(weight, RowProblem):
         return problems
-    return Draft(row.number, text, response, images, row.offset, row.length)
+    return Draft(row.number, text, response, images, row.offset, row.length, weight)
 
 
 def _text(

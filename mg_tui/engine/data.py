@@ -52,9 +52,10 @@ def read(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path) -> Dataset:
     Raises:
         DataError: the file is missing, empty or unreadable.
     """
+    weight = spec.weight_field if path == spec.dataset else None  # evaluations do without
     return load_dataset(
         path,
-        FieldMap(text=spec.text_field, image=spec.image_field, response=spec.response_field),
+        FieldMap(spec.text_field, spec.image_field, spec.response_field, weight),
         image_root=Path(spec.image_root) if spec.image_root else None,
         system_prompt=spec.system_prompt,
         cwd=cwd,
@@ -149,6 +150,12 @@ def _accept(
             why=str(measured.problems[0]),
             hint=measured.problems[0].hint,
         )
+    if not any(example.weight for example in measured.examples):
+        raise DataError(
+            "every row has weight 0, so there is nothing to learn",
+            where=str(dataset.path),
+            hint=f"look at the field {spec.weight_field}",
+        )
     return measured
 
 
@@ -166,10 +173,11 @@ def facts(data: TrainingData) -> dict[str, Any]:
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A number that changes when a row, its text or the place of a picture does, or the order of rows."""
+    """A number that changes when a row, its text, its weight or the place of a picture does, or the order of rows."""
     value = 0
     for example in examples:
         text = "\0".join([str(example.row), *(f"{m.role}\1{m.text}" for m in example.messages)])
+        text += f"\0{example.weight}" if example.weight != 1.0 else ""
         shown = "\0".join(ref.path for ref in example.images)
         value = zlib.crc32(f"{text}\2{shown}\3".encode("utf-8", "surrogatepass"), value)
     return f"{len(examples)}-{value:08x}"
