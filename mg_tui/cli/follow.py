@@ -4,6 +4,8 @@ The run is another process and goes on whatever happens here. Ctrl+c asks whethe
 """
 
 import contextlib
+import os
+import select
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -210,8 +212,6 @@ def _doing(watch: Watched) -> str:
 
 
 def _is_terminal() -> bool:
-    import os
-
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -221,12 +221,35 @@ def _ask(asked: bool) -> Answer:
         return "detach"
     question = "stop at once or detach?" if asked else "stop (checkpoint first) or detach?"
     try:
-        said = click.prompt(f"\n{question} [s/D]", default="d", show_default=False, err=True)
-    except (click.Abort, KeyboardInterrupt):
+        said = _answer(f"\n{question} [s/D]: ")
+    except KeyboardInterrupt:
+        click.echo(err=True)
         return "detach"
-    if str(said).strip().lower() not in ("s", "stop"):
+    if said.strip().lower() not in ("s", "stop"):
         return "detach"
     return "now" if asked else "stop"
+
+
+def _answer(question: str) -> str:
+    """What was typed; empty at the end of the input.
+
+    `input()` forgets a ctrl+c that comes between the question and its reading until the next key. Here the signal
+    itself wakes the waiting.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        click.echo(question, nl=False, err=True)
+        while True:
+            ready, _, _ = select.select([sys.stdin.fileno(), read], [], [])
+            if sys.stdin.fileno() in ready:
+                return os.read(sys.stdin.fileno(), 4096).decode(errors="replace")
+            os.read(read, 4096)  # an interrupt is raised by now; other signals mean nothing here
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)
 
 
 def _detached(folder: RunFolder, watch: RunWatch) -> RunState:

@@ -25,10 +25,11 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.turn import Turn, Wish, turn, with_cpu
 
 POLL: Final = 1.0  # seconds between looks
-# Looks for which a run whose waiting process is gone keeps its turn, before another process is started for it; and how
-# many later the next one is, should that have died as well.
+# Looks at a run without its waiting process before another is started for it; and how many later the next one is,
+# should that have died as well.
 _PATIENCE: Final = 4
 _AGAIN: Final = 30
+_STARTING: Final = 60.0  # seconds for which a run keeps its turn while its new waiting process comes up
 
 Look = Callable[[], list[devices.Device]]
 
@@ -46,6 +47,7 @@ class Waiter:
         self._inbox = ControlInbox(folder)
         self._said: str | None = None
         self._gone: dict[str, int] = {}  # looks at which a run was seen without its waiting process
+        self._replaced: dict[str, float] = {}  # when another was started for it, on the monotonic clock
 
     def wait(self) -> int:
         """Wait, and become the worker; returns an exit code only when that does not come to be.
@@ -87,10 +89,16 @@ class Waiter:
         looks = self._gone[run] = self._gone.get(run, 0) + 1
         if entry.asked.home not in ("", str(self.home)):
             return False
-        if looks % _AGAIN == _PATIENCE:
+        if looks % _AGAIN == _PATIENCE and not self._comes_up(entry.folder):
             with contextlib.suppress(GardenError):
                 launch.start_waiting(entry.folder)
-        return looks <= 2 * _PATIENCE and not entry.asked.held
+                self._replaced[run] = time.monotonic()
+        return (looks <= _PATIENCE or self._comes_up(entry.folder)) and not entry.asked.held
+
+    def _comes_up(self, folder: RunFolder) -> bool:
+        """Whether the process that was started for a run lives and may yet take its lock: a busy machine is slow."""
+        since = self._replaced.get(folder.id)
+        return since is not None and time.monotonic() - since < _STARTING and launch.died(folder) is None
 
     def _why_not(self, device: devices.Device) -> str | None:
         if not self._locks.free(device.name):

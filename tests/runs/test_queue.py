@@ -32,6 +32,8 @@ for mark in marks:
 started()
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 time.sleep(float((folder.path / "seconds").read_text()))
+while (folder.path / "wait").exists():
+    time.sleep(0.02)
 for mark in marks:
     mark.rmdir()
 journal.write("failed", what="as it was told", exit_code=1) if (folder.path / "fail").exists() else None
@@ -130,18 +132,20 @@ def test_they_run_in_order_and_one_that_fails_stops_nobody(
     assert launch.asked_devices(runs[0]) == ("any",)
 
 
-@pytest.mark.slow  # real waiting processes: on a busy machine they take longer than the test waits
 def test_side_by_side_on_their_devices(
     make: Make, waiters: Callable[[str], None], until: Callable[..., None], home: Path
 ) -> None:
     waiters('[Device("0"), Device("1", "python3 (process 7, 9.5 GiB)"), Device("2")]')
-    runs = [make("a", "any", 1.5), make("b", "2", 1.5), make("c", "1")]
+    runs = [make("a"), make("b", "2"), make("c", "1")]
     for run in runs:
+        (run.path / "wait").touch()
         launch.start_waiting(run)
-    until(lambda: state(runs[0]) is RunState.RUNNING and state(runs[1]) is RunState.RUNNING)
-    assert runs[1].log_file.read_text() == "2\n"
-    until(lambda: "python3 (process 7" in str(queue.state_of(runs[2])[1]))
-    until(lambda: all(state(run) is RunState.FINISHED for run in runs[:2]))
+    until(lambda: state(runs[0]) is RunState.RUNNING and state(runs[1]) is RunState.RUNNING, 60)
+    until(lambda: runs[1].log_file.read_text() == "2\n", 60)
+    until(lambda: "python3 (process 7" in str(queue.state_of(runs[2])[1]), 60)
+    for run in runs:
+        (run.path / "wait").unlink()
+    until(lambda: all(state(run) is RunState.FINISHED for run in runs[:2]), 60)
     assert state(runs[2]) is RunState.QUEUED, "somebody else's process is waited for"
 
 
@@ -176,11 +180,10 @@ def test_a_killed_waiter_loses_nothing(
     assert queue.wake(home, launch.start_waiting) == []
 
 
-@pytest.mark.slow  # real waiting processes: on a busy machine they take longer than the test waits
 def test_waiters_replace_each_other(make: Make, waiters: Callable[[str], None], until: Callable[..., None]) -> None:
     first, second = make("a"), make("b")
-    launch.start_waiting(second)  # the first has none: it is started, and waited for
-    until(lambda: state(second) is RunState.FINISHED)
+    launch.start_waiting(second)  # the first has none: it is started, and waited for however long it takes to come up
+    until(lambda: state(second) is RunState.FINISHED, 60)
     assert state(first) is RunState.FINISHED
     assert times(first)[1] <= times(second)[0]
 
