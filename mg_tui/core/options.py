@@ -21,7 +21,10 @@ Kind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One field as a face sees it. `default` is None for a required field; `choices` only for kinds choice and list."""
+    """One field as a face sees it. `default` is None for a required field; `choices` only for kinds choice and list.
+
+    `known` names what a face can offer beside what is typed: "models" or "datasets" that are known on this machine.
+    """
 
     name: str
     title: str
@@ -35,6 +38,7 @@ class Option:
     basic: bool
     choices: tuple[str, ...]
     accepted: str
+    known: str | None = None
 
     @property
     def flag(self) -> str:
@@ -52,14 +56,22 @@ def option(
     basic: bool = False,
     path: bool = False,
     example: str | None = None,
+    known: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare a field: its default (required when left out), words for people, and pydantic bounds (`gt`, `le`, ...).
 
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path` says
-    that the text names a file or folder; `example` is a value to show when a bad one was given.
+    that the text names a file or folder; `example` is a value to show when a bad one was given; `known` as in `Option`.
     """
-    extra: dict[str, JsonValue] = {"group": group, "unit": unit, "basic": basic, "path": path, "example": example}
+    extra: dict[str, JsonValue] = {
+        "group": group,
+        "unit": unit,
+        "basic": basic,
+        "path": path,
+        "example": example,
+        "known": known,
+    }
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
 
 
@@ -88,6 +100,7 @@ def _describe(name: str, info: FieldInfo) -> Option:
         accepted=_accepted(
             kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")
         ),
+        known=extra.get("known"),
     )
 
 

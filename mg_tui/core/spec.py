@@ -37,6 +37,7 @@ class TrainingSpec(BaseModel):
         basic=True,
         min_length=1,
         example="Qwen/Qwen2.5-VL-7B-Instruct",
+        known="models",
     )
     revision: str | None = option(
         None, title="Revision", help="Branch, tag or commit of the base model on the hub.", group="Model"
@@ -63,6 +64,7 @@ class TrainingSpec(BaseModel):
         path=True,
         min_length=1,
         example="./data/vision_dataset.jsonl",
+        known="datasets",
     )
     text_field: str = option(
         "text", title="Text field", help="Field with the question or instruction.", group="Data", min_length=1
@@ -98,6 +100,7 @@ class TrainingSpec(BaseModel):
         help="A second file, evaluated on and never trained on.",
         group="Data",
         path=True,
+        known="datasets",
     )
     eval_split: float = option(
         0.0,
