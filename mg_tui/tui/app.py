@@ -6,6 +6,8 @@ It owns nothing that a run needs: runs are other processes, and closing this one
 import asyncio
 import os
 import signal
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from mg_tui.tui.feeds import FeedFailed, RunsFeed, RunsRead
 from mg_tui.tui.hangup import HANGUP
 from mg_tui.tui.places import PLACES
 from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.screens.notices import KEPT, Notice, NoticesScreen
 from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class GardenApp(App[None]):
         self._first_run = open_run
         self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
         self.device_period = max(self.period, 1.0)
+        self.said: deque[Notice] = deque(maxlen=KEPT)
         self.rows: tuple[RunRow, ...] | None = None  # every run, newest first; None before they were first read
         self.runs_feed = RunsFeed(self, settings.home, self.period)
         if over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
@@ -132,7 +136,23 @@ class GardenApp(App[None]):
             notify = partial(self.notify, f"{row.title}: {said}", markup=False)
         self.call_from_thread(notify)
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A passing message, as text unless `markup` is asked for; it is kept to be read later."""
+        self.said.append(Notice(time.time(), severity, title, message))
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+
     # --- actions
+
+    def action_notices(self) -> None:
+        self.push_screen(NoticesScreen(tuple(self.said)))
 
     def action_place(self, mode: str) -> None:
         """Go to a place; from a screen within it, back to its first."""

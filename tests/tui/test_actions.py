@@ -9,6 +9,8 @@ from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, actions_of, bindings, doc
 from mg_tui.tui.app import GardenApp
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.help import HelpScreen, Keys
+from mg_tui.tui.screens.notices import NoticesScreen
+from mg_tui.tui.screens.plain import PlainScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.runs import RunsScreen
 from mg_tui.tui.widgets.run.panes import LogPane, TextPane
@@ -19,9 +21,10 @@ OWNERS = {
     "runs": [RunsScreen],
     "run": [RunScreen],
     "list": [Table],
-    "log": [LogPane, TextPane, HelpScreen],
+    "log": [LogPane, TextPane, HelpScreen, NoticesScreen, PlainScreen],
     "confirm": [ConfirmScreen],
-    "help": [HelpScreen],
+    "help": [HelpScreen, NoticesScreen, PlainScreen],
+    "plain": [PlainScreen],
 }
 TAKEN = {"ctrl+s", "ctrl+q", "ctrl+h", "ctrl+i", "ctrl+m", "ctrl+b", "ctrl+a", "f5"}  # by terminals and multiplexers
 
@@ -34,7 +37,9 @@ def test_every_place_has_an_owner() -> None:
 def test_every_action_is_carried_out_by_its_place(action) -> None:
     for owner in OWNERS[action.where]:
         assert callable(getattr(owner, f"action_{action.name.partition('(')[0]}", None)), owner
-        bound = [item.id for item in owner.BINDINGS if isinstance(item, Binding)]
+        bound = [
+            item.id for kind in owner.__mro__ for item in vars(kind).get("BINDINGS", ()) if isinstance(item, Binding)
+        ]
         assert action.id in bound
 
 
@@ -61,7 +66,7 @@ def test_no_key_means_two_things_in_one_place() -> None:
     for where in PLACES:
         keys = Counter(key for action in actions_of(where) for key in action.keys)
         assert [key for key, times in keys.items() if times > 1] == []
-    for screen in set(PLACES) - {"app", "list", "log", "confirm", "help"}:
+    for screen in set(PLACES) - {"app", "list", "log", "confirm", "help", "plain"}:
         inner = {key for action in actions_of(screen) for key in action.keys}
         assert not inner & {key for action in actions_of("app") for key in action.keys}
 

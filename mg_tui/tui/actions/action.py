@@ -5,6 +5,7 @@ from typing import Final
 
 _KEY_NAMES: Final = {
     "question_mark": "?",
+    "exclamation_mark": "!",
     "slash": "/",
     "escape": "esc",
     "pagedown": "pgdn",

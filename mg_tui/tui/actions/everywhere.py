@@ -5,7 +5,12 @@ from typing import Final
 from mg_tui.tui.actions.action import Action
 from mg_tui.tui.places import PLACES
 
-HEADINGS: Final = {"confirm": "When asked", "help": "In the help", "app": "Everywhere"}
+HEADINGS: Final = {
+    "confirm": "When asked",
+    "help": "In the help and other texts",
+    "plain": "In a plain text",
+    "app": "Everywhere",
+}
 
 ACTIONS: Final = (
     Action("confirm.yes", ("y",), "Yes", "Do it.", "confirm", "When asked", palette=False),
@@ -13,10 +18,19 @@ ACTIONS: Final = (
     Action(
         "help.close",
         ("escape", "q", "question_mark", "f1"),
-        "Close the help",
+        "Close",
         "Go back to the screen.",
         "help",
-        "In the help",
+        "In the help and other texts",
+        palette=False,
+    ),
+    Action(
+        "plain.offer",
+        ("y",),
+        "Offer to the clipboard",
+        "Send the text to the terminal for its clipboard (OSC 52); whether it takes it, it does not say.",
+        "plain",
+        "In the help and other texts",
         palette=False,
     ),
     *(
@@ -24,6 +38,7 @@ ACTIONS: Final = (
         for place in PLACES
     ),
     Action("app.keys", ("question_mark", "f1"), "Help", "Show every key.", "app", "Everywhere", "help", 0),
+    Action("app.notices", ("exclamation_mark",), "Messages", "Show what was said so far.", "app", "Everywhere"),
     Action(
         "app.shade", ("ctrl+t",), "Light or dark", "Change between the light and the dark theme.", "app", "Everywhere"
     ),

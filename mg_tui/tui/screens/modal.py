@@ -1,0 +1,57 @@
+"""A text over the screen, to scroll through: what the help, the messages and the plain view have in common."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+from mg_tui.core.text import one_line
+from mg_tui.tui.actions import bindings
+
+
+class TextModal(ModalScreen[None]):
+    """Subclasses say `heading` and `body`, and may add bindings and a hint at the lower border."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("help", "log")]
+    AUTO_FOCUS = "#text"
+    heading = ""
+    hint = "esc closes"
+
+    def body(self) -> Widget:
+        """What is inside, as tall as it has lines."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="text") as text:
+            text.border_title = Content(one_line(self.heading, limit=200))
+            text.border_subtitle = self.hint
+            yield self.body()
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    @property
+    def _text(self) -> VerticalScroll:
+        return self.query_one("#text", VerticalScroll)
+
+    def action_scroll_down(self) -> None:
+        self._text.scroll_down(animate=False)
+
+    def action_scroll_up(self) -> None:
+        self._text.scroll_up(animate=False)
+
+    def action_scroll_home(self) -> None:
+        self._text.scroll_home(animate=False)
+
+    def action_scroll_end(self) -> None:
+        self._text.scroll_end(animate=False)
+
+    def action_page_down(self) -> None:
+        self._text.scroll_page_down(animate=False)
+
+    def action_page_up(self) -> None:
+        self._text.scroll_page_up(animate=False)
