@@ -4,7 +4,7 @@ Nothing here loads a model or downloads one; images that a dataset gives by addr
 not on this machine is taken from what its family lists of its checkpoints, or said to be unknown.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +35,7 @@ def question(
     *,
     cwd: Path,
     dataset: "Dataset | None" = None,
+    rows: Sequence[Row] | None = None,
     read_dataset: bool = True,
     device: Device = "cuda",
 ) -> Question:
@@ -43,6 +44,7 @@ def question(
     Args:
         spec: the run; relative paths in it are seen from `cwd`.
         dataset: the dataset, where it has been read already.
+        rows: its rows, where they have been measured already (`rows_of`).
         read_dataset: read the spec's own; without a dataset a row is assumed.
         device: the kind of device.
 
@@ -53,12 +55,14 @@ def question(
     from mg_tui.families.registry import load_registry
 
     model = load_registry().resolve(spec.base_model, revision=spec.revision)
-    if dataset is None and read_dataset:
-        dataset = _read(spec, settings, cwd)
+    if rows is None:
+        if dataset is None and read_dataset:
+            dataset = read(spec, settings, cwd=cwd)
+        rows = rows_of(dataset, model, spec) if dataset is not None else ()
     return Question(
         shape=shape_of(model),
         spec=spec,
-        rows=rows_of(dataset, model, spec) if dataset is not None else (),
+        rows=tuple(rows),
         picture_tokens=picture_tokens_of(model, spec),
         device=device,
         can_pack=model.family is not None and model.family.layout is not None,
@@ -116,6 +120,32 @@ def picture_tokens_of(model: "ResolvedModel", spec: TrainingSpec) -> PictureToke
             return 0
 
     return tokens
+
+
+def read(
+    spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Callable[[int, int], None] | None = None
+) -> "Dataset":
+    """The spec's dataset, its pictures known by their headers.
+
+    Args:
+        spec: the run; relative paths in it are seen from `cwd`.
+        progress: called with (rows done, rows) while pictures are looked at; what it raises ends the reading.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    from mg_tui.data.dataset import FieldMap, load_dataset
+
+    return load_dataset(
+        cwd / expanded(spec.dataset),
+        FieldMap(spec.text_field, spec.image_field, spec.response_field, spec.weight_field),
+        image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
+        system_prompt=spec.system_prompt,
+        cwd=cwd,
+        cache=settings.cache,
+        check_images="header",
+        progress=progress,
+    )
 
 
 def rows_of(dataset: "Dataset", model: "ResolvedModel", spec: TrainingSpec) -> tuple[Row, ...]:
@@ -184,17 +214,3 @@ def _folder(model: "ResolvedModel") -> Path | None:
     from mg_tui.families import hub
 
     return hub.cached_snapshot(model.source)
-
-
-def _read(spec: TrainingSpec, settings: Settings, cwd: Path) -> "Dataset":
-    from mg_tui.data.dataset import FieldMap, load_dataset
-
-    return load_dataset(
-        cwd / expanded(spec.dataset),
-        FieldMap(spec.text_field, spec.image_field, spec.response_field, spec.weight_field),
-        image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
-        system_prompt=spec.system_prompt,
-        cwd=cwd,
-        cache=settings.cache,
-        check_images="header",
-    )
