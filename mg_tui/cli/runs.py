@@ -4,13 +4,17 @@ import importlib
 import json
 import sys
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
+
+if TYPE_CHECKING:
+    from mg_tui.runs.actions import Asked
+    from mg_tui.runs.folder import RunFolder
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _RUN = click.argument("run", metavar="ID")
@@ -145,7 +149,10 @@ def stop(settings: Settings, run: str, now: bool, as_json: bool) -> None:
 
     A queued run is taken out of the queue.
     """
-    _request(settings, run, "stop_now" if now else "stop", as_json=as_json)
+    from mg_tui.runs import actions, control
+    from mg_tui.runs.store import find_run
+
+    _say(actions.stop(find_run(settings.home, run), control.whoami("cli"), now=now), as_json=as_json)
 
 
 @runs.command()
@@ -154,7 +161,10 @@ def stop(settings: Settings, run: str, now: bool, as_json: bool) -> None:
 @click.pass_obj
 def checkpoint(settings: Settings, run: str, as_json: bool) -> None:
     """Ask a run for a checkpoint now."""
-    _request(settings, run, "checkpoint", as_json=as_json)
+    from mg_tui.runs import actions, control
+    from mg_tui.runs.store import find_run
+
+    _say(actions.save(find_run(settings.home, run), control.whoami("cli")), as_json=as_json)
 
 
 @runs.command()
@@ -201,40 +211,23 @@ def _confirm(question: str) -> None:
     click.confirm(printable(question), default=False, abort=True, err=True)
 
 
-def _request(settings: Settings, ref: str, request: Any, *, as_json: bool) -> None:
-    from mg_tui.runs import control
-    from mg_tui.runs.state import RunState
-    from mg_tui.runs.store import find_run
+def _say(asked: "Asked", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": asked.folder.id, "request": asked.request, "seen": asked.seen})
+    elif asked.queued:
+        click.echo(
+            "taken out of the queue" if asked.seen else "asked; its waiting process has not answered yet", err=True
+        )
+    else:
+        said = "the run has seen it" if asked.seen else _unseen(asked.folder)
+        click.echo(f"{asked.request.replace('_', ' ')}: {said}", err=True)
+
+
+def _unseen(folder: "RunFolder") -> str:
     from mg_tui.runs.watch import RunWatch
 
-    folder = find_run(settings.home, ref)
     watched = RunWatch(folder)
     watched.refresh()
-    if watched.state is RunState.QUEUED and request != "checkpoint":
-        _cancel(folder, as_json=as_json)
-        return
-    if watched.state is not RunState.RUNNING:
-        raise UsageError(f"Run {folder.id} is not running; it is {watched.state.word}.")
-    if request == "stop" and (watched.view.stop_asked or control.is_asked(folder, "stop")):
-        request = "stop_now"  # asked a second time
-    seen = control.wait_seen(control.send(folder, request, control.whoami("cli")), timeout=5.0)
-    if as_json:
-        print_json({"id": folder.id, "request": request, "seen": seen})
-        return
-    click.echo(f"{request.replace('_', ' ')}: " + ("the run has seen it" if seen else _unseen(watched)), err=True)
-
-
-def _cancel(folder: Any, *, as_json: bool) -> None:
-    from mg_tui.runs import control, queue
-
-    done = queue.cancel(folder, control.whoami("cli"))
-    if as_json:
-        print_json({"id": folder.id, "request": "stop", "seen": done})
-        return
-    click.echo("taken out of the queue" if done else "asked; its waiting process has not answered yet", err=True)
-
-
-def _unseen(watched: Any) -> str:
     doing = printable(watched.view.phase or "busy", limit=40)
     return f"asked; the run has not answered yet ({doing}) and will when it can (process {watched.view.pid})"
 

@@ -48,25 +48,13 @@ def rerun(
     An output folder that holds the old result is refused: give another with --output-dir.
     """
     from mg_tui.cli.train import start_and_follow
-    from mg_tui.runs.launch import absolute_paths
+    from mg_tui.runs.actions import respec
     from mg_tui.runs.store import find_run
-    from mg_tui.runs.watch import RunWatch
 
     settings: Settings = ctx.obj
-    folder = find_run(settings.home, run)
-    changed = given(values)
-    spec = TrainingSpec.parse({**folder.spec_values(), **changed}, where=str(folder.spec_file))
-    spec = absolute_paths(spec, Path.cwd())
-    if "base_model" in changed and "/" in spec.base_model and Path(spec.base_model).is_dir():
-        spec = spec.model_copy(update={"base_model": str(Path(spec.base_model).absolute())})
-    watch = RunWatch(folder)
-    watch.refresh()
-    # Images named relatively were found from where the old run was asked for.
-    asked_in = Path(watch.view.cwd or ".")
-    if "dataset" in changed or not asked_in.is_dir():
-        asked_in = Path.cwd()
-    with contextlib.chdir(asked_in):
-        code = start_and_follow(spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue)
+    again = respec(find_run(settings.home, run), given(values), cwd=Path.cwd())
+    with contextlib.chdir(again.cwd):
+        code = start_and_follow(again.spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue)
     ctx.exit(code)
 
 

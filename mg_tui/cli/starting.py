@@ -44,23 +44,19 @@ def begin(folder: "RunFolder", *, gpus: Sequence[str] | None, queue: bool) -> No
         RunFailed: it is alive.
         EnvironmentProblem: it cannot be started.
     """
-    from mg_tui.runs import launch
+    from mg_tui.runs import actions, control, devices
 
-    if not queue:
-        launch.start(folder, gpus)
-        return
-    from mg_tui.runs import control, devices
-    from mg_tui.runs import queue as queues
-
-    wake(queues.home_of(folder))
-    queues.add(folder, gpus or launch.asked_devices(folder) or _usual(folder), control.whoami("cli"))
-    launch.start_waiting(folder)
-    place = [entry.folder.id for entry in queues.entries(queues.home_of(folder))]
-    ahead = place.index(folder.id) if folder.id in place else 0
-    asked = ",".join(queues.read_place(folder).gpus)
-    click.echo(f"queued   for {asked if asked in (devices.ANY, devices.CPU) else 'GPU ' + asked}", err=True)
-    if ahead:
-        click.echo(f"before   {ahead} run{'s' if ahead > 1 else ''}; `model-garden runs queue` shows them", err=True)
+    if queue:
+        wake(folder.path.parent.parent)
+    begun = actions.begin(folder, control.whoami("cli"), gpus=gpus, in_queue=queue)
+    if begun.queued and begun.gpus:
+        asked = ",".join(begun.gpus)
+        click.echo(f"queued   for {asked if asked in (devices.ANY, devices.CPU) else 'GPU ' + asked}", err=True)
+    if begun.ahead:
+        click.echo(
+            f"before   {begun.ahead} run{'s' if begun.ahead > 1 else ''}; `model-garden runs queue` shows them",
+            err=True,
+        )
 
 
 def leave_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, queued: bool = False) -> int:
@@ -93,9 +89,3 @@ def wake(home: Path) -> None:
         return
     for folder in woken:
         click.echo(f"waits again: {folder.id}", err=True)
-
-
-def _usual(folder: "RunFolder") -> tuple[str, ...]:
-    from mg_tui.runs import devices
-
-    return (devices.CPU,) if folder.spec_values().get("device") == "cpu" else (devices.ANY,)

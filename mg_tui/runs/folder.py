@@ -106,10 +106,13 @@ class RunFolder:
         return TrainingSpec.parse(self.spec_values(), where=str(self.spec_file))
 
     @classmethod
-    def create(cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None) -> "RunFolder":
+    def create(
+        cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> "RunFolder":
         """Make the folder of a new run under `home`, with its spec and the first event of its journal.
 
-        It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole.
+        It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole. `cwd`
+        (the working folder when left out) is where the run looks up relative images.
 
         Raises:
             EnvironmentProblem: it cannot be written; nothing visible is left behind.
@@ -123,7 +126,7 @@ class RunFolder:
             unfinished = runs / f"{_UNFINISHED}{run_id}"
             unfinished.mkdir()
             try:
-                _fill(cls(unfinished), spec, versions or {})
+                _fill(cls(unfinished), spec, versions or {}, cwd or Path.cwd())
                 unfinished.rename(runs / run_id)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -174,7 +177,7 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str]) -> None:
+def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
     folder.lock_file.touch()
@@ -182,7 +185,7 @@ def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str]) 
     write_whole(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
     with JournalWriter(folder.journal_file) as journal:
         journal.write(
-            "created", name=spec.name, spec_digest=spec_digest(spec), cwd=str(Path.cwd()), versions=dict(versions)
+            "created", name=spec.name, spec_digest=spec_digest(spec), cwd=str(cwd.absolute()), versions=dict(versions)
         )
     sync_folder(folder.path)
 

@@ -63,16 +63,18 @@ class HasHome(Protocol):
 def prepare(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = None) -> RunFolder:
     """Check where the result goes and make the run's folder; `start` does the rest.
 
-    Paths of the spec are made absolute against `cwd` (the working folder), since the worker works elsewhere.
+    Paths of the spec are made absolute against `cwd` (the working folder), since the worker works elsewhere; relative
+    images are looked up there.
 
     Raises:
         UsageError: the output folder is not empty, not a folder, not writable, or promised to another run.
         EnvironmentProblem: the run's folder cannot be made.
         Either way nothing is left behind.
     """
-    settled = absolute_paths(spec, cwd or Path.cwd())
+    cwd = cwd or Path.cwd()
+    settled = absolute_paths(spec, cwd)
     with output.make_output(settled.output_dir, settings.home):
-        return RunFolder.create(settings.home, settled, versions=versions())
+        return RunFolder.create(settings.home, settled, versions=versions(), cwd=cwd)
 
 
 def check_output(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:

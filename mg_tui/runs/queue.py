@@ -169,6 +169,12 @@ def entries(home: Path, *, thorough: bool = False, tidy: bool = False) -> list[E
     return sorted(listed, key=lambda entry: (entry.asked.place, entry.folder.id))
 
 
+def position(folder: RunFolder) -> int | None:
+    """A queued run's place in the order, from 1; None when it is not queued."""
+    ids = [entry.folder.id for entry in entries(home_of(folder), thorough=True)]
+    return ids.index(folder.id) + 1 if folder.id in ids else None
+
+
 def leave(folder: RunFolder) -> None:
     """Forget a run's place, once its worker has started or it was cancelled."""
     with contextlib.suppress(OSError):
