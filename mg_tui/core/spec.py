@@ -215,6 +215,24 @@ class TrainingSpec(BaseModel):
         lt=10,
         example="2e-5",
     )
+    projector_learning_rate: float | None = option(
+        None,
+        title="Projector's learning rate",
+        help="Peak learning rate of the projector; left out, the learning rate.",
+        group="Optimisation",
+        gt=0,
+        lt=10,
+        example="1e-4",
+    )
+    vision_learning_rate: float | None = option(
+        None,
+        title="Vision tower's learning rate",
+        help="Peak learning rate of the vision tower; left out, the learning rate.",
+        group="Optimisation",
+        gt=0,
+        lt=10,
+        example="2e-6",
+    )
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"] = option(
         "cosine", title="Scheduler", help="How the learning rate goes after warm-up.", group="Optimisation"
     )
@@ -411,6 +429,9 @@ class TrainingSpec(BaseModel):
             raise ValueError("train_language: nothing would be trained; choose lora or full for at least one part")
         if self.train_language == "full" and self.quantization in ("nf4", "int8"):
             raise ValueError("quantization: a quantised language model cannot be trained in full; choose none")
+        for part, learned in (("projector", self.train_projector), ("vision", self.train_vision)):
+            if learned == "none" and getattr(self, f"{part}_learning_rate") is not None:
+                raise ValueError(f"{part}_learning_rate: leave it out, or train the part (train_{part})")
         return self
 
     @classmethod

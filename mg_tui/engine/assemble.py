@@ -10,7 +10,7 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.feature_store import FeatureStore
-from mg_tui.engine import adapt, lengths, startup, unsloth
+from mg_tui.engine import adapt, groups, lengths, startup, unsloth
 from mg_tui.engine.batches import (
     EvaluationBatches,
     Layout,
@@ -81,17 +81,17 @@ def load_base(spec: TrainingSpec) -> Base:
 
 def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
     """Which examples meet in a step."""
-    groups = None
+    shown = None
     if spec.share_images and spec.examples_per_step > 1:
         numbers: dict[tuple[str, ...], int] = {}
-        groups = [
+        shown = [
             # A text without pictures has nothing to share: it is a group of its own.
             numbers.setdefault(tuple(ref.path for ref in example.images) or (f"row {example.row}",), len(numbers))
             for example in examples
         ]
         if len(numbers) == len(examples):
-            groups = None
-    return StepPlan(len(examples), spec.examples_per_step, seed=spec.seed, groups=groups)
+            shown = None
+    return StepPlan(len(examples), spec.examples_per_step, seed=spec.seed, groups=shown)
 
 
 def choose_layout(spec: TrainingSpec, base: Base, longest: int) -> tuple[Layout, Decision]:
@@ -224,8 +224,12 @@ def _checkpoint_activations(model: Any) -> None:
 
 
 def trained_table(spec: TrainingSpec, base: Base, model: Any) -> dict[str, dict[str, Any]]:
-    """What is trained, by part: see `adapt.trained_table`."""
-    return adapt.trained_table(model, base.family, spec)
+    """What is trained, by part (see `adapt.trained_table`), and the peak learning rate of what is."""
+    table = adapt.trained_table(model, base.family, spec)
+    rates: dict[str, float] = dict(groups.learning_rates(spec).items())
+    for part, entry in table.items():
+        entry["learning_rate"] = rates.get(part) if entry["trained"] else None
+    return table
 
 
 def evaluation(spec: TrainingSpec, base: Base, ready: TrainingData) -> EvaluationBatches | None:

@@ -7,7 +7,7 @@ laid out changes nothing), the evaluation (keeps no logits) and the checkpoint (
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,9 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         stopper: looked at between forward passes.
         journal: told when a step is laid out anew.
         vision: turns pictures of a batch into what the model's forward takes.
+        tolerate_bad_rows: leave out examples that cannot be read any more.
+        label_smoothing: see `loss.token_loss_sum`.
+        groups: gives the optimizer's groups of a model's parameters, of which some decay by name; None for one rate.
         arguments: what `transformers.Trainer` takes.
     """
 
@@ -70,6 +73,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         vision: VisionInputs,
         tolerate_bad_rows: bool = False,
         label_smoothing: float = 0.0,
+        groups: "Callable[[Any, list[str]], list[dict[str, Any]] | None] | None" = None,
         **arguments: Any,
     ):
         self.stream = stream
@@ -80,6 +84,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.vision = vision
         self.tolerate_bad_rows = tolerate_bad_rows
         self.label_smoothing = label_smoothing
+        self.groups = groups
         self.facts = StepFacts()
         self.failures: list[Any] = []
         self._waiting = Waiting()
@@ -120,6 +125,15 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: theirs guesses from one batch's shape."""
         return 0
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The optimizer; each part of the model at its own learning rate, where they differ."""
+        trained = self.model if model is None else model
+        groups = self.groups(trained, self.get_decay_parameter_names(trained)) if self.groups is not None else None
+        if groups is not None and self.optimizer is None:
+            kind, values = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            self.optimizer_cls_and_kwargs = (kind, {**values, "params": groups})
+        return super().create_optimizer(model)
 
     # --- the step ---------------------------------------------------------------------------------------------------
     def training_step(self, model: Any, inputs: StepBatch, num_items_in_batch: Any = None) -> torch.Tensor:

@@ -143,6 +143,7 @@ class Training:
         total: int,
         vision: "VisionInputs",
     ) -> "GardenTrainer":
+        from mg_tui.engine.groups import parameter_groups
         from mg_tui.engine.reporter import Reporter
         from mg_tui.engine.samples import Sampler, choose
         from mg_tui.engine.state import CheckpointStore, expected_bytes
@@ -178,6 +179,7 @@ class Training:
             vision=vision,
             tolerate_bad_rows=spec.on_bad_row == "skip",
             label_smoothing=spec.label_smoothing,
+            groups=lambda model, decayed: parameter_groups(model, base.family, spec, decayed),
         )
         reporter.trainer = self._trainer
         return self._trainer
