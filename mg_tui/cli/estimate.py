@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,30 +13,10 @@ from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.memory import Question, Remedy
+    from mg_tui.hardware.memory import Question
+    from mg_tui.hardware.memory.places import Answer
 
 _NONE_GIVEN: Final = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Somewhere a run could be: its name, the bytes it has for one, where that number is from, and if it is here."""
-
-    name: str
-    free: int
-    source: str
-    here: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a place can take: `batch` and `pixels` are None when not even the smallest fits."""
-
-    place: Place
-    fits: bool
-    batch: int | None
-    pixels: int | None
-    remedies: "list[Remedy]"
 
 
 @spec_flags(TrainingSpec)
@@ -51,6 +30,7 @@ def estimate(settings: Settings, /, as_json: bool, **values: Any) -> None:
     assumed. Nothing is downloaded; a base model that a plugin lists need not be on this machine.
     """
     from mg_tui import forecast
+    from mg_tui.hardware.memory.places import answer, places
 
     asked = {**settings.train, **given(values)}
     has_dataset = bool(asked.get("dataset"))
@@ -62,8 +42,8 @@ def estimate(settings: Settings, /, as_json: bool, **values: Any) -> None:
         read_dataset=has_dataset,
         device="cpu" if spec.device == "cpu" else "cuda",
     )
-    places, why_none = _places(spec)
-    answers = [_answer(question, place) for place in places]
+    found, why_none = places(spec)
+    answers = [answer(question, place) for place in found]
     if as_json:
         click.echo(json.dumps(_record(question, answers, why_none), ensure_ascii=False, indent=2))
     else:
@@ -75,36 +55,7 @@ for _param in estimate.params:
         _param.help = "The JSONL file with the examples; without, a row is assumed."
 
 
-def _places(spec: TrainingSpec) -> tuple[list[Place], str | None]:
-    """The devices here and common ones, and why there is no GPU here when there is none."""
-    from mg_tui.hardware.devices import DeviceSampler
-    from mg_tui.hardware.gpus import KNOWN_GPUS
-
-    sampler = DeviceSampler()
-    snapshot = sampler.sample()
-    sampler.close()
-    host = snapshot.host
-    if spec.device == "cpu":
-        return [Place("this machine's RAM", host.ram_total - host.ram_used, "free now", True)], None
-    found = [
-        Place(f"{gpu.name} (GPU {gpu.index})", gpu.memory_total - gpu.memory_used, "free now", True)
-        for gpu in snapshot.gpus
-        if gpu.memory_total is not None and gpu.memory_used is not None
-    ]
-    return [*found, *(Place(gpu.name, gpu.usable, gpu.source, False) for gpu in KNOWN_GPUS)], snapshot.why_no_gpu
-
-
-def _answer(question: "Question", place: Place) -> Answer:
-    return Answer(
-        place=place,
-        fits=question.fits(place.free),
-        batch=question.largest_batch(place.free),
-        pixels=question.largest_pixels(place.free),
-        remedies=question.remedies(place.free),
-    )
-
-
-def _record(question: "Question", answers: list[Answer], why_none: str | None) -> dict[str, Any]:
+def _record(question: "Question", answers: "list[Answer]", why_none: str | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
@@ -127,7 +78,7 @@ def _record(question: "Question", answers: list[Answer], why_none: str | None) -
     }
 
 
-def _print(question: "Question", answers: list[Answer], why_none: str | None) -> None:
+def _print(question: "Question", answers: "list[Answer]", why_none: str | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -159,7 +110,7 @@ def _print(question: "Question", answers: list[Answer], why_none: str | None) ->
         click.echo(line, err=True)
 
 
-def _change(answer: Answer) -> str:
+def _change(answer: "Answer") -> str:
     from mg_tui.cli.run_text import size
 
     if answer.fits:
@@ -170,7 +121,7 @@ def _change(answer: Answer) -> str:
     return f"{first.flags} ({size(first.estimate.peak)})"
 
 
-def _notes(question: "Question", answers: list[Answer], why_none: str | None) -> Iterator[str]:
+def _notes(question: "Question", answers: "list[Answer]", why_none: str | None) -> Iterator[str]:
     from mg_tui.cli.run_text import size
     from mg_tui.core.text import one_line
 
