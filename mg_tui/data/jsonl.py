@@ -7,15 +7,15 @@ other characters Unicode calls line ends; a carriage return before it and a byte
 import json
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.problems import RowProblem, plain, shown
+from mg_tui.data.rows import MAX_ROW_BYTES, Row
 
-# A row is text and a few paths. Beyond this a "line" is another kind of file, and reading it would cost its memory.
-MAX_ROW_BYTES: Final = 64 * 2**20
+__all__ = ["MAX_ROW_BYTES", "Row", "kind_of", "raw_text", "read_raw", "read_row", "read_rows"]
+
 _KEPT_OF_OVERLONG: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n\v\f"
@@ -30,20 +30,6 @@ _OTHER_FILES: Final[tuple[tuple[bytes, str, str | None], ...]] = (
     (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
     (b"version https://git-lfs", "is a Git LFS pointer: the data was never downloaded", "run git lfs pull"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: its number, its values, or else the problem that kept it from having any.
-
-    `offset` and `length` say where the line's bytes are in the file, its line end included.
-    """
-
-    number: int
-    values: dict[str, Any] | None
-    problem: RowProblem | None
-    offset: int
-    length: int
 
 
 def read_rows(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Iterator[Row]:
@@ -79,6 +65,22 @@ def read_rows(path: Path, *, progress: Callable[[int, int], None] | None = None)
         raise _unreadable(path, error) from None
     if not any_row:
         raise DataError("the dataset has no rows: it has only blank lines", where=plain(str(path)))
+
+
+def read_row(number: int, line: bytes, offset: int, length: int | None = None) -> Row | None:
+    """The row that a line is; None for a blank one.
+
+    Args:
+        number: the line's, from 1.
+        line: its bytes, line end included; at most `MAX_ROW_BYTES` of them.
+        offset: the byte of the file it begins at.
+        length: its bytes in the file; those of `line` when left out.
+    """
+    length = len(line) if length is None else length
+    if length >= MAX_ROW_BYTES and (length > len(line) or not line.endswith(b"\n")):
+        return Row(number, None, _overlong(number, line, length), offset, length)
+    text = line.removeprefix(_BOM).strip(_BLANK)
+    return Row(number, *_parse(number, text, line), offset, length) if text else None
 
 
 def read_raw(path: Path, offset: int, length: int) -> str:
