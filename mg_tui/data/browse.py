@@ -1,0 +1,360 @@
+"""Look at any row of a dataset without reading the others: first rows at once, any row once its lines are indexed.
+
+JSON Lines are read through a line index (`mg_tui.data.index`), every other format through its source, a page of rows at
+a time. Rows keep the numbers that the whole room uses: lines of a text file from 1, blank ones counted and left out.
+"""
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+
+from mg_tui.core.errors import DataError
+from mg_tui.data.index import LineIndex
+from mg_tui.data.jsonl import read_row
+from mg_tui.data.problems import plain
+from mg_tui.data.rows import MAX_ROW_BYTES, Row
+
+if TYPE_CHECKING:
+    from mg_tui.data.sources.base import Source
+
+Progress = Callable[[float], None]
+Stop = Callable[[], bool]
+
+_BLOCK: Final = 2**20
+_PAGE: Final = 32  # rows
+_PAGES: Final = 8
+# Formats whose sources begin anywhere for the price of one row group or batch.
+_BEGINS_ANYWHERE: Final = frozenset({"parquet", "arrow", "saved"})
+
+
+class Browser(Protocol):
+    """Any row of a dataset, in bounded memory. May be used from several threads."""
+
+    @property
+    def count(self) -> int | None:
+        """The number of the last row; None while only reading on would tell."""
+        ...
+
+    @property
+    def indexed(self) -> float:
+        """Share of the dataset whose rows are reached at once, 0 to 1."""
+        ...
+
+    def row(self, number: int) -> Row:
+        """One row.
+
+        Raises:
+            DataError: there is none of this number, or the file changed or cannot be read.
+        """
+        ...
+
+    def window(self, first: int, count: int) -> list[Row]:
+        """Up to `count` rows in order, beginning with the first whose number is at least `first`.
+
+        Raises:
+            DataError: the file changed or cannot be read.
+        """
+        ...
+
+    def build_index(self, progress: Progress | None = None, stop: Stop | None = None) -> bool:
+        """Make every row reachable at once; whether that is done then. For a thread: it reads the whole dataset.
+
+        Args:
+            progress: called with `indexed` several times a second.
+            stop: asked several times a second; true ends it early, and what is known stays known.
+        """
+        ...
+
+    def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
+        """Numbers of the rows from `first` on with `text` in one of their texts, capitals or not, as they are found."""
+        ...
+
+
+def open_browser(source: "Source", cache: Path | None) -> Browser:
+    """A browser of a source; `cache` is the garden's cache folder, where indexes are kept.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = source.path
+    if source.format == "jsonl" and path is not None and not _compressed(path):
+        return LinesBrowser(path, cache)
+    return StreamBrowser(source)
+
+
+def _compressed(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+class LinesBrowser:
+    """The rows of a JSON Lines file by its line index; see `Browser`."""
+
+    def __init__(self, path: Path, cache: Path | None):
+        self._path = path
+        try:
+            self._index = LineIndex(path, cache)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+
+    @property
+    def count(self) -> int | None:
+        return self._index.lines
+
+    @property
+    def indexed(self) -> float:
+        return self._index.scanned
+
+    def build_index(self, progress: Progress | None = None, stop: Stop | None = None) -> bool:
+        return self._build(progress, stop, None)
+
+    def reach(self, number: int, progress: Progress | None = None, stop: Stop | None = None) -> bool:
+        """Index as far as a row."""
+        return self._build(progress, stop, number)
+
+    def _build(self, progress: Progress | None, stop: Stop | None, until: int | None) -> bool:
+        try:
+            return self._index.build(progress, stop, until=until)
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+
+    def row(self, number: int) -> Row:
+        found = self.window(number, 1)
+        if not found or found[0].number != number:
+            raise _no_such_row(self._path, number, self.count)
+        return found[0]
+
+    def window(self, first: int, count: int) -> list[Row]:
+        first = max(first, 1)
+        rows: list[Row] = []
+        try:
+            with self._path.open("rb") as file:
+                self._require_unchanged(file)
+                line, offset = self._index.nearest(first - 1)
+                file.seek(offset)
+                offset = _skip(file, first - 1 - line, offset)
+                for row in _rows(file, first, offset):
+                    rows.append(row)
+                    if len(rows) >= count:
+                        break
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        return rows
+
+    def _require_unchanged(self, file: BinaryIO) -> None:
+        status = os.fstat(file.fileno())
+        if (status.st_size, status.st_mtime_ns) != (self._index.identity.size, self._index.identity.changed):
+            raise DataError(
+                "the dataset changed while it was being read", where=plain(str(self._path)), hint="open it again"
+            )
+
+    def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
+        wanted = _Wanted(text)
+        try:
+            with self._path.open("rb") as file:
+                line, offset = self._index.nearest(max(first, 1) - 1)
+                file.seek(offset)
+                offset = _skip(file, max(first, 1) - 1 - line, offset)
+                yield from _search(file, max(first, 1), offset, wanted, stop)
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+
+
+class StreamBrowser:
+    """The rows of any source by pages, the last few kept; see `Browser`."""
+
+    def __init__(self, source: "Source"):
+        self._source = source
+        self._where = Path(str(source.path or source.name))
+        self._lock = threading.RLock()
+        self._pages: OrderedDict[int, list[Row]] = OrderedDict()
+        self._stream: Iterator[Row] | None = None
+        self._next_page = 0
+        self._count = source.count()
+
+    @property
+    def count(self) -> int | None:
+        return self._count
+
+    @property
+    def indexed(self) -> float:
+        return 1.0 if self._count is not None else 0.0
+
+    def build_index(self, progress: Progress | None = None, stop: Stop | None = None) -> bool:
+        if self._count is None:
+            last = 0
+            for row in self._source.rows():
+                last = row.number
+                if last % 256 == 0:
+                    if stop is not None and stop():
+                        return False
+                    if progress is not None:
+                        progress(0.0)  # how much is left is what is being found out
+            self._count = last
+        if progress is not None:
+            progress(1.0)
+        return True
+
+    def row(self, number: int) -> Row:
+        found = self.window(number, 1)
+        if not found or found[0].number != number:
+            raise _no_such_row(self._where, number, self.count)
+        return found[0]
+
+    def window(self, first: int, count: int) -> list[Row]:
+        first = max(first, 1)
+        rows: list[Row] = []
+        page = (first - 1) // _PAGE
+        while len(rows) < count and (self._count is None or page * _PAGE < self._count):
+            found = self._page(page)
+            if found is None:
+                break
+            rows += [row for row in found if row.number >= first][: count - len(rows)]
+            page += 1
+        return rows
+
+    def _page(self, page: int) -> list[Row] | None:
+        """Rows `page * _PAGE + 1` to `(page + 1) * _PAGE`; None behind the last row."""
+        with self._lock:
+            if page in self._pages:
+                self._pages.move_to_end(page)
+                return self._pages[page]
+            ahead = self._stream is not None and self._next_page <= page
+            if not ahead or (page > self._next_page and self._source.format in _BEGINS_ANYWHERE):
+                self._stream, self._next_page = self._source.rows(page * _PAGE + 1), page
+            while self._next_page <= page:
+                rows = self._read_page()
+                if rows is None:
+                    return None
+            return rows
+
+    def _read_page(self) -> list[Row] | None:
+        assert self._stream is not None
+        first, last = self._next_page * _PAGE + 1, (self._next_page + 1) * _PAGE
+        rows: list[Row] = []
+        while len(rows) < _PAGE:
+            row = next(self._stream, None)
+            if row is None:
+                self._stream = None
+                self._count = rows[-1].number if rows else (self._count if self._count is not None else first - 1)
+                break
+            rows.append(row)
+            if row.number >= last:
+                break
+        if rows:
+            self._pages[self._next_page] = rows
+            while len(self._pages) > _PAGES:
+                self._pages.popitem(last=False)
+            self._next_page += 1
+        return rows or None
+
+    def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
+        wanted = _Wanted(text)
+        for row in self._source.rows(max(first, 1)):
+            if stop is not None and row.number % 64 == 0 and stop():
+                return
+            if wanted.in_row(row):
+                yield row.number
+
+
+class _Wanted:
+    """A text to be found in rows, as it is and as JSON may write it."""
+
+    def __init__(self, text: str):
+        self._folded = text.casefold()
+        spellings = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+        # Lower case byte by byte touches ASCII alone. A text with other letters, whose capitals JSON may write in
+        # several ways, is looked for by its longest run of ASCII.
+        self._bytes: tuple[bytes, ...] = tuple({one.encode("utf-8", "replace").lower() for one in spellings})
+        if not text.isascii():
+            runs = "".join(c if c.isascii() and c not in '"\\/' and c >= " " else "\0" for c in text).split("\0")
+            self._bytes = (max(runs, key=len).encode().lower(),)
+
+    def maybe_in(self, lowered: bytes) -> bool:
+        """Whether lines, in lower case, may have it; never false when they do."""
+        return any(one in lowered for one in self._bytes)
+
+    def in_row(self, row: Row) -> bool:
+        """Whether one of the row's texts has it, or the line itself when it is no row."""
+        if row.values is None:
+            return row.problem is not None and self._folded in row.problem.raw.casefold()
+        return any(self._folded in text.casefold() for text in _texts(row.values))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _search(file: BinaryIO, number: int, offset: int, wanted: _Wanted, stop: Stop | None) -> Iterator[int]:
+    """Numbers of matching rows; blocks of whole lines are looked at before any line is."""
+    while block := file.read(_BLOCK):
+        if stop is not None and stop():
+            return
+        if not block.endswith(b"\n"):
+            block += file.readline(MAX_ROW_BYTES)
+        if not wanted.maybe_in(block.lower()):
+            number += block.count(b"\n")
+            continue
+        for line in _lines(block):
+            if wanted.maybe_in(line.lower()):
+                row = read_row(number, line, offset)
+                if row is not None and wanted.in_row(row):
+                    yield number
+            number += line.endswith(b"\n")
+
+
+def _lines(block: bytes) -> Iterator[bytes]:
+    """Lines as `readline` has them: a carriage return alone ends none."""
+    at = 0
+    while at < len(block):
+        end = block.find(b"\n", at) + 1 or len(block)
+        yield block[at:end]
+        at = end
+
+
+def _skip(file: BinaryIO, lines: int, offset: int) -> int:
+    """Pass over lines; the byte behind them."""
+    while lines > 0 and (part := file.readline(_BLOCK)):
+        offset += len(part)
+        lines -= part.endswith(b"\n")
+    return offset
+
+
+def _rows(file: BinaryIO, number: int, offset: int) -> Iterator[Row]:
+    while line := file.readline(MAX_ROW_BYTES):
+        length = len(line)
+        while not line.endswith(b"\n") and len(line) >= MAX_ROW_BYTES and (part := file.readline(_BLOCK)):
+            length += len(part)
+            if part.endswith(b"\n"):
+                break
+        row = read_row(number, line, offset, length)
+        if row is not None:
+            yield row
+        number += 1
+        offset += length
+
+
+def _no_such_row(where: Path, number: int, count: int | None) -> DataError:
+    if count is not None and not 1 <= number <= count:
+        return DataError(f"there is no row {number:,}; the last is {count:,}", where=plain(str(where)))
+    return DataError(f"there is no row {number:,}: the line is blank or not there", where=plain(str(where)))
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError("the dataset cannot be read", where=plain(str(path)), why=plain(error.strerror or str(error)))
