@@ -1,11 +1,14 @@
-"""`python -m mg_tui.engine.exam`: what a result and its base model answer to the rows of a dataset, side by side.
+"""`python -m mg_tui.engine.exam`: what a result and its base model answer to held-out rows, side by side.
 
     {"op": "load", ...}                       as `mg_tui.engine.generate`
-    {"op": "exam", "dataset": "held_out.jsonl", "max_new_tokens": 32, "batch_size": 32, "base_too": true}
-        -> progress {"done", "total", "which"}, ..., exam {"rows": [{"row", "image", "prompt", "expected", "answer",
-           "base_answer"}], "seconds"}
+    {"op": "exam", "max_new_tokens": 32, "batch_size": 32, "base_too": true, "limit": 100, "cwd", "cache",
+     "dataset": "held_out.jsonl"}             without a dataset: the rows that the model's run held out
+        -> notice, progress {"done", "total", "which", "rows"}, ...,
+           exam {"rows": [{"row", "image", "images", "prompt", "expected", "answer", "base_answer"}], "total", "ended",
+           "seconds"}
 
-Answers are greedy. The base model's are the same model's with its adapter switched off.
+Answers are greedy. The base model's are the same model's with its adapter switched off. Rows come with the progress as
+soon as both have answered; `cancel` ends the examination after the batch being answered, and what is answered is kept.
 """
 
 import time
@@ -15,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mg_tui.core.errors import DataError, UsageError
+from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example
 from mg_tui.engine.channel import Channel, serve
 from mg_tui.engine.generate import Request, Session, parse
@@ -24,77 +27,100 @@ from mg_tui.engine.generate import Request, Session, parse
 class ExamRequest(Request):
     """Which rows, and how they are answered."""
 
-    dataset: Path
+    dataset: Path | None = None
     text_field: str = "text"
     image_field: str = "image"
     response_field: str = "response"
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     batch_size: Annotated[int, Field(ge=1)] = 32
     base_too: bool = True
+    limit: Annotated[int, Field(ge=1)] | None = None
+    cwd: Path | None = None
+    cache: Path | None = None
 
 
 class ExamSession(Session):
     """A loaded model that can be examined."""
 
     def exam(self, values: dict[str, Any]) -> None:
-        """Answer every row of a dataset; replies `exam`."""
+        """Answer the rows; replies `exam`."""
         request = parse(ExamRequest, values)
         if self._loaded is None:
             raise UsageError("no model is loaded")
+        if request.base_too and not hasattr(self._loaded.model, "disable_adapter"):
+            raise UsageError("this model has no adapter to switch off", hint="ask without base_too")
+        examples = self._examples(request)
+        began = time.monotonic()
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(examples), request.batch_size):
+            if self._channel.cancelled():
+                break
+            some = examples[start : start + request.batch_size]
+            answered = self._both(some, request)
+            rows += answered
+            self._channel.send("progress", which="rows", done=len(rows), total=len(examples), rows=answered)
+        ended = "end" if len(rows) == len(examples) else "cancelled"
+        seconds = round(time.monotonic() - began, 3)
+        self._channel.send("exam", rows=rows, total=len(examples), ended=ended, seconds=seconds)
+
+    def _examples(self, request: ExamRequest) -> Sequence[Example]:
         from mg_tui.data.dataset import FieldMap, load_dataset, require_clean
 
-        dataset = load_dataset(
-            request.dataset,
-            FieldMap(text=request.text_field, image=request.image_field, response=request.response_field),
-        )
-        require_clean(dataset)
-        began = time.monotonic()
-        model = self._loaded.model
-        tuned = self._answers(dataset.examples, request, "tuned")
+        if request.cache is None:
+            if request.dataset is None:
+                raise UsageError("give a dataset, or a cache folder to read the held-out rows with")
+            fields = FieldMap(text=request.text_field, image=request.image_field, response=request.response_field)
+            dataset = load_dataset(request.dataset, fields)
+            require_clean(dataset)
+            return dataset.examples[: request.limit]
+        from mg_tui.engine.held_out import held_out
+
+        assert self._loaded is not None
+        given = str(request.dataset) if request.dataset is not None else None
+        found = held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=given)
+        left_out = f"; {found.skipped:,} that cannot be used are left out" if found.skipped else ""
+        self._channel.notice(f"{found.said}: {len(found.examples):,}{left_out}")
+        return found.examples[: request.limit]
+
+    def _both(self, examples: Sequence[Example], request: ExamRequest) -> list[dict[str, Any]]:
+        assert self._loaded is not None
+        tuned = self._answers(examples, request)
         base: list[str | None] = [None] * len(tuned)
         if request.base_too:
-            if not hasattr(model, "disable_adapter"):
-                raise UsageError("this model has no adapter to switch off", hint="ask without base_too")
-            with model.disable_adapter():
-                base = list(self._answers(dataset.examples, request, "base"))
-        rows = [
+            with self._loaded.model.disable_adapter():
+                base = list(self._answers(examples, request))
+        return [
             {
                 "row": example.row,
                 "image": example.images[0].path if example.images else None,
-                "prompt": example.prompt[-1].text,
+                "images": [ref.path for ref in example.images],
+                "prompt": example.prompt[-1].text if example.prompt else "",
                 "expected": example.response,
                 "answer": answer,
                 "base_answer": before,
             }
-            for example, answer, before in zip(dataset.examples, tuned, base, strict=True)
+            for example, answer, before in zip(examples, tuned, base, strict=True)
         ]
-        self._channel.send("exam", rows=rows, seconds=round(time.monotonic() - began, 3))
 
-    def _answers(self, examples: Sequence[Example], request: ExamRequest, which: str) -> list[str]:
+    def _answers(self, examples: Sequence[Example], request: ExamRequest) -> list[str]:
         import torch
 
         from mg_tui.data.images import open_image
         from mg_tui.engine.answer import Sampling, generation_config, make_encoder
+        from mg_tui.engine.inference import memory_errors
 
         loaded = self._loaded
         assert loaded is not None
         encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
         tokenizer = loaded.processor.tokenizer
         config = generation_config(loaded.model, tokenizer, Sampling(max_new_tokens=request.max_new_tokens))
-        found: list[str] = []
-        for start in range(0, len(examples), request.batch_size):
-            if self._channel.cancelled():
-                raise DataError("the examination was called off")
-            some = examples[start : start + request.batch_size]
-            pictures = [[open_image(ref.path) for ref in example.images] for example in some]
-            inputs = encoder.prompts([example.prompt for example in some], pictures)
-            moved = {n: v.to(loaded.model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
-            with torch.inference_mode():
-                output = loaded.model.generate(**moved, generation_config=config)
-            written = output[:, inputs["input_ids"].shape[1] :]
-            found += [str(text).strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
-            self._channel.send("progress", which=which, done=len(found), total=len(examples))
-        return found
+        pictures = [[open_image(ref.path) for ref in example.images] for example in examples]
+        inputs = encoder.prompts([example.prompt for example in examples], pictures)
+        moved = {n: v.to(loaded.model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
+        with memory_errors("a batch of rows"), torch.inference_mode():
+            output = loaded.model.generate(**moved, generation_config=config)
+        written = output[:, inputs["input_ids"].shape[1] :]
+        return [str(text).strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
 
 
 def main() -> None:

@@ -1,17 +1,20 @@
 """`python -m mg_tui.engine.merge`: an adapter merged into its base, saved, loaded again and compared with the adapter.
 
-    {"op": "merge", "model": "...", "output": "...", "home": "...", "base_model", "dtype", "device"}  -> merged
+    {"op": "merge", "model": "...", "output": "...", "home": "...", "base_model", "dtype", "device"}
+        -> notice, progress {"what", "done", "total"}, ..., merged
 
 Weights are merged in full precision: into a quantised base the adapter would be rounded away. What was saved is what is
-compared, and a result that does not answer like the adapter is not kept.
+compared, and a result that does not answer like the adapter is not kept. A merge that is terminated leaves nothing.
 """
 
 import gc
 import os
 import shutil
+import signal
+import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +31,8 @@ from mg_tui.engine.result import finish_folder, save_whole
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.launch import versions
+
+_PHASES: Final = 5
 
 
 class MergeRequest(BaseModel):
@@ -63,7 +68,7 @@ class Merger:
         quieten()
         dtype = located.contract.dtype if request.dtype == "auto" else request.dtype
         with memory_errors("merging"):
-            self._channel.notice(f"loading {located.base.name} in {dtype}")
+            self._at(0, f"loading {located.base.name} in {dtype}")
             loaded = load(located, registry, device=request.device, dtype=dtype, quantization="none")
             compared = self._merge(loaded, target)
         self._channel.send(
@@ -76,6 +81,10 @@ class Merger:
             seconds=round(time.monotonic() - began, 2),
         )
 
+    def _at(self, done: int, what: str) -> None:
+        self._channel.notice(what)
+        self._channel.send("progress", what=what, done=done, total=_PHASES)
+
     def _merge(self, loaded: Loaded, target: Path) -> Comparison:
         from mg_tui.engine.answer import make_encoder
 
@@ -83,22 +92,24 @@ class Merger:
         if isinstance(capability, Unsupported):
             raise FamilyError(f"{loaded.family.title} cannot be merged", why=capability.why)
         encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
+        self._at(1, "answering with the adapter")
         samples = with_answers(draw_samples(), loaded.model, encoder)
         adapter = answer_logits(samples, loaded.model, encoder)
         with loaded.model.disable_adapter():
             base = answer_logits(samples, loaded.model, encoder)
-        self._channel.notice("merging")
+        self._at(2, "merging")
         whole = merge_weights(loaded.model)
         require_space(whole, target)
         processor, family, contract = loaded.processor, loaded.family, merged_contract(loaded)
         attention = whole.config._attn_implementation or "sdpa"
         with publish(target, tag=f"merge-{os.getpid()}", last=FILE_NAME) as staging:
+            self._at(3, "saving")
             save_whole(whole, staging)
             # One model in memory at a time: the merged one goes before it is loaded again.
             whole.to("meta")
             del whole
             gc.collect()
-            self._channel.notice("loading what was saved, and comparing")
+            self._at(4, "loading what was saved, and comparing")
             request = LoadRequest(str(staging), loaded.dtype, loaded.device, attention=attention)
             saved = family.load_model(family, request)
             compared = compare(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
@@ -215,6 +226,8 @@ def disagreement(compared: Comparison) -> RunFailed:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
+    # As an exception, so that what was half written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     channel = Channel.on_stdio()
     serve(channel, {"merge": Merger(channel).merge})
     leave()

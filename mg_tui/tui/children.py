@@ -48,10 +48,10 @@ class _Request:
 class Child(threading.Thread):
     """Requests to one engine program, one after the other."""
 
-    def __init__(self, target: MessagePump, program: str, *, every: float = 0.1) -> None:
-        """`every`: seconds between two messages with pieces of an answer."""
+    def __init__(self, target: MessagePump, program: str, *, every: float = 0.1, patience: float = _PATIENCE) -> None:
+        """`every`: seconds between two messages with pieces of an answer. `patience`: see `EngineChild.close`."""
         super().__init__(daemon=True, name=program)
-        self._target, self._program, self._every = target, program, every
+        self._target, self._program, self._every, self._patience = target, program, every, patience
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._child: EngineChild | None = None
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class Child(threading.Thread):
             child, self._child = self._child, None
         if child is not None:
             with contextlib.suppress(OSError, ValueError):
-                child.close(_PATIENCE)
+                child.close(self._patience)
 
 
 def _bug(error: Exception) -> GardenError:

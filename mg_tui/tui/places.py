@@ -27,4 +27,7 @@ class Place:
         return made
 
 
-PLACES: Final = (Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen", "the list of runs"),)
+PLACES: Final = (
+    Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen", "the list of runs"),
+    Place("4", "models", "Models", "mg_tui.tui.screens.models", "ModelsScreen", "results and base models"),
+)

@@ -7,9 +7,14 @@ from textual.binding import Binding
 
 from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, actions_of, bindings, docs_table, grouped, key_names
 from mg_tui.tui.app import GardenApp
+from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
+from mg_tui.tui.screens.exam import ExamScreen
 from mg_tui.tui.screens.help import HelpScreen, Keys
+from mg_tui.tui.screens.merge import MergeScreen
+from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.notices import NoticesScreen
+from mg_tui.tui.screens.pick import PickScreen
 from mg_tui.tui.screens.plain import PlainScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.runs import RunsScreen
@@ -20,6 +25,11 @@ OWNERS = {
     "app": [GardenApp],
     "runs": [RunsScreen],
     "run": [RunScreen],
+    "models": [ModelsScreen],
+    "chat": [ChatScreen],
+    "exam": [ExamScreen],
+    "merge": [MergeScreen],
+    "pick": [PickScreen],
     "list": [Table],
     "log": [LogPane, TextPane, HelpScreen, NoticesScreen, PlainScreen],
     "confirm": [ConfirmScreen],

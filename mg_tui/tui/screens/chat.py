@@ -1,0 +1,278 @@
+"""A chat with a model about pictures. The model is loaded once and kept until the screen is left."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Input
+
+from mg_tui.core.text import one_line
+from mg_tui.tui import recents, words
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.children import Child, ChildFailed, ChildSaid
+from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.bars import KeyBar, TopBar
+from mg_tui.tui.widgets.lines import Lines, line, spread
+from mg_tui.tui.widgets.models.found import ModelRow
+from mg_tui.tui.widgets.models.rows import kind_text
+from mg_tui.tui.widgets.models.talk import Asked, Exchange, Talk, TalkScroll, turns_of
+from mg_tui.tui.widgets.picturebox import PictureBox, Shown
+from mg_tui.tui.widgets.said import Said
+
+GENERATOR = "mg_tui.engine.generate"
+
+
+class ChatHead(Lines):
+    """Which model it is, and what it is doing."""
+
+    DEFAULT_CSS = """
+    ChatHead { height: 1; padding: 0 1; background: $surface; }
+    """
+    state: reactive[str] = reactive("loading", repaint=False)
+    ready: reactive[Mapping[str, Any] | None] = reactive(None, repaint=False)
+
+    def __init__(self, row: ModelRow) -> None:
+        super().__init__()
+        self._row = row
+        self._since = monotonic()
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._tick)
+
+    def _tick(self) -> None:
+        if self.state != "ready" and self.screen.is_current:
+            self.redraw()
+
+    def watch_state(self) -> None:
+        self._since = monotonic()
+        self.redraw()
+
+    def watch_ready(self) -> None:
+        self.redraw()
+
+    def lines(self, width: int) -> list[Content]:
+        left = line(kind_text(self._row), "  ", (self._row.title, "bold"))
+        return [spread(left, self._right(), width)]
+
+    def _right(self) -> Content:
+        seconds = words.duration(monotonic() - self._since)
+        if self.state == "loading":
+            return line(("▶ ", tone("running")), f"loading … {seconds}")
+        if self.state == "answering":
+            return line(("▶ ", tone("running")), f"answering … {seconds}")
+        if self.state == "failed" or self.ready is None:
+            return Content.styled("not loaded", tone("failed"))
+        how = [str(self.ready[key]) for key in ("device", "dtype", "quantization") if self.ready.get(key) != "none"]
+        return line(("✓ ready", tone("finished")), ("  " + one_line(" ".join(how), limit=60), tone("dim")))
+
+
+class ChatScreen(GardenScreen[None]):
+    """Questions below, conversation above, the picture beside it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
+    AUTO_FOCUS = "#ask"
+
+    def __init__(self, row: ModelRow, asked: Asked | None = None) -> None:
+        super().__init__()
+        self.row = row
+        self._pending = asked or Asked()
+        self._loading = self._answering = self._loaded = False
+
+    def compose(self) -> ComposeResult:
+        yield TopBar()
+        yield ChatHead(self.row)
+        yield Said()
+        with Horizontal(id="talk"):
+            yield TalkScroll(id="said")
+            yield PictureBox("no picture yet: ctrl+o chooses one", id="side")
+        yield Input(self._pending.question, placeholder="ask about the picture", id="ask", compact=True)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        from mg_tui.tui.app import over_ssh
+
+        self.query_one(TopBar).crumb = self.row.title
+        self._child = Child(self, GENERATOR, every=self.garden.period if over_ssh(os.environ) else 0.1)
+        self._talk.hint = _hint()
+        self._show_pictures()
+        self._load()
+
+    def on_unmount(self) -> None:
+        self._child.end()
+
+    @property
+    def _talk(self) -> Talk:
+        return self.query_one(Talk)
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """What was asked and answered."""
+        return self._talk.exchanges
+
+    # --- the model
+
+    def _load(self) -> None:
+        self._loading = True
+        self.query_one(ChatHead).state = "loading"
+        self.query_one(Said).error = None
+        self._child.ask("load", model=self.row.given, home=str(self.garden.settings.home))
+
+    def on_child_said(self, message: ChildSaid) -> None:
+        event = message.event
+        match event.get("event"):
+            case "ready":
+                self._loading, self._loaded = False, True
+                head = self.query_one(ChatHead)
+                head.ready = event
+                head.state = "answering" if self._answering else "ready"
+            case "notice":
+                self.notify(one_line(str(event.get("text", "")), limit=400), markup=False, timeout=10)
+            case "text" if self.exchanges and not self.exchanges[-1].over:
+                self.exchanges[-1].answer += str(event.get("text", ""))
+                self._changed()
+            case "answer" if self.exchanges and not self.exchanges[-1].over:
+                self.exchanges[-1].answer = str(event.get("answer", ""))
+                self.exchanges[-1].record = event
+                self._answered()
+        self.refresh_bindings()
+
+    def on_child_failed(self, message: ChildFailed) -> None:
+        self.query_one(Said).error = message.error
+        if message.op == "load":
+            self._loading = False
+            if self._answering:  # it was asked while loading: it is refused too, for the same reason
+                return
+        if message.gone or message.op == "load":
+            self._loaded = False
+        if self._answering:
+            self.exchanges[-1].lost = "no answer"
+            self._answered()
+        self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
+        self.refresh_bindings()
+
+    def _answered(self) -> None:
+        self._answering = False
+        self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.is_current:
+            self.query_one(TalkScroll).changed()
+
+    def on_screen_resume(self) -> None:
+        if self.is_mounted:
+            self.query_one(TalkScroll).changed()
+
+    # --- asking
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        question = event.value.strip()
+        if not question or self._answering:
+            return
+        pictures = self._pending.pictures
+        expected = self._pending.expected if question == self._pending.question.strip() else None
+        asked = Asked(question, pictures, expected)
+        turns = turns_of(self.exchanges, asked)
+        if not self._loaded and not self._loading:
+            self._load()
+        self.exchanges.append(Exchange(asked))
+        self._pending = Asked()
+        self._answering = True
+        event.input.value = ""
+        if not self._loading:
+            self.query_one(ChatHead).state = "answering"
+        self.query_one(Said).error = None
+        self._child.ask("generate", messages=turns)
+        self.query_one(TalkScroll).scroll_end(animate=False)
+        self._changed()
+        self.refresh_bindings()
+
+    # --- pictures
+
+    def _show_pictures(self) -> None:
+        pictures = self._pending.pictures
+        said = "for the next question" if self.exchanges else ""
+        box = self.query_one(PictureBox)
+        if pictures:
+            box.show([Shown(path, f"{path.name}  {said}".strip()) for path in pictures])
+        elif not self.exchanges or not any(exchange.asked.pictures for exchange in self.exchanges):
+            box.show([])
+
+    def take(self, asked: Asked) -> None:
+        """Make this the next question."""
+        self._pending = asked
+        box = self.query_one("#ask", Input)
+        if asked.question:
+            box.value = asked.question.strip()
+            box.cursor_position = len(box.value)
+        box.focus()
+        self._show_pictures()
+
+    def _picked(self, given: str | None) -> None:
+        if given is not None:
+            recents.remember(self.garden.settings.home, "pictures", given)
+            pictures = (*self._pending.pictures, Path(given)) if not self._pending.expected else (Path(given),)
+            self.take(Asked("", pictures))
+
+    # --- actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "drop":
+            return bool(self._pending.pictures)
+        if action == "fresh":
+            return bool(self.is_mounted and self.query(Talk) and self.exchanges) and not self._answering
+        return True
+
+    def action_picture(self) -> None:
+        from mg_tui.tui.screens.pick import PickScreen
+
+        recent = [(item.given, item.when) for item in recents.read(self.garden.settings.home, "pictures")]
+        self.garden.push_screen(PickScreen("picture", "Choose a picture", recent), self._picked)
+
+    def action_row(self) -> None:
+        from mg_tui.tui.screens.rowpick import RowPickScreen
+
+        self.garden.push_screen(RowPickScreen(), lambda asked: self.take(asked) if asked is not None else None)
+
+    def action_drop(self) -> None:
+        self.take(Asked(self._pending.question))
+        self.query_one(PictureBox).show([])
+        self.refresh_bindings()
+
+    def action_fresh(self) -> None:
+        last = next((item.asked.pictures for item in reversed(self.exchanges) if item.asked.pictures), ())
+        self.exchanges.clear()
+        self._pending = Asked("", self._pending.pictures or last)
+        self._show_pictures()
+        self._changed()
+        self.refresh_bindings()
+
+    def action_page_up(self) -> None:
+        self.query_one(TalkScroll).scroll_page_up(animate=False)
+
+    def action_page_down(self) -> None:
+        self.query_one(TalkScroll).scroll_page_down(animate=False)
+
+    def action_back(self) -> None:
+        if self._answering and self._loaded:
+            self._child.cancel()
+        else:
+            self.garden.pop_screen()
+
+
+def _hint() -> list[Content]:
+    return [
+        Content.styled("Choose a picture, ask, and the answer is written here.", tone("dim")),
+        Content(),
+        line(("ctrl+o ", tone("key", "bold")), ("a picture by its path", tone("dim"))),
+        line(("ctrl+r ", tone("key", "bold")), ("a row of a dataset, with its question", tone("dim"))),
+        line(("enter  ", tone("key", "bold")), ("asks", tone("dim"))),
+    ]

@@ -1,0 +1,281 @@
+"""The models of this machine: results of runs and merges, and base models that need no download."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.text import one_line, printable
+from mg_tui.tui import recents, words
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.children import Child, ChildFailed, ChildSaid
+from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.bars import KeyBar, TopBar
+from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.widgets.models.found import ModelRow, find_models
+from mg_tui.tui.widgets.models.jobs import JobLine
+from mg_tui.tui.widgets.models.rows import ModelPeek, ModelTable
+from mg_tui.tui.widgets.said import Said
+from mg_tui.tui.widgets.table import Table
+
+MERGER = "mg_tui.engine.merge"
+
+
+class ModelsFound(Message):
+    """The models there are, or why they could not be looked for."""
+
+    def __init__(self, rows: tuple[ModelRow, ...], problem: str | None = None) -> None:
+        super().__init__()
+        self.rows, self.problem = rows, problem
+
+
+class ModelsScreen(GardenScreen[None]):
+    """The list, looked up again whenever it comes into sight; merges go on below it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("models")]
+    AUTO_FOCUS = "ModelTable"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: tuple[ModelRow, ...] | None = None
+        self.query_text = ""
+        self._merge: Child | None = None
+
+    def compose(self) -> ComposeResult:
+        yield TopBar()
+        yield Said()
+        yield ModelTable()
+        yield Static(id="empty")
+        yield ModelPeek()
+        yield JobLine()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self._show()
+
+    def on_unmount(self) -> None:
+        if self._merge is not None:
+            self._merge.end()
+
+    def on_screen_resume(self) -> None:
+        self.call_after_refresh(self.look)
+
+    def look(self) -> None:
+        """Look for models, in a thread."""
+        self.run_worker(self._look, thread=True, exclusive=True, group="look", exit_on_error=False)
+
+    def _look(self) -> None:
+        try:
+            message = ModelsFound(find_models(self.garden.settings.home))
+        except Exception as error:  # whatever a disk or a plugin does, the place stays and says it
+            message = ModelsFound((), one_line(f"{type(error).__name__}: {error}", limit=400))
+        self.post_message(message)
+
+    # --- what came
+
+    def on_models_found(self, message: ModelsFound) -> None:
+        if message.problem:
+            self.query_one(Said).error = UsageError("the models cannot be looked for", why=message.problem)
+            self.rows = self.rows or ()
+        elif message.rows != self.rows:
+            self.rows = message.rows
+        self._show()
+
+    def on_table_moved(self) -> None:
+        self.query_one(ModelPeek).row = self.selected
+        self.refresh_bindings()
+
+    def on_table_chosen(self, message: Table.Chosen) -> None:
+        message.stop()
+        self.action_chat()
+
+    @property
+    def selected(self) -> ModelRow | None:
+        """The model under the cursor."""
+        return self.query_one(ModelTable).current
+
+    def _show(self) -> None:
+        shown = [row for row in self.rows or () if row.matches(self.query_text)]
+        table, empty = self.query_one(ModelTable), self.query_one("#empty", Static)
+        table.show(shown)
+        table.display = bool(shown)
+        empty.display = not shown
+        self.query_one(ModelPeek).display = bool(shown)
+        if shown and self.focused is None:
+            table.focus()
+        if self.rows is None:
+            empty.update(Content.styled("looking for models …", tone("dim")))
+            return
+        results = sum(row.is_result for row in self.rows)
+        bases = sum(row.kind == "base" for row in self.rows)
+        said = f"{words.count(results, 'result')}  {words.count(bases, 'base model')}"
+        self.query_one(TopBar).right = Content.styled(said, tone("dim"))
+        if not shown and self.rows:
+            empty.update(line("No model matches ", (printable(self.query_text), "bold"), "; esc shows all."))
+        elif not shown:
+            empty.update(_no_models())
+
+    # --- actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        row = self.selected if self.is_mounted and self.query(ModelTable) else None
+        match action:
+            case "chat":
+                return row is not None and row.kind != "broken"
+            case "exam":
+                return row is not None and row.is_result
+            case "merge":
+                return row is not None and row.kind == "adapter" and self._merge is None
+            case "run":
+                return row is not None and self._run_of(row) is not None
+            case "filter":
+                return bool(self.rows)
+            case "clear":
+                return bool(self.query_text) or bool(self.query("#filter"))
+            case "cancel":
+                return self._merge is not None
+        return True
+
+    def _run_of(self, row: ModelRow) -> Path | None:
+        folder = self.garden.settings.home / "runs" / (row.run or "/")
+        return folder if row.run and (folder / "events.jsonl").is_file() else None
+
+    def action_chat(self) -> None:
+        from mg_tui.tui.screens.chat import ChatScreen
+
+        if self.selected is not None and self.selected.kind != "broken":
+            self.garden.push_screen(ChatScreen(self.selected))
+
+    def action_exam(self) -> None:
+        from mg_tui.tui.screens.exam import ExamScreen
+
+        if self.selected is not None:
+            self.garden.push_screen(ExamScreen(self.selected))
+
+    def action_run(self) -> None:
+        from mg_tui.runs.folder import RunFolder
+
+        if self.selected is not None and (folder := self._run_of(self.selected)) is not None:
+            self.garden.open_run(RunFolder(folder))
+
+    def action_add(self) -> None:
+        from mg_tui.tui.screens.pick import PickScreen
+
+        home = self.garden.settings.home
+        picker = PickScreen("model", "Open a model", [item.given for item in recents.read(home, "models")])
+        self.garden.push_screen(picker, self._add)
+
+    def _add(self, given: str | None) -> None:
+        if given is None:
+            return
+        recents.remember(self.garden.settings.home, "models", given)
+        self.query_text = ""
+        from mg_tui.tui.screens.chat import ChatScreen
+
+        known = next((row for row in self.rows or () if row.given == given), None)
+        self.garden.push_screen(ChatScreen(known or ModelRow(given, "base", one_line(given, limit=200))))
+
+    async def action_filter(self) -> None:
+        if not self.query("#filter"):
+            box = Input(self.query_text, placeholder="words of a name, kind, base or run", id="filter", compact=True)
+            await self.mount(box, before=self.query_one(Said))
+        self.query_one("#filter", Input).focus()
+        self.refresh_bindings()
+
+    async def action_clear(self) -> None:
+        self.query_text = ""
+        await self.query("#filter").remove()
+        self._show()
+        self.query_one(ModelTable).focus()
+        self.refresh_bindings()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.query_text = event.value
+        self._show()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        if not event.value.strip():
+            await self.action_clear()
+        else:
+            self.query_one(ModelTable).focus()
+
+    # --- merging
+
+    def action_merge(self) -> None:
+        from mg_tui.tui.screens.merge import MergeScreen
+
+        if self.selected is not None:
+            row = self.selected
+            self.garden.push_screen(MergeScreen(row, self.garden.settings.home), partial(self._begin, row))
+
+    def _begin(self, row: ModelRow, output: str | None) -> None:
+        if output is None:
+            return
+        self._merge = Child(self, MERGER, patience=5.0)
+        self._merge.ask("merge", model=row.given, output=output, home=str(self.garden.settings.home))
+        self.query_one(JobLine).begin(f"merging {row.title}")
+        self.query_one(Said).error = None
+        self.refresh_bindings()
+
+    def action_cancel(self) -> None:
+        from mg_tui.tui.screens.confirm import ConfirmScreen
+
+        question = ConfirmScreen("Cancel the merge?", "Nothing of it is kept.", "Yes, cancel it")
+        self.garden.push_screen(question, lambda yes: self._called_off() if yes else None)
+
+    def _called_off(self) -> None:
+        if self._merge is not None:
+            self._over()
+            self.notify("The merge was cancelled; nothing of it is kept.", markup=False)
+
+    def _over(self) -> None:
+        if self._merge is not None:
+            self._merge.end()
+        self._merge = None
+        self.query_one(JobLine).over()
+        self.refresh_bindings()
+
+    def on_child_said(self, message: ChildSaid) -> None:
+        if message.child is not self._merge:
+            return
+        event = message.event
+        if event.get("event") == "progress":
+            self.query_one(JobLine).progress(str(event.get("what", "")), event["done"] / event["total"])
+        elif message.last:
+            self._over()
+            recents.remember(self.garden.settings.home, "models", str(event["output"]))
+            self.notify(_merged(event), title="Merged", markup=False, timeout=15)
+            self.look()
+
+    def on_child_failed(self, message: ChildFailed) -> None:
+        if message.child is self._merge:
+            self._over()
+            self._say(message.error)
+
+    def _say(self, error: GardenError) -> None:
+        self.query_one(Said).error = error
+        if not self.is_current:
+            self.notify(printable(error.what, limit=400), title="Merging failed", severity="error", markup=False)
+
+
+def _merged(event: Mapping[str, Any]) -> str:
+    same = event["comparison"]["top1_agreement"]
+    return f"It answers like the adapter ({same:.1%} of best tokens are the same): {printable(str(event['output']))}"
+
+
+def _no_models() -> Content:
+    return Content("\n").join(
+        [
+            Content.styled("❀  No models yet", tone("key", "bold")),
+            Content(),
+            line("A run that has finished leaves its result here; ", ("o", tone("key", "bold")), " opens a folder."),
+        ]
+    )

@@ -1,0 +1,188 @@
+"""A file, a folder or a name is picked: typed with completion, or chosen from what is there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from mg_tui.core.paths import expanded
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.entries import Entry, EntryTable, Wanted, entries_of
+from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.widgets.picturebox import PictureBox, Shown
+from mg_tui.tui.widgets.table import Table
+
+PLACEHOLDERS: Final = {
+    "picture": "path of a picture",
+    "dataset": "path of a file or folder, or OWNER/NAME on the hub",
+    "model": "path of a model's folder, or OWNER/NAME on the hub",
+}
+
+
+class Listed(Message):
+    """What can be picked after `typed` was typed."""
+
+    def __init__(self, typed: str, entries: list[Entry], why: str) -> None:
+        super().__init__()
+        self.typed, self.entries, self.why = typed, entries, why
+
+
+class PickScreen(ModalScreen[str | None]):
+    """Answers with an absolute path or a name, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("pick")]
+    AUTO_FOCUS = "#path"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual declares it)
+
+    def __init__(
+        self, wanted: Wanted, title: str, recent: Sequence[str | tuple[str, float]] = (), *, start: str = ""
+    ) -> None:
+        """`recent`: what was picked before, with Unix times where known. `start`: what is typed at first."""
+        super().__init__()
+        self._wanted: Wanted = wanted
+        self._title, self._start = title, start
+        self._recent = [item if isinstance(item, tuple) else (item, 0.0) for item in recent]
+        self._moved = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog"):
+            yield Static(Content.styled(self._title, "bold"), id="title")
+            yield Input(self._start, placeholder=PLACEHOLDERS[self._wanted], id="path", compact=True)
+            with Horizontal(id="below"):
+                yield EntryTable()
+                if self._wanted == "picture":
+                    yield PictureBox()
+            yield Static(id="problem")
+            keys = (("enter", "open"), ("tab", "complete"), ("↑↓", "choose"), ("esc", "close"))
+            parts = [line((key, tone("key", "bold")), f" {what}") for key, what in keys]
+            yield Static(Content("   ").join(parts), id="keys")
+
+    def on_mount(self) -> None:
+        self.query_one(EntryTable).can_focus = False
+        self._list()
+
+    # --- listing
+
+    def _list(self) -> None:
+        typed = self.query_one("#path", Input).value
+        self.run_worker(lambda: self._read(typed), thread=True, exclusive=True, group="list", exit_on_error=False)
+
+    def _read(self, typed: str) -> None:
+        try:
+            entries, why = entries_of(typed, self._wanted, self._recent, Path.cwd())
+        except (OSError, ValueError) as error:
+            entries, why = [], str(error)
+        self.post_message(Listed(typed, entries, why))
+
+    def on_listed(self, message: Listed) -> None:
+        if message.typed != self.query_one("#path", Input).value:
+            return
+        table = self.query_one(EntryTable)
+        table.show(message.entries)
+        table.cursor = 0
+        self._say("" if message.entries else message.why)
+
+    def _say(self, text: str) -> None:
+        self.query_one("#problem", Static).update(Content.styled(text, tone("dim")))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._moved = False
+        self._list()
+
+    def on_table_moved(self) -> None:
+        entry = self.query_one(EntryTable).current
+        for box in self.query(PictureBox):
+            picture = entry is not None and not entry.folder
+            box.show([Shown(self._path(entry.given))] if picture and entry is not None else [])
+
+    # --- actions
+
+    @property
+    def _current(self) -> Entry | None:
+        return self.query_one(EntryTable).current
+
+    def action_down(self) -> None:
+        self._moved = True
+        self.query_one(EntryTable).action_down()
+
+    def action_up(self) -> None:
+        self._moved = True
+        self.query_one(EntryTable).action_up()
+
+    def action_page_down(self) -> None:
+        self._moved = True
+        self.query_one(EntryTable).action_page_down()
+
+    def action_page_up(self) -> None:
+        self._moved = True
+        self.query_one(EntryTable).action_page_up()
+
+    def action_complete(self) -> None:
+        if self._current is not None:
+            self._type(self._current.given)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    def on_table_chosen(self, message: Table.Chosen) -> None:
+        message.stop()
+        if self._current is not None:
+            self._take(self._current)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        typed, entry = event.value.strip(), self._current
+        if typed and not self._moved and self._exists(typed):
+            self._choose(typed)
+        elif entry is not None and (self._moved or not typed or not self._maybe_name(typed)):
+            self._take(entry)
+        elif typed and self._maybe_name(typed):
+            self._choose(typed)
+        elif typed:
+            self._say("there is no such file here")
+
+    def _take(self, entry: Entry) -> None:
+        if entry.folder:
+            self._type(entry.given)
+        else:
+            self._choose(entry.given)
+
+    def _type(self, text: str) -> None:
+        box = self.query_one("#path", Input)
+        box.value = text
+        box.cursor_position = len(text)
+
+    def _maybe_name(self, typed: str) -> bool:
+        """Whether it can be a name on the hub: OWNER/NAME, or of a model an alias."""
+        if self._wanted == "picture" or typed.startswith((".", "/", "~")) or typed.endswith("/"):
+            return False
+        return typed.count("/") == 1 or (self._wanted == "model" and "/" not in typed)
+
+    def _exists(self, typed: str) -> bool:
+        path = self._path(typed)
+        if self._wanted == "picture":
+            return path.is_file()
+        return path.is_file() if not typed.endswith("/") else path.is_dir()
+
+    def _path(self, given: str) -> Path:
+        try:
+            return expanded(given).absolute()
+        except Exception:  # no such user: then it is no path
+            return Path(given).absolute()
+
+    def _choose(self, given: str) -> None:
+        path = self._path(given)
+        try:
+            there = path.exists()
+        except (OSError, ValueError):
+            there = False
+        self.dismiss(str(path) if there else given)

@@ -1,0 +1,146 @@
+"""A conversation with a model: what was asked, the answer as it comes, and what it took."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+
+from mg_tui.core.text import one_line, printable
+from mg_tui.tui import words
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import Lines, hanging, line
+
+LABEL: Final = 10  # cells before the text of a turn
+SHOWN: Final = 20_000  # characters of one text
+CURSOR: Final = "▌"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with its pictures, and the answer that a dataset expects, if it is from one. Texts are unsafe."""
+
+    question: str = ""
+    pictures: tuple[Path, ...] = ()
+    expected: str | None = None
+    about: str = ""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A question and its answer. `record` is the engine's, once the answer is whole; `lost` says why it is not."""
+
+    asked: Asked
+    answer: str = ""
+    record: Mapping[str, Any] | None = None
+    lost: str = ""
+    own: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes."""
+        return self.record is not None or bool(self.lost)
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is the expected one; None when none is expected or it is not whole."""
+        if self.asked.expected is None or self.record is None:
+            return None
+        return self.answer.strip() == self.asked.expected.strip()
+
+
+def turns_of(exchanges: list[Exchange], asked: Asked) -> list[dict[str, Any]]:
+    """The conversation so far and a new question, as the engine takes it; questions that were lost are left out."""
+    turns: list[dict[str, Any]] = []
+    for exchange in exchanges:
+        if exchange.record is not None and exchange.answer.strip():
+            turns.append(_user(exchange.asked))
+            turns.append({"role": "assistant", "text": exchange.answer})
+    return [*turns, _user(asked)]
+
+
+def _user(asked: Asked) -> dict[str, Any]:
+    return {"role": "user", "text": asked.question, "images": [str(path) for path in asked.pictures]}
+
+
+def exchange_lines(exchange: Exchange, width: int) -> list[Content]:
+    """One question and its answer."""
+    asked = exchange.asked
+    lines = _turn("you", tone("key", "bold"), Content(printable(asked.question, limit=SHOWN)), width)
+    if asked.pictures:
+        names = ", ".join(one_line(path.name, limit=80) for path in asked.pictures)
+        lines += _turn("", "", Content.styled(f"▣ {names}", tone("dim")), width)
+    if asked.expected is not None:
+        lines += _turn("expected", tone("dim"), Content(printable(asked.expected.strip(), limit=SHOWN)), width)
+    answer = printable(exchange.answer, limit=SHOWN)
+    style = {True: tone("finished"), False: tone("failed"), None: ""}[exchange.right]
+    label = {True: "✓ model", False: "✗ model", None: "model"}[exchange.right]
+    if exchange.over:
+        shown = Content.styled(answer.strip(), style) if answer.strip() else Content.styled("(nothing)", tone("dim"))
+    else:
+        shown = line(answer.lstrip(), (CURSOR, tone("running")))
+    if answer.strip() or not exchange.lost:
+        lines += _turn(label, tone("running", "bold"), shown, width)
+    if exchange.lost:
+        lines += _turn("✗", tone("failed", "bold"), Content.styled(one_line(exchange.lost), tone("failed")), width)
+    if exchange.record is not None:
+        lines += _turn("", "", Content.styled(took(exchange.record), tone("dim")), width)
+    return lines
+
+
+def _turn(label: str, style: str, text: Content, width: int) -> list[Content]:
+    return hanging(Content.styled(label, style), text, LABEL, width)
+
+
+def took(record: Mapping[str, Any]) -> str:
+    """What an answer took: tokens, time, how the pictures were seen, how it ended."""
+    parts = [words.count(int(record.get("tokens", 0)), "token")]
+    if rate := record.get("tokens_per_second"):
+        parts.append(f"{words.figures(float(rate))} a second")
+    parts.append(f"first after {words.figures(float(record.get('first_token_seconds', 0.0)))} s")
+    for image in record.get("images", ())[:2]:
+        size, seen = image["size"], image["seen_at"]
+        text = f"picture {size[0]}x{size[1]}"
+        parts.append(text if seen is None or list(seen) == list(size) else f"{text} seen at {seen[0]}x{seen[1]}")
+    if tokens := record.get("image_tokens"):
+        parts.append(f"{words.count(int(tokens), 'image token')}")
+    ended = record.get("ended")
+    if ended == "length":
+        parts.append("cut at the longest answer")
+    elif ended == "cancelled":
+        parts.append("cancelled")
+    return " · ".join(parts)
+
+
+class Talk(Lines):
+    """All exchanges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exchanges: list[Exchange] = []
+        self.hint: list[Content] = []
+
+    def lines(self, width: int) -> list[Content]:
+        if not self.exchanges:
+            return self.hint or [Content()]
+        lines: list[Content] = []
+        for exchange in self.exchanges:
+            lines += [*exchange_lines(exchange, width), Content()]
+        return lines
+
+
+class TalkScroll(VerticalScroll, can_focus=False):
+    """The conversation; follows its end unless it was scrolled up."""
+
+    def compose(self) -> ComposeResult:
+        yield Talk()
+
+    def changed(self) -> None:
+        """Draw it again, and stay at the end if that is where it is."""
+        at_end = self.scroll_offset.y >= self.max_scroll_y - 1
+        self.query_one(Talk).redraw()
+        if at_end:
+            self.call_after_refresh(self.scroll_end, animate=False)
