@@ -1,6 +1,6 @@
 """What would fit: the largest batch, the largest picture, and the single changes of a spec that make it fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ class Question:
 
         Examples per optimizer step stay at least what they are, so that passes are as full as the spec lets them be.
         """
-        return _largest(1, MOST_BATCH, lambda size: self.estimate(batch_size=size).peak <= free_bytes)
+        return largest(1, MOST_BATCH, lambda size: self.estimate(batch_size=size).peak <= free_bytes)
 
     def largest_pixels(self, free_bytes: int) -> int | None:
         """The most pixels a picture may have (`max_pixels`) that fit; None when none fit or the dataset has no picture.
@@ -95,7 +95,7 @@ class Question:
         if most < least:
             return None
         step = self.shape.token_pixels
-        tokens = _largest(-(-least // step), most // step, lambda count: self._fits_pixels(count * step, free_bytes))
+        tokens = largest(-(-least // step), most // step, lambda count: self._fits_pixels(count * step, free_bytes))
         return None if tokens is None else tokens * step
 
     def remedies(self, free_bytes: int) -> list[Remedy]:
@@ -162,10 +162,10 @@ class Question:
     def _largest_budget(self, free_bytes: int) -> int | None:
         """The most tokens of a packed forward pass that fit, when that is fewer than now and no row is longer."""
         now = self.estimate().work.length
-        return _largest(16, now - 1, lambda budget: self.estimate(token_budget=budget).peak <= free_bytes)
+        return largest(16, now - 1, lambda budget: self.estimate(token_budget=budget).peak <= free_bytes)
 
 
-def _largest(least: int, most: int, fits: Any) -> int | None:
+def largest(least: int, most: int, fits: Callable[[int], bool]) -> int | None:
     """The largest whole number for which `fits` holds, which it does up to some number; None when for none."""
     if most < least or not fits(least):
         return None

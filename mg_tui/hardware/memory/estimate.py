@@ -58,6 +58,11 @@ class Estimate:
         return sum(part.bytes for part in self.parts if part.name in _LOADED)
 
     @property
+    def moving(self) -> int:
+        """Bytes of what comes and goes with a forward and backward pass."""
+        return sum(part.bytes for part in self.parts if part.name in _MOVING)
+
+    @property
     def tensors(self) -> int:
         """Bytes of tensors at the peak: without context, workspaces and margin."""
         return self.peak - sum(part.bytes for part in self.parts if part.name in _OUTSIDE)
@@ -72,6 +77,7 @@ class Estimate:
 
 
 _LOADED = ("language model", "embeddings and output layer", "vision tower", "projector")
+_MOVING = ("activations", "block at work", "vision", "logits", "embedding gradients")
 _OUTSIDE = ("CUDA context and libraries", "Python and torch", "margin for fragmentation")
 
 

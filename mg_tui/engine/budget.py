@@ -1,0 +1,105 @@
+"""How many tokens a packed forward pass may have, from what memory there is. Arithmetic; no torch in here.
+
+Before the model is loaded the estimate decides; once a worst forward pass has been measured, the measurement does. Both
+ask for the most tokens, up to what is wanted, with which a run fits: more would bring nothing, fewer only when memory
+is short. A row that is longer than the budget goes alone whatever the budget is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mg_tui.hardware.memory.advice import largest
+from mg_tui.hardware.memory.workload import LEAST_BUDGET
+
+# Packed rows that share nothing attend through one mask whose cost grows with the square of its length: from about this
+# many tokens on it costs more than fuller matrix products bring, at the widths of 3B and 7B. Reckoned, not measured.
+MOST_ON_CUDA: Final = 8192
+# Of the memory that is free: on a GPU next to nobody else comes, and the estimate has a margin of its own; the memory
+# of a whole machine is shared with everything on it.
+CUDA_SHARE: Final = 0.95
+HOST_SHARE: Final = 0.6
+# Budgets are multiples of this, so that a few bytes more or less of free memory mostly make no other layout.
+GRAIN: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The tokens a forward pass may have: `least` are those of the longest row, `wanted` is what is asked for."""
+
+    least: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What a forward pass of so many tokens needs, in bytes: the run's `total`, and what is `moving`, which comes and
+    goes with the pass. Neither falls as tokens grow."""
+
+    total: Callable[[int], int]
+    moving: Callable[[int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A forward and backward pass that was done to be measured, in bytes.
+
+    Attributes:
+        tokens: it had.
+        held: weights, adapter and gradients: there before it, and after.
+        peak: the most that was held at any time.
+        room: all that this process can have.
+    """
+
+    tokens: int
+    held: int
+    peak: int
+    room: int
+
+
+def bounds(*, longest: int, batch_size: int, per_step: int, cuda: bool) -> Bounds:
+    """What a budget may be.
+
+    Args:
+        longest: tokens of the longest row.
+        batch_size: rows that the user wants in a forward pass.
+        per_step: rows of an optimizer step; no pass can have more.
+        cuda: the device is a CUDA one; a CPU gains nothing by longer passes.
+    """
+    wanted = max(batch_size * longest, LEAST_BUDGET)
+    if cuda:
+        wanted = max(wanted, min(per_step * longest, MOST_ON_CUDA))
+    return Bounds(least=longest, wanted=_whole(wanted, longest))
+
+
+def by_estimate(curve: Curve, limits: Bounds, room: int) -> int:
+    """The budget with which the estimate fits into `room` bytes; the least there is when none does."""
+    return _most(limits, lambda tokens: curve.total(tokens) <= room)
+
+
+def by_measurement(curve: Curve, limits: Bounds, found: Measured, *, coming: int) -> int:
+    """The budget with which the run fits, now that a pass has been measured.
+
+    The estimate's curve is scaled to go through what was measured: how memory grows with tokens is derived, how much is
+    lost to kernels and the allocator is not.
+
+    Args:
+        curve: the estimate.
+        limits: what a budget may be.
+        found: the measurement.
+        coming: bytes that were not there yet and will be: the optimizer's state.
+    """
+    scale = max(found.peak - found.held, 1) / max(curve.moving(found.tokens), 1)
+    free = found.room - found.held - coming
+    return _most(limits, lambda tokens: scale * curve.moving(tokens) <= free)
+
+
+def _most(limits: Bounds, fits: Callable[[int], bool]) -> int:
+    if fits(limits.wanted):
+        return limits.wanted
+    units = largest(-(-limits.least // GRAIN), limits.wanted // GRAIN, lambda count: fits(count * GRAIN))
+    return limits.least if units is None else units * GRAIN
+
+
+def _whole(tokens: int, least: int) -> int:
+    return max(tokens // GRAIN * GRAIN, least)
