@@ -1,0 +1,55 @@
+"""Sets of values that go together, by name: what the form of a new run offers to begin with.
+
+Each says the same fields, so that one after another leaves nothing of the one before. A person's own are kept in
+garden.toml, `[presets.NAME]`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+# Learning rates: about ten times as high for an adapter as for all weights, as the examples of Qwen2.5-VL's own
+# repository, ms-swift and LLaMA-Factory have it.
+BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "QLoRA, 24 GB": {
+        "train_language": "lora",
+        "train_projector": "none",
+        "train_vision": "none",
+        "quantization": "nf4",
+        "optimizer": "adamw",
+        "gradient_checkpointing": True,
+        "learning_rate": 1e-4,
+    },
+    "LoRA in bfloat16": {
+        "train_language": "lora",
+        "train_projector": "none",
+        "train_vision": "none",
+        "quantization": "none",
+        "optimizer": "adamw",
+        "gradient_checkpointing": True,
+        "learning_rate": 1e-4,
+    },
+    "LoRA on every part": {
+        "train_language": "lora",
+        "train_projector": "lora",
+        "train_vision": "lora",
+        "quantization": "none",
+        "optimizer": "adamw",
+        "gradient_checkpointing": True,
+        "learning_rate": 1e-4,
+    },
+    "Everything in full": {
+        "train_language": "full",
+        "train_projector": "full",
+        "train_vision": "full",
+        "quantization": "none",
+        "optimizer": "paged_adamw_8bit",
+        "gradient_checkpointing": True,
+        "learning_rate": 1e-5,
+    },
+}
+ABOUT: Final[Mapping[str, str]] = {
+    "QLoRA, 24 GB": "An adapter on a 4-bit language model: 7B on one card of 24 GB.",
+    "LoRA in bfloat16": "An adapter on unquantised weights: a little more exact, two to three times the memory.",
+    "LoRA on every part": "Adapters on language model, projector and vision tower: for pictures unlike photographs.",
+    "Everything in full": "All weights, moments in 8 bits: the most memory, for large datasets.",
+}

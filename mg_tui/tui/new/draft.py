@@ -1,0 +1,189 @@
+"""A run that is being put together: values as they were typed, what the spec says of them, and the command that asks
+for the same.
+
+Every field is one of `mg_tui.core.options`; no list of fields is kept here.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mg_tui.core.errors import FieldProblem, SpecError
+from mg_tui.core.options import Option, as_flags, options_of
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import one_line
+
+BLANK: Final = "…"  # where a value is missing
+_NOTHING: Final = (None, ())
+
+
+class Draft:
+    """Values over the defaults of garden.toml over those of the spec.
+
+    Attributes:
+        options: every field, by name, in the spec's order.
+        cwd: the folder that relative paths are seen from.
+        missing: the required fields that have no value yet.
+        outline: the run as far as it is known, with `BLANK` for what is missing; None while something is wrong.
+        problems: what is wrong, by field.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None, *, cwd: Path | None = None):
+        self.options = {opt.name: opt for opt in options_of(TrainingSpec)}
+        self.cwd = cwd or Path.cwd()
+        self.outline: TrainingSpec | None = None
+        self.problems: dict[str, FieldProblem] = {}
+        self.missing: frozenset[str] = frozenset()
+        self._defaults = {name: value for name, value in (defaults or {}).items() if name in self.options}
+        self._set: dict[str, Any] = {}
+        self._check()
+
+    @property
+    def spec(self) -> TrainingSpec | None:
+        """The run as asked for; None while something is wrong or missing."""
+        return None if self.missing else self.outline
+
+    @property
+    def groups(self) -> dict[str, list[Option]]:
+        """The advanced fields by group; the basic ones come before them."""
+        found: dict[str, list[Option]] = {}
+        for opt in self.options.values():
+            if not opt.basic:
+                found.setdefault(opt.group, []).append(opt)
+        return found
+
+    @property
+    def basic(self) -> list[Option]:
+        """The fields that come first."""
+        return [opt for opt in self.options.values() if opt.basic]
+
+    def values(self) -> dict[str, Any]:
+        """What was set, here or in garden.toml."""
+        return {**self._defaults, **self._set}
+
+    def value(self, name: str) -> Any:
+        """A field's value as it stands, set or not."""
+        return self.values().get(name, self.options[name].default)
+
+    def text(self, name: str) -> str:
+        """A field's value as it is written into the form; empty for nothing."""
+        return written(self.value(name))
+
+    def set(self, name: str, value: Any) -> None:
+        """Give a field a value, typed or of its own type. An empty text is no value where a field can be left out."""
+        self._put(name, value)
+        self._check()
+
+    def set_all(self, values: Mapping[str, Any]) -> None:
+        """Give several fields values; names that are no field are ignored."""
+        for name, value in values.items():
+            if name in self.options:
+                self._put(name, value)
+        self._check()
+
+    def reset(self, name: str) -> None:
+        """Back to what garden.toml says, or the default."""
+        self._set.pop(name, None)
+        self._check()
+
+    def clear(self) -> None:
+        """Forget everything that was set here."""
+        self._set.clear()
+        self._check()
+
+    def trial(self, name: str, value: Any) -> FieldProblem | None:
+        """What would be wrong with a field if it had this value; the draft stays as it is."""
+        other = Draft.__new__(Draft)
+        other.options, other.cwd, other._defaults, other._set = self.options, self.cwd, self._defaults, dict(self._set)
+        other.set(name, value)
+        return other.problems.get(name)
+
+    def differs(self, name: str) -> bool:
+        """Whether a field has another value than the spec gives it by itself."""
+        opt = self.options[name]
+        if name in self.missing:
+            return False
+        if self.outline is not None:
+            return opt.required or bool(getattr(self.outline, name) != opt.default)
+        return self.text(name) != written(opt.default)
+
+    def changed(self) -> list[str]:
+        """The fields that differ from the defaults of the spec, in its order."""
+        return [name for name in self.options if self.differs(name)]
+
+    def preset(self) -> dict[str, Any]:
+        """What a preset keeps of this: what differs and belongs to no one dataset, model or result."""
+        if self.outline is None:
+            return {}
+        kept = {}
+        for name in self.changed():
+            opt, value = self.options[name], getattr(self.outline, name)
+            if opt.kind != "path" and opt.group != "Output" and not opt.required and value is not None:
+                kept[name] = list(value) if isinstance(value, tuple) else value
+        return kept
+
+    def command(self, *, lines: bool = False) -> str:
+        """The command that asks for the same, also where garden.toml says something else; on lines of its own.
+
+        What is missing stands as `…`, and so does everything while something is wrong.
+        """
+        words = ["model-garden train-vision", *self._flags()]
+        return (" \\\n    " if lines else " ").join(words)
+
+    def cannot_say(self) -> list[str]:
+        """Flags that the command lacks: what garden.toml sets, is taken back here, and no flag can take back."""
+        return [
+            self.options[name].flag
+            for name in self._defaults
+            if self.outline is not None and getattr(self.outline, name) in _NOTHING
+        ]
+
+    def _flags(self) -> list[str]:
+        if self.outline is None:
+            return ["…"]
+        values = {name: getattr(self.outline, name) for name in self.options if self._must_be_said(name)}
+        blank = [f"{self.options[name].flag} …" for name in self.options if name in self.missing]
+        return [*blank, *as_flags(self.outline, values)]
+
+    def _must_be_said(self, name: str) -> bool:
+        known = name not in self.missing and getattr(self.outline, name) not in _NOTHING
+        return known and (self.differs(name) or name in self._defaults)
+
+    def _put(self, name: str, value: Any) -> None:
+        opt = self.options[name]
+        if opt.kind == "list" and isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, str) and value.strip() == "" and (opt.optional or opt.required):
+            value = None
+        self._set[name] = value
+        if written(value) == written(self._defaults.get(name, opt.default)):
+            del self._set[name]
+
+    def _check(self) -> None:
+        given = self.values()
+        required = (name for name, opt in self.options.items() if opt.required)
+        self.missing = frozenset(name for name in required if given.get(name) is None)
+        try:
+            self.outline = TrainingSpec.parse({**given, **dict.fromkeys(self.missing, BLANK)})
+            self.problems = {}
+        except SpecError as error:
+            self.outline, self.problems = None, {problem.field: problem for problem in error.problems}
+
+
+def written(value: Any) -> str:
+    """A value as it is typed: `2e-5`, `on`, `tensorboard, wandb`; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return json.dumps(value).replace("e-0", "e-").removesuffix(".0")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(written, value))
+    return str(value)
+
+
+def said(problem: FieldProblem) -> str:
+    """A problem in the words of every face, on one line."""
+    return one_line(str(problem), limit=600)
