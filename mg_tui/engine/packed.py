@@ -51,6 +51,15 @@ class PackedLayout:
             step.add(example)
         return [step.forward(group) for group in pack(step.keys, self._budget.value)]
 
+    @property
+    def budget(self) -> int:
+        """Most tokens of a forward pass, in every process; may be set while worker processes lay out steps."""
+        return int(self._budget.value)
+
+    @budget.setter
+    def budget(self, tokens: int) -> None:
+        self._budget.value = tokens
+
     def shrink(self) -> int | None:
         """Half the tokens in a forward pass."""
         if self._budget.value <= _SMALLEST:

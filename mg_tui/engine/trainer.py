@@ -8,7 +8,7 @@ laid out changes nothing), the evaluation (keeps no logits) and the checkpoint (
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,13 @@ from transformers.trainer_callback import PrinterCallback
 from mg_tui.core.errors import DataError
 from mg_tui.engine import sentinels, state
 from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch
+from mg_tui.engine.evaluation import mean_loss
+from mg_tui.engine.facts import StepFacts
 from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
 from mg_tui.engine.stopping import Stopper
 from mg_tui.engine.stream import StepStream, Waiting
 from mg_tui.engine.vision import VisionInputs
 from mg_tui.runs.journal import JournalWriter
-
-
-@dataclass(slots=True)
-class StepFacts:
-    """What is known of the step being done, for the journal. `data_wait` in seconds; `rows` of the dataset file."""
-
-    started: float = 0.0
-    data_wait: float = 0.0
-    loss: float = 0.0
-    grad_norm: float | None = None
-    learning_rate: float = 0.0
-    supervised_tokens: int = 0
-    tokens: int = 0
-    laid_out: int = 0
-    images: int = 0
-    images_encoded: int = 0
-    images_cached: int = 0
-    rows: tuple[int, ...] = field(default=())
 
 
 class GardenTrainer(Trainer):  # type: ignore[misc]
@@ -234,14 +218,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         started = time.perf_counter()
         was_training = self.model.training
         self.model.eval()
-        while True:
-            try:
-                loss = self._evaluation_loss(self.eval_batches)
-                break
-            except torch.OutOfMemoryError as error:
-                if self.eval_batches.layout.shrink() is None:
-                    raise sentinels.no_memory_to_evaluate(str(error)) from error
-            torch.cuda.empty_cache()
+        loss = mean_loss(self.eval_batches, self._loss_without_gradient)
+        self.vision.take_counts()
         self.model.train(was_training)
         metrics = {
             f"{metric_key_prefix}_loss": loss,
@@ -252,18 +230,12 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _evaluation_loss(self, batches: EvaluationBatches) -> float:
-        loss, tokens = 0.0, 0
+    def _loss_without_gradient(self, part: MicroBatch) -> float:
+        self.stopper.look()
+        moved = self._on_device(part)
         with self.accelerator.autocast():
-            for batch in batches():
-                for part in batch.parts:
-                    self.stopper.look()
-                    moved = self._on_device(part)
-                    given = self.vision(self.model, moved.inputs)
-                    loss += no_grad_loss_sum(self.head, self.model, given, moved.positions, moved.targets)
-                    tokens += int(part.targets.numel())
-        self.vision.take_counts()
-        return loss / tokens if tokens else float("nan")
+            given = self.vision(self.model, moved.inputs)
+            return no_grad_loss_sum(self.head, self.model, given, moved.positions, moved.targets)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -120,11 +120,7 @@ class DeviceSampler:
         if not self._host_ready:  # the first answer of psutil is about no time at all
             psutil.cpu_percent(interval=0.05)
             self._host_ready = True
-        memory = psutil.virtual_memory()
-        used, total = memory.total - memory.available, memory.total
-        limit = cgroup_memory(_CGROUP)
-        if limit is not None and limit[1] < total:
-            used, total = limit
+        used, total = host_memory()
         return Host(psutil.cpu_percent(interval=None), used, total, self._cpu_name, usable_cores())
 
 
@@ -149,6 +145,17 @@ def run_of(pid: int, runs: Mapping[int, str]) -> str | None:
     except psutil.Error:
         return None
     return next((runs[process.pid] for process in ancestors if process.pid in runs), None)
+
+
+def host_memory() -> tuple[int, int]:
+    """Bytes used and there in all, of this machine or of the container where that has fewer."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    limit = cgroup_memory(_CGROUP)
+    if limit is not None and limit[1] < memory.total:
+        return limit
+    return memory.total - memory.available, memory.total
 
 
 def cgroup_memory(root: Path) -> tuple[int, int] | None:
