@@ -65,7 +65,7 @@ class Init:
         self.status: int | None = None  # exit status of the command, once it has one
         self.ended = 0.0  # when that was
         self.said = False  # whether it was said that runs go on
-        self.stopping = False
+        self.stopping: signal.Signals | None = None  # what those who go on are told to end by
         self.asked = -TWICE  # when ctrl+c was last pressed with the command gone
         self.command = self.start(command)
 
@@ -111,30 +111,36 @@ class Init:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    def stop(self) -> None:
-        """Ask the command, every run and every other dashboard to end, each once."""
-        self.stopping = True
-        found = {process.pid for process in self.others()}
+    def stop(self, number: signal.Signals | None = None) -> None:
+        """Ask the command, every run and every other dashboard to end, each once.
+
+        Runs get SIGTERM when the container is shut down, which makes them interrupted, and SIGINT when a person wants
+        them stopped.
+        """
+        self.stopping = self.stopping or number
+        others = self.others()
+        found = {process.pid for process in others}
+        runs = {process.pid for process in others if process.is_run}
         if self.me == 1:  # dashboards of `docker exec`, whose runs become ours when they end
             found |= {process.pid for process in processes() if process.pid == process.session != 1}
         if self.status is None:
             found.add(self.command)
         for pid in found - self.told:
             self.told.add(pid)
-            self.tell(signal.SIGTERM, pid)
+            self.tell(self.stopping if self.stopping and pid in runs else signal.SIGTERM, pid)
 
     def on_signal(self, number: signal.Signals, from_terminal: bool) -> None:
         """Act on a signal that came to us."""
         if number == signal.SIGTERM:
             self.told.clear()  # asked again, it is passed on again
-            self.stop()
+            self.stop(number)
         elif self.status is None:
             if not from_terminal:
                 self.tell(number, self.command)
         elif number == signal.SIGINT:
             if time.monotonic() - self.asked < TWICE:
                 say("Stopping: each run saves a checkpoint first.")
-                self.stop()
+                self.stop(number)
             else:
                 say("Ctrl+C again stops the runs of this container; each saves a checkpoint first.")
             self.asked = time.monotonic()

@@ -2,8 +2,8 @@
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
-sets a default of `train-vision`. The keys of [paths] and [ui] are declared in `mg_tui.core.settings`, those of [train]
-and of each [presets.NAME] are the fields of TrainingSpec; [keys] names actions of the dashboard.
+sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
+those of [train] and of each [presets.NAME] are the fields of TrainingSpec; [keys] names actions of the dashboard.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class Settings:
         home: folder of runs, created on first use.
         cache: folder of downloads and other things that can be made again.
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
-        ui: the `[ui]` table, with what the environment says of it.
+        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with what the environment says of them.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
@@ -47,6 +47,8 @@ class Settings:
     cache: Path
     train: Mapping[str, Any] = field(default_factory=dict)
     ui: Mapping[str, Any] = field(default_factory=dict)
+    runs: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
@@ -56,7 +58,12 @@ class Settings:
         """What holds for a setting now."""
         if setting.table == "paths":
             return str(getattr(self, setting.name))
-        return self.ui.get(setting.name, setting.default)
+        return getattr(self, setting.table).get(setting.name, setting.default)
+
+    @property
+    def resume_interrupted(self) -> bool:
+        """Whether runs that a restart interrupted are gone on with by themselves."""
+        return bool(self.value(BY_ID["runs.resume_interrupted"]))
 
     def train_source(self) -> str | None:
         """Where defaults of `train-vision` may have come from, for messages."""
@@ -99,6 +106,8 @@ def load_settings(
         cache=_absolute(tables["paths"].get("cache") or platformdirs.user_cache_path(APP_NAME)),
         train=tables["train"],
         ui=tables["ui"],
+        runs=tables["runs"],
+        cost=tables["cost"],
         presets=tables["presets"],
         keys={action: keys if isinstance(keys, str) else ",".join(keys) for action, keys in tables["keys"].items()},
         sources=tuple(sources),

@@ -79,14 +79,14 @@ def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
     user_file.write_text('[ui]\ntheme = "garden-light"\nupdates_per_second = 1\n')
     (tmp_path / "garden.toml").write_text("[ui]\nupdates_per_second = 0.5\n")
     found = settings(tmp_path, user_file, MODEL_GARDEN_UI_PICTURES="kitty")
-    assert found.origins == {
+    assert {name: where for name, where in found.origins.items() if not name.startswith(("runs.", "cost."))} == {
         "paths.home": "default",
         "paths.cache": "default",
         "ui.theme": str(user_file),
         "ui.updates_per_second": str(tmp_path / "garden.toml"),
         "ui.pictures": "MODEL_GARDEN_UI_PICTURES",
     }
-    assert [found.value(one) for one in SETTINGS[2:]] == ["garden-light", 0.5, "kitty"]
+    assert [found.value(one) for one in SETTINGS if one.table == "ui"] == ["garden-light", 0.5, "kitty"]
     assert load_settings(home=tmp_path, environ={}, cwd=tmp_path).origins["paths.home"] == "--home"
     with pytest.raises(UsageError, match="MODEL_GARDEN_UI_PICTURES: got 'ascii'") as caught:
         settings(tmp_path, user_file, MODEL_GARDEN_UI_PICTURES="ascii")
@@ -135,3 +135,20 @@ def test_every_setting_is_explained_and_its_default_is_accepted() -> None:
         assert setting.title and setting.help.endswith(".") and setting.help[0].isupper()
         if setting.default is not None:
             assert setting.read(setting.default) == setting.default
+
+
+def test_switches_and_prices(tmp_path: Path, user_file: Path) -> None:
+    user_file.write_text("[runs]\nresume_interrupted = true\n[cost]\nper_kwh = 0.3\ncurrency = '$'\n")
+    found = settings(tmp_path, user_file)
+    assert found.resume_interrupted
+    assert dict(found.cost) == {"per_kwh": 0.3, "currency": "$"}
+    off = settings(tmp_path, user_file, MODEL_GARDEN_RUNS_RESUME_INTERRUPTED="no", MODEL_GARDEN_COST_PER_GPU_HOUR="2.5")
+    assert not off.resume_interrupted
+    assert off.cost["per_gpu_hour"] == 2.5
+    assert not settings(tmp_path, user_file, MODEL_GARDEN_RUNS_RESUME_INTERRUPTED="0").resume_interrupted
+    with pytest.raises(UsageError, match="RESUME_INTERRUPTED: got 'perhaps'; give true or false"):
+        settings(tmp_path, user_file, MODEL_GARDEN_RUNS_RESUME_INTERRUPTED="perhaps")
+    with pytest.raises(UsageError, match="COST_PER_KWH: got 'dear'; give a number from 0"):
+        settings(tmp_path, user_file, MODEL_GARDEN_COST_PER_KWH="dear")
+    with pytest.raises(UsageError, match="COST_CURRENCY: got"):
+        settings(tmp_path, user_file, MODEL_GARDEN_COST_CURRENCY="\x1b[2J")

@@ -34,7 +34,7 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     from mg_tui.tui.hangup import end_with_terminal
 
     end_with_terminal()
-    wake(settings.home)
+    wake(settings.home, resume=settings.resume_interrupted)
 
     app = GardenApp(settings, folder)
     app.run()

@@ -87,7 +87,7 @@ def exit_code_of(state: RunState, folder: RunFolder) -> int:
         watch.refresh()
         recorded = watch.view.error.get("exit_code")
         return recorded if isinstance(recorded, int) and 0 < recorded < 256 else 1
-    return 1 if state is RunState.CRASHED else 0
+    return 1 if state in (RunState.CRASHED, RunState.INTERRUPTED) else 0
 
 
 def logging_steps(folder: RunFolder) -> int:

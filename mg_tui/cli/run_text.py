@@ -9,6 +9,7 @@ from typing import Any, Final
 from mg_tui.core.events import Event
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.lifetime import here
 from mg_tui.runs.log import tail
 from mg_tui.runs.series import number
 from mg_tui.runs.state import RunState
@@ -80,6 +81,8 @@ def ending(folder: RunFolder, view: RunView, state: RunState) -> list[str]:
         return [said, *([_go_on(folder)] if saved else [])]
     if state is RunState.FAILED:
         return failure(folder, view)
+    if state is RunState.INTERRUPTED:
+        return interruption(folder, view)
     if state is RunState.CRASHED:
         return crash(folder, view)
     return []
@@ -108,6 +111,14 @@ def crash(folder: RunFolder, view: RunView) -> list[str]:
     lines += [f"  log: {line}" for line in last]
     again = _go_on(folder) + ("" if view.checkpoints else " --from-start")
     return [*lines, f"  more: model-garden runs logs {folder.id}", again]
+
+
+def interruption(folder: RunFolder, view: RunView) -> list[str]:
+    """What is known of a run that ended together with its machine or container."""
+    lines = [f"interrupted at step {view.step}: {view.interrupted(here()) or 'what it ran in has ended'}"]
+    if view.checkpoints:
+        lines.append(f"  newest checkpoint: step {view.checkpoints[-1].step}")
+    return [*lines, _go_on(folder) + ("" if view.checkpoints else " --from-start")]
 
 
 def said(what: Any, **more: Any) -> str:

@@ -13,8 +13,11 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mg_tui.runs.actions import Asked
     from mg_tui.runs.folder import RunFolder
+    from mg_tui.runs.store import RunSummary
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _RUN = click.argument("run", metavar="ID")
@@ -71,7 +74,7 @@ def runs(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand not in ("wake", "logs", "rm"):
         from mg_tui.cli.starting import wake
 
-        wake(ctx.obj.home)
+        wake(ctx.obj.home, resume=ctx.obj.resume_interrupted)
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_, as_json=as_json)
 
@@ -95,6 +98,7 @@ def list_(settings: Settings, as_json: bool) -> None:
         return
     for line in table(found, now, width=_width()):
         click.echo(line)
+    offer_to_resume(found)
 
 
 @runs.command()
@@ -209,6 +213,19 @@ def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("Removing a run asks first, and there is nobody to ask.", hint="add --yes")
     click.confirm(printable(question), default=False, abort=True, err=True)
+
+
+def offer_to_resume(found: "Sequence[RunSummary]") -> None:
+    """Say how interrupted runs are gone on with."""
+    from mg_tui.runs.state import RunState
+
+    ids = [printable(run.id) for run in found if run.state is RunState.INTERRUPTED]
+    if ids:
+        click.echo(
+            f"{len(ids)} interrupted by a restart; go on with `model-garden runs resume {ids[0]}`, or with all of them "
+            "by `model-garden runs wake --resume`",
+            err=True,
+        )
 
 
 def _say(asked: "Asked", *, as_json: bool) -> None:

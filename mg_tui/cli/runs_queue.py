@@ -63,25 +63,35 @@ def move(settings: Settings, run: str, place: str) -> None:
 
 
 @click.command()
+@click.option("--resume", is_flag=True, help="Go on with interrupted runs too; [runs] resume_interrupted does always.")
 @_JSON
 @click.pass_obj
-def wake(settings: Settings, as_json: bool) -> None:
+def wake(settings: Settings, resume: bool, as_json: bool) -> None:
     """Start what should be waiting and is not, as after a reboot: for a systemd unit or a container's start.
 
     Any command that shows runs, and the dashboard, do the same when they start.
     """
-    from mg_tui.cli.runs import print_json
-    from mg_tui.runs import launch
+    from mg_tui.cli.runs import offer_to_resume, print_json
+    from mg_tui.runs import control, launch
     from mg_tui.runs import queue as queues
+    from mg_tui.runs.interrupted import interrupted, resume_all
 
-    woken = [folder.id for folder in queues.wake(settings.home, launch.start_waiting, thorough=True)]
+    resumed = []
+    if resume or settings.resume_interrupted:
+        resumed = resume_all(settings.home, control.whoami("resume_interrupted"))
+    woken = queues.wake(settings.home, launch.start_waiting, thorough=True)
+    left = interrupted(settings.home)
     if as_json:
-        print_json(woken)
+        did = [(resumed, "goes on"), (woken, "waits again"), ([run.folder for run in left], "interrupted")]
+        print_json([{"id": folder.id, "what": what} for folders, what in did for folder in folders])
         return
-    for run in woken:
-        click.echo(f"waits again: {printable(run)}", err=True)
-    if not woken:
+    for folder in resumed:
+        click.echo(f"goes on: {printable(folder.id)}", err=True)
+    for folder in woken:
+        click.echo(f"waits again: {printable(folder.id)}", err=True)
+    if not (woken or resumed):
         click.echo("Nothing to wake.", err=True)
+    offer_to_resume(left)
 
 
 def _set_held(settings: Settings, run: str, held: bool) -> None:

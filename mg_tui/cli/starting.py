@@ -76,16 +76,26 @@ def leave_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, que
     return exit_code_of(follow_run(folder), folder)
 
 
-def wake(home: Path) -> None:
-    """Start what should be waiting and is not, e.g. after a reboot; says so, and never fails."""
+def wake(home: Path, *, resume: bool = False) -> None:
+    """Start what should be waiting and is not, e.g. after a reboot; says so, and never fails.
+
+    With `resume`, interrupted runs are put at the front of the queue.
+    """
     from mg_tui.core.errors import GardenError
-    from mg_tui.runs import launch
+    from mg_tui.runs import control, launch
     from mg_tui.runs import queue as queues
 
     try:
+        resumed = []
+        if resume:
+            from mg_tui.runs.interrupted import resume_all
+
+            resumed = resume_all(home, control.whoami("resume_interrupted"))
         woken = queues.wake(home, launch.start_waiting)
     except GardenError as error:
         click.echo(f"the queue cannot be woken: {error.what} {error.why or ''}".rstrip(), err=True)
         return
+    for folder in resumed:
+        click.echo(f"goes on: {folder.id} was interrupted", err=True)
     for folder in woken:
         click.echo(f"waits again: {folder.id}", err=True)

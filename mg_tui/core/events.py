@@ -16,7 +16,8 @@ KINDS: Final[Mapping[str, str]] = {
     # lifecycle: the newest of these, with the lock, is the run's state
     "created": "the run folder was made: name, spec_digest, cwd (what relative images are looked up in), versions",
     "queued": "the run waits for its turn: gpus (what it asked for), by",
-    "started": "a worker took the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), versions",
+    "started": "a worker took the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
+    "lifetime (boot, container: what no process outlives), versions",
     "finished": "the run did all it was asked to: steps, seconds, result (folder), metrics",
     "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by",
     "failed": "the run ended by an error: error, what, where, why, hint, step, rows, exit_code",

@@ -1,4 +1,4 @@
-"""What can be set beside the options of a run: the keys of [paths] and [ui] in garden.toml, each declared once.
+"""What can be set beside the options of a run: keys of [paths], [ui], [runs] and [cost] in garden.toml, declared once.
 
 The reading of garden.toml and of the environment, their messages, and the dashboard's settings are made from
 `SETTINGS`. Only the standard library is needed: every command reads these.
@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Kind = Literal["path", "choice", "number"]
+Kind = Literal["path", "choice", "number", "switch", "text"]
 
 THEMES: Final = ("garden", "garden-light")
+_SWITCH: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+_SHORT: Final = 16  # characters of a text
 PICTURES: Final = ("half-cell", "kitty", "sixel")
 
 
@@ -59,6 +64,10 @@ class Setting:
             return "choose one of " + ", ".join(self.choices)
         if self.kind == "number":
             return f"give a number{' of ' + self.unit if self.unit else ''} from {self.low:g} to {self.high:g}"
+        if self.kind == "switch":
+            return "give true or false"
+        if self.kind == "text":
+            return "give a few characters"
         return "give a path"
 
     def read(self, value: Any) -> Any:
@@ -77,6 +86,14 @@ class Setting:
         elif self.kind == "choice":
             if value in self.choices:
                 return value
+        elif self.kind == "switch":
+            if isinstance(value, bool):
+                return value
+            if (word := str(value).lower()) in _SWITCH:
+                return _SWITCH[word]
+        elif self.kind == "text":
+            if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _SHORT:
+                return value.strip()
         elif isinstance(value, str) and value and "\0" not in value:
             return value
         raise ValueError(f"got {value!r}; {self.accepted}")
@@ -116,5 +133,32 @@ SETTINGS: Final = (
         PICTURES,
         later=True,
     ),
+    Setting(
+        "runs",
+        "resume_interrupted",
+        "Resume interrupted runs",
+        "After a restart of the container or the machine, go on by itself with the runs it interrupted.",
+        "switch",
+        False,
+    ),
+    Setting(
+        "cost",
+        "per_kwh",
+        "Price of a kWh",
+        "What a kilowatt hour costs; runs then say what their GPUs' energy cost.",
+        "number",
+        low=0.0,
+        high=1_000_000.0,
+    ),
+    Setting(
+        "cost",
+        "per_gpu_hour",
+        "Price of a GPU hour",
+        "What an hour of one GPU costs, for example rented; added to the price of energy.",
+        "number",
+        low=0.0,
+        high=1_000_000.0,
+    ),
+    Setting("cost", "currency", "Currency", "Written after an amount of money.", "text", "EUR"),
 )
 BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}

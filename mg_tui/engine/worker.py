@@ -21,6 +21,7 @@ from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
+from mg_tui.runs.lifetime import here
 from mg_tui.runs.lock import RunLock
 
 _RETRY, _RETRIES = 2.0, 60  # seconds, and how often
@@ -58,6 +59,8 @@ class _Worker:
             host=socket.gethostname(),
             attempt=history.attempts + 1,
             resumed_from=checkpoint.step_of(self.resume_from) if self.resume_from else None,
+            home=str(self.folder.path.parent.parent),
+            lifetime=here().as_dict(),
             versions=versions(),
         )
         if shared := self.devices.settle():

@@ -21,6 +21,7 @@ from mg_tui.runs import control
 from mg_tui.runs.devices import ANY
 from mg_tui.runs.folder import RunFolder, write_whole
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.lifetime import here
 from mg_tui.runs.lock import RunLock, is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
@@ -124,8 +125,12 @@ def write_place(folder: RunFolder, place: Place) -> None:
         ) from error
 
 
-def add(folder: RunFolder, gpus: Sequence[str], by: str) -> None:
-    """Put a run at the end of the queue; `launch.start_waiting` then starts its waiting process.
+def add(
+    folder: RunFolder, gpus: Sequence[str], by: str, *, first: bool = False, expected: RunState | None = None
+) -> bool:
+    """Put a run at the end of the queue, or as the first; `launch.start_waiting` then starts its waiting process.
+
+    With `expected`, a run whose state is another by now is left alone; returns whether it was queued.
 
     Raises:
         RunFailed: the run is alive.
@@ -133,10 +138,14 @@ def add(folder: RunFolder, gpus: Sequence[str], by: str) -> None:
     """
     home = home_of(folder)
     with order_lock(home), RunLock(folder.lock_file):
-        last = max((entry.asked.place for entry in entries(home)), default=0.0)
-        write_place(folder, Place(tuple(gpus), last + 1.0, home=str(home)))
+        if expected is not None and _state_of_held(folder) is not expected:
+            return False
+        places = [entry.asked.place for entry in entries(home)]
+        place = min(places, default=1.0) - 1.0 if first else max(places, default=0.0) + 1.0
+        write_place(folder, Place(tuple(gpus), place, home=str(home)))
         with JournalWriter(folder.journal_file) as journal:
             journal.write("queued", gpus=",".join(gpus), by=by)
+    return True
 
 
 def state_of(folder: RunFolder) -> tuple[RunState, str | None]:
@@ -144,6 +153,13 @@ def state_of(folder: RunFolder) -> tuple[RunState, str | None]:
     watch = RunWatch(folder, ends_only=_GLANCE)
     watch.refresh()
     return watch.state, watch.view.phase_detail
+
+
+def _state_of_held(folder: RunFolder) -> RunState:
+    """A run's state but for the lock, which this process holds."""
+    watch = RunWatch(folder, ends_only=_GLANCE)
+    watch.refresh()
+    return watch.view.state(lock_held=False, here=here())
 
 
 def entries(home: Path, *, thorough: bool = False, tidy: bool = False) -> list[Entry]:

@@ -13,6 +13,7 @@ class RunState(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
 
     @property
     def glyph(self) -> str:
@@ -43,4 +44,5 @@ _GLYPHS = {
     RunState.STOPPED: "■",
     RunState.FAILED: "✗",
     RunState.CRASHED: "↯",
+    RunState.INTERRUPTED: "↺",
 }

@@ -38,8 +38,8 @@ class RunSummary:
         return self.view.name
 
     def elapsed_seconds(self, now: float) -> float | None:
-        """Seconds from the first start to the end; of a crashed run, to its last event; None before the start."""
-        if self.state is RunState.CRASHED and self.view.last_time is not None:
+        """Seconds from the first start to the end; of a run that died, to its last event; None before the start."""
+        if self.state in (RunState.CRASHED, RunState.INTERRUPTED) and self.view.last_time is not None:
             now = self.view.last_time
         return self.view.elapsed_seconds(now)
 

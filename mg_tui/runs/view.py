@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mg_tui.core.events import Event
+from mg_tui.runs.lifetime import Lifetime
 from mg_tui.runs.records import Decision, Evaluation, Notice, Sample, SavedCheckpoint, text, whole
 from mg_tui.runs.series import Series, number
 from mg_tui.runs.state import RunState
@@ -22,7 +23,8 @@ class RunView:
     Attributes:
         name: the run's name, or None; `cwd`: the folder it was asked for in.
         lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
-        pid, host, attempt, resumed_from: of the newest `started`.
+        pid, host, attempt, resumed_from, home, lifetime: of the newest `started`.
+        starts_without_step: how often it was started since its last step.
         phase, phase_detail: what the worker said it is doing.
         step, total_steps, epoch: progress; `total_steps` is None until planned.
         latest: the newest step event's own fields, exact.
@@ -44,6 +46,9 @@ class RunView:
         self.cwd: str | None = None
         self.pid: int | None = None
         self.host: str | None = None
+        self.home: str | None = None
+        self.lifetime: Mapping[str, Any] = {}
+        self.starts_without_step = 0
         self.attempt = 0
         self.resumed_from: int | None = None
         self.phase: str | None = None
@@ -75,13 +80,26 @@ class RunView:
         """The newest step's loss; None before the first step."""
         return number(self.latest["loss"]) if "loss" in self.latest else None
 
-    def state(self, lock_held: bool) -> RunState:
-        """The run's state: "started" with a free lock is a crash; a queued run may be without its waiting process."""
+    def state(self, lock_held: bool, here: Lifetime | None = None) -> RunState:
+        """The run's state: "started" with a free lock is a crash; a queued run may be without its waiting process.
+
+        With `here` given, a run that was ended together with another boot or container is interrupted.
+        """
         if self.lifecycle in (None, "created"):
             return RunState.RUNNING if lock_held else RunState.CREATED
-        if self.lifecycle == "started":
-            return RunState.RUNNING if lock_held else RunState.CRASHED
-        return RunState(str(self.lifecycle))
+        if self.lifecycle == "started" and lock_held:
+            return RunState.RUNNING
+        if self.interrupted(here) is not None:
+            return RunState.INTERRUPTED
+        return RunState.CRASHED if self.lifecycle == "started" else RunState(str(self.lifecycle))
+
+    def interrupted(self, here: Lifetime | None) -> str | None:
+        """Why a run without a living worker is one that was interrupted, in words; None when it is not."""
+        # Whoever shuts a machine or a container down sends SIGTERM to all that run there.
+        told = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
+        if here is None or not (told or self.lifecycle == "started"):
+            return None
+        return here.since(self.lifetime)
 
     def eta_seconds(self, now: float) -> float | None:
         """Seconds until the last step at the pace of the last few dozen; None when that cannot be told."""
@@ -134,6 +152,9 @@ class RunView:
         self.host = text(data.get("host"))
         self.attempt = whole(data.get("attempt")) or self.attempt + 1
         self.resumed_from = whole(data.get("resumed_from"))
+        self.home = text(data.get("home"))
+        self.lifetime = data["lifetime"] if isinstance(data.get("lifetime"), dict) else {}
+        self.starts_without_step += 1
         self._versions(data)
         if self.started_at is None:
             self.started_at = t
@@ -179,6 +200,7 @@ class RunView:
             self.lifecycle = "started"  # its own event is in a part of the journal that was passed over
             self.ended_at = None
         self.step = step
+        self.starts_without_step = 0
         self.epoch = number(data["epoch"]) if "epoch" in data else self.epoch
         self.latest = data
         self.series.add(step, t, data)

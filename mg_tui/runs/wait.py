@@ -155,6 +155,7 @@ def main(look: Look | None = None, poll: float = POLL) -> None:
         sys.stderr.write("usage: python -m mg_tui.runs.wait <run folder>\n")
         sys.exit(2)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # its run stays queued, and nothing is to be said about it
     folder = RunFolder(Path(sys.argv[1]).absolute())
     try:
         code = Waiter(folder, look or look_with_nvml(), poll).wait()

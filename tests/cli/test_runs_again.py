@@ -219,7 +219,7 @@ def test_wake_starts_what_should_be_waiting(command: Command, stopped: RunFolder
 
     queue.add(stopped, ("any",), "me")
     (stopped.path / queue.FILE).unlink()  # even so
-    assert json.loads(command("runs", "wake", "--json").stdout) == [stopped.id]
+    assert json.loads(command("runs", "wake", "--json").stdout) == [{"id": stopped.id, "what": "waits again"}]
     until(lambda: summarise(stopped).state is RunState.FINISHED)
     assert "Nothing to wake" in command("runs", "wake").stderr
 

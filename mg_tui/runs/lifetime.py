@@ -1,0 +1,53 @@
+"""What no process outlives: the boot of its machine, and its container.
+
+A worker notes both when it starts. Where they are others now, a run without a last word ended together with its
+machine or container (or unseen before that), which is no crash of its own; it is called interrupted.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_INIT_STARTED = 19  # field 22 of /proc/PID/stat counted from what follows the program's name (proc(5))
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """The kernel's boot id; and the process namespace with the start of its first process, in clock ticks since boot.
+
+    A namespace's number alone would not do: the kernel gives it away again. None where the system does not say.
+    """
+
+    boot: str | None = None
+    container: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the journal."""
+        return asdict(self)
+
+    def since(self, then: Mapping[str, Any]) -> str | None:
+        """What has ended since `then` was noted, in words; None when nothing has, or it is not known."""
+        boot, container = then.get("boot"), then.get("container")
+        if boot and self.boot and boot != self.boot:
+            return "the machine it ran on was restarted, or is another than this one"
+        if container and self.container and container != self.container:
+            return "the container it ran in has ended, or is another than this one"
+        return None
+
+
+@functools.cache
+def here(proc: Path = Path("/proc")) -> Lifetime:
+    """Of this process."""
+    try:
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip() or None
+    except OSError:
+        boot = None
+    try:
+        namespace = (proc / "self/ns/pid").readlink()
+        ticks = (proc / "1/stat").read_bytes().rpartition(b")")[2].split()[_INIT_STARTED].decode()
+        container = f"{namespace} {ticks}"
+    except (OSError, IndexError):
+        container = None
+    return Lifetime(boot, container)
