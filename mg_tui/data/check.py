@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Final, Literal
 
 from mg_tui.data.images import ImageError, ImageInfo, probe_image, verify_image
+from mg_tui.data.looks import Looks
+from mg_tui.data.pictures import Given
 from mg_tui.data.resolve import ImageResolver, Located, is_address
 
 CheckDepth = Literal["decode", "header", "none"]
@@ -28,13 +30,14 @@ Outcome = Found | ImageError
 
 
 def check_images(
-    given: Iterable[str],
+    given: Iterable[Given],
     resolver: ImageResolver,
     depth: CheckDepth,
     *,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Mapping[str, Outcome]:
+    looks: Looks | None = None,
+) -> Mapping[Given, Outcome]:
     """Find, and as deep as asked open, each image; what each text led to.
 
     Args:
@@ -42,22 +45,21 @@ def check_images(
         depth: decode every pixel, read the header, or only see that the file is there.
         workers: threads; the cores this process may use when left out. Decoders leave Python free meanwhile.
         progress: called from this thread with (images done, images).
+        looks: what was seen before, so that files which have not changed need not be opened again.
     """
     wanted = list(dict.fromkeys(given))
-    addresses = [text for text in wanted if is_address(text)]
-    files = [text for text in wanted if not is_address(text)]
-    outcomes: dict[str, Outcome] = {}
+    addresses = [text for text in wanted if isinstance(text, str) and is_address(text)]
+    files = [text for text in wanted if not (isinstance(text, str) and is_address(text))]
+    outcomes: dict[Given, Outcome] = {}
     cores = workers or usable_cores()
 
-    def look(text: str) -> Outcome:
+    def look(text: Given) -> Outcome:
         try:
             located = resolver.locate(text)
-            if depth == "none":
-                return Found(located, None)
-            see = verify_image if depth == "decode" else probe_image
-            return Found(located, see(located.ref.path))
         except ImageError as error:
+            error.kind = "missing"
             return error
+        return Found(located, None) if depth == "none" else _see(located, depth, looks)
 
     for texts, threads in ((files, cores), (addresses, max(cores, _DOWNLOADS_AT_ONCE))):
         for text, outcome in _in_threads(look, texts, threads):
@@ -68,6 +70,20 @@ def check_images(
     return outcomes
 
 
+def _see(located: Located, depth: CheckDepth, looks: Looks | None) -> Outcome:
+    path, decode = located.ref.path, depth == "decode"
+    info = looks.get(path, decoded=decode) if looks is not None else None
+    if info is not None:
+        return Found(located, info)
+    try:
+        info = verify_image(path) if decode else probe_image(path)
+    except ImageError as error:
+        return error
+    if looks is not None:
+        looks.put(path, info, decoded=decode)
+    return Found(located, info)
+
+
 def usable_cores() -> int:
     """Cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -75,11 +91,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _in_threads(look: Callable[[str], Outcome], texts: Sequence[str], threads: int) -> Iterator[tuple[str, Outcome]]:
+def _in_threads(
+    look: Callable[[Given], Outcome], texts: Sequence[Given], threads: int
+) -> Iterator[tuple[Given, Outcome]]:
     """Results as they come, with never more than a few tasks waiting: an interrupt is obeyed at once."""
     remaining = iter(texts)
     with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
-        running: dict[Future[Outcome], str] = {}
+        running: dict[Future[Outcome], Given] = {}
         try:
             while True:
                 for text in islice(remaining, 4 * threads - len(running)):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.pixels import Unconvertible, orientation, to_rgb
@@ -50,10 +50,19 @@ _NOT_IMAGES: Final[tuple[tuple[bytes, str], ...]] = (
 
 
 class ImageError(DataError):
-    """An image that cannot be used. `reason` is the end of a sentence that begins with the image."""
+    """An image that cannot be used. `reason` is the end of a sentence that begins with the image; `kind` says whether
+    it is not there ("missing"), claims too many pixels ("bomb"), or cannot be read for another reason ("damaged")."""
 
-    def __init__(self, reason: str, *, path: str | Path | None = None, hint: str | None = None):
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: str | Path | None = None,
+        hint: str | None = None,
+        kind: Literal["missing", "damaged", "bomb"] = "damaged",
+    ):
         self.reason = reason
+        self.kind = kind
         name = f"image {shown(str(path))} " if path is not None else "the image "
         super().__init__(name + reason, hint=hint)
 
@@ -171,7 +180,7 @@ def _open_file(path: str | Path) -> tuple[BinaryIO, int]:
             raise ImageError("is empty (0 bytes)", path=path)
         return path.open("rb"), status.st_size
     except FileNotFoundError:
-        raise ImageError("was not found", path=path) from None
+        raise ImageError("was not found", path=path, kind="missing") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be read: {_os_reason(error)}", path=path) from None
 
@@ -184,7 +193,7 @@ def _refuse_bomb(image: "Image.Image", path: str | Path) -> None:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
         size = f"claims {width:,} x {height:,} pixels; at most {MAX_IMAGE_PIXELS:,} pixels are opened"
-        raise ImageError(size, path=path)
+        raise ImageError(size, path=path, kind="bomb")
     if width < 1 or height < 1:
         raise ImageError(f"claims {width:,} x {height:,} pixels", path=path)
 
@@ -217,7 +226,8 @@ def _explained(error: Exception, path: str | Path, file: BinaryIO) -> ImageError
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         claimed = re.search(r"\((\d+) pixels\)", str(error))
         pixels = f"{int(claimed[1]):,}" if claimed else "too many"
-        return ImageError(f"claims {pixels} pixels; at most {MAX_IMAGE_PIXELS:,} are opened", path=path)
+        what = f"claims {pixels} pixels; at most {MAX_IMAGE_PIXELS:,} are opened"
+        return ImageError(what, path=path, kind="bomb")
     if isinstance(error, MemoryError):
         return ImageError("does not fit into memory", path=path)
     if isinstance(error, UnidentifiedImageError):

@@ -1,0 +1,329 @@
+"""What a check of a dataset finds: by row, by kind, and counted; one table says what the kinds are and what they mean.
+
+Findings are kept in bounded memory: the first `KEPT` of each kind in full, and of every one its row and kind, so that
+rows can be filtered by what was found however many there are.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+Severity = Literal["error", "warning", "note"]
+Tip = Literal["Image quality", "Data diversity", "Response quality"]
+
+KEPT: Final = 500
+# Rows are numbered from 1; this one is the dataset as a whole.
+WHOLE: Final = 0
+
+
+class Kind(NamedTuple):
+    """A kind of finding: how bad it is, what it is called, why it matters, and the tip of the guide it speaks to.
+
+    An error makes the row one that cannot be trained on. `repaired` says what `--fix` makes of it; a row with an error
+    that has none goes to the file of rejected rows.
+    """
+
+    severity: Severity
+    title: str
+    why: str
+    tip: Tip | None = None
+    repaired: str | None = None
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "row": Kind("error", "not a row", "The line is no JSON object, or no UTF-8."),
+    "field": Kind(
+        "error",
+        "bad field",
+        "A field is missing, empty or of the wrong type; a turn has no known role; marks and pictures do not add up.",
+        repaired="numbers become text, halves of surrogate pairs and characters kept from text are dropped",
+    ),
+    "image-missing": Kind(
+        "error",
+        "picture not found",
+        "There is no such file, or its address is refused or does not answer.",
+        repaired="white space, backslashes and a different case of letters in a path that then leads to one file",
+    ),
+    "image-damaged": Kind(
+        "error", "picture cannot be read", "It is truncated, damaged, or no picture.", "Image quality"
+    ),
+    "image-bomb": Kind("error", "picture claims too many pixels", "Decoding it would take the machine's memory."),
+    "image-shape": Kind(
+        "error", "picture too long for the model", "The model family takes no picture so much longer than wide."
+    ),
+    "template": Kind(
+        "error", "refused by the chat template", "The conversation cannot be written as the model reads it."
+    ),
+    "too-long": Kind("error", "too long", "The row has more tokens than the maximum length, and is never cut."),
+    "nothing-learned": Kind(
+        "error", "nothing to learn", "No token of the row would be trained on.", "Response quality"
+    ),
+    "image-small": Kind(
+        "warning", "small picture", "It is enlarged to what the model sees: details are not there.", "Image quality"
+    ),
+    "image-ratio": Kind(
+        "warning",
+        "very long picture",
+        "One side is many times the other: resizing leaves little of it.",
+        "Image quality",
+    ),
+    "image-heavy": Kind("note", "file over 5 MB", "Reading it costs time in every epoch.", "Image quality"),
+    "image-large": Kind(
+        "note", "much larger than is seen", "It is reduced to the maximum of pixels at every reading.", "Image quality"
+    ),
+    "image-animated": Kind("note", "several frames", "Only the first frame or page is used.", "Image quality"),
+    "image-mode": Kind(
+        "note",
+        "unusual pixels",
+        "CMYK, palette, transparency or 16 bits: converted to RGB over white.",
+        "Image quality",
+    ),
+    "image-ending": Kind("note", "wrong ending", "The file is another format than its name says; it is read as it is."),
+    "image-repeated": Kind(
+        "warning", "same picture in two files", "Files of equal content count as different pictures.", "Data diversity"
+    ),
+    "row-repeated": Kind(
+        "warning",
+        "row repeated",
+        "The same conversation about the same pictures is learned twice.",
+        "Data diversity",
+        "repeats are left out",
+    ),
+    "answer-in-question": Kind(
+        "warning", "question holds the answer", "The answer stands in the question word for word.", "Response quality"
+    ),
+    "answers-alike": Kind(
+        "warning", "one answer for many rows", "A model that always says it would look good.", "Response quality"
+    ),
+    "answers-short": Kind("note", "very short answers", "They teach little but their format.", "Response quality"),
+    "answer-outlier": Kind(
+        "note", "answer far longer than the others", "It may be of another style than the rest.", "Response quality"
+    ),
+    "questions-alike": Kind(
+        "note", "one question for many rows", "Other wordings will be answered worse.", "Data diversity"
+    ),
+    "few-images": Kind("note", "few pictures", "Many rows share few pictures.", "Data diversity"),
+    "few-rows": Kind("note", "few rows", "So few are learned by heart quickly.", "Data diversity"),
+    "eval-overlap": Kind(
+        "warning", "evaluated on what is trained on", "The row, or its picture, is in the evaluation dataset too."
+    ),
+    "tokens-unknown": Kind("note", "tokens not counted", "Whether rows are too long is seen when the run starts."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found in one row; row 0 is the dataset as a whole. `what` and `hint` are safe to print."""
+
+    row: int
+    kind: str
+    field: str | None
+    what: str
+    hint: str | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """See `KINDS`."""
+        return KINDS[self.kind].severity
+
+    def __str__(self) -> str:
+        where = f"row {self.row:,}" if self.row else "dataset"
+        return f"{where}: {self.field + ': ' if self.field else ''}{self.what}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "row": self.row or None,
+            "kind": self.kind,
+            "severity": self.severity,
+            "field": self.field,
+            "what": self.what,
+            "hint": self.hint,
+        }
+
+
+class Histogram:
+    """How often which whole number was counted."""
+
+    def __init__(self, counts: Mapping[int, int] | None = None):
+        self.counts: Counter[int] = Counter(counts or {})
+
+    def add(self, value: int) -> None:
+        """Count a number."""
+        self.counts[value] += 1
+
+    @property
+    def total(self) -> int:
+        """How many numbers were counted."""
+        return sum(self.counts.values())
+
+    @property
+    def largest(self) -> int:
+        """The largest number, 0 when there is none."""
+        return max(self.counts, default=0)
+
+    def percentile(self, share: float) -> int:
+        """The smallest counted number that at least `share` (0 to 1) of all do not exceed; 0 when there is none."""
+        wanted, passed = share * self.total, 0
+        for value, count in sorted(self.counts.items()):
+            passed += count
+            if passed >= wanted:
+                return value
+        return 0
+
+    def bins(self, edges: Sequence[int]) -> list[int]:
+        """How many numbers lie below each edge and not below the one before it, and at last how many beyond all."""
+        from bisect import bisect_right
+
+        found = [0] * (len(edges) + 1)
+        for value, count in self.counts.items():
+            found[bisect_right(edges, value)] += count
+        return found
+
+    def as_dict(self) -> dict[str, int]:
+        """Percentiles, for `--json`."""
+        shares = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
+        return {"count": self.total, **{k: self.percentile(v) for k, v in shares.items()}, "largest": self.largest}
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A way to bring over-long rows under the maximum length: what to change, and how many of them it saves."""
+
+    change: str
+    flags: str
+    saves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        dataset: the dataset as it was given.
+        rows: rows looked at; `good` of them can be trained on.
+        images: distinct pictures; `image_uses` counts how often rows show one.
+        findings: the first `KEPT` of each kind, errors first, by row.
+        counts: how many there are of each kind.
+        rows_of: for each kind the numbers of its rows, ascending, each once.
+        tokens: tokens of a row, those of its pictures included; None when they were not counted.
+        image_tokens, learned: tokens of pictures, and tokens trained on, of a row; None likewise.
+        pixels: pixels of a distinct picture. answers: characters of an answer.
+        formats: distinct pictures by format.
+        places: uses of pictures by where they were found.
+        remedies: for over-long rows.
+        complete: False when the check was stopped early.
+        seconds: how long it took.
+    """
+
+    dataset: str
+    rows: int
+    good: int
+    images: int
+    image_uses: int
+    findings: tuple[Finding, ...]
+    counts: Mapping[str, int]
+    rows_of: Mapping[str, Sequence[int]] = field(repr=False)
+    tokens: Histogram | None = None
+    image_tokens: Histogram | None = None
+    learned: Histogram | None = None
+    pixels: Histogram = field(default_factory=Histogram)
+    answers: Histogram = field(default_factory=Histogram)
+    formats: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
+    remedies: tuple[Remedy, ...] = ()
+    complete: bool = True
+    seconds: float = 0.0
+    path: Path | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether something would stop a run that does not leave bad rows out: an error, or no row to learn from."""
+        return self.good == 0 or any(KINDS[kind].severity == "error" for kind in self.counts)
+
+    def of_row(self, number: int) -> list[Finding]:
+        """What was found in a row; beyond the findings kept in full, the kind alone tells."""
+        kept = [finding for finding in self.findings if finding.row == number]
+        told = {finding.kind for finding in kept}
+        beyond = [kind for kind, rows in self.rows_of.items() if kind not in told and _holds(rows, number)]
+        return [*kept, *(Finding(number, kind, None, KINDS[kind].title) for kind in beyond)]
+
+    def bad_rows(self) -> list[int]:
+        """Numbers of the rows that cannot be trained on, ascending."""
+        found: set[int] = set()
+        for kind, rows in self.rows_of.items():
+            if KINDS[kind].severity == "error":
+                found.update(row for row in rows if row != WHOLE)
+        return sorted(found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+
+        def tally(histogram: Histogram | None) -> dict[str, int] | None:
+            return histogram.as_dict() if histogram is not None else None
+
+        return {
+            "dataset": self.dataset,
+            "stops": self.stops,
+            "complete": self.complete,
+            "rows": self.rows,
+            "good_rows": self.good,
+            "images": self.images,
+            "image_uses": self.image_uses,
+            "counts": dict(self.counts),
+            "tokens": tally(self.tokens),
+            "image_tokens": tally(self.image_tokens),
+            "learned_tokens": tally(self.learned),
+            "pixels": tally(self.pixels),
+            "answer_characters": tally(self.answers),
+            "formats": dict(self.formats),
+            "places": dict(self.places),
+            "remedies": [{"change": r.change, "flags": r.flags, "saves": r.saves} for r in self.remedies],
+            "findings": [finding.as_dict() for finding in self.findings],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _holds(rows: Sequence[int], number: int) -> bool:
+    from bisect import bisect_left
+
+    at = bisect_left(rows, number)
+    return at < len(rows) and rows[at] == number
+
+
+class Collector:
+    """Takes findings as they come."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._kept: dict[str, list[Finding]] = {}
+        self._rows: dict[str, array[int]] = {}
+
+    def take(self, findings: Iterable[Finding]) -> bool:
+        """Keep them; whether an error was among them."""
+        bad = False
+        for finding in findings:
+            self.counts[finding.kind] += 1
+            kept = self._kept.setdefault(finding.kind, [])
+            if len(kept) < KEPT:
+                kept.append(finding)
+            rows = self._rows.setdefault(finding.kind, array("Q"))
+            if not rows or rows[-1] != finding.row:
+                rows.append(finding.row)
+            bad = bad or finding.severity == "error"
+        return bad
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """See `Report.findings`."""
+        order: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
+        listed = [finding for kept in self._kept.values() for finding in kept]
+        return tuple(sorted(listed, key=lambda finding: (order[finding.severity], finding.row)))
+
+    @property
+    def rows_of(self) -> dict[str, Sequence[int]]:
+        """See `Report.rows_of`."""
+        return {kind: array("Q", sorted(set(rows))) for kind, rows in self._rows.items()}
