@@ -40,10 +40,14 @@ Part = TextPart | ImagePart
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: who speaks, and the text and pictures in the order they are said."""
+    """One turn: who speaks, and the text and pictures in the order they are said.
+
+    `learn` is whether an answer is learned; it says nothing of other turns, which never are.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+    learn: bool = True
 
     @property
     def text(self) -> str:

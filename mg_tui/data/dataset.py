@@ -11,14 +11,17 @@ from pathlib import Path
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImageRef
-from mg_tui.core.paths import expanded
 from mg_tui.data.check import CheckDepth, Found, Outcome
 from mg_tui.data.check import check_images as look_at_images
 from mg_tui.data.images import ImageInfo
-from mg_tui.data.jsonl import read_raw, read_rows
-from mg_tui.data.mapping import Draft, FieldMap, map_row
+from mg_tui.data.mapping import Draft, FieldMap
+from mg_tui.data.pictures import Given, Kept, PictureStore
+from mg_tui.data.policy import ANYWHERE, ReadPolicy
 from mg_tui.data.problems import BadRows, RowProblem, plain, shown, write_rejects
 from mg_tui.data.resolve import ImageResolver
+from mg_tui.data.sources.base import Recognised, Source, open_source
+from mg_tui.data.sources.layouts import to_draft
+from mg_tui.data.sources.recognise import recognise
 
 __all__ = [
     "Dataset",
@@ -36,13 +39,14 @@ class Dataset:
     """What a dataset file holds.
 
     Attributes:
-        path: the file.
+        path: the file or folder, or the name on a hub.
         examples: the rows that can be trained on, in the order of the file.
         problems: every reason why a row is not among them, by row; a row may have several.
         image_places: images of the examples by the place they were found in ("dataset folder", "image root",
-            "working folder", "absolute path", "address"), each use counted.
+            "working folder", "absolute path", "address", "row"), each use counted.
         image_infos: what is known of each image by its path; empty when images were not opened.
         notes: things about good rows that are worth knowing, by row, e.g. that only an animation's first frame is used.
+        recognised: what format and layout it was taken for.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class Dataset:
     image_places: Mapping[str, int] = field(default_factory=dict)
     image_infos: Mapping[str, ImageInfo] = field(default_factory=dict)
     notes: tuple[RowProblem, ...] = ()
+    recognised: Recognised | None = None
 
     @property
     def bad_rows(self) -> tuple[int, ...]:
@@ -68,6 +73,7 @@ _PLACE_WORDS = {
     "working folder": "the working folder",
     "absolute path": "absolute paths",
     "address": "addresses",
+    "row": "the rows themselves",
 }
 
 
@@ -83,45 +89,53 @@ def load_dataset(
     progress: Callable[[int, int], None] | None = None,
     allow_private_urls: bool | None = None,
     workers: int | None = None,
+    format: str | None = None,
+    layout: str | None = None,
+    split: str | None = None,
+    config: str | None = None,
+    policy: ReadPolicy = ANYWHERE,
 ) -> Dataset:
-    """Read a JSON Lines file and look at every row and every image.
-
-    A row is an object with the three fields of `fields`. The image field holds a path or address, a list of them, or
-    null or [] for a row without a picture; it must be there. Pictures come before the question in the example.
+    """Read a dataset of any format and layout, and look at every row and every image.
 
     Args:
-        path: the file; relative to `cwd`.
-        fields: names of the fields; text, image and response when left out.
+        path: a file or folder, relative to `cwd`, or a name on a hub: see `open_source`.
+        fields: names of the fields, where they are not the usual ones.
         image_root: where relative image paths are looked up after the dataset's folder.
-        system_prompt: text of a system turn put before every conversation.
+        system_prompt: text of a system turn put before every conversation that has none.
         cwd: where they are looked up last; the working folder when left out.
-        cache: folder of the garden's cache; images given by address are kept in it. None refuses addresses.
+        cache: folder of the garden's cache; images given by address or inside rows are kept in it. None refuses them.
         check_images: "decode" opens every image, "header" reads its size, "none" sees that the file is there.
         progress: called from this thread with (images done, images).
         allow_private_urls: see `ImageResolver`.
         workers: threads; all usable cores when left out.
+        format, layout: what the dataset is; recognised when left out.
+        split, config: see `open_source`.
+        policy: where files may be read from.
 
     Raises:
-        DataError: the file is missing, empty, unreadable or no JSON Lines, or two purposes share a field. Bad rows are
-            no error here: they are in `problems` (see `require_clean`).
-        EnvironmentProblem: the cache folder cannot be written.
+        DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows are no error
+            here: they are in `problems` (see `require_clean`).
+        EnvironmentProblem: the cache folder cannot be written, or a hub cannot be reached.
     """
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
-    path = cwd / expanded(path)
-    drafts, problems = _read(path, fields)
-    resolver = ImageResolver(path.parent, image_root, cwd, cache, allow_private_urls=allow_private_urls)
+    source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
+    recognised = recognise(source, fields, layout)
+    drafts, problems = _read(source, recognised, PictureStore(cache))
+    resolver = ImageResolver(source.base, image_root, cwd, cache, allow_private_urls=allow_private_urls, policy=policy)
     outcomes = _outcomes(drafts, resolver, check_images, workers, progress)
-    assembled = _Assembly(path, fields.image, system_prompt, outcomes)
+    assembled = _Assembly(system_prompt, outcomes)
     examples = tuple(example for draft in drafts if (example := assembled.example(draft)) is not None)
+    problems += _with_raw(source, assembled.problems)
     return Dataset(
-        path=path,
+        path=source.path or Path(source.name),
         examples=examples,
-        problems=tuple(sorted([*problems, *assembled.problems], key=lambda problem: problem.row)),
+        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
         image_places=dict(assembled.places),
         image_infos=assembled.infos,
         notes=tuple(assembled.notes),
+        recognised=recognised,
     )
 
 
@@ -143,25 +157,30 @@ def require_examples(dataset: Dataset) -> None:
         )
 
 
-def _read(path: Path, fields: FieldMap) -> tuple[list[Draft], list[RowProblem]]:
+def _read(source: Source, recognised: Recognised, store: PictureStore) -> tuple[list[Draft], list[RowProblem]]:
     drafts: list[Draft] = []
     problems: list[RowProblem] = []
-    for row in read_rows(path):
-        mapped = map_row(row, fields)
+    for row in source.rows():
+        mapped = to_draft(row, recognised.layout, recognised.fields, store)
         if isinstance(mapped, Draft):
             drafts.append(mapped)
         else:
-            raw = "" if row.values is None else _raw(path, row.offset, row.length)
+            raw = "" if row.values is None else source.raw(row)
             problems.extend(replace(problem, raw=problem.raw or raw) for problem in mapped)
     return drafts, problems
 
 
-def _raw(path: Path, offset: int, length: int) -> str:
-    """The row's own text; empty only if the file has become unreadable since it was read."""
-    try:
-        return read_raw(path, offset, length)
-    except OSError:
-        return ""
+def _with_raw(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
+    """The problems with the text of their rows, which is read again: rows with bad images are few, one hopes."""
+    wanted = {problem.row for problem in problems}
+    texts: dict[int, str] = {}
+    if wanted:
+        for row in source.rows(min(wanted)):
+            if row.number in wanted:
+                texts[row.number] = source.raw(row)
+            if len(texts) == len(wanted):
+                break
+    return [replace(problem, raw=texts.get(problem.row, "")) for problem in problems]
 
 
 def _outcomes(
@@ -170,8 +189,8 @@ def _outcomes(
     depth: CheckDepth,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> Mapping[str, Outcome]:
-    def given() -> Iterator[str]:
+) -> Mapping[Given, Outcome]:
+    def given() -> Iterator[Given]:
         for draft in drafts:
             yield from draft.images
 
@@ -181,9 +200,7 @@ def _outcomes(
 class _Assembly:
     """Puts rows and their images together, collecting what is to be said about them."""
 
-    def __init__(self, path: Path, image_field: str, system_prompt: str | None, outcomes: Mapping[str, Outcome]):
-        self._path = path
-        self._field = image_field
+    def __init__(self, system_prompt: str | None, outcomes: Mapping[Given, Outcome]):
         self._system_prompt = system_prompt
         self._outcomes = outcomes
         self.problems: list[RowProblem] = []
@@ -196,23 +213,26 @@ class _Assembly:
         found = [(given, self._outcomes[given]) for given in draft.images]
         good = [outcome for _given, outcome in found if isinstance(outcome, Found)]
         if len(good) < len(found):
-            raw = _raw(self._path, draft.offset, draft.length)
             self.problems += [
-                RowProblem(draft.row, self._field, f"{shown(given)} {outcome.reason}", outcome.hint, raw)
+                RowProblem(draft.row, draft.image_field, f"{_shown(given)} {outcome.reason}", outcome.hint)
                 for given, outcome in found
                 if not isinstance(outcome, Found)
             ]
             return None
         images: list[ImageRef] = []
         for given, outcome in zip(draft.images, good, strict=True):
-            self._count(draft.row, given, outcome)
+            self._count(draft, given, outcome)
             images.append(outcome.located.ref)
         return draft.example(images, self._system_prompt)
 
-    def _count(self, row: int, given: str, found: Found) -> None:
+    def _count(self, draft: Draft, given: Given, found: Found) -> None:
         self.places[found.located.place] += 1
         if found.info is not None:
             self.infos[found.located.ref.path] = found.info
             if found.info.animated:
-                what = f"{shown(given)} has several frames or pages; the first is used"
-                self.notes.append(RowProblem(row, self._field, what))
+                what = f"{_shown(given)} has several frames or pages; the first is used"
+                self.notes.append(RowProblem(draft.row, draft.image_field, what))
+
+
+def _shown(given: Given) -> str:
+    return shown(given.given if isinstance(given, Kept) else given)

@@ -1,38 +1,101 @@
-"""From a row's fields to an Example: which field is which, and what each may hold."""
+"""From a row's fields to a conversation: which field is which, and what each may hold."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Part, TextPart
-from mg_tui.data.jsonl import Row, kind_of
+from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Part, Role, TextPart
+from mg_tui.data.images import ImageError
+from mg_tui.data.jsonl import kind_of
+from mg_tui.data.pictures import Given, Kept, PictureStore, decode_base64
 from mg_tui.data.problems import RowProblem, plain, shown
-from mg_tui.data.weights import weight_of
+from mg_tui.data.rows import Row
+
+if TYPE_CHECKING:
+    from mg_tui.core.spec import TrainingSpec
 
 Purpose = Literal["text", "image", "response"]
+Learned = Literal["all", "last"]
 
 # What other people call these fields, likeliest first.
-_ALSO_CALLED: Final[Mapping[Purpose, tuple[str, ...]]] = {
+ALSO_CALLED: Final[Mapping[Purpose, tuple[str, ...]]] = {
     "text": ("question", "prompt", "instruction", "query", "input", "text"),
-    "image": ("image", "img_path", "image_path", "img", "path", "file_name", "filename", "images", "picture", "url"),
+    "image": (
+        "image",
+        "img_path",
+        "image_path",
+        "img",
+        "path",
+        "file_name",
+        "filename",
+        "images",
+        "picture",
+        "url",
+        "image_url",
+    ),
     "response": ("answer", "caption", "output", "response", "label", "target", "description", "completion"),
 }
+CAPTION_PROMPT: Final = "Describe this image."
 _FIELDS_SHOWN: Final = 12
 _HALF_PAIR: Final = "has half of a surrogate pair, which is no character"
 _HALF_PAIR_HINT: Final = "remove escapes like \\ud83d that stand alone"
+_NO_PICTURE_HINT: Final = "use null or [] for a row without a picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """How a turn of a conversation is written: the keys of its role and content, and names of roles beside the usual.
+
+    A key that is None is looked for among the usual ones.
+    """
+
+    role: str | None = None
+    content: str | None = None
+    user: str | None = None
+    assistant: str | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """Which field of a row holds the question, the image or images, and the answer; and its weight, if it has one."""
+    """Which field of a row holds what. A field that is None is looked for under its usual names.
+
+    Attributes:
+        text, image, response: the question, the image or images, and the answer.
+        weight: what the row's loss is multiplied by; None for rows without.
+        messages: the turns of a conversation.
+        system: words of the system.
+        input, history: what is added to the question, and the turns before it, in the layout "alpaca".
+        caption_prompt: asked of a row that has a picture and its caption, and no question.
+        learned: which answers of a conversation are learned.
+        tags: how turns are written.
+    """
 
     text: str = "text"
     image: str = "image"
     response: str = "response"
     weight: str | None = None
+    messages: str | None = None
+    system: str | None = None
+    input: str | None = None
+    history: str | None = None
+    caption_prompt: str = CAPTION_PROMPT
+    learned: Learned = "all"
+    tags: Tags = field(default_factory=Tags)
+
+    @classmethod
+    def of(cls, spec: "TrainingSpec") -> "FieldMap":
+        """The fields as the options of a run name them."""
+        return cls(
+            text=spec.text_field,
+            image=spec.image_field,
+            response=spec.response_field,
+            weight=spec.weight_field,
+        )
 
     def require_distinct(self) -> None:
         """Raises DataError when two purposes name the same field: the answer would be part of the question."""
@@ -45,97 +108,167 @@ class FieldMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn: texts, and pictures by their index in the row's. `learn` is whether an answer is learned."""
+
+    role: Role
+    parts: tuple[str | int, ...]
+    learn: bool = True
+
+    @property
+    def text(self) -> str:
+        """The texts joined."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A row whose fields are right and whose images have not been looked at. `offset`, `length`: its bytes."""
 
     row: int
-    text: str
-    response: str
-    images: tuple[str, ...]
-    offset: int
-    length: int
+    turns: tuple[Turn, ...]
+    images: tuple[Given, ...]
+    offset: int = 0
+    length: int = 0
     weight: float = 1.0
+    image_field: str = "image"
+
+    @property
+    def text(self) -> str:
+        """Everything that is asked, a line for each turn."""
+        return "\n".join(turn.text for turn in self.turns if turn.role == "user")
+
+    @property
+    def response(self) -> str:
+        """The last answer."""
+        return self.turns[-1].text
 
     def example(self, images: Sequence[ImageRef], system_prompt: str | None) -> Example:
-        """The conversation: the system's words if any, the pictures and the question, the answer."""
-        asked: tuple[Part, ...] = (*(ImagePart(image) for image in images), TextPart(self.text))
-        turns = (Message("user", asked), Message("assistant", (TextPart(self.response),)))
-        system = (Message("system", (TextPart(system_prompt),)),) if system_prompt else ()
-        return Example(self.row, (*system, *turns), self.weight)
+        """The conversation, with `system_prompt` before it unless it has words of the system itself."""
+        messages = [
+            Message(turn.role, tuple(_part(part, images) for part in turn.parts), turn.learn) for turn in self.turns
+        ]
+        if system_prompt and all(turn.role != "system" for turn in self.turns):
+            messages.insert(0, Message("system", (TextPart(system_prompt),)))
+        return Example(self.row, tuple(messages), self.weight)
 
 
-def map_row(row: Row, fields: FieldMap) -> Draft | list[RowProblem]:
-    """The row's question, images and answer, or every problem with its fields (their `raw` is left empty)."""
-    values = row.values
-    if values is None:
-        return [row.problem] if row.problem is not None else []
-    problems: list[RowProblem] = []
-    text = _text(row.number, values, "text", fields.text, problems)
-    images = _images(row.number, values, fields.image, problems)
-    response = _text(row.number, values, "response", fields.response, problems)
-    weight = weight_of(row.number, values, fields.weight)
-    if isinstance(weight, RowProblem):
-        problems.append(weight)
-    if text is None or images is None or response is None or isinstance(weight, RowProblem):
-        return problems
-    return Draft(row.number, text, response, images, row.offset, row.length, weight)
+def _part(part: str | int, images: Sequence[ImageRef]) -> Part:
+    return TextPart(part) if isinstance(part, str) else ImagePart(images[part])
 
 
-def _text(
-    number: int, values: Mapping[str, Any], purpose: Purpose, name: str, problems: list[RowProblem]
-) -> str | None:
-    if name not in values:
-        problems.append(_missing(number, values, purpose, name))
+class RowReader:
+    """Reads one row's fields, keeping every problem with them (their `raw` is left empty) and its pictures in order."""
+
+    def __init__(self, row: Row, values: Mapping[str, Any], store: PictureStore):
+        self.row = row
+        self.values = values
+        self.problems: list[RowProblem] = []
+        self.images: list[Given] = []
+        self._store = store
+
+    def bad(self, name: str | None, what: str, hint: str | None = None) -> None:
+        """Keep a problem."""
+        self.problems.append(RowProblem(self.row.number, name, what, hint))
+
+    def text(self, name: str, value: Any, *, which: str = "", empty: bool = False) -> str | None:
+        """A value as text, or None with its problem kept. `which` begins the reason; `empty` allows it to be empty."""
+        if not isinstance(value, str):
+            hint = "write numbers in quotes where they are answers" if isinstance(value, int | float) else None
+            self.bad(name, f"{which}is {kind_of(value)}, and has to be a text", hint)
+        elif not empty and not value.strip():
+            self.bad(name, f"{which}is empty")
+        elif _half_pair(value):
+            self.bad(name, f"{which}{_HALF_PAIR}", _HALF_PAIR_HINT)
+        else:
+            return value
         return None
-    value = values[name]
-    what = hint = None
-    if not isinstance(value, str):
-        what = f"is {kind_of(value)}, and has to be a text"
-        if isinstance(value, int | float):
-            hint = "write numbers in quotes where they are answers"
-    elif not value.strip():
-        what = "is empty"
-    elif _half_pair(value):
-        what, hint = _HALF_PAIR, _HALF_PAIR_HINT
-    if what is None:
-        return str(value)
-    problems.append(RowProblem(number, name, what, hint))
-    return None
 
+    def field(self, purpose: Purpose, name: str) -> str | None:
+        """The text of a field that has to be there."""
+        if name not in self.values:
+            self.missing(purpose, name)
+            return None
+        return self.text(name, self.values[name])
 
-def _images(number: int, values: Mapping[str, Any], name: str, problems: list[RowProblem]) -> tuple[str, ...] | None:
-    if name not in values:
-        problems.append(_missing(number, values, "image", name))
+    def missing(self, purpose: Purpose, name: str) -> None:
+        """Keep the problem that a field is not there, with what it may be called instead."""
+        names = list(self.values)
+        flag = f"--{purpose}-field"
+        known = [other for other in ALSO_CALLED[purpose] if other in names]
+        guess = next(iter(known or get_close_matches(name, names, n=1)), None)
+        hint = f"name the field with {flag}" + (f", e.g. {flag} {shlex.quote(plain(guess, limit=40))}" if guess else "")
+        self.bad(name, f"is not there; the row has {listed(names)}", hint)
+
+    def picture(self, name: str, value: Any, *, which: str = "") -> int | None:
+        """The index of one more picture of the row, or None with its problem kept."""
+        try:
+            given = self._given(name, value, which)
+        except ImageError as error:
+            self.bad(name, f"{which}{error.reason}", error.hint)
+            return None
+        if given is None:
+            return None
+        self.images.append(given)
+        return len(self.images) - 1
+
+    def pictures(self, name: str) -> list[int] | None:
+        """The indexes of the pictures of a field: one, a list of them, or none; None when one cannot be used."""
+        value = _unpacked(self.values[name])
+        items = [] if value is None else value if isinstance(value, list) else [value]
+        found = [
+            self.picture(name, item, which=f"item {index} " if isinstance(value, list) else "")
+            for index, item in enumerate(items, 1)
+        ]
+        return None if None in found else [index for index in found if index is not None]
+
+    def _given(self, name: str, value: Any, which: str) -> Given | None:
+        if isinstance(value, bytes):
+            return self._store.keep(value, f"picture of {len(value):,} bytes")
+        if isinstance(value, Mapping):
+            return self._struct(name, value, which)
+        if not isinstance(value, str):
+            self.bad(name, f"{which}is {kind_of(value)}, and has to be a path or an address", _NO_PICTURE_HINT)
+        elif not value.strip():
+            self.bad(name, f"{which}is empty", _NO_PICTURE_HINT)
+        elif _half_pair(value):
+            self.bad(name, f"{which}{_HALF_PAIR}", _HALF_PAIR_HINT)
+        else:
+            return self._store.keep_text(value) or value
         return None
-    value = values[name]
-    given = [] if value is None else value if isinstance(value, list) else [value]
-    before = len(problems)
-    for index, item in enumerate(given, 1):
-        which = f"item {index} " if isinstance(value, list) else ""
-        if not isinstance(item, str):
-            what = f"{which}is {kind_of(item)}, and has to be a path or an address"
-            problems.append(RowProblem(number, name, what, "use null or [] for a row without a picture"))
-        elif not item.strip():
-            problems.append(RowProblem(number, name, f"{which}is empty", "use null or [] for a row without a picture"))
-        elif _half_pair(item):
-            problems.append(RowProblem(number, name, f"{which}{_HALF_PAIR}", _HALF_PAIR_HINT))
-    return tuple(given) if len(problems) == before else None
+
+    def _struct(self, name: str, value: Mapping[str, Any], which: str) -> Given | None:
+        """A picture as an object: Hugging Face's bytes and path, or one of the ways of chat templates."""
+        path = next(
+            (value[key] for key in ("path", "url", "file_name", "image") if isinstance(value.get(key), str)), ""
+        )
+        data = value.get("bytes")
+        if isinstance(data, str):
+            data = decode_base64(data)
+        if data is None and isinstance(value.get("base64"), str):
+            data = decode_base64(value["base64"])
+        if isinstance(data, bytes):
+            return self._store.keep(data, path or f"picture of {len(data):,} bytes")
+        if path:
+            return self._given(name, path, which)
+        self.bad(name, f"{which}is an object without bytes, path or url", _NO_PICTURE_HINT)
+        return None
 
 
-def _missing(number: int, values: Mapping[str, Any], purpose: Purpose, name: str) -> RowProblem:
-    names = list(values)
-    listed = ", ".join(plain(field, limit=40) for field in names[:_FIELDS_SHOWN])
-    more = f" and {len(names) - _FIELDS_SHOWN} more" if len(names) > _FIELDS_SHOWN else ""
-    what = f"is not there; the row has {listed}{more}" if names else "is not there; the row has no fields"
-    flag = f"--{purpose}-field"
-    guess = _guess(purpose, name, names)
-    hint = f"name the field with {flag}" + (f", e.g. {flag} {shlex.quote(plain(guess, limit=40))}" if guess else "")
-    return RowProblem(number, name, what, hint)
+def listed(names: Sequence[str]) -> str:
+    """The names of a row's fields, safe to print; "no fields" where there are none."""
+    some = ", ".join(plain(str(name), limit=40) for name in names[:_FIELDS_SHOWN])
+    return (some or "no fields") + (f" and {len(names) - _FIELDS_SHOWN} more" if len(names) > _FIELDS_SHOWN else "")
 
 
-def _guess(purpose: Purpose, name: str, names: list[str]) -> str | None:
-    known = [field for field in _ALSO_CALLED[purpose] if field in names]
-    return next(iter(known or get_close_matches(name, names, n=1)), None)
+def _unpacked(value: Any) -> Any:
+    """A list that a table keeps as text."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def _half_pair(text: str) -> bool:
@@ -146,3 +279,6 @@ def _half_pair(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+__all__ = ["ALSO_CALLED", "CAPTION_PROMPT", "Draft", "FieldMap", "Given", "Kept", "RowReader", "Tags", "Turn", "listed"]

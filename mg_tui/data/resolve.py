@@ -17,12 +17,14 @@ from urllib.parse import unquote
 
 from mg_tui.core.example import ImageRef
 from mg_tui.data.images import ImageError
+from mg_tui.data.pictures import Given, Kept
+from mg_tui.data.policy import ANYWHERE, ReadPolicy
 from mg_tui.data.problems import plain
 
 if TYPE_CHECKING:
     from mg_tui.data.downloads import ImageDownloads
 
-Place = Literal["absolute path", "dataset folder", "image root", "working folder", "address"]
+Place = Literal["absolute path", "dataset folder", "image root", "working folder", "address", "row"]
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ADDRESS: Final = re.compile(r"https?:/", re.IGNORECASE)
@@ -46,6 +48,7 @@ class ImageResolver:
         cache: folder for downloads; without it addresses are refused.
         allow_private_urls: let addresses lead into private networks; None asks the environment
             (`MODEL_GARDEN_ALLOW_PRIVATE_URLS`).
+        policy: where files may be read from.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class ImageResolver:
         cache: Path | None = None,
         *,
         allow_private_urls: bool | None = None,
+        policy: ReadPolicy = ANYWHERE,
     ):
+        self._policy = policy
         folders: list[tuple[Place, Path]] = [("dataset folder", dataset_folder)]
         if image_root is not None:
             folders.append(("image root", image_root))
@@ -74,7 +79,7 @@ class ImageResolver:
         """How many images `resolve` found in each place."""
         return dict(self._counts)
 
-    def resolve(self, given: str) -> ImageRef:
+    def resolve(self, given: Given) -> ImageRef:
         """The image a dataset names, and count its place.
 
         Raises:
@@ -85,14 +90,17 @@ class ImageResolver:
             self._counts[located.place] += 1
         return located.ref
 
-    def locate(self, given: str) -> Located:
+    def locate(self, given: Given) -> Located:
         """As `resolve`, without counting."""
+        if isinstance(given, Kept):
+            return Located(ImageRef(given.path, given.given), "row")
         if is_address(given):
             return Located(ImageRef(str(self._download(given)), given), "address")
         candidates = self._candidates(given)
         reasons = []
         for place, path in candidates:
-            reason = _why_not_file(path)
+            # Judged before it is looked for: whether a file exists is not told either.
+            reason = _why_not_file(path) if self._policy.allows(path) else "outside the folders that may be read"
             if reason is None:
                 return Located(ImageRef(str(self._real(path)), given), place)
             reasons.append(reason)

@@ -176,7 +176,9 @@ def fingerprint(examples: Sequence[Example]) -> str:
     """A number that changes when a row, its text, its weight or the place of a picture does, or the order of rows."""
     value = 0
     for example in examples:
-        text = "\0".join([str(example.row), *(f"{m.role}\1{m.text}" for m in example.messages)])
+        text = "\0".join(
+            [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.learn else "\1") for m in example.messages)]
+        )
         text += f"\0{example.weight}" if example.weight != 1.0 else ""
         shown = "\0".join(ref.path for ref in example.images)
         value = zlib.crc32(f"{text}\2{shown}\3".encode("utf-8", "surrogatepass"), value)

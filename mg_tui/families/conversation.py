@@ -79,7 +79,7 @@ class ChatTemplate:
         return self._render(messages, row, answer_next=True)
 
     def training(self, messages: Sequence[Message], *, row: int | None, on_prompt: bool) -> str:
-        """The marked text to learn the answers in `messages` from, or with `on_prompt` all of it.
+        """The marked text to learn from: every answer that is to be learned, or with `on_prompt` all of it.
 
         Raises:
             DataError: no answer to learn, or the template refuses the conversation; `row` is named.
@@ -87,15 +87,15 @@ class ChatTemplate:
         """
         if not messages or messages[-1].role != "assistant":
             raise DataError(f"{_named(row)}: the conversation does not end in an answer to learn")
-        full, spans = self._render(messages, row), []
-        for index, message in enumerate(messages):
-            if message.role == "assistant":
-                spans.append(self._answer(messages, index, full, row))
+        full = self._render(messages, row)
+        answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        spans = [self._answer(messages, index, full, row) for index in answers]
         if not full[: spans[-1][1]].endswith(self.control_tokens) and self.processor.tokenizer.eos_token:
             # The template ends an answer with nothing: without a token of its own the model would never stop.
             full = full.rstrip() + str(self.processor.tokenizer.eos_token)
             spans[-1] = (spans[-1][0], len(full))
-        return _mark(full, [(0, len(full))] if on_prompt else spans)
+        learned = [span for index, span in zip(answers, spans, strict=True) if messages[index].learn]
+        return _mark(full, [(0, len(full))] if on_prompt else learned)
 
     def _answer(self, messages: Sequence[Message], index: int, full: str, row: int | None) -> tuple[int, int]:
         if index == 0:

@@ -44,7 +44,7 @@ def test_other_field_names(rows, picture: Path) -> None:
     path = rows({"question": "q", "img_path": "a.jpg", "answer": "r"})
     dataset = load_dataset(path, FieldMap("question", "img_path", "answer"))
     assert dataset.examples[0].response == "r"
-    problems = load_dataset(path).problems
+    problems = load_dataset(path, layout="fields").problems
     assert [(p.field, p.hint) for p in problems] == [
         ("text", "name the field with --text-field, e.g. --text-field question"),
         ("image", "name the field with --image-field, e.g. --image-field img_path"),
@@ -71,9 +71,9 @@ def test_other_field_names(rows, picture: Path) -> None:
         ({"image": ""}, "image", "is empty"),
         ({"image": ["a.jpg", None]}, "image", "item 2 is null"),
         ({"image": [["a.jpg"]]}, "image", "item 1 is a list"),
-        ({"image": {"path": "a.jpg"}}, "image", "is an object"),
+        ({"image": {"x": "a.jpg"}}, "image", "is an object without bytes, path or url"),
         ({"image": "a\0.jpg"}, "image", "not a possible file name"),
-        ({"image": "data:image/png;base64," + "A" * 100_000}, "image", "is a data URI"),
+        ({"image": "data:image/png;base64," + "A" * 100_000}, "image", "is not an image"),
         ({"image": "ftp://example.com/a.jpg"}, "image", "is an address of kind ftp"),
         ({"image": "x\udc80.jpg"}, "image", "half of a surrogate pair"),
         ({"image": "http://[::1/a.jpg"}, "image", "no usable address"),

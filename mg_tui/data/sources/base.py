@@ -5,21 +5,33 @@ and pictures as bytes besides: `{"bytes": b"...", "path": "name in the archive" 
 keeps them.
 """
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
-from mg_tui.core.paths import expanded
+from mg_tui.data.mapping import FieldMap
+from mg_tui.data.policy import ANYWHERE, ReadPolicy
 from mg_tui.data.rows import Row
 
-__all__ = ["FORMATS", "Certainty", "Recognised", "Row", "Source", "open_source"]
+__all__ = ["FORMATS", "Certainty", "Recognised", "Row", "Source", "Told", "open_source"]
 
 Certainty = Literal["sure", "likely", "guess"]
 
 # What each format is called for people.
 FORMATS: Final = {
     "jsonl": "JSON Lines",
+    "json": "JSON array",
+    "csv": "CSV or TSV",
+    "parquet": "Parquet",
+    "arrow": "Arrow",
+    "saved": "folder saved by datasets",
+    "imagefolder": "folder of pictures",
+    "webdataset": "WebDataset shards",
+    "hub": "dataset of the Hugging Face hub",
 }
 
 
@@ -32,15 +44,34 @@ class Recognised:
         layout: a key of `mg_tui.data.sources.layouts.LAYOUTS`.
         certainty: of both together.
         why: what showed it, in a sentence or two, safe to print.
+        fields: which field holds what, as far as it was named or found.
     """
 
     format: str
     layout: str
     certainty: Certainty
     why: str
+    fields: FieldMap = field(default_factory=FieldMap)
+
+    def __str__(self) -> str:
+        """For a line of output: "JSON Lines, messages (sure): the file has ..."."""
+        return f"{FORMATS[self.format]}, {self.layout} ({self.certainty}): {self.why}"
 
 
-class Source(Protocol):
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a file says of itself beside its rows, or what showed its format.
+
+    `layout` and `fields` are set where a description that comes with the data says them (LLaMA-Factory's).
+    """
+
+    certainty: Certainty
+    why: str
+    layout: str | None = None
+    fields: FieldMap | None = None
+
+
+class Source(ABC):
     """Where rows come from.
 
     Attributes:
@@ -48,18 +79,27 @@ class Source(Protocol):
         format: a key of `FORMATS`.
         path: the file or folder; None for a dataset of a hub.
         base: the folder that relative paths of pictures are seen from.
+        told: what showed the format.
     """
 
-    name: str
-    format: str
-    path: Path | None
-    base: Path
+    def __init__(self, name: str, format: str, path: Path | None, base: Path, told: Told):
+        self.name = name
+        self.format = format
+        self.path = path
+        self.base = base
+        self.told = told
 
-    @property
+    @cached_property
     def recognised(self) -> Recognised:
-        """What it was taken for; reads the first rows once."""
-        ...
+        """What it was taken for; reads the first rows once.
 
+        Raises as `rows` does.
+        """
+        from mg_tui.data.sources.recognise import recognise
+
+        return recognise(self)
+
+    @abstractmethod
     def rows(self, start: int = 1) -> Iterator[Row]:
         """Every row from number `start` on.
 
@@ -67,15 +107,20 @@ class Source(Protocol):
             DataError: the dataset cannot be read, or has no rows.
             EnvironmentProblem: a hub cannot be reached.
         """
-        ...
 
     def count(self) -> int | None:
         """The number of rows where the dataset itself says it, None where only reading would tell."""
-        ...
+        return None
 
     def raw(self, row: Row) -> str:
-        """The row as text, for a file of rejected rows: as the file has it, or as JSON without its pictures."""
-        ...
+        """The row as text, for a file of rejected rows: as the file has it, or as JSON without its pictures' bytes."""
+        if row.values is None:
+            return row.problem.raw if row.problem is not None else ""
+        return json.dumps(row.values, ensure_ascii=False, default=_without_bytes)
+
+
+def _without_bytes(value: object) -> str:
+    return f"<{len(value):,} bytes>" if isinstance(value, bytes) else str(value)
 
 
 def open_source(
@@ -86,20 +131,22 @@ def open_source(
     format: str | None = None,
     split: str | None = None,
     config: str | None = None,
+    policy: ReadPolicy = ANYWHERE,
 ) -> Source:
-    """The source that `given` names: a file, a folder, or `owner/name` of a hub.
+    """The source that `given` names: a file, a folder, a pattern of several files, or `owner/name` of a hub.
 
     Args:
         given: as a person wrote it; a relative path is seen from `cwd`.
         cache: folder of the garden's cache.
         format: a key of `FORMATS`; recognised when left out.
         split: of a dataset that has several.
-        config: of a dataset of a hub that has several.
+        config: of a dataset of a hub that has several, or the entry of a `dataset_info.json`.
+        policy: where files may be read from.
 
     Raises:
-        DataError: there is nothing of that name, or it is no dataset.
+        DataError: there is nothing of that name, it is no dataset, or it may not be read.
         EnvironmentProblem: a hub cannot be reached.
     """
-    from mg_tui.data.sources.lines import JsonLines
+    from mg_tui.data.sources.opening import Asked, open_asked
 
-    return JsonLines(given, cwd / expanded(given))
+    return open_asked(Asked(given, cwd, cache, None if format == "auto" else format, split, config, policy))

@@ -1,0 +1,329 @@
+"""Rows that hold a conversation: lists of turns as OpenAI, LLaVA, LLaMA-Factory, ms-swift and others write them.
+
+Pictures are said in three ways: as parts of a turn's content; as `<image>` in its text, standing for the pictures of
+the row in order (a newline after the mark belongs to it, as LLaVA does); or not at all, and then the row's pictures
+come before the first question. Marks and pictures have to be equal in number. In a turn that has a picture as a part,
+`<image>` is text.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from mg_tui.core.example import Role
+from mg_tui.data.jsonl import kind_of
+from mg_tui.data.mapping import FieldMap, RowReader, Tags, Turn, listed
+from mg_tui.data.problems import shown
+
+MARK: Final = "<image>"
+
+_LISTS: Final = ("messages", "conversations", "conversation", "dialog", "chat", "texts")
+_IMAGES: Final = ("images", "image", "image_path", "image_paths")
+_ROLES: Final[Mapping[str, Role]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+}
+# The keys of a turn's role and content, and the layout they make.
+_KEYS: Final = (("role", "content", "messages"), ("from", "value", "conversations"), ("from", "content", "messages"))
+_OTHER_MEDIA: Final = ("videos", "video", "audios", "audio")
+_MARKS: Final = re.compile(r"<image>\n?")
+
+
+def find_turns(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, str] | None:
+    """The field that holds a list of turns, and the layout of its turns."""
+    for name in (fields.messages,) if fields.messages else _LISTS:
+        turns = _list(values.get(name))
+        if not turns or not isinstance(turns[0], Mapping):
+            continue
+        if fields.tags.role and fields.tags.role in turns[0]:
+            return name, "messages" if fields.tags.role == "role" else "conversations"
+        for role, content, layout in _KEYS:
+            if role in turns[0] and content in turns[0]:
+                return name, layout
+        if {"user", "assistant"} <= set(turns[0]):
+            return name, "texts"
+    return None
+
+
+def images_field(values: Mapping[str, Any], fields: FieldMap) -> str | None:
+    """The field with the row's pictures: the one that was named, else the first of the usual ones that is there."""
+    return next((name for name in (fields.image, *_IMAGES) if name in values), None)
+
+
+def read_turns(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
+    """The turns of the layouts "messages" and "conversations"."""
+    name, items = _turns_of(reader, fields)
+    if items is None:
+        return None
+    pictures = _row_pictures(reader, fields)
+    if pictures is None:
+        return None
+    tags, all_pictures = _tags(items, fields.tags), len(pictures)
+    turns = []
+    for index, item in enumerate(items, 1):
+        turn = _Item(reader, name, f"turn {index} ", tags, pictures).read(item)
+        if turn is not None:
+            turns.append(turn)
+    if 0 < len(pictures) < all_pictures:
+        used = all_pictures - len(pictures)
+        reader.bad(name, f"has {used} place{'s' if used != 1 else ''} for pictures and the row has {all_pictures}")
+    if reader.problems:
+        return None
+    return _finish(reader, name, _with_system(reader, turns, fields), pictures, fields)
+
+
+def read_pairs(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
+    """The turns of the layout "texts": pairs of user and assistant."""
+    name, items = _turns_of(reader, fields)
+    pictures = _row_pictures(reader, fields) if items is not None else None
+    if items is None or pictures is None:
+        return None
+    turns: list[Turn] = []
+    for index, item in enumerate(items, 1):
+        if not isinstance(item, Mapping):
+            reader.bad(name, f"turn {index} is {kind_of(item)}, and has to be an object with user and assistant")
+            continue
+        _ask(reader, turns, name, f"turn {index}: ", item.get("user"), item.get("assistant"))
+    return None if reader.problems else _finish(reader, name, turns, pictures, fields)
+
+
+def read_alpaca(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
+    """The turns of the layout "alpaca"; also ms-swift's query, response and history."""
+    values = reader.values
+    asked = next((n for n in (fields.text, "instruction", "query", "prompt") if n in values), "instruction")
+    answered = next((n for n in (fields.response, "output", "response") if n in values), "output")
+    for purpose, name in (("text", asked), ("response", answered)):
+        if name not in values:
+            reader.bad(name, f"is not there; the row has {listed(list(values))}", f"name it with --{purpose}-field")
+    pictures = _row_pictures(reader, fields)
+    if reader.problems or pictures is None:
+        return None
+    turns: list[Turn] = []
+    history = fields.history or "history"
+    for index, pair in enumerate(_list(values.get(history)) or [], 1):
+        if isinstance(pair, list) and len(pair) == 2:
+            _ask(reader, turns, history, f"turn {index}: ", *pair)
+        else:
+            reader.bad(history, f"turn {index} is {kind_of(pair)}, and has to be a pair of question and answer")
+    more = values.get(fields.input or "input")
+    question = values[asked]
+    if isinstance(question, str) and isinstance(more, str) and more:
+        question = f"{question}\n{more}" if question else more
+    _ask(reader, turns, asked, "", question, values[answered], answered)
+    if reader.problems:
+        return None
+    return _finish(reader, asked, _with_system(reader, turns, fields), pictures, fields)
+
+
+def _ask(
+    reader: RowReader, turns: list[Turn], name: str, which: str, asked: Any, answered: Any, other: str | None = None
+) -> None:
+    question = reader.text(name, asked, which=which)
+    answer = reader.text(other or name, answered, which=which)
+    if question is not None and answer is not None:
+        turns += [Turn("user", (question,)), Turn("assistant", (answer,))]
+
+
+def _turns_of(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any] | None]:
+    names = (fields.messages,) if fields.messages else _LISTS
+    name = next((name for name in names if name in reader.values), names[0])
+    if name not in reader.values:
+        hint = "name the field with --messages-field, or the layout with --dataset-layout"
+        reader.bad(name, f"is not there; the row has {listed(list(reader.values))}", hint)
+        return name, None
+    items = _list(reader.values[name])
+    if items is None:
+        reader.bad(name, f"is {kind_of(reader.values[name])}, and has to be a list of turns")
+    elif not items:
+        reader.bad(name, "is an empty list, and has to have turns")
+        items = None
+    return name, items
+
+
+def _list(value: Any) -> list[Any] | None:
+    """A list, or the list that a table keeps as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, list) else None
+
+
+def _row_pictures(reader: RowReader, fields: FieldMap) -> list[int] | None:
+    for name in _OTHER_MEDIA:
+        if reader.values.get(name):
+            reader.bad(name, "has video or sound, which is not trained on")
+    if reader.values.get("objects"):
+        reader.bad("objects", "has boxes beside the text, which are not put into it", "write the boxes into the answer")
+    images = images_field(reader.values, fields)
+    return [] if images is None else reader.pictures(images)
+
+
+def _tags(items: Sequence[Any], tags: Tags) -> Tags:
+    """The tags with the keys that the turns have."""
+    first = next((item for item in items if isinstance(item, Mapping)), {})
+    for role, content, _layout in _KEYS:
+        if role in first and content in first:
+            return replace(tags, role=tags.role or role, content=tags.content or content)
+    return replace(tags, role=tags.role or "role", content=tags.content or "content")
+
+
+class _Item:
+    """Reads one turn of a list; `pictures` are those of the row."""
+
+    def __init__(self, reader: RowReader, name: str, which: str, tags: Tags, pictures: list[int]):
+        self._reader = reader
+        self._name = name
+        self._which = which
+        self._tags = tags
+        self._unplaced = pictures
+
+    def read(self, item: Any) -> Turn | None:
+        """The turn, or None with its problems kept."""
+        if not isinstance(item, Mapping):
+            self._bad(f"is {kind_of(item)}, and has to be an object with {self._tags.role} and {self._tags.content}")
+            return None
+        role = self._role(item.get(str(self._tags.role)))
+        content = item.get(str(self._tags.content))
+        if role is None:
+            return None
+        if item.get("tool_calls"):
+            self._bad("calls a tool, which is not trained on")
+            return None
+        learn = not any(item.get(key) in (0, False) and item.get(key) is not None for key in ("weight", "loss"))
+        if isinstance(content, list):
+            parts = self._parts(content)
+        elif isinstance(content, str):
+            text = self._reader.text(self._name, content, which=self._which, empty=role != "assistant")
+            parts = None if text is None else [text]
+        else:
+            self._bad(f"has content that is {kind_of(content)}, and has to be a text or a list of parts")
+            return None
+        if parts is None:
+            return None
+        if role == "assistant" and not any(isinstance(part, str) and part.strip() for part in parts):
+            self._bad("is an answer without words")
+            return None
+        return Turn(role, tuple(parts), learn)
+
+    def _bad(self, what: str, hint: str | None = None) -> None:
+        self._reader.bad(self._name, self._which + what, hint)
+
+    def _role(self, said: Any) -> Role | None:
+        named: dict[str | None, Role] = {
+            self._tags.user: "user",
+            self._tags.assistant: "assistant",
+            self._tags.system: "system",
+        }
+        if isinstance(said, str):
+            role = named.get(said) or _ROLES.get(said.strip().lower())
+            if role is not None:
+                return role
+            self._bad(f"is by {shown(said, limit=40)}, and has to be by system, user or assistant")
+        else:
+            self._bad(f"has a {self._tags.role} that is {kind_of(said)}, and has to be system, user or assistant")
+        return None
+
+    def _parts(self, content: Sequence[Any]) -> list[str | int] | None:
+        parts: list[str | int] = []
+        before = len(self._reader.problems)
+        for index, part in enumerate(content, 1):
+            found = self._part(part, f"{self._which}part {index} ")
+            if found is not None:
+                parts.append(found)
+        return parts if len(self._reader.problems) == before else None
+
+    def _part(self, part: Any, which: str) -> str | int | None:
+        reader, name = self._reader, self._name
+        if isinstance(part, str):
+            return reader.text(name, part, which=which, empty=True)
+        if not isinstance(part, Mapping):
+            reader.bad(name, f"{which}is {kind_of(part)}, and has to be an object with a type")
+            return None
+        # Tables give every part every key, most of them null.
+        given = {key: value for key, value in part.items() if value is not None}
+        kind = given.get("type")
+        if kind in ("text", "input_text", "output_text") or (kind is None and "text" in given):
+            return reader.text(name, given.get("text"), which=which, empty=True)
+        if kind in ("image", "image_url", "input_image") or (kind is None and {"image", "image_url"} & set(given)):
+            for key in ("image_url", "image", "url", "path", "base64", "bytes"):
+                if key in given:
+                    value = given[key] if key in ("image_url", "image") else {key: given[key]}
+                    return reader.picture(name, value, which=which)
+            if self._unplaced:
+                return self._unplaced.pop(0)
+            reader.bad(name, f"{which}stands for a picture, and the row has no more of them")
+            return None
+        said = shown(kind, limit=40) if isinstance(kind, str) else kind_of(kind)
+        reader.bad(name, f"{which}is of type {said}, and text and image_url are read")
+        return None
+
+
+def _with_system(reader: RowReader, turns: list[Turn], fields: FieldMap) -> list[Turn]:
+    """The turns with the row's own words of the system before them."""
+    name = fields.system or "system"
+    if reader.values.get(name) in (None, "") or any(turn.role == "system" for turn in turns):
+        return turns
+    text = reader.text(name, reader.values[name])
+    return turns if text is None else [Turn("system", (text,)), *turns]
+
+
+def _finish(
+    reader: RowReader, name: str, turns: list[Turn], pictures: list[int], fields: FieldMap
+) -> list[Turn] | None:
+    """Put the row's pictures in their places, and see that there is an answer to learn after a question."""
+    placed = _place(reader, name, turns, pictures)
+    if placed is None:
+        return None
+    spoken = [turn.role for turn in placed if turn.role != "system"]
+    if not spoken or spoken[0] != "user":
+        reader.bad(name, "does not begin with a question", "put a turn by user first")
+    elif spoken[-1] != "assistant":
+        reader.bad(name, "does not end in an answer", "leave out what comes after the last answer")
+    if fields.learned == "last":
+        last = len(placed) - 1
+        placed = [replace(turn, learn=turn.learn and index == last) for index, turn in enumerate(placed)]
+    if not any(turn.learn for turn in placed if turn.role == "assistant"):
+        reader.bad(name, "has no answer that is to be learned", "a weight or loss of 0 leaves an answer out")
+    return None if reader.problems else placed
+
+
+def _place(reader: RowReader, name: str, turns: list[Turn], pictures: list[int]) -> list[Turn] | None:
+    marks = sum(len(_MARKS.findall(_marked_text(turn))) for turn in turns)
+    if marks == 0 and pictures:
+        first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
+        if first is not None:
+            turns[first] = replace(turns[first], parts=(*pictures, *turns[first].parts))
+        return turns
+    if marks != len(pictures):
+        said = f"{len(pictures)} picture{'s' if len(pictures) != 1 else ''}"
+        reader.bad(name, f"has {marks} {MARK} mark{'s' if marks != 1 else ''} and the row has {said}")
+        return None
+    waiting = iter(pictures)
+    return [
+        replace(turn, parts=tuple(_filled(text, waiting))) if (text := _marked_text(turn)) else turn for turn in turns
+    ]
+
+
+def _marked_text(turn: Turn) -> str:
+    """The text of a turn that is nothing but text and has marks; else nothing."""
+    if len(turn.parts) != 1 or not isinstance(turn.parts[0], str) or MARK not in turn.parts[0]:
+        return ""
+    return turn.parts[0]
+
+
+def _filled(text: str, pictures: Iterator[int]) -> Iterator[str | int]:
+    for index, piece in enumerate(_MARKS.split(text)):
+        if index:
+            yield next(pictures)
+        if piece:
+            yield piece

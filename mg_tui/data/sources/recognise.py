@@ -1,0 +1,56 @@
+"""What a dataset is taken for, and how sure that is."""
+
+from collections.abc import Iterator
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+from mg_tui.core.errors import DataError
+from mg_tui.data.mapping import FieldMap
+from mg_tui.data.rows import Row
+from mg_tui.data.sources.base import Certainty, Recognised, Source
+from mg_tui.data.sources.layouts import LAYOUTS, recognise_layout
+
+LOOKED_AT: Final = 20
+_MOST: Final = 200
+_SURER: Final[tuple[Certainty, ...]] = ("guess", "likely", "sure")
+
+
+def recognise(source: Source, fields: FieldMap | None = None, layout: str | None = None) -> Recognised:
+    """Format, layout and fields of a source, from the first rows that can be read.
+
+    Args:
+        fields: as far as the user named them; what is left at its default is found, or told by the data's description.
+        layout: a key of `LAYOUTS` where the user said it; "auto" and None let it be found.
+
+    Raises:
+        DataError: the layout is unknown, or the source cannot be read.
+    """
+    told = source.told
+    named = _over(told.fields, fields or FieldMap())
+    layout = None if layout in (None, "auto") else layout
+    if layout is not None and layout not in LAYOUTS:
+        raise DataError(f"there is no layout {layout!r}", hint="layouts are " + ", ".join(LAYOUTS))
+    if layout or told.layout:
+        found, certainty = layout or str(told.layout), told.certainty
+        _guess, settled, _certainty, _why = recognise_layout(list(_first_rows(source)), named, format=source.format)
+        settled = settled if _guess == found else named
+        return Recognised(source.format, found, certainty, f"{told.why}; the layout was named", settled)
+    found, settled, certainty, why = recognise_layout(list(_first_rows(source)), named, format=source.format)
+    certainty = min(certainty, told.certainty, key=_SURER.index)
+    return Recognised(source.format, found, certainty, f"{told.why}; {why}", settled)
+
+
+def _first_rows(source: Source) -> Iterator[Row]:
+    """Readable rows among the first ones; fewer are looked at where rows are large."""
+    return islice((row for row in islice(source.rows(), _MOST) if row.values is not None), LOOKED_AT)
+
+
+def _over(told: FieldMap | None, named: FieldMap) -> FieldMap:
+    """`told`, with every field that differs from its default in `named`."""
+    if told is None:
+        return named
+    plain = FieldMap()
+    changes = {f.name: getattr(named, f.name) for f in fields_of(FieldMap)}
+    return replace(told, **{name: value for name, value in changes.items() if value != getattr(plain, name)})
