@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,9 +31,23 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class MigInstance:
+    """A part of a GPU in MIG mode: memory in bytes, and who holds it; None where the driver does not say."""
+
+    index: int
+    name: str
+    uuid: str | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    processes: tuple[GpuProcess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU: utilisation in percent, memory in bytes, power in watts, temperature in degrees Celsius, and energy in
-    joules since the driver was loaded; None where the device does not say. `problem` says why it cannot be asked.
+    """One GPU: utilisation in percent, memory in bytes, power in watts, temperature in degrees Celsius, energy in
+    joules since the driver was loaded, clocks in MHz; None where the device does not say. `slowed_by` says why its
+    clocks are held down, `ecc_errors` counts memory errors since the driver was loaded that could not be corrected,
+    `problem` says why it cannot be asked.
     """
 
     index: int
@@ -48,6 +62,11 @@ class Gpu:
     energy_j: float | None = None
     processes: tuple[GpuProcess, ...] = ()
     problem: str | None = None
+    clock_mhz: int | None = None
+    clock_max_mhz: int | None = None
+    slowed_by: tuple[str, ...] = ()
+    ecc_errors: int | None = None
+    mig: tuple[MigInstance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +122,10 @@ class DeviceSampler:
         if self._nvml is None:
             self._nvml = Nvml()
         gpus, why = self._nvml.sample()
-        if not any(gpu.processes for gpu in gpus):
+        if not any(gpu.processes or gpu.mig for gpu in gpus):
             return gpus, why
-        return tuple(self._owned(gpu) for gpu in gpus), why
-
-    def _owned(self, gpu: Gpu) -> Gpu:
-        from dataclasses import replace
-
         runs = self._run_pids() if self._run_pids is not None else {}
-        owned = tuple(replace(p, name=program(p.pid), run_id=run_of(p.pid, runs)) for p in gpu.processes)
-        return replace(gpu, processes=owned)
+        return tuple(_owned(gpu, runs) for gpu in gpus), why
 
     def _host(self) -> Host:
         import psutil
@@ -122,6 +135,16 @@ class DeviceSampler:
             self._host_ready = True
         used, total = host_memory()
         return Host(psutil.cpu_percent(interval=None), used, total, self._cpu_name, usable_cores())
+
+
+def _owned(gpu: Gpu, runs: Mapping[int, str]) -> Gpu:
+    """The GPU with its processes named, and ours known."""
+
+    def known(processes: tuple[GpuProcess, ...]) -> tuple[GpuProcess, ...]:
+        return tuple(replace(item, name=program(item.pid), run_id=run_of(item.pid, runs)) for item in processes)
+
+    parts = tuple(replace(part, processes=known(part.processes)) for part in gpu.mig)
+    return replace(gpu, processes=known(gpu.processes), mig=parts)
 
 
 def program(pid: int) -> str | None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from mg_tui.hardware import health
 from mg_tui.hardware.devices import Gpu, GpuProcess
 
 _AGAIN_AFTER: Final = 10.0  # seconds between attempts to open a library that is there but does not answer
@@ -34,6 +35,21 @@ class Nvml:
         if count == 0:
             return (), NO_DEVICE
         return tuple(self._gpu(index) for index in range(count)), None
+
+    def energy_of(self, uuid: str) -> tuple[float | None, float | None]:
+        """A GPU's energy in joules since its driver was loaded and its power in watts; None where it does not say.
+
+        Never raises.
+        """
+        if not self._open and not self._try_to_open():
+            return None, None
+        handle = self._ask(self._api.nvmlDeviceGetHandleByUUID, uuid)
+        if handle is None:
+            return None, None
+        return (
+            _thousandth(self._ask(self._api.nvmlDeviceGetTotalEnergyConsumption, handle)),
+            _thousandth(self._ask(self._api.nvmlDeviceGetPowerUsage, handle)),
+        )
 
     def close(self) -> None:
         """Shut NVML down; the next sample opens it again."""
@@ -92,6 +108,7 @@ class Nvml:
             temperature_c=self._ask(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU),
             energy_j=_thousandth(self._ask(api.nvmlDeviceGetTotalEnergyConsumption, handle)),
             processes=self._processes(handle),
+            **health.facts(self._ask, api, handle),
         )
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:

@@ -1,6 +1,8 @@
 /* A stand-in for libnvidia-ml.so.1: two GPUs whose state a file decides, so that a test can change it while a sampler
  * runs. The file (NVML_FAKE) holds one word: "ok", "none" (no GPU), "gone" (the driver does not answer), "lost" (the
- * second GPU does not answer), "nodriver" (initialising fails). Compiled with -DBARE it lacks all that is optional. */
+ * second GPU does not answer), "nodriver" (initialising fails), "hot" (the first GPU is slowed down and has memory
+ * errors), "mig" (the second GPU has one instance, in the second of two places). Compiled with -DBARE it lacks all that
+ * is optional. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +12,9 @@ typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned int gpu, memory; } Rates;
 typedef struct { unsigned int pid; unsigned long long used; unsigned int gi, ci; } Process;
 
-enum { OK = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { OK = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
 
-static struct { int index; } gpus[2] = {{0}, {1}};
+static struct { int index; } gpus[3] = {{0}, {1}, {2}}; /* the third is the instance of the second */
 
 static int state(const char *word) {
     char found[16] = "ok";
@@ -60,5 +62,24 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Device d, unsigned int *count, Proce
     processes[0] = (Process){4194305, ~0ULL, 0, 0};
     processes[1] = (Process){pid, 7ULL << 30, 0, 0};
     return OK;
+}
+int nvmlDeviceGetClockInfo(Device d, int kind, unsigned int *mhz) { *mhz = kind == 1 ? 1200 : 0; return OK; }
+int nvmlDeviceGetMaxClockInfo(Device d, int kind, unsigned int *mhz) { *mhz = kind == 1 ? 1980 : 0; return OK; }
+int nvmlDeviceGetCurrentClocksEventReasons(Device d, unsigned long long *bits) {
+    *bits = state("hot") && !d->index ? 0x04 | 0x40 : 0x01;
+    return OK;
+}
+int nvmlDeviceGetTotalEccErrors(Device d, int kind, int counter, unsigned long long *count) {
+    *count = state("hot") && kind == 1 && counter == 0 ? 3 : 0;
+    return d->index ? NOT_SUPPORTED : OK;
+}
+int nvmlDeviceGetMigMode(Device d, unsigned int *now, unsigned int *then) {
+    *now = *then = state("mig") && d->index == 1;
+    return d->index ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetMaxMigDeviceCount(Device d, unsigned int *count) { *count = 2; return OK; }
+int nvmlDeviceGetMigDeviceHandleByIndex(Device d, unsigned int index, Device *instance) {
+    *instance = (Device)&gpus[2];
+    return index == 1 ? OK : NOT_FOUND;
 }
 #endif

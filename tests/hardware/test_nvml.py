@@ -68,11 +68,39 @@ def test_everything_a_gpu_says(samples: Samples) -> None:
         "temperature_c": 40,
         "energy_j": 5.0,
         "problem": None,
+        "clock_mhz": 1200,
+        "clock_max_mhz": 1980,
+        "slowed_by": [],
+        "ecc_errors": 0,
+        "mig": [],
     }
     assert (second["index"], second["energy_j"], second["processes"]) == (1, None, [])
     assert (ours["memory"], ours["run_id"]) == (7 << 30, "our-run")
     assert ours["name"].startswith("python")
     assert other == {"pid": 4194305, "memory": None, "name": None, "run_id": None}
+
+
+def test_what_slows_a_gpu_down_and_what_is_wrong_with_it(samples: Samples) -> None:
+    (found,) = samples("sample('hot')")
+    first, second = found["gpus"]
+    assert first["slowed_by"] == ["power cap", "heat (hardware)"]
+    assert (first["ecc_errors"], second["ecc_errors"]) == (3, None)
+    assert second["slowed_by"] == []
+
+
+def test_an_older_driver_knows_the_reasons_by_another_name(samples: Samples) -> None:
+    name = "nvmlDeviceGetCurrentClocks"
+    (found,) = samples("sample('hot')", f"-D{name}EventReasons={name}ThrottleReasons")
+    assert found["gpus"][0]["slowed_by"] == ["power cap", "heat (hardware)"]
+
+
+def test_a_gpu_in_parts(samples: Samples) -> None:
+    (found,) = samples("sample('mig')")
+    whole, parted = found["gpus"]
+    assert whole["mig"] == []
+    (part,) = parted["mig"]
+    assert (part["index"], part["name"], part["uuid"]) == (1, "Fake GPU 2", "GPU-0002")
+    assert (part["memory_used"], part["memory_total"]) == (12 << 30, 80 << 30)
 
 
 def test_a_driver_that_knows_little(samples: Samples) -> None:
