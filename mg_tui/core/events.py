@@ -18,17 +18,25 @@ KINDS: Final[Mapping[str, str]] = {
     "queued": "the run waits for its turn: gpus (what it asked for), by",
     "started": "a worker took the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
     "lifetime (boot, container: what no process outlives), versions",
-    "finished": "the run did all it was asked to: steps, seconds, result (folder), metrics",
-    "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by",
-    "failed": "the run ended by an error: error, what, where, why, hint, step, rows, exit_code",
+    "finished": "the run did all it was asked to: steps, seconds, result (folder), result_step, metrics, what it "
+    "used (see step)",
+    "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by, what it used (see step)",
+    "failed": "the run ended by an error: error, what, where, why, hint, step, rows, images, exit_code, what it used "
+    "(see step)",
     # progress
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
-    "plan": "what is going to happen: examples, eval_examples, steps, epochs, tokens_per_epoch, trainable (by part)",
+    "plan": "what is going to happen: examples, eval_examples, steps, epochs, tokens_per_epoch, trainable (by part: "
+    "method, parameters, trained, dtype, learning_rate), token_budget, estimate_bytes (of memory, at the peak), "
+    "estimate (the same by part)",
+    "measured": "what the worst forward pass took before the first step: tokens, held_bytes (before it), "
+    "measured_bytes (at its peak), estimate_bytes, room_bytes (that can be had), budget (of tokens), why",
     "step": "an optimizer step: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, images, "
     "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, "
-    "device_memory_peak, host_memory (bytes)",
+    "device_memory_peak, host_memory (bytes); at the logging interval what the run used of its GPUs so far, all "
+    "attempts together: energy_j, gpu_seconds",
     "eval": "an evaluation: step, loss, seconds, examples",
-    "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds",
+    "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds, eval_loss (of an "
+    "evaluation at this step), best (that loss is the lowest so far)",
     "checkpoint_removed": "retention removed a checkpoint: step, path, why",
     "sample": "a generation made while training: step, row, image, prompt, answer, expected",
     # talk

@@ -365,6 +365,16 @@ class TrainingSpec(BaseModel):
         help="Recompute activations in the backward pass: less memory, more time.",
         group="Precision and memory",
     )
+    checkpointing_interval: int = option(
+        1,
+        title="Checkpointing interval",
+        help="Recompute only every so-manieth block and keep the activations of the others: 1 recomputes all of them; "
+        "more takes more memory and less time.",
+        group="Precision and memory",
+        unit="blocks",
+        ge=1,
+        le=1024,
+    )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
         "auto", title="Attention", help="Implementation of attention.", group="Precision and memory"
     )
@@ -398,6 +408,18 @@ class TrainingSpec(BaseModel):
         unit="checkpoints",
         ge=1,
     )
+    keep_best: bool = option(
+        True,
+        title="Keep the best checkpoint",
+        help="With an evaluation: checkpoint whenever its loss is the lowest so far, and never remove that one.",
+        group="Saving and watching",
+    )
+    result_from: Literal["last", "best"] = option(
+        "last",
+        title="Result from",
+        help="The last step, or the checkpoint with the lowest evaluation loss.",
+        group="Saving and watching",
+    )
     eval_steps: int | None = option(
         None,
         title="Evaluation interval",
@@ -427,8 +449,14 @@ class TrainingSpec(BaseModel):
             raise ValueError("eval_split: leave it out when an evaluation dataset is given")
         if {self.train_language, self.train_projector, self.train_vision} == {"none"}:
             raise ValueError("train_language: nothing would be trained; choose lora or full for at least one part")
+        if self.result_from == "best" and not (self.eval_dataset or self.eval_split):
+            raise ValueError("result_from: best needs an evaluation; give eval_dataset or eval_split")
+        if self.result_from == "best" and not self.keep_best:
+            raise ValueError("keep_best: leave it on, or take the result from the last step (result_from)")
         if self.train_language == "full" and self.quantization in ("nf4", "int8"):
             raise ValueError("quantization: a quantised language model cannot be trained in full; choose none")
+        if self.checkpointing_interval > 1 and not self.gradient_checkpointing:
+            raise ValueError("checkpointing_interval: leave it out, or turn gradient_checkpointing on")
         for part, learned in (("projector", self.train_projector), ("vision", self.train_vision)):
             if learned == "none" and getattr(self, f"{part}_learning_rate") is not None:
                 raise ValueError(f"{part}_learning_rate: leave it out, or train the part (train_{part})")

@@ -141,6 +141,7 @@ _FACTS = (
     ("final_loss", "Final training loss", "{:.4f}"),
     ("eval_loss", "Evaluation loss", "{:.4f}"),
     ("steps", "Optimizer steps", "{:,}"),
+    ("result_step", "Weights of step", "{:,}"),
     ("epochs", "Epochs", "{:g}"),
     ("examples", "Training examples", "{:,}"),
     ("eval_examples", "Evaluation examples", "{:,}"),
@@ -151,6 +152,9 @@ _FACTS = (
     ("seconds", "Time", "{:,.0f} s"),
     ("device", "Device", "{}"),
     ("peak_device_memory", "Peak device memory", "{:,} bytes"),
+    ("energy_kwh", "Energy of the GPUs", "{:.3g} kWh"),
+    ("gpu_hours", "GPU time", "{:.2f} h"),
+    ("cost", "Cost", "{}"),
 )
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,15 @@ class Written:
 
     path: Path
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The checkpoint with the lowest evaluation loss: its folder, its step and that loss."""
+
+    path: Path
+    step: int
+    eval_loss: float
 
 
 def folder_of(checkpoints: Path, step: int) -> Path:
@@ -125,6 +134,17 @@ def newest_whole(checkpoints: Path) -> tuple[Path | None, list[tuple[Path, str]]
             return folder, damaged
         damaged.append((folder, problem))
     return None, damaged
+
+
+def best_whole(checkpoints: Path) -> Best | None:
+    """The whole checkpoint with the lowest evaluation loss, the earliest of equals; None when none was evaluated."""
+    found: list[tuple[float, int, Path]] = []
+    for folder in listed(checkpoints):
+        with suppress(OSError, ValueError, TypeError):
+            loss = manifest_of(folder).get("eval_loss")
+            if isinstance(loss, int | float):
+                found.append((float(loss), step_of(folder) or 0, folder))
+    return next((Best(path, step, loss) for loss, step, path in sorted(found) if problem_of(path) is None), None)
 
 
 def prune(checkpoints: Path, keep: int, *, best: Path | None = None) -> list[Path]:

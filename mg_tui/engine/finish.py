@@ -1,14 +1,19 @@
 """The end of a run: its result saved with the numbers of the whole run, all attempts together."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine import checkpoint
 from mg_tui.engine.assemble import Base
 from mg_tui.engine.data import TrainingData
 from mg_tui.engine.history import read_history
 from mg_tui.engine.result import ResultFacts, is_adapter, save_result
+from mg_tui.engine.state import load_trained
+from mg_tui.runs.cost import cost_of
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
     from mg_tui.engine.trainer import GardenTrainer
@@ -22,21 +27,32 @@ def finish(
     *,
     spec: TrainingSpec,
     folder: RunFolder,
+    journal: JournalWriter,
+    used: Mapping[str, float],
+    prices: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Save the result; returns what the `finished` event says.
+
+    `used` is what the run used of its GPUs, `prices` the settings' [cost] table.
 
     Raises:
         UsageError, EnvironmentProblem: the output folder cannot be used; the last checkpoint is whole.
     """
     placed = base.placement
     model = trainer.accelerator.unwrap_model(trainer.model)
+    history = read_history(folder)
+    steps = int(trainer.state.global_step)
+    taken_from, eval_loss = steps, history.eval_loss
+    if spec.result_from == "best" and (best := _best(trainer, journal)) is not None:
+        taken_from, eval_loss = best.step, best.eval_loss
+        if best.step != steps:
+            load_trained(model, best.path)
     if not is_adapter(model):
         # Trained in float32; kept in the dtype that the rest of the model has.
         import torch
 
         model.to(getattr(torch, placed.dtype))
-    history = read_history(folder)
-    steps = int(trainer.state.global_step)
+    cost = cost_of(used.get("energy_j"), used.get("gpu_seconds"), prices)
     saved = save_result(
         model,
         base.processor,
@@ -46,8 +62,9 @@ def finish(
         folder=Path(spec.output_dir) if spec.output_dir else folder.model_dir,
         facts=ResultFacts(
             final_loss=history.final_loss,
-            eval_loss=history.eval_loss,
+            eval_loss=eval_loss,
             steps=steps,
+            result_step=taken_from if taken_from != steps else None,
             epochs=trainer.state.epoch,
             examples=len(ready.train),
             eval_examples=len(ready.evaluation),
@@ -59,6 +76,9 @@ def finish(
             trained_parts={name: part["trained"] for name, part in table.items() if part["trained"]},
             device=placed.device_title,
             peak_device_memory=history.peak_device_memory,
+            energy_kwh=cost.energy_kwh,
+            gpu_hours=cost.gpu_hours,
+            cost=cost.amount,
         ),
         dtype=placed.dtype,
         quantization=placed.quantization,
@@ -68,5 +88,19 @@ def finish(
         "steps": steps,
         "seconds": round(history.seconds, 2),
         "result": str(saved),
-        "metrics": {"loss": history.final_loss, "eval_loss": history.eval_loss},
+        "result_step": taken_from,
+        "metrics": {"loss": history.final_loss, "eval_loss": eval_loss},
     }
+
+
+def _best(trainer: "GardenTrainer", journal: JournalWriter) -> checkpoint.Best | None:
+    """The checkpoint that the result is taken from; None, and why, when it has to be the last step."""
+    best = trainer.store.best
+    problem = "no evaluation had a loss" if best is None else checkpoint.problem_of(best.path)
+    if best is None or problem is not None:
+        journal.write("warning", what="the result is the last step's, not the best one's", why=problem)
+        return None
+    journal.write(
+        "decision", what="result from", value=f"step {best.step}", why=f"evaluation loss {best.eval_loss:.4g}"
+    )
+    return best

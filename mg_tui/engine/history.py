@@ -1,7 +1,7 @@
 """What a run's journal says of the run so far, all attempts together."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class History:
         supervised_tokens: learned from, steps that were done again counted once.
         seconds: between the first and the last word of each attempt, together.
         peak_device_memory: bytes, or None.
+        used: `energy_j` and `gpu_seconds` of the GPUs, those that are known; each event has those of the whole run.
     """
 
     cwd: Path
@@ -29,6 +30,7 @@ class History:
     supervised_tokens: int = 0
     seconds: float = 0.0
     peak_device_memory: int | None = None
+    used: dict[str, float] = field(default_factory=dict)
 
 
 def read_history(folder: RunFolder) -> History:
@@ -54,6 +56,7 @@ def read_history(folder: RunFolder) -> History:
             history.peak_device_memory = max(history.peak_device_memory or 0, peak) if peak else None
         elif event.kind == "eval":
             history.eval_loss = data.get("loss")
+        history.used.update({name: float(data[name]) for name in ("energy_j", "gpu_seconds") if data.get(name)})
         last = event.t
     history.seconds += max(time.time() - began, 0.0) if began is not None else 0.0
     history.supervised_tokens = sum(tokens.values())

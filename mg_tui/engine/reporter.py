@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,17 +12,29 @@ from mg_tui.engine import sentinels
 from mg_tui.engine.samples import Sampler
 from mg_tui.engine.stopping import Stopper
 from mg_tui.engine.watchdog import Watchdog
+from mg_tui.runs.doing import StepNote
 from mg_tui.runs.journal import JournalWriter
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, samples where the model stands, and obeys requests between steps.
 
-    `trainer` is set once it exists.
+    `trainer` is set once it exists. `used` gives what the run used of its GPUs so far.
     """
 
-    def __init__(self, journal: JournalWriter, stopper: Stopper, sampler: Sampler, *, scaled: bool):
+    def __init__(
+        self,
+        journal: JournalWriter,
+        stopper: Stopper,
+        sampler: Sampler,
+        *,
+        scaled: bool,
+        used: Callable[[], dict[str, Any]] = dict,
+        note: StepNote | None = None,
+    ):
         self.trainer: Any = None
+        self._used = used
+        self._note = note
         self._journal = journal
         self._stopper = stopper
         self._sampler = sampler
@@ -36,10 +49,16 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """No steps come any more."""
         self._watchdog.stop()
+        if self._note is not None:
+            self._note.close()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Its rows are there."""
         self._watchdog.beat()
+        if self._note is not None:
+            examples = self.trainer.stream.examples_of(state.global_step)
+            images = [ref.given for example in examples for ref in example.images]
+            self._note.write(state.global_step + 1, [example.row for example in examples], images)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The last moment to keep a broken gradient from the weights."""
@@ -69,6 +88,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             seconds=round(seconds, 4),
             data_wait=round(facts.data_wait, 4),
             **used,
+            **(self._used() if state.global_step % args.logging_steps == 0 else {}),
         )
         if state.global_step >= state.max_steps and self.trainer.eval_batches is not None:
             control.should_evaluate = True
@@ -98,6 +118,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             seconds=round(found.get("eval_runtime", 0.0), 3),
             examples=found.get("eval_examples"),
         )
+        if found.get("eval_loss") is not None and self.trainer.store.evaluated(state.global_step, found["eval_loss"]):
+            control.should_save = True  # the best so far is worth a checkpoint of its own
         self._sample(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

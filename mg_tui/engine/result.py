@@ -30,7 +30,8 @@ class ResultFacts:
     """Numbers from the run, for the card and the contract; whatever is None or 0 is left out of the card.
 
     `seconds` is the time of training, all attempts together. `trained_parts` counts trained parameters by part name.
-    `peak_device_memory` is in bytes; `device` is its name in words.
+    `peak_device_memory` is in bytes; `device` is its name in words. `result_step` is the step the weights are of,
+    when that is not the last. `cost` is an amount of money with its currency.
     """
 
     final_loss: float | None = None
@@ -47,6 +48,10 @@ class ResultFacts:
     trained_parts: dict[str, int] = field(default_factory=dict)
     device: str | None = None
     peak_device_memory: int | None = None
+    result_step: int | None = None
+    energy_kwh: float | None = None
+    gpu_hours: float | None = None
+    cost: str | None = None
 
 
 def save_result(

@@ -4,6 +4,7 @@ Only what is trained is kept: an adapter as PEFT saves it (so a checkpoint's fol
 training in full, the trained weights under their own names. Both are kept in float32 as they are trained.
 """
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,17 +69,34 @@ def load_trained(model: Any, folder: Path) -> None:
 class CheckpointStore:
     """Writes a run's checkpoints, says so in the journal, and removes those beyond the limit.
 
-    `protected` is a checkpoint that retention must leave, e.g. the best one so far.
+    With `keep_best`, `best` is the checkpoint with the lowest evaluation loss, and retention leaves it. The loss is
+    kept in the checkpoint itself, so that whoever goes on with the run knows it.
     """
 
-    def __init__(self, folder: RunFolder, journal: JournalWriter, *, keep: int, about: dict[str, Any], needed: int):
+    def __init__(
+        self,
+        folder: RunFolder,
+        journal: JournalWriter,
+        *,
+        keep: int,
+        about: dict[str, Any],
+        needed: int,
+        keep_best: bool = False,
+    ):
         self.folder = folder
-        self.protected: Path | None = None
+        self.best = checkpoint.best_whole(folder.checkpoints_dir) if keep_best else None
         self.last_step: int | None = None
+        self._keep_best = keep_best
+        self._evaluated: tuple[int, float] | None = None
         self._journal = journal
         self._keep = keep
         self._about = about
         self._needed = needed
+
+    def evaluated(self, step: int, loss: float) -> bool:
+        """Take note of an evaluation; returns whether a checkpoint of this step would be the best."""
+        self._evaluated = (step, loss)
+        return self._keep_best and math.isfinite(loss) and (self.best is None or loss < self.best.eval_loss)
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Make the checkpoint of `step`, unless it is there already; `write` fills the folder it is given.
@@ -89,23 +107,33 @@ class CheckpointStore:
         if step == self.last_step:
             return
         started = time.perf_counter()
-        with checkpoint.writing(self.folder.checkpoints_dir, step, self._about, needed=self._needed) as (path, done):
+        loss = self._evaluated[1] if self._evaluated is not None and self._evaluated[0] == step else None
+        is_best = loss is not None and self.evaluated(step, loss)
+        # JSON has no NaN, and a loss that is none says nothing about a checkpoint.
+        said = {} if loss is None or not math.isfinite(loss) else {"eval_loss": loss}
+        about = {**self._about, **said}
+        with checkpoint.writing(self.folder.checkpoints_dir, step, about, needed=self._needed) as (path, done):
             write(path)
         written = done[0]
         self.last_step, self._needed = step, written.bytes
+        if is_best and loss is not None:
+            self.best = checkpoint.Best(written.path, step, loss)
         self._journal.write(
             "checkpoint",
             step=step,
             path=written.path.relative_to(self.folder.path).as_posix(),
             bytes=written.bytes,
             seconds=round(time.perf_counter() - started, 3),
+            **said,
+            **({"best": True} if is_best else {}),
         )
-        for removed in checkpoint.prune(self.folder.checkpoints_dir, self._keep, best=self.protected):
+        best = self.best.path if self.best is not None else None
+        for removed in checkpoint.prune(self.folder.checkpoints_dir, self._keep, best=best):
             self._journal.write(
                 "checkpoint_removed",
                 step=checkpoint.step_of(removed),
                 path=removed.relative_to(self.folder.path).as_posix(),
-                why=f"the newest {self._keep} are kept",
+                why=f"the newest {self._keep} are kept" + (", and the best" if best is not None else ""),
             )
 
 

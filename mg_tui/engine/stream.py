@@ -8,12 +8,15 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from mg_tui.engine.batches import StepBatch, StepDataset, as_tensor
+
+if TYPE_CHECKING:
+    from mg_tui.core.example import Example
 
 
 class StepStream:
@@ -55,6 +58,10 @@ class StepStream:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def examples_of(self, step: int) -> "list[Example]":
+        """The examples of a step (from 0), those that cannot be read among them."""
+        return [self.dataset.examples[index] for index in self.dataset.plan.step(step)]
 
     def open(self) -> None:
         """Start the workers; they read ahead from now on."""

@@ -5,6 +5,7 @@ that read pictures are forked before a model's memory is there to be forked with
 are first needed: the first bad row is named before torch is there.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine import arguments, checkpoint, data, startup
 from mg_tui.engine.stopping import Stopper
+from mg_tui.runs.doing import StepNote
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
     from mg_tui.engine.assemble import Base
     from mg_tui.engine.batches import EvaluationBatches
+    from mg_tui.engine.energy import Usage
+    from mg_tui.engine.sizing import Sizing
     from mg_tui.engine.stream import StepStream
     from mg_tui.engine.trainer import GardenTrainer
     from mg_tui.engine.vision import VisionInputs
@@ -34,6 +38,7 @@ class Training:
         settings: Settings,
         cwd: Path,
         resume_from: Path | None,
+        used: Mapping[str, float] | None = None,
     ):
         self.folder = folder
         self.journal = journal
@@ -41,6 +46,8 @@ class Training:
         self.settings = settings
         self.cwd = cwd
         self.resume_from = resume_from
+        self._used_before = dict(used or {})
+        self._usage: Usage | None = None
         self.spec: TrainingSpec = folder.read_spec()
         self._trainer: GardenTrainer | None = None
         self._start_step = (checkpoint.step_of(resume_from) or 0) if resume_from else 0
@@ -49,6 +56,17 @@ class Training:
     def step(self) -> int:
         """Optimizer steps done."""
         return int(self._trainer.state.global_step) if self._trainer is not None else self._start_step
+
+    def used(self) -> dict[str, Any]:
+        """What the run used of its GPUs so far, all attempts together."""
+        return self._used_before if self._usage is None else self._usage.so_far()
+
+    def under_way(self, step: int, rows: Sequence[int] | None = None) -> tuple[list[int], list[str]]:
+        """The rows of a step (from 1) and their images as the dataset has them; only some rows when they are given."""
+        if self._trainer is None or step < 1:
+            return [], []
+        examples = [e for e in self._trainer.stream.examples_of(step - 1) if rows is None or e.row in rows]
+        return [e.row for e in examples], list(dict.fromkeys(ref.given for e in examples for ref in e.images))
 
     def run(self) -> dict[str, Any]:
         """Do it all; returns what the `finished` event says.
@@ -75,13 +93,13 @@ class Training:
         )
         plan = assemble.plan_steps(self.spec, ready.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
-        layout, decision = assemble.choose_layout(self.spec, base, max(ready.tokens))
+        layout, sizing, chosen = assemble.choose_layout(self.spec, base, ready, self.resume_from)
         features = self.settings.cache / "features"
         cache, keeping = assemble.feature_cache(self.spec, base, plan, layout, total=total, folder=features)
         stream, handing_over = assemble.open_stream(
             self.spec, base, ready.train, plan, layout, start=self._start_step, total=total, cache=cache
         )
-        self._decisions([decision, *keeping, *handing_over])
+        self._decisions([*chosen, *keeping, *handing_over])
         try:
             self._phase("loading model", base.resolved.name)
             with self.stopper.at_once(), startup.importing():
@@ -90,7 +108,7 @@ class Training:
                     cache.open_for(tower_digest(model, base.family))
             self._decisions(decisions)
             table = assemble.trained_table(self.spec, base, model)
-            self._write_plan(ready, total, table)
+            self._write_plan(ready, total, table, sizing)
             vision = VisionInputs(
                 frozen=assemble.vision_frozen(self.spec),
                 cache=cache,
@@ -99,6 +117,10 @@ class Training:
             )
             held_out_batches = assemble.evaluation(self.spec, base, ready)
             trainer = self._make_trainer(model, base, ready, stream, held_out_batches, total, vision)
+            trainer.probe, decisions = assemble.make_probe(
+                base, ready, plan, range(self._start_step, total), sizing, self._measured
+            )
+            self._decisions(decisions)
             self._phase("training")
             self._train(trainer, total)
         finally:
@@ -107,7 +129,17 @@ class Training:
         self._phase("saving the result")
         from mg_tui.engine.finish import finish
 
-        return finish(trainer, base, ready, table, spec=self.spec, folder=self.folder)
+        return finish(
+            trainer,
+            base,
+            ready,
+            table,
+            spec=self.spec,
+            folder=self.folder,
+            journal=self.journal,
+            used=self.used(),
+            prices=self.settings.cost,
+        )
 
     # --- the parts ---------------------------------------------------------------------------------------------------
     def _phase(self, name: str, detail: str | None = None) -> None:
@@ -123,7 +155,14 @@ class Training:
         held_out = data.read(spec, spec.eval_dataset, **places) if spec.eval_dataset else None
         return data.read(spec, spec.dataset, **places), held_out
 
-    def _write_plan(self, ready: data.TrainingData, total: int, table: dict[str, dict[str, Any]]) -> None:
+    def _measured(self, found: dict[str, Any]) -> None:
+        self.journal.write("measured", **found)
+        self._decisions([("token budget", found["budget"], found["why"])])
+
+    def _write_plan(
+        self, ready: data.TrainingData, total: int, table: dict[str, dict[str, Any]], sizing: "Sizing | None"
+    ) -> None:
+        estimate = sizing.estimate if sizing is not None else None
         self.journal.write(
             "plan",
             **data.facts(ready),
@@ -131,6 +170,9 @@ class Training:
             epochs=self.spec.epochs,
             examples_per_step=self.spec.examples_per_step,
             trainable=table,
+            token_budget=sizing.tokens if sizing is not None else None,
+            estimate_bytes=estimate.peak if estimate is not None else None,
+            estimate={part.name: part.bytes for part in estimate.parts} if estimate is not None else None,
         )
 
     def _make_trainer(
@@ -143,6 +185,7 @@ class Training:
         total: int,
         vision: "VisionInputs",
     ) -> "GardenTrainer":
+        from mg_tui.engine.energy import Usage, gpus_in_use
         from mg_tui.engine.groups import parameter_groups
         from mg_tui.engine.reporter import Reporter
         from mg_tui.engine.samples import Sampler, choose
@@ -151,12 +194,25 @@ class Training:
 
         spec, placed = self.spec, base.placement
         sampler = Sampler(self.journal, base.encoder, choose(ready.train, ready.evaluation, spec.sample_count))
-        reporter = Reporter(self.journal, self.stopper, sampler, scaled=placed.dtype == "float16")
+        reporter = Reporter(
+            self.journal,
+            self.stopper,
+            sampler,
+            scaled=placed.dtype == "float16",
+            used=self.used,
+            note=StepNote(self.folder),
+        )
+        self._usage = Usage(gpus_in_use(), self._used_before)
         about = {"run": self.folder.id, "data": data.fingerprint(ready.train), "steps": total}
         if self.resume_from is not None:
             self._compare(about)
         store = CheckpointStore(
-            self.folder, self.journal, keep=spec.save_total_limit, about=about, needed=expected_bytes(model)
+            self.folder,
+            self.journal,
+            keep=spec.save_total_limit,
+            about=about,
+            needed=expected_bytes(model),
+            keep_best=spec.keep_best,
         )
         store.last_step = self._start_step if self.resume_from is not None else None
         args = arguments.training_arguments(

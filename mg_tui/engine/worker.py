@@ -15,7 +15,7 @@ from typing import Any
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine import checkpoint
-from mg_tui.engine.history import read_history
+from mg_tui.engine.history import History, read_history
 from mg_tui.engine.stopping import Stopped, Stopper
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
@@ -73,18 +73,27 @@ class _Worker:
                 why=problem,
             )
         with Stopper(self.folder, self.journal) as stopper:
-            return self._outcome(stopper, history.cwd)
+            return self._outcome(stopper, history)
 
-    def _outcome(self, stopper: Stopper, cwd: Path) -> int:
+    def _outcome(self, stopper: Stopper, history: History) -> int:
         training: Any = None
         try:
             from mg_tui.engine.training import Training
 
-            training = Training(self.folder, self.journal, stopper, self._settings(), cwd, self.resume_from)
+            training = Training(
+                self.folder,
+                self.journal,
+                stopper,
+                self._settings(history.cwd),
+                history.cwd,
+                self.resume_from,
+                used=history.used,
+            )
             result = training.run()
         except Stopped as stopped:
             stopper.acknowledge()
-            self._last_word("stopped", **self._reached(training), by=stopper.stop_by or stopped.by)
+            reached = self._reached(training)
+            self._last_word("stopped", **reached, **_used(training), by=stopper.stop_by or stopped.by)
             return 0
         except GardenError as error:
             return self._failed(error.as_dict(), error.exit_code, training, error)
@@ -98,22 +107,34 @@ class _Worker:
                 "hint": "the log has the traceback; please report it",
             }
             return self._failed(described, 1, training, error)
-        self._last_word("finished", **result)
+        self._last_word("finished", **result, **_used(training))
         return 0
 
-    def _settings(self) -> Settings:
+    def _settings(self, cwd: Path) -> Settings:
         # The home is where the run lies, whatever the environment says now.
-        return load_settings(home=self.folder.path.parent.parent)
+        return load_settings(home=self.folder.path.parent.parent, cwd=cwd)
 
     def _failed(self, described: dict[str, Any], code: int, training: Any, error: Exception) -> int:
         facts = {name: getattr(error, name, None) for name in ("step", "rows")}
-        if facts["step"] is None and training is not None:
-            facts["step"] = training.step
+        if training is not None:
+            facts = self._where_it_was(training, facts, asked=isinstance(error, GardenError))
         sys.stderr.write(f"{described['what']}\n")
         if isinstance(problems := described.get("problems"), list) and len(problems) > _PROBLEMS_KEPT:
             described = {**described, "problems": problems[:_PROBLEMS_KEPT], "problem_count": len(problems)}
-        self._last_word("failed", **{**described, **{k: v for k, v in facts.items() if v is not None}}, exit_code=code)
+        known = {name: value for name, value in facts.items() if value is not None}
+        self._last_word("failed", **{**described, **known}, **_used(training), exit_code=code)
         return code
+
+    def _where_it_was(self, training: Any, facts: dict[str, Any], *, asked: bool) -> dict[str, Any]:
+        """The step, its rows and their images. An error without rows that is none of ours came from the step begun."""
+        if facts["step"] is None:
+            facts["step"] = training.step
+            if asked:
+                return facts
+            facts["rows"], facts["images"] = training.under_way(training.step + 1)
+        elif facts["rows"]:
+            facts["images"] = training.under_way(facts["step"], facts["rows"])[1]
+        return {name: value for name, value in facts.items() if value != []}
 
     def _last_word(self, kind: str, **data: Any) -> None:
         """Write the event that ends the run; on a full disk, as soon as there is room for it within a while."""
@@ -134,3 +155,8 @@ class _Worker:
             "step": training.step if training is not None else 0,
             "checkpoint": newest.relative_to(self.folder.path).as_posix() if newest else None,
         }
+
+
+def _used(training: Any) -> dict[str, float]:
+    """What the run used of its GPUs so far."""
+    return {} if training is None else dict(training.used())

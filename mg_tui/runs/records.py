@@ -28,12 +28,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """A whole checkpoint; `path` is relative to the run's folder."""
+    """A whole checkpoint; `path` is relative to the run's folder. `eval_loss` is of an evaluation at its step, and
+    `best` whether that was the lowest by then."""
 
     step: int
     path: str
     bytes: int
     seconds: float
+    eval_loss: float | None = None
+    best: bool = False
 
 
 @dataclass(frozen=True, slots=True)

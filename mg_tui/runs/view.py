@@ -33,6 +33,7 @@ class RunView:
         evals, samples, checkpoints, warnings, decisions: in order; `warning_count` counts every warning.
         requests: what faces asked and the worker saw; `stop_asked`: a stop is among those of this attempt.
         skipped_rows: rows left out.
+        energy_j, gpu_seconds: what the run used of its GPUs, all attempts together; None where it is not known.
         created_at, started_at, ended_at: Unix time in seconds, or None; `started_at` is the first start.
     """
 
@@ -70,10 +71,17 @@ class RunView:
         self.requests: deque[Mapping[str, Any]] = deque(maxlen=KEPT)
         self.stop_asked = False
         self.skipped_rows = 0
+        self.energy_j: float | None = None
+        self.gpu_seconds: float | None = None
         self.created_at: float | None = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
+
+    @property
+    def best(self) -> SavedCheckpoint | None:
+        """The checkpoint with the lowest evaluation loss, as the run chose it; None when none was chosen."""
+        return next((saved for saved in reversed(self.checkpoints) if saved.best), None)
 
     @property
     def loss(self) -> float | None:
@@ -130,6 +138,8 @@ class RunView:
             handler = _HANDLERS.get(event.kind)
             if handler is not None:
                 handler(self, event.t, event.data)
+            if "gpu_seconds" in event.data:
+                self._used(event.data)
 
     def _created(self, t: float, data: Mapping[str, Any]) -> None:
         self.created_at = t
@@ -206,6 +216,11 @@ class RunView:
         self.series.add(step, t, data)
         self._recent.append((t, step))
 
+    def _used(self, data: Mapping[str, Any]) -> None:
+        if "energy_j" in data:
+            self.energy_j = number(data["energy_j"])
+        self.gpu_seconds = number(data["gpu_seconds"])
+
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
         seconds, examples = number(data.get("seconds")), whole(data.get("examples")) or 0
         self.evals.append(Evaluation(whole(data.get("step")) or 0, number(data.get("loss")), seconds, examples))
@@ -213,7 +228,12 @@ class RunView:
     def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
         path = str(data.get("path", ""))
         saved = SavedCheckpoint(
-            whole(data.get("step")) or 0, path, whole(data.get("bytes")) or 0, number(data.get("seconds"))
+            whole(data.get("step")) or 0,
+            path,
+            whole(data.get("bytes")) or 0,
+            number(data.get("seconds")),
+            None if data.get("eval_loss") is None else number(data["eval_loss"]),
+            data.get("best") is True,
         )
         self.checkpoints = [*(c for c in self.checkpoints if c.path != path), saved]
 

@@ -131,6 +131,8 @@ class Question:
         spec, setup = self.spec, self.estimate().setup
         if not spec.gradient_checkpointing:
             yield {"gradient_checkpointing": True}, "about a third more time a step"
+        if spec.checkpointing_interval > 1:
+            yield {"checkpointing_interval": 1}, "every block is computed again: more time a step"
         if setup.packed:
             budget = self._largest_budget(free_bytes)
             if budget is not None:

@@ -162,7 +162,11 @@ def _static(shape: ModelShape, setup: Setup, work: Workload) -> list[Part]:
 def _moving(moment: Moment, setup: Setup, work: Workload, spec: TrainingSpec) -> list[Part]:
     laid = f"{work.tokens:,} tokens in a forward pass"
     laid += f" ({work.examples} example{'s' if work.examples > 1 else ''}, {'packed' if setup.packed else 'padded'})"
-    kept = "the input of each block; the rest is computed again" if setup.checkpointing else "what every block saves"
+    kept = "what every block saves"
+    if setup.checkpointing:
+        kept = "the input of each block; the rest is computed again"
+        if setup.interval > 1:
+            kept = f"what blocks save, but of one in {setup.interval} its input only: it is computed again"
     again = "one block computed again, and its" if setup.checkpointing else "a block's"
     pictures = "encoded without a graph" if setup.vision_frozen else "kept for their backward pass"
     return [

@@ -52,18 +52,21 @@ def moments(shape: ModelShape, setup: Setup, work: Workload) -> list[Moment]:
     logits = _positions(work) * shape.vocabulary
     left = FLOAT * logits  # the logits themselves, to the end of the pass
     kept = _around(shape, setup, work, language.input)
-    if setup.checkpointing:
-        kept += depth * language.input
-        # What is cast inside blocks is cast again with them; the projector is in no block.
-        going_back, staying = language.again + weights + casts["language"] / depth, casts["projector"]
-    else:
-        kept += depth * (language.saved + weights)
-        going_back, staying = language.returning, sum(casts.values())
-    later = staying - (0.0 if setup.checkpointing else casts["language"])  # when the language model is done with
+    again = setup.recomputed(depth)
+    share = again / depth  # of the blocks
+    kept += again * language.input + (depth - again) * (language.saved + weights)
+    # What is cast inside blocks is cast again with those that are computed again; the projector is in no block.
+    staying = casts["projector"] + (1 - share) * (casts["language"] + casts["vision"])
+    going_back = language.returning
+    if again:
+        # By the time the last of these is computed again, the blocks behind it are done with.
+        gone = setup.behind_recomputed(depth) * (language.saved + weights)
+        going_back = max(going_back, language.again + weights + casts["language"] / depth - gone)
+    later = staying - (1 - share) * casts["language"]  # when the language model is done with
     head, waiting = _head_gradients(shape, setup)
     head_cast = head_cast_bytes(shape, setup)
     every_cast = sum(casts.values())
-    forward = (0.0 if setup.checkpointing else language.running) + every_cast
+    forward = (language.running if again < depth else 0.0) + every_cast
     turned = (8 + (2 if setup.autocast else 0)) * logits  # as they come, in float32, and their logarithms
     found = [
         Moment("the forward pass", kept, seen.carried, 0.0, forward),
@@ -127,9 +130,12 @@ def _vision(shape: ModelShape, setup: Setup, work: Workload) -> _Vision:
     one = act.block(tower, "vision", setup, patches)
     if setup.methods["vision"] == "none":
         # Inside the model's forward the tower runs with gradients on, and checkpointing holds its blocks' inputs.
-        held = merging + (tower.depth * one.input if setup.checkpointing else 0.0)
+        held = merging + setup.recomputed(tower.depth) * one.input
         return _Vision(pixels + passing + held, pixels + features + held, matrices)
     casts = cast_bytes(shape, setup)["vision"]
-    saved = tower.depth * (one.input if setup.checkpointing else one.saved) + merging
-    back = one.again + casts / max(tower.depth, 1) if setup.checkpointing else one.returning
+    again = setup.recomputed(tower.depth)
+    saved = again * one.input + (tower.depth - again) * one.saved + merging
+    back = one.returning
+    if again:
+        back = max(back, one.again + casts / max(tower.depth, 1) - setup.behind_recomputed(tower.depth) * one.saved)
     return _Vision(pixels + saved + passing + casts, pixels + features + saved, max(back, matrices))

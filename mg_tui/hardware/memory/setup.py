@@ -23,6 +23,7 @@ class Setup:
         methods: how each part is trained.
         rank, dora, dropout: of LoRA.
         checkpointing: activations are computed again in the backward pass.
+        interval: of every so many blocks one is computed again; the others keep their activations.
         optimizer: which AdamW.
         packed: examples are packed into one sequence a forward pass; otherwise they are padded side by side.
         fused_attention: attention never holds the matrix of its weights.
@@ -37,6 +38,7 @@ class Setup:
     dora: bool
     dropout: bool
     checkpointing: bool
+    interval: int
     optimizer: str
     packed: bool
     fused_attention: bool
@@ -55,6 +57,14 @@ class Setup:
     def vision_frozen(self) -> bool:
         """Pictures are encoded apart and without a graph."""
         return self.methods["vision"] == "none" and self.methods["projector"] == "none"
+
+    def recomputed(self, depth: int) -> int:
+        """How many of `depth` blocks are computed again: the first of every interval."""
+        return -(-depth // self.interval) if self.checkpointing else 0
+
+    def behind_recomputed(self, depth: int) -> int:
+        """How many blocks come after the last of those that are computed again."""
+        return (depth - 1) % self.interval if self.checkpointing and depth else 0
 
     def copies_inputs(self, part: PartName) -> bool:
         """PEFT casts the input of each adapted layer to float32 and autocast casts it back, into a copy of its own.
@@ -89,6 +99,7 @@ def settle(spec: TrainingSpec, *, device: Device, can_pack: bool = True) -> Setu
         dora=spec.use_dora,
         dropout=spec.lora_dropout > 0,
         checkpointing=spec.gradient_checkpointing,
+        interval=spec.checkpointing_interval,
         optimizer=spec.optimizer,
         packed=packs and spec.layout != "padded",
         fused_attention=spec.attention != "eager",

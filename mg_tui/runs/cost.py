@@ -1,0 +1,69 @@
+"""What a run used of its GPUs, in kilowatt hours, hours and money."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mg_tui.core.text import printable
+
+_JOULES: float = 3_600_000.0  # in a kilowatt hour
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Energy in kWh, GPU time in hours, and money in `currency`; None where it is not known or no price is set."""
+
+    energy_kwh: float | None = None
+    gpu_hours: float | None = None
+    money: float | None = None
+    currency: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "energy_kwh": self.energy_kwh,
+            "gpu_hours": self.gpu_hours,
+            "cost": self.money,
+            "currency": self.currency if self.money is not None else None,
+        }
+
+    @property
+    def amount(self) -> str | None:
+        """The money, with its currency."""
+        return None if self.money is None else f"{self.money:,.2f} {printable(self.currency or '')}".rstrip()
+
+    @property
+    def words(self) -> str | None:
+        """All of it in a line; None when nothing is known, as on a CPU."""
+        parts = [
+            None if self.energy_kwh is None else f"{self.energy_kwh:.3g} kWh",
+            None if self.gpu_hours is None else f"{self.gpu_hours:.2f} GPU hours",
+            self.amount,
+        ]
+        return ", ".join(part for part in parts if part) or None
+
+
+def cost_of(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any]) -> Cost:
+    """The cost of what was used.
+
+    Args:
+        energy_j: joules of the GPUs.
+        gpu_seconds: seconds times GPUs.
+        prices: the [cost] table of the settings: `per_kwh`, `per_gpu_hour`, `currency`. Both prices are added; where
+            one is set whose amount is not known, no money is told.
+    """
+    kwh = None if energy_j is None else energy_j / _JOULES
+    hours = None if gpu_seconds is None else gpu_seconds / 3600
+    priced = [(prices.get("per_kwh"), kwh), (prices.get("per_gpu_hour"), hours)]
+    owed = [(price, amount) for price, amount in priced if price is not None]
+    money = None
+    if owed and all(amount is not None for _, amount in owed):
+        money = sum(float(price) * float(amount or 0.0) for price, amount in owed)
+    return Cost(kwh, hours, money, str(prices.get("currency") or default_currency()))
+
+
+def default_currency() -> str:
+    """What stands after an amount where nothing else was set."""
+    from mg_tui.core.settings import BY_ID
+
+    return str(BY_ID["cost.currency"].default)
