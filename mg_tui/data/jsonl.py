@@ -6,6 +6,7 @@ other characters Unicode calls line ends; a carriage return before it and a byte
 
 import json
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -19,6 +20,8 @@ __all__ = ["MAX_ROW_BYTES", "Row", "kind_of", "raw_text", "read_raw", "read_row"
 _KEPT_OF_OVERLONG: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n\v\f"
+# What reading a file raises, a compressed one included.
+UNREADABLE: Final = (OSError, EOFError, zlib.error)
 
 _OTHER_FILES: Final[tuple[tuple[bytes, str, str | None], ...]] = (
     (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
@@ -32,37 +35,45 @@ _OTHER_FILES: Final[tuple[tuple[bytes, str, str | None], ...]] = (
 )
 
 
-def read_rows(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    opener: Callable[[Path], BinaryIO] | None = None,
+) -> Iterator[Row]:
     """Every row of a JSON Lines file in order, in the memory of one row.
 
     Args:
         progress: called now and then with (bytes read, bytes of the file).
+        opener: opens the file for reading bytes, e.g. unpacking it on the way.
 
     Raises:
         DataError: the file is missing, is no file, cannot be read, is another kind of file, or has no rows.
     """
-    size = _look(path)
+    size = look(path)
     any_row = False
     try:
-        with path.open("rb") as file:
-            _refuse_other_files(path, file)
+        if opener is None:
+            with path.open("rb") as file:
+                _refuse_other_files(path, file.read(4096))
+        with opener(path) if opener is not None else path.open("rb") as file:
             number = offset = 0
             while line := file.readline(MAX_ROW_BYTES):
                 number += 1
                 length = len(line)
                 if len(line) >= MAX_ROW_BYTES and not line.endswith(b"\n"):
                     length += _skip_rest(file)
-                    yield Row(number, None, _overlong(number, line, length), offset, length)
+                    yield Row(number, None, overlong(number, line, length), offset, length)
                     any_row = True
                 elif text := line.removeprefix(_BOM).strip(_BLANK):
-                    values, problem = _parse(number, text, line)
+                    values, problem = parse_row(number, text, line)
                     yield Row(number, values, problem, offset, length)
                     any_row = True
                 offset += length
                 if progress is not None and (number % 1024 == 0 or offset == size):
                     progress(offset, size)
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
     if not any_row:
         raise DataError("the dataset has no rows: it has only blank lines", where=plain(str(path)))
 
@@ -78,9 +89,9 @@ def read_row(number: int, line: bytes, offset: int, length: int | None = None) -
     """
     length = len(line) if length is None else length
     if length >= MAX_ROW_BYTES and (length > len(line) or not line.endswith(b"\n")):
-        return Row(number, None, _overlong(number, line, length), offset, length)
+        return Row(number, None, overlong(number, line, length), offset, length)
     text = line.removeprefix(_BOM).strip(_BLANK)
-    return Row(number, *_parse(number, text, line), offset, length) if text else None
+    return Row(number, *parse_row(number, text, line), offset, length) if text else None
 
 
 def read_raw(path: Path, offset: int, length: int) -> str:
@@ -95,14 +106,14 @@ def raw_text(line: bytes) -> str:
     return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
 
-def _look(path: Path) -> int:
+def look(path: Path) -> int:
     """Size in bytes of a file that can be a dataset."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError("the dataset was not found", where=plain(str(path)), hint=_neighbours(path)) from None
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if stat.S_ISDIR(status.st_mode):
         raise DataError(
             "the dataset is a folder, not a file",
@@ -128,27 +139,32 @@ def _neighbours(path: Path) -> str | None:
     return f"the folder has {listed}" + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else None
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error of a file that cannot be read, or read to its end."""
     why = error.strerror if isinstance(error, OSError) else str(error)
     return DataError("the dataset cannot be read", where=plain(str(path)), why=plain(why or str(error)))
 
 
-def _refuse_other_files(path: Path, file: BinaryIO) -> None:
-    head = file.read(4096)
+def _refuse_other_files(path: Path, head: bytes) -> None:
     for magic, what, hint in _OTHER_FILES:
         if head.startswith(magic):
             raise DataError(f"the dataset {what}", where=plain(str(path)), hint=hint)
+    if is_array(head):
+        raise DataError(
+            "the dataset is a JSON array, not JSON Lines with one object a line",
+            where=plain(str(path)),
+            hint="turn it into JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
+        )
+
+
+def is_array(head: bytes) -> bool:
+    """Whether a file that begins so (its first 4096 bytes) is one JSON array, not lists on lines of their own."""
     begin = head.removeprefix(_BOM).lstrip(_BLANK)
-    if begin[:1] == b"[":
-        line = begin.split(b"\n", 1)[0].strip(_BLANK)
-        alone = b"\n" not in begin.rstrip(_BLANK) and len(head) < 4096
-        if alone or not line.endswith(b"]"):
-            raise DataError(
-                "the dataset is a JSON array, not JSON Lines with one object a line",
-                where=plain(str(path)),
-                hint="turn it into JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
-            )
-    file.seek(0)
+    if begin[:1] != b"[":
+        return False
+    line = begin.split(b"\n", 1)[0].strip(_BLANK)
+    alone = b"\n" not in begin.rstrip(_BLANK) and len(head) < 4096
+    return alone or not line.endswith(b"]")
 
 
 def _skip_rest(file: BinaryIO) -> int:
@@ -160,7 +176,8 @@ def _skip_rest(file: BinaryIO) -> int:
     return skipped
 
 
-def _overlong(number: int, line: bytes, length: int) -> RowProblem:
+def overlong(number: int, line: bytes, length: int) -> RowProblem:
+    """The problem of a row that is too long, of which `line` is the beginning."""
     what = f"has {length:,} bytes; a row may have {MAX_ROW_BYTES:,} (only its beginning is kept)"
     return RowProblem(number, None, what, None, raw_text(line[:_KEPT_OF_OVERLONG]))
 
@@ -180,7 +197,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def _parse(number: int, text: bytes, line: bytes) -> tuple[dict[str, Any] | None, RowProblem | None]:
+def parse_row(
+    number: int, text: bytes, line: bytes, *, what: str = "line"
+) -> tuple[dict[str, Any] | None, RowProblem | None]:
+    """The values of a row, or the problem with it.
+
+    Args:
+        text: the row without blanks around it.
+        line: the row as the file has it.
+        what: "line" or "item", whichever the row is in its file.
+    """
+
     def bad(what: str, hint: str | None = None) -> tuple[None, RowProblem]:
         return None, RowProblem(number, None, what, hint, raw_text(line))
 
@@ -188,9 +215,10 @@ def _parse(number: int, text: bytes, line: bytes) -> tuple[dict[str, Any] | None
         # Blanks in front are kept for the decoder, so that a column is the column of the file.
         values = _DECODER.decode(line.removeprefix(_BOM).decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
-        return bad(f"is not UTF-8: byte {error.start + 1} of the line is 0x{line[error.start]:02x}", "save it as UTF-8")
+        wrong = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
+        return bad(f"is not UTF-8: {wrong}", "save it as UTF-8")
     except json.JSONDecodeError as error:
-        return bad(f"is not JSON: {plain(error.msg)} at line {number}, column {error.colno}", _json_hint(text))
+        return bad(f"is not JSON: {plain(error.msg)} at {_place(what, number, error)}", _json_hint(text))
     except _Twice as error:
         return bad(f"has the field {shown(str(error))} twice")
     except RecursionError:
@@ -200,6 +228,10 @@ def _parse(number: int, text: bytes, line: bytes) -> tuple[dict[str, Any] | None
     if not isinstance(values, dict):
         return bad(f"is {kind_of(values)}, and a row is a JSON object", 'write {"text": ..., "image": ..., ...}')
     return values, None
+
+
+def _place(what: str, number: int, error: json.JSONDecodeError) -> str:
+    return f"{what} {number}, {'column' if what == 'line' else 'character'} {error.pos + 1}"
 
 
 def _json_hint(text: bytes) -> str | None:
