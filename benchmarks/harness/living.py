@@ -168,6 +168,7 @@ def build(case: Case, dtype: torch.dtype) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     from mg_tui.engine import adapt
+    from mg_tui.engine.checkpointing import checkpoint_activations
     from mg_tui.families.registry import load_registry
 
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +179,7 @@ def build(case: Case, dtype: torch.dtype) -> Any:
         if case.spec.quantization == "nf4":
             quantise(model, dtype)
         if case.spec.gradient_checkpointing:
-            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            checkpoint_activations(model, case.spec.checkpointing_interval)
         return adapt.adapt(model, load_registry().by_model_type("qwen2_5_vl"), case.spec)
 
 

@@ -1,7 +1,7 @@
 """The pieces of a run: processor, plan, layout, loader, model. Each choice comes with its reason, for the journal."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,20 @@ from mg_tui.engine.batches import (
     PaddedLayout,
     StepDataset,
 )
+from mg_tui.engine.checkpointing import checkpoint_activations
 from mg_tui.engine.data import TrainingData
 from mg_tui.engine.features import FeatureCache
 from mg_tui.engine.inference import memory_errors
 from mg_tui.engine.placement import Placement, decide
 from mg_tui.engine.plan import StepPlan
+from mg_tui.engine.probe import Probe, meter_of
+from mg_tui.engine.sizing import Sizing, size
 from mg_tui.engine.stream import StepStream, roomy_shared_memory
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry
 
 Decision = tuple[str, Any, str]
-
-_LEAST_BUDGET = 2048  # tokens of a packed forward: little memory for any model, and enough to share pictures in
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,16 @@ def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
     return StepPlan(len(examples), spec.examples_per_step, seed=spec.seed, groups=shown)
 
 
-def choose_layout(spec: TrainingSpec, base: Base, longest: int) -> tuple[Layout, Decision]:
-    """How the examples of a step become forward passes; `longest` is the longest example, in tokens.
+def choose_layout(
+    spec: TrainingSpec, base: Base, ready: TrainingData, resumed: Path | None = None
+) -> tuple[Layout, Sizing | None, list[Decision]]:
+    """How the examples of a step become forward passes, and how long a packed one may be.
+
+    Args:
+        spec: the run.
+        base: what it stands on.
+        ready: its rows.
+        resumed: the checkpoint that is gone on from.
 
     Raises:
         FamilyError: the packed layout was asked for and is not possible.
@@ -104,17 +113,46 @@ def choose_layout(spec: TrainingSpec, base: Base, longest: int) -> tuple[Layout,
     if spec.layout == "packed" and why_not:
         raise FamilyError("layout: packed is not possible here", why=why_not, hint="give --layout padded")
     if spec.layout == "padded" or why_not or base.encoder is None:
-        return PaddedLayout(base.collator, spec.batch_size), ("layout", "padded", why_not or "asked for")
+        return PaddedLayout(base.collator, spec.batch_size), None, [("layout", "padded", why_not or "asked for")]
     from mg_tui.engine.packed import PackedLayout
     from mg_tui.families.apart import ApartEncoder
 
-    budget = spec.token_budget or max(spec.batch_size * longest, _LEAST_BUDGET)
+    sizing = size(spec, base.resolved, base.placement, ready, encoder=base.encoder, resumed=resumed)
     why = "asked for" if spec.layout == "packed" else "tokens that examples share are computed once"
-    return PackedLayout(ApartEncoder(base.encoder), budget), (
-        "layout",
-        f"packed, {budget:,} tokens a forward pass",
-        why,
-    )
+    decisions = [("layout", "packed", why), ("token budget", sizing.tokens, sizing.why)]
+    return PackedLayout(ApartEncoder(base.encoder), sizing.tokens), sizing, decisions
+
+
+def make_probe(
+    base: Base,
+    ready: TrainingData,
+    plan: StepPlan,
+    steps: range,
+    sizing: Sizing | None,
+    measured: Callable[[dict[str, Any]], None],
+) -> tuple[Probe | None, list[Decision]]:
+    """What measures the worst forward pass before the first step; None, and why, where nothing is to be measured.
+
+    Args:
+        base: what the run stands on.
+        ready: its rows.
+        plan: which of them meet.
+        steps: the optimizer steps that are left.
+        sizing: the token budget.
+        measured: told what was found.
+    """
+    if sizing is None or sizing.limits is None or not steps:
+        return None, []
+    meter = meter_of(base.placement)
+    if meter is None:
+        why = "the CPU's allocator tells no peak of its own; a step that is too large is not caught there either"
+        return None, [("first-step probe", "skipped", why)]
+    met = sorted({index for number in steps[: plan.steps_per_epoch] for index in plan.step(number)})
+    worst = [
+        [ready.train[index] for index in sorted(met, key=key, reverse=True)[: plan.per_step]]
+        for key in (ready.tokens.__getitem__, lambda index: len(ready.train[index].response))
+    ]
+    return Probe(meter, sizing, worst, measured), []
 
 
 def _why_not_packed(base: Base) -> str | None:
@@ -210,17 +248,8 @@ def load_model(spec: TrainingSpec, base: Base) -> tuple[Any, list[Decision]]:
         else:
             model = base.family.load_model(base.family, request)
             if spec.gradient_checkpointing:
-                _checkpoint_activations(model)
+                checkpoint_activations(model, spec.checkpointing_interval)
         return adapt.adapt(model, base.family, spec), []
-
-
-def _checkpoint_activations(model: Any) -> None:
-    """Gradient checkpointing under the name this version of transformers has for it."""
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    if enable is not None:
-        enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def trained_table(spec: TrainingSpec, base: Base, model: Any) -> dict[str, dict[str, Any]]:

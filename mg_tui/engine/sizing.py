@@ -110,7 +110,7 @@ def ask(
         return Question(
             shape=forecast.shape_of(model),
             spec=settled,
-            rows=rows_of(spec, model, data, encoder),
+            rows=tuple(rows_of(spec, model, data, encoder)),
             picture_tokens=forecast.picture_tokens_of(model, spec),
             device="cuda" if placed.cuda else "cpu",
             can_pack=model.family is not None and model.family.layout is not None,

@@ -22,6 +22,7 @@ from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch
 from mg_tui.engine.evaluation import mean_loss
 from mg_tui.engine.facts import StepFacts
 from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
+from mg_tui.engine.sizing import keep_budget
 from mg_tui.engine.stopping import Stopper
 from mg_tui.engine.stream import StepStream, Waiting
 from mg_tui.engine.vision import VisionInputs
@@ -29,7 +30,8 @@ from mg_tui.runs.journal import JournalWriter
 
 
 class GardenTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer over a `StepStream`. `facts` describes the step being done; `seen` counts what was learned from so far.
+    """A Trainer over a `StepStream`. `facts` describes the step being done; `probe`, where one is set, is called once
+    before the first step.
 
     Args:
         stream: the training steps.
@@ -69,6 +71,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.tolerate_bad_rows = tolerate_bad_rows
         self.label_smoothing = label_smoothing
         self.groups = groups
+        self.probe: Callable[[GardenTrainer, Any], None] | None = None
         self.facts = StepFacts()
         self.failures: list[Any] = []
         self._waiting = Waiting()
@@ -133,6 +136,9 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         model.train()
         facts, step = self.facts, self.state.global_step + 1
         sentinels.check_supervised(inputs.supervised, step=step, rows=inputs.rows)
+        if self.probe is not None:
+            probe, self.probe = self.probe, None
+            inputs = self._probed(probe, model, inputs)
         while True:
             try:
                 total = self._all_parts(model, inputs, step)
@@ -145,6 +151,14 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         facts.loss = float(total)
         sentinels.check_loss(facts.loss, step=step, rows=inputs.rows)
         return total
+
+    def _probed(self, probe: "Callable[[GardenTrainer, Any], None]", model: Any, inputs: StepBatch) -> StepBatch:
+        """The step, laid out anew if the probe has found that passes have to be shorter."""
+        layout = self.stream.dataset.layout
+        before = getattr(layout, "budget", None)
+        probe(self, model)
+        after = getattr(layout, "budget", None)
+        return self.stream.dataset[inputs.number] if before and after and after < before else inputs
 
     def _all_parts(self, model: Any, inputs: StepBatch, step: int) -> torch.Tensor:
         scale = self._loss_scale(inputs.supervised)
@@ -244,6 +258,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
     def _write_state(self, folder: Path) -> None:
         """Everything a resume needs, into a folder."""
         state.save_trained(self.accelerator.unwrap_model(self.model), folder)
+        keep_budget(folder, self.stream.dataset.layout)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))

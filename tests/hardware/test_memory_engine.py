@@ -14,7 +14,6 @@ from mg_qwen2_5_vl.shape import shape
 
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.families.registry import load_registry
-from mg_tui.hardware.memory import workload
 from mg_tui.hardware.memory.setup import settle
 from mg_tui.hardware.memory.weights import base_bytes, quantised_bytes, trained, trained_bytes
 from mg_tui.hardware.shape import Linear
@@ -96,12 +95,6 @@ def test_nf4_takes_the_bytes_that_bitsandbytes_takes() -> None:
 # --- The engine's choices ---------------------------------------------------------------------------------------------
 
 
-def test_the_budget_is_the_engines() -> None:
-    from mg_tui.engine import assemble
-
-    assert workload.LEAST_BUDGET == assemble._LEAST_BUDGET
-
-
 def test_the_cpu_is_set_up_as_the_engine_sets_it_up() -> None:
     from mg_tui.engine.placement import decide
 
@@ -121,6 +114,8 @@ PICTURE = ((32, 32),)
     [
         ({"quantization": "nf4"}, True, 96),
         ({"quantization": "nf4", "gradient_checkpointing": False}, True, 96),
+        ({"quantization": "nf4", "checkpointing_interval": 2}, True, 96),
+        ({"quantization": "none", "checkpointing_interval": 2, "train_vision": "lora"}, True, 96),
         ({"quantization": "nf4"}, True, 900),  # the loss is the peak: the engine makes logits as the estimate says
         ({"quantization": "none", "gradient_checkpointing": False, "train_vision": "lora"}, True, 96),
         ({"quantization": "none", "train_projector": "full"}, True, 96),

@@ -1,0 +1,28 @@
+"""Gradient checkpointing: of all blocks, or of the first of every few."""
+
+from typing import Any
+
+from torch import nn
+
+
+def checkpoint_activations(model: Any, interval: int = 1) -> None:
+    """Have blocks computed again in the backward pass in place of keeping their activations.
+
+    Args:
+        model: a model of transformers.
+        interval: of each stack of blocks (the language model's, the vision tower's) the first of every so many is
+            computed again, the others keep their activations; 1 is all of them.
+    """
+    # Its name depends on the version of transformers; how it counts blocks over several stacks does too.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    if enable is not None:
+        enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if interval == 1:
+        return
+    for stack in model.modules():
+        if isinstance(stack, nn.ModuleList):
+            for place, block in enumerate(stack):
+                if place % interval and getattr(block, "gradient_checkpointing", False):
+                    block.gradient_checkpointing = False
