@@ -1,0 +1,104 @@
+"""Rows that are there twice, and pictures that are there under two names."""
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mg_tui.data.checks.judged import Judged, conversation_digest, digest
+from mg_tui.data.findings import Finding
+from mg_tui.data.problems import shown
+
+_BLOCK: Final = 2**20
+
+
+class RowRepeats:
+    """Finds conversations that are there twice, in 16 bytes a row."""
+
+    def __init__(self) -> None:
+        self.digests = array("Q")
+        self._rows = array("Q")
+
+    def row(self, judged: Judged) -> Iterator[Finding]:
+        """See `Check`."""
+        if judged.example is not None:
+            self.digests.append(conversation_digest(judged.example))
+            self._rows.append(judged.row)
+        return iter(())
+
+    def end(self) -> Iterator[Finding]:
+        """See `Check`."""
+        for first, again in repeats(self.digests):
+            yield Finding(self._rows[again], "row-repeated", None, f"is the same as row {self._rows[first]:,}")
+
+
+def repeats(values: "array[int]") -> Iterator[tuple[int, int]]:
+    """Places of values that were there before, ascending, each with the first place of the same value."""
+    if len(values) < 2:
+        return
+    import numpy as np
+
+    given = np.frombuffer(values, dtype=np.uint64)
+    order = np.argsort(given, kind="stable")
+    ordered = given[order]
+    starts = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    first = order[np.maximum.accumulate(np.where(starts, np.arange(len(given)), 0))]
+    again = np.flatnonzero(~starts)
+    for place in again[np.argsort(order[again], kind="stable")]:
+        yield int(first[place]), int(order[place])
+
+
+class ImageRepeats:
+    """Finds files of equal content. Only files of equal size and dimensions are read: few datasets have many."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, str] = {}
+        self._alike: dict[int, list[tuple[str, int, str]]] = {}
+        self._rows: dict[str, int] = {}
+        self._seen: set[int] = set()
+
+    def row(self, judged: Judged) -> Iterator[Finding]:
+        """See `Check`."""
+        for given, outcome in zip((given for given, _outcome in judged.pictures), judged.found, strict=False):
+            if outcome.info is None:
+                continue
+            path = outcome.located.ref.path
+            if (name := digest(path)) in self._seen:
+                continue
+            self._seen.add(name)
+            info = outcome.info
+            key = digest(f"{info.bytes} {info.width} {info.height} {info.format}")
+            if key in self._alike:
+                self._alike[key].append((path, judged.row, given))
+            elif key in self._first:
+                self._alike[key] = [(self._first.pop(key), self._rows.pop(str(key)), ""), (path, judged.row, given)]
+            else:
+                self._first[key] = path
+                self._rows[str(key)] = judged.row
+        return iter(())
+
+    def end(self) -> Iterator[Finding]:
+        """See `Check`."""
+        for alike in self._alike.values():
+            known: dict[bytes, str] = {}
+            for path, row, given in alike:
+                content = _content(Path(path))
+                if content is None:
+                    continue
+                if content in known:
+                    what = f"{shown(given, limit=80)} has the same content as {shown(known[content], limit=160)}"
+                    yield Finding(row, "image-repeated", None, what, "name one file in both rows")
+                else:
+                    known[content] = path
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            state = hashlib.blake2b(digest_size=16)
+            while block := file.read(_BLOCK):
+                state.update(block)
+    except OSError:
+        return None
+    return state.digest()
