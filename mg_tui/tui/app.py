@@ -109,6 +109,41 @@ class GardenApp(App[None]):
 
         self.push_screen(RunScreen(folder))
 
+    def new_run(self, values: Mapping[str, object], *, cwd: Path | None = None, anew: bool = False) -> None:
+        """Go to the form of a new run with some of its fields filled in.
+
+        Args:
+            values: by the name of the field; names that are no field are ignored.
+            cwd: the folder relative paths are seen from; as it was when left out.
+            anew: every other field has its default.
+        """
+        if self.current_mode != "new":
+            self.switch_mode("new")
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.call_next(self._fill, values, cwd, anew)
+
+    def _fill(self, values: Mapping[str, object], cwd: Path | None, anew: bool) -> None:
+        from mg_tui.tui.screens.newform import NewForm
+
+        if isinstance(self.screen, NewForm):
+            self.screen.fill(values, cwd=cwd, anew=anew)
+
+    def open_new_run(self, folder: "RunFolder") -> None:
+        """Go to the form of a new run, filled in with what an old one was asked, but for where its result went."""
+        self.run_worker(partial(self._read_spec, folder), thread=True, exit_on_error=False)
+
+    def _read_spec(self, folder: "RunFolder") -> None:
+        from mg_tui.core.errors import GardenError
+        from mg_tui.runs.actions import respec
+
+        try:
+            again = respec(folder, {"output_dir": None}, cwd=Path.cwd())
+        except GardenError as error:
+            self.call_from_thread(partial(self.notify, "\n".join(error.lines()), severity="error", timeout=12))
+        else:
+            self.call_from_thread(partial(self.new_run, again.spec.model_dump(), cwd=again.cwd, anew=True))
+
     def ask_stop(self, row: "RunRow") -> None:
         """Ask whether a run is to stop, and have it stopped if so."""
         from mg_tui.tui.screens.confirm import ConfirmScreen

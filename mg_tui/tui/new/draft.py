@@ -62,6 +62,10 @@ class Draft:
         """What was set, here or in garden.toml."""
         return {**self._defaults, **self._set}
 
+    def default_of(self, name: str) -> Any:
+        """What garden.toml or the environment says of a field; None when nothing."""
+        return self._defaults.get(name)
+
     def value(self, name: str) -> Any:
         """A field's value as it stands, set or not."""
         return self.values().get(name, self.options[name].default)

@@ -1,0 +1,147 @@
+"""A thread that checks a run and starts or queues it, saying how far it is; and one that draws a sample dataset."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+from mg_tui.config import Settings
+from mg_tui.core.errors import GardenError, RunFailed
+
+if TYPE_CHECKING:
+    from mg_tui.core.spec import TrainingSpec
+    from mg_tui.runs.actions import Begun
+
+_EVERY: Final = 0.25  # seconds between two words about the progress
+SAMPLE_ROWS: Final = 20
+
+
+class Checking(Message):
+    """What the check is at: pictures done and all of them, 0 when they are not counted yet."""
+
+    def __init__(self, what: str, done: int = 0, total: int = 0) -> None:
+        super().__init__()
+        self.what, self.done, self.total = what, done, total
+
+
+class CheckFailed(Message):
+    """Nothing was started, and why."""
+
+    def __init__(self, error: GardenError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Started(Message):
+    """The run is started or queued; `skipped` rows are left out of it."""
+
+    def __init__(self, begun: "Begun", skipped: int) -> None:
+        super().__init__()
+        self.begun, self.skipped = begun, skipped
+
+
+class SampleMade(Message):
+    """A sample dataset is there."""
+
+    def __init__(self, dataset: Path) -> None:
+        super().__init__()
+        self.dataset = dataset
+
+
+class _Cancelled(Exception):
+    """The check was cancelled."""
+
+
+class Starter(threading.Thread):
+    """Checks as every face does and starts the run, unless it is cancelled before."""
+
+    def __init__(
+        self,
+        target: MessagePump,
+        spec: "TrainingSpec",
+        settings: Settings,
+        *,
+        cwd: Path,
+        in_queue: bool = False,
+        gpus: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(daemon=True, name="Starter")
+        self._target, self._spec, self._settings, self._cwd = target, spec, settings, cwd
+        self._in_queue, self._gpus = in_queue, gpus
+        self._cancelled = False
+        self._said = 0.0
+
+    def cancel(self) -> None:
+        """End at the next opportunity; what has been started by then goes on."""
+        self._cancelled = True
+
+    def run(self) -> None:
+        try:
+            self._start()
+        except _Cancelled:
+            return
+        except GardenError as error:
+            self._post(CheckFailed(error))
+        except Exception as error:  # a bug must not leave the question open for ever
+            self._post(CheckFailed(RunFailed("the check itself failed", why=f"{type(error).__name__}: {error}")))
+
+    def _start(self) -> None:
+        from mg_tui import preflight
+        from mg_tui.runs import actions, control, devices, launch
+
+        self._post(Checking("output folder, base model and dataset"))
+        if self._gpus is not None:
+            devices.require(self._gpus, devices.found())
+        launch.check_output(self._spec, cwd=self._cwd)
+        found = preflight.check(self._spec, self._settings, cwd=self._cwd, progress=self._progress)
+        if self._cancelled:
+            raise _Cancelled
+        self._post(
+            Checking("everything is well; the run is being put into the queue" if self._in_queue else "starting")
+        )
+        folder = launch.prepare(found.settled(self._spec), self._settings, cwd=self._cwd)
+        begun = actions.begin(folder, control.whoami("dashboard"), gpus=self._gpus, in_queue=self._in_queue)
+        self._post(Started(begun, len({problem.row for problem in found.dataset.problems})))
+
+    def _progress(self, done: int, total: int) -> None:
+        if self._cancelled:
+            raise _Cancelled
+        if time.monotonic() - self._said > _EVERY or done == total:
+            self._said = time.monotonic()
+            self._post(Checking("rows and images", done, total))
+
+    def _post(self, message: Message) -> None:
+        if not self._cancelled:
+            _post(self._target, message)
+
+
+class Sampler(threading.Thread):
+    """Draws a sample dataset into the folder for things that can be made again, once."""
+
+    def __init__(self, target: MessagePump, folder: Path) -> None:
+        super().__init__(daemon=True, name="Sampler")
+        self._target, self._folder = target, folder
+
+    def run(self) -> None:
+        from mg_tui.data.sample import create_vision_dataset
+
+        dataset = self._folder / "sample" / f"shapes-{SAMPLE_ROWS}.jsonl"
+        try:
+            if not dataset.is_file():
+                create_vision_dataset(dataset, SAMPLE_ROWS, force=True)
+        except GardenError as error:
+            _post(self._target, CheckFailed(error))
+        except Exception as error:  # a bug must not vanish with its thread
+            _post(self._target, CheckFailed(RunFailed("no sample was made", why=f"{type(error).__name__}: {error}")))
+        else:
+            _post(self._target, SampleMade(dataset))
+
+
+def _post(target: MessagePump, message: Message) -> None:
+    with contextlib.suppress(RuntimeError):  # the event loop has closed under it
+        target.post_message(message)

@@ -1,0 +1,140 @@
+"""One or several of a few things are chosen from a list, each explained below it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from mg_tui.core.text import one_line, printable
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.widgets.table import Column, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A thing to choose: what choosing it means, its name, a word beside it, and what it is."""
+
+    id: str
+    title: str
+    note: str = ""
+    about: str = ""
+    marked: bool = False
+
+
+class ChoiceTable(Table[Choice]):
+    """The choices; marked ones have a dot."""
+
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("mark", "", 1),
+        Column("title", "", 16, grow=1),
+        Column("note", "", 14, grow=1, rank=1),
+    )
+
+    def key_of(self, row: Choice) -> str:
+        return row.id
+
+    def cell_of(self, row: Choice, key: str, width: int) -> Content:
+        if key == "mark":
+            return Content.styled("●" if row.marked else " ", tone("smooth"))
+        if key == "note":
+            return Content.styled(one_line(row.note, limit=200), tone("dim"))
+        return Content(one_line(row.title, limit=200))
+
+
+class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
+    """Answers with the ids of what was chosen, one unless `several`; None when nothing was."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
+    AUTO_FOCUS = "ChoiceTable"
+
+    def __init__(self, title: str, choices: Sequence[Choice], *, several: bool = False, help: str = "") -> None:
+        super().__init__()
+        self._title, self._choices, self._several, self._help = title, list(choices), several, help
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog") as dialog:
+            dialog.border_title = Content(one_line(self._title, limit=70))
+            marks = "space marks · " if self._several else ""
+            dialog.border_subtitle = f"{marks}enter takes · esc closes"
+            yield ChoiceTable()
+            yield Static(id="about")
+
+    def on_mount(self) -> None:
+        table = self.query_one(ChoiceTable)
+        table.styles.height = min(len(self._choices) + 1, 16)
+        table.show(self._choices)
+        marked = next((at for at, choice in enumerate(self._choices) if choice.marked), 0)
+        if not self._several:
+            table.move(marked)
+
+    def on_table_moved(self) -> None:
+        current = self.query_one(ChoiceTable).current
+        about = (current.about if current is not None else "") or self._help
+        self.query_one("#about", Static).update(Content.styled(printable(about, limit=600), tone("dim")))
+
+    def on_table_chosen(self, message: Table.Chosen) -> None:
+        message.stop()
+        self.action_take()
+
+    def action_mark(self) -> None:
+        table = self.query_one(ChoiceTable)
+        if not self._several or table.current is None:
+            return
+        at = table.cursor
+        choice = self._choices[at]
+        self._choices[at] = Choice(choice.id, choice.title, choice.note, choice.about, not choice.marked)
+        table.show(list(self._choices))
+
+    def action_take(self) -> None:
+        current = self.query_one(ChoiceTable).current
+        if self._several:
+            self.dismiss(tuple(choice.id for choice in self._choices if choice.marked))
+        elif current is not None:
+            self.dismiss((current.id,))
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+class NameScreen(ModalScreen[str | None]):
+    """Answers with a name, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
+    AUTO_FOCUS = "Input"
+
+    def __init__(self, title: str, about: str, name: str = "") -> None:
+        super().__init__()
+        self._title, self._about, self._name = title, about, name
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog") as dialog:
+            dialog.border_title = Content(one_line(self._title, limit=70))
+            dialog.border_subtitle = "enter takes · esc closes"
+            yield Input(self._name, placeholder="a name", max_length=60, compact=True)
+            yield Static(Content.styled(printable(self._about, limit=1_000), tone("dim")))
+            yield Static(id="problem")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_take()
+
+    def action_take(self) -> None:
+        name = self.query_one(Input).value.strip()
+        if name and name == printable(name):
+            self.dismiss(name)
+        else:
+            self.query_one("#problem", Static).update(line(("A name has letters one can see.", tone("failed"))))
+
+    def action_mark(self) -> None:
+        """There is nothing to mark; a space is typed."""
+
+    def action_close(self) -> None:
+        self.dismiss(None)

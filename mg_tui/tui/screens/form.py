@@ -1,0 +1,277 @@
+"""What screens with a form have in common: the field being typed in, choices, folding, and what is said of a field."""
+
+import os
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.message import Message
+from textual.widgets import Input
+
+from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.screens.choose import Choice, ChooseScreen
+from mg_tui.tui.widgets.form.about import About, AboutField
+from mg_tui.tui.widgets.form.editor import Completions, FieldEditor
+from mg_tui.tui.widgets.form.table import FormRow, FormTable
+
+_SCANNED: Final = 5_000  # entries of a folder that are looked at for completions
+_OFFERED: Final = 40
+
+
+class Described(Protocol):
+    """What a form needs to know of a field."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def choices(self) -> tuple[str, ...]: ...
+
+
+class Completed(Message):
+    """What `text` could be completed to."""
+
+    def __init__(self, text: str, found: tuple[str, ...]) -> None:
+        super().__init__()
+        self.text, self.found = text, found
+
+
+class FormScreen(GardenScreen[None]):
+    """Subclasses say what the fields are and keep their values."""
+
+    AUTO_FOCUS = "FormTable"
+    editing: str | None = None
+
+    # --- said by subclasses
+
+    def form_rows(self) -> list[FormRow]:
+        """The rows as they are now."""
+        raise NotImplementedError
+
+    def described(self, id: str) -> Described:
+        """A field."""
+        raise NotImplementedError
+
+    def value_text(self, id: str) -> str:
+        """A field's value as it is typed."""
+        raise NotImplementedError
+
+    def problem_with(self, id: str, text: str) -> str:
+        """What would be wrong with a value; empty when nothing is."""
+        raise NotImplementedError
+
+    def take(self, id: str, value: Any) -> None:
+        """Give a field a value."""
+        raise NotImplementedError
+
+    def reset(self, id: str) -> None:
+        """Give a field its default."""
+        raise NotImplementedError
+
+    def about(self, id: str, group: bool) -> About:
+        """What is said of a field, or of a group."""
+        raise NotImplementedError
+
+    def fold(self, id: str) -> None:
+        """Fold or unfold a group."""
+
+    def pick(self, row: FormRow) -> bool:
+        """Ask for a value in another way than by typing; False when typing it is."""
+        return False
+
+    # --- the form
+
+    def form(self) -> ComposeResult:
+        """The table with the field being typed in over it."""
+        with Container(classes="form-box"):
+            yield FormTable()
+            yield FieldEditor()
+            yield Completions()
+
+    @property
+    def table(self) -> FormTable:
+        """The rows."""
+        return self.query_one(FormTable)
+
+    @property
+    def editor(self) -> FieldEditor:
+        """The field being typed in, when there is one."""
+        return self.query_one(FieldEditor)
+
+    def draw_form(self) -> None:
+        """Show the rows as they are."""
+        self.table.show(self.form_rows())
+        self._say()
+
+    def on_table_moved(self) -> None:
+        if self.editing is None:
+            self._say()
+            self.refresh_bindings()
+
+    def _say(self, text: str | None = None) -> None:
+        row = self.table.current
+        about = self.query_one(AboutField)
+        if row is None:
+            about.about = None
+            return
+        said = self.about(row.id, row.group)
+        if text is not None:
+            problem = self.problem_with(row.id, text)
+            said = About(said.title, said.note, said.help, said.accepted, problem, said.default)
+        about.about = said
+
+    def on_form_table_change(self, message: FormTable.Change) -> None:
+        row, step = message.row, message.step
+        if row.group:
+            self.fold(row.id)
+            return
+        field = self.described(row.id)
+        if field.kind == "switch":
+            self.take(row.id, self.value_text(row.id) != "on")
+        elif field.kind == "choice" and step:
+            self._cycle(row.id, field, step)
+        elif field.kind == "choice" or (field.kind == "list" and field.choices):
+            self._choose(row.id, field)
+        elif not self.pick(row):
+            self.edit(row)
+
+    def on_form_table_reset(self, message: FormTable.Reset) -> None:
+        self.reset(message.row.id)
+
+    def on_table_chosen(self, message: FormTable.Chosen) -> None:
+        message.stop()
+        self.table.action_change()
+
+    def _cycle(self, id: str, field: Described, step: int) -> None:
+        choices = list(field.choices)
+        now = self.value_text(id)
+        at = choices.index(now) + step if now in choices else 0
+        self.take(id, choices[at % len(choices)])
+
+    def _choose(self, id: str, field: Described) -> None:
+        several = field.kind == "list"
+        now = {part.strip() for part in self.value_text(id).split(",")} if several else {self.value_text(id)}
+        choices = [Choice(choice, choice, marked=choice in now) for choice in field.choices]
+        said = self.about(id, False)
+
+        def chosen(ids: tuple[str, ...] | None) -> None:
+            if ids is not None:
+                self.take(id, ids if several else ids[0])
+
+        self.app.push_screen(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
+
+    # --- typing
+
+    def edit(self, row: FormRow) -> None:
+        """Type another value over a row."""
+        self.editing = row.id
+        offset, width = self.table.place_of_value()
+        self.editor.open(self.value_text(row.id), offset, width, placeholder=row.empty if not row.needed else "")
+        self._complete(self.editor.value)
+        self.refresh_bindings()
+
+    def _close(self) -> None:
+        self.editing = None
+        self.editor.close()
+        self.query_one(Completions).close()
+        self.table.focus()
+        self._say()
+        self.refresh_bindings()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input is not self.editor:
+            return
+        event.stop()
+        if self.editing is not None:
+            self._say(event.value)
+            self.editor.set_class(bool(self.problem_with(self.editing, event.value)), "-wrong")
+            self._complete(event.value)
+
+    def on_field_editor_taken(self, message: FieldEditor.Taken) -> None:
+        id = self.editing
+        if id is None:
+            return
+        selected = self.query_one(Completions).selected
+        text = selected if selected is not None and self._walked else message.text
+        self._close()
+        self.take(id, text)
+        if message.step:
+            self.table.move(self.table.cursor + message.step)
+
+    def on_field_editor_left(self) -> None:
+        self._close()
+
+    def on_field_editor_asked(self, message: FieldEditor.Asked) -> None:
+        completions = self.query_one(Completions)
+        if message.step:
+            self._walked = True
+            completions.step(message.step)
+        elif completions.selected is not None:
+            self._walked = False
+            self.editor.value = completions.selected
+            self.editor.cursor_position = len(self.editor.value)
+
+    _walked = False  # a completion was moved to, so that it is what enter takes
+
+    def _complete(self, text: str) -> None:
+        self._walked = False
+        if self.editing is None or self.described(self.editing).kind != "path":
+            return
+        self.run_worker(
+            lambda: self.post_message(Completed(text, paths_like(text, self.folder))),
+            thread=True,
+            exclusive=True,
+            group="complete",
+            exit_on_error=False,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The folder relative paths are seen from."""
+        return Path.cwd()
+
+    def on_completed(self, message: Completed) -> None:
+        if self.editing is None or message.text != self.editor.value:
+            return
+        found = tuple(path for path in message.found if path != message.text)
+        offset, width = self.table.place_of_value()
+        self.query_one(Completions).open(found, offset, width, self.table.size.height)
+        self.editor.completing = bool(found)
+
+    # --- so that the line of keys can be clicked
+
+    def action_change(self) -> None:
+        self.table.action_change()
+
+    def action_take(self) -> None:
+        self.editor.action_take()
+
+    def action_leave(self) -> None:
+        self.editor.action_leave()
+
+    def action_complete(self) -> None:
+        self.editor.action_complete()
+
+    async def action_reset(self) -> None:
+        self.table.action_reset()
+
+
+def paths_like(text: str, folder: Path) -> tuple[str, ...]:
+    """Paths that begin with `text`, folders first and with a slash; hidden ones only when asked for. For a thread."""
+    head, slash, tail = text.rpartition("/")
+    where = folder / os.path.expanduser(head + slash or ".")  # noqa: PTH111 - an unknown user is just no folder
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(where) as listed:
+            for number, entry in enumerate(listed):
+                if number >= _SCANNED:
+                    break
+                if entry.name.startswith(tail) and (tail.startswith(".") or not entry.name.startswith(".")):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except (OSError, ValueError):
+        return ()
+    names = [*(f"{name}/" for name in sorted(folders)), *sorted(files)]
+    return tuple(f"{head}{slash}{name}" for name in names[:_OFFERED])

@@ -1,0 +1,130 @@
+"""The field being typed in, laid over its row, with completions below it."""
+
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+from textual.geometry import Offset
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Input
+
+from mg_tui.core.text import one_line
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import Lines, cell
+
+SHOWN = 6
+
+
+class FieldEditor(Input):
+    """Posts what is to be done with what was typed."""
+
+    DEFAULT_CSS = """
+    FieldEditor { height: 1; padding: 0; background: $panel; display: none; }
+    FieldEditor.-open { display: block; }
+    FieldEditor.-wrong { color: $error; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("field")]
+
+    class Taken(Message):
+        """The text is to be taken; then the cursor goes on by `step` rows."""
+
+        def __init__(self, text: str, step: int = 0) -> None:
+            super().__init__()
+            self.text, self.step = text, step
+
+    class Left(Message):
+        """The field is to stay as it was."""
+
+    class Asked(Message):
+        """Another completion is asked for: `step` on, or, with 0, the one selected."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
+    completing = False  # there are completions to move over
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(compact=True, id=id)
+
+    def open(self, text: str, offset: Offset, width: int, *, placeholder: str = "") -> None:
+        """Begin at a place of the container."""
+        self.completing = False
+        self.placeholder = placeholder
+        self.value = text
+        self.styles.offset = (offset.x, offset.y)
+        self.styles.width = max(width, 8)
+        self.add_class("-open")
+        self.cursor_position = len(text)
+        self.focus()
+
+    def close(self) -> None:
+        """Out of sight."""
+        self.remove_class("-open", "-wrong")
+
+    def action_take(self) -> None:
+        self.post_message(self.Taken(self.value))
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    def action_complete(self) -> None:
+        if self.completing:
+            self.post_message(self.Asked(0))
+        else:
+            self.post_message(self.Taken(self.value, 1))
+
+    def action_down(self) -> None:
+        self._on(1)
+
+    def action_up(self) -> None:
+        self._on(-1)
+
+    def _on(self, step: int) -> None:
+        self.post_message(self.Asked(step) if self.completing else self.Taken(self.value, step))
+
+
+class Completions(Lines):
+    """What could be typed; one of them is selected."""
+
+    DEFAULT_CSS = """
+    Completions { height: auto; background: $panel; display: none; }
+    Completions.-open { display: block; }
+    """
+    found: reactive[tuple[str, ...]] = reactive((), repaint=False)
+    at: reactive[int] = reactive(0, repaint=False)
+
+    def open(self, found: tuple[str, ...], offset: Offset, width: int, height: int) -> None:
+        """Show `found` below a field at `offset`, or above it where there is no room in `height` rows."""
+        shown = min(len(found), SHOWN)
+        below = offset.y + 1 + shown <= height
+        self.styles.offset = (offset.x, offset.y + 1 if below else max(offset.y - shown, 0))
+        self.styles.width = max(width, 8)
+        self.found, self.at = found, 0
+        self.set_class(bool(found), "-open")
+        self.redraw()
+
+    def close(self) -> None:
+        """Out of sight."""
+        self.remove_class("-open")
+        self.found = ()
+
+    def step(self, by: int) -> None:
+        """Select another."""
+        if self.found:
+            self.at = (self.at + by) % len(self.found)
+            self.redraw()
+
+    @property
+    def selected(self) -> str | None:
+        """The one selected."""
+        return self.found[self.at] if self.at < len(self.found) else None
+
+    def lines(self, width: int) -> list[Content]:
+        first = min(max(self.at - SHOWN + 1, 0), max(len(self.found) - SHOWN, 0))
+        return [
+            cell(Content.styled(one_line(text), "on $cursor" if first + index == self.at else tone("dim")), width)
+            for index, text in enumerate(self.found[first : first + SHOWN])
+        ]

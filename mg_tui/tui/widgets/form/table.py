@@ -1,0 +1,150 @@
+"""The fields of a form, one a row: name, value, and whether the value is the default. Groups fold."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from textual.binding import BindingType
+from textual.content import Content
+from textual.geometry import Offset
+from textual.message import Message
+
+from mg_tui.core.text import one_line
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.widgets.table import Column, Table
+
+Kind = Literal["group", "text", "path", "integer", "number", "switch", "choice", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class FormRow:
+    """A field, or the heading of a group.
+
+    Attributes:
+        id: what stays the same about it.
+        title, value, unit: as shown; made safe when drawn.
+        kind: of the field.
+        changed: it differs from the default.
+        wrong: its value cannot be used.
+        needed: it has no value and must have one.
+        open: of a group, whether its fields are shown.
+        empty: what stands for no value.
+    """
+
+    id: str
+    title: str
+    value: str = ""
+    kind: str = "text"
+    unit: str = ""
+    changed: bool = False
+    wrong: bool = False
+    needed: bool = False
+    open: bool = False
+    empty: str = "–"
+
+    @property
+    def group(self) -> bool:
+        """Whether it is a heading."""
+        return self.kind == "group"
+
+
+class FormTable(Table[FormRow]):
+    """Rows to move over; what is to be done with one is posted."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("form")]
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("mark", "", 1),
+        Column("title", "Option", 18, grow=1, most=28),
+        Column("value", "Value", 16, grow=2),
+    )
+
+    class Change(Message):
+        """A field is to be changed, or a group folded. `step`: to the next (1) or the choice before (-1)."""
+
+        def __init__(self, row: FormRow, step: int = 0) -> None:
+            super().__init__()
+            self.row, self.step = row, step
+
+    class Reset(Message):
+        """A field is to have its default again."""
+
+        def __init__(self, row: FormRow) -> None:
+            super().__init__()
+            self.row = row
+
+    def key_of(self, row: FormRow) -> str:
+        return f"{row.kind == 'group'} {row.id}"
+
+    def cell_of(self, row: FormRow, key: str, width: int) -> Content:
+        if row.group:
+            return _heading(row, key)
+        if key == "mark":
+            if row.wrong:
+                return Content.styled("✗", tone("failed", "bold"))
+            return Content.styled("●", tone("eval")) if row.changed else Content(" ")
+        if key == "title":
+            return Content.styled(one_line(row.title), "bold" if row.changed else "")
+        return _value(row)
+
+    def go(self, id: str) -> None:
+        """Put the cursor on a field."""
+        for index, row in enumerate(self.rows):
+            if row.id == id and not row.group:
+                self.move(index)
+
+    def place_of_value(self) -> tuple[Offset, int]:
+        """Where the value of the cursor's row is drawn within the widget, and how wide it is."""
+        x = self.styles.padding.left
+        for column, width in self._laid_out():
+            if column.key == "value":
+                return Offset(x, self.cursor + 1 - self.scroll_offset.y), width
+            x += width + self._gap
+        return Offset(x, self.cursor + 1 - self.scroll_offset.y), self.size.width - x
+
+    def action_change(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Change(self.current))
+
+    def action_switch(self) -> None:
+        if self.current is not None and self.current.kind in ("switch", "choice", "group"):
+            self.post_message(self.Change(self.current, 1))
+
+    def action_later(self) -> None:
+        self._step(1)
+
+    def action_earlier(self) -> None:
+        self._step(-1)
+
+    def _step(self, step: int) -> None:
+        if self.current is not None and self.current.kind in ("switch", "choice", "group"):
+            self.post_message(self.Change(self.current, step))
+
+    def action_reset(self) -> None:
+        if self.current is not None and not self.current.group:
+            self.post_message(self.Reset(self.current))
+
+
+def _heading(row: FormRow, key: str) -> Content:
+    if key == "mark":
+        return Content.styled("▾" if row.open else "▸", tone("key", "bold"))
+    if key == "title":
+        return Content.styled(one_line(row.title), tone("key", "bold"))
+    return Content.styled(one_line(row.value), tone("eval") if row.changed else tone("dim"))
+
+
+def _value(row: FormRow) -> Content:
+    shown = one_line(row.value, limit=400)
+    if row.wrong:
+        return Content.styled(shown or row.empty, tone("failed", "bold"))
+    if row.needed:
+        return Content.styled("needed", tone("eval", "bold"))
+    if not shown:
+        return Content.styled(row.empty, tone("dim"))
+    if row.kind == "switch":
+        on = shown == "on"
+        return line((("● on" if on else "○ off"), "bold" if row.changed else tone("smooth") if on else tone("dim")))
+    value = Content.styled(shown, "bold" if row.changed else "")
+    if row.kind == "choice":
+        return line(value, (" ▾", tone("dim")))
+    return line(value, (f" {row.unit}", tone("dim"))) if row.unit else value

@@ -1,0 +1,1 @@
+"""What the place of a new run shows beside its form."""
