@@ -31,12 +31,13 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     from mg_tui.cli.starting import wake
     from mg_tui.tui.app import GardenApp
+    from mg_tui.tui.graphics import prepare
     from mg_tui.tui.hangup import end_with_terminal
 
     end_with_terminal()
     wake(settings.home, resume=settings.resume_interrupted)
 
-    app = GardenApp(settings, folder)
+    app = GardenApp(settings, folder, prepare(str(settings.ui.get("pictures", ""))))
     app.run()
     if app.return_code:
         sys.exit(app.return_code)

@@ -19,10 +19,11 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
-from mg_tui.core.errors import GardenError
 from mg_tui.runs.state import RunState
-from mg_tui.tui.actions import ACTIONS, Action, bindings
+from mg_tui.tui.actions import ACTIONS, BY_ID, Action, bindings
+from mg_tui.tui.acts import Acts
 from mg_tui.tui.feeds import FeedFailed, RunsFeed, RunsRead
+from mg_tui.tui.graphics import HALF_CELLS, Graphics
 from mg_tui.tui.hangup import HANGUP
 from mg_tui.tui.places import PLACES
 from mg_tui.tui.screens.base import GardenScreen
@@ -30,7 +31,6 @@ from mg_tui.tui.screens.notices import KEPT, Notice, NoticesScreen
 from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
 
 if TYPE_CHECKING:
-    from mg_tui.runs.control import RequestName
     from mg_tui.runs.folder import RunFolder
     from mg_tui.tui.snapshot import RunRow
 
@@ -49,12 +49,16 @@ class GardenApp(App[None]):
     MODES = {place.mode: place.open for place in PLACES}  # noqa: RUF012  (as Textual declares it)
     DEFAULT_MODE = PLACES[0].mode
 
-    def __init__(self, settings: Settings, open_run: "RunFolder | None" = None) -> None:
+    def __init__(
+        self, settings: Settings, open_run: "RunFolder | None" = None, graphics: Graphics = HALF_CELLS
+    ) -> None:
         super().__init__()
         self.settings = settings
         self._first_run = open_run
         self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
         self.device_period = max(self.period, 1.0)
+        self.acts = Acts(self)
+        self.graphics = graphics
         self.said: deque[Notice] = deque(maxlen=KEPT)
         self.rows: tuple[RunRow, ...] | None = None  # every run, newest first; None before they were first read
         self.runs_feed = RunsFeed(self, settings.home, self.period)
@@ -144,32 +148,31 @@ class GardenApp(App[None]):
         else:
             self.call_from_thread(partial(self.new_run, again.spec.model_dump(), cwd=again.cwd, anew=True))
 
-    def ask_stop(self, row: "RunRow") -> None:
-        """Ask whether a run is to stop, and have it stopped if so."""
-        from mg_tui.tui.screens.confirm import ConfirmScreen
+    def open_replay(self, folder: "RunFolder") -> None:
+        """Play a run's journal."""
+        from mg_tui.tui.screens.replay import ReplayScreen
 
-        done = f"Step {row.step} of {row.total}. " if row.total else ""
-        self.push_screen(
-            ConfirmScreen(
-                f"Stop {row.title}?", f"{done}It ends the step it is in, saves a checkpoint and stops.", "Yes, stop"
-            ),
-            lambda yes: self.request(row, "stop", "asked to stop after this step") if yes else None,
-        )
+        self.push_screen(ReplayScreen(folder))
 
-    def request(self, row: "RunRow", name: "RequestName", said: str) -> None:
-        """Leave a request in a run's folder, away from the interface's thread."""
-        self.run_worker(partial(self._send, row, name, said), thread=True, exit_on_error=False)
+    def open_compare(self, folders: "list[RunFolder]") -> None:
+        """Show several runs beside each other."""
+        from mg_tui.tui.screens.compare import CompareScreen
 
-    def _send(self, row: "RunRow", name: "RequestName", said: str) -> None:
-        from mg_tui.runs.control import send, whoami
+        self.push_screen(CompareScreen(folders))
 
-        try:
-            send(row.folder, name, whoami("dashboard"))
-        except GardenError as error:
-            notify = partial(self.notify, "\n".join(error.lines()), severity="error", markup=False, timeout=12)
-        else:
-            notify = partial(self.notify, f"{row.title}: {said}", markup=False)
-        self.call_from_thread(notify)
+    def open_devices(self) -> None:
+        """Show the devices in full."""
+        from mg_tui.tui.screens.devices import DevicesScreen
+
+        self.push_screen(DevicesScreen())
+
+    def show_place(self, row: "RunRow") -> None:
+        """Show where a run's result is, or the run, to be copied."""
+        from mg_tui.tui.screens.plain import PlainScreen
+
+        folder = str(row.folder.path)
+        about = "" if row.result is None else f"The result of {row.title}. The run itself is in {folder}"
+        self.push_screen(PlainScreen("Where it is", row.result or folder, about or f"The folder of {row.title}."))
 
     def notify(
         self,
@@ -200,7 +203,8 @@ class GardenApp(App[None]):
     def action_keys(self) -> None:
         from mg_tui.tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen())
+        ids = (active.binding.id for active in self.screen.active_bindings.values())
+        self.push_screen(HelpScreen({BY_ID[name].where for name in ids if name in BY_ID}))
 
     def action_shade(self) -> None:
         self.theme = LIGHT_NAME if self.theme == DARK_NAME else DARK_NAME

@@ -44,12 +44,14 @@ class Canvas:
         """The dot at a position."""
         return round(x * (self.width * 2 - 1)), round((1 - y) * (self.height * 4 - 1))
 
-    def line(self, a: tuple[int, int], b: tuple[int, int], tone: str) -> None:
-        """Dots from one to another."""
+    def line(self, a: tuple[int, int], b: tuple[int, int], tone: str, dash: tuple[int, int] = (1, 0)) -> None:
+        """Dots from one to another; `dash` is how many columns of dots are drawn and then left out."""
         (ax, ay), (bx, by) = a, b
-        length = max(abs(bx - ax), abs(by - ay), 1)
+        (on, off), length = dash, max(abs(bx - ax), abs(by - ay), 1)
         for index in range(length + 1):
-            self.dot(ax + (bx - ax) * index // length, ay + (by - ay) * index // length, tone)
+            x = ax + (bx - ax) * index // length
+            if x % (on + off) < on:
+                self.dot(x, ay + (by - ay) * index // length, tone)
 
     def thicken(self, tone: str) -> None:
         """Make what was drawn in a tone two dots high, as far as its own cells reach."""
@@ -61,7 +63,11 @@ class Canvas:
     def mark(self, x: float, y: float, glyph: str, tone: str) -> None:
         """A glyph in place of the dots of a cell."""
         column, row = self.place(x, y)
-        self._marks[min(max(row >> 2, 0), self.height - 1), min(max(column >> 1, 0), self.width - 1)] = (glyph, tone)
+        self.stamp(column >> 1, row >> 2, glyph, tone)
+
+    def stamp(self, x: int, y: int, glyph: str, tone: str) -> None:
+        """A glyph in a cell, counted from the top left; outside, in the nearest."""
+        self._marks[min(max(y, 0), self.height - 1), min(max(x, 0), self.width - 1)] = (glyph, tone)
 
     def rows(self) -> list[list[tuple[str, str]]]:
         """Every row as runs of (text, tone)."""
@@ -89,11 +95,21 @@ def _raised(bits: int) -> int:
     return moved
 
 
-def curve(
-    canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], tone: str, *, joined: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """How a curve is drawn: its tone; joined or as dots; dashed; a glyph every so many cells, from an offset on."""
+
+    tone: str
+    joined: bool = True
+    dash: tuple[int, int] = (1, 0)
+    glyph: str = ""
+    every: int = 16
+    offset: int = 0
+
+
+def curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], pen: Pen) -> None:
     """Draw values over steps. What falls on one column of dots is drawn from its lowest to its highest value, so
-    that a spike stays visible however long the run is; `joined` connects the columns' means instead.
+    that a spike stays visible however long the run is; a joined pen connects the columns' means instead.
     """
     width, height = (frame.right - frame.left) or 1.0, (frame.high - frame.low) or 1.0
     columns: dict[int, list[float]] = {}
@@ -103,13 +119,23 @@ def curve(
             columns.setdefault(column, []).append(min(max((value - frame.low) / height, 0.0), 1.0))
     before: tuple[int, int] | None = None
     for column, shares in sorted(columns.items()):
-        if joined:
-            here = (column, canvas.place(0, sum(shares) / len(shares))[1])
-            canvas.line(before or here, here, tone)
-            before = here
-        else:
+        if not pen.joined:
             low, high = (canvas.place(0, share)[1] for share in (min(shares), max(shares)))
-            canvas.line((column, low), (column, high), tone)
+            canvas.line((column, low), (column, high), pen.tone)
+            continue
+        here = (column, canvas.place(0, sum(shares) / len(shares))[1])
+        canvas.line(before or here, here, pen.tone, pen.dash)
+        if pen.glyph:
+            _label(canvas, pen, before or here, here)
+        before = here
+
+
+def _label(canvas: Canvas, pen: Pen, before: tuple[int, int], here: tuple[int, int]) -> None:
+    """The pen's glyph, where a stretch of a curve comes by one of the cells that have it."""
+    for x in range(before[0] >> 1, (here[0] >> 1) + 1):
+        if x % pen.every == pen.offset:
+            share = min(max((x * 2 - before[0]) / max(here[0] - before[0], 1), 0.0), 1.0)
+            canvas.stamp(x, round(before[1] + share * (here[1] - before[1])) >> 2, pen.glyph, pen.tone)
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:

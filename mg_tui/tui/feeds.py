@@ -8,7 +8,8 @@ not even quitting. What goes wrong is posted once, not once a period.
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from mg_tui.core.text import printable
+from mg_tui.runs.state import RunState
 
 if TYPE_CHECKING:
     from mg_tui.hardware.devices import DeviceSampler, DeviceSnapshot
@@ -147,7 +149,7 @@ class RunsFeed(Feed):
         if self._store is None:
             self._store = RunStore(self._home)
         now = time.time()
-        rows = tuple(
+        rows = in_queue(
             row_of(run.folder, run.view, run.state, run.spec, now=now, problem=run.problem)
             for run in self._store.refresh()
         )
@@ -157,12 +159,26 @@ class RunsFeed(Feed):
         return RunsRead(rows)
 
 
+def in_queue(rows: "Iterable[RunRow]") -> "tuple[RunRow, ...]":
+    """The rows, the queued ones with their places in the queue."""
+    rows = tuple(rows)
+    if not any(row.state is RunState.QUEUED for row in rows):
+        return rows
+    from mg_tui.runs.queue import read_place
+
+    asked = {row.id: read_place(row.folder) for row in rows if row.state is RunState.QUEUED}
+    order = {run: number for number, run in enumerate(sorted(asked, key=lambda run: (asked[run].place, run)), start=1)}
+    return tuple(replace(row, queue=(order[row.id], asked[row.id].held)) if row.id in order else row for row in rows)
+
+
 class RunFeed(Feed):
     """One run's journal and log; posts while it lives and whenever something was written."""
 
-    def __init__(self, target: MessagePump, folder: "RunFolder", seconds: float) -> None:
+    def __init__(self, target: MessagePump, folder: "RunFolder", seconds: float, *, log: bool = True) -> None:
+        """`log`: read the log too."""
         super().__init__(target, seconds)
         self._folder = folder
+        self._with_log = log
         self._watch: RunWatch | None = None
         self._log: LogReader | None = None
         self._curves: tuple[int, Curves] | None = None
@@ -196,6 +212,8 @@ class RunFeed(Feed):
             return {}  # the list says what is wrong with the folder; the journal can be shown without it
 
     def _read_log(self) -> tuple[str, ...]:
+        if not self._with_log:
+            return ()
         if self._log is None:
             from mg_tui.runs.log import LogReader
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from mg_tui.core.text import one_line
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.records import text
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import Decision, Evaluation, Notice, RunView, Sample, SavedCheckpoint
 from mg_tui.tui.draw import buckets, smooth
@@ -37,6 +38,8 @@ class RunRow:
     said: str = ""
     problem: str | None = None
     pid: int | None = None
+    result: str | None = None
+    queue: tuple[int, bool] | None = None  # its place in the queue from 1, and whether it is held
 
     @property
     def id(self) -> str:
@@ -117,6 +120,7 @@ def row_of(
         phase=phase_of(view),
         said=said_of(view, state),
         problem=None if problem is None else one_line(problem, limit=400),
+        result=text(view.result.get("result")),
         pid=view.pid if state is RunState.RUNNING else None,
     )
 
@@ -138,6 +142,8 @@ def said_of(view: RunView, state: RunState) -> str:
             said = str(view.error.get("what") or view.error.get("error") or "")
         case RunState.CRASHED:
             said = f"its worker ended without a word after step {view.step}"
+        case RunState.INTERRUPTED:
+            said = f"after step {view.step}: the machine or the container it was in was ended"
         case RunState.STOPPED:
             said = f"at step {view.step}, by {view.result.get('by', 'somebody')}"
         case RunState.FINISHED:

@@ -1,7 +1,8 @@
 """Colours by meaning. Widgets name a tone; only this module knows what it looks like.
 
 The state colours differ in lightness as well as in hue (sky, bluish green, grey, vermilion, pink), so that they stay
-apart for colour-blind eyes; a glyph and a word always go with them, so that nothing is lost without colour.
+apart for colour-blind eyes, as do those of compared runs (after Okabe and Ito, 2008); a glyph and a word always go with
+them, so that nothing is lost without colour.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,12 @@ _DARK: Final[Mapping[str, str]] = {
     "meter-high": "#ffc857",
     "meter-full": "#ff8f66",
     "track": "#2b3630",
+    "run-1": "#56b4e9",
+    "run-2": "#e69f00",
+    "run-3": "#2fd0a0",
+    "run-4": "#f0e442",
+    "run-5": "#e08cc0",
+    "run-6": "#ff7a45",
 }
 _LIGHT: Final[Mapping[str, str]] = {
     "dim": "#5a6860",
@@ -53,6 +60,12 @@ _LIGHT: Final[Mapping[str, str]] = {
     "meter-high": "#b07a00",
     "meter-full": "#b53f00",
     "track": "#d3dcd4",
+    "run-1": "#0072b2",
+    "run-2": "#a85a00",
+    "run-3": "#00785a",
+    "run-4": "#6f6400",
+    "run-5": "#a0337a",
+    "run-6": "#c03a00",
 }
 TONES: Final = frozenset(_DARK)
 

@@ -8,30 +8,40 @@ from textual.binding import Binding
 from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, actions_of, bindings, docs_table, grouped, key_names
 from mg_tui.tui.app import GardenApp
 from mg_tui.tui.screens.chat import ChatScreen
+from mg_tui.tui.screens.compare import CompareScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
+from mg_tui.tui.screens.devices import DevicesScreen
 from mg_tui.tui.screens.exam import ExamScreen
 from mg_tui.tui.screens.help import HelpScreen, Keys
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.notices import NoticesScreen
 from mg_tui.tui.screens.pick import PickScreen
+from mg_tui.tui.screens.picture import PictureScreen
 from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.replay import ReplayScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.runs import RunsScreen
 from mg_tui.tui.widgets.run.panes import LogPane, TextPane
+from mg_tui.tui.widgets.scrolled import Scrolled
 from mg_tui.tui.widgets.table import Table
 
 OWNERS = {
     "app": [GardenApp],
     "runs": [RunsScreen],
-    "run": [RunScreen],
+    "run": [RunScreen, ReplayScreen],
+    "replay": [ReplayScreen],
+    "chart": [RunScreen, ReplayScreen, CompareScreen],
+    "compare": [CompareScreen],
+    "devices": [DevicesScreen],
+    "picture": [PictureScreen],
     "models": [ModelsScreen],
     "chat": [ChatScreen],
     "exam": [ExamScreen],
     "merge": [MergeScreen],
     "pick": [PickScreen],
     "list": [Table],
-    "log": [LogPane, TextPane, HelpScreen, NoticesScreen, PlainScreen],
+    "log": [LogPane, Scrolled, TextPane, HelpScreen, NoticesScreen, PlainScreen],
     "confirm": [ConfirmScreen],
     "help": [HelpScreen, NoticesScreen, PlainScreen],
     "plain": [PlainScreen],
@@ -76,6 +86,9 @@ def test_no_key_means_two_things_in_one_place() -> None:
     for where in PLACES:
         keys = Counter(key for action in actions_of(where) for key in action.keys)
         assert [key for key, times in keys.items() if times > 1] == []
+    for pair in (("run", "chart"), ("compare", "chart"), ("run", "replay")):
+        both = Counter(key for action in actions_of(*pair) for key in action.keys)
+        assert [key for key, times in both.items() if times > 1] == [], pair
     for screen in set(PLACES) - {"app", "list", "log", "confirm", "help", "plain"}:
         inner = {key for action in actions_of(screen) for key in action.keys}
         assert not inner & {key for action in actions_of("app") for key in action.keys}

@@ -52,7 +52,7 @@ async def test_every_pane_and_curve(home, dashboard, size, text, until) -> None:
         await pilot.press("M")
         await until(pilot, lambda: "Data wait" in text(app))
         await pilot.press("m", "y")
-        assert screen.logarithmic
+        assert screen.view.logarithmic
         await pilot.press("z")
         assert screen.has_class("-zoomed")
         await pilot.press("escape")

@@ -5,7 +5,7 @@ from math import inf, isnan, nan
 import pytest
 
 from mg_tui.tui import words
-from mg_tui.tui.braille import Canvas, Frame, curve, nice_ticks
+from mg_tui.tui.braille import Canvas, Frame, Pen, curve, nice_ticks
 from mg_tui.tui.draw import buckets, meter, smooth, sparkline
 from mg_tui.tui.feeds import clean_line
 from mg_tui.tui.widgets.chart import Line, Plot, draw
@@ -69,7 +69,7 @@ def test_a_spike_stays_visible_in_a_long_run() -> None:
     values = [1.0] * 100_000
     values[54_321] = 9.0
     canvas = Canvas(60, 10)
-    curve(canvas, Frame(0, 100_000, 0, 10), range(100_000), values, "raw", joined=False)
+    curve(canvas, Frame(0, 100_000, 0, 10), range(100_000), values, Pen("raw", joined=False))
     top = "".join(text for text, _ in canvas.rows()[1])
     assert top.strip()
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from textual.binding import Binding
 
-from mg_tui.tui.actions import everywhere, models, moving, new, picking, run, runs
+from mg_tui.tui.actions import chart, everywhere, models, moving, new, picking, run, runs, views
 from mg_tui.tui.actions.action import Action, key_name, key_names
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
 _MODULES: Final = (
     runs,
     run,
+    chart,
+    views,
     models,
     picking,
     new,

@@ -1,62 +1,60 @@
-"""What can be done on the screen of one run."""
+"""What can be done on the screen of one run, and on that of a replay."""
 
 from typing import Final
 
 from mg_tui.tui.actions.action import Action
 
-HEADINGS: Final = {"run": "A run"}
+HEADINGS: Final = {"run": "A run", "replay": "A replay"}
+
+
+def _act(
+    name: str, keys: tuple[str, ...], title: str, said: str, label: str = "", rank: int = 5, *, asks: bool = False
+) -> Action:
+    return Action(f"run.{name}", keys, title, said, "run", "A run", label, rank, asks)
+
+
+def _replay(name: str, keys: tuple[str, ...], title: str, said: str, label: str, rank: int) -> Action:
+    return Action(f"replay.{name}", keys, title, said, "replay", "A replay", label, rank)
+
 
 ACTIONS: Final = (
-    Action(
-        "run.stop",
+    _replay("pause", ("space",), "Pause", "Hold the replay, or let it go on.", "pause", 2),
+    _replay("faster", ("right_curly_bracket",), "Faster", "Play the replay faster.", "faster", 2),
+    _replay("slower", ("left_curly_bracket",), "Slower", "Play the replay slower.", "slower", 3),
+    _replay("skip", ("end",), "To the end", "Show the run as it ended.", "end", 4),
+    _replay("again", ("home",), "From the beginning", "Play the run from its beginning.", "start", 4),
+    _act(
+        "stop",
         ("s",),
         "Stop this run",
-        "Ask the run to save a checkpoint and stop.",
-        "run",
-        "A run",
+        "Ask the run to save a checkpoint and stop; asked again, to end at once.",
         "stop",
         2,
-        destructive=True,
+        asks=True,
     ),
-    Action(
-        "run.checkpoint",
+    _act("resume", ("r",), "Resume this run", "Go on from the newest whole checkpoint.", "resume", 2, asks=True),
+    _act(
+        "checkpoint",
         ("c",),
         "Save a checkpoint now",
         "Ask the run to save a checkpoint after the step it is in.",
-        "run",
-        "A run",
         "checkpoint",
         3,
     ),
-    Action("run.log", ("l",), "Log", "Show what the worker prints.", "run", "A run", "log", 4),
-    Action(
-        "run.notes", ("n",), "Notes", "Show warnings, and what was decided for you and why.", "run", "A run", "notes", 6
-    ),
-    Action(
-        "run.samples",
-        ("a",),
-        "Answers",
-        "Show answers generated while training, beside their pictures.",
-        "run",
-        "A run",
-        "answers",
-        6,
-    ),
-    Action("run.saved", ("p",), "Checkpoints", "Show the checkpoints that are whole.", "run", "A run", "saved", 7),
-    Action("run.spec", ("o",), "Options", "Show what was asked of the run.", "run", "A run", "options", 7),
-    Action("run.zoom", ("z",), "Zoom", "Give the lower pane the whole screen, and back.", "run", "A run", "zoom", 5),
-    Action(
-        "run.curve",
-        ("m",),
-        "Next curve",
-        "Draw the next curve: loss, learning rate, gradient norm, memory, tokens a second.",
-        "run",
-        "A run",
-        "curve",
-        6,
-    ),
-    Action("run.curve_back", ("M",), "Previous curve", "Draw the curve before.", "run", "A run", palette=False),
-    Action("run.scale", ("y",), "Logarithmic axis", "Draw the curve on a logarithmic axis, and back.", "run", "A run"),
-    Action("run.follow", ("f",), "Follow the log", "Keep the newest line in sight, or stop doing so.", "run", "A run"),
-    Action("run.back", ("escape",), "Back", "Go back to the list of runs.", "run", "A run", "back", 1),
+    _act("rerun", ("R",), "Run again", "Start a new run with the same options.", "again", 6, asks=True),
+    _act("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
+    _act("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
+    _act("search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7),
+    _act("notes", ("n",), "Notes", "Show warnings, and what was decided for you and why.", "notes", 6),
+    _act("samples", ("a",), "Answers", "Show answers generated while training, beside their pictures.", "answers", 6),
+    _act("sample_back", ("comma",), "Answers before", "Show the answers of the step before."),
+    _act("sample_next", ("full_stop",), "Answers after", "Show the answers of the next step."),
+    _act("picture", ("i",), "Picture", "Show the pictures of the answers as large as the screen."),
+    _act("saved", ("p",), "Checkpoints", "Show the checkpoints that are whole.", "saved", 7),
+    _act("spec", ("o",), "Options", "Show what was asked of the run.", "options", 7),
+    _act("zoom", ("z",), "Large pane", "Give the lower pane the whole screen, and back.", "zoom", 5),
+    _act("follow", ("f",), "Follow the log", "Keep the newest line in sight, or stop doing so."),
+    _act("place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8),
+    _act("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom."),
+    _act("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
 )

@@ -6,38 +6,52 @@ from mg_tui.tui.actions.action import Action
 
 HEADINGS: Final = {"runs": "Runs"}
 
+
+def _act(
+    name: str,
+    keys: tuple[str, ...],
+    title: str,
+    said: str,
+    label: str = "",
+    rank: int = 5,
+    *,
+    asks: bool = False,
+    palette: bool = True,
+) -> Action:
+    return Action(f"runs.{name}", keys, title, said, "runs", "Runs", label, rank, asks, palette)
+
+
 ACTIONS: Final = (
-    Action("runs.open", ("enter",), "Open the run", "Open the selected run.", "runs", "Runs", "open", 1),
-    Action(
-        "runs.stop",
+    _act("open", ("enter",), "Open the run", "Open the selected run.", "open", 1),
+    _act(
+        "stop",
         ("s",),
         "Stop the run",
-        "Ask the selected run to save a checkpoint and stop.",
-        "runs",
-        "Runs",
+        "Ask the selected run to save a checkpoint and stop; a queued one leaves the queue.",
         "stop",
         2,
-        destructive=True,
+        asks=True,
     ),
-    Action(
-        "runs.filter",
+    _act("resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, asks=True),
+    _act("rerun", ("R",), "Run again", "Start a new run with the same options.", "again", 7, asks=True),
+    _act("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
+    _act("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
+    _act("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
+    _act("later", ("J",), "Later in the queue", "Move a queued run towards the end.", "later", 6),
+    _act("mark", ("space",), "Mark the run", "Mark the selected run, or take its mark away.", "mark", 6),
+    _act("compare", ("c",), "Compare the marked", "Show the curves of the marked runs on one chart.", "compare", 2),
+    _act(
+        "filter",
         ("slash",),
         "Filter the runs",
         "Show only runs whose name, id, state or model has the words typed.",
-        "runs",
-        "Runs",
         "filter",
         3,
     ),
-    Action(
-        "runs.clear",
-        ("escape",),
-        "Clear the filter",
-        "Show every run again.",
-        "runs",
-        "Runs",
-        "show all",
-        3,
-        palette=False,
-    ),
+    _act("sort", ("o",), "Sort by the next", "Sort by time, state, name or loss, one after the other.", "sort", 6),
+    _act("reverse", ("O",), "Turn the order round", "Sort the other way round."),
+    _act("place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8),
+    _act("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom.", "devices", 7),
+    _act("remove", ("x", "delete"), "Remove the run", "Delete the run, or the marked ones.", "remove", 8, asks=True),
+    _act("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, palette=False),
 )

@@ -1,5 +1,7 @@
 """Every key, from the registry of actions."""
 
+from collections.abc import Collection, Iterable
+
 from textual.content import Content
 
 from mg_tui.tui.actions import ACTIONS, Action, grouped, key_names
@@ -9,15 +11,29 @@ from mg_tui.tui.widgets.lines import Lines, cell, hanging, line
 
 
 class Keys(Lines):
-    """All actions by their heading: keys, title, and the help where there is room, else below."""
+    """All actions by their heading, those that do something `here` first: keys, title, and what they do."""
+
+    def __init__(self, here: Collection[str] = ()) -> None:
+        """`here`: where actions are carried out on the screen below."""
+        super().__init__()
+        self._here = here
 
     def lines(self, width: int) -> list[Content]:
-        lines: list[Content] = []
-        for group, actions in grouped(ACTIONS).items():
-            lines += [Content(), Content.styled(group, tone("key", "bold"))]
-            for action in actions:
-                lines += _action_lines(action, width)
-        return lines[1:]
+        near = [action for action in ACTIONS if action.where in self._here]
+        far = [action for action in ACTIONS if action.where not in self._here]
+        lines = _groups(near, width)
+        if near and far:
+            lines += [Content(), Content.styled(" Elsewhere ".center(width, "─"), tone("dim"))]
+        return (lines + _groups(far, width))[1:]
+
+
+def _groups(actions: Iterable[Action], width: int) -> list[Content]:
+    lines: list[Content] = []
+    for group, members in grouped(actions).items():
+        lines += [Content(), Content.styled(group, tone("key", "bold"))]
+        for action in members:
+            lines += _action_lines(action, width)
+    return lines
 
 
 def _action_lines(action: Action, width: int) -> list[Content]:
@@ -33,5 +49,10 @@ class HelpScreen(TextModal):
 
     heading = "Keys"
 
+    def __init__(self, here: Collection[str] = ()) -> None:
+        """`here`: where actions are carried out on the screen below."""
+        super().__init__()
+        self._here = here
+
     def body(self) -> Keys:
-        return Keys()
+        return Keys(self._here)

@@ -1,6 +1,7 @@
 """The list of runs, with the devices above it."""
 
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -11,14 +12,16 @@ from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui import words
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.acts import AGAIN, REMOVABLE
 from mg_tui.tui.feeds import DeviceFeed, DevicesRead, FeedFailed, RunsFeed
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.snapshot import RunRow
+from mg_tui.tui.sorting import ORDERS, arranged
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.runs.devices import DeviceStrip
-from mg_tui.tui.widgets.runs.rows import Peek, RunTable
+from mg_tui.tui.widgets.runs.rows import MARK, Peek, RunTable
 from mg_tui.tui.widgets.table import Table
 
 BACKGROUND_SECONDS = 3.0
@@ -33,6 +36,8 @@ class RunsScreen(GardenScreen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.query_text = ""
+        self.order = 0
+        self.reverse = False
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -100,8 +105,12 @@ class RunsScreen(GardenScreen[None]):
         return self.query_one(RunTable).current
 
     def _show(self) -> None:
-        rows = [row for row in self.rows or () if row.matches(self.query_text)]
+        order = ORDERS[self.order]
+        matching = (row for row in self.rows or () if row.matches(self.query_text))
+        rows = arranged(matching, order, reverse=self.reverse)
         table = self.query_one(RunTable)
+        table.marked &= {row.id for row in self.rows or ()}
+        table.sort_mark(order.column, descending=order.descending is not self.reverse)
         table.show(rows)
         table.display = bool(rows)
         self.query_one(Peek).display = bool(self.rows)
@@ -126,6 +135,10 @@ class RunsScreen(GardenScreen[None]):
             return
         running = sum(row.state is RunState.RUNNING for row in rows)
         said = [line((words.count(len(rows), "run"), tone("dim")))]
+        if marked := len(self.query_one(RunTable).marked):
+            said.insert(0, line((f"{MARK} {marked} marked", tone("key"))))
+        if (self.order, self.reverse) != (0, False):
+            said.insert(0, line((f"by {ORDERS[self.order].name}", tone("dim"))))
         if running:
             said.insert(0, line((f"{RunState.RUNNING.glyph} {running} running", tone("running"))))
         self.query_one(TopBar).right = Content("  ").join(said)
@@ -137,24 +150,79 @@ class RunsScreen(GardenScreen[None]):
     # --- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        row = self.selected if self.is_mounted and self.query(RunTable) else None
-        if action == "open":
-            return row is not None
-        if action == "stop":
-            return row is not None and row.state is RunState.RUNNING
-        if action == "filter":
+        needed = _NEEDS.get(action)
+        if needed is not None:
+            row = self.selected if self.is_mounted and self.query(RunTable) else None
+            return row is not None and needed(row)
+        if action in ("filter", "sort", "reverse"):
             return bool(self.rows)
+        if action == "compare":
+            return self.is_mounted and len(self.marked) > 1
         if action == "clear":
-            return bool(self.query_text) or bool(self.query("#filter"))
+            return bool(self.query_text) or bool(self.query("#filter")) or (self.is_mounted and bool(self.marked))
         return True
 
-    def action_open(self) -> None:
+    @property
+    def marked(self) -> list[RunRow]:
+        """The marked runs, newest first."""
+        marked = self.query_one(RunTable).marked if self.query(RunTable) else set()
+        return [row for row in self.rows or () if row.id in marked]
+
+    def _with_selected(self, act: Callable[[RunRow], None]) -> None:
         if self.selected is not None:
-            self.garden.open_run(self.selected.folder)
+            act(self.selected)
+
+    def action_open(self) -> None:
+        self._with_selected(lambda row: self.garden.open_run(row.folder))
 
     def action_stop(self) -> None:
-        if self.selected is not None:
-            self.garden.ask_stop(self.selected)
+        self._with_selected(self.garden.acts.stop)
+
+    def action_resume(self) -> None:
+        self._with_selected(self.garden.acts.resume)
+
+    def action_rerun(self) -> None:
+        self._with_selected(self.garden.acts.rerun)
+
+    def action_replay(self) -> None:
+        self._with_selected(lambda row: self.garden.open_replay(row.folder))
+
+    def action_hold(self) -> None:
+        self._with_selected(self.garden.acts.hold)
+
+    def action_earlier(self) -> None:
+        self._with_selected(lambda row: self.garden.acts.move(row, -1))
+
+    def action_later(self) -> None:
+        self._with_selected(lambda row: self.garden.acts.move(row, 1))
+
+    def action_remove(self) -> None:
+        self._with_selected(lambda row: self.garden.acts.remove(self.marked or [row]))
+
+    def action_place(self) -> None:
+        self._with_selected(lambda row: self.garden.show_place(row))
+
+    def action_devices(self) -> None:
+        self.garden.open_devices()
+
+    def action_mark(self) -> None:
+        table = self.query_one(RunTable)
+        if table.current is not None:
+            table.marked ^= {table.current.id}
+            table.action_down()
+            self._show()
+            self.refresh_bindings()
+
+    def action_compare(self) -> None:
+        self.garden.open_compare([row.folder for row in reversed(self.marked)])
+
+    def action_sort(self) -> None:
+        self.order, self.reverse = (self.order + 1) % len(ORDERS), False
+        self._show()
+
+    def action_reverse(self) -> None:
+        self.reverse = not self.reverse
+        self._show()
 
     async def action_filter(self) -> None:
         if not self.query("#filter"):
@@ -166,6 +234,8 @@ class RunsScreen(GardenScreen[None]):
         self.refresh_bindings()
 
     async def action_clear(self) -> None:
+        if not self.query_text and not self.query("#filter"):
+            self.query_one(RunTable).marked.clear()
         self.query_text = ""
         await self.query("#filter").remove()
         self._show()
@@ -181,6 +251,20 @@ class RunsScreen(GardenScreen[None]):
             await self.action_clear()
         else:
             self.query_one(RunTable).focus()
+
+
+# Whether an action on the selected run applies to it.
+_NEEDS: Final[Mapping[str, Callable[[RunRow], bool]]] = {
+    "open": lambda row: True,
+    "mark": lambda row: True,
+    "place": lambda row: True,
+    "rerun": lambda row: True,
+    "stop": lambda row: row.state in (RunState.RUNNING, RunState.QUEUED),
+    "resume": lambda row: row.state in AGAIN,
+    "replay": lambda row: row.state.ended,
+    "remove": lambda row: row.state in REMOVABLE,
+    **dict.fromkeys(("hold", "earlier", "later"), lambda row: row.state is RunState.QUEUED),
+}
 
 
 def _no_runs(home: str) -> Content:

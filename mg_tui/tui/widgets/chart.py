@@ -5,34 +5,57 @@ Drawn here rather than by a plotting package: it starts without numpy, spikes su
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, log10
 from typing import Final
 
 from textual.content import Content
 
 from mg_tui.tui import words
-from mg_tui.tui.braille import Canvas, Frame, curve, nice_ticks
+from mg_tui.tui.braille import Canvas, Frame, Pen, curve, nice_ticks
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
 EVAL_MARK: Final = "◆"
+SOLID: Final = (1, 0)
+RULE: Final = (3, 3)
+_GLYPHS: Final = {"mark": EVAL_MARK, "dots": "·", "line": "─", "rule": "╌"}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A curve: its name in the legend, values over `steps`, a tone; joined by lines, dots, or marks."""
+    """A curve: its name in the legend, values over `steps`, a tone.
+
+    `style` is "line" (joined), "dots", "mark" (a glyph each) or "rule" (a dashed line that is always in sight). A line
+    may be dashed and carry a glyph from place to place: see `braille.Pen`.
+    """
 
     name: str
     steps: Sequence[float]
     values: Sequence[float]
     tone: str
     style: str = "line"
+    dash: tuple[int, int] = (1, 0)
+    glyph: str = ""
+    offset: int = 0
+
+    def within(self, left: float, right: float) -> "Line":
+        """The part of it between two steps."""
+        if self.style == "rule":
+            return replace(self, steps=(left, right), values=(self.values[-1],) * 2) if self.values else self
+        kept = [(step, value) for step, value in zip(self.steps, self.values, strict=True) if left <= step <= right]
+        return replace(self, steps=[step for step, _ in kept], values=[value for _, value in kept])
+
+    @property
+    def pen(self) -> Pen:
+        """How it is drawn."""
+        dash = RULE if self.style == "rule" else self.dash
+        return Pen(self.tone, self.style != "dots", dash, self.glyph, offset=self.offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What to draw: a title, lines from back to front, the last step there will be, and how values are written."""
+    """What to draw: a title, lines from back to front, the last step there will be, how values are written."""
 
     title: str
     lines: tuple[Line, ...]
@@ -40,6 +63,7 @@ class Plot:
     write: Callable[[float | None], str] = words.loss
     zero: bool = False
     logarithmic: bool = False
+    window: tuple[float, float] | None = None  # the steps shown; None: all
 
     @property
     def empty(self) -> bool:
@@ -51,7 +75,8 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
     """The chart at `width` x `height` cells: a legend, the curves with the axis of values, the axis of steps."""
     if height < 4 or width < 24:
         return [fit(_legend(plot), width)]
-    scaled = [(item, [_scaled(value, plot.logarithmic) for value in item.values]) for item in plot.lines]
+    shown = [item.within(*plot.window) for item in plot.lines] if plot.window else plot.lines
+    scaled = [(item, [_scaled(value, plot.logarithmic) for value in item.values]) for item in shown]
     frame = _frame(plot, scaled)
     rows = height - 2
     ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 4)) or [frame.low]
@@ -69,10 +94,10 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
                         item.tone,
                     )
         else:
-            curve(canvas, frame, item.steps, values, item.tone, joined=item.style == "line")
+            curve(canvas, frame, item.steps, values, item.pen)
     if rows >= 10:
         for item, _ in scaled:
-            if item.style == "line":
+            if item.style == "line" and item.dash == SOLID:
                 canvas.thicken(item.tone)
     body = [
         line(
@@ -114,11 +139,15 @@ def _frame(plot: Plot, scaled: Sequence[tuple[Line, Sequence[float]]]) -> Frame:
         high = min(high, inner_high + 4 * max(inner_high - inner_low, 0.0)) if inner_high > inner_low else high
     if plot.zero and not plot.logarithmic:
         low = min(low, 0.0)
+    rules = [value for item, values in scaled if item.style == "rule" for value in values if isfinite(value)]
+    low, high = min([low, *rules]), max([high, *rules])
     flat = high - low <= abs(high) * 1e-4  # rounding, which is not to look like a mountain range
     margin = (abs(high) * 0.05 or 0.5) if flat else (high - low) * 0.04
     steps = [step for item, _ in scaled for step in item.steps]
     right = max([*steps, plot.last or 0.0, 2.0]) if steps else 1.0
     low = low if plot.zero and low == 0 else low - margin
+    if plot.window is not None:
+        return Frame(*plot.window, low, high + margin)
     return Frame(min(steps, default=0.0) if len(steps) > 1 else 0.0, right, low, high + margin)
 
 
@@ -131,11 +160,13 @@ def _legend(plot: Plot) -> Content:
     parts: list[Content] = [Content.styled(plot.title, "bold")]
     for item in plot.lines:
         newest = next((value for value in reversed(item.values) if value is not None), None)
-        glyph = EVAL_MARK if item.style == "mark" else "·" if item.style == "dots" else "─"
+        glyph = item.glyph or _GLYPHS[item.style]
         if item.values:
             parts.append(line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.write(newest)))
     if plot.logarithmic:
         parts.append(Content.styled("log", tone("dim")))
+    if plot.window is not None:
+        parts.append(Content.styled(f"steps {plot.window[0]:.0f} to {plot.window[1]:.0f}", tone("key")))
     return Content("   ").join(parts)
 
 

@@ -6,7 +6,7 @@ that grow. The cursor stays on its row when rows come and go.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 from rich.segment import Segment
 from textual import events
@@ -23,6 +23,8 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import cell, line
 
 T = TypeVar("T")
+DESCENDING: Final = "▾"
+ASCENDING: Final = "▴"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.rows: Sequence[T] = ()
+        self.sorted_by: tuple[str, bool] | None = None  # a column's key, and whether the largest stands first
         self._layout: list[tuple[Column, int]] = []
         self._gap = 1
         self._width = -1
@@ -181,11 +184,19 @@ class Table(ScrollView, Generic[T], can_focus=True):
         return self._draw(row, style)
 
     def _header(self) -> Content:
-        titles = [
-            cell(Content.styled(column.title, tone("dim")), width, right=column.right)
-            for column, width in self._laid_out()
-        ]
+        titles = [cell(self._title(column), width, right=column.right) for column, width in self._laid_out()]
         return Content(" " * self._gap).join(titles)
+
+    def _title(self, column: Column) -> Content:
+        if self.sorted_by is None or self.sorted_by[0] != column.key:
+            return Content.styled(column.title, tone("dim"))
+        return line((column.title, "bold"), (DESCENDING if self.sorted_by[1] else ASCENDING, tone("key")))
+
+    def sort_mark(self, key: str, *, descending: bool) -> None:
+        """Mark the column that the rows, which come sorted, are sorted by."""
+        if self.sorted_by != (key, descending):
+            self.sorted_by = (key, descending)
+            self.refresh(Region(0, 0, self.size.width, 1))
 
     def _row(self, row: T) -> Content:
         return Content(" " * self._gap).join(

@@ -9,7 +9,8 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.tui import words
-from mg_tui.tui.draw import sparkline
+from mg_tui.tui.charting import View
+from mg_tui.tui.draw import smooth, sparkline
 from mg_tui.tui.snapshot import Curves, RunDetail
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.chart import Line, Plot
@@ -43,21 +44,41 @@ FACTS: Final = (
 CURVE_COUNT: Final = len(FACTS) + 1
 
 
-def plot_of(detail: RunDetail, which: int, logarithmic: bool) -> Plot:
-    """The loss (0) or one of the facts as the chart draws it."""
+def plot_of(detail: RunDetail, view: View) -> Plot:
+    """The loss (curve 0) or one of the facts as the chart draws it."""
     curves, last = detail.curves, float(detail.row.total or 0) or None
-    if which == 0:
+    window = view.window(curves.steps)
+    if view.curve == 0:
         evals = [item for item in detail.evals if isfinite(item.loss)]
-        lines = (
+        lines = [
             Line("each step", curves.steps, curves.loss, "raw", "dots"),
-            Line("smoothed", curves.steps, curves.smoothed, "smooth"),
+            *smoothed_lines(curves, view),
             Line("eval", [item.step for item in evals], [item.loss for item in evals], "eval", "mark"),
-        )
-        return Plot("Loss", lines, last, words.loss, logarithmic=logarithmic)
-    fact = FACTS[which - 1]
-    only = Line("each step", curves.steps, fact.values(curves), "smooth")
+        ]
+        return Plot("Loss", tuple(lines), last, words.loss, logarithmic=view.logarithmic, window=window)
+    fact = FACTS[view.curve - 1]
+    lines = [Line("each step", curves.steps, fact.values(curves), "smooth")]
+    if fact.title == "memory" and (estimate := estimate_of(detail)) is not None and curves.steps:
+        ends = (float(curves.steps[0]), max(float(curves.steps[-1]), last or 0.0))
+        lines.append(Line("estimate", ends, (estimate, estimate), "eval", "rule"))
     title = fact.title[0].upper() + fact.title[1:]
-    return Plot(title, (only,), last, fact.write, zero=fact.zero, logarithmic=logarithmic)
+    return Plot(title, tuple(lines), last, fact.write, fact.zero, view.logarithmic, window)
+
+
+def smoothed_lines(curves: Curves, view: View, name: str = "smoothed", tone_name: str = "smooth") -> list[Line]:
+    """The loss as smooth as chosen; nothing where no smoothing is."""
+    if view.usual:
+        return [Line(name, curves.steps, curves.smoothed, tone_name)]
+    window = view.smoothing(len(curves.steps))
+    if not window:
+        return []
+    return [Line(f"{name} over {window}", curves.steps, smooth(curves.loss, window=window), tone_name)]
+
+
+def estimate_of(detail: RunDetail) -> float | None:
+    """What the run was estimated to take of a device's memory, in bytes, where its plan says so."""
+    value = detail.plan.get("estimate_bytes")
+    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def column(detail: RunDetail, width: int) -> list[Content]:
@@ -93,10 +114,11 @@ def _counts(detail: RunDetail) -> list[tuple[str, str]]:
     evals = [item for item in detail.evals if isfinite(item.loss)]
     best = min(evals, key=lambda item: item.loss, default=None)
     newest = max((saved.step for saved in detail.checkpoints), default=None)
-    examples = detail.plan.get("examples")
+    examples, estimate = detail.plan.get("examples"), estimate_of(detail)
     return [
         ("best eval", "" if best is None else f"{words.loss(best.loss)} at step {best.step}"),
         ("checkpoints", "" if newest is None else f"{len(detail.checkpoints)}, newest at step {newest}"),
+        ("estimate", "" if estimate is None else f"{words.size(estimate)} of device memory"),
         ("warnings", str(detail.warning_count) if detail.warning_count else ""),
         ("examples", "" if examples is None else str(examples)),
     ]

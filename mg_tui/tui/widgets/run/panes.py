@@ -1,25 +1,25 @@
 """The lower panes of a run's screen: log, notes, answers, checkpoints, options. One is shown at a time."""
 
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterable
 from typing import ClassVar, Final
 
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widgets import Log
 
-from mg_tui.core.text import one_line, printable
+from mg_tui.core.text import one_line
 from mg_tui.tui import words
 from mg_tui.tui.actions import bindings, key_name
 from mg_tui.tui.feeds import LOG_LINES
-from mg_tui.tui.picture import Pictures
 from mg_tui.tui.snapshot import RunDetail
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging, line, link
+from mg_tui.tui.widgets.scrolled import Scrolled
 
 PANES: Final = (
     ("log", "Log", "l"),
@@ -28,7 +28,6 @@ PANES: Final = (
     ("saved", "Checkpoints", "p"),
     ("spec", "Options", "o"),
 )
-ANSWERS_SHOWN: Final = 48
 
 
 class PaneTabs(Lines):
@@ -96,23 +95,42 @@ class LogPane(Log):
     }
     """
 
+    nothing = "The worker has printed nothing yet."
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, max_lines=LOG_LINES, highlight=False)
+        self.kept: deque[str] = deque(maxlen=LOG_LINES)  # every line, whatever the filter
+        self.words: tuple[str, ...] = ()
+
+    def add(self, lines: Iterable[str], *, follow: bool) -> None:
+        """Lines that have come; those the filter lets through are shown."""
+        lines = list(lines)
+        self.kept.extend(lines)
+        if shown := [line for line in lines if self._passes(line)]:
+            self.write_lines(shown, scroll_end=follow)
+
+    def only(self, query: str) -> None:
+        """Show only lines with all words of `query`, whatever their case."""
+        words = tuple(query.casefold().split())
+        if words != self.words:
+            self.words = words
+            self.clear()
+            self.write_lines([line for line in self.kept if self._passes(line)], scroll_end=True)
+
+    def _passes(self, line: str) -> bool:
+        text = line.casefold() if self.words else ""
+        return all(word in text for word in self.words)
 
     def render_line(self, y: int) -> Strip:
         if self.line_count == 0 and y == 0:
-            said = Content.styled("The worker has printed nothing yet.", tone("dim")).truncate(self.size.width)
+            what = "No line of the log has these words; esc shows all." if self.kept else self.nothing
+            said = Content.styled(what, tone("dim")).truncate(self.size.width)
             return Strip([Segment(text, look.rich_style) for text, look in said.render(self.visual_style, end="")])
         return super().render_line(y)
 
 
-class TextPane(VerticalScroll):
+class TextPane(Scrolled):
     """A pane of lines that scrolls."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("log")]
-    DEFAULT_CSS = """
-    TextPane { scrollbar-size-vertical: 1; }
-    """
 
     def __init__(self, inside: "PaneLines", *, id: str) -> None:
         super().__init__(id=id)
@@ -163,70 +181,6 @@ class Notes(PaneLines):
         if detail.warning_count > len(detail.warnings):
             lines.append(Content.styled(f"{detail.warning_count} warnings in all", tone("dim")))
         return lines or [Content.styled("No warnings, and nothing was decided for you yet.", tone("dim"))]
-
-
-class Answers(PaneLines):
-    """Generations made while training, newest first, each beside its picture."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pictures = Pictures(self._picture_came)
-
-    def _picture_came(self) -> None:
-        if self.is_running:
-            self.app.call_later(self.redraw)
-
-    def on_unmount(self) -> None:
-        self._pictures.end()
-
-    def lines_of(self, detail: RunDetail, width: int) -> list[Content]:
-        lines: list[Content] = []
-        columns, rows = (32, 12) if width >= 100 else (20, 8) if width >= 60 else (0, 0)
-        for sample in list(reversed(detail.samples))[:ANSWERS_SHOWN]:
-            right = columns and sample.image is not None
-            text = self._text(
-                sample.step,
-                sample.row,
-                sample.prompt,
-                sample.expected,
-                sample.answer,
-                width - (columns + 2 if right else 0),
-            )
-            if right:
-                beside = self._picture(detail, str(sample.image), columns, rows)
-                height = max(len(text), len(beside))
-                text += [Content()] * (height - len(text))
-                beside += [Content()] * (height - len(beside))
-                text = [line(cell(left, columns), "  ", rest) for left, rest in zip(beside, text, strict=True)]
-            lines += [*text, Content()]
-        return lines or [
-            Content.styled("Answers appear here at each evaluation or checkpoint (--sample-count).", tone("dim"))
-        ]
-
-    def _text(
-        self, step: int, row: int | None, prompt: str, expected: str | None, answer: str, width: int
-    ) -> list[Content]:
-        where = f"step {step}" + ("" if row is None else f" · row {row}")
-        lines = [Content.styled(where, tone("dim"))]
-        right = expected is not None and answer.strip() == expected.strip()
-        verdict = "finished" if right else "failed" if expected is not None else "key"
-        for label, text, style in (
-            ("asked", prompt, ""),
-            ("expected", expected, ""),
-            ("✓ answer" if right else "answer", answer, tone(verdict, "bold")),
-        ):
-            if text is not None:
-                shown = Content.styled(printable(text.strip(), limit=2_000) or "(nothing)", style)
-                lines += hanging(Content.styled(label, tone("dim")), shown, 10, width)
-        return lines
-
-    def _picture(self, detail: RunDetail, image: str, columns: int, rows: int) -> list[Content]:
-        found = self._pictures.get(detail.row.folder.path / Path(image), columns, rows)
-        if found is None:
-            return [Content.styled("…", tone("dim"))]
-        if isinstance(found, str):
-            return Content.styled(f"no picture: {found}", tone("dim")).wrap(columns)[:rows]
-        return list(found)
 
 
 class Saved(PaneLines):

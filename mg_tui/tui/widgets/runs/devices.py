@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def device_lines(snapshot: "DeviceSnapshot", width: int, most: int, titles: Mapping[str, str]) -> list[Content]:
     """At most `most` lines for `width` cells. `titles` has the titles of runs by id, to say whose memory it is."""
     if not snapshot.gpus:
-        return _host_lines(snapshot.host, snapshot.why_no_gpu, width)[:most]
+        return host_lines(snapshot.host, snapshot.why_no_gpu, width)[:most]
     lines = [_gpu_line(gpu, width, titles) for gpu in snapshot.gpus]
     if len(lines) > most:
         hidden = len(lines) - most + 1
@@ -50,8 +50,13 @@ def _gpu_line(gpu: "Gpu", width: int, titles: Mapping[str, str]) -> Content:
             f" {words.part_of(used, gpu.memory_total)}  ",
         ]
     pieces += [(f"{_whole(gpu.power_w)} W  {_whole(gpu.temperature_c)}°C  ", tone("dim"))]
+    if gpu.ecc_errors:
+        pieces += [(f"✗ {words.count(gpu.ecc_errors, 'ECC error')}  ", tone("failed", "bold"))]
+    if slowed := [reason for reason in gpu.slowed_by if reason != "power cap"]:  # a busy GPU is at its power cap
+        pieces += [(f"⚠ {slowed[0] if wide else 'slowed'}  ", tone("eval", "bold"))]
     head = line(*pieces)
-    return fit(line(head, _owners(gpu.processes, titles, width - head.cell_length)), width)
+    processes = (*gpu.processes, *(process for part in gpu.mig for process in part.processes))
+    return fit(line(head, _owners(processes, titles, width - head.cell_length)), width)
 
 
 def _owners(processes: "tuple[GpuProcess, ...]", titles: Mapping[str, str], width: int) -> Content:
@@ -72,7 +77,8 @@ def _owners(processes: "tuple[GpuProcess, ...]", titles: Mapping[str, str], widt
     return names[0] if len(names) == 1 else line(names[0], (f" +{len(names) - 1}", tone("dim")))
 
 
-def _host_lines(host: "Host | None", why: str | None, width: int) -> list[Content]:
+def host_lines(host: "Host | None", why: str | None, width: int) -> list[Content]:
+    """CPU and memory of the machine, and why there is no GPU when there is none."""
     lines = []
     if host is not None:
         bars = 12 if width >= 100 else 8
@@ -113,11 +119,16 @@ class DeviceStrip(Lines):
 
     DEFAULT_CSS = """
     DeviceStrip { background: $surface; padding: 0 1; }
+    DeviceStrip.-lost { background: $band; }
     """
     snapshot: reactive["DeviceSnapshot | None"] = reactive(None, repaint=False)
     titles: reactive[Mapping[str, str]] = reactive(dict, repaint=False)
+    lost: reactive[bool] = reactive(False, repaint=False)  # there were GPUs, and they cannot be seen any more
 
-    def watch_snapshot(self) -> None:
+    def watch_snapshot(self, before: "DeviceSnapshot | None", now: "DeviceSnapshot | None") -> None:
+        if now is not None:
+            self.lost = not now.gpus and (self.lost or bool(before and before.gpus))
+        self.set_class(self.lost, "-lost")
         self.redraw()
 
     def on_resize(self) -> None:
@@ -126,6 +137,10 @@ class DeviceStrip(Lines):
     def lines(self, width: int) -> list[Content]:
         if self.snapshot is None:
             return [Content.styled("looking for devices …", tone("dim"))]
+        if self.lost:
+            why = one_line(self.snapshot.why_no_gpu or "the driver does not say why")
+            said = line(("✗ GPUs cannot be seen any more", tone("failed", "bold")), f": {why}")
+            return [fit(said, width), Content.styled("Runs are not ended by this; it goes on looking.", tone("dim"))]
         height = self.app.size.height
         most = 8 if height >= 36 else 4 if height >= 28 else 2
         return device_lines(self.snapshot, width, most, self.titles)

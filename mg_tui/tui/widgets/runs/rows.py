@@ -1,7 +1,7 @@
 """The table of runs, and what is said about the run under the cursor."""
 
 from time import time
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -15,6 +15,8 @@ from mg_tui.tui.widgets.chart import Line, Plot, draw
 from mg_tui.tui.widgets.lines import Lines, fit, line
 from mg_tui.tui.widgets.table import Column, Table
 
+MARK: Final = "●"
+
 
 def state_text(state: RunState, *styles: str) -> Content:
     """A state as its glyph and its word, in its colour."""
@@ -23,6 +25,9 @@ def state_text(state: RunState, *styles: str) -> Content:
 
 def progress(row: RunRow, width: int) -> Content:
     """A bar with a percentage; a run that trains nothing yet says what it does instead."""
+    if row.queue is not None:
+        place, held = row.queue
+        return Content.styled("held" if held else f"number {place}" if width >= 9 else f"#{place}", tone("queued"))
     if row.share is None or (row.state is RunState.RUNNING and not row.step):
         return Content.styled(row.phase or words.DASH, tone("dim"))
     filled, rest = meter(row.share, max(width - 5, 3))
@@ -44,7 +49,7 @@ class RunTable(Table[RunRow]):
     """Every run, newest first."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("state", "State", 10),
+        Column("state", "State", 10, grow=1, most=13),
         Column("title", "Name", 15, grow=3, most=44),
         Column("progress", "Progress", 11, grow=1, most=26, rank=1),
         Column("steps", "Step", 9, rank=4, right=True),
@@ -55,6 +60,10 @@ class RunTable(Table[RunRow]):
         Column("model", "Model", 14, grow=1, most=30, rank=7),
     )
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.marked: set[str] = set()
+
     def key_of(self, row: RunRow) -> str:
         return row.id
 
@@ -63,7 +72,8 @@ class RunTable(Table[RunRow]):
             case "state":
                 return state_text(row.state)
             case "title":
-                return line(row.title, (" !", tone("failed", "bold")) if row.problem else "")
+                mark = (f"{MARK} ", tone("key", "bold")) if row.id in self.marked else ""
+                return line(mark, row.title, (" !", tone("failed", "bold")) if row.problem else "")
             case "progress":
                 return progress(row, width)
             case "steps":
