@@ -61,12 +61,10 @@ class Training:
         """What the run used of its GPUs so far, all attempts together."""
         return self._used_before if self._usage is None else self._usage.so_far()
 
-    def under_way(self, step: int, rows: Sequence[int] | None = None) -> tuple[list[int], list[str]]:
-        """The rows of a step (from 1) and their images as the dataset has them; only some rows when they are given."""
-        if self._trainer is None or step < 1:
-            return [], []
-        examples = [e for e in self._trainer.stream.examples_of(step - 1) if rows is None or e.row in rows]
-        return [e.row for e in examples], list(dict.fromkeys(ref.given for e in examples for ref in e.images))
+    def images_of(self, step: int, rows: Sequence[int]) -> list[str]:
+        """The images of some rows of a step (from 1), as the dataset has them."""
+        examples = self._trainer.stream.examples_of(step - 1) if self._trainer is not None else []
+        return list(dict.fromkeys(ref.given for e in examples if e.row in rows for ref in e.images))
 
     def run(self) -> dict[str, Any]:
         """Do it all; returns what the `finished` event says.

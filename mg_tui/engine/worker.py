@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mg_tui.engine import checkpoint
 from mg_tui.engine.history import History, read_history
 from mg_tui.engine.stopping import Stopped, Stopper
 from mg_tui.runs.devices import DeviceLocks
+from mg_tui.runs.doing import read_doing
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
@@ -117,7 +119,7 @@ class _Worker:
     def _failed(self, described: dict[str, Any], code: int, training: Any, error: Exception) -> int:
         facts = {name: getattr(error, name, None) for name in ("step", "rows")}
         if training is not None:
-            facts = self._where_it_was(training, facts, asked=isinstance(error, GardenError))
+            facts = self._where_it_was(training, facts, ours=isinstance(error, GardenError))
         sys.stderr.write(f"{described['what']}\n")
         if isinstance(problems := described.get("problems"), list) and len(problems) > _PROBLEMS_KEPT:
             described = {**described, "problems": problems[:_PROBLEMS_KEPT], "problem_count": len(problems)}
@@ -125,16 +127,16 @@ class _Worker:
         self._last_word("failed", **{**described, **known}, **_used(training), exit_code=code)
         return code
 
-    def _where_it_was(self, training: Any, facts: dict[str, Any], *, asked: bool) -> dict[str, Any]:
-        """The step, its rows and their images. An error without rows that is none of ours came from the step begun."""
-        if facts["step"] is None:
+    def _where_it_was(self, training: Any, facts: dict[str, Any], *, ours: bool) -> dict[str, Any]:
+        """The step, its rows and their images; an error that is none of ours is that of the step that had begun."""
+        if facts["rows"]:
+            facts["images"] = training.images_of(facts["step"], facts["rows"])
+        elif facts["step"] is None:
+            begun = None if ours else read_doing(self.folder)
+            if begun is not None and begun.step == training.step + 1:
+                return asdict(begun)
             facts["step"] = training.step
-            if asked:
-                return facts
-            facts["rows"], facts["images"] = training.under_way(training.step + 1)
-        elif facts["rows"]:
-            facts["images"] = training.under_way(facts["step"], facts["rows"])[1]
-        return {name: value for name, value in facts.items() if value != []}
+        return facts
 
     def _last_word(self, kind: str, **data: Any) -> None:
         """Write the event that ends the run; on a full disk, as soon as there is room for it within a while."""

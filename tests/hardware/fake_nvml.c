@@ -1,8 +1,8 @@
 /* A stand-in for libnvidia-ml.so.1: two GPUs whose state a file decides, so that a test can change it while a sampler
  * runs. The file (NVML_FAKE) holds one word: "ok", "none" (no GPU), "gone" (the driver does not answer), "lost" (the
  * second GPU does not answer), "nodriver" (initialising fails), "hot" (the first GPU is slowed down and has memory
- * errors), "mig" (the second GPU has one instance, in the second of two places). Compiled with -DBARE it lacks all that
- * is optional. */
+ * errors), "mig" (the second GPU has one instance, in the second of two places). After the word may stand the first
+ * GPU's energy counter in mJ and the power of both in mW. Compiled with -DBARE it lacks all that is optional. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +23,14 @@ static int state(const char *word) {
     return strcmp(found, word) == 0;
 }
 
+static unsigned long long number(int which, unsigned long long otherwise) {
+    unsigned long long found[2];
+    FILE *file = fopen(getenv("NVML_FAKE"), "r");
+    int read = file ? fscanf(file, "%*s %llu %llu", &found[0], &found[1]) : 0;
+    if (file) fclose(file);
+    return read > which ? found[which] : otherwise;
+}
+
 int nvmlInitWithFlags(unsigned int flags) { return state("nodriver") || state("gone") ? DRIVER_NOT_LOADED : OK; }
 int nvmlShutdown(void) { return state("gone") ? UNINITIALIZED : OK; }
 const char *nvmlErrorString(int code) { return "an error"; }
@@ -34,6 +42,11 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, Device *device) {
     if (index == 1 && state("lost")) return GPU_IS_LOST;
     *device = (Device)&gpus[index];
     return OK;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, Device *device) {
+    int index = strcmp(uuid, "GPU-0000") == 0 ? 0 : strcmp(uuid, "GPU-0001") == 0 ? 1 : -1;
+    return index < 0 || state("gone") ? UNINITIALIZED : nvmlDeviceGetHandleByIndex_v2((unsigned int)index, device);
 }
 
 #ifndef BARE
@@ -50,10 +63,10 @@ int nvmlDeviceGetMemoryInfo(Device d, Memory *memory) {
     return OK;
 }
 int nvmlDeviceGetUtilizationRates(Device d, Rates *rates) { rates->gpu = 50 + d->index; rates->memory = 1; return OK; }
-int nvmlDeviceGetPowerUsage(Device d, unsigned int *milliwatts) { *milliwatts = 123456; return OK; }
+int nvmlDeviceGetPowerUsage(Device d, unsigned int *milliwatts) { *milliwatts = (unsigned int)number(1, 123456); return OK; }
 int nvmlDeviceGetEnforcedPowerLimit(Device d, unsigned int *milliwatts) { *milliwatts = 700000; return OK; }
 int nvmlDeviceGetTemperature(Device d, int sensor, unsigned int *celsius) { *celsius = 40 + d->index; return OK; }
-int nvmlDeviceGetTotalEnergyConsumption(Device d, unsigned long long *mj) { *mj = 5000; return d->index ? NOT_SUPPORTED : OK; }
+int nvmlDeviceGetTotalEnergyConsumption(Device d, unsigned long long *mj) { *mj = number(0, 5000); return d->index ? NOT_SUPPORTED : OK; }
 int nvmlDeviceGetComputeRunningProcesses_v3(Device d, unsigned int *count, Process *processes) {
     unsigned int room = *count, pid = (unsigned int)atoi(getenv("NVML_PID"));
     if (d->index) { *count = 0; return OK; }
