@@ -116,7 +116,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def _laid_out(self) -> list[tuple[Column, int]]:
-        width = self.size.width
+        width = self.scrollable_content_region.width  # `size` has the scrollbar in it
         if width != self._width:
             self._width = width
             self._gap = 2 if width >= 100 else 1
