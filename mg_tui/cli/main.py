@@ -5,6 +5,7 @@ A command is imported when it is called, so that `--help` costs what click costs
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "create-vision-dataset": Entry(
         "mg_tui.cli.dataset", "create_vision_dataset", "Write a sample dataset with drawn pictures."
     ),
+    "datasets": Entry("mg_tui.cli.datasets", "datasets", "Look at datasets, check, repair, split and mix them."),
     "train-vision": Entry("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
     "estimate": Entry("mg_tui.cli.estimate", "estimate", "Say what a run will need in memory, and where it fits."),
     "generate-vision": Entry("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
@@ -38,13 +40,15 @@ COMMANDS: Final[dict[str, Entry]] = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group whose commands are imported when they are needed; `table` has them."""
+
+    table: Mapping[str, Entry] = COMMANDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
+        entry = self.table.get(cmd_name)
         if entry is None:
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
@@ -55,15 +59,15 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Click would import every command for its one line; the table has them.
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+            formatter.write_dl([(name, entry.help) for name, entry in self.table.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in self.table and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], list(COMMANDS), n=1)
+            close = get_close_matches(args[0], list(self.table), n=1)
             ctx.fail(f"no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
 

@@ -25,15 +25,17 @@ class SpecCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def spec_flags(model: type[BaseModel]) -> Callable[[click.Command], click.Command]:
-    """Add a flag for every field of `model` to a `SpecCommand`.
+def spec_flags(
+    model: type[BaseModel], *, only: Callable[[Option], bool] | None = None
+) -> Callable[[click.Command], click.Command]:
+    """Add a flag for every field of `model`, or those that `only` picks, to a `SpecCommand`.
 
     A flag that was not given arrives as None, so that values of `garden.toml` stay in force; bounds are checked by the
     spec, which names the field, not by click.
     """
 
     def decorate(command: click.Command) -> click.Command:
-        described = options_of(model)
+        described = [opt for opt in options_of(model) if only is None or only(opt)]
         command.params[:0] = [_flag(opt) for opt in described]
         if isinstance(command, SpecCommand):
             command.groups = {opt.name: opt.group for opt in described}

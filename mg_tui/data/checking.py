@@ -28,6 +28,7 @@ from mg_tui.data.mapping import Draft, FieldMap
 from mg_tui.data.pictures import Given, Kept, PictureStore
 from mg_tui.data.problems import RowProblem
 from mg_tui.data.resolve import ImageResolver
+from mg_tui.data.rows import Row
 from mg_tui.data.sources.layouts import to_draft
 
 if TYPE_CHECKING:
@@ -124,28 +125,49 @@ def check(
 
 def judge_rows(source: "Source", reading: Reading, *, progress: Progress | None = None) -> Iterator[list[Judged]]:
     """Rows with their pictures looked at, in portions, in order."""
-    fields = reading.fields or source.recognised.fields
-    layout = reading.layout or source.recognised.layout
-    resolver = ImageResolver(
-        source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
-    )
-    store, looks = PictureStore(reading.cache), Looks(reading.cache)
-    seen: dict[Given, Outcome] = {}
+    judge = Judge(source, reading)
     total = _total(source)
     rows = source.rows()
     try:
         while portion := list(islice(rows, _PORTION)):
-            drafts = [(row, to_draft(row, layout, fields, store)) for row in portion]
-            new = [given for _row, draft in drafts if isinstance(draft, Draft) for given in draft.images]
-            wanted = (given for given in new if given not in seen)
-            seen.update(check_images(wanted, resolver, reading.depth, workers=reading.workers, looks=looks))
-            judged = [_judged(row.number, row.values is not None, draft, seen, reading) for row, draft in drafts]
+            judged = judge(portion)
             if progress is not None:
                 last = portion[-1]
                 progress(last.offset + last.length if last.length else last.number, total)
             yield judged
     finally:
-        looks.close()
+        judge.close()
+
+
+class Judge:
+    """Reads rows as conversations and looks at their pictures, each once."""
+
+    def __init__(self, source: "Source", reading: Reading):
+        self._reading = reading
+        self._fields = reading.fields or source.recognised.fields
+        self._layout = reading.layout or source.recognised.layout
+        self._resolver = ImageResolver(
+            source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
+        )
+        self._store, self._looks = PictureStore(reading.cache), Looks(reading.cache)
+        self._seen: dict[Given, Outcome] = {}
+
+    def draft(self, row: Row) -> Draft | list[RowProblem]:
+        """A row's conversation, its pictures not looked at."""
+        return to_draft(row, self._layout, self._fields, self._store)
+
+    def __call__(self, rows: Sequence[Row]) -> list[Judged]:
+        drafts = [(row, self.draft(row)) for row in rows]
+        given = (one for _row, draft in drafts if isinstance(draft, Draft) for one in draft.images)
+        new = [one for one in given if one not in self._seen]
+        reading = self._reading
+        found = check_images(new, self._resolver, reading.depth, workers=reading.workers, looks=self._looks)
+        self._seen.update(found)
+        return [_judged(row.number, row.values is not None, draft, self._seen, reading) for row, draft in drafts]
+
+    def close(self) -> None:
+        """Keep what was seen."""
+        self._looks.close()
 
 
 def _total(source: "Source") -> int:
@@ -257,4 +279,4 @@ class _Run:
         )
 
 
-__all__ = ["Limits", "Progress", "Reading", "Stop", "check", "check_judged", "judge_rows"]
+__all__ = ["Judge", "Limits", "Progress", "Reading", "Stop", "check", "check_judged", "judge_rows"]

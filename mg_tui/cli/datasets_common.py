@@ -1,0 +1,96 @@
+"""What the commands about datasets share: their flags, opening, and a bar that tells how far they are."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mg_tui.config import Settings
+from mg_tui.core.options import Option
+from mg_tui.core.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from mg_tui.data.checking import Progress
+    from mg_tui.data.sources.base import Source
+
+# Options of a run's data that say nothing about how rows are read or judged.
+_NOT_READING: Final = frozenset({"dataset", "eval_split", "on_bad_row", "workers"})
+_JUDGING: Final = frozenset({"max_seq_length", "train_on_prompt", "eval_dataset"})
+
+
+def reading_option(option: Option) -> bool:
+    """Whether an option of a run decides how its rows are read, or what the model sees of them."""
+    return option.group == "Data" and option.name not in _NOT_READING | (_JUDGING - {"train_on_prompt"})
+
+
+def judging_option(option: Option) -> bool:
+    """Whether it decides how rows are read or judged."""
+    return option.group == "Data" and option.name not in _NOT_READING
+
+
+base_model_option = click.option(
+    "--base-model", metavar="TEXT", help="Whose tokens count: a hub name, a local folder, or `tiny`."
+)
+
+
+def spec_for(settings: Settings, dataset: str, base_model: str | None, values: dict[str, Any]) -> TrainingSpec:
+    """The spec of a run on this dataset: [train] of garden.toml under the flags.
+
+    Raises:
+        SpecError: a flag or a default has a bad value.
+    """
+    from mg_tui.cli.spec_flags import given
+
+    known = {**settings.train, **given(values), "dataset": dataset}
+    if base_model is not None:
+        known["base_model"] = base_model
+    return TrainingSpec.parse({"base_model": "tiny", **known}, where=settings.train_source())
+
+
+def open_given(settings: Settings, spec: TrainingSpec, given: str) -> "Source":
+    """The dataset that was named, and remember that it was opened; raises as `open_source`."""
+    from mg_tui.inspection import open_dataset
+    from mg_tui.tui import recents
+
+    source = open_dataset(spec, settings, given, cwd=Path.cwd())
+    recents.remember(settings.home, "datasets", str(source.path.absolute()) if source.path else given)
+    return source
+
+
+def say_recognised(source: "Source") -> None:
+    """Say on standard error what a dataset was taken for."""
+    from mg_tui.core.text import one_line
+
+    click.echo(one_line(f"{source.name}: {source.recognised}"), err=True)
+
+
+@contextmanager
+def telling(what: str) -> Iterator["Progress"]:
+    """A callback for (done, of how many) that draws a bar with the time left on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)

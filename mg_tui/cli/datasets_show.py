@@ -1,0 +1,293 @@
+"""`model-garden datasets show`: rows as they are, or token by token as the model sees them."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mg_tui.cli.datasets_common import (
+    base_model_option,
+    open_given,
+    reading_option,
+    say_recognised,
+    spec_for,
+    telling,
+)
+from mg_tui.cli.spec_flags import SpecCommand, spec_flags
+from mg_tui.config import Settings
+from mg_tui.core.errors import UsageError
+from mg_tui.core.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from mg_tui.data.browse import Browser
+    from mg_tui.data.checks.judged import Judged
+    from mg_tui.data.rows import Row
+    from mg_tui.runs.child import EngineChild
+
+_PORTION: Final = 64
+_DEFAULT: Final = 10  # rows
+_RANGE: Final = re.compile(r"(\d*):(\d*)")
+_SHOWN: Final = 2000  # characters of a text on a terminal
+
+
+@spec_flags(TrainingSpec, only=reading_option)
+@click.command("show", cls=SpecCommand)
+@click.argument("file")
+@click.option("--row", type=click.IntRange(min=1), multiple=True, help="Show this row; may be repeated.")
+@click.option("--rows", "span", metavar="A:B", help="Show rows A to B, both included; either may be left out.")
+@click.option("--find", metavar="TEXT", help="Show only rows with this text, capitals or not.")
+@click.option("--tokens", is_flag=True, help="Show what the model sees: the template, and what of it is learned.")
+@base_model_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row.")
+@click.pass_obj
+def show(
+    settings: Settings,
+    /,
+    file: str,
+    row: tuple[int, ...],
+    span: str | None,
+    find: str | None,
+    tokens: bool,
+    base_model: str | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Show rows of FILE: the first ones, or those that are asked for.
+
+    With --tokens the chat template of --base-model is applied; learned text stands between ⟦ and ⟧, and a picture is
+    shown by its size and the number of its tokens.
+    """
+    from mg_tui.data.browse import open_browser
+    from mg_tui.data.checking import Judge
+    from mg_tui.inspection import reading_of
+
+    spec = spec_for(settings, file, base_model, values)
+    if tokens and base_model is None and "base_model" not in settings.train:
+        raise UsageError("--tokens needs to know whose tokens", hint="add --base-model, e.g. --base-model tiny")
+    source = open_given(settings, spec, file)
+    if not as_json:
+        say_recognised(source)
+    browser = open_browser(source, settings.cache)
+    judge = Judge(source, reading_of(spec, settings, cwd=Path.cwd()))
+    first, last = _span(span)
+    wanted = _wanted(browser, row, first, last, find, default=span is None)
+    printer = _Printer(as_json=as_json)
+    try:
+        if not tokens:
+            for one in wanted:
+                printer.row(one, judge([one])[0])
+            return
+        with _seer(spec) as seer:
+            for one in wanted:
+                printer.row(one, judged := judge([one])[0], _seen(seer, judged))
+    finally:
+        judge.close()
+
+
+def _span(text: str | None) -> tuple[int, int | None]:
+    if text is None:
+        return 1, None
+    if text.isdecimal():
+        return int(text), int(text)
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"--rows takes A:B, not {text!r}", hint="e.g. --rows 100:120")
+    first, last = int(found[1] or 1), int(found[2]) if found[2] else None
+    if last is not None and last < first:
+        raise UsageError(f"--rows {text} has no rows: the second number is below the first")
+    return first, last
+
+
+def _wanted(
+    browser: "Browser", numbers: tuple[int, ...], first: int, last: int | None, find: str | None, *, default: bool
+) -> Iterator["Row"]:
+    if numbers:
+        _reach(browser, max(numbers))
+        yield from (browser.row(number) for number in numbers)
+        return
+    limit = _DEFAULT if default and find is None else None
+    if first > _PORTION:
+        _reach(browser, first)
+    if find is not None:
+        found = (number for number in browser.find(find, first))
+        for number in islice(found, limit):
+            if last is not None and number > last:
+                return
+            yield browser.row(number)
+        return
+    shown = 0
+    while rows := browser.window(first, min(_PORTION, limit - shown) if limit is not None else _PORTION):
+        for one in rows:
+            if last is not None and one.number > last:
+                return
+            yield one
+            shown += 1
+        if limit is not None and shown >= limit:
+            return
+        first = rows[-1].number + 1
+
+
+def _reach(browser: "Browser", number: int) -> None:
+    """Index as far as a row, so that it and its neighbours are reached at once from then on."""
+    from mg_tui.data.browse import LinesBrowser
+
+    if isinstance(browser, LinesBrowser):
+        with telling("indexing") as tell:
+            browser.reach(number, lambda share: tell(int(share * 1000), 1000))
+
+
+class _Printer:
+    """Prints rows: text for people, JSON for programs."""
+
+    def __init__(self, *, as_json: bool):
+        self._as_json = as_json
+        self._shown = False
+
+    def row(self, row: "Row", judged: "Judged", seen: dict[str, Any] | None = None) -> None:
+        """Print one row."""
+        if self._as_json:
+            click.echo(json.dumps(_record(row, judged, seen), ensure_ascii=False, default=_bytes))
+            return
+        from rich.console import Console
+
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        if self._shown:
+            console.print()
+        self._shown = True
+        for line in _lines(row, judged, seen):
+            console.print(line)
+
+
+def _record(row: "Row", judged: "Judged", seen: dict[str, Any] | None) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "row": row.number,
+        "values": row.values,
+        "problems": [{"field": p.field, "what": p.what, "hint": p.hint} for p in _problems(judged)],
+    }
+    return record if seen is None else {**record, "seen": seen}
+
+
+def _bytes(value: object) -> Any:
+    return {"bytes": len(value)} if isinstance(value, bytes) else str(value)
+
+
+def _problems(judged: "Judged") -> list[Any]:
+    from mg_tui.data.checks.fields import FieldCheck
+
+    return list(FieldCheck().row(judged))
+
+
+def _lines(row: "Row", judged: "Judged", seen: dict[str, Any] | None) -> Iterator[Any]:
+    from rich.text import Text
+
+    from mg_tui.core.text import printable
+
+    yield Text(f"row {row.number:,}", style="bold")
+    for problem in _problems(judged):
+        yield Text(f"  ✗ {problem.field + ': ' if problem.field else ''}{problem.what}", style="red")
+        if problem.hint:
+            yield Text(f"    try: {problem.hint}", style="dim")
+    if seen is not None:
+        yield from _token_lines(seen)
+        return
+    if judged.example is None:
+        raw = json.dumps(row.values, ensure_ascii=False, default=_bytes) if row.values is not None else ""
+        raw = raw or (row.problem.raw if row.problem is not None else "")
+        yield Text("  " + printable(raw.encode("utf-8", "replace").decode(), limit=_SHOWN), style="dim")
+        return
+    pictures = iter(judged.pictures)
+    for message in judged.example.messages:
+        yield Text.assemble((f"  {message.role:<9} ", "cyan"), *_parts(message.parts, pictures))
+
+
+def _parts(parts: Any, pictures: Iterator[Any]) -> Iterator[Any]:
+    from mg_tui.core.example import TextPart
+    from mg_tui.core.text import printable
+    from mg_tui.data.problems import plain
+
+    for part in parts:
+        if isinstance(part, TextPart):
+            yield printable(part.text, limit=_SHOWN).replace("\n", "\n            ")
+            continue
+        given, outcome = next(pictures)
+        info = getattr(outcome, "info", None)
+        size = f" {info.width} x {info.height} {info.format}" if info is not None else ""
+        yield f"[{plain(given, limit=80)}{size}] ", "magenta"
+
+
+def _token_lines(seen: dict[str, Any]) -> Iterator[Any]:
+    from rich.text import Text
+
+    from mg_tui.core.text import printable
+
+    if "refused" in seen:
+        yield Text(f"  ✗ {printable(seen['refused'])}", style="red")
+        return
+    text, learning = Text(), False
+    for piece, learned in seen["pieces"]:
+        if learned != learning:
+            text.append("⟦" if learned else "⟧", style="bold green")
+            learning = learned
+        if isinstance(piece, int):
+            text.append(_picture(seen["images"][piece], piece), style="magenta")
+        else:
+            text.append(printable(piece), style="green" if learned else "dim")
+    if learning:
+        text.append("⟧", style="bold green")
+    yield from text.split("\n")
+    images = f", {seen['image_tokens']:,} of them for pictures" if seen["image_tokens"] else ""
+    yield Text(f"  {seen['tokens']:,} tokens{images}; {seen['learned']:,} learned", style="bold")
+
+
+def _picture(image: dict[str, Any], index: int) -> str:
+    size, at = image["size"], image.get("seen_at")
+    resized = f" seen at {at[0]} x {at[1]}" if at else ""
+    tokens = f": {image['tokens']:,} tokens" if image["tokens"] is not None else ""
+    return f"[picture {index + 1}, {size[0]} x {size[1]}{resized}{tokens}]"
+
+
+def _seer(spec: TrainingSpec) -> "EngineChild":
+    from mg_tui.cli.waiting import waiting
+    from mg_tui.runs.child import EngineChild
+
+    child = EngineChild("mg_tui.engine.tokens")
+    asked = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
+    try:
+        with waiting(f"loading the tokenizer of {spec.base_model}") as say:
+            for event in child.stream("open", **{name: getattr(spec, name) for name in asked}):
+                if event["event"] == "notice":
+                    say(str(event["text"]))
+    except BaseException:
+        child.close(0.1)
+        raise
+    return child
+
+
+def _seen(seer: "EngineChild", judged: "Judged") -> dict[str, Any]:
+    """The row token by token, or why it cannot be."""
+    from mg_tui.core.errors import DataError
+    from mg_tui.core.example import TextPart
+
+    if judged.example is None:
+        return {"refused": "a row with these problems is never seen by a model"}
+    messages = [
+        {
+            "role": message.role,
+            "learn": message.learn,
+            "parts": [
+                {"text": part.text} if isinstance(part, TextPart) else {"image": part.image.path}
+                for part in message.parts
+            ],
+        }
+        for message in judged.example.messages
+    ]
+    try:
+        *_passing, reply = seer.stream("row", row=judged.row, messages=messages)
+    except DataError as error:
+        return {"refused": error.what + (f" ({error.why})" if error.why else "")}
+    return {name: reply[name] for name in ("tokens", "learned", "image_tokens", "images", "pieces")}
