@@ -7,10 +7,12 @@ those of the machine.
 """
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from html import unescape
 from pathlib import Path
 
 from PIL import Image
@@ -23,8 +25,27 @@ from mg_tui.tui.testing import garden
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SIZES = ((80, 24), (120, 40))
 KEYS_HEAD = "# Keys of the dashboard\n\nMade from the registry of actions by `scripts/pictures.py`.\n\n"
+CELL = 12.2  # units of the SVG that Textual writes
+BLANK = "&#160;"
+TEXT = re.compile(r'(<text class="[^"]*" x=")([\d.]+)(" y="[\d.]+" textLength=")[\d.]+("[^>]*>)([^<]*)</text>')
 # Name of a picture, and the keys that lead there from the list of runs.
 SHOTS = {"runs": [], "run": ["j", "enter"], "failed": ["j", "j", "j", "enter"], "help": ["question_mark"]}
+
+
+def straightened(svg: str) -> str:
+    """The picture without blanks at the ends of its texts: rsvg-convert leaves those out, and shifts the rest."""
+
+    def moved(found: re.Match[str]) -> str:
+        before, x, between, after, text = found.groups()
+        inner, blanks = text, 0
+        while inner.startswith(BLANK):
+            inner, blanks = inner.removeprefix(BLANK), blanks + 1
+        while inner.endswith(BLANK):
+            inner = inner.removesuffix(BLANK)
+        length = len(unescape(inner)) * CELL
+        return f"{before}{float(x) + blanks * CELL:.1f}{between}{length:.1f}{after}{inner}</text>" if inner else ""
+
+    return TEXT.sub(moved, svg)
 
 
 async def shoot(home: Path, folder: Path, size: tuple[int, int], theme: str) -> None:
@@ -52,6 +73,7 @@ def main() -> None:
                 asyncio.run(shoot(home, Path(scratch), size, theme))
         for svg in sorted(Path(scratch).glob("*.svg")):
             png = target / f"{svg.stem}.png"
+            svg.write_text(straightened(svg.read_text(encoding="utf-8")), encoding="utf-8")
             subprocess.run([convert, "--width", "1400", "-o", png, svg], check=True)
             with Image.open(png) as picture:  # a terminal has few colours: a quarter of the bytes
                 picture.convert("RGB").quantize(64).save(png, optimize=True)

@@ -19,6 +19,7 @@ from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import RunLock
+from mg_tui.runs.queue import Place, write_place
 
 GIB: Final = 1 << 30
 HOSTILE: Final = "[bold red]no[/] \x1b[31mred\x1b]0;title\x07 \u202egnp.exe [@click=app.detach]q[/] $error"
@@ -74,7 +75,11 @@ def make_run(home: Path, made: Made, *, now: float) -> RunFolder:
     folder = RunFolder(folder.path.rename(folder.path.with_name(f"{stamp}-{folder.id[16:]}")))
     journal = _Journal(folder, began)
     journal.write("created", name=made.name, spec_digest="0" * 64, versions={})
-    if made.state != "created":
+    if made.state == "queued":
+        journal.write("queued", 0.5, gpus="any", by="ada@box (dashboard)")
+        write_place(folder, Place(place=-made.ago, home=str(home)))
+        journal.write("phase", 0.5, name="queued", detail="waits for a free GPU")
+    elif made.state != "created":
         _train(journal, folder, made)
         _end(journal, made)
     journal.save()
@@ -104,7 +109,7 @@ def _train(journal: _Journal, folder: RunFolder, made: Made) -> None:
     journal.write("decision", 2.1, what="dtype", value="bfloat16", why="compute capability 9.0")
     journal.write("decision", what="quantisation", value="4-bit nf4", why="auto on a CUDA device")
     journal.write("phase", 0.3, name="loading model", detail=made.model)
-    journal.write("plan", 11.0, examples=1_250, eval_examples=64, steps=made.steps, epochs=3, tokens_per_epoch=910_000)
+    journal.write("plan", 11.0, examples=1_250, eval_examples=64, steps=made.steps, epochs=3, estimate_bytes=22 * GIB)
     journal.write("phase", name="training")
     if made.name == "street-signs":
         journal.write(
