@@ -63,11 +63,9 @@ def read_rows(
                 length = len(line)
                 if len(line) >= MAX_ROW_BYTES and not line.endswith(b"\n"):
                     length += _skip_rest(file)
-                    yield Row(number, None, overlong(number, line, length), offset, length)
-                    any_row = True
-                elif text := line.removeprefix(_BOM).strip(_BLANK):
-                    values, problem = parse_row(number, text, line)
-                    yield Row(number, values, problem, offset, length)
+                row = read_row(number, line, offset, length)
+                if row is not None:
+                    yield row
                     any_row = True
                 offset += length
                 if progress is not None and (number % 1024 == 0 or offset == size):

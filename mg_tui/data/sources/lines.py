@@ -7,6 +7,7 @@ from pathlib import Path
 from mg_tui.data.jsonl import read_raw, read_rows
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import Source, Told
+from mg_tui.data.sources.files import compression, open_unpacked
 
 
 class JsonLines(Source):
@@ -15,14 +16,18 @@ class JsonLines(Source):
     def __init__(self, name: str, path: Path, told: Told):
         super().__init__(name, "jsonl", path, path.parent, told)
         self._file = path
+        self._packed = compression(path) is not None
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`; a row's number is its line's, and blank lines are no rows."""
-        return dropwhile(lambda row: row.number < start, read_rows(self._file))
+        rows = read_rows(self._file, opener=open_unpacked if self._packed else None)
+        return dropwhile(lambda row: row.number < start, rows)
 
     def raw(self, row: Row) -> str:
-        """See `Source`; empty only if the file has become unreadable since it was read."""
+        """See `Source`."""
+        if self._packed:
+            return super().raw(row)
         try:
             return read_raw(self._file, row.offset, row.length)
-        except OSError:
-            return ""
+        except OSError:  # it was readable a moment ago
+            return super().raw(row)

@@ -1,0 +1,152 @@
+"""A dataset of the Hugging Face hub as a source, streamed. No program that comes with a dataset is ever run.
+
+The token is taken from where the hub's own tools take it: `HF_TOKEN`, or the one `hf auth login` kept.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mg_tui.core.errors import DataError, EnvironmentProblem
+from mg_tui.data.problems import plain
+from mg_tui.data.rows import Row
+from mg_tui.data.sources import splits
+from mg_tui.data.sources.base import Source, Told
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_PREFIX: Final = re.compile(r"(hf://datasets/|hub:)")
+_HINT: Final = "check the network, or give a file; HF_ENDPOINT names a mirror"
+
+
+def hub_name(given: str) -> str | None:
+    """The name on the hub that a text can be; None when it is written like a path."""
+    name = _PREFIX.sub("", given, count=1)
+    return name if _NAME.fullmatch(name) and ".." not in name else None
+
+
+def is_marked(given: str) -> bool:
+    """Whether a text says itself that it is a name on the hub."""
+    return _PREFIX.match(given) is not None
+
+
+class Hub(Source):
+    """One split of a dataset of the hub. Rows are counted from 1."""
+
+    def __init__(self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, told: Told):
+        super().__init__(name, "hub", None, cwd, told)
+        self._repository = repository
+        self._config = config
+        self._asked = split
+        self._stream: Any = None
+
+    def rows(self, start: int = 1) -> Iterator[Row]:
+        """See `Source`."""
+        stream = self._opened()
+        number = start - 1
+        try:
+            for values in stream.skip(start - 1) if start > 1 else stream:
+                number += 1
+                yield Row(number, {str(name): self._plain(value) for name, value in values.items()}, None)
+        except Exception as error:  # whatever the library, its file systems or a decoder raise
+            raise self._explained(error) from error
+        if not number and start == 1:
+            raise DataError("the dataset has no rows", where=plain(self.name))
+
+    def count(self) -> int | None:
+        """See `Source`."""
+        split = (self._opened().info.splits or {}).get(str(self._opened().split))
+        return int(split.num_examples) if split is not None and split.num_examples else None
+
+    def _opened(self) -> Any:
+        if self._stream is None:
+            self._stream = self._open()
+        return self._stream
+
+    def _open(self) -> Any:
+        import datasets  # type: ignore[import-untyped]
+
+        try:
+            available = datasets.get_dataset_split_names(self._repository, self._config)
+            split = splits.choose(available, self._asked, where=self.name)
+            stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True)
+        except DataError:
+            raise
+        except Exception as error:
+            raise self._explained(error) from error
+        return _undecoded(stream)
+
+    def _plain(self, value: Any) -> Any:
+        """A value with pictures as bytes, those included that the stream only names."""
+        if isinstance(value, Mapping):
+            path = value.get("path")
+            if set(value) == {"bytes", "path"} and value["bytes"] is None and isinstance(path, str) and "://" in path:
+                import fsspec  # type: ignore[import-untyped]
+
+                with fsspec.open(path, "rb") as file:
+                    return {"bytes": file.read(), "path": path.rpartition("/")[2]}
+            return {name: self._plain(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._plain(item) for item in value]
+        return value
+
+    def _explained(self, error: Exception) -> Exception:
+        if isinstance(error, DataError | EnvironmentProblem):
+            return error
+        kind = type(error).__name__
+        why = plain(str(error).strip().splitlines()[0] if str(error).strip() else kind, limit=300)
+        where = plain(self.name)
+        if os.environ.get("HF_HUB_OFFLINE") == "1" or os.environ.get("HF_DATASETS_OFFLINE") == "1":
+            what = "the dataset is on the hub, and this machine was told to stay offline (HF_HUB_OFFLINE)"
+            return EnvironmentProblem(what, where=where, hint="unset it, or give a file")
+        if kind == "GatedRepoError" or "gated" in why.lower():
+            hint = "ask for access on its page, and give a token in HF_TOKEN"
+            return EnvironmentProblem("the dataset is gated", where=where, why=why, hint=hint)
+        if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
+            hint = "check the name; a private dataset needs a token in HF_TOKEN"
+            return DataError("there is no such file here, and no such dataset on the hub", where=where, hint=hint)
+        if isinstance(error, ValueError) and "onfig" in why:
+            return DataError("the dataset cannot be opened as asked", where=where, why=why, hint="use --dataset-config")
+        if "script" in why.lower():
+            what = "the dataset is a program, and programs of datasets are never run"
+            return DataError(what, where=where, hint="look for a version of it in Parquet")
+        if isinstance(error, OSError) or "onnect" in kind or "Timeout" in kind:
+            what = "there is no such file here, and the hub cannot be reached to look for a dataset of that name"
+            return EnvironmentProblem(what, where=where, why=why, hint=_HINT)
+        return DataError("the dataset of the hub cannot be read", where=where, why=f"{kind}: {why}")
+
+
+def _undecoded(stream: Any) -> Any:
+    """The stream with pictures as bytes and classes by name: decoding is for where every other picture is opened."""
+    import datasets
+
+    features = stream.features
+    if features is None:
+        return stream
+    for name, feature in list(features.items()):
+        if isinstance(feature, datasets.Image):
+            stream = stream.cast_column(name, datasets.Image(decode=False))
+        elif isinstance(getattr(feature, "feature", None), datasets.Image):
+            stream = stream.cast_column(name, type(feature)(datasets.Image(decode=False)))
+        elif isinstance(feature, datasets.ClassLabel):
+            stream = stream.map(_Named(name, list(feature.names)))
+    return stream
+
+
+class _Named:
+    """Puts the name of a class in the place of its number."""
+
+    def __init__(self, name: str, names: list[str]):
+        self._name = name
+        self._names = names
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        value = row[self._name]
+        known = isinstance(value, int) and 0 <= value < len(self._names)
+        return {self._name: self._names[value] if known else value}
+
+
+def told(repository: str) -> Told:
+    """What shows that a text is a name on the hub."""
+    return Told("likely", f"{plain(repository)} is written like a name on the hub, and there is no such file here")
