@@ -33,7 +33,7 @@ class Entry:
         label: how it is shown; safe.
         folder: going into it shows what is inside.
         bytes: size of a file.
-        when: when it was opened before, Unix time; None for what was not.
+        when: when it was opened before, Unix time, 0 where that is not known; None for what was not.
         this: it is the folder that is listed.
     """
 
@@ -112,7 +112,7 @@ class EntryTable(Table[Entry]):
 
     def cell_of(self, row: Entry, key: str, width: int) -> Content:
         if key == "about":
-            said = words.age(time() - row.when) if row.when is not None else words.size(row.bytes) if row.bytes else ""
+            said = words.age(time() - row.when) if row.when else words.size(row.bytes) if row.bytes else ""
             return Content.styled(said, tone("dim"))
         if row.this:
             return Content.styled(f"↵ {row.label}", tone("key", "bold"))
