@@ -19,7 +19,8 @@ def known_names(known: str, home: Path) -> list[tuple[str, float]]:
         from mg_tui.families.registry import load_registry
 
         used = {name for name, _when in found}
-        found += [(one.name, 0.0) for one in load_registry().checkpoints if one.name not in used]
+        listed = sorted(load_registry().checkpoints, key=lambda one: one.path is None)  # those that are here first
+        found += [(one.name, 0.0) for one in listed if one.name not in used]
     return found
 
 

@@ -40,7 +40,7 @@ def row_of(draft: Draft, opt: Option) -> FormRow:
     return FormRow(
         id=opt.name,
         title=opt.title,
-        value=draft.text(opt.name),
+        value=_shown(draft, opt),
         kind=opt.kind,
         unit=opt.unit or "",
         changed=draft.differs(opt.name),
@@ -49,11 +49,19 @@ def row_of(draft: Draft, opt: Option) -> FormRow:
     )
 
 
+def _shown(draft: Draft, opt: Option) -> str:
+    """A value as it is read: large whole numbers with their thousands apart."""
+    value = draft.value(opt.name)
+    if opt.kind == "integer" and str(value).isdecimal() and int(value) >= 10_000:
+        return f"{int(value):,}"
+    return draft.text(opt.name)
+
+
 def about_field(draft: Draft, name: str, defaults_from: str | None) -> About:
     """What is said of a field."""
     opt = draft.options[name]
     problem = draft.problems.get(name)
-    default = "needed" if opt.required else f"default {written(opt.default) or 'none'}"
+    default = "required" if opt.required else f"default {written(opt.default) or 'none'}"
     said_so = draft.default_of(name)
     if said_so is not None:
         default += f" · {Path(defaults_from).name if defaults_from else 'garden.toml'} says {written(said_so)}"

@@ -86,14 +86,10 @@ class MemoryScreen(TextModal):
         self.run_worker(self._ask, thread=True, exit_on_error=False)
 
     def _ask(self) -> None:
-        from dataclasses import replace
-
         from mg_tui.hardware.memory.places import answer, places
 
         question = self._question
         found, why = places(question.spec)
-        if question.device == "cpu" and not any(place.here for place in found):  # the GPUs of others are meant
-            question = replace(question, device="cuda")
         self.post_message(Answered(question.estimate(), [answer(question, place) for place in found], why))
 
     def on_answered(self, message: Answered) -> None:

@@ -55,8 +55,8 @@ class FormTable(Table[FormRow]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("form")]
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("mark", "", 1),
-        Column("title", "Option", 18, grow=1, most=28),
-        Column("value", "Value", 16, grow=2),
+        Column("title", "Option", 21, grow=1, most=30),
+        Column("value", "Value", 14, grow=3),
     )
 
     class Change(Message):
@@ -85,7 +85,7 @@ class FormTable(Table[FormRow]):
             return Content.styled("●", tone("eval")) if row.changed else Content(" ")
         if key == "title":
             return Content.styled(one_line(row.title), "bold" if row.changed else "")
-        return _value(row)
+        return _value(row, width)
 
     def go(self, id: str) -> None:
         """Put the cursor on a field."""
@@ -133,8 +133,10 @@ def _heading(row: FormRow, key: str) -> Content:
     return Content.styled(one_line(row.value), tone("eval") if row.changed else tone("dim"))
 
 
-def _value(row: FormRow) -> Content:
-    shown = one_line(row.value, limit=400)
+def _value(row: FormRow, width: int) -> Content:
+    shown = one_line(row.value, limit=2_000)
+    if row.kind == "path" and len(shown) > width:
+        shown = "…" + shown[-max(width - 1, 1) :]  # of a path, the end says which it is
     if row.wrong:
         return Content.styled(shown or row.empty, tone("failed", "bold"))
     if row.needed:

@@ -103,7 +103,10 @@ def _fits(outlook: Outlook, width: int, *, roomy: bool) -> list[Content]:
 
 
 def _fit(fit: Fit, width: int, *, known: bool) -> Iterator[Content]:
-    name = one_line(fit.place.name.removeprefix("NVIDIA ").removeprefix("GeForce "), limit=60)
+    name = fit.place.name
+    for before in ("NVIDIA ", "GeForce ", "this machine's "):
+        name = name.removeprefix(before)
+    name = one_line(name, limit=60)
     free = Content.styled(f"{words.size(fit.place.free)} free", tone("dim"))
     if not known:
         mark = Content.styled("–", tone("dim"))
