@@ -113,11 +113,11 @@ def _jitter(rng: random.Random, rgb: RGB, spread: int = 14) -> RGB:
 def _place(rng: random.Random, count: int, width: int, height: int) -> list[tuple[float, float, float]]:
     """Centres and radii of shapes that neither touch each other nor the edge."""
     short = min(width, height)
-    largest = (0.34, 0.25, 0.2, 0.18, 0.16)[min(count, 5) - 1]
+    largest = (0.42, 0.3, 0.25, 0.22, 0.2)[min(count, 5) - 1]
     while True:
         placed: list[tuple[float, float, float]] = []
         for _ in range(count * 40):
-            radius = short * rng.uniform(0.105, largest)
+            radius = short * rng.uniform(0.15, largest)
             x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
             if all(math.dist((x, y), other[:2]) > radius + other[2] + short * 0.03 for other in placed):
                 placed.append((x, y, radius))

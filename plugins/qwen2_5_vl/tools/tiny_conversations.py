@@ -134,6 +134,14 @@ def make_picture(
     return draw(rng, size=size, shapes=shapes, region=region)
 
 
+def make_crowd(rng: random.Random) -> tuple[Image.Image, Facts | PhotoFacts]:
+    """A picture with many shapes most of the time: the more there is to see, the more is learned from it."""
+    if rng.random() < 0.15:
+        return make_picture(rng, simple=0.2)
+    shapes = [(rng.choice(SHAPES), rng.choice(list(COLOURS))) for _ in range(rng.randint(3, 5))]
+    return draw(rng, size=rng.choice(SIZES), shapes=shapes)
+
+
 def make_row(rng: random.Random, *, simple: float, turns: int) -> Row:
     """One row of a training batch."""
     chance = rng.random()
