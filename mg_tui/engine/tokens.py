@@ -2,7 +2,7 @@
 
     {"op": "open", "base_model": "...", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt", "revision"}
         -> ready {"base_model", "family", "seconds"}
-    {"op": "row", "row": 12, "messages": [{"role": "user", "text": "...", "images": ["/path", ...]}, ...]}
+    {"op": "row", "row": 12, "messages": [{"role": "user", "parts": [{"image": "/a"}, {"text": "..."}], "learn"}, ...]}
         -> row {"pieces": [[text, learned], ...], "tokens", "learned", "image_tokens",
                 "images": [{"path", "size", "seen_at", "tokens"}]}
 
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from pydantic import Field
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
-from mg_tui.core.example import Example, ImagePart
+from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Role, TextPart
 from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS
 from mg_tui.engine.channel import Channel, leave, serve
-from mg_tui.engine.generate import Request, Turn, parse, quieten
+from mg_tui.engine.generate import Request, parse, quieten
 
 if TYPE_CHECKING:
     from mg_tui.data.images import ImageInfo
@@ -41,11 +41,39 @@ class OpenRequest(Request):
     train_on_prompt: bool = False
 
 
+class TextOf(Request):
+    """A run of text."""
+
+    text: str
+
+
+class ImageOf(Request):
+    """A picture, by its path."""
+
+    image: str
+
+
+class Said(Request):
+    """One turn: text and pictures in the order they are said, and whether an answer is learned."""
+
+    role: Role
+    parts: tuple[TextOf | ImageOf, ...]
+    learn: bool = True
+
+    def message(self) -> Message:
+        """The turn as the core's noun."""
+        parts = [
+            TextPart(part.text) if isinstance(part, TextOf) else ImagePart(ImageRef(part.image, part.image))
+            for part in self.parts
+        ]
+        return Message(self.role, tuple(parts), self.learn)
+
+
 class RowRequest(Request):
-    """Which conversation; pictures come before the text of their turn."""
+    """Which conversation."""
 
     row: Annotated[int, Field(ge=0)] = 0
-    messages: Annotated[tuple[Turn, ...], Field(min_length=1)]
+    messages: Annotated[tuple[Said, ...], Field(min_length=1)]
 
 
 class Seer:

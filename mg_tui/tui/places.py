@@ -29,6 +29,7 @@ class Place:
 
 PLACES: Final = (
     Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen", "the list of runs"),
+    Place("2", "datasets", "Datasets", "mg_tui.tui.screens.datasets", "DatasetsScreen", "the datasets"),
     Place("3", "new", "New run", "mg_tui.tui.screens.new", "NewScreen", "the form of a new run"),
     Place("4", "models", "Models", "mg_tui.tui.screens.models", "ModelsScreen", "results and base models"),
 )

@@ -40,7 +40,16 @@ def read(home: Path, kind: Kind) -> list[Recent]:
 def remember(home: Path, kind: Kind, given: str) -> None:
     """Put `given` first."""
     others = [item for item in read(home, kind) if item.given != given]
-    kept = [Recent(given, time.time()), *others][:KEPT]
+    _write(home, kind, [Recent(given, time.time()), *others])
+
+
+def forget(home: Path, kind: Kind, given: str) -> None:
+    """Take `given` out."""
+    _write(home, kind, [item for item in read(home, kind) if item.given != given])
+
+
+def _write(home: Path, kind: Kind, items: list[Recent]) -> None:
+    kept = items[:KEPT]
     values = {**_load(home), kind: [{"given": item.given, "when": item.when} for item in kept]}
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)

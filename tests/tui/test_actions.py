@@ -7,18 +7,23 @@ from textual.binding import Binding
 
 from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, actions_of, bindings, docs_table, grouped, key_names
 from mg_tui.tui.app import GardenApp
+from mg_tui.tui.screens.ask import AskScreen
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.compare import CompareScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
+from mg_tui.tui.screens.dataset import DatasetScreen
+from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.devices import DevicesScreen
 from mg_tui.tui.screens.exam import ExamScreen
 from mg_tui.tui.screens.help import HelpScreen, Keys
+from mg_tui.tui.screens.jump import JumpScreen
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.notices import NoticesScreen
 from mg_tui.tui.screens.pick import PickScreen
 from mg_tui.tui.screens.picture import PictureScreen
 from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.read_as import ReadAsScreen
 from mg_tui.tui.screens.replay import ReplayScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.runs import RunsScreen
@@ -40,6 +45,11 @@ OWNERS = {
     "exam": [ExamScreen],
     "merge": [MergeScreen],
     "pick": [PickScreen],
+    "datasets": [DatasetsScreen],
+    "dataset": [DatasetScreen],
+    "reading": [ReadAsScreen],
+    "jump": [JumpScreen],
+    "ask": [AskScreen],
     "list": [Table],
     "log": [LogPane, Scrolled, TextPane, HelpScreen, NoticesScreen, PlainScreen],
     "confirm": [ConfirmScreen],

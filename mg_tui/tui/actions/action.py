@@ -7,6 +7,7 @@ _KEY_NAMES: Final = {
     "question_mark": "?",
     "exclamation_mark": "!",
     "slash": "/",
+    "colon": ":",
     "escape": "esc",
     "pagedown": "pgdn",
     "pageup": "pgup",

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Input
 
+from mg_tui.core.errors import GardenError
 from mg_tui.core.text import one_line
 from mg_tui.tui import recents, words
 from mg_tui.tui.actions import bindings
@@ -238,9 +240,31 @@ class ChatScreen(GardenScreen[None]):
         self.garden.push_screen(PickScreen("picture", "Choose a picture", recent), self._picked)
 
     def action_row(self) -> None:
-        from mg_tui.tui.screens.rowpick import RowPickScreen
+        from mg_tui.tui.screens.pick import PickScreen
 
-        self.garden.push_screen(RowPickScreen(), lambda asked: self.take(asked) if asked is not None else None)
+        recent = [(item.given, item.when) for item in recents.read(self.garden.settings.home, "datasets")]
+        self.garden.push_screen(PickScreen("dataset", "Take a row of a dataset", recent), self._which_row)
+
+    def _which_row(self, given: str | None) -> None:
+        from mg_tui.tui.screens.jump import JumpScreen
+
+        if given is not None:
+            asks = JumpScreen(None, f"Which row of {one_line(Path(given).name, limit=40)}?")
+            self.garden.push_screen(asks, lambda number: self._read_row(given, number) if number else None)
+
+    def _read_row(self, given: str, number: int) -> None:
+        self.run_worker(partial(self._take_row, given, number), thread=True, exit_on_error=False)
+
+    def _take_row(self, given: str, number: int) -> None:
+        from mg_tui.tui.widgets.datasets.reading import one_row
+
+        try:
+            asked = one_row(given, number, cwd=Path.cwd(), cache=self.garden.settings.cache)
+        except GardenError as error:
+            say = partial(self.notify, "\n".join(error.lines()), severity="error", markup=False, timeout=12)
+            self.app.call_from_thread(say)
+        else:
+            self.app.call_from_thread(self.take, asked)
 
     def action_drop(self) -> None:
         self.take(Asked(self._pending.question))

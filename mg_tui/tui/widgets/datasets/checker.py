@@ -1,0 +1,104 @@
+"""The thread of a check."""
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+from mg_tui.core.errors import DataError, GardenError
+from mg_tui.core.text import one_line
+from mg_tui.tui.widgets.datasets.opened import Opened
+
+if TYPE_CHECKING:
+    from mg_tui.config import Settings
+    from mg_tui.data.checking import Limits
+    from mg_tui.data.findings import Report
+
+POSTED_EVERY = 0.25  # seconds
+
+
+class CheckProgress(Message):
+    """How far a check is: a share of one, None when the whole is not known, and words for it."""
+
+    def __init__(self, checker: "Checker", share: float | None, said: str) -> None:
+        super().__init__()
+        self.checker, self.share, self.said = checker, share, said
+
+
+class CheckEnded(Message):
+    """What was found, or why nothing could be."""
+
+    def __init__(self, checker: "Checker", report: "Report | None", error: GardenError | None) -> None:
+        super().__init__()
+        self.checker, self.report, self.error = checker, report, error
+
+
+class Checker(threading.Thread):
+    """Checks a dataset for a base model."""
+
+    def __init__(self, target: MessagePump, opened: Opened, settings: "Settings", base_model: str | None) -> None:
+        super().__init__(daemon=True, name="check")
+        self._target, self._opened, self._settings, self._base_model = target, opened, settings, base_model
+        self._stopped = self._ended = False
+        self._posted = 0.0
+
+    def stop(self) -> None:
+        """End it early; the report says so."""
+        self._stopped = True
+
+    def end(self) -> None:
+        """End it, and post nothing more."""
+        self._stopped = self._ended = True
+
+    def run(self) -> None:
+        try:
+            report = self._check()
+        except GardenError as error:
+            self._post(CheckEnded(self, None, error))
+        except Exception as error:  # whatever a file or a library does, it is said
+            why = one_line(f"{type(error).__name__}: {error}", limit=400)
+            self._post(CheckEnded(self, None, DataError("the dataset cannot be checked", why=why)))
+        else:
+            self._post(CheckEnded(self, report, None))
+
+    def _check(self) -> "Report":
+        from mg_tui.data.checking import Limits, Reading, check
+
+        opened = self._opened
+        root = opened.reading.image_root
+        reading = Reading(
+            layout=opened.layout,
+            fields=opened.fields,
+            image_root=Path(root) if root else None,
+            cwd=opened.cwd,
+            cache=opened.cache,
+        )
+        return check(opened.source, reading, self._limits(Limits), progress=self._progress, stop=lambda: self._stopped)
+
+    def _limits(self, limits: "type[Limits]") -> "Limits":
+        from mg_tui import forecast
+        from mg_tui.core.spec import TrainingSpec
+        from mg_tui.families.registry import load_registry
+
+        named = {"base_model": self._base_model or "tiny", "dataset": self._opened.reading.given}
+        spec = TrainingSpec.parse({**self._settings.train, **named})
+        model = load_registry().resolve(spec.base_model, revision=spec.revision)
+        tokens = forecast.picture_tokens_of(model, spec)
+        return limits(spec.max_seq_length, spec.min_pixels, spec.max_pixels, picture_tokens=tokens)
+
+    def _progress(self, done: int, total: int) -> None:
+        if time.monotonic() - self._posted < POSTED_EVERY:
+            return
+        self._posted = time.monotonic()
+        self._post(CheckProgress(self, min(done / total, 1.0) if total else None, "" if total else f"{done:,} rows"))
+
+    def _post(self, message: Message) -> None:
+        if self._ended:
+            return
+        try:
+            self._target.post_message(message)
+        except RuntimeError:  # the event loop has closed under it
+            self._ended = True

@@ -1,0 +1,151 @@
+"""An open dataset: its source, its browser, and how its rows are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mg_tui.core.text import printable
+from mg_tui.tui.widgets.picturebox import Shown
+
+if TYPE_CHECKING:
+    from mg_tui.core.example import Example
+    from mg_tui.data.browse import Browser
+    from mg_tui.data.mapping import FieldMap
+    from mg_tui.data.resolve import ImageResolver
+    from mg_tui.data.rows import Row
+    from mg_tui.data.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a dataset is to be read; None leaves it to be recognised."""
+
+    given: str
+    format: str | None = None
+    layout: str | None = None
+    split: str | None = None
+    config: str | None = None
+    text_field: str | None = None
+    image_field: str | None = None
+    response_field: str | None = None
+    image_root: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What was chosen, by the names of the options of a run."""
+        from mg_tui.core.spec import TrainingSpec
+
+        named = {
+            "dataset": self.given,
+            "dataset_format": self.format,
+            "dataset_layout": self.layout,
+            "dataset_split": self.split,
+            "dataset_config": self.config,
+            "text_field": self.text_field,
+            "image_field": self.image_field,
+            "response_field": self.response_field,
+            "image_root": self.image_root,
+        }
+        return {name: value for name, value in named.items() if value is not None and name in TrainingSpec.model_fields}
+
+
+class Opened:
+    """A dataset that rows are read from. Lives in the thread that reads.
+
+    Raises:
+        DataError, EnvironmentProblem: from the constructor, when it cannot be opened.
+    """
+
+    def __init__(self, reading: Reading, *, cwd: Path, cache: Path):
+        from mg_tui.data.browse import open_browser
+        from mg_tui.data.pictures import PictureStore
+        from mg_tui.data.sources.base import open_source
+        from mg_tui.data.sources.recognise import recognise
+
+        self.reading = reading
+        self.cwd, self.cache = cwd, cache
+        self.source: Source = open_source(
+            reading.given, cwd=cwd, cache=cache, format=reading.format, split=reading.split, config=reading.config
+        )
+        self.browser: Browser = open_browser(self.source, cache)
+        self.first = self.browser.window(1, 32)
+        self.recognised = recognise(self.source, self._named(), reading.layout)
+        self.layout, self.fields = self.recognised.layout, self.recognised.fields
+        self._store = PictureStore(cache)
+        self._resolver: ImageResolver | None = None
+
+    def _named(self) -> "FieldMap":
+        """The fields that were named; the others are looked for."""
+        from mg_tui.data.mapping import FieldMap
+
+        fields, reading = FieldMap(), self.reading
+        return replace(
+            fields,
+            text=reading.text_field or fields.text,
+            image=reading.image_field or fields.image,
+            response=reading.response_field or fields.response,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """What a run needs to read it as it is read here: fields as they were found, the rest as it was chosen."""
+        found = {}
+        if self.fields.messages is None:
+            found = {
+                "text_field": self.fields.text,
+                "image_field": self.fields.image,
+                "response_field": self.fields.response,
+            }
+        return {**found, **self.reading.options()}
+
+    def names(self) -> list[str]:
+        """The names of the fields of the first rows, in the order they come in."""
+        return list(dict.fromkeys(str(name) for row in self.first for name in row.values or ()))
+
+    def purposes(self) -> Mapping[str, str]:
+        """What each field is used for, by its name."""
+        fields = self.fields
+        if fields.messages is not None:
+            return {fields.messages: "conversation", fields.image: "pictures"}
+        return {fields.response: "answer", fields.image: "pictures", fields.text: "question"}
+
+    def conversation(self, row: "Row") -> "tuple[Example | None, list[str]]":
+        """The row as an example whose pictures are still to be found, or why it is none."""
+        from mg_tui.core.example import ImageRef
+        from mg_tui.data.mapping import Draft
+        from mg_tui.data.pictures import Kept
+        from mg_tui.data.sources.layouts import to_draft
+
+        drafted = to_draft(row, self.layout, self.fields, self._store)
+        if not isinstance(drafted, Draft):
+            return None, [str(problem) for problem in drafted]
+        refs = [
+            ImageRef(given.path, given.given) if isinstance(given, Kept) else ImageRef("", given)
+            for given in drafted.images
+        ]
+        return drafted.example(refs, None), []
+
+    def find_pictures(self, example: "Example") -> list[Shown]:
+        """The pictures of an example, each found or with the reason why not."""
+        from mg_tui.data.images import ImageError
+        from mg_tui.data.resolve import ImageResolver
+        from mg_tui.tui.widgets.datasets.views import shown_picture
+
+        if self._resolver is None:
+            root = Path(self.reading.image_root) if self.reading.image_root else None
+            self._resolver = ImageResolver(self.source.base, root, self.cwd, self.cache)
+        found = []
+        for ref in example.images:
+            try:
+                path = ref.path or self._resolver.locate(ref.given).ref.path
+                found.append(shown_picture(Path(path)))
+            except ImageError as error:
+                found.append(Shown(None, instead=f"{printable(ref.given, limit=120)} {error.reason}"))
+        return found
+
+    def raw_text(self, row: "Row", limit: int) -> str:
+        """The row as the file has it, cut to `limit` characters."""
+        if row.problem is not None and row.problem.raw:
+            return row.problem.raw[:limit]
+        from mg_tui.tui.widgets.datasets.views import text_of
+
+        return text_of(row.values, limit) if row.values is not None else ""

@@ -1,0 +1,97 @@
+"""The lower panes of a dataset's screen: the row with its pictures, and the row as tokens."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from textual.content import Content
+from textual.reactive import reactive
+
+from mg_tui.core.text import one_line
+from mg_tui.tui.actions import key_name
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.datasets.views import RowDetail
+from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging, line, link
+
+PANES: Final = (("row", "Row", "r"), ("tokens", "Tokens", "t"), ("findings", "Findings", "f"), ("sizes", "Sizes", "h"))
+PURPOSES: Final = {"question": "key", "answer": "finished", "pictures": "eval", "conversation": "key"}
+ROLES: Final = {"system": "dim", "user": "key", "assistant": "finished"}
+LABEL: Final = 13
+
+
+class DataTabs(Lines):
+    """Which pane is shown, the keys of the others, and on the right what belongs to the pane."""
+
+    DEFAULT_CSS = """
+    DataTabs { height: 1; padding: 0 1; background: $panel; }
+    """
+    pane: reactive[str] = reactive("row", repaint=False)
+    right: reactive[Content] = reactive(Content(), repaint=False)
+    counts: reactive[Mapping[str, int]] = reactive({}, repaint=False)
+
+    def watch_pane(self) -> None:
+        self.redraw()
+
+    def watch_right(self) -> None:
+        self.redraw()
+
+    def watch_counts(self) -> None:
+        self.redraw()
+
+    def lines(self, width: int) -> list[Content]:
+        parts = []
+        for pane, title, key in PANES:
+            style = "underline bold" if pane == self.pane else tone("dim")
+            count = self.counts.get(pane, 0)
+            parts.append(
+                line(
+                    link(key_name(key), f"screen.{pane}", tone("key")),
+                    " ",
+                    link(title, f"screen.{pane}", style),
+                    (f" {count:,}" if count else "", tone("eval")),
+                )
+            )
+        tabs = Content("   ").join(parts)
+        room = width - tabs.cell_length - 3
+        if room < 8 or not self.right.cell_length:
+            return [fit(tabs, width)]
+        right = fit(self.right, room)
+        return [line(cell(tabs, width - right.cell_length), right)]
+
+
+class RowText(Lines):
+    """The row's conversation, its problems, and the fields that are not part of it."""
+
+    DEFAULT_CSS = """
+    RowText { padding: 0 1; }
+    """
+    detail: reactive[RowDetail | None] = reactive(None, repaint=False)
+    findings: reactive[Sequence[Content]] = reactive((), repaint=False)
+
+    def watch_detail(self) -> None:
+        self.redraw()
+
+    def watch_findings(self) -> None:
+        self.redraw()
+
+    def lines(self, width: int) -> list[Content]:
+        detail = self.detail
+        if detail is None:
+            return [Content.styled("reading …", tone("dim"))]
+        lines: list[Content] = []
+        for problem in detail.problems:
+            text = Content.styled(one_line(problem, limit=1_000), tone("failed"))
+            lines += hanging(Content.styled("✗", tone("failed", "bold")), text, 2, width)
+        for finding in self.findings:
+            lines += hanging(finding[:1], finding[2:], 2, width)
+        for role, spoken, pictures in detail.turns:
+            label = Content.styled(role, tone(ROLES.get(role, "dim"), "bold"))
+            said = line((f"▣×{pictures} " if pictures > 1 else "▣ " if pictures else "", tone("eval")), spoken)
+            lines += hanging(label, said, LABEL, width)
+        used = {"question", "answer"} if detail.turns else set()
+        rest = [item for item in detail.fields if item.purpose not in used]
+        if rest and lines:
+            lines.append(Content())
+        for item in rest:
+            style = tone(PURPOSES.get(item.purpose, "dim"))
+            lines += hanging(fit(Content.styled(item.name, style), LABEL - 1), Content(item.text), LABEL, width)
+        return lines or [Content.styled("This row has no fields.", tone("dim"))]
