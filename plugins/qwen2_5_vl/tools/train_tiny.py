@@ -504,9 +504,9 @@ configuration classes, tokenizer structure, special tokens, chat template and pr
 differ (text: 4 layers of 128; vision: 4 blocks of 128, windows of 56 pixels, full attention in blocks 1 and 3). It
 shares no weights and no vocabulary with any released model.
 
-It exists to try things out in seconds: the demo, the tests, a first run on a machine without a GPU. It tells shapes, colours
-and backgrounds, small numbers, and a photo from a drawing; of places it mostly guesses, as the table says. It is of no
-use for anything else.
+It exists to try things out in seconds: the demo, the tests, a first run on a machine without a GPU. It tells shapes,
+colours and backgrounds, small numbers, and a photo from a drawing; of places it mostly guesses, as the table says. It
+is of no use for anything else.
 
 ## How it was made
 
