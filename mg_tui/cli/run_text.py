@@ -9,8 +9,7 @@ from typing import Any, Final
 from mg_tui.core.events import Event
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.lifetime import here
-from mg_tui.runs.log import tail
+from mg_tui.runs.outcome import Outcome, outcome
 from mg_tui.runs.series import number
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -79,46 +78,21 @@ def ending(folder: RunFolder, view: RunView, state: RunState) -> list[str]:
         by = view.result.get("by")
         said = f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {kept}"
         return [said, *([_go_on(folder)] if saved else [])]
-    if state is RunState.FAILED:
-        return failure(folder, view)
-    if state is RunState.INTERRUPTED:
-        return interruption(folder, view)
-    if state is RunState.CRASHED:
-        return crash(folder, view)
-    return []
+    found = outcome(folder, view, state)
+    return [] if found is None else _told(found)
 
 
-def failure(folder: RunFolder, view: RunView) -> list[str]:
-    """The error that ended a run, in the words the journal has."""
-    error = view.error
-    lines = [f"failed at step {view.step}: {printable(str(error.get('what') or error.get('error') or 'no reason'))}"]
-    labels = (("where", "where"), ("why", "why"), ("rows", "rows"), ("hint", "try"))
-    lines += [f"  {label}: {printable(str(error[name]))}" for name, label in labels if error.get(name)]
-    lines.append(f"  log: model-garden runs logs {folder.id}")
-    return [*lines, _go_on(folder)] if view.checkpoints else lines
+def _told(found: Outcome) -> list[str]:
+    """What happened, the facts, the last words of the log, and what to try, for people who are tired."""
+    lines = [printable(found.what)]
+    lines += [f"  {label + ':':<12}{printable(text)}" for label, text in found.facts]
+    lines += [f"  {'log:' if n == 0 else '':<12}{one_line(line, limit=160)}" for n, line in enumerate(found.log)]
+    lines += [f"  {'try:' if n == 0 else '':<12}{printable(line)}" for n, line in enumerate(found.next)]
+    return lines
 
 
 def _go_on(folder: RunFolder) -> str:
     return f"  go on: model-garden runs resume {folder.id}"
-
-
-def crash(folder: RunFolder, view: RunView) -> list[str]:
-    """What is known of a worker that died without a word."""
-    lines = [f"crashed at step {view.step}: the worker died without a word (killed, out of memory, or the power cut)"]
-    if view.checkpoints:
-        lines.append(f"  newest checkpoint: step {view.checkpoints[-1].step}")
-    last = [one_line(line, limit=160) for line in tail(folder.log_file, 20) if line.strip()][-3:]
-    lines += [f"  log: {line}" for line in last]
-    again = _go_on(folder) + ("" if view.checkpoints else " --from-start")
-    return [*lines, f"  more: model-garden runs logs {folder.id}", again]
-
-
-def interruption(folder: RunFolder, view: RunView) -> list[str]:
-    """What is known of a run that ended together with its machine or container."""
-    lines = [f"interrupted at step {view.step}: {view.interrupted(here()) or 'what it ran in has ended'}"]
-    if view.checkpoints:
-        lines.append(f"  newest checkpoint: step {view.checkpoints[-1].step}")
-    return [*lines, _go_on(folder) + ("" if view.checkpoints else " --from-start")]
 
 
 def said(what: Any, **more: Any) -> str:

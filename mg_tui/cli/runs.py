@@ -89,7 +89,7 @@ def list_(settings: Settings, as_json: bool) -> None:
 
     found, now = list_runs(settings.home), time.time()
     if as_json:
-        print_json([run.as_dict(now) for run in found])
+        print_json([run.as_dict(now, settings.cost) for run in found])
         return
     if not found:
         click.echo(
@@ -112,9 +112,9 @@ def show(settings: Settings, run: str, as_json: bool) -> None:
 
     summary, now = summarise(find_run(settings.home, run)), time.time()
     if as_json:
-        print_json(record(summary, now))
+        print_json(record(summary, now, settings.cost))
         return
-    for line in page(summary, now):
+    for line in page(summary, now, settings.cost):
         click.echo(line)
 
 

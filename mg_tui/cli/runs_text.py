@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from mg_tui.cli.run_text import UNKNOWN, duration, ending, progress, said, short, size
 from mg_tui.core.text import one_line, printable
+from mg_tui.runs.cost import cost_of
+from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
@@ -30,8 +32,8 @@ def table(found: Sequence[RunSummary], now: float, *, width: int | None) -> list
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
 
 
-def page(run: RunSummary, now: float) -> list[str]:
-    """Everything a person wants to know of one run first."""
+def page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[str]:
+    """Everything a person wants to know of one run first. `prices`: the settings' [cost] table."""
     view, folder = run.view, run.folder
     facts: list[tuple[str, str | None]] = [
         ("run", printable(run.id)),
@@ -49,10 +51,11 @@ def page(run: RunSummary, now: float) -> list[str]:
         ("process", f"{view.pid} on {view.host}" if run.state is RunState.RUNNING and view.pid else None),
         ("doing", view.phase and one_line(view.phase) if run.state is RunState.RUNNING else None),
         ("step", progress(view)),
-        ("loss", short(view.latest.get("loss"))),
+        ("loss", short(view.latest["loss"]) if "loss" in view.latest else None),
         ("time", duration(run.elapsed_seconds(now))),
         ("ETA", duration(view.eta_seconds(now)) if run.state is RunState.RUNNING else None),
         ("memory", size(view.latest.get("device_memory_peak")) if view.latest.get("device_memory_peak") else None),
+        ("used", cost_of(view.energy_j, view.gpu_seconds, prices).words),
         (
             "skipped",
             f"{view.skipped_rows} rows, kept in {folder.skipped_rows_file.name}" if view.skipped_rows else None,
@@ -60,16 +63,18 @@ def page(run: RunSummary, now: float) -> list[str]:
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
     lines += [f"eval     step {e.step}: loss {short(e.loss)}" for e in list(view.evals)[-3:]]
-    lines += [f"saved    step {c.step}: {printable(c.path)} ({size(c.bytes)})" for c in view.checkpoints]
+    lines += [_saved(saved, best=saved == view.best) for saved in view.checkpoints]
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in view.decisions]
-    return lines + _warnings(run) + [f"{line}" for line in ending(folder, view, run.state)]
+    lines += _warnings(run)
+    last = ending(folder, view, run.state)
+    return [*lines, "", *last] if last else lines
 
 
-def record(run: RunSummary, now: float) -> dict[str, Any]:
+def record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:
     """All of one run but its curves, as plain values."""
     view = run.view
     return {
-        **run.as_dict(now),
+        **run.as_dict(now, prices),
         "spec": dict(run.spec),
         "versions": dict(view.versions),
         "plan": dict(view.plan),
@@ -98,6 +103,12 @@ def _row(run: RunSummary, now: float) -> tuple[str, ...]:
         eta,
         _of(run.spec, "base_model") or UNKNOWN,
     )
+
+
+def _saved(saved: SavedCheckpoint, *, best: bool) -> str:
+    evaluated = f", eval loss {short(saved.eval_loss)}" if saved.eval_loss is not None else ""
+    mark = "  ★ best" if best else ""
+    return f"saved    step {saved.step}: {printable(saved.path)} ({size(saved.bytes)}{evaluated}){mark}"
 
 
 def _warnings(run: RunSummary) -> list[str]:

@@ -21,8 +21,8 @@ KINDS: Final[Mapping[str, str]] = {
     "finished": "the run did all it was asked to: steps, seconds, result (folder), result_step, metrics, what it "
     "used (see step)",
     "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by, what it used (see step)",
-    "failed": "the run ended by an error: error, what, where, why, hint, step, rows, images, exit_code, what it used "
-    "(see step)",
+    "failed": "the run ended by an error: error, what, where, why, hint, cause (of a failed step), step, rows, "
+    "images, exit_code, what it used (see step)",
     # progress
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
     "plan": "what is going to happen: examples, eval_examples, steps, epochs, tokens_per_epoch, trainable (by part: "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from mg_tui.core.errors import RunFailed
 
@@ -11,13 +12,26 @@ _NAN_HINT = (
 )
 
 
+Cause = Literal["not finite", "nothing to learn", "no memory"]
+
+
 class StepFailed(RunFailed):
     """A step that must not be applied. `step` counts from 1; `rows` are rows of the dataset file."""
 
-    def __init__(self, what: str, *, step: int, rows: Sequence[int], why: str | None = None, hint: str | None = None):
+    def __init__(
+        self,
+        what: str,
+        *,
+        step: int,
+        rows: Sequence[int],
+        cause: Cause,
+        why: str | None = None,
+        hint: str | None = None,
+    ):
         super().__init__(what, where=f"step {step}, {rows_in_words(rows)}", why=why, hint=hint)
         self.step = step
         self.rows = tuple(rows)
+        self.cause = cause
 
 
 def rows_in_words(rows: Sequence[int], shown: int = 16) -> str:
@@ -34,6 +48,7 @@ def check_loss(loss: float, *, step: int, rows: Sequence[int]) -> None:
             f"the loss became {loss} at step {step}",
             step=step,
             rows=rows,
+            cause="not finite",
             why="usually the learning rate is too high, or float16 overflowed; the weights before this step are intact "
             "in the last checkpoint",
             hint=_NAN_HINT,
@@ -47,6 +62,7 @@ def check_gradient(norm: float | None, *, step: int, rows: Sequence[int], scaled
             f"the gradient became {norm} at step {step}",
             step=step,
             rows=rows,
+            cause="not finite",
             why="the loss was finite but its gradient overflowed; the step was not applied",
             hint=_NAN_HINT,
         )
@@ -59,6 +75,7 @@ def check_supervised(tokens: int, *, step: int, rows: Sequence[int]) -> None:
             f"step {step} has no token to learn",
             step=step,
             rows=rows,
+            cause="nothing to learn",
             why="every answer of the step is empty after the template was applied",
             hint="look at the rows' response field",
         )
@@ -70,6 +87,7 @@ def out_of_memory(*, step: int, rows: Sequence[int], tokens: int, images: int, w
         f"out of GPU memory at step {step}",
         step=step,
         rows=rows,
+        cause="no memory",
         why=f"{tokens:,} tokens and {images} images in one forward pass; {why.splitlines()[0] if why else ''}".rstrip(
             "; "
         ),

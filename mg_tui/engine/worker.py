@@ -101,23 +101,29 @@ class _Worker:
             return self._failed(error.as_dict(), error.exit_code, training, error)
         except Exception as error:
             traceback.print_exc()
-            described = {
-                "error": type(error).__name__,
-                "what": f"the engine came to an error it does not know: {type(error).__name__}",
-                "where": str(self.folder.log_file),
-                "why": (str(error).strip().splitlines() or ["no words"])[0][:500],
-                "hint": "the log has the traceback; please report it",
-            }
-            return self._failed(described, 1, training, error)
+            return self._failed(self._describe(error), 1, training, error)
         self._last_word("finished", **result, **_used(training))
         return 0
+
+    def _describe(self, error: Exception) -> dict[str, Any]:
+        """An error that is none of ours."""
+        why = (str(error).strip().splitlines() or ["no words"])[0][:500]
+        found = {"error": type(error).__name__, "where": str(self.folder.log_file), "why": why}
+        if type(error).__name__ == "OutOfMemoryError":
+            hint = "lower max_pixels or max_seq_length, or quantise (quantization nf4); see who else uses the GPU"
+            return {**found, "what": "out of GPU memory", "hint": hint, "cause": "no memory"}
+        if isinstance(error, MemoryError) or "can't allocate memory" in why:
+            hint = "free memory of this machine, or lower max_pixels, max_seq_length or workers"
+            return {**found, "what": "out of memory of this machine", "hint": hint, "cause": "no memory"}
+        what = f"the engine came to an error it does not know: {type(error).__name__}"
+        return {**found, "what": what, "hint": "the log has the traceback; please report it"}
 
     def _settings(self, cwd: Path) -> Settings:
         # The home is where the run lies, whatever the environment says now.
         return load_settings(home=self.folder.path.parent.parent, cwd=cwd)
 
     def _failed(self, described: dict[str, Any], code: int, training: Any, error: Exception) -> int:
-        facts = {name: getattr(error, name, None) for name in ("step", "rows")}
+        facts = {name: getattr(error, name, None) for name in ("step", "rows", "cause")}
         if training is not None:
             facts = self._where_it_was(training, facts, ours=isinstance(error, GardenError))
         sys.stderr.write(f"{described['what']}\n")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expanded
+from mg_tui.runs.cost import cost_of
 from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -43,8 +44,11 @@ class RunSummary:
             now = self.view.last_time
         return self.view.elapsed_seconds(now)
 
-    def as_dict(self, now: float) -> dict[str, Any]:
-        """The run in a list, as plain values; times in seconds, `now` and moments as Unix time. NaN becomes "nan"."""
+    def as_dict(self, now: float, prices: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The run in a list, as plain values; times in seconds, `now` and moments as Unix time. NaN becomes "nan".
+
+        `prices`: the settings' [cost] table.
+        """
         view, latest = self.view, self.view.latest
         return {
             "id": self.id,
@@ -71,6 +75,8 @@ class RunSummary:
             "host": view.host,
             "warnings": view.warning_count,
             "checkpoints": len(view.checkpoints),
+            "best_step": view.best.step if view.best is not None else None,
+            **cost_of(view.energy_j, view.gpu_seconds, prices or {}).as_dict(),
         }
 
 

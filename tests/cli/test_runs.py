@@ -148,7 +148,12 @@ def test_show_as_json(command: Command, finished: RunFolder) -> None:
 
 def test_show_says_why_it_failed(command: Command, failed: RunFolder) -> None:
     out = command("show", failed.id).stdout
-    for text in ("failed at step 0: out of memory", "why: row 7", "try: less pixels", f"runs logs {failed.id}"):
+    for text in (
+        "failed before the first step: out of memory",
+        "why:        row 7",
+        "try:        less pixels",
+        f"rerun {failed.id}",
+    ):
         assert text in out
 
 
@@ -160,7 +165,7 @@ def test_show_says_what_is_known_of_a_crash(command: Command, home: Path) -> Non
         journal.write("checkpoint", step=5, path="checkpoints/step-000005")
         journal.write("step", step=7)
     out = command("show", "last").stdout
-    for text in ("↯ crashed", "crashed at step 7", "newest checkpoint: step 5", "boom"):
+    for text in ("↯ crashed", "crashed after step 7", "the newest is step 5", "boom", f"resume {folder.id}"):
         assert text in out
     assert "\x1b" not in out
 

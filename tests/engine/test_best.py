@@ -202,3 +202,25 @@ def test_on_a_cpu_nothing_is_said_of_energy(start: Start, losses: dict[int, floa
     assert work(folder.path) == 0
     assert "energy" not in folder.journal_file.read_text() and "gpu_seconds" not in folder.journal_file.read_text()
     assert "Energy" not in (folder.model_dir / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "out of memory of this machine"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory of this machine"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of GPU memory"),
+        (RuntimeError("odd"), "an error it does not know: RuntimeError"),
+    ],
+)
+def test_an_error_while_loading_is_put_into_words(
+    start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def broken(*_arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("mg_tui.engine.assemble.load_model", broken)
+    folder = start()
+    assert work(folder.path) == 1
+    (failed,) = events(folder, "failed")
+    assert says in failed["what"] and failed["step"] == 0 and "rows" not in failed
