@@ -132,7 +132,7 @@ def curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence
 
 def _label(canvas: Canvas, pen: Pen, before: tuple[int, int], here: tuple[int, int]) -> None:
     """The pen's glyph, where a stretch of a curve comes by one of the cells that have it."""
-    for x in range(before[0] >> 1, (here[0] >> 1) + 1):
+    for x in range(before[0] // 2 + 1, here[0] // 2 + 1):
         if x % pen.every == pen.offset:
             share = min(max((x * 2 - before[0]) / max(here[0] - before[0], 1), 0.0), 1.0)
             canvas.stamp(x, round(before[1] + share * (here[1] - before[1])) >> 2, pen.glyph, pen.tone)

@@ -78,8 +78,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         self._devices.end()
 
     def _run_pids(self) -> dict[int, str]:
-        row = self.detail.row if self.detail is not None else None
-        return {row.pid: row.id} if row is not None and row.pid is not None else {}
+        rows = [*(self.garden.rows or ()), *([self.detail.row] if self.detail is not None else [])]
+        return {row.pid: row.id for row in rows if row.pid is not None}
 
     # --- what came
 
@@ -98,7 +98,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         assert detail is not None
         self._write_log()
         self.query_one(TopBar).crumb = detail.row.title
-        self.query_one(DeviceStrip).titles = {detail.row.id: detail.row.title}
+        others = {row.id: row.title for row in self.garden.rows or ()}
+        self.query_one(DeviceStrip).titles = {**others, detail.row.id: detail.row.title}
         for widget in (self.query_one(Head), self.query_one(Band), self.query_one(Facts), self.query_one(PaneTabs)):
             widget.detail = detail
         for pane in self.query(TextPane):

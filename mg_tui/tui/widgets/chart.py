@@ -97,7 +97,7 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
             curve(canvas, frame, item.steps, values, item.pen)
     if rows >= 10:
         for item, _ in scaled:
-            if item.style == "line" and item.dash == SOLID:
+            if item.style == "line":
                 canvas.thicken(item.tone)
     body = [
         line(
@@ -158,6 +158,8 @@ def _row_of(value: float, frame: Frame, rows: int) -> int:
 
 def _legend(plot: Plot) -> Content:
     parts: list[Content] = [Content.styled(plot.title, "bold")]
+    if plot.window is not None:
+        parts.append(Content.styled(f"steps {plot.window[0]:.0f} to {plot.window[1]:.0f}", tone("key")))
     for item in plot.lines:
         newest = next((value for value in reversed(item.values) if value is not None), None)
         glyph = item.glyph or _GLYPHS[item.style]
@@ -165,8 +167,6 @@ def _legend(plot: Plot) -> Content:
             parts.append(line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.write(newest)))
     if plot.logarithmic:
         parts.append(Content.styled("log", tone("dim")))
-    if plot.window is not None:
-        parts.append(Content.styled(f"steps {plot.window[0]:.0f} to {plot.window[1]:.0f}", tone("key")))
     return Content("   ").join(parts)
 
 

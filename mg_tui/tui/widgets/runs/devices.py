@@ -131,6 +131,9 @@ class DeviceStrip(Lines):
         self.set_class(self.lost, "-lost")
         self.redraw()
 
+    def watch_titles(self) -> None:
+        self.redraw()
+
     def on_resize(self) -> None:
         self.redraw()
 
