@@ -10,12 +10,12 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.config import Settings
-from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart
 from mg_tui.core.paths import expanded
 from mg_tui.core.spec import TrainingSpec
@@ -75,13 +75,40 @@ def inspect(
         EnvironmentProblem: a hub cannot be reached, or the cache cannot be written.
     """
     source = open_dataset(spec, settings, dataset or spec.dataset, cwd=cwd)
+    with checking(spec, settings, source, cwd=cwd, depth=depth, count=count_tokens) as how:
+        return check(source, how.reading, how.limits, evaluation=how.evaluation, progress=progress, stop=stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """What `mg_tui.data.checking.check` takes."""
+
+    reading: Reading
+    limits: Limits
+    evaluation: Source | None
+
+
+@contextmanager
+def checking(
+    spec: TrainingSpec,
+    settings: Settings,
+    source: Source,
+    *,
+    cwd: Path,
+    depth: CheckDepth = "header",
+    count: bool = True,
+) -> Iterator[Checking]:
+    """Everything that a check of `source` needs, counting processes included, which end with the context.
+
+    Raises as `inspect`.
+    """
     evaluation = open_dataset(spec, settings, spec.eval_dataset, cwd=cwd) if spec.eval_dataset else None
     reading = reading_of(spec, settings, cwd=cwd, depth=depth)
-    if not count_tokens:
-        limits = Limits(spec.max_seq_length, spec.min_pixels, spec.max_pixels)
-        return check(source, reading, limits, evaluation=evaluation, progress=progress, stop=stop)
+    if not count:
+        yield Checking(reading, Limits(spec.max_seq_length, spec.min_pixels, spec.max_pixels), evaluation)
+        return
     with limits_of(spec, settings, kept_for=str(source.path or source.name)) as limits:
-        return check(source, reading, limits, evaluation=evaluation, progress=progress, stop=stop)
+        yield Checking(reading, limits, evaluation)
 
 
 def open_dataset(spec: TrainingSpec, settings: Settings, given: str, *, cwd: Path) -> Source:
@@ -227,4 +254,13 @@ def _identity(spec: TrainingSpec, model: "ResolvedModel") -> str:
     return hashlib.sha256(json.dumps([*said, version("transformers")]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-__all__ = ["DataError", "ProcessCounter", "inspect", "limits_of", "open_dataset", "picture_tokens_of", "reading_of"]
+__all__ = [
+    "Checking",
+    "ProcessCounter",
+    "checking",
+    "inspect",
+    "limits_of",
+    "open_dataset",
+    "picture_tokens_of",
+    "reading_of",
+]

@@ -1,0 +1,222 @@
+"""A dataset without what is wrong with it: what can be repaired is, the rest goes to a file of rejected rows.
+
+Repaired are: numbers where a text belongs; halves of surrogate pairs and characters that Unicode keeps from text; paths
+with white space around them, backslashes, or another case of letters, when they then lead to exactly one file; and
+repeated rows, which are left out. Everything else that would stop a run rejects the row. The original is never changed.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mg_tui.data.checking import Judge, Limits, Progress, Reading, Stop, check
+from mg_tui.data.findings import Report
+from mg_tui.data.mapping import Draft, FieldMap
+from mg_tui.data.problems import RowProblem
+from mg_tui.data.resolve import ImageResolver, is_address
+from mg_tui.data.rewrite import NewDataset, Rewriter
+from mg_tui.data.rows import Row
+
+if TYPE_CHECKING:
+    from mg_tui.data.sources.base import Source
+
+# Halves of surrogate pairs, and the three noncharacters that marks of learned text are made of.
+_NO_TEXT: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")
+_SAID: Final = ("content", "value", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What became of a dataset.
+
+    Attributes:
+        report: the check of the dataset as repaired, before rows were rejected.
+        written, repaired, repeated, rejected: rows in the new file; those of them that were changed; repeats left out;
+            rows in the file of rejected ones (repeats among them).
+        rejects: that file; None when nothing was rejected.
+    """
+
+    report: Report
+    written: int
+    repaired: int
+    repeated: int
+    rejected: int
+    rejects: Path | None
+
+
+class RepairedSource:
+    """A source whose rows are repaired as they are read; `changed` has the numbers of those that were."""
+
+    def __init__(self, source: "Source", reading: Reading):
+        self.name, self.format, self.path, self.base = source.name, source.format, source.path, source.base
+        self.recognised = source.recognised
+        self._source = source
+        self._fields = reading.fields or source.recognised.fields
+        self._resolver = ImageResolver(
+            source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
+        )
+        self._folders: dict[Path, dict[str, list[str]]] = {}
+        self.changed: set[int] = set()
+
+    def rows(self, start: int = 1) -> Iterator[Row]:
+        """See `Source`."""
+        for row in self._source.rows(start):
+            if row.values is None:
+                yield row
+                continue
+            values = self._repair(row.values)
+            if values is not row.values:
+                self.changed.add(row.number)
+                yield replace(row, values=values)
+            else:
+                yield row
+
+    def count(self) -> int | None:
+        """See `Source`."""
+        return self._source.count()
+
+    def raw(self, row: Row) -> str:
+        """See `Source`."""
+        return self._source.raw(row)
+
+    def _repair(self, values: dict[str, Any]) -> dict[str, Any]:
+        repaired = _as_text(values, self._fields)
+        repaired = _walked(repaired, _clean)
+        for name in {self._fields.image, "image", "images"} & repaired.keys():
+            fixed = _walked(repaired[name], self._path)
+            if fixed is not repaired[name]:
+                repaired = {**repaired, name: fixed}
+        return repaired
+
+    def _path(self, given: str) -> str:
+        if is_address(given) or given[:5].lower() in ("data:", "file:") or len(given) > 4096 or "\0" in given:
+            return given
+        if self._there(given):
+            return given
+        tried = dict.fromkeys([given.strip(), given.strip().replace("\\", "/")])
+        for path in tried:
+            if path and path != given and self._there(path):
+                return path
+        last = next(reversed(tried), "")
+        return self._other_case(last) or given
+
+    def _there(self, given: str) -> bool:
+        with suppress(Exception):
+            self._resolver.locate(given)
+            return True
+        return False
+
+    def _other_case(self, given: str) -> str | None:
+        """The one file whose path is this but for capitals, in the folder it names."""
+        path = Path(given)
+        folder = (self.base / path).parent
+        if folder not in self._folders:
+            names: dict[str, list[str]] = {}
+            with suppress(OSError, ValueError):
+                for entry in folder.iterdir():
+                    names.setdefault(entry.name.casefold(), []).append(entry.name)
+            self._folders[folder] = names
+        found = self._folders[folder].get(path.name.casefold(), [])
+        return str(path.with_name(found[0])) if len(found) == 1 else None
+
+
+def _as_text(values: dict[str, Any], fields: FieldMap) -> dict[str, Any]:
+    """Numbers as text where a text belongs: in the fields of question and answer, and in what turns say."""
+
+    def turn(item: Any) -> Any:
+        if not isinstance(item, Mapping):
+            return item
+        numbers = {key: _number(item[key]) for key in _SAID if _is_number(item.get(key))}
+        return {**item, **numbers} if numbers else item
+
+    changes: dict[str, Any] = {
+        name: _number(values[name]) for name in (fields.text, fields.response) if _is_number(values.get(name))
+    }
+    for name in (fields.messages, "messages", "conversations"):
+        turns = values.get(name) if name else None
+        if name and isinstance(turns, list):
+            fixed = [turn(item) for item in turns]
+            if any(a is not b for a, b in zip(fixed, turns, strict=True)):
+                changes[name] = fixed
+    return {**values, **changes} if changes else values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _number(value: float) -> str:
+    return json.dumps(value)
+
+
+def _clean(text: str) -> str:
+    return _NO_TEXT.sub("", text) if not text.isascii() else text
+
+
+def _walked(value: Any, change: Callable[[str], str]) -> Any:
+    """`value` with every text in it changed; itself when nothing was."""
+    if isinstance(value, str):
+        changed = change(value)
+        return value if changed == value else changed
+    if isinstance(value, dict):
+        items = {key: _walked(inner, change) for key, inner in value.items()}
+        return items if any(items[key] is not value[key] for key in value) else value
+    if isinstance(value, list):
+        found = [_walked(inner, change) for inner in value]
+        return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
+    return value
+
+
+def fix(
+    source: "Source",
+    reading: Reading,
+    limits: Limits,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Fixed:
+    """Write a repaired dataset to `out` and rejected rows to `<stem>.rejects.jsonl` beside it.
+
+    Raises:
+        UsageError: something is in the way, or `out` is the dataset itself.
+        DataError, EnvironmentProblem: as `check`; or the new files cannot be written.
+    """
+    repaired: Any = RepairedSource(source, reading)
+    with NewDataset(out, force=force, sources=[source.path]) as new:
+        rejects = new.path.with_name(f"{new.path.stem}.rejects.jsonl")
+        report = check(repaired, reading, limits, progress=progress, stop=stop)
+        judge, bad = Judge(repaired, reading), set(report.bad_rows())
+        repeats = set(report.rows_of.get("row-repeated", ())) - bad
+        resolver = ImageResolver(source.base, reading.image_root, reading.cwd, reading.cache)
+        fields = reading.fields or source.recognised.fields
+        writer = Rewriter(source, resolver, new.path, said=(fields.text, fields.response))
+        with NewDataset(rejects, force=True, sources=[source.path]) as aside:
+            changed = 0
+            for row in repaired.rows():
+                draft = judge.draft(row)
+                line = None
+                if row.number not in bad and row.number not in repeats and isinstance(draft, Draft):
+                    line = writer.line(row, draft, changed=row.number in repaired.changed)
+                if line is None:
+                    aside.add(_reject(source, row, report).encode("ascii"))
+                else:
+                    changed += row.number in repaired.changed
+                    new.add(line)
+        judge.close()
+    if not aside.rows:
+        rejects.unlink(missing_ok=True)
+    return Fixed(report, new.rows, changed, len(repeats), aside.rows, rejects if aside.rows else None)
+
+
+def _reject(source: "Source", row: Row, report: Report) -> str:
+    """A line as `problems.write_rejects` writes it."""
+    found = [one for one in report.of_row(row.number) if one.severity == "error" or one.kind == "row-repeated"]
+    problems = [RowProblem(row.number, one.field, one.what, one.hint) for one in found]
+    reasons = [{"field": p.field, "what": p.what, "hint": p.hint} for p in problems]
+    return json.dumps({"row": row.number, "problems": reasons, "raw": source.raw(row)})
