@@ -58,8 +58,8 @@ ACTIONS: Final = (
         1,
     ),
     Action("dataset.check", ("c",), "Check", "Check every row and picture, or stop doing so.", *_ONE, "check", 2),
-    Action("dataset.find", ("slash",), "Find text", "Show only rows with a text in them.", *_ONE, "find", 3),
-    Action("dataset.jump", ("colon",), "Go to a row", "Go to a row by its number.", *_ONE, "go to", 4),
+    Action("dataset.find", ("slash",), "Find text", "Show only rows with a text in them.", *_ONE, "find", 4),
+    Action("dataset.jump", ("colon",), "Go to a row", "Go to a row by its number.", *_ONE, "go to", 5),
     Action(
         "dataset.next",
         ("n",),
@@ -67,7 +67,7 @@ ACTIONS: Final = (
         "Go to the next row that the check found something in.",
         *_ONE,
         "next finding",
-        4,
+        3,
     ),
     Action("dataset.previous", ("N",), "Previous finding", "Go to the one before.", *_ONE),
     Action(

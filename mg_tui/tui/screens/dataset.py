@@ -23,11 +23,11 @@ from mg_tui.tui.widgets.datasets.checker import CheckEnded, Checker, CheckProgre
 from mg_tui.tui.widgets.datasets.found import (
     FoundText,
     KindTable,
+    Marks,
     Sizes,
     counts_of,
     finding_line,
     kinds_of,
-    marks_of,
 )
 from mg_tui.tui.widgets.datasets.head import DataHead, HeadState
 from mg_tui.tui.widgets.datasets.opened import Opened, Reading
@@ -72,7 +72,7 @@ class DatasetScreen(GardenScreen[None]):
         self._found: array[int] | None = None  # rows with the text that is looked for
         self._kind: str | None = None  # of finding, whose rows are shown
         self._checker: Checker | None = None
-        self._bad = array("Q")  # rows with findings, ascending
+        self._marks: Marks | None = None
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -110,13 +110,13 @@ class DatasetScreen(GardenScreen[None]):
 
     def _open(self) -> None:
         self.opened = self.detail = self.report = None
-        self._found, self._kind, self._bad = None, None, array("Q")
+        self._found = self._kind = self._marks = None
         self._head = HeadState()
         self.query_one(DataHead).state = self._head
         table = self.query_one(RowTable)
         table.lazy.forget()
         table.only(None)
-        table.marks = {}
+        table.mark_of = lambda _number: ""
         self._reader = Reader(self, self.reading, cwd=Path.cwd(), cache=self.garden.settings.cache)
         self._reader.start()
 
@@ -261,20 +261,20 @@ class DatasetScreen(GardenScreen[None]):
     def on_check_ended(self, message: CheckEnded) -> None:
         if message.checker is not self._checker:
             return
+        self.query_one(Sizes).limit = message.checker.limit
         self._checker = None
         self.query_one(JobLine).over()
         self.query_one(FoundText).checking = False
         if message.error is not None:
             self.query_one(Said).error = message.error
         if message.report is not None:
-            self._show_report(message.report)
+            self._show_report(message.report, message.marks)
         self.refresh_bindings()
 
-    def _show_report(self, report: "Report") -> None:
-        self.report = report
+    def _show_report(self, report: "Report", marks: Marks) -> None:
+        self.report, self._marks = report, marks
         table = self.query_one(RowTable)
-        table.marks = marks_of(report)
-        self._bad = array("Q", sorted(table.marks))
+        table.mark_of = marks.of
         table.refresh()
         self.query_one(FoundText).report = self.query_one(Sizes).report = report
         self.query_one(KindTable).show(kinds_of(report))
@@ -293,7 +293,7 @@ class DatasetScreen(GardenScreen[None]):
             case "new":
                 return self.opened is not None and hasattr(self.garden, "new_run")
             case "next" | "previous":
-                return bool(self._bad)
+                return self._marks is not None and bool(self._marks.rows)
             case "kinds":
                 return self.report is not None and bool(self.report.counts)
             case "picture":
@@ -369,15 +369,22 @@ class DatasetScreen(GardenScreen[None]):
         table.go_to(number)
 
     def action_next(self) -> None:
-        at = bisect_right(self._bad, self.query_one(RowTable).number)
-        self._go_to_finding(at)
+        self._go_to_finding(1)
 
     def action_previous(self) -> None:
-        self._go_to_finding(bisect_left(self._bad, self.query_one(RowTable).number) - 1)
+        self._go_to_finding(-1)
 
-    def _go_to_finding(self, at: int) -> None:
-        if self._bad:
-            self.query_one(RowTable).go_to(self._bad[at % len(self._bad)])
+    def _go_to_finding(self, by: int) -> None:
+        rows = self._marks.rows if self._marks is not None else ()
+        if not rows:
+            return
+        table = self.query_one(RowTable)
+        at = bisect_right(rows, table.number) if by > 0 else bisect_left(rows, table.number) - 1
+        if self._head.only:
+            self._all_rows()
+        if self.query_one(DataTabs).pane in ("findings", "sizes"):  # what was found is said beside the row
+            self._pane("row")
+        table.go_to(rows[at % len(rows)])
 
     def action_kinds(self) -> None:
         if self.report is not None:

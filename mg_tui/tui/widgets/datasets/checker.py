@@ -10,11 +10,11 @@ from textual.message_pump import MessagePump
 
 from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.text import one_line
+from mg_tui.tui.widgets.datasets.found import Marks
 from mg_tui.tui.widgets.datasets.opened import Opened
 
 if TYPE_CHECKING:
     from mg_tui.config import Settings
-    from mg_tui.data.checking import Limits
     from mg_tui.data.findings import Report
 
 POSTED_EVERY = 0.25  # seconds
@@ -29,21 +29,23 @@ class CheckProgress(Message):
 
 
 class CheckEnded(Message):
-    """What was found, or why nothing could be."""
+    """What was found with the marks of its rows, or why nothing could be."""
 
     def __init__(self, checker: "Checker", report: "Report | None", error: GardenError | None) -> None:
         super().__init__()
         self.checker, self.report, self.error = checker, report, error
+        self.marks = Marks(report)
 
 
 class Checker(threading.Thread):
     """Checks a dataset for a base model."""
 
-    def __init__(self, target: MessagePump, opened: Opened, settings: "Settings", base_model: str | None) -> None:
+    def __init__(self, target: MessagePump, opened: Opened, settings: "Settings", base_model: str) -> None:
         super().__init__(daemon=True, name="check")
         self._target, self._opened, self._settings, self._base_model = target, opened, settings, base_model
         self._stopped = self._ended = False
         self._posted = 0.0
+        self.limit = 0  # tokens that a row may have
 
     def stop(self) -> None:
         """End it early; the report says so."""
@@ -65,7 +67,9 @@ class Checker(threading.Thread):
             self._post(CheckEnded(self, report, None))
 
     def _check(self) -> "Report":
-        from mg_tui.data.checking import Limits, Reading, check
+        from mg_tui.core.spec import TrainingSpec
+        from mg_tui.data.checking import Reading, check
+        from mg_tui.inspection import limits_of
 
         opened = self._opened
         root = opened.reading.image_root
@@ -76,18 +80,12 @@ class Checker(threading.Thread):
             cwd=opened.cwd,
             cache=opened.cache,
         )
-        return check(opened.source, reading, self._limits(Limits), progress=self._progress, stop=lambda: self._stopped)
-
-    def _limits(self, limits: "type[Limits]") -> "Limits":
-        from mg_tui import forecast
-        from mg_tui.core.spec import TrainingSpec
-        from mg_tui.families.registry import load_registry
-
-        named = {"base_model": self._base_model or "tiny", "dataset": self._opened.reading.given}
+        named = {"base_model": self._base_model, "dataset": opened.reading.given}
         spec = TrainingSpec.parse({**self._settings.train, **named})
-        model = load_registry().resolve(spec.base_model, revision=spec.revision)
-        tokens = forecast.picture_tokens_of(model, spec)
-        return limits(spec.max_seq_length, spec.min_pixels, spec.max_pixels, picture_tokens=tokens)
+        kept_for = str(opened.source.path or opened.source.name)
+        with limits_of(spec, self._settings, kept_for=kept_for) as limits:
+            self.limit = spec.max_seq_length
+            return check(opened.source, reading, limits, progress=self._progress, stop=lambda: self._stopped)
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self._posted < POSTED_EVERY:

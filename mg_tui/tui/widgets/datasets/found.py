@@ -1,5 +1,7 @@
 """What a check found, by kind; and how large pictures and how long rows are."""
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
@@ -11,7 +13,7 @@ from mg_tui.core.text import one_line
 from mg_tui.tui import words
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.datasets.rows import MARKS
-from mg_tui.tui.widgets.lines import Lines, fit, joined, line
+from mg_tui.tui.widgets.lines import Lines, cell, fit, joined, line
 from mg_tui.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _ORDER: Final = {"error": 0, "warning": 1, "note": 2}
 BARS: Final = " ▏▎▍▌▋▊▉█"
+LABEL: Final = 15  # cells of a class's name
 TOKEN_EDGES: Final = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 # Sides of a square with as many pixels, and how a class is written.
 SIDE_EDGES: Final = (56, 112, 224, 448, 672, 896, 1344, 2048, 4096)
@@ -42,15 +45,28 @@ def kinds_of(report: "Report") -> list[KindRow]:
     return sorted(rows, key=lambda row: (_ORDER[row.severity], -row.rows, row.kind))
 
 
-def marks_of(report: "Report") -> dict[int, str]:
-    """The worst severity of each row that something was found in."""
-    from mg_tui.data.findings import KINDS
+class Marks:
+    """The worst severity of what was found in a row, and which rows something was found in.
 
-    marks: dict[int, str] = {}
-    for kind, numbers in sorted(report.rows_of.items(), key=lambda item: -_ORDER[KINDS[item[0]].severity]):
-        severity = KINDS[kind].severity
-        marks.update((number, severity) for number in numbers if number)
-    return marks
+    Made in the thread of the check: a million rows take a moment.
+    """
+
+    def __init__(self, report: "Report | None" = None) -> None:
+        from mg_tui.data.findings import KINDS
+
+        found = report.rows_of.items() if report is not None else ()
+        listed = sorted(((KINDS[kind].severity, rows) for kind, rows in found), key=lambda item: _ORDER[item[0]])
+        self._rows = listed
+        every: set[int] = set().union(*(rows for _severity, rows in listed))
+        self.rows = array("Q", sorted(every - {0}))
+
+    def of(self, number: int) -> str:
+        """ "error", "warning", "note", or nothing."""
+        for severity, rows in self._rows:
+            at = bisect_left(rows, number)
+            if at < len(rows) and rows[at] == number:
+                return severity
+        return ""
 
 
 def finding_line(finding: "Finding") -> Content:
@@ -149,34 +165,42 @@ class Sizes(Lines):
     def watch_report(self) -> None:
         self.redraw()
 
+    def watch_limit(self) -> None:
+        self.redraw()
+
     def lines(self, width: int) -> list[Content]:
         report = self.report
         if report is None:
             return [Content.styled("c checks the dataset; then its sizes are shown here.", tone("dim"))]
-        tokens = report.tokens
-        left = (
-            bars("Tokens of a row", tokens, TOKEN_EDGES, _up_to, self.limit)
-            if tokens is not None and tokens.total
-            else [Content.styled("Tokens were not counted: b chooses a model, c checks again.", tone("dim"))]
-        )
-        right = (
-            bars("Pictures, as a square's side", report.pixels, tuple(side**2 for side in SIDE_EDGES), _side)
-            if report.pixels.total
-            else [Content.styled("No pictures.", tone("dim"))]
-        )
-        if width >= 76:
-            half = (width - 3) // 2
-            count = max(len(left), len(right))
-            left += [Content()] * (count - len(left))
-            right += [Content()] * (count - len(right))
-            pairs = zip(left, right, strict=True)
-            return [line(_cell(a, half), "   ", fit(b, half)) for a, b in pairs]
-        return [*left, Content(), *right]
+        side_by_side = width >= 76
+        each = (width - 3) // 2 if side_by_side else width
+        left, right = self._tokens(report, each), self._pictures(report, each)
+        if not side_by_side:
+            return [*left, Content(), *right]
+        count = max(len(left), len(right))
+        left += [Content()] * (count - len(left))
+        right += [Content()] * (count - len(right))
+        return [line(cell(a, each), "   ", fit(b, each)) for a, b in zip(left, right, strict=True)]
+
+    def _tokens(self, report: "Report", width: int) -> list[Content]:
+        found = report.tokens
+        if found is None or not found.total:
+            said = "Tokens were not counted: b chooses a model, c checks again."
+            return Content.styled(said, tone("dim")).wrap(width)
+        middle = f"median {found.percentile(0.5):,}, largest {found.largest:,}"
+        return [*_title("Tokens of a row", middle), *bars(found, TOKEN_EDGES, _up_to, width, limit=self.limit)]
+
+    def _pictures(self, report: "Report", width: int) -> list[Content]:
+        found = report.pixels
+        if not found.total:
+            return [Content.styled("No pictures.", tone("dim"))]
+        middle = f"median {_side_of(found.percentile(0.5))}, largest {_side_of(found.largest)}"
+        edges = tuple(side**2 for side in SIDE_EDGES)
+        return [*_title("Pictures, as the side of a square", middle), *bars(found, edges, _side, width)]
 
 
-def _cell(content: Content, width: int) -> Content:
-    content = fit(content, width)
-    return content.pad_right(max(width - content.cell_length, 0))
+def _title(title: str, middle: str) -> list[Content]:
+    return [Content.styled(title, "bold"), Content.styled(middle, tone("dim"))]
 
 
 def _up_to(edge: int, last: bool) -> str:
@@ -189,39 +213,24 @@ def _side(edge: int, last: bool) -> str:
 
 
 def bars(
-    title: str,
-    histogram: "Histogram",
-    edges: Sequence[int],
-    name: Callable[[int, bool], str],
-    limit: int = 0,
-    room: int = 16,
+    histogram: "Histogram", edges: Sequence[int], name: Callable[[int, bool], str], width: int, *, limit: int = 0
 ) -> list[Content]:
-    """A histogram as horizontal bars, a class a line; classes at both ends without a count are left out."""
+    """A histogram as horizontal bars, a class a line; classes at both ends without a count are left out.
+
+    Classes above `limit` are in the colour of what fails; 0 is no limit.
+    """
     counts = histogram.bins(edges)
     filled = [index for index, count in enumerate(counts) if count]
-    lines = [
-        line(
-            (title, "bold"),
-            (f"  median {histogram.percentile(0.5):,}, largest {histogram.largest:,}", tone("dim"))
-            if name is _up_to
-            else (
-                f"  median {_side_of(histogram.percentile(0.5))}, largest {_side_of(histogram.largest)}",
-                tone("dim"),
-            ),
-        )
-    ]
     most = max(counts, default=1) or 1
+    digits = len(f"{most:,}")
+    room = max(width - LABEL - digits - 3, 4)
+    lines = []
     for index in range(filled[0], filled[-1] + 1) if filled else ():
         last = index == len(edges)
         edge = edges[-1] if last else edges[index]
-        over = bool(limit) and (edge > limit)
-        lines.append(
-            line(
-                (f"{name(edge, last):>15} ", tone("dim")),
-                (bar(counts[index] / most, room), tone("failed" if over else "spark")),
-                f" {counts[index]:,}",
-            )
-        )
+        style = tone("failed" if limit and edge > limit and counts[index] else "spark")
+        label = (f"{name(edge, last):>{LABEL}} ", tone("dim"))
+        lines.append(line(label, (bar(counts[index] / most, room), style), f" {counts[index]:>{digits},}"))
     return lines
 
 

@@ -59,7 +59,7 @@ class DataHead(Lines):
 
     def _second(self, state: HeadState, width: int) -> Content:
         if state.only:
-            found = f"{state.shown or 0:,} rows" + (" so far …" if state.looking else "")
+            found = words.count(state.shown or 0, "row") + (" so far …" if state.looking else "")
             said = line(("only ", tone("eval")), (state.only, "bold"), f"  {found}", ("   esc shows all", tone("dim")))
             return fit(said, width)
         assert state.opened is not None

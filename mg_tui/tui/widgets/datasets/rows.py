@@ -89,7 +89,7 @@ class RowTable(Table[RowView]):
         super().__init__(id=id)
         self.lazy = LazyRows()
         self.rows = self.lazy
-        self.marks: Mapping[int, str] = {}  # row number -> severity
+        self.mark_of: Callable[[int], str] = lambda _number: ""  # the worst severity of what was found in a row
         self._wanted = wanted
         self._asking = False
 
@@ -100,7 +100,7 @@ class RowTable(Table[RowView]):
         if key == "number":
             return Content.styled(f"{row.number}", tone("dim"))
         if key == "mark":
-            glyph, style = MARKS.get(self.marks.get(row.number, ""), ("✗" if row.problem else "", "failed"))
+            glyph, style = MARKS.get(self.mark_of(row.number), ("✗" if row.problem else "", "failed"))
             return Content.styled(glyph, tone(style, "bold"))
         if row.coming or row.blank:
             said = "…" if row.coming else "(blank line)"
