@@ -1,7 +1,9 @@
 """What every screen of the dashboard has: breakpoints, and a way to say what a feed cannot read."""
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from rich.console import RenderableType
+from textual.content import Content
 from textual.screen import Screen
 
 from mg_tui.tui.feeds import FeedFailed
@@ -10,17 +12,29 @@ if TYPE_CHECKING:
     from mg_tui.tui.app import GardenApp
 
 R = TypeVar("R")
+LEAST: Final = (60, 20)  # columns and rows
 
 
 class GardenScreen(Screen[R]):
-    """Below 100 columns or 30 rows, a screen leaves out what it can do without (classes `-narrow`, `-short`)."""
+    """Below 100 columns or 30 rows, a screen leaves out what it can do without (classes `-narrow`, `-short`).
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual declares it)
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012  (as Textual declares it)
+    It is made for 80x24 and more, does what it can below that, which a terminal within tmux often is, and below 60x20
+    says that it is too small.
+    """
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual does)
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST[1], "-short"), (30, "-tall")]  # noqa: RUF012  (as Textual does)
 
     def __init__(self) -> None:
         super().__init__()
         self.problems: dict[str, str] = {}  # what cannot be read now, and why
+
+    def render(self) -> RenderableType | Content:
+        width, height = self.size
+        if width >= LEAST[0] and height >= LEAST[1]:
+            return super().render()
+        said = Content(f"This terminal has {width}x{height} cells; the dashboard needs {LEAST[0]}x{LEAST[1]}.")
+        return Content("\n" * max(height // 2 - 1, 0)) + said
 
     @property
     def garden(self) -> "GardenApp":
