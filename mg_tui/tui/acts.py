@@ -1,7 +1,6 @@
 """What a person does to runs from the dashboard: asked about where it must be, done in a thread, said when done."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mg_tui.core.errors import GardenError
@@ -109,25 +108,8 @@ class Acts:
         self._ask(f"Resume {row.title}?", detail, "Yes, resume", lambda: self._do(row.title, job))
 
     def rerun(self, row: "RunRow") -> None:
-        """Start a new run like this one: in the form of new runs where there is one, else after a question."""
-        form = getattr(self._app, "open_new_run", None)
-        if form is not None:
-            form(row.folder)
-            return
-        detail = "A new run with the same options, from the beginning. Its result is kept in its own folder."
-        self._ask(
-            f"Run {row.title} again?", detail, "Yes, start", lambda: self._do(row.title, lambda: self._again(row))
-        )
-
-    def _again(self, row: "RunRow") -> str:
-        from mg_tui import preflight
-        from mg_tui.runs import actions, launch
-
-        again = actions.respec(row.folder, {"output_dir": None}, cwd=Path.cwd())
-        found = preflight.check(again.spec, self._app.settings, cwd=again.cwd)
-        folder = launch.prepare(found.settled(again.spec), self._app.settings, cwd=again.cwd)
-        actions.begin(folder, _me())
-        return f"started again as {folder.id}"
+        """Open the form of new runs with the options of this one."""
+        self._app.open_new_run(row.folder)
 
     def remove(self, rows: Sequence["RunRow"]) -> None:
         """Ask whether runs are to be removed, and remove them."""

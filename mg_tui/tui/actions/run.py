@@ -41,7 +41,7 @@ ACTIONS: Final = (
         "checkpoint",
         3,
     ),
-    _act("rerun", ("R",), "Run again", "Start a new run with the same options.", "again", 6, asks=True),
+    _act("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
     _act("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
     _act("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
     _act("search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7),

@@ -33,7 +33,7 @@ ACTIONS: Final = (
         asks=True,
     ),
     _act("resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, asks=True),
-    _act("rerun", ("R",), "Run again", "Start a new run with the same options.", "again", 7, asks=True),
+    _act("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
     _act("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
     _act("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
     _act("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
