@@ -3,7 +3,8 @@
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
 sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
-those of [train] and of each [presets.NAME] are the fields of TrainingSpec; [keys] names actions of the dashboard.
+those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
+`mg_tui.core.named`; [keys] names actions of the dashboard.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ APP_NAME: Final = "model-garden"
 FILE_NAME: Final = "garden.toml"
 ENV_PREFIX: Final = "MODEL_GARDEN_"
 
-TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), "train", "presets", "keys")
+TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), "train", "presets", "datasets", "keys")
 DEFAULT: Final = "default"
 FLAG: Final = "--home"
 
@@ -38,6 +39,7 @@ class Settings:
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
         ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with what the environment says of them.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
+        datasets: named datasets, by keys of `mg_tui.core.named.KEYS`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
         origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default".
@@ -50,6 +52,7 @@ class Settings:
     runs: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -109,6 +112,7 @@ def load_settings(
         runs=tables["runs"],
         cost=tables["cost"],
         presets=tables["presets"],
+        datasets=tables["datasets"],
         keys={action: keys if isinstance(keys, str) else ",".join(keys) for action, keys in tables["keys"].items()},
         sources=tuple(sources),
         origins=origins,
@@ -215,11 +219,12 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 raise UsageError(
                     f'[keys] {action}: got {keys!r}; give a key, or a list of keys (e.g. "ctrl+r")', where=where
                 )
-    elif name == "presets":
-        for preset, values in table.items():
+    elif name in ("presets", "datasets"):
+        known = _train_keys() if name == "presets" else _dataset_keys()
+        for one, values in table.items():
             if not isinstance(values, dict):
-                raise UsageError(f"[presets] {preset}: got {values!r}; write it as [presets.{preset}]", where=where)
-            _check_keys(f"presets.{preset}", values, _train_keys(), where)
+                raise UsageError(f"[{name}] {one}: got {values!r}; write it as [{name}.{one}]", where=where)
+            _check_keys(f"{name}.{one}", values, known, where)
     elif name == "train":
         _check_keys(name, table, _train_keys(), where)
     else:
@@ -245,6 +250,12 @@ def _train_keys() -> frozenset[str]:
     from mg_tui.core.spec import TrainingSpec
 
     return frozenset(TrainingSpec.model_fields)
+
+
+def _dataset_keys() -> frozenset[str]:
+    from mg_tui.core.named import KEYS
+
+    return frozenset(KEYS)
 
 
 def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError, FamilyError
-from mg_tui.core.paths import expanded
+from mg_tui.core.named import with_named_datasets
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory import PictureTokens, Question, Row
 from mg_tui.hardware.memory.setup import Device
@@ -134,18 +134,10 @@ def read(
     Raises:
         DataError: it cannot be read.
     """
-    from mg_tui.data.dataset import FieldMap, load_dataset
+    from mg_tui.data.asked import load_asked
 
-    return load_dataset(
-        cwd / expanded(spec.dataset),
-        FieldMap(spec.text_field, spec.image_field, spec.response_field, spec.weight_field),
-        image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
-        system_prompt=spec.system_prompt,
-        cwd=cwd,
-        cache=settings.cache,
-        check_images="header",
-        progress=progress,
-    )
+    settled = with_named_datasets(spec, settings.datasets, settings.train)
+    return load_asked(settled, cwd=cwd, cache=settings.cache, check_images="header", progress=progress)
 
 
 def rows_of(dataset: "Dataset", model: "ResolvedModel", spec: TrainingSpec) -> tuple[Row, ...]:

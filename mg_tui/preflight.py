@@ -4,14 +4,16 @@ Every face that starts runs calls `check` first; the engine trusts nothing and l
 user seconds, and neither a run folder nor an output folder has been made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import FamilyError
-from mg_tui.core.paths import expanded
+from mg_tui.core.named import with_named_datasets
+from mg_tui.core.paths import is_elsewhere
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -23,14 +25,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: the model as resolved and the datasets as read (`evaluation` is None when there is none)."""
+    """What was found: the model as resolved and the datasets as read (`evaluation` is None when there is none).
+
+    `changes` are values of the spec that name the same things from every folder.
+    """
 
     model: "ResolvedModel"
     dataset: "Dataset"
     evaluation: "Dataset | None"
+    changes: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
     def settled(self, spec: TrainingSpec) -> TrainingSpec:
-        """`spec` with a base model's folder in full: the worker works elsewhere. An alias stays what it is."""
+        """`spec` with names in full: the worker works elsewhere, without garden.toml. An alias stays what it is."""
+        spec = spec.model_copy(update=dict(self.changes))
         if self.model.local and not self.model.alias:
             return spec.model_copy(update={"base_model": self.model.source})
         return spec
@@ -53,9 +60,23 @@ def check(spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progre
     model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     if model.family is not None:
         _refuse_unsupported(spec, model)
-    dataset = _read(spec, spec.dataset, settings, cwd, progress)
-    evaluation = _read(spec, spec.eval_dataset, settings, cwd, progress) if spec.eval_dataset else None
-    return Preflight(model, dataset, evaluation)
+    settled = with_named_datasets(spec, settings.datasets, settings.train)
+    dataset = _read(settled, settings, cwd, progress)
+    evaluation = _read(settled, settings, cwd, progress, evaluation=True) if settled.eval_dataset else None
+    return Preflight(model, dataset, evaluation, _changes(spec, settled, dataset, evaluation))
+
+
+def _changes(
+    spec: TrainingSpec, settled: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None"
+) -> Mapping[str, Any]:
+    """What a spec says otherwise once names of garden.toml and of the hub are put in full."""
+    changes = {
+        name: getattr(settled, name) for name in settled.changed() if getattr(settled, name) != getattr(spec, name)
+    }
+    for field, found in (("dataset", dataset), ("eval_dataset", evaluation)):
+        if found is not None and is_elsewhere(found.address):
+            changes[field] = found.address
+    return changes
 
 
 def _refuse_unsupported(spec: TrainingSpec, model: "ResolvedModel") -> None:
@@ -82,19 +103,14 @@ def _refuse_unsupported(spec: TrainingSpec, model: "ResolvedModel") -> None:
             )
 
 
-def _read(spec: TrainingSpec, path: str, settings: Settings, cwd: Path, progress: Progress | None) -> "Dataset":
-    from mg_tui.data.dataset import FieldMap, load_dataset, require_clean
+def _read(
+    spec: TrainingSpec, settings: Settings, cwd: Path, progress: Progress | None, *, evaluation: bool = False
+) -> "Dataset":
+    from mg_tui.data.asked import load_asked
+    from mg_tui.data.dataset import require_clean
 
-    weight = spec.weight_field if path == spec.dataset else None  # evaluations do without
-    dataset = load_dataset(
-        cwd / expanded(path),
-        FieldMap(spec.text_field, spec.image_field, spec.response_field, weight),
-        image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
-        system_prompt=spec.system_prompt,
-        cwd=cwd,
-        cache=settings.cache,
-        check_images="decode",
-        progress=progress,
+    dataset = load_asked(
+        spec, evaluation=evaluation, cwd=cwd, cache=settings.cache, check_images="decode", progress=progress
     )
     if spec.on_bad_row == "stop":
         require_clean(dataset)

@@ -124,6 +124,8 @@ def _say_what_was_found(found: "Preflight") -> None:
     family = found.model.family.title if found.model.family else "known after the download"
     click.echo(f"model    {printable(found.model.name)} ({family})", err=True)
     click.echo(f"dataset  {len(dataset.examples)} examples; images {places or 'none'}", err=True)
+    if dataset.recognised is not None:
+        click.echo(f"         {printable(str(dataset.recognised))}", err=True)
     if found.evaluation is not None:
         click.echo(f"eval     {len(found.evaluation.examples)} examples", err=True)
     if dataset.problems:

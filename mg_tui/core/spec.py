@@ -12,12 +12,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mg_tui.core.options import option, spec_error
 
 Training = Literal["lora", "full", "none"]
+# What a dataset can be; `mg_tui.data.sources` has each in words.
+DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
+DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel: what Qwen's own examples train at. The family default of 12.8 megapixels is 16,384 tokens an image and
 # the commonest way to run out of memory.
 DEFAULT_MAX_PIXELS = 1_003_520
 DEFAULT_MIN_PIXELS = 3_136
+CAPTION_PROMPT = "Describe this image."
 
 
 class TrainingSpec(BaseModel):
@@ -58,13 +62,37 @@ class TrainingSpec(BaseModel):
     # --- Data --------------------------------------------------------------------------------------------------------
     dataset: str = option(
         title="Dataset",
-        help="The JSONL file with the examples to train on.",
+        help="The examples to train on: a file, a folder, owner/name on the hub, or a name from [datasets].",
         group="Data",
         basic=True,
         path=True,
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+    )
+    dataset_format: Literal["auto"] | DatasetFormat = option(
+        "auto", title="Dataset format", help="What the dataset is; auto finds out and says so.", group="Data"
+    )
+    dataset_layout: Literal["auto"] | DatasetLayout = option(
+        "auto",
+        title="Dataset layout",
+        help="How its rows say a conversation; auto finds out and says so.",
+        group="Data",
+    )
+    dataset_split: str | None = option(
+        None,
+        title="Dataset split",
+        help="Which split to train on, of a dataset that has several; left out, the one called train.",
+        group="Data",
+        min_length=1,
+        example="train",
+    )
+    dataset_config: str | None = option(
+        None,
+        title="Dataset configuration",
+        help="Which configuration of a dataset on the hub, or which entry of a dataset_info.json.",
+        group="Data",
+        min_length=1,
     )
     text_field: str = option(
         "text", title="Text field", help="Field with the question or instruction.", group="Data", min_length=1
@@ -74,6 +102,24 @@ class TrainingSpec(BaseModel):
     )
     response_field: str = option(
         "response", title="Response field", help="Field with the answer to learn.", group="Data", min_length=1
+    )
+    messages_field: str | None = option(
+        None,
+        title="Messages field",
+        help="Field with the turns of a conversation; left out, it is looked for.",
+        group="Data",
+        min_length=1,
+        example="messages",
+    )
+    learned_answers: Literal["all", "last"] = option(
+        "all", title="Learned answers", help="Which answers of a conversation of several turns.", group="Data"
+    )
+    caption_prompt: str = option(
+        CAPTION_PROMPT,
+        title="Caption prompt",
+        help="Asked of rows that have a picture and its caption, and no question.",
+        group="Data",
+        min_length=1,
     )
     weight_field: str | None = option(
         None,
@@ -101,6 +147,14 @@ class TrainingSpec(BaseModel):
         group="Data",
         path=True,
         known="datasets",
+    )
+    eval_dataset_split: str | None = option(
+        None,
+        title="Split of the evaluation dataset",
+        help="Which split of it, when it has several.",
+        group="Data",
+        min_length=1,
+        example="validation",
     )
     eval_split: float = option(
         0.0,

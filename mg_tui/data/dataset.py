@@ -47,6 +47,7 @@ class Dataset:
         image_infos: what is known of each image by its path; empty when images were not opened.
         notes: things about good rows that are worth knowing, by row, e.g. that only an animation's first frame is used.
         recognised: what format and layout it was taken for.
+        address: what names the dataset from every folder.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Dataset:
     image_infos: Mapping[str, ImageInfo] = field(default_factory=dict)
     notes: tuple[RowProblem, ...] = ()
     recognised: Recognised | None = None
+    address: str = ""
 
     @property
     def bad_rows(self) -> tuple[int, ...]:
@@ -136,6 +138,7 @@ def load_dataset(
         image_infos=assembled.infos,
         notes=tuple(assembled.notes),
         recognised=recognised,
+        address=source.address,
     )
 
 

@@ -5,18 +5,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Part, Role, TextPart
+from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
 from mg_tui.data.images import ImageError
 from mg_tui.data.jsonl import kind_of
 from mg_tui.data.pictures import Given, Kept, PictureStore, decode_base64
 from mg_tui.data.problems import RowProblem, plain, shown
 from mg_tui.data.rows import Row
-
-if TYPE_CHECKING:
-    from mg_tui.core.spec import TrainingSpec
 
 Purpose = Literal["text", "image", "response"]
 Learned = Literal["all", "last"]
@@ -39,7 +37,6 @@ ALSO_CALLED: Final[Mapping[Purpose, tuple[str, ...]]] = {
     ),
     "response": ("answer", "caption", "output", "response", "label", "target", "description", "completion"),
 }
-CAPTION_PROMPT: Final = "Describe this image."
 _FIELDS_SHOWN: Final = 12
 _HALF_PAIR: Final = "has half of a surrogate pair, which is no character"
 _HALF_PAIR_HINT: Final = "remove escapes like \\ud83d that stand alone"
@@ -88,13 +85,16 @@ class FieldMap:
     tags: Tags = field(default_factory=Tags)
 
     @classmethod
-    def of(cls, spec: "TrainingSpec") -> "FieldMap":
-        """The fields as the options of a run name them."""
+    def of(cls, spec: TrainingSpec, *, evaluation: bool = False) -> "FieldMap":
+        """The fields as the options of a run name them. Evaluations do without weights."""
         return cls(
             text=spec.text_field,
             image=spec.image_field,
             response=spec.response_field,
-            weight=spec.weight_field,
+            weight=None if evaluation else spec.weight_field,
+            messages=spec.messages_field,
+            caption_prompt=spec.caption_prompt,
+            learned=spec.learned_answers,
         )
 
     def require_distinct(self) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.dataset import Dataset, FieldMap, load_dataset, require_examples, write_rejects
+from mg_tui.data.asked import load_asked
+from mg_tui.data.dataset import Dataset, require_examples, write_rejects
 from mg_tui.data.images import ImageInfo
 from mg_tui.data.problems import BadRows, RowProblem
 from mg_tui.data.split import split_by_image
@@ -43,8 +44,8 @@ class TrainingData:
     infos: dict[str, ImageInfo] = field(default_factory=dict)
 
 
-def read(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path) -> Dataset:
-    """Read a dataset file of the spec and look at its images.
+def read(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
+    """Read a dataset of the spec, or another one of the same fields, and look at its images.
 
     Every face decodes every image before a run is made, so the header is enough here, unless bad rows are to be left
     out: which those are must then be known before the steps are planned.
@@ -52,12 +53,10 @@ def read(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path) -> Dataset:
     Raises:
         DataError: the file is missing, empty or unreadable.
     """
-    weight = spec.weight_field if path == spec.dataset else None  # evaluations do without
-    return load_dataset(
+    return load_asked(
+        spec,
         path,
-        FieldMap(spec.text_field, spec.image_field, spec.response_field, weight),
-        image_root=Path(spec.image_root) if spec.image_root else None,
-        system_prompt=spec.system_prompt,
+        evaluation=evaluation or path != spec.dataset,
         cwd=cwd,
         cache=cache,
         check_images="decode" if spec.on_bad_row == "skip" else "header",

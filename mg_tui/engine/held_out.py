@@ -50,7 +50,7 @@ def held_out(loaded: "Loaded", *, cwd: Path, cache: Path, dataset: str | None = 
             hint="give a dataset",
         )
     if spec.eval_dataset:
-        found = read(spec, spec.eval_dataset, cwd=cwd, cache=cache)
+        found = read(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
         return _held(found.examples, f"the evaluation dataset, {spec.eval_dataset}", len(found.bad_rows))
     if not spec.eval_split:
         raise UsageError(

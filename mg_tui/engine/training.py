@@ -149,9 +149,15 @@ class Training:
             self.journal.write("decision", what=what, value=value, why=why)
 
     def _read(self) -> tuple[Any, Any]:
-        spec, places = self.spec, {"cwd": self.cwd, "cache": self.settings.cache}
-        held_out = data.read(spec, spec.eval_dataset, **places) if spec.eval_dataset else None
-        return data.read(spec, spec.dataset, **places), held_out
+        spec, cwd, cache = self.spec, self.cwd, self.settings.cache
+        held_out = None
+        if spec.eval_dataset:
+            held_out = data.read(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
+        found = data.read(spec, spec.dataset, cwd=cwd, cache=cache)
+        if found.recognised is not None:
+            taken = f"{found.recognised.format}, {found.recognised.layout}"
+            self._decisions([("dataset", taken, found.recognised.why)])
+        return found, held_out
 
     def _measured(self, found: dict[str, Any]) -> None:
         self.journal.write("measured", **found)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
-from mg_tui.core.paths import expanded
+from mg_tui.core.paths import expanded, is_elsewhere
 from mg_tui.runs import devices, output
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.folder import RunFolder, write_whole
@@ -250,4 +250,4 @@ def did_not_start(folder: RunFolder, why: str) -> RunFailed:
 
 
 def _absolute(text: str, cwd: Path) -> str:
-    return os.path.normpath(cwd / expanded(text))
+    return text if is_elsewhere(text) else os.path.normpath(cwd / expanded(text))

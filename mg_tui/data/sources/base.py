@@ -7,7 +7,7 @@ keeps them.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ __all__ = ["FORMATS", "Certainty", "Recognised", "Row", "Source", "Told", "open_
 Certainty = Literal["sure", "likely", "guess"]
 
 # What each format is called for people.
-FORMATS: Final = {
+FORMATS: Final[Mapping[str, str]] = {
     "jsonl": "JSON Lines",
     "json": "JSON array",
     "csv": "CSV or TSV",
@@ -80,6 +80,7 @@ class Source(ABC):
         path: the file or folder; None for a dataset of a hub.
         base: the folder that relative paths of pictures are seen from.
         told: what showed the format.
+        address: what names it from every folder.
     """
 
     def __init__(self, name: str, format: str, path: Path | None, base: Path, told: Told):
@@ -88,6 +89,7 @@ class Source(ABC):
         self.path = path
         self.base = base
         self.told = told
+        self.address = str(path.absolute()) if path is not None else name
 
     @cached_property
     def recognised(self) -> Recognised:

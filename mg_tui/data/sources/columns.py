@@ -82,7 +82,7 @@ def _is_parquet(file: Path) -> bool:
 
 def _count(file: Path) -> int:
     if _is_parquet(file):
-        import pyarrow.parquet as pq
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         return int(pq.read_metadata(file).num_rows)
     # The bodies of batches are mapped, not read.

@@ -36,6 +36,7 @@ class Hub(Source):
 
     def __init__(self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, told: Told):
         super().__init__(name, "hub", None, cwd, told)
+        self.address = f"hub:{repository}"
         self._repository = repository
         self._config = config
         self._asked = split

@@ -158,7 +158,7 @@ def _entry(asked: Asked, file: Path, entries: Any) -> Source:
         source = open_asked(replace(inner, given=f"hub:{entry['hf_hub_url']}"))
     else:
         raise DataError("the entry names no file and no dataset of the hub", where=plain(where))
-    source.name = asked.given
+    source.name, source.address = asked.given, str(file)
     why = f"{source.told.why}; entry {plain(name, limit=60)} of {described.FILE}"
     source.told = Told(source.told.certainty, why, layout, fields)
     return source
