@@ -81,8 +81,9 @@ start_long_run() {
 
 stop_long_run() {
     "$runner" stop --time 120 "$container" >/dev/null
-    [ "$(last_state)" = stopped ] || fail "the run is not listed as stopped"
+    [ "$(last_state)" = interrupted ] || fail "the run is not listed as interrupted"
     inside 'ls -d /data/runs/*-long/checkpoints/step-*' || fail "there is no checkpoint"
+    garden runs list 2>&1 | grep -q 'runs resume' || fail "it is not offered to go on with it"
 }
 
 part "--help" garden --help
