@@ -19,13 +19,13 @@ from mg_tui.config import Settings
 from mg_tui.core.example import Example, ImagePart
 from mg_tui.core.paths import expanded
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.asked import open_asked
 from mg_tui.data.check import CheckDepth, usable_cores
 from mg_tui.data.checking import Limits, Progress, Reading, Stop, check
 from mg_tui.data.checks.lengths import PictureTokens, TextTokens
 from mg_tui.data.findings import Report
 from mg_tui.data.kept_counts import KeptCounts
-from mg_tui.data.mapping import FieldMap
-from mg_tui.data.sources.base import Source, open_source
+from mg_tui.data.sources.base import Source
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
@@ -54,7 +54,6 @@ def inspect(
     settings: Settings,
     *,
     cwd: Path,
-    dataset: str | None = None,
     depth: CheckDepth = "header",
     count_tokens: bool = True,
     progress: Progress | None = None,
@@ -64,7 +63,6 @@ def inspect(
 
     Args:
         spec: the run; relative paths in it are seen from `cwd`.
-        dataset: another dataset than the spec's.
         depth: read headers of pictures, or decode every pixel.
         count_tokens: with the spec's base model; without, lengths are not judged and no model is needed.
         progress, stop: see `mg_tui.data.checking.check`.
@@ -74,63 +72,53 @@ def inspect(
         FamilyError: no family for the base model.
         EnvironmentProblem: a hub cannot be reached, or the cache cannot be written.
     """
-    source = open_dataset(spec, settings, dataset or spec.dataset, cwd=cwd)
-    with checking(spec, settings, source, cwd=cwd, depth=depth, count=count_tokens) as how:
-        return check(source, how.reading, how.limits, evaluation=how.evaluation, progress=progress, stop=stop)
+    source, reading = open_dataset(spec, settings, cwd=cwd, depth=depth)
+    with checking(spec, settings, source, cwd=cwd, count=count_tokens) as how:
+        return check(source, reading, how.limits, evaluation=how.evaluation, progress=progress, stop=stop)
 
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """What `mg_tui.data.checking.check` takes."""
+    """What rows are held against, and the evaluation dataset with how it is read, if there is one."""
 
-    reading: Reading
     limits: Limits
-    evaluation: Source | None
+    evaluation: tuple[Source, Reading] | None
 
 
 @contextmanager
 def checking(
-    spec: TrainingSpec,
-    settings: Settings,
-    source: Source,
-    *,
-    cwd: Path,
-    depth: CheckDepth = "header",
-    count: bool = True,
+    spec: TrainingSpec, settings: Settings, source: Source, *, cwd: Path, count: bool = True
 ) -> Iterator[Checking]:
-    """Everything that a check of `source` needs, counting processes included, which end with the context.
+    """What a check of `source` needs, counting processes included, which end with the context.
 
     Raises as `inspect`.
     """
-    evaluation = open_dataset(spec, settings, spec.eval_dataset, cwd=cwd) if spec.eval_dataset else None
-    reading = reading_of(spec, settings, cwd=cwd, depth=depth)
+    evaluation = open_dataset(spec, settings, cwd=cwd, evaluation=True) if spec.eval_dataset else None
     if not count:
-        yield Checking(reading, Limits(spec.max_seq_length, spec.min_pixels, spec.max_pixels), evaluation)
+        yield Checking(Limits(spec.max_seq_length, spec.min_pixels, spec.max_pixels), evaluation)
         return
     with limits_of(spec, settings, kept_for=str(source.path or source.name)) as limits:
-        yield Checking(reading, limits, evaluation)
+        yield Checking(limits, evaluation)
 
 
-def open_dataset(spec: TrainingSpec, settings: Settings, given: str, *, cwd: Path) -> Source:
-    """A dataset as the spec's options say it is to be opened; raises as `open_source`."""
-    return open_source(given, cwd=cwd, cache=settings.cache)
+def open_dataset(
+    spec: TrainingSpec, settings: Settings, *, cwd: Path, depth: CheckDepth = "header", evaluation: bool = False
+) -> tuple[Source, Reading]:
+    """The dataset of a run, or its evaluation dataset, and how its rows are read.
 
-
-def reading_of(spec: TrainingSpec, settings: Settings, *, cwd: Path, depth: CheckDepth = "header") -> Reading:
-    """How a run with this spec reads rows."""
-    return Reading(
-        fields=_fields_named(spec),
+    Raises:
+        DataError: it is not there, or is no dataset.
+        EnvironmentProblem: a hub cannot be reached.
+    """
+    source, recognised = open_asked(spec, evaluation=evaluation, cwd=cwd, cache=settings.cache)
+    return source, Reading(
+        recognised=recognised,
         image_root=cwd / expanded(spec.image_root) if spec.image_root else None,
         cwd=cwd,
         cache=settings.cache,
         system_prompt=spec.system_prompt,
         depth=depth,
     )
-
-
-def _fields_named(spec: TrainingSpec) -> FieldMap | None:
-    fields = FieldMap.of(spec)
-    return None if fields == FieldMap() else fields
 
 
 @contextmanager
@@ -262,5 +250,4 @@ __all__ = [
     "limits_of",
     "open_dataset",
     "picture_tokens_of",
-    "reading_of",
 ]

@@ -21,7 +21,6 @@ from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.check import CheckDepth
     from mg_tui.data.findings import Report
     from mg_tui.data.fix import Fixed
 
@@ -65,18 +64,17 @@ def check(
 
     settings: Settings = ctx.obj
     spec = spec_for(settings, file, base_model, values)
-    source = open_given(settings, spec, file)
+    source, reading = open_given(settings, spec, depth="decode" if full else "header")
     if not as_json:
-        say_recognised(source)
+        say_recognised(source, reading)
     count = base_model is not None or "base_model" in settings.train
-    depth: CheckDepth = "decode" if full else "header"
-    asked = checking(spec, settings, source, cwd=Path.cwd(), depth=depth, count=count)
+    asked = checking(spec, settings, source, cwd=Path.cwd(), count=count)
     fixed = None
     with asked as how, telling("checking rows and pictures") as tell:
         if out is None:
-            report = run_check(source, how.reading, how.limits, evaluation=how.evaluation, progress=tell)
+            report = run_check(source, reading, how.limits, evaluation=how.evaluation, progress=tell)
         else:
-            fixed = fix(source, how.reading, how.limits, out, force=force, progress=tell)
+            fixed = fix(source, reading, how.limits, out, force=force, progress=tell)
             report = fixed.report
     if as_json:
         record = report.as_dict() if fixed is None else {**report.as_dict(), "fixed": _fixed_record(fixed, out)}

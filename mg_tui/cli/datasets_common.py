@@ -1,5 +1,6 @@
 """What the commands about datasets share: their flags, opening, and a bar that tells how far they are."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mg_tui.config import Settings
+from mg_tui.core.named import with_named_datasets
 from mg_tui.core.options import Option
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.checking import Progress
+    from mg_tui.data.check import CheckDepth
+    from mg_tui.data.checking import Progress, Reading
     from mg_tui.data.sources.base import Source
 
 # Options of a run's data that say nothing about how rows are read or judged.
 _NOT_READING: Final = frozenset({"dataset", "eval_split", "on_bad_row", "workers"})
-_JUDGING: Final = frozenset({"max_seq_length", "train_on_prompt", "eval_dataset"})
+_JUDGING: Final = frozenset({"max_seq_length", "eval_dataset", "eval_dataset_split"})
 
 
 def reading_option(option: Option) -> bool:
     """Whether an option of a run decides how its rows are read, or what the model sees of them."""
-    return option.group == "Data" and option.name not in _NOT_READING | (_JUDGING - {"train_on_prompt"})
+    return option.group == "Data" and option.name not in _NOT_READING | _JUDGING
 
 
 def judging_option(option: Option) -> bool:
@@ -47,24 +50,29 @@ def spec_for(settings: Settings, dataset: str, base_model: str | None, values: d
     known = {**settings.train, **given(values), "dataset": dataset}
     if base_model is not None:
         known["base_model"] = base_model
-    return TrainingSpec.parse({"base_model": "tiny", **known}, where=settings.train_source())
+    spec = TrainingSpec.parse({"base_model": "tiny", **known}, where=settings.train_source())
+    return with_named_datasets(spec, settings.datasets, settings.train)
 
 
-def open_given(settings: Settings, spec: TrainingSpec, given: str) -> "Source":
-    """The dataset that was named, and remember that it was opened; raises as `open_source`."""
+def open_given(settings: Settings, spec: TrainingSpec, *, depth: "CheckDepth" = "header") -> "tuple[Source, Reading]":
+    """The spec's dataset, and how it is read; remembered as opened.
+
+    Raises:
+        DataError, EnvironmentProblem: as `mg_tui.inspection.open_dataset`.
+    """
     from mg_tui.inspection import open_dataset
     from mg_tui.tui import recents
 
-    source = open_dataset(spec, settings, given, cwd=Path.cwd())
-    recents.remember(settings.home, "datasets", str(source.path.absolute()) if source.path else given)
-    return source
+    source, reading = open_dataset(spec, settings, cwd=Path.cwd(), depth=depth)
+    recents.remember(settings.home, "datasets", os.path.abspath(source.path) if source.path else spec.dataset)  # noqa: PTH100
+    return source, reading
 
 
-def say_recognised(source: "Source") -> None:
+def say_recognised(source: "Source", reading: "Reading") -> None:
     """Say on standard error what a dataset was taken for."""
     from mg_tui.core.text import one_line
 
-    click.echo(one_line(f"{source.name}: {source.recognised}"), err=True)
+    click.echo(one_line(f"{source.name}: {reading.recognised}"), err=True)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -64,16 +63,15 @@ def show(
     """
     from mg_tui.data.browse import open_browser
     from mg_tui.data.checking import Judge
-    from mg_tui.inspection import reading_of
 
     spec = spec_for(settings, file, base_model, values)
     if tokens and base_model is None and "base_model" not in settings.train:
         raise UsageError("--tokens needs to know whose tokens", hint="add --base-model, e.g. --base-model tiny")
-    source = open_given(settings, spec, file)
+    source, reading = open_given(settings, spec)
     if not as_json:
-        say_recognised(source)
+        say_recognised(source, reading)
     browser = open_browser(source, settings.cache)
-    judge = Judge(source, reading_of(spec, settings, cwd=Path.cwd()))
+    judge = Judge(source, reading)
     first, last = _span(span)
     wanted = _wanted(browser, row, first, last, find, default=span is None)
     printer = _Printer(as_json=as_json)

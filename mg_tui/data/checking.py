@@ -24,7 +24,7 @@ from mg_tui.data.checks.pictures import PictureCheck
 from mg_tui.data.checks.repeats import ImageRepeats, RowRepeats
 from mg_tui.data.findings import Collector, Report
 from mg_tui.data.looks import Looks
-from mg_tui.data.mapping import Draft, FieldMap
+from mg_tui.data.mapping import Draft
 from mg_tui.data.pictures import Given, Kept, PictureStore
 from mg_tui.data.problems import RowProblem
 from mg_tui.data.resolve import ImageResolver
@@ -32,7 +32,7 @@ from mg_tui.data.rows import Row
 from mg_tui.data.sources.layouts import to_draft
 
 if TYPE_CHECKING:
-    from mg_tui.data.sources.base import Source
+    from mg_tui.data.sources.base import Recognised, Source
 
 # (done, of how many): bytes of a text file, rows of anything else; 0 where the whole is not known.
 Progress = Callable[[int, int], None]
@@ -46,8 +46,7 @@ class Reading:
     """How rows become conversations, and how their pictures are found and looked at.
 
     Attributes:
-        layout: a key of `LAYOUTS`; what the source was recognised as when left out.
-        fields: names of fields; what the source was recognised with when left out.
+        recognised: what the dataset is taken for; what the source takes it for when left out.
         image_root, cwd: where relative paths are looked up after the dataset's folder.
         cache: the garden's cache folder.
         system_prompt: put before every conversation that has none.
@@ -56,8 +55,7 @@ class Reading:
         workers: threads for pictures; all usable cores when left out.
     """
 
-    layout: str | None = None
-    fields: FieldMap | None = None
+    recognised: "Recognised | None" = None
     image_root: Path | None = None
     cwd: Path = field(default_factory=Path.cwd)
     cache: Path | None = None
@@ -92,14 +90,14 @@ def check(
     reading: Reading,
     limits: Limits,
     *,
-    evaluation: "Source | None" = None,
+    evaluation: "tuple[Source, Reading] | None" = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> Report:
     """Check a dataset.
 
     Args:
-        evaluation: a dataset that shall have no row and no picture in common with it.
+        evaluation: a dataset that shall have no row and no picture in common with it, and how it is read.
         progress: called from this thread a few times a second.
         stop: asked between portions; true ends the check early, with a report that says so.
 
@@ -110,7 +108,7 @@ def check(
     contents = None
     if evaluation is not None:
         contents = Contents()
-        for portion in judge_rows(evaluation, reading):
+        for portion in judge_rows(*evaluation):
             for judged in portion:
                 contents.take(judged)
     return check_judged(
@@ -144,8 +142,7 @@ class Judge:
 
     def __init__(self, source: "Source", reading: Reading):
         self._reading = reading
-        self._fields = reading.fields or source.recognised.fields
-        self._layout = reading.layout or source.recognised.layout
+        self.recognised = reading.recognised or source.recognised
         self._resolver = ImageResolver(
             source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
         )
@@ -154,7 +151,7 @@ class Judge:
 
     def draft(self, row: Row) -> Draft | list[RowProblem]:
         """A row's conversation, its pictures not looked at."""
-        return to_draft(row, self._layout, self._fields, self._store)
+        return to_draft(row, self.recognised.layout, self.recognised.fields, self._store)
 
     def __call__(self, rows: Sequence[Row]) -> list[Judged]:
         drafts = [(row, self.draft(row)) for row in rows]

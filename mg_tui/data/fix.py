@@ -53,9 +53,9 @@ class RepairedSource:
 
     def __init__(self, source: "Source", reading: Reading):
         self.name, self.format, self.path, self.base = source.name, source.format, source.path, source.base
-        self.recognised = source.recognised
+        self.recognised = reading.recognised or source.recognised
         self._source = source
-        self._fields = reading.fields or source.recognised.fields
+        self._fields = self.recognised.fields
         self._resolver = ImageResolver(
             source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
         )
@@ -194,7 +194,7 @@ def fix(
         judge, bad = Judge(repaired, reading), set(report.bad_rows())
         repeats = set(report.rows_of.get("row-repeated", ())) - bad
         resolver = ImageResolver(source.base, reading.image_root, reading.cwd, reading.cache)
-        fields = reading.fields or source.recognised.fields
+        fields = repaired.recognised.fields
         writer = Rewriter(source, resolver, new.path, said=(fields.text, fields.response))
         with NewDataset(rejects, force=True, sources=[source.path]) as aside:
             changed = 0

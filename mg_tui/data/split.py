@@ -1,7 +1,7 @@
 """Hold examples out for evaluation without letting an image be on both sides."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from mg_tui.core.example import Example
 
@@ -18,27 +18,40 @@ def split_by_image(
         share: of the examples to hold out, from 0 up to and without 1. As near below it as groups allow, but at least
             one group and never all: with a single group nothing is held out.
     """
-    groups = groups_by_image(examples)
-    if share <= 0 or len(groups) < 2:
-        return tuple(examples), ()
-    order = list(groups)
-    random.Random(seed).shuffle(order)
-    wanted = max(round(share * len(examples)), 1)
-    held: set[int] = set()
-    for group in order:
-        if len(held) + len(group) <= min(wanted, len(examples) - 1):
-            held.update(group)
-    # Every group is larger than the share: the smallest one is the nearest to it.
-    if not held:
-        smallest = min(order, key=len)
-        held = set(smallest)
+    held = choose_groups([_paths(example) for example in examples], share, seed)
     train = tuple(example for index, example in enumerate(examples) if index not in held)
     return train, tuple(example for index, example in enumerate(examples) if index in held)
 
 
+def choose_groups(pictures: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
+    """Indexes of the rows to hold out, given the pictures of each; see `split_by_image`."""
+    groups = _groups(pictures)
+    if share <= 0 or len(groups) < 2:
+        return set()
+    random.Random(seed).shuffle(groups)
+    wanted = max(round(share * len(pictures)), 1)
+    held: set[int] = set()
+    for group in groups:
+        if len(held) + len(group) <= min(wanted, len(pictures) - 1):
+            held.update(group)
+    # Every group is larger than the share: the smallest one is the nearest to it.
+    if not held:
+        smallest = min(groups, key=len)
+        held = set(smallest)
+    return held
+
+
 def groups_by_image(examples: Sequence[Example]) -> list[list[int]]:
     """Indexes of examples that hang together by their images, in the order of their first example."""
-    parent = list(range(len(examples)))
+    return _groups([_paths(example) for example in examples])
+
+
+def _paths(example: Example) -> list[str]:
+    return [image.path for image in example.images]
+
+
+def _groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    parent = list(range(len(pictures)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -46,13 +59,13 @@ def groups_by_image(examples: Sequence[Example]) -> list[list[int]]:
             index = parent[index]
         return index
 
-    first_with: dict[str, int] = {}
-    for index, example in enumerate(examples):
-        for image in example.images:
-            other = root(first_with.setdefault(image.path, index))
+    first_with: dict[Hashable, int] = {}
+    for index, shown in enumerate(pictures):
+        for picture in shown:
+            other = root(first_with.setdefault(picture, index))
             here = root(index)
             parent[max(other, here)] = min(other, here)
     groups: dict[int, list[int]] = {}
-    for index in range(len(examples)):
+    for index in range(len(pictures)):
         groups.setdefault(root(index), []).append(index)
     return list(groups.values())
