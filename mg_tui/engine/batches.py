@@ -16,6 +16,7 @@ from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.example import Example
 from mg_tui.engine.loss import supervised
 from mg_tui.engine.plan import StepPlan
+from mg_tui.engine.ranks import Shares
 from mg_tui.families.contract import Collator
 
 
@@ -134,13 +135,24 @@ class PaddedLayout:
 
 class StepDataset:
     """Steps by number: a map-style dataset. Used in the worker processes, whence an unreadable row comes back as a
-    `RowFailure` and not as an exception, which would lose its fields on the way."""
+    `RowFailure` and not as an exception, which would lose its fields on the way.
 
-    def __init__(self, examples: Sequence[Example], plan: StepPlan, layout: "Layout", opener: "Opener | None" = None):
+    With `shares` only what this rank does of a step.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        plan: StepPlan,
+        layout: "Layout",
+        opener: "Opener | None" = None,
+        shares: Shares | None = None,
+    ):
         self.examples = examples
         self.plan = plan
         self.layout = layout
         self.opener = opener or _open
+        self.shares = shares
 
     def __len__(self) -> int:
         return self.plan.steps_per_epoch
@@ -148,8 +160,18 @@ class StepDataset:
     def __getitem__(self, number: int) -> StepBatch:
         batch = StepBatch(number, [])
         pictures: dict[str, Any] = {}
+        step: Sequence[int] = self.plan.step(number)
+        if self.shares is None:
+            self._add(batch, step, pictures)
+        else:
+            for indices in self.shares.passes(step, getattr(self.layout, "budget", None)):
+                self._add(batch, indices, pictures)
+        return batch
+
+    def _add(self, batch: StepBatch, indices: Sequence[int], pictures: dict[str, Any]) -> None:
+        """Lay out some examples of the step."""
         readable = []
-        for index in self.plan.step(number):
+        for index in indices:
             example = self.examples[index]
             try:
                 _open_all(example, pictures, self.opener)
@@ -159,11 +181,10 @@ class StepDataset:
                 readable.append(index)
         examples = [self.examples[index] for index in readable]
         try:
-            batch.parts = self.layout(examples, pictures)
+            batch.parts += self.layout(examples, pictures)
         except GardenError:
             good = [example for example in examples if self._lays_out(example, pictures, batch)]
-            batch.parts = self.layout(good, pictures)
-        return batch
+            batch.parts += self.layout(good, pictures)
 
     def _lays_out(self, example: Example, pictures: Mapping[str, Any], batch: StepBatch) -> bool:
         try:

@@ -149,7 +149,8 @@ class Probe:
                 for parameter in learned:
                     parameter.grad = torch.zeros_like(parameter)
                 held = self.meter.start()
-                trainer._forward_backward(model, part, 1.0 / max(part.targets.numel(), 1))
+                with trainer.together.apart(model):
+                    trainer._forward_backward(model, part, 1.0 / max(part.targets.numel(), 1))
                 peak = self.meter.peak()
                 return Measured(part.laid_out or part.tokens, held, peak, self.meter.room())
             finally:

@@ -5,7 +5,6 @@ Changed are the step (forward passes summed, divided by the supervised tokens of
 laid out changes nothing), the evaluation (keeps no logits) and the checkpoint (whole or not there).
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
 from mg_tui.engine.sizing import keep_budget
 from mg_tui.engine.stopping import Stopper
 from mg_tui.engine.stream import StepStream, Waiting
+from mg_tui.engine.together import Together
 from mg_tui.engine.vision import VisionInputs
 from mg_tui.runs.journal import JournalWriter
 
@@ -78,6 +78,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
         self.remove_callback(PrinterCallback)
         self.head = SupervisedHead(self.model)
+        self.together = Together(self.accelerator)
 
     # --- data -------------------------------------------------------------------------------------------------------
     def get_train_dataloader(self) -> StepStream:
@@ -135,22 +136,27 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         """
         model.train()
         facts, step = self.facts, self.state.global_step + 1
-        sentinels.check_supervised(inputs.supervised, step=step, rows=inputs.rows)
+        # Asked of all ranks once, before anything can fail on one of them.
+        (learned,) = self.together.sums(inputs.supervised)
+        sentinels.check_supervised(int(learned), step=step, rows=inputs.rows)
         if self.probe is not None:
             probe, self.probe = self.probe, None
             inputs = self._probed(probe, model, inputs)
         while True:
             try:
-                total = self._all_parts(model, inputs, step)
+                total = self._all_parts(model, inputs, 1.0 / learned)
                 break
             except torch.OutOfMemoryError as error:
                 inputs = self._lay_out_smaller(model, inputs, step, error)
-        facts.rows, facts.tokens, facts.images = inputs.rows, inputs.tokens, inputs.images
-        facts.supervised_tokens, facts.laid_out = inputs.supervised, inputs.laid_out
-        facts.images_encoded, facts.images_cached = self.vision.take_counts()
-        facts.loss = float(total)
-        sentinels.check_loss(facts.loss, step=step, rows=inputs.rows)
-        return total
+        self.together.sum_gradients(model)
+        counts = (inputs.tokens, inputs.laid_out, inputs.images, *self.vision.take_counts())
+        facts.loss, *summed = self.together.sums(float(total), *counts)
+        facts.tokens, facts.laid_out, facts.images, facts.images_encoded, facts.images_cached = map(int, summed)
+        facts.rows, facts.supervised_tokens = inputs.rows, int(learned)
+        if self.together.ranks > 1:
+            facts.rows = tuple(example.row for example in self.stream.examples_of(inputs.number))
+        sentinels.check_loss(facts.loss, step=step, rows=facts.rows)
+        return total.new_tensor(facts.loss)
 
     def _probed(self, probe: "Callable[[GardenTrainer, Any], None]", model: Any, inputs: StepBatch) -> StepBatch:
         """The step, laid out anew if the probe has found that passes have to be shorter."""
@@ -160,13 +166,11 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         after = getattr(layout, "budget", None)
         return self.stream.dataset[inputs.number] if before and after and after < before else inputs
 
-    def _all_parts(self, model: Any, inputs: StepBatch, step: int) -> torch.Tensor:
-        scale = self._loss_scale(inputs.supervised)
+    def _all_parts(self, model: Any, inputs: StepBatch, scale: float) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=self.args.device)
-        for number, part in enumerate(inputs.parts):
-            self.stopper.look()
-            last = number == len(inputs.parts) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+        with self.together.apart(model):
+            for part in inputs.parts:
+                self.stopper.look()
                 total += self._forward_backward(model, part, scale)
         return total
 
@@ -200,14 +204,6 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             )
         self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
         return self.stream.dataset[inputs.number]
-
-    def _loss_scale(self, supervised: int) -> float:
-        """What a sum of token losses is multiplied by; with several ranks, their gradients are averaged afterwards."""
-        ranks = int(self.accelerator.num_processes)
-        if ranks == 1:
-            return 1.0 / supervised
-        everywhere = self.accelerator.reduce(torch.tensor(float(supervised), device=self.args.device), "sum")
-        return ranks / float(everywhere)
 
     def _on_device(self, part: MicroBatch) -> MicroBatch:
         device = self.args.device
@@ -253,7 +249,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self.store.save(self.state.global_step, self._write_state)
+        if self.is_world_process_zero():
+            self.store.save(self.state.global_step, self._write_state)
 
     def _write_state(self, folder: Path) -> None:
         """Everything a resume needs, into a folder."""
