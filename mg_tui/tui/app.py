@@ -19,6 +19,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
+from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import ACTIONS, BY_ID, Action, bindings
 from mg_tui.tui.acts import Acts
@@ -184,6 +185,7 @@ class GardenApp(App[None]):
         markup: bool = False,
     ) -> None:
         """A passing message, as text unless `markup` is asked for; it is kept to be read later."""
+        message, title = printable(message), printable(title)
         self.said.append(Notice(time.time(), severity, title, message))
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
