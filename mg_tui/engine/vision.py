@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mg_tui.engine import packed
+from mg_tui.engine import attention, packed
 from mg_tui.engine.features import FeatureCache
 
 
@@ -51,7 +51,7 @@ class VisionInputs:
         ends = inputs.pop(packed.TREE_ENDS, None)
         order = inputs.pop(packed.PICTURE_ORDER, None)
         if ends is not None:
-            inputs["attention_mask"] = packed.tree_mask(ends)
+            inputs["attention_mask"] = attention.as_mask(ends) if attention.installed(model) else packed.tree_mask(ends)
         if order is None:
             grid = inputs.get("image_grid_thw")
             self.encoded += 0 if grid is None else len(grid)
