@@ -141,7 +141,9 @@ class ExamineHead(Lines):
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        first = spread(Content.styled(self._title, "bold"), Content.styled(self.state, tone("running")), width)
+        only = ONLY[self.only][0] if self.only and self.rows else ""
+        right = Content.styled(only, tone("eval")) if only else Content.styled(self.state, tone("running"))
+        first = spread(Content.styled(self._title, "bold"), right, width)
         if not self.rows:
             return [first, Content.styled(one_line(self.where), tone("dim"))]
         counts = {verdict: sum(item.verdict == verdict for item in self.rows) for verdict in VERDICTS}
@@ -155,8 +157,6 @@ class ExamineHead(Lines):
             for verdict, (glyph, word, name) in VERDICTS.items()
             if verdict in ("better", "worse") and counts[verdict]
         ]
-        if self.only:
-            parts.append(Content.styled(ONLY[self.only][0], tone("eval")))
         return [first, joined(parts, width)]
 
 

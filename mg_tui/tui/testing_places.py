@@ -1,0 +1,128 @@
+"""Made-up models and datasets to look at, as `testing` has runs: for tests, screenshots, and writers of widgets."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from threading import Event
+from typing import Any, Final
+
+from mg_tui.core.errors import GardenError
+from mg_tui.tui.testing import HOSTILE
+
+PHOTOS: Final = ("astronaut", "camera", "chelsea", "coffee", "flower", "rocket")
+ANSWERS: Final = {
+    "astronaut": ("Who is shown?", "An astronaut in an orange suit."),
+    "camera": ("What does the man hold?", "A camera on a tripod."),
+    "chelsea": ("What animal is in the picture?", "A cat."),
+    "coffee": ("What is in the cup?", "Coffee, on a wooden table."),
+    "flower": ("Which colour is the flower?", "Red and yellow."),
+    "rocket": ("What is lifting off?", "A rocket at night."),
+}
+
+
+def photo(name: str) -> Path:
+    """A photo shipped with the package."""
+    return Path(str(files("mg_tui.data") / "photos" / f"{name}.jpg"))
+
+
+def make_result(home: Path, name: str, *, kind: str = "adapter", ago: float = 7_200.0, **training: Any) -> Path:
+    """A result folder as the engine leaves it, without weights worth loading; `ago` in seconds."""
+    folder = home / "models" / name
+    folder.mkdir(parents=True)
+    created = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - ago))
+    contract = {
+        "schema": 1,
+        "kind": kind,
+        "family": "qwen2_5_vl",
+        "model_type": "qwen2_5_vl",
+        "base": {"name": "Qwen/Qwen2.5-VL-3B-Instruct"},
+        "run": None,
+        "created": created,
+        "training": {"steps": 240, "examples": 1_250, "final_loss": 0.3411, **training},
+        "spec": {"name": name, "base_model": "Qwen/Qwen2.5-VL-3B-Instruct", "dataset": f"/data/{name}/train.jsonl"},
+    }
+    (folder / "model_garden.json").write_text(json.dumps(contract), encoding="utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(b"\0" * 4096)
+    return folder
+
+
+def make_dataset(file: Path, rows: int = 60, *, faulty: bool = True) -> Path:
+    """A JSON Lines dataset of photos; with `faulty` some rows are as bad as rows get."""
+    dice = random.Random(rows)
+    lines = []
+    for number in range(1, rows + 1):
+        name = dice.choice(PHOTOS)
+        question, answer = ANSWERS[name]
+        row: dict[str, Any] = {"text": f"{question} ({number})", "image": str(photo(name)), "response": answer}
+        lines.append(json.dumps(row))
+    if faulty:
+        for number, bad in _FAULTS.items():
+            lines[number - 1] = bad
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _row(**values: Any) -> str:
+    row = {"text": "What is it?", "image": str(photo("chelsea")), "response": "A cat."}
+    return json.dumps({**row, **values})
+
+
+# Row number -> the line that stands there.
+_FAULTS: Final[Mapping[int, str]] = {
+    5: _row(text=HOSTILE, response=HOSTILE, **{HOSTILE: HOSTILE}),
+    7: _row(image="nowhere.png"),
+    8: "{broken",
+    9: _row(text="x" * 1_000_000),
+    10: _row(image=[str(photo("rocket")), str(photo("coffee"))]),
+    11: "",
+    12: _row(response=None),
+    13: _row(text="NUL \0, a bell \a, \u202eright to left, \u200bnothing"),
+    14: _row(image=None),
+}
+
+
+class FakeEngine:
+    """Stands in for `mg_tui.runs.child.EngineChild`: answers from a script instead of a process.
+
+    `script` has for each operation the events of its reply, or an error to raise, or a function of the request's
+    fields that gives either. `gate`, when set, holds up every reply but the first `open_ops`.
+    """
+
+    script: Mapping[str, Any]
+    asked: list[tuple[str, dict[str, Any]]]
+    pid = 4242
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.alive = True
+        self.cancelled = Event()
+
+    def send(self, op: str, **fields: Any) -> None:
+        """A request without a reply; `cancel` is the only one."""
+        self.asked.append((op, fields))
+        self.cancelled.set()
+
+    def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """The scripted events of a request."""
+        self.asked.append((op, fields))
+        self.cancelled.clear()
+        scripted = self.script[op]
+        if callable(scripted):
+            scripted = scripted(self, fields)
+        if isinstance(scripted, GardenError):
+            raise scripted
+        yield from scripted
+
+    def close(self, patience: float = 2.0) -> None:
+        """It ends at once."""
+        self.alive = False
+        self.cancelled.set()
+
+
+def fake_engine(script: Mapping[str, Any | Callable[..., Any]]) -> type[FakeEngine]:
+    """A class to put in the place of `EngineChild`; its `asked` has every request."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+    return type("ScriptedEngine", (FakeEngine,), {"script": script, "asked": asked})

@@ -1,0 +1,376 @@
+"""The place of models: the list, a chat, before and after, a merge; engine programs are stood in for."""
+
+import json
+import threading
+
+import pytest
+
+from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.tui import recents
+from mg_tui.tui.screens.chat import ChatScreen
+from mg_tui.tui.screens.confirm import ConfirmScreen
+from mg_tui.tui.screens.exam import ExamScreen
+from mg_tui.tui.screens.merge import MergeScreen
+from mg_tui.tui.screens.models import ModelsScreen
+from mg_tui.tui.screens.pick import PickScreen
+from mg_tui.tui.testing import HOSTILE
+from mg_tui.tui.testing_places import fake_engine, make_result, photo
+from mg_tui.tui.widgets.models.examined import Examined
+from mg_tui.tui.widgets.models.rows import ModelTable
+from mg_tui.tui.widgets.models.talk import Asked, Exchange, turns_of
+from mg_tui.tui.widgets.picturebox import PictureBox
+
+pytestmark = pytest.mark.asyncio
+
+READY = {"event": "ready", "model": "m", "device": "cpu", "dtype": "float32", "quantization": "none"}
+
+
+def _answer(text, **more):
+    return {
+        "event": "answer",
+        "answer": text,
+        "tokens": 3,
+        "tokens_per_second": 12.5,
+        "first_token_seconds": 0.2,
+        "images": [{"path": "p", "size": [451, 300], "seen_at": [448, 308]}],
+        "image_tokens": 176,
+        "ended": "end",
+        **more,
+    }
+
+
+@pytest.fixture
+def results(tmp_path):
+    make_result(tmp_path, "receipts", eval_loss=0.4123, exact_match=0.87)
+    make_result(tmp_path, "receipts-whole", kind="merged", ago=60.0)
+    broken = tmp_path / "models" / "torn"
+    broken.mkdir()
+    (broken / "model_garden.json").write_text("{")
+    return tmp_path
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    def install(**script):
+        kind = fake_engine({"load": [READY], **script})
+        monkeypatch.setattr("mg_tui.runs.child.EngineChild", kind)
+        return kind.asked
+
+    return install
+
+
+async def _models(app, pilot, until) -> ModelTable:
+    await pilot.press("4")
+    await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.rows)
+    return app.screen.query_one(ModelTable)
+
+
+async def _select(table, pilot, until, kind):
+    await until(pilot, lambda: any(row.kind == kind for row in table.rows))
+    table.move(next(index for index, row in enumerate(table.rows) if row.kind == kind))
+    await pilot.pause()
+
+
+async def test_results_and_base_models_with_what_is_known_of_them(results, dashboard, size, text, until) -> None:
+    app = dashboard(results)
+    async with app.run_test(size=size) as pilot:
+        table = await _models(app, pilot, until)
+        shown = text(app)
+        for part in ("◈ adapter", "◆ merged", "✗ broken", "○ base", "0.4123", "87%", "2 results", "tiny"):
+            assert part in shown, part
+        assert [row.kind for row in table.rows if row.is_result] == ["merged", "adapter"]  # newest first
+        await _select(table, pilot, until, "broken")
+        await until(pilot, lambda: "cannot be read" in text(app))
+        await pilot.press("slash", *"receipts", "enter")
+        await until(pilot, lambda: len(table.rows) == 2)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(table.rows) == len(app.screen.rows))
+        await pilot.press("slash", *"zzz")
+        await until(pilot, lambda: "No model matches zzz" in text(app))
+
+
+async def test_a_plugin_that_breaks_is_said(tmp_path, dashboard, text, until, monkeypatch) -> None:
+    monkeypatch.setattr("mg_tui.tui.screens.models.find_models", lambda home: 1 / 0)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "cannot be looked for" in text(app) and "division" in text(app))
+        await until(pilot, lambda: "No models yet" in text(app))
+
+
+async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, until, engine) -> None:
+    hold = threading.Event()
+
+    def generate(child, fields):
+        yield {"event": "text", "text": "A tabby "}
+        hold.wait(8)
+        yield {"event": "text", "text": "cat."}
+        yield _answer("A tabby cat.")
+
+    asked = engine(generate=generate)
+    app = dashboard(results)
+    async with app.run_test(size=size) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen) and "✓ ready" in text(app))
+        await pilot.press("ctrl+o")
+        assert isinstance(app.screen, PickScreen)
+        app.screen.query_one("#path").value = str(photo("chelsea"))
+        await pilot.pause(0.1)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen) and "▀▀▀▀▀▀" in text(app))
+        await pilot.press(*"what is it?", "enter")
+        await until(pilot, lambda: "A tabby ▌" in text(app) and "answering" in text(app))
+        hold.set()
+        await until(pilot, lambda: "A tabby cat." in text(app) and "176 image tokens" in text(app))
+        assert "451x300 seen at 448x308" in " ".join(text(app).split())
+        [sent] = [fields for op, fields in asked if op == "generate"]
+        assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
+        assert recents.read(results, "pictures")[0].given == str(photo("chelsea"))
+        await pilot.press(*"and now?", "enter")
+        await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].over)
+        *_others, (_op, last) = [item for item in asked if item[0] == "generate"]
+        assert [turn["role"] for turn in last["messages"]] == ["user", "assistant", "user"]
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not app.screen.exchanges)
+        assert app.screen.query_one(PictureBox).count == 1  # the picture stays
+        await pilot.press("ctrl+l")
+        assert app.screen.query_one(PictureBox).count == 0
+        await pilot.press("pageup", "pagedown", "escape")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+
+
+async def test_escape_ends_an_answer_and_then_leaves(results, dashboard, text, until, engine) -> None:
+    def generate(child, fields):
+        yield {"event": "text", "text": "Once upon"}
+        child.cancelled.wait(8)
+        yield _answer("Once upon", ended="cancelled")
+
+    asked = engine(generate=generate)
+    app = dashboard(results)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "merged")
+        await pilot.press("enter")
+        await until(pilot, lambda: "✓ ready" in text(app))
+        await pilot.press(*"tell", "enter")
+        await until(pilot, lambda: "Once upon▌" in text(app))
+        screen = app.screen
+        await pilot.press("escape")
+        await until(pilot, lambda: "cancelled" in text(app) and app.screen is screen)
+        assert ("cancel", {}) in asked
+        child = screen._child._child
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not screen and not child.alive)  # its memory is freed
+
+
+async def test_what_cannot_be_loaded_is_a_band_and_is_tried_again(
+    results, dashboard, size, text, until, engine
+) -> None:
+    refused = [
+        UsageError("the adapter's weights are missing", where=HOSTILE, why=HOSTILE, hint="copy the folder again")
+    ]
+
+    def load(child, fields):
+        return refused.pop() if refused else [READY]
+
+    engine(load=load, generate=[_answer("yes")])
+    app = dashboard(results)
+    async with app.run_test(size=size) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("enter")
+        await until(pilot, lambda: "weights are missing" in text(app) and "not loaded" in text(app))
+        assert "[bold red]no[/]" in text(app) and "\x1b" not in text(app)
+        await pilot.press(*"hello", "enter")
+        await until(pilot, lambda: "model     yes" in text(app))
+        assert "weights are missing" not in text(app)
+
+
+async def test_an_answer_that_fails_is_said_and_the_chat_goes_on(results, dashboard, text, until, engine) -> None:
+    replies = [_answer(HOSTILE), RunFailed("the engine process ended without an answer (killed by signal 9)")]
+
+    def generate(child, fields):
+        reply = replies.pop()
+        if isinstance(reply, RunFailed):
+            child.alive = False
+            return reply
+        return [reply]
+
+    asked = engine(generate=generate)
+    app = dashboard(results)
+    async with app.run_test(size=(120, 40)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("enter")
+        await until(pilot, lambda: "✓ ready" in text(app))
+        await pilot.press(*"one", "enter")
+        await until(pilot, lambda: "killed by signal 9" in text(app) and "no answer" in text(app))
+        await pilot.press(*"two", "enter")
+        await until(pilot, lambda: "[@click=app.detach]q[/]" in text(app))
+        assert [op for op, _fields in asked] == ["load", "generate", "load", "generate"]  # loaded anew
+        assert not any(ord(character) < 32 and character != "\n" for character in text(app))
+
+
+async def test_before_and_after_side_by_side(results, dashboard, size, text, until, engine) -> None:
+    def row(number, expected, before, after):
+        return {
+            "row": number, "images": [str(photo("rocket"))], "prompt": f"q{number} {HOSTILE}", "expected": expected,
+            "answer": after, "base_answer": before,
+        }  # fmt: skip
+
+    rows = [row(4, "a", "x", "a"), row(9, "b", "b", "x"), row(12, "c", "c", "c"), row(31, "d", "x", HOSTILE)]
+    said = [
+        {"event": "notice", "text": "the rows that were held out"},
+        {"event": "progress", "which": "rows", "done": 4, "total": 4, "rows": rows},
+        {"event": "exam", "rows": rows, "total": 4, "ended": "end", "seconds": 1.0},
+    ]
+    asked = engine(exam=said, generate=[_answer("a")])
+    app = dashboard(results)
+    async with app.run_test(size=size) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, ExamScreen) and "exact match 50%" in text(app))
+        for part in ("before 50%", "▲ 1 better", "▼ 1 worse", "▲ better", "▼ worse", "✓ right", "✗ wrong", "▀▀▀▀"):
+            await until(pilot, lambda part=part: part in text(app))
+        assert dict(asked)["exam"]["base_too"] is True
+        await pilot.press("f")
+        await until(pilot, lambda: "only what became right" in text(app) and "✗ wrong" not in text(app))
+        await pilot.press("f", "f", "j")
+        await until(pilot, lambda: "only what is not right" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await until(pilot, lambda: "[bold red]" in app.screen.query_one("#ask").value)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ExamScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+
+
+async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, dashboard, text, until, engine) -> None:
+    def exam(child, fields):
+        if "dataset" not in fields:
+            return UsageError("this run held no rows out", hint="give a dataset it was not trained on")
+        return [{"event": "exam", "rows": [], "total": 0, "ended": "end", "seconds": 0.1}]
+
+    asked = engine(exam=exam)
+    (results / "other.jsonl").write_text("{}\n")
+    app = dashboard(results)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "merged")
+        await pilot.press("b")
+        await until(pilot, lambda: "held no rows out" in text(app) and "a answers the rows" in text(app))
+        await pilot.press("a")
+        app.screen.query_one("#path").value = str(results / "other.jsonl")
+        await pilot.pause(0.1)
+        await pilot.press("enter")
+        await until(pilot, lambda: len([op for op, _ in asked if op == "exam"]) == 2)
+        last = [fields for op, fields in asked if op == "exam"][-1]
+        assert last["dataset"] == str(results / "other.jsonl") and last["base_too"] is False
+
+
+async def test_a_merge_goes_on_in_the_background(results, dashboard, size, text, until, engine) -> None:
+    hold = threading.Event()
+
+    def merge(child, fields):
+        yield {"event": "notice", "text": "loading"}
+        yield {"event": "progress", "what": "merging", "done": 2, "total": 5}
+        hold.wait(8)
+        yield {"event": "merged", "output": fields["output"], "comparison": {"top1_agreement": 1.0}}
+
+    asked = engine(merge=merge)
+    app = dashboard(results)
+    async with app.run_test(size=size) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("m")
+        assert isinstance(app.screen, MergeScreen)
+        app.screen.query_one("#output").value = str(results / "models" / "receipts")
+        await pilot.press("enter")
+        await until(pilot, lambda: "not empty" in text(app))
+        app.screen.query_one("#output").value = str(results / "whole")
+        await pilot.press("enter")
+        await until(pilot, lambda: "merging receipts" in text(app) and "40%" in text(app))
+        await pilot.press("1", "4")  # it goes on wherever one is
+        hold.set()
+        await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.said))
+        assert dict(asked)["merge"]["output"] == str(results / "whole")
+        assert recents.read(results, "models")[0].given == str(results / "whole")
+        assert "merging receipts" not in text(app)
+
+
+async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboard, text, until, engine) -> None:
+    def merge(child, fields):
+        yield {"event": "progress", "what": "merging", "done": 2, "total": 5}
+        child.cancelled.wait(8)
+        raise RunFailed("the engine process ended without an answer (exit code 143)")
+
+    engine(merge=merge)
+    app = dashboard(results)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("m", "enter")
+        await until(pilot, lambda: "merging receipts" in text(app))
+        await pilot.press("x")
+        assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
+        await pilot.press("y")
+        await until(pilot, lambda: any("nothing of it" in item.text for item in app.said))
+        await until(pilot, lambda: "▶ merging" not in text(app))
+        engine(merge=RunFailed("the merged model does not answer like the adapter", why="logits differ"))
+        await pilot.press("m", "enter")
+        await until(pilot, lambda: "✗ the merged model does not answer" in text(app))
+
+
+async def test_another_model_is_opened_by_its_name(tmp_path, dashboard, text, until, engine) -> None:
+    asked = engine()
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _models(app, pilot, until)
+        await pilot.press("o", *"me/mine", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen) and asked)
+        assert asked[0] == ("load", {"model": "me/mine", "home": str(tmp_path)})
+        assert recents.read(tmp_path, "models")[0].given == "me/mine"
+
+
+async def test_any_size(results, dashboard, until, engine) -> None:
+    engine()
+    app = dashboard(results)
+    async with app.run_test(size=(60, 20)) as pilot:
+        table = await _models(app, pilot, until)
+        for keys in ((), ("enter",)):
+            await _select(table, pilot, until, "adapter") if keys else None
+            await pilot.press(*keys)
+            for width, height in ((250, 80), (20, 6), (80, 24)):
+                await pilot.resize_terminal(width, height)
+                await pilot.pause()
+
+
+async def test_a_lost_question_is_not_part_of_the_conversation() -> None:
+    whole = Exchange(Asked("one"), "1", record={"tokens": 1})
+    lost = Exchange(Asked("two"), "", lost="no answer")
+    texts = [turn["text"] for turn in turns_of([whole, lost], Asked("three"))]
+    assert texts == ["one", "1", "three"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [("x", "a ", "better"), ("a", "b", "worse"), ("a", " a", "right"), ("b", "c", "wrong"), (None, "a", "right")],
+)
+async def test_verdicts(before, after, verdict) -> None:
+    assert Examined(1, (), "q", "a", after, before).verdict == verdict
+
+
+async def test_recents_survive_a_broken_file(tmp_path) -> None:
+    (tmp_path / recents.FILE_NAME).write_text("{not json")
+    assert recents.read(tmp_path, "models") == []
+    recents.remember(tmp_path, "models", HOSTILE)
+    recents.remember(tmp_path, "models", "b")
+    recents.remember(tmp_path, "models", HOSTILE)
+    assert [item.given for item in recents.read(tmp_path, "models")] == [HOSTILE, "b"]
+    recents.forget(tmp_path, "models", "b")
+    assert [item.given for item in recents.read(tmp_path, "models")] == [HOSTILE]
+    assert json.loads((tmp_path / recents.FILE_NAME).read_text())["models"]
