@@ -1,12 +1,14 @@
 """What screens with a form have in common: the field being typed in, choices, folding, and what is said of a field."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.message import Message
+from textual.screen import Screen
 from textual.widgets import Input
 
 from mg_tui.tui.screens.base import GardenScreen
@@ -17,6 +19,9 @@ from mg_tui.tui.widgets.form.table import FormRow, FormTable
 
 _SCANNED: Final = 5_000  # entries of a folder that are looked at for completions
 _OFFERED: Final = 40
+
+
+R = TypeVar("R")
 
 
 class Described(Protocol):
@@ -126,10 +131,12 @@ class FormScreen(GardenScreen[None]):
         row, step = message.row, message.step
         if row.group:
             self.fold(row.id)
+            self.table.release()
             return
         field = self.described(row.id)
         if field.kind == "switch":
             self.take(row.id, self.value_text(row.id) != "on")
+            self.table.release()
         elif field.kind == "choice" and step:
             self._cycle(row.id, field, step)
         elif field.kind == "choice" or (field.kind == "list" and field.choices):
@@ -160,7 +167,12 @@ class FormScreen(GardenScreen[None]):
             if ids is not None:
                 self.take(id, ids if several else ids[0])
 
-        self.app.push_screen(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
+        self.over_form(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
+
+    def over_form(self, screen: Screen[R], answered: Callable[[R | None], None]) -> None:
+        """Open a screen over the form, to which the keys go that came meanwhile."""
+        self.app.push_screen(screen, answered)
+        screen.call_after_refresh(self.table.release)
 
     # --- typing
 
@@ -169,14 +181,16 @@ class FormScreen(GardenScreen[None]):
         self.editing = row.id
         offset, width = self.table.place_of_value()
         self.editor.open(self.value_text(row.id), offset, width, placeholder=row.empty if not row.needed else "")
+        self.set_focus(self.editor)
         self._complete(self.editor.value)
+        self.table.release()
         self.refresh_bindings()
 
     def _close(self) -> None:
         self.editing = None
         self.editor.close()
         self.query_one(Completions).close()
-        self.table.focus()
+        self.set_focus(self.table)
         self._say()
         self.refresh_bindings()
 
@@ -188,6 +202,17 @@ class FormScreen(GardenScreen[None]):
             self._say(event.value)
             self.editor.set_class(bool(self.problem_with(self.editing, event.value)), "-wrong")
             self._complete(event.value)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """What was out of sight for a moment has lost the focus; the field being typed in goes with its row."""
+        if self.editing is not None:
+            offset, width = self.table.place_of_value()
+            self.editor.place(offset, width)
+        if self.focused is None and self.table.display:
+            self.set_focus(self.editor if self.editing is not None else self.table)
 
     def on_field_editor_taken(self, message: FieldEditor.Taken) -> None:
         id = self.editing

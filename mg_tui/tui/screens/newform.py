@@ -232,7 +232,7 @@ class NewForm(FormScreen):
         assert self.draft is not None
         now = self.draft.text(id)
         title = self.draft.options[id].title + (f" · now {one_line(now, limit=50)}" if now else "")
-        self.app.push_screen(
+        self.over_form(
             PickScreen("model" if known == "models" else "dataset", title, found),
             lambda chosen: self.take(id, chosen) if chosen is not None else None,
         )

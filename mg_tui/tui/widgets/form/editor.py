@@ -21,8 +21,7 @@ class FieldEditor(Input):
     """Posts what is to be done with what was typed."""
 
     DEFAULT_CSS = """
-    FieldEditor { height: 1; padding: 0; background: $panel; display: none; }
-    FieldEditor.-open { display: block; }
+    FieldEditor { height: 1; padding: 0; background: $panel; }
     FieldEditor.-wrong { color: $error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("field")]
@@ -48,21 +47,26 @@ class FieldEditor(Input):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(compact=True, id=id)
+        self.display = False
 
     def open(self, text: str, offset: Offset, width: int, *, placeholder: str = "") -> None:
-        """Begin at a place of the container."""
+        """Begin at a place of the container; the focus is for who opens it."""
         self.completing = False
         self.placeholder = placeholder
         self.value = text
+        self.place(offset, width)
+        self.display = True  # not by a class, which would count only after a moment: what is out of sight gets no focus
+        self.cursor_position = len(text)
+
+    def place(self, offset: Offset, width: int) -> None:
+        """Go to a place of the container."""
         self.styles.offset = (offset.x, offset.y)
         self.styles.width = max(width, 8)
-        self.add_class("-open")
-        self.cursor_position = len(text)
-        self.focus()
 
     def close(self) -> None:
         """Out of sight."""
-        self.remove_class("-open", "-wrong")
+        self.display = False
+        self.remove_class("-wrong")
 
     def action_take(self) -> None:
         self.post_message(self.Taken(self.value))

@@ -1,15 +1,17 @@
 """The fields of a form, one a row: name, value, and whether the value is the default. Groups fold."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Offset
 from textual.message import Message
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import bindings
+from mg_tui.tui.actions import BY_ID, bindings
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
@@ -73,6 +75,31 @@ class FormTable(Table[FormRow]):
             super().__init__()
             self.row = row
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._held: list[events.Key] | None = None
+
+    def on_key(self, event: events.Key) -> None:
+        """Over a slow link several keys come at once: what follows the one that opens a field is for that field."""
+        if self._held is not None:
+            self._held.append(event)
+            event.stop()
+            event.prevent_default()
+        elif event.key in self._keys_to_change():
+            event.stop()
+            event.prevent_default()
+            self.action_change()
+
+    def _keys_to_change(self) -> Collection[str]:
+        asked = self.app._keymap.get("form.change")
+        return asked.split(",") if asked else BY_ID["form.change"].keys
+
+    def release(self) -> None:
+        """Let the keys that came meanwhile go to what has the focus now."""
+        held, self._held = self._held, None
+        for event in held or ():
+            self.app.post_message(events.Key(event.key, event.character))
+
     def key_of(self, row: FormRow) -> str:
         return f"{row.kind == 'group'} {row.id}"
 
@@ -103,7 +130,8 @@ class FormTable(Table[FormRow]):
         return Offset(x, self.cursor + 1 - self.scroll_offset.y), self.size.width - x
 
     def action_change(self) -> None:
-        if self.current is not None:
+        if self.current is not None and self._held is None:
+            self._held = []  # until `release`
             self.post_message(self.Change(self.current))
 
     def action_switch(self) -> None:
