@@ -17,18 +17,27 @@ _RUN = click.argument("run", metavar="ID")
 @click.command()
 @_RUN
 @click.option("--from-start", is_flag=True, help="Begin anew in the same run when there is no checkpoint.")
+@click.option(
+    "--from",
+    "at",
+    metavar="best|STEP",
+    help="Go on from an earlier checkpoint; later ones are removed.  [default: newest]",
+)
 @launch_options
 @click.pass_context
-def resume(ctx: click.Context, run: str, from_start: bool, gpus: str | None, queue: bool, detach: bool) -> None:
-    """Go on with a run that was stopped, failed or crashed, from its newest whole checkpoint.
+def resume(
+    ctx: click.Context, run: str, from_start: bool, at: str | None, gpus: str | None, queue: bool, detach: bool
+) -> None:
+    """Go on with a run that was stopped, interrupted, failed or crashed, from its newest whole checkpoint.
 
     It stays the same run: its journal, its curves and its folder go on.
     """
-    from mg_tui.runs.resume import resumable
+    from mg_tui.runs.resume import resumable, wish
     from mg_tui.runs.store import find_run
 
     asked = devices_asked(gpus)
-    found = resumable(find_run(ctx.obj.home, run), from_start=from_start)
+    found = resumable(find_run(ctx.obj.home, run), from_start=from_start, at=at)
+    wish(found.folder, found)
     begin(found.folder, gpus=asked, queue=queue)
     click.echo(f"run      {found.folder.id}\nresumes  {found.said}", err=True)
     ctx.exit(leave_or_follow(found.folder, detach=detach, attempts=found.attempts, queued=queue))

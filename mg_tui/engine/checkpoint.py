@@ -125,10 +125,15 @@ def problem_of(folder: Path) -> str | None:
     return None
 
 
-def newest_whole(checkpoints: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint that is whole, and the newer ones that are not, each with what is wrong with it."""
+def newest_whole(checkpoints: Path, *, until: int | None = None) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint that is whole, and the newer ones that are not, each with what is wrong with it.
+
+    With `until`, those after that step do not count.
+    """
     damaged: list[tuple[Path, str]] = []
     for folder in reversed(listed(checkpoints)):
+        if until is not None and (step_of(folder) or 0) > until:
+            continue
         problem = problem_of(folder)
         if problem is None:
             return folder, damaged
@@ -158,12 +163,24 @@ def prune(checkpoints: Path, keep: int, *, best: Path | None = None) -> list[Pat
     for folder in surplus:
         if folder in (best, newest):
             continue
-        # Renamed first: a removal cut short must not leave half a folder under a checkpoint's name.
-        doomed = folder.with_name(f"{_UNFINISHED}{folder.name}-removed")
-        folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _remove(folder)
         removed.append(folder)
     return removed
+
+
+def remove_after(checkpoints: Path, step: int) -> list[Path]:
+    """Remove the checkpoints after a step, the newest first, and return them."""
+    later = [folder for folder in reversed(listed(checkpoints)) if (step_of(folder) or 0) > step]
+    for folder in later:
+        _remove(folder)
+    return later
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first: a removal cut short must not leave half a folder under a checkpoint's name.
+    doomed = folder.with_name(f"{_UNFINISHED}{folder.name}-removed")
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def sweep(checkpoints: Path) -> None:

@@ -25,6 +25,7 @@ from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.launch import versions
 from mg_tui.runs.lifetime import here
 from mg_tui.runs.lock import RunLock
+from mg_tui.runs.resume import fulfilled, wished
 
 _RETRY, _RETRIES = 2.0, 60  # seconds, and how often
 _PROBLEMS_KEPT = 100  # of a dataset whose every row is bad, in the journal; the message counts them all
@@ -54,7 +55,8 @@ class _Worker:
     def work(self) -> int:
         history = read_history(self.folder)
         checkpoint.sweep(self.folder.checkpoints_dir)
-        self.resume_from, damaged = checkpoint.newest_whole(self.folder.checkpoints_dir)
+        wanted = wished(self.folder)
+        self.resume_from, damaged = checkpoint.newest_whole(self.folder.checkpoints_dir, until=wanted)
         self.journal.write(
             "started",
             pid=os.getpid(),
@@ -65,6 +67,8 @@ class _Worker:
             lifetime=here().as_dict(),
             versions=versions(),
         )
+        if wanted is not None:
+            self._go_back_to(wanted)
         if shared := self.devices.settle():
             self.journal.write("warning", what=shared)
         for broken, problem in damaged:
@@ -76,6 +80,17 @@ class _Worker:
             )
         with Stopper(self.folder, self.journal) as stopper:
             return self._outcome(stopper, history)
+
+    def _go_back_to(self, step: int) -> None:
+        """Remove the checkpoints after a step that was asked for: the run takes another way from there."""
+        for removed in checkpoint.remove_after(self.folder.checkpoints_dir, step):
+            self.journal.write(
+                "checkpoint_removed",
+                step=checkpoint.step_of(removed),
+                path=removed.relative_to(self.folder.path).as_posix(),
+                why=f"the run was asked to go on from step {step}",
+            )
+        fulfilled(self.folder)
 
     def _outcome(self, stopper: Stopper, history: History) -> int:
         training: Any = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.resume import Resumption, resumable
+from mg_tui.runs.resume import Resumption, resumable, wish
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
 
@@ -73,15 +73,22 @@ def begin(folder: RunFolder, by: str, *, gpus: Sequence[str] | None = None, in_q
 
 
 def resume(
-    folder: RunFolder, by: str, *, gpus: Sequence[str] | None = None, in_queue: bool = False, from_start: bool = False
+    folder: RunFolder,
+    by: str,
+    *,
+    gpus: Sequence[str] | None = None,
+    in_queue: bool = False,
+    from_start: bool = False,
+    at: str | None = None,
 ) -> Resumption:
-    """Go on with a run from its newest whole checkpoint; see `resumable` for what it says, and `begin`.
+    """Go on with a run from its newest whole checkpoint, or the one `at` a step or `best`; see `resumable` and `begin`.
 
     Raises:
         UsageError: it is alive, queued, finished, its spec cannot be read, or there is nothing to go on from.
         RunFailed, EnvironmentProblem: as `begin`.
     """
-    found = resumable(folder, from_start=from_start)
+    found = resumable(folder, from_start=from_start, at=at)
+    wish(found.folder, found)
     begin(found.folder, by, gpus=gpus, in_queue=in_queue)
     return found
 

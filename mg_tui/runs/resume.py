@@ -1,16 +1,19 @@
 """Whether and from where a run can go on, for faces: quick, without the engine, which checks every byte itself."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mg_tui.core.errors import UsageError
-from mg_tui.runs.folder import RunFolder
+from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.runs.folder import RunFolder, write_whole
 from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
 
 _MANIFEST: Final = "checkpoint.json"
+_WISH: Final = "resume.json"
 _PREFIX: Final = "step-"
 
 
@@ -23,12 +26,14 @@ class Resumption:
         step: of the checkpoint it goes on from; None for the beginning.
         reached: the step it had come to: steps after the checkpoint are done again.
         attempts: how often it was started so far.
+        dropped: steps of later checkpoints, which are removed when it goes on.
     """
 
     folder: RunFolder
     step: int | None
     reached: int
     attempts: int
+    dropped: tuple[int, ...] = ()
 
     @property
     def said(self) -> str:
@@ -36,22 +41,25 @@ class Resumption:
         if self.step is None:
             return "from the beginning: there is no checkpoint"
         again = self.reached - self.step
-        return f"from the checkpoint of step {self.step}" + (
-            f"; {again} step{'s' if again != 1 else ''} after it {'are' if again != 1 else 'is'} done again"
-            if again > 0
-            else ""
-        )
+        said = f"from the checkpoint of step {self.step}"
+        if again > 0:
+            said += f"; {again} step{'s' if again != 1 else ''} after it {'are' if again != 1 else 'is'} done again"
+        if self.dropped:
+            said += f"; the later checkpoints (step {', '.join(map(str, self.dropped))}) are removed"
+        return said
 
 
-def resumable(folder: RunFolder, *, from_start: bool = False) -> Resumption:
+def resumable(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> Resumption:
     """What going on with a run would mean.
 
     Args:
         folder: the run.
         from_start: whether a run without a checkpoint may begin anew.
+        at: an earlier checkpoint to go on from: its step, or `best`; left out, the newest.
 
     Raises:
-        UsageError: it is alive, queued, finished, its spec cannot be read, or there is nothing to go on from.
+        UsageError: it is alive, queued, finished, its spec cannot be read, there is nothing to go on from, or no such
+            checkpoint.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -64,6 +72,8 @@ def resumable(folder: RunFolder, *, from_start: bool = False) -> Resumption:
     if state is RunState.FINISHED:
         raise UsageError(f"Run {run} is finished: nothing is left to do.", hint=f"model-garden runs rerun {run}")
     folder.read_spec()
+    if at is not None:
+        return _from(folder, view, at)
     found = newest_checkpoint(folder)
     if found is None and not from_start:
         raise UsageError(
@@ -74,13 +84,71 @@ def resumable(folder: RunFolder, *, from_start: bool = False) -> Resumption:
     return Resumption(folder, found and found[0], view.step, view.attempt)
 
 
+def wish(folder: RunFolder, found: Resumption) -> None:
+    """Leave word for the worker which checkpoint it is to go on from; or none, which is the newest.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    path = folder.path / _WISH
+    try:
+        if found.dropped:
+            write_whole(path, (json.dumps({"step": found.step}) + "\n").encode())
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            "The run's folder cannot be written to.", where=str(path), why=error.strerror
+        ) from error
+
+
+def wished(folder: RunFolder) -> int | None:
+    """The step of the checkpoint that the worker is to go on from, should that not be the newest."""
+    try:
+        return int(json.loads((folder.path / _WISH).read_bytes())["step"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def fulfilled(folder: RunFolder) -> None:
+    """Forget the wish, once later checkpoints are gone."""
+    with contextlib.suppress(OSError):
+        (folder.path / _WISH).unlink(missing_ok=True)
+
+
 def newest_checkpoint(folder: RunFolder) -> tuple[int, Path] | None:
     """The step and folder of the newest checkpoint whose files have the sizes they were written with."""
+    whole = _whole_ones(folder)
+    return whole[-1] if whole else None
+
+
+def _from(folder: RunFolder, view: RunView, at: str) -> Resumption:
+    whole = _whole_ones(folder)
+    steps = [step for step, _path in whole]
+    hint = f"there is {', '.join(map(str, steps))}" if steps else "there is no whole checkpoint"
+    if at == "best":
+        if view.best is None:
+            raise UsageError(f"No checkpoint of run {folder.id} is the best: none was evaluated.", hint=hint)
+        step = view.best.step
+    elif at.isdecimal():
+        step = int(at)
+    else:
+        raise UsageError(f"from: got {at!r}; give best, or the step of a checkpoint", hint=hint)
+    if step not in steps:
+        raise UsageError(f"Run {folder.id} has no whole checkpoint of step {step}.", hint=hint)
+    later = tuple(sorted(found for path in _listed(folder) if (found := _step(path) or 0) > step))
+    return Resumption(folder, step, view.step, view.attempt, later)
+
+
+def _listed(folder: RunFolder) -> list[Path]:
     try:
-        names = sorted((path for path in folder.checkpoints_dir.iterdir() if _step(path) is not None), key=_step)  # type: ignore[arg-type]
+        return [path for path in folder.checkpoints_dir.iterdir() if _step(path) is not None]
     except OSError:
-        return None
-    return next(((_step(path) or 0, path) for path in reversed(names) if _looks_whole(path)), None)
+        return []
+
+
+def _whole_ones(folder: RunFolder) -> list[tuple[int, Path]]:
+    return sorted((_step(path) or 0, path) for path in _listed(folder) if _looks_whole(path))
 
 
 def _step(path: Path) -> int | None:

@@ -1,5 +1,6 @@
 """The best checkpoint by evaluation loss: kept, named, used; and what the GPUs' energy is in a run's journal."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mg_tui.core.errors import SpecError
+from mg_tui.core.errors import SpecError, UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine import checkpoint, energy, trainer
 from mg_tui.engine.trainer import GardenTrainer
 from mg_tui.engine.worker import work
 from mg_tui.runs.doing import read_doing
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.journal import JournalReader
+from mg_tui.runs.journal import JournalReader, JournalWriter
+from mg_tui.runs.resume import resumable, wish, wished
 from mg_tui.runs.store import summarise
 
 Start = Callable[..., RunFolder]
@@ -128,6 +130,29 @@ def test_who_goes_on_with_a_run_knows_its_best(
     folder.journal_file.unlink()  # the checkpoint itself says it
     assert work(folder.path) == 0
     assert events(folder, "finished")[0]["result_step"] == 4
+
+
+def test_going_on_from_the_best_removes_what_came_later(start: Start, losses: dict[int, float]) -> None:
+    folder = start(max_steps=8, save_total_limit=3)
+    assert work(folder.path) == 0
+    shutil.rmtree(folder.model_dir)
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("stopped", step=8, checkpoint=None, by="me")
+    for at, says in (("7", "no whole checkpoint of step 7"), ("first", "give best, or the step")):
+        with pytest.raises(UsageError, match=says) as caught:
+            resumable(folder, at=at)
+        assert caught.value.hint == "there is 3, 4, 6, 8" or caught.value.hint == "there is 4, 6, 8"
+    found = resumable(folder, at="best")
+    assert (found.step, found.dropped) == (4, (6, 8))
+    assert found.said.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
+    wish(folder, found)
+    assert work(folder.path) == 0
+    removed = [event for event in events(folder, "checkpoint_removed") if "asked to go on" in event["why"]]
+    assert [event["step"] for event in removed] == [8, 6]
+    assert events(folder, "started")[1]["resumed_from"] == 4
+    assert [event["step"] for event in events(folder, "step")] == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8]
+    assert summarise(folder).view.series.steps == list(range(1, 9))
+    assert wished(folder) is None
 
 
 def test_not_kept_unless_wanted(start: Start, losses: dict[int, float]) -> None:
