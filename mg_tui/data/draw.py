@@ -5,6 +5,7 @@ as conversations are not lost: a split keeps them in its first file, a drawing a
 what cannot be written at all (a damaged row of a format that is not text) is counted.
 """
 
+import json
 import math
 import random
 from array import array
@@ -20,7 +21,7 @@ from mg_tui.data.checks.judged import digest
 from mg_tui.data.images import ImageError
 from mg_tui.data.mapping import Draft
 from mg_tui.data.resolve import ImageResolver
-from mg_tui.data.rewrite import NewDataset, Rewriter, common_values
+from mg_tui.data.rewrite import NewDataset, Rewriter, common_values, fits_fields
 from mg_tui.data.rows import Row
 from mg_tui.data.split import choose_groups
 
@@ -149,12 +150,14 @@ def concat(
     parts: Sequence[Part], out: Path, *, seed: int, force: bool = False, progress: Progress | None = None
 ) -> Written:
     """Put datasets into one, in order. Rows of parts that are laid out alike are kept as they are; where layouts or
-    names of fields differ, each row is written anew with its conversation, pictures and weight, and nothing else.
+    names of fields differ, rows are written anew with conversation, pictures and weight, and nothing else: in the
+    guide's three fields where these can say all of every row, else as messages.
 
     Raises as `split`.
     """
     readers = [_Reader(part.source, part.reading, progress) for part in parts]
     alike = len({(reader.layout, reader.fields) for reader in readers}) == 1
+    fields = alike or all(draft is None or fits_fields(draft) for reader in readers for _row, draft in reader)
     lost = 0
     with NewDataset(out, force=force, sources=[part.source.path for part in parts]) as new:
         for index, (part, reader) in enumerate(zip(parts, readers, strict=True)):
@@ -165,7 +168,7 @@ def concat(
                 times = int(whole) + (rng.random() < fraction)
                 if not times:
                     continue
-                line = writer.line(row, draft) if alike else _common(writer, draft)
+                line = writer.line(row, draft) if alike else _common(writer, draft, fields=fields)
                 if line is None:
                     lost += 1
                     continue
@@ -174,12 +177,11 @@ def concat(
     return Written(new.path, new.rows, lost)
 
 
-def _common(writer: Rewriter, draft: Draft | None) -> bytes | None:
-    import json
-
+def _common(writer: Rewriter, draft: Draft | None, *, fields: bool) -> bytes | None:
     if draft is None:
         return None
-    return json.dumps(common_values(draft, writer.paths(draft)), ensure_ascii=False).encode("utf-8", "replace")
+    values = common_values(draft, writer.paths(draft), fields=fields)
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _write(reader: _Reader, where: Callable[[Row], NewDataset | None]) -> int:

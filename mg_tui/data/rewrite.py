@@ -176,17 +176,22 @@ class Rewriter:
         return f"{folder.name}/{target.name}"
 
 
-def common_values(draft: Draft, paths: Sequence[str]) -> dict[str, Any]:
-    """A conversation as a row that says all of it: the guide's three fields where they can, else turns of messages."""
-    weight = {"weight": draft.weight} if draft.weight != 1.0 else {}
+def fits_fields(draft: Draft) -> bool:
+    """Whether the guide's three fields can say all of a conversation: pictures, a question, an answer."""
     turns = draft.turns
-    if [turn.role for turn in turns] == ["user", "assistant"] and all(turn.learn for turn in turns):
-        shown = [part for part in turns[0].parts if isinstance(part, int)]
-        first = turns[0].parts[: len(shown)] == tuple(range(len(paths)))
-        if first and len(shown) == len(paths):
-            image = None if not paths else paths[0] if len(paths) == 1 else list(paths)
-            return {"text": turns[0].text, "image": image, "response": turns[1].text, **weight}
-    return {"messages": messages_of(draft, paths), **weight}
+    if [turn.role for turn in turns] != ["user", "assistant"] or not all(turn.learn for turn in turns):
+        return False
+    count = len(draft.images)
+    return turns[0].parts[:count] == tuple(range(count)) and all(isinstance(p, str) for p in turns[0].parts[count:])
+
+
+def common_values(draft: Draft, paths: Sequence[str], *, fields: bool) -> dict[str, Any]:
+    """A conversation as a row: in the guide's three `fields`, for what fits them, else as turns of messages."""
+    weight = {"weight": draft.weight} if draft.weight != 1.0 else {}
+    if not fields:
+        return {"messages": messages_of(draft, paths), **weight}
+    image = None if not paths else paths[0] if len(paths) == 1 else list(paths)
+    return {"text": draft.turns[0].text, "image": image, "response": draft.turns[1].text, **weight}
 
 
 def messages_of(draft: Draft, paths: Sequence[str]) -> list[dict[str, Any]]:
