@@ -10,7 +10,7 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.feature_store import FeatureStore
-from mg_tui.engine import adapt, groups, lengths, startup, unsloth
+from mg_tui.engine import adapt, exact, groups, lengths, startup, unsloth
 from mg_tui.engine.batches import (
     EvaluationBatches,
     Layout,
@@ -24,11 +24,13 @@ from mg_tui.engine.inference import memory_errors
 from mg_tui.engine.placement import Placement, decide
 from mg_tui.engine.plan import StepPlan
 from mg_tui.engine.probe import Probe, meter_of
+from mg_tui.engine.ranks import Shares, World
 from mg_tui.engine.sizing import Sizing, size
 from mg_tui.engine.stream import StepStream, roomy_shared_memory
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry
+from mg_tui.forecast import picture_tokens_of
 
 Decision = tuple[str, Any, str]
 
@@ -92,7 +94,23 @@ def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
         ]
         if len(numbers) == len(examples):
             shown = None
-    return StepPlan(len(examples), spec.examples_per_step, seed=spec.seed, groups=shown)
+    per_step = spec.examples_per_step * World.here().size
+    return StepPlan(len(examples), per_step, seed=spec.seed, groups=shown)
+
+
+def shares(spec: TrainingSpec, base: Base, ready: TrainingData, plan: StepPlan) -> Shares | None:
+    """How steps are parted among the processes of the run; None when it is the only one."""
+    world = World.here()
+    if world.size == 1:
+        return None
+    count = picture_tokens_of(base.resolved, spec)
+    shown = [
+        sum(count(info.width, info.height, spec.min_pixels, spec.max_pixels) for info in ready.infos_of(example))
+        if count is not None
+        else 0
+        for example in ready.train
+    ]
+    return Shares(world, ready.tokens, plan.groups, shown)
 
 
 def choose_layout(
@@ -113,7 +131,9 @@ def choose_layout(
     if spec.layout == "packed" and why_not:
         raise FamilyError("layout: packed is not possible here", why=why_not, hint="give --layout padded")
     if spec.layout == "padded" or why_not or base.encoder is None:
-        return PaddedLayout(base.collator, spec.batch_size), None, [("layout", "padded", why_not or "asked for")]
+        layout = PaddedLayout(base.collator, spec.batch_size, lengths=ready.lengths)
+        why = f"{why_not or 'asked for'}; rows of similar length are put side by side"
+        return layout, None, [("layout", "padded", why)]
     from mg_tui.engine.packed import PackedLayout
     from mg_tui.families.apart import ApartEncoder
 
@@ -204,13 +224,14 @@ def open_stream(
     start: int,
     total: int,
     cache: FeatureCache | None = None,
+    shares: Shares | None = None,
 ) -> tuple[StepStream, list[Decision]]:
     """The loader of the steps from `start` to `total`, its workers reading ahead already."""
     from mg_tui.engine.packed import PictureOpener
 
     roomy = roomy_shared_memory()
     stream = StepStream(
-        StepDataset(examples, plan, layout, PictureOpener(cache) if cache is not None else None),
+        StepDataset(examples, plan, layout, PictureOpener(cache) if cache is not None else None, shares),
         start=start,
         total=total,
         workers=spec.workers if start < total else 0,
@@ -249,7 +270,9 @@ def load_model(spec: TrainingSpec, base: Base) -> tuple[Any, list[Decision]]:
             model = base.family.load_model(base.family, request)
             if spec.gradient_checkpointing:
                 checkpoint_activations(model, spec.checkpointing_interval)
-        return adapt.adapt(model, base.family, spec), []
+        model = adapt.adapt(model, base.family, spec)
+        own = base.backend == "transformers"  # unsloth has patched what would be changed
+        return model, exact.quicken(model, trees=_why_not_packed(base) is None) if own else []
 
 
 def trained_table(spec: TrainingSpec, base: Base, model: Any) -> dict[str, dict[str, Any]]:

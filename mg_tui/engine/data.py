@@ -43,6 +43,15 @@ class TrainingData:
     skipped: int = 0
     infos: dict[str, ImageInfo] = field(default_factory=dict)
 
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Tokens of the training examples by row."""
+        return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
+
+    def infos_of(self, example: Example) -> list[ImageInfo]:
+        """What is known of the pictures of an example; one that nothing is known of is left out."""
+        return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
+
 
 def read(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
     """Read a dataset of the spec, or another one of the same fields, and look at its images.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.ranks import World
 
 DTypeName = Literal["bfloat16", "float16", "float32"]
 QuantizationName = Literal["nf4", "int8", "none"]
@@ -55,9 +56,10 @@ def _device(spec: TrainingSpec) -> tuple[str, str, str]:
     import torch
 
     if spec.device != "cpu" and torch.cuda.is_available():
-        name = torch.cuda.get_device_name(0)
-        major, minor = torch.cuda.get_device_capability(0)
-        return "cuda:0", name, f"{name}, compute capability {major}.{minor}"
+        number = World.here().local_rank
+        name = torch.cuda.get_device_name(number)
+        major, minor = torch.cuda.get_device_capability(number)
+        return f"cuda:{number}", name, f"{name}, compute capability {major}.{minor}"
     if spec.device == "cuda":
         raise EnvironmentProblem(
             "device: cuda was asked for and there is no CUDA device",

@@ -126,7 +126,7 @@ def rows_of(spec: TrainingSpec, model: ResolvedModel, data: TrainingData, encode
     rows = []
     for index in chosen:
         example, tokens = data.train[index], data.tokens[index]
-        sizes = tuple((info.width, info.height) for ref in example.images if (info := data.infos.get(ref.path)))
+        sizes = tuple((info.width, info.height) for info in data.infos_of(example))
         pictures = sum(count(*one, spec.min_pixels, spec.max_pixels) for one in sizes) if count is not None else 0
         text = max(tokens - pictures, 1)
         learned = text if spec.train_on_prompt else min(_answer_tokens(example, encoder), text)

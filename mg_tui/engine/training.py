@@ -95,7 +95,15 @@ class Training:
         features = self.settings.cache / "features"
         cache, keeping = assemble.feature_cache(self.spec, base, plan, layout, total=total, folder=features)
         stream, handing_over = assemble.open_stream(
-            self.spec, base, ready.train, plan, layout, start=self._start_step, total=total, cache=cache
+            self.spec,
+            base,
+            ready.train,
+            plan,
+            layout,
+            start=self._start_step,
+            total=total,
+            cache=cache,
+            shares=assemble.shares(self.spec, base, ready, plan),
         )
         self._decisions([*chosen, *keeping, *handing_over])
         try:
@@ -118,7 +126,7 @@ class Training:
             trainer.probe, decisions = assemble.make_probe(
                 base, ready, plan, range(self._start_step, total), sizing, self._measured
             )
-            self._decisions(decisions)
+            self._decisions([*decisions, ("loss", *trainer.objective.how)])
             self._phase("training")
             self._train(trainer, total)
         finally:

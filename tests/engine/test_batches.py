@@ -172,3 +172,21 @@ def test_a_model_that_reshapes_before_its_head_gets_the_same_logits() -> None:
     positions = torch.tensor([1, 7])
     logits = SupervisedHead(model)(model, {"input_ids": ids}, positions)
     assert torch.equal(logits, model.lm_head(model.embed(ids)).flatten(0, 1)[positions])
+
+
+def test_rows_of_similar_length_are_padded_together(examples: list[Example], collator: Any) -> None:
+    """The step stays the same; a long row no longer makes short ones as long as itself."""
+    pictures = {ref.path: Image.open(ref.path).convert("RGB") for example in examples for ref in example.images}
+    alone = PaddedLayout(collator, 1)(examples, pictures)
+    lengths = {row: part.tokens for part in alone for row in part.rows}
+    ordered = sorted(examples, key=lambda example: lengths[example.row])
+    mixed = [ordered[index] for index in (0, 6, 1, 5, 2, 4)]  # a short one beside a long one each time
+    plain, grouped = PaddedLayout(collator, 2)(mixed, pictures), PaddedLayout(collator, 2, lengths)(mixed, pictures)
+    assert [lengths[row] for part in grouped for row in part.rows] == sorted(
+        (lengths[example.row] for example in mixed), reverse=True
+    )
+    assert sorted(row for part in plain for row in part.rows) == sorted(row for part in grouped for row in part.rows)
+    assert sum(part.tokens for part in plain) == sum(part.tokens for part in grouped)
+    assert sum(part.inputs["input_ids"].numel() for part in grouped) < sum(
+        part.inputs["input_ids"].numel() for part in plain
+    )

@@ -192,3 +192,17 @@ def test_dora_learns_a_magnitude_for_each_adapted_layer() -> None:
     inputs = {"input_ids": torch.arange(5)[None], "attention_mask": torch.ones(1, 5, dtype=torch.long)}
     with torch.no_grad():  # neither changes the model before it has learned
         assert torch.allclose(model(**inputs).logits, plain(**inputs).logits, atol=1e-5)
+
+
+# --- Layout ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({"attention": "eager"}, "eager takes no mask of a tree"), ({"layout": "padded"}, "asked for")],
+    ids=["eager", "asked for"],
+)
+def test_where_rows_cannot_be_packed_the_journal_says_why(start: Start, options: dict[str, Any], why: str) -> None:
+    folder = start(max_steps=1, batch_size=3, gradient_accumulation_steps=1, **options)
+    assert work(folder.path) == 0
+    (said,) = [event.data for event in events(folder, "decision") if event.data["what"] == "layout"]
+    assert said["value"] == "padded"
+    assert why in said["why"] and "similar length" in said["why"]
