@@ -1,0 +1,80 @@
+"""A finished journal plays as a live screen."""
+
+import pytest
+
+from mg_tui.core.events import Event
+from mg_tui.runs.state import RunState
+from mg_tui.runs.store import find_run
+from mg_tui.tui.screens.replay import ReplayBar, ReplayScreen
+from mg_tui.tui.tape import LONGEST_PAUSE, SPEEDS, Tape
+
+
+def _tape(*times: float) -> Tape:
+    return Tape([Event(number, time, "step") for number, time in enumerate(times, start=1)])
+
+
+def test_events_come_when_they_are_due() -> None:
+    tape = _tape(100.0, 101.0, 103.0)
+    assert [event.n for event in tape.advance(0.0)] == [1]
+    assert [event.n for event in tape.advance(0.5)] == [] and tape.now == 100.5
+    assert [event.n for event in tape.advance(5.0)] == [2, 3]
+    assert tape.over and tape.at == tape.length == 3.0 and tape.now == 103.0
+    tape.rewind()
+    assert not tape.over and [event.n for event in tape.advance(1.0)] == [1, 2]
+
+
+def test_long_pauses_are_cut_and_clocks_may_jump_back() -> None:
+    tape = _tape(0.0, 90_000.0, 89_000.0, 89_001.0)
+    assert tape.length == LONGEST_PAUSE + 1.0
+
+
+def test_nothing_to_play() -> None:
+    tape = _tape()
+    assert tape.over and tape.length == 0.0 and list(tape.advance(1.0)) == [] and tape.now == 0.0
+
+
+@pytest.mark.asyncio
+async def test_a_replay_is_a_live_screen_with_speed_keys(home, dashboard, size, text, until) -> None:
+    app = dashboard(home)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        app.open_replay(find_run(home, "receipts-lora-r32"))
+        screen = app.screen
+        assert isinstance(screen, ReplayScreen)
+        await until(pilot, lambda: screen.detail is not None and 0 < screen.detail.row.step < 240)
+        assert screen.detail.row.state is RunState.RUNNING and "▶ replay" in text(app)
+        await pilot.press("space")
+        await until(pilot, lambda: "‖ paused" in text(app))
+        at = screen.detail.row.step
+        await pilot.pause(0.3)
+        assert screen.detail.row.step == at
+        await pilot.press("right_curly_bracket", "right_curly_bracket")
+        assert f"{SPEEDS[5]:g} times" in text(app)
+        await pilot.press("left_curly_bracket")
+        assert f"{SPEEDS[4]:g} times" in text(app)
+        await pilot.press("s", "c", "r", "v")  # a replay has nothing to stop or to resume
+        assert app.screen is screen
+        await pilot.press("space")
+        await until(pilot, lambda: screen.detail.row.step > at)
+        await pilot.press("end")
+        await until(pilot, lambda: screen.detail.row.state is RunState.FINISHED and "■ replay over" in text(app))
+        assert "✓ finished" in text(app) and "240/240" in text(app)
+        await pilot.press("home")
+        await until(pilot, lambda: screen.detail.row.step < 200)
+        far, length = screen.query_one(ReplayBar).far
+        assert far < length
+        await pilot.press("m", "plus", "escape")
+        assert app.screen is not screen
+
+
+@pytest.mark.asyncio
+async def test_a_journal_that_is_gone_is_said(tmp_path, dashboard, until) -> None:
+    from mg_tui.runs.folder import RunFolder
+
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        (tmp_path / "gone").mkdir()
+        app.open_replay(RunFolder(tmp_path / "gone"))
+        await until(pilot, lambda: app.screen.detail is not None or app.said)
+        assert app.is_running
