@@ -35,9 +35,9 @@ class Objective:
         self._handle = self._head.register_forward_pre_hook(self._catch) if self._head is not None else None
         why_not = self._trial(model)
         if why_not is None and self._head is not None:
-            self.how = ("on", "the last layer and the output layer run on trained positions only")
+            self.how = ("at trained positions", "there the output layer runs, and the last layer beyond its keys and values")
         else:
-            self.how = ("output layer alone", why_not or "")
+            self.how = ("of logits at trained positions", why_not or "")
 
     @contextlib.contextmanager
     def at(self, positions: Tensor, grid: tuple[int, ...]) -> Iterator[None]:

@@ -20,7 +20,8 @@ from mg_tui.engine import sentinels, state
 from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch
 from mg_tui.engine.evaluation import mean_loss
 from mg_tui.engine.facts import StepFacts
-from mg_tui.engine.loss import SupervisedHead, no_grad_loss_sum, token_loss_sum
+from mg_tui.engine.loss import no_grad_loss_sum
+from mg_tui.engine.objective import Objective
 from mg_tui.engine.sizing import keep_budget
 from mg_tui.engine.stopping import Stopper
 from mg_tui.engine.stream import StepStream, Waiting
@@ -69,7 +70,6 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.journal = journal
         self.vision = vision
         self.tolerate_bad_rows = tolerate_bad_rows
-        self.label_smoothing = label_smoothing
         self.groups = groups
         self.probe: Callable[[GardenTrainer, Any], None] | None = None
         self.facts = StepFacts()
@@ -77,7 +77,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self._waiting = Waiting()
         super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
         self.remove_callback(PrinterCallback)
-        self.head = SupervisedHead(self.model)
+        self.objective = Objective(self.model, label_smoothing=label_smoothing)
         self.together = Together(self.accelerator)
 
     # --- data -------------------------------------------------------------------------------------------------------
@@ -176,12 +176,12 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     def _forward_backward(self, model: Any, part: MicroBatch, scale: float) -> torch.Tensor:
         batch = self._on_device(part)
-        with self.accelerator.autocast():
-            given = self.vision(self.accelerator.unwrap_model(model), batch.inputs)
-            logits = self.head(model, given, batch.positions)
-            found = token_loss_sum(logits, batch.targets, weights=batch.weights, label_smoothing=self.label_smoothing)
-            loss = found * scale
-        self.accelerator.backward(loss)
+        with self.objective.at(batch.positions, tuple(batch.inputs["input_ids"].shape)):
+            with self.accelerator.autocast():
+                given = self.vision(self.accelerator.unwrap_model(model), batch.inputs)
+                found = self.objective.loss_sum(model, given, batch.positions, batch.targets, batch.weights)
+                loss = found * scale
+            self.accelerator.backward(loss)
         return loss.detach()
 
     def _lay_out_smaller(self, model: Any, inputs: StepBatch, step: int, error: Exception) -> StepBatch:
@@ -245,7 +245,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         moved = self._on_device(part)
         with self.accelerator.autocast():
             given = self.vision(self.model, moved.inputs)
-            return no_grad_loss_sum(self.head, self.model, given, moved.positions, moved.targets)
+            return no_grad_loss_sum(self.objective.plain, self.model, given, moved.positions, moved.targets)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
