@@ -1,8 +1,16 @@
-"""The strip of devices."""
+"""The strip of devices, the screen with all that is known of them, and a driver that vanishes while they are shown."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from mg_tui.hardware.devices import DeviceSnapshot, Gpu, GpuProcess, Host
+from mg_tui.hardware.devices import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
+from mg_tui.tui.widgets.device_blocks import Courses, gpu_block
 from mg_tui.tui.widgets.runs.devices import device_lines
 
 GIB = 1 << 30
@@ -42,3 +50,112 @@ def test_what_a_device_does_not_say_is_a_dash() -> None:
     assert "– W" in line.plain and "\x1b" not in line.plain and "[red]" in line.plain
     (line,) = device_lines(DeviceSnapshot((Gpu(1, "A", problem="fell off the bus"),), HOST, None, 0.0), 78, 4, {})
     assert "fell off the bus" in line.plain
+
+
+SICK = Gpu(
+    0,
+    "NVIDIA [bold]H100[/] \x1b[31m",
+    "GPU-1",
+    96,
+    50 * GIB,
+    80 * GIB,
+    512,
+    700,
+    88,
+    processes=(GpuProcess(7, 48 * GIB, "python", "run-1"), GpuProcess(9, None, None, None)),
+    clock_mhz=1200,
+    clock_max_mhz=1980,
+    slowed_by=("power cap", "heat (hardware)"),
+    ecc_errors=3,
+    mig=(MigInstance(1, "H100 MIG 3g.40gb", "MIG-1", 9 * GIB, 40 * GIB, (GpuProcess(11, 9 * GIB, "vllm", None),)),),
+)
+
+
+@pytest.mark.parametrize("width", [58, 78, 118, 240])
+def test_everything_about_a_gpu(width) -> None:
+    courses = Courses()
+    courses.add(SICK)
+    lines = gpu_block(SICK, courses, {"run-1": "invoices"}, width)
+    shown = "\n".join(line.plain for line in lines)
+    assert all(line.cell_length <= width for line in lines) and "\x1b" not in shown
+    for part in ("96%", "512/700 W", "88 °C", "▶ invoices", "MIG 1", "vllm", "3 memory errors", "[bold]H100"):
+        assert part in shown, part
+    if width >= 78:
+        assert "clocks held down: power cap, heat (hardware)" in shown and "1200/1980 MHz" in shown
+        assert "48.0 GiB" in shown and "process 11" in shown
+
+
+def test_a_strip_says_what_is_wrong_in_a_word() -> None:
+    (line,) = device_lines(DeviceSnapshot((SICK,), HOST, None, 0.0), 118, 4, {"run-1": "invoices"})
+    assert "3 ECC errors" in line.plain and "heat (hardware)" in line.plain
+    (line,) = device_lines(DeviceSnapshot((SICK,), HOST, None, 0.0), 78, 4, {})
+    assert line.cell_length <= 78 and "3 ECC errors" in line.plain
+
+
+def test_a_gpu_that_does_not_answer_is_a_line() -> None:
+    lines = gpu_block(Gpu(1, "GPU 1", problem="it does not answer: GPU is lost"), Courses(), {}, 78)
+    assert "✗ it does not answer: GPU is lost" in lines[1].plain
+
+
+# The real binding over the stand-in library, in a process of its own with a whole dashboard.
+VANISHING = """
+import asyncio, json, os, sys
+from pathlib import Path
+from mg_tui.config import Settings
+from mg_tui.hardware import nvml
+from mg_tui.tui.app import GardenApp
+nvml._AGAIN_AFTER = 0.0
+os.environ["NVML_PID"] = str(os.getpid())
+state = Path(os.environ["NVML_FAKE"])
+
+async def until(pilot, app, words):
+    for _ in range(200):
+        strips = app.screen._compositor.render_strips(app.size)
+        shown = "\\n".join("".join(segment.text for segment in strip) for strip in strips)
+        if all(word in shown for word in words):
+            return True
+        await pilot.pause(0.05)
+    return shown
+
+async def main():
+    home = Path(sys.argv[1])
+    app = GardenApp(Settings(home=home, cache=home))
+    app.device_period = 0.05
+    found = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        for word, words in (
+            ("ok", ["Fake GPU 0", "50%", "10.0/80.0 GiB", "40°C"]),
+            ("hot", ["3 ECC errors", "heat (hardware)"]),
+            ("gone", ["GPUs cannot be seen any more", "stopped answering", "Runs are not ended by this"]),
+            ("ok", ["Fake GPU 0", "50%"]),
+            ("lost", ["Fake GPU 0", "it does not answer"]),
+        ):
+            state.write_text(word)
+            found.append(await until(pilot, app, words))
+        await pilot.press("d")
+        for word, words in (
+            ("mig", ["MIG 1", "Fake GPU 2", "7.00 GiB"]),
+            ("hot", ["clocks held down: power cap, heat (hardware)", "3 memory errors", "1200/1980 MHz"]),
+            ("gone", ["No GPU: the NVIDIA driver"]),
+            ("ok", ["123/700 W"]),
+        ):
+            state.write_text(word)
+            found.append(await until(pilot, app, words))
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_driver_that_vanishes_is_a_band_and_not_the_end(tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "hardware" / "fake_nvml.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libnvidia-ml.so.1", source], check=True)
+    script = tmp_path / "script.py"
+    script.write_text(VANISHING)
+    environ = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "NVML_FAKE": str(tmp_path / "state")}
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "home"], env=environ, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [True] * 9
