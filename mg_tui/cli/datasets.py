@@ -10,6 +10,7 @@ from mg_tui.cli.main import Entry, LazyGroup
 COMMANDS: Final[dict[str, Entry]] = {
     "show": Entry("mg_tui.cli.datasets_show", "show", "Show rows, as they are or as the model sees them."),
     "check": Entry("mg_tui.cli.datasets_check", "check", "Look at every row and picture, and say what is wrong."),
+    "convert": Entry("mg_tui.cli.datasets_convert", "convert", "Write a dataset in another format or layout."),
     "split": Entry("mg_tui.cli.datasets_make", "split", "Part rows for evaluation off; no picture is on both sides."),
     "sample": Entry("mg_tui.cli.datasets_make", "sample", "Draw some rows at random."),
     "concat": Entry("mg_tui.cli.datasets_make", "concat", "Put several datasets into one, each with a weight."),

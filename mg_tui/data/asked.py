@@ -9,6 +9,7 @@ from mg_tui.data.check import CheckDepth
 from mg_tui.data.dataset import Dataset, load_dataset
 from mg_tui.data.mapping import FieldMap
 from mg_tui.data.policy import ANYWHERE, ReadPolicy
+from mg_tui.data.resolve import ImageResolver
 from mg_tui.data.sources.base import Recognised, Source, open_source
 from mg_tui.data.sources.recognise import recognise
 
@@ -79,3 +80,11 @@ def _split(spec: TrainingSpec, evaluation: bool) -> str | None:
 def _format(spec: TrainingSpec, evaluation: bool) -> str | None:
     """The format as named; an evaluation dataset may be of another, and is recognised."""
     return None if evaluation or spec.dataset_format == "auto" else spec.dataset_format
+
+
+def resolver_for(
+    spec: TrainingSpec, source: Source, *, cwd: Path, cache: Path | None, policy: ReadPolicy = ANYWHERE
+) -> ImageResolver:
+    """What finds the pictures of a source as a run would."""
+    root = cwd / expanded(spec.image_root) if spec.image_root else None
+    return ImageResolver(source.base, root, cwd, cache, policy=policy)

@@ -2,13 +2,13 @@
 
 Pictures are said in three ways: as parts of a turn's content; as `<image>` in its text, standing for the pictures of
 the row in order (a newline after the mark belongs to it, as LLaVA does); or not at all, and then the row's pictures
-come before the first question. Marks and pictures have to be equal in number. In a turn that has a picture as a part,
-`<image>` is text.
+come before the first question. Marks and pictures have to be equal in number. Where content is a list of parts,
+`<image>` in them is text.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -67,17 +67,21 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
     if pictures is None:
         return None
     tags, all_pictures = _tags(items, fields.tags), len(pictures)
-    turns = []
+    turns: list[Turn] = []
+    literal: set[int] = set()
     for index, item in enumerate(items, 1):
         turn = _Item(reader, name, f"turn {index} ", tags, pictures).read(item)
         if turn is not None:
+            if isinstance(item[tags.content], list):
+                literal.add(len(turns))
             turns.append(turn)
     if 0 < len(pictures) < all_pictures:
         used = all_pictures - len(pictures)
         reader.bad(name, f"has {used} place{'s' if used != 1 else ''} for pictures and the row has {all_pictures}")
     if reader.problems:
         return None
-    return _finish(reader, name, _with_system(reader, turns, fields), pictures, fields)
+    placed = _place(reader, name, turns, pictures, literal)
+    return None if placed is None else _finish(reader, name, _with_system(reader, placed, fields), fields)
 
 
 def read_pairs(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
@@ -92,7 +96,8 @@ def read_pairs(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
             reader.bad(name, f"turn {index} is {kind_of(item)}, and has to be an object with user and assistant")
             continue
         _ask(reader, turns, name, f"turn {index}: ", item.get("user"), item.get("assistant"))
-    return None if reader.problems else _finish(reader, name, turns, pictures, fields)
+    placed = None if reader.problems else _place(reader, name, turns, pictures)
+    return None if placed is None else _finish(reader, name, _with_system(reader, placed, fields), fields)
 
 
 def read_alpaca(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
@@ -118,9 +123,8 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
     if isinstance(question, str) and isinstance(more, str) and more:
         question = f"{question}\n{more}" if question else more
     _ask(reader, turns, asked, "", question, values[answered], answered)
-    if reader.problems:
-        return None
-    return _finish(reader, asked, _with_system(reader, turns, fields), pictures, fields)
+    placed = None if reader.problems else _place(reader, asked, turns, pictures)
+    return None if placed is None else _finish(reader, asked, _with_system(reader, placed, fields), fields)
 
 
 def _ask(
@@ -277,13 +281,8 @@ def _with_system(reader: RowReader, turns: list[Turn], fields: FieldMap) -> list
     return turns if text is None else [Turn("system", (text,)), *turns]
 
 
-def _finish(
-    reader: RowReader, name: str, turns: list[Turn], pictures: list[int], fields: FieldMap
-) -> list[Turn] | None:
-    """Put the row's pictures in their places, and see that there is an answer to learn after a question."""
-    placed = _place(reader, name, turns, pictures)
-    if placed is None:
-        return None
+def _finish(reader: RowReader, name: str, placed: list[Turn], fields: FieldMap) -> list[Turn] | None:
+    """See that there is an answer to learn after a question, and say which are learned."""
     spoken = [turn.role for turn in placed if turn.role != "system"]
     if not spoken or spoken[0] != "user":
         reader.bad(name, "does not begin with a question", "put a turn by user first")
@@ -297,8 +296,12 @@ def _finish(
     return None if reader.problems else placed
 
 
-def _place(reader: RowReader, name: str, turns: list[Turn], pictures: list[int]) -> list[Turn] | None:
-    marks = sum(len(_MARKS.findall(_marked_text(turn))) for turn in turns)
+def _place(
+    reader: RowReader, name: str, turns: list[Turn], pictures: list[int], literal: Collection[int] = ()
+) -> list[Turn] | None:
+    """The turns with the row's pictures in their places; those whose index is in `literal` have no marks."""
+    texts = ["" if index in literal else _marked_text(turn) for index, turn in enumerate(turns)]
+    marks = sum(len(_MARKS.findall(text)) for text in texts)
     if marks == 0 and pictures:
         first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
         if first is not None:
@@ -310,7 +313,8 @@ def _place(reader: RowReader, name: str, turns: list[Turn], pictures: list[int])
         return None
     waiting = iter(pictures)
     return [
-        replace(turn, parts=tuple(_filled(text, waiting))) if (text := _marked_text(turn)) else turn for turn in turns
+        replace(turn, parts=tuple(_filled(text, waiting))) if text else turn
+        for turn, text in zip(turns, texts, strict=True)
     ]
 
 

@@ -154,10 +154,11 @@ def _captions(reader: RowReader, fields: FieldMap) -> list[Turn] | None:
 
 
 def _pictures(reader: RowReader, fields: FieldMap) -> list[int] | None:
-    if fields.image not in reader.values:
+    name = chats.images_field(reader.values, fields)
+    if name is None:
         reader.missing("image", fields.image)
         return None
-    return reader.pictures(fields.image)
+    return reader.pictures(name)
 
 
 def _system(reader: RowReader, fields: FieldMap) -> list[Turn]:

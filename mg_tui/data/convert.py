@@ -1,0 +1,215 @@
+"""From one format and layout to another, without loss of what both can hold; what one cannot hold is said.
+
+Every row is looked at first, so that nothing is written when a row cannot be, and so that columns are known. Then
+everything is written under another name and moved into place at the end.
+"""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mg_tui.core.errors import DataError, EnvironmentProblem, UsageError
+from mg_tui.data.converted_files import open_writer
+from mg_tui.data.converted_pictures import Mode, Pictures
+from mg_tui.data.converted_rows import Rows
+from mg_tui.data.converted_schema import Facts
+from mg_tui.data.pictures import PictureStore
+from mg_tui.data.problems import BadRows, plain, shown, write_rejects
+from mg_tui.data.resolve import ImageResolver
+from mg_tui.data.sources.base import FORMATS, Recognised, Source
+from mg_tui.data.sources.files import suffix
+from mg_tui.data.sources.saying import WRITTEN
+
+ENDINGS: Final[Mapping[str, str]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".tar": "webdataset",
+}
+_EMBEDDING: Final = ("parquet", "arrow", "saved", "webdataset")
+_INSIDE: Final = frozenset({"imagefolder", "webdataset"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be made, and how.
+
+    Attributes:
+        out: the file or folder to make.
+        format: a key of `FORMATS` but "hub"; told from the name of `out` when None.
+        layout: a key of `WRITTEN`; the one of the source, as near as there is, when None.
+        images: how pictures go along: "auto" is what is usual in the format.
+        skip: leave rows out that cannot be read or written, and keep them in a file beside `out`.
+        force: replace a file that is there.
+    """
+
+    out: Path
+    format: str | None = None
+    layout: str | None = None
+    images: Mode = "auto"
+    skip: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was made.
+
+    Attributes:
+        out, images: the dataset, and the folder of copied pictures if there is one beside it.
+        format, layout: what it was written as.
+        rows, left_out: rows written, and rows that could not be.
+        rejects: the file of those rows.
+        lost: what of the written rows was lost, in words, with the number of rows.
+    """
+
+    out: Path
+    images: Path | None
+    format: str
+    layout: str
+    rows: int
+    left_out: int = 0
+    rejects: Path | None = None
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+def convert(
+    source: Source,
+    recognised: Recognised,
+    asked: Asked,
+    *,
+    cache: Path | None,
+    resolver: ImageResolver,
+    progress: Callable[[int], None] | None = None,
+) -> Converted:
+    """Write a dataset in another format or layout.
+
+    Args:
+        source, recognised: what is read; see `mg_tui.data.asked.open_asked`.
+        cache: the garden's cache folder.
+        resolver: finds the pictures of `source`.
+        progress: called with rows done, of twice as many as there are.
+
+    Raises:
+        UsageError: what is asked cannot be made, or something is in the way.
+        DataError: the source cannot be read, or has rows that cannot be converted (`BadRows`).
+        EnvironmentProblem: it cannot be written.
+    """
+    format, layout = _settled(asked, recognised)
+    out = asked.out.expanduser().absolute()
+    images = out.with_name(f"{out.name.split('.')[0]}_images")
+    _refuse_what_is_in_the_way(out, images, asked.force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    target = workshop / out.name
+    inside = format == "imagefolder"
+    pictures = Pictures(
+        _mode(asked.images, format),
+        resolver,
+        out.parent,
+        target if inside else workshop / "images",
+        "" if inside else images.name,
+    )
+    reading = Rows(source, recognised, layout, PictureStore(cache), pictures, progress)
+    try:
+        reading.look()
+        if reading.problems and not asked.skip:
+            raise BadRows(reading.problems, where=plain(source.name), examples=reading.good)
+        if not reading.good:
+            raise DataError("no row can be converted", where=plain(source.name), why=str(reading.problems[0]))
+        writer = open_writer(format, target, reading.facts, pictures)
+        for values, draft in reading.again():
+            writer.write(values, draft.images)
+        writer.close()
+        copied = not inside and pictures.copies > 0
+        _move(target, out, workshop / "images" if copied else None, images)
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+    lost = reading.lost + _lost_of_format(format, reading.facts, reading.good)
+    rejects = out.with_name(f"{out.name}.rejects.jsonl") if reading.problems else None
+    if rejects is not None:
+        write_rejects(rejects, reading.problems)
+    bad = len({problem.row for problem in reading.problems})
+    return Converted(out, images if copied else None, format, layout, reading.good, bad, rejects, dict(lost))
+
+
+def _mode(asked: Mode, format: str) -> Mode:
+    usual: dict[str, Mode] = {"imagefolder": "copy", **dict.fromkeys(_EMBEDDING, "embed")}
+    return usual.get(format, asked) if asked == "auto" else asked
+
+
+def _settled(asked: Asked, recognised: Recognised) -> tuple[str, str]:
+    format = asked.format or ENDINGS.get(suffix(asked.out))
+    if format is None:
+        hint = f"say it with --to: {', '.join(name for name in FORMATS if name != 'hub')}"
+        raise UsageError("the name of the output does not say its format", where=plain(str(asked.out)), hint=hint)
+    if format == "hub" or format not in FORMATS:
+        raise UsageError(f"nothing is written in the format {format}")
+    layout = asked.layout or {"vqa": "fields"}.get(recognised.layout, recognised.layout)
+    if layout not in WRITTEN:
+        raise UsageError(f"rows are not written as {layout!r}", hint="layouts are " + ", ".join(WRITTEN))
+    if layout == "openai" and format in _INSIDE:
+        what = f"a {FORMATS[format]} keeps its pictures beside the text, and openai in it"
+        raise UsageError(what, hint="choose --layout messages")
+    if asked.images == "embed" and format == "imagefolder":
+        raise UsageError("a folder of pictures has them as files", hint="leave out --images, or choose copy or link")
+    if asked.images in ("link", "copy") and format == "webdataset":
+        raise UsageError("WebDataset shards have their pictures inside", hint="leave out --images")
+    return format, layout
+
+
+def _lost_of_format(format: str, facts: Facts, rows: int) -> Counter[str]:
+    kinds = {name: kind for name, kind in facts.along.items() if kind not in ("text", "null")}
+    lost: Counter[str] = Counter()
+    for name, kind in kinds.items():
+        if format == "csv":
+            lost[f"the kind of the field {shown(name, limit=40)}: a table holds texts"] = rows
+        elif format in ("parquet", "arrow", "saved") and kind == "json":
+            lost[f"the kind of the field {shown(name, limit=40)}: it is written as JSON text"] = rows
+    return lost
+
+
+def _refuse_what_is_in_the_way(out: Path, images: Path, force: bool) -> None:
+    for path, replaceable in ((out, True), (images, False)):
+        if not (path.exists() or path.is_symlink()):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if any(path.iterdir()) or path == images:
+                raise UsageError("a folder is in the way", where=plain(str(path)), hint="choose another name")
+        elif not (force and replaceable):
+            hint = "choose another name, or replace it with --force"
+            raise UsageError("the output is already there", where=plain(str(path)), hint=hint)
+
+
+def _move(target: Path, out: Path, copies: Path | None, images: Path) -> None:
+    if copies is not None:
+        copies.rename(images)
+    try:
+        if out.is_dir() and not out.is_symlink():
+            out.rmdir()
+        os.replace(target, out)  # noqa: PTH105 - files and folders alike
+    except OSError:
+        if copies is not None:
+            images.rename(copies)
+        raise
+
+
+def _unwritable(out: Path, error: OSError) -> EnvironmentProblem:
+    where = plain(str(error.filename or out))
+    return EnvironmentProblem("the dataset cannot be written", where=where, why=plain(error.strerror or str(error)))

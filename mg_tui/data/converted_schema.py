@@ -1,0 +1,101 @@
+"""What is known of all rows before the first is written: which fields there are and what columns they make."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+# Fields that go along: what a column of their values is. Values of several kinds are written as JSON.
+_KINDS: Final[Mapping[type, str]] = {bool: "bool", int: "int", float: "float", str: "text"}
+_LARGEST: Final = 2**63
+
+
+@dataclass(slots=True)
+class Facts:
+    """Found by looking at every row once.
+
+    Attributes:
+        layout: what rows are written as.
+        several: some row has more than one picture.
+        weighted: some answer is not to be learned.
+        names: the layout's fields that some row has, then those that go along.
+        along: fields that go along, and the kind of their values.
+    """
+
+    layout: str
+    several: bool = False
+    weighted: bool = False
+    names: list[str] = field(default_factory=list)
+    along: dict[str, str] = field(default_factory=dict)
+
+    def see(self, values: Mapping[str, Any], along: Mapping[str, Any]) -> None:
+        """Take note of one row."""
+        for name in (*values, *along):
+            if name not in self.names:
+                self.names.append(name)
+        for name, value in along.items():
+            kind = "json" if isinstance(value, int) and not -_LARGEST <= value < _LARGEST else None
+            kind = kind or ("null" if value is None else _KINDS.get(type(value), "json"))
+            before = self.along.get(name, "null")
+            self.along[name] = kind if before == "null" else before if kind in ("null", before) else _both(before, kind)
+
+    def as_kind(self, name: str, value: Any) -> Any:
+        """A value that goes along, as its column takes it."""
+        match self.along.get(name):
+            case "json" if value is not None:
+                return json.dumps(value, ensure_ascii=False, default=str)
+            case "float" if value is not None:
+                return float(value)
+        return value
+
+
+def _both(one: str, other: str) -> str:
+    return "float" if {one, other} == {"int", "float"} else "json"
+
+
+def schema_of(facts: Facts, *, embed: bool) -> "pa.Schema":
+    """The columns of the rows, with what `datasets` wants to know of them."""
+    import pyarrow as pa
+
+    text = pa.string()
+    picture = pa.struct([("bytes", pa.binary()), ("path", text)]) if embed else text
+    kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
+    weight = [("weight", pa.int64())] if facts.weighted else []
+    part = pa.struct([("type", text), ("text", text), ("image_url", pa.struct([("url", text)]))])
+    own = {
+        "image": pa.list_(picture) if facts.several else picture,
+        "images": pa.list_(picture),
+        "messages": pa.list_(pa.struct([("role", text), ("content", text), *weight])),
+        "conversations": pa.list_(pa.struct([("from", text), ("value", text), *weight])),
+        "texts": pa.list_(pa.struct([("user", text), ("assistant", text)])),
+        "history": pa.list_(pa.list_(text)),
+    }
+    if facts.layout == "openai":
+        own["messages"] = pa.list_(pa.struct([("role", text), ("content", pa.list_(part)), *weight]))
+    fields = [
+        pa.field(name, kinds.get(facts.along[name], text) if name in facts.along else own.get(name, text))
+        for name in facts.names
+    ]
+    schema = pa.schema(fields)
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features_of(schema)}})})
+
+
+def features_of(schema: "pa.Schema") -> dict[str, Any]:
+    """The columns as `datasets` writes them."""
+    return {column.name: _feature(column.type) for column in schema}
+
+
+def _feature(kind: "pa.DataType") -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        names = [kind.field(index).name for index in range(kind.num_fields)]
+        if names == ["bytes", "path"]:
+            return {"_type": "Image"}
+        return {name: _feature(kind.field(index).type) for index, name in enumerate(names)}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    return {"dtype": "float64" if pa.types.is_floating(kind) else str(kind), "_type": "Value"}
