@@ -18,6 +18,7 @@ from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from mg_tui.data.dataset import Dataset
+    from mg_tui.data.findings import Report
     from mg_tui.families.registry import ResolvedModel
 
 Progress = Callable[[int, int], None]
@@ -27,13 +28,15 @@ Progress = Callable[[int, int], None]
 class Preflight:
     """What was found: the model as resolved and the datasets as read (`evaluation` is None when there is none).
 
-    `changes` are values of the spec that name the same things from every folder.
+    `changes` are values of the spec that name the same things from every folder; `report` is what the check of the data
+    says besides, None when there was no family to check it by.
     """
 
     model: "ResolvedModel"
     dataset: "Dataset"
     evaluation: "Dataset | None"
     changes: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    report: "Report | None" = None
 
     def settled(self, spec: TrainingSpec) -> TrainingSpec:
         """`spec` with names in full: the worker works elsewhere, without garden.toml. An alias stays what it is."""
@@ -63,7 +66,12 @@ def check(spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progre
     settled = with_named_datasets(spec, settings.datasets, settings.train)
     dataset = _read(settled, settings, cwd, progress)
     evaluation = _read(settled, settings, cwd, progress, evaluation=True) if settled.eval_dataset else None
-    return Preflight(model, dataset, evaluation, _changes(spec, settled, dataset, evaluation))
+    report = None
+    if model.family is not None:
+        from mg_tui.review import review
+
+        report = review(settled, settings, model, dataset, evaluation)
+    return Preflight(model, dataset, evaluation, _changes(spec, settled, dataset, evaluation), report)
 
 
 def _changes(

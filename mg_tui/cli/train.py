@@ -131,3 +131,8 @@ def _say_what_was_found(found: "Preflight") -> None:
     if dataset.problems:
         rows = len({problem.row for problem in dataset.problems})
         click.echo(f"skipping {rows} bad rows; they are kept in skipped_rows.jsonl beside the run", err=True)
+    if found.report is not None:
+        from mg_tui.review import warnings_in_words
+
+        if said := warnings_in_words(found.report):
+            click.echo(f"check    {said}; `model-garden datasets check` says which rows", err=True)

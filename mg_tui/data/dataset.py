@@ -14,6 +14,7 @@ from mg_tui.core.example import Example, ImageRef
 from mg_tui.data.check import CheckDepth, Found, Outcome
 from mg_tui.data.check import check_images as look_at_images
 from mg_tui.data.images import ImageInfo
+from mg_tui.data.looks import Looks
 from mg_tui.data.mapping import Draft, FieldMap
 from mg_tui.data.pictures import Given, Kept, PictureStore
 from mg_tui.data.policy import ANYWHERE, ReadPolicy
@@ -126,7 +127,7 @@ def load_dataset(
     recognised = recognise(source, fields, layout)
     drafts, problems = _read(source, recognised, PictureStore(cache))
     resolver = ImageResolver(source.base, image_root, cwd, cache, allow_private_urls=allow_private_urls, policy=policy)
-    outcomes = _outcomes(drafts, resolver, check_images, workers, progress)
+    outcomes = _outcomes(drafts, resolver, check_images, workers, progress, cache)
     assembled = _Assembly(system_prompt, outcomes)
     examples = tuple(example for draft in drafts if (example := assembled.example(draft)) is not None)
     problems += _with_raw(source, assembled.problems)
@@ -192,12 +193,17 @@ def _outcomes(
     depth: CheckDepth,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
+    cache: Path | None,
 ) -> Mapping[Given, Outcome]:
     def given() -> Iterator[Given]:
         for draft in drafts:
             yield from draft.images
 
-    return look_at_images(given(), resolver, depth, workers=workers, progress=progress)
+    looks = Looks(cache)
+    try:
+        return look_at_images(given(), resolver, depth, workers=workers, progress=progress, looks=looks)
+    finally:
+        looks.close()
 
 
 class _Assembly:

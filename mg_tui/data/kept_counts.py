@@ -73,8 +73,12 @@ class KeptCounts:
             return self._texts[at], self._learned[at]
         return None
 
-    def save(self) -> None:
-        """Keep what was asked for since the start; a cache that cannot be written is let go."""
+    def save(self, *, forget: bool = True) -> None:
+        """Keep what was asked for since the start, and unless told to `forget` it what was kept before; a cache that
+        cannot be written is let go."""
+        if not forget:
+            before = zip(self._digests, zip(self._texts, self._learned, strict=True), strict=True)
+            self._used = {**dict(before), **self._used}
         if self._file is None or (not self._missed and len(self._used) == len(self._digests)):
             return
         ordered = sorted(self._used)
