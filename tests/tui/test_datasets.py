@@ -1,0 +1,443 @@
+"""The place of datasets: opening one, its rows, what is found in them, how they are read, and what a model sees."""
+
+import json
+import threading
+from array import array
+
+import pytest
+
+from mg_tui.core.errors import FamilyError
+from mg_tui.data.findings import Collector, Finding, Histogram, Remedy, Report
+from mg_tui.tui import recents
+from mg_tui.tui.screens.ask import AskScreen
+from mg_tui.tui.screens.chat import ChatScreen
+from mg_tui.tui.screens.dataset import DatasetScreen
+from mg_tui.tui.screens.datasets import DatasetsScreen
+from mg_tui.tui.screens.pick import PickScreen
+from mg_tui.tui.screens.read_as import ChoiceTable, ReadAsScreen
+from mg_tui.tui.testing import HOSTILE
+from mg_tui.tui.testing_places import fake_engine, make_dataset, make_result, photo
+from mg_tui.tui.widgets.datasets.found import KindTable, Marks, bar, bars
+from mg_tui.tui.widgets.datasets.panes import RowText
+from mg_tui.tui.widgets.datasets.reading import runs_of
+from mg_tui.tui.widgets.datasets.rows import LazyRows, RowTable
+from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
+from mg_tui.tui.widgets.datasets.tree import FileTree
+from mg_tui.tui.widgets.datasets.views import RowView, text_of
+from mg_tui.tui.widgets.picturebox import PictureBox
+
+pytestmark = pytest.mark.asyncio
+
+SEEN = {
+    "event": "row",
+    "pieces": [["<|im_start|>", False], ["user\n", False], [0, False], [HOSTILE, False], ["A ", True], ["cat", True]],
+    "tokens": 182,
+    "learned": 2,
+    "image_tokens": 176,
+    "images": [{"path": "p", "size": [451, 300], "seen_at": [448, 308], "tokens": 176}],
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    return make_dataset(tmp_path / "rows.jsonl")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    def install(**script):
+        kind = fake_engine(script)
+        monkeypatch.setattr("mg_tui.runs.child.EngineChild", kind)
+        return kind.asked
+
+    return install
+
+
+def _report(**findings):
+    """A report with the given rows for each kind of finding."""
+    found = Collector()
+    for kind, rows in findings.items():
+        name = kind.replace("_", "-")
+        found.take(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
+    return Report(
+        "rows.jsonl", 60, 55, 6, 60, found.findings, dict(found.counts), found.rows_of,
+        tokens=Histogram({100: 50, 300: 4, 5000: 1}), pixels=Histogram({451 * 300: 6}),
+        remedies=(Remedy("raise the maximum length to 5,056", "--max-seq-length 5056", 1),), seconds=2.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """A check that gives a made-up report when it is let go on."""
+    go_on = threading.Event()
+
+    def check(self):
+        self._progress(30, 60)
+        go_on.wait(8)
+        self.limit = 2048
+        if self._stopped:
+            raise FamilyError("stopped by a test")
+        return _report(image_missing=[7], field=[8, 12], image_small=[20, 21, 22], too_long=[9])
+
+    monkeypatch.setattr("mg_tui.tui.widgets.datasets.checker.Checker._check", check)
+    return go_on
+
+
+async def _open(app, pilot, until, file) -> DatasetScreen:
+    await pilot.press("2")
+    await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
+    app.screen.open_dataset(str(file))
+    await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and app.screen.detail is not None)
+    await until(pilot, lambda: app.screen._head.total is not None)
+    return app.screen
+
+
+async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    file = make_dataset(folder / "rows.jsonl")
+    (folder / "notes.txt").write_text("no dataset")
+    (folder / "[bold]x.jsonl").write_text("{}\n")
+    app = dashboard(tmp_path / "home")
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "▸ data" in text(app))
+        tree = app.screen.query_one(FileTree)
+        tree.move(next(at for at, node in enumerate(tree.rows) if node.label == "data"))
+        await pilot.press("right")
+        await until(pilot, lambda: "▾ data" in text(app) and "rows.jsonl" in text(app))
+        assert "notes.txt" not in text(app) and "[bold]x.jsonl" in text(app)
+        await pilot.press("left")
+        await until(pilot, lambda: "rows.jsonl" not in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "rows.jsonl" in text(app))
+        await pilot.press("j", "j", "enter")
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "60 rows" in text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, DatasetsScreen) and "↺ rows.jsonl" in text(app))
+        assert [item.given for item in recents.read(tmp_path / "home", "datasets")] == [str(file)]
+        await pilot.press("g", "x")
+        await until(pilot, lambda: "↺" not in text(app))
+        await pilot.press("o")
+        assert isinstance(app.screen, PickScreen)
+        await pilot.press(*"data/ro")
+        await until(pilot, lambda: "58" in text(app) or "KiB" in text(app) or "MiB" in text(app))
+        await pilot.press("tab")
+        assert app.screen.query_one("#path").value == "data/rows.jsonl"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
+
+
+async def test_what_is_no_dataset_is_a_band(tmp_path, dashboard, size, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
+        app.screen.open_dataset(str(tmp_path / "nowhere.jsonl"))
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "✗" in text(app))
+        assert "nowhere.jsonl" in text(app)
+        await pilot.press("c", "slash", "colon", "m", "n", "t", "f", "h", "r", "escape")  # nothing to do it to
+        await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
+
+
+async def test_rows_with_their_pictures(file, tmp_path, dashboard, size, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until, file)
+        shown = text(app)
+        for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "pictures image", "answer response"):
+            assert part in shown, part
+        await until(pilot, lambda: "▀▀▀▀▀▀▀▀" in text(app) and "JPEG" in text(app))
+        await pilot.press("colon", *"10", "enter")
+        await until(pilot, lambda: screen.detail.number == 10 and "1/2" in text(app))
+        await pilot.press("i")
+        await until(pilot, lambda: "2/2" in text(app) and "1/2" not in text(app))
+        await pilot.press("j")  # a blank line
+        await until(pilot, lambda: screen.detail.number == 11 and "blank" in text(app))
+        await pilot.press("j")
+        await until(pilot, lambda: screen.detail.number == 12 and "✗ row 12, field" in text(app))
+        await pilot.press("z")
+        assert screen.has_class("-zoomed")
+        await pilot.press("j")  # rows are gone through in the zoom, too
+        await until(pilot, lambda: screen.detail.number == 13 and "NUL" in text(app))
+        await pilot.press("escape", "G")
+        await until(pilot, lambda: screen.detail.number == 60)
+        await pilot.press("escape")
+        assert app.screen is not screen
+
+
+async def test_text_from_rows_is_text(file, tmp_path, dashboard, size, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until, file)
+        for number, said in (
+            (5, "[bold red]no[/]"),
+            (8, "{broken"),
+            (9, "1,000,000 characters"),
+            (13, "right to left"),
+        ):
+            screen._jump(number)
+            await until(pilot, lambda number=number: screen.detail.number == number)
+            await pilot.press("z")
+            await until(pilot, lambda said=said: said in text(app) or said in str(screen.detail.fields))
+            shown = text(app)
+            assert not any(ord(character) < 32 and character != "\n" for character in shown)
+            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in shown)
+            await pilot.press("z")
+        assert len(screen.detail.turns[0][1]) < 10_000
+
+
+async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until, file)
+        table = screen.query_one(RowTable)
+        await pilot.press("slash", *"(42)", "enter")
+        await until(pilot, lambda: list(table.lazy.numbers or ()) == [42] and screen.detail.number == 42)
+        assert "only with “(42)”" in text(app) and "1 row" in text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: table.lazy.numbers is None and table.number == 42)  # the cursor stays on its row
+        await pilot.press("slash", *"zzz", "enter")
+        await until(pilot, lambda: not screen._head.looking and "0 rows" in text(app))
+        await pilot.press("slash", "escape")
+        assert not screen.query("#find")
+
+
+async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboard, size, text, until, checked) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until, file)
+        await pilot.press("h")
+        assert "c checks the dataset" in text(app)
+        await pilot.press("c")
+        await until(pilot, lambda: "checking for tiny" in text(app) and "50%" in text(app))
+        checked.set()
+        await until(pilot, lambda: screen.report is not None and "checking for tiny" not in text(app))
+        assert "Tokens of a row" in text(app) and "under 128" in text(app) and "largest 5,000" in text(app)
+        await pilot.press("f")
+        await until(pilot, lambda: "5 rows cannot be trained on" in text(app) and "bad field" in text(app))
+        assert "--max-seq-length 5056" in text(app) or size[0] == 80
+        assert [row.kind for row in screen.query_one(KindTable).rows] == [
+            "field", "image-missing", "too-long", "image-small"
+        ]  # fmt: skip
+        await pilot.press("enter")  # only rows with bad fields
+        table = screen.query_one(RowTable)
+        await until(pilot, lambda: list(table.lazy.numbers or ()) == [8, 12])
+        assert "only errors: bad field" in text(app)
+        await pilot.press("x")
+        await until(pilot, lambda: list(table.lazy.numbers or ()) == [7])
+        await pilot.press("escape")
+        await until(pilot, lambda: table.lazy.numbers is None)
+        visited = []
+        table.go_to(1)
+        for _ in range(7):
+            await pilot.press("n")
+            visited.append(table.number)
+        assert visited == [7, 8, 9, 12, 20, 21, 22]
+        await pilot.press("N", "N", "N")
+        assert table.number == 12
+        await until(pilot, lambda: screen.detail.number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
+
+
+def _row_text(screen) -> str:
+    return "\n".join(line.plain for line in screen.query_one(RowText).lines(200))
+
+
+async def test_a_check_is_stopped_by_the_same_key(file, tmp_path, dashboard, text, until, checked) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await _open(app, pilot, until, file)
+        await pilot.press("c")
+        await until(pilot, lambda: "checking for tiny" in text(app))
+        await pilot.press("c")
+        await until(pilot, lambda: "stopping" in text(app))
+        checked.set()
+        await until(pilot, lambda: "stopped by a test" in text(app) and screen.report is None)
+
+
+async def test_the_row_as_a_model_sees_it(file, tmp_path, dashboard, size, text, until, engine) -> None:
+    def row(child, fields):
+        return [{**SEEN, "row": fields["row"]}]
+
+    asked = engine(open=[{"event": "ready"}], row=row)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await _open(app, pilot, until, file)
+        await pilot.press("t")
+        await until(pilot, lambda: "182 tokens" in text(app) and "▣×176" in text(app))
+        assert "2 learned (1%)" in text(app) and "for tiny" in text(app)
+        assert asked[0] == ("open", {"base_model": "tiny"})
+        message = asked[1][1]["messages"][0]
+        assert message["role"] == "user" and [list(part) for part in message["parts"]] == [["image"], ["text"]]
+        await pilot.press("j")
+        await until(pilot, lambda: [op for op, _ in asked] == ["open", "row", "row"])
+        await pilot.press("b")
+        assert isinstance(app.screen, PickScreen)
+        await pilot.press(*"me/mine", "enter")
+        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in asked and "for me/mine" in text(app))
+
+
+async def test_a_model_without_a_family_is_said(file, tmp_path, dashboard, text, until, engine) -> None:
+    error = FamilyError("no model family is installed for it", hint="see `model-garden plugins`")
+    engine(open=error, row=error)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _open(app, pilot, until, file)
+        await pilot.press("t")
+        await until(pilot, lambda: "no model family is installed for it" in text(app))
+
+
+async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, until) -> None:
+    file = tmp_path / "odd.jsonl"
+    rows = [{"ask": f"q{n}", "pic": str(photo("rocket")), "say": f"a{n}", "text": "t", "other": "o"} for n in range(9)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until, file)
+        assert screen.detail.problems
+        await pilot.press("m")
+        assert isinstance(app.screen, ReadAsScreen)
+        table = app.screen.query_one(ChoiceTable)
+        for name, value in (
+            ("layout", "fields"),
+            ("text_field", "ask"),
+            ("image_field", "pic"),
+            ("response_field", "say"),
+        ):
+            table.move(next(at for at, row in enumerate(table.rows) if row.name == name))
+            for _ in range(20):
+                if table.current.value == value:
+                    break
+                await pilot.press("right")
+            assert table.current.value == value
+        await pilot.press("left", "right", "enter")
+        await until(
+            pilot, lambda: app.screen is screen and screen.detail is not None and screen.detail.question == "q0"
+        )
+        await until(pilot, lambda: "question ask" in text(app) and "as you chose" in text(app))
+        options = screen.opened.options()
+        assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
+
+
+async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, until, engine) -> None:
+    engine(load=[{"event": "ready", "device": "cpu", "dtype": "float32", "quantization": "none"}])
+    make_result(tmp_path, "receipts")
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until, file)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen) and "receipts" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await until(pilot, lambda: app.screen.query_one("#ask").value == screen.detail.question)
+        assert app.screen.query_one(PictureBox).count == 1
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen)
+
+
+async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until, engine) -> None:
+    engine(load=[{"event": "ready", "device": "cpu", "dtype": "float32", "quantization": "none"}])
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "tiny" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        for number, found in (("8", False), ("10", True)):
+            await pilot.press("ctrl+r")
+            app.screen.query_one("#path").value = str(file)
+            await pilot.pause(0.1)
+            await pilot.press("enter", *number, "enter")
+            if found:
+                await until(pilot, lambda: app.screen.query_one(PictureBox).count == 2)
+                assert app.screen.query_one("#ask").value == "What is it?"
+            else:
+                await until(pilot, lambda: any("asks nothing" in item.text for item in app.said))
+
+
+async def test_a_new_run_is_begun_with_what_is_seen(file, tmp_path, dashboard, until, monkeypatch) -> None:
+    begun = []
+    app = dashboard(tmp_path)
+    monkeypatch.setattr(type(app), "new_run", lambda self, values: begun.append(values), raising=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _open(app, pilot, until, file)
+        await pilot.press("R")
+        await until(pilot, lambda: begun)
+    assert begun[0]["dataset"] == str(file)
+    from mg_tui.core.spec import TrainingSpec
+
+    assert TrainingSpec.parse({"base_model": "tiny", **begun[0]}).text_field == "text"
+
+
+async def test_any_size(file, tmp_path, dashboard, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await _open(app, pilot, until, file)
+        for pane in "rf":
+            await pilot.press(pane)
+            for width, height in ((250, 80), (20, 6), (80, 24)):
+                await pilot.resize_terminal(width, height)
+                await pilot.pause()
+
+
+# --- parts
+
+
+async def test_a_million_rows_are_a_sequence_without_them() -> None:
+    rows = LazyRows()
+    rows.total = 1_000_000
+    assert len(rows) == 1_000_000 and rows[999_999].coming and rows.missed == {1_000_000}
+    rows.keep([RowView(1_000_000, "last")])
+    assert rows[999_999].question == "last"
+    rows.numbers = array("Q", [3, 70, 900_000])
+    assert len(rows) == 3 and rows[1].number == 70
+    assert [rows.place_of(number) for number in (1, 3, 4, 70, 71, 2_000_000)] == [0, 0, 1, 1, 2, 2]
+    rows.keep([RowView(number) for number in range(1, 5_000)])
+    assert len(rows._kept) <= 2_048
+    with pytest.raises(IndexError):
+        rows[3]
+
+
+async def test_rows_near_one_another_are_read_in_one_go() -> None:
+    assert runs_of([1, 2, 3, 50, 500, 501, 9_000]) == [(1, 50), (500, 501), (9_000, 9_000)]
+    assert runs_of([]) == []
+
+
+async def test_the_worst_finding_marks_a_row() -> None:
+    marks = Marks(_report(image_small=[3, 9], image_missing=[9], few_rows=[0]))
+    assert [marks.of(number) for number in (1, 3, 9, 0)] == ["", "warning", "error", "note"]
+    assert list(marks.rows) == [3, 9]
+
+
+async def test_histograms_fit_and_never_hide_what_is_not_nothing() -> None:
+    lines = bars(Histogram({1: 1, 700: 1_000_000}), (10, 100, 1000), lambda edge, last: f"{edge}", 40, limit=500)
+    assert [line.plain.split() for line in lines] == [["10", "▏", "1"], ["100", "0"], ["1000", "█" * 13, "1,000,000"]]
+    assert all(line.cell_length <= 40 for line in lines)
+    assert bar(0, 4) == "    " and bar(1, 4) == "████" and bar(1e-9, 4) == "▏   "
+
+
+async def test_learned_tokens_are_told_apart_without_colour() -> None:
+    shown = token_text(SEEN)
+    learned = "".join(shown.plain[span.start : span.end] for span in shown.spans if "underline" in str(span.style))
+    assert learned == "A cat" and "▣×176" in shown.plain
+    assert "\x1b" not in shown.plain and "[bold red]no[/]" in shown.plain
+    assert [line.plain.split()[0] for line in token_summary(SEEN, 80)] == ["182", "▣"]
+
+
+async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
+    deep = {"a": 1}
+    for _ in range(50):
+        deep = {"a": deep}
+    for value in (
+        None,
+        1.5,
+        b"\0" * 5_000_000,
+        {"bytes": b"x" * 10, "path": None},
+        ["y" * 10_000] * 1_000,
+        deep,
+        "\x1b[2J",
+    ):
+        shown = text_of(value)
+        assert len(shown) < 10_000 and "\x1b" not in shown
+    assert text_of({"bytes": b"x" * 10}) == '{"bytes": "(10 bytes)"}'
