@@ -64,7 +64,8 @@ def page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[str]:
     lines = [f"{label:<9}{value}" for label, value in facts if value]
     lines += [f"eval     step {e.step}: loss {short(e.loss)}" for e in list(view.evals)[-3:]]
     lines += [_saved(saved, best=saved == view.best) for saved in view.checkpoints]
-    lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in view.decisions]
+    newest = {decision.what: decision for decision in view.decisions}  # of several attempts, the last one's
+    lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
     lines += _warnings(run)
     last = ending(folder, view, run.state)
     return [*lines, "", *last] if last else lines

@@ -1,7 +1,10 @@
 """What a RunView holds: evaluations, samples, checkpoints, warnings and decisions of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from mg_tui.runs.series import number
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +15,16 @@ class Evaluation:
     loss: float
     seconds: float
     examples: int
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """From an event."""
+        return cls(
+            whole(data.get("step")) or 0,
+            number(data.get("loss")),
+            number(data.get("seconds")),
+            whole(data.get("examples")) or 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,18 @@ class Sample:
     answer: str
     expected: str | None
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """From an event."""
+        return cls(
+            step=whole(data.get("step")) or 0,
+            row=whole(data.get("row")),
+            image=text(data.get("image")),
+            prompt=str(data.get("prompt", "")),
+            answer=str(data.get("answer", "")),
+            expected=text(data.get("expected")),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
@@ -37,6 +62,18 @@ class SavedCheckpoint:
     seconds: float
     eval_loss: float | None = None
     best: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """From an event."""
+        return cls(
+            whole(data.get("step")) or 0,
+            str(data.get("path", "")),
+            whole(data.get("bytes")) or 0,
+            number(data.get("seconds")),
+            None if data.get("eval_loss") is None else number(data["eval_loss"]),
+            data.get("best") is True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class RunView:
         skipped_rows: rows left out.
         energy_j, gpu_seconds: what the run used of its GPUs, all attempts together; None where it is not known.
         created_at, started_at, ended_at: Unix time in seconds, or None; `started_at` is the first start.
+        worked: seconds of the attempts before the newest.
     """
 
     def __init__(self) -> None:
@@ -76,6 +77,8 @@ class RunView:
         self.created_at: float | None = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
+        self.worked = 0.0
+        self._attempt_began: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
 
     @property
@@ -121,10 +124,12 @@ class RunView:
         return max(left - max(now - last_time, 0.0), 0.0)
 
     def elapsed_seconds(self, now: float) -> float | None:
-        """Seconds from the first start to the end, or to `now`; None before the start."""
+        """Seconds of all attempts together, the newest to its end or to `now`; None before the start."""
         if self.started_at is None:
             return None
-        return max((self.ended_at if self.ended_at is not None else now) - self.started_at, 0.0)
+        if self._attempt_began is None:
+            return self.worked
+        return self.worked + max((self.ended_at if self.ended_at is not None else now) - self._attempt_began, 0.0)
 
     def apply(self, events: Iterable[Event]) -> None:
         """Fold in more events; one that is already in, by its number, is passed over."""
@@ -132,9 +137,11 @@ class RunView:
             if event.n <= self.last_number:
                 continue
             self.last_number = event.n
-            self.last_time = event.t
             if event.kind in _LIFECYCLE:
                 self.lifecycle = event.kind
+                if event.kind in ("started", "queued"):
+                    self._end_attempt()
+            self.last_time = event.t
             handler = _HANDLERS.get(event.kind)
             if handler is not None:
                 handler(self, event.t, event.data)
@@ -147,6 +154,12 @@ class RunView:
         self.spec_digest = text(data.get("spec_digest"))
         self.cwd = text(data.get("cwd"))
         self._versions(data)
+
+    def _end_attempt(self) -> None:
+        """What comes next is another attempt: the last one lasted until its last word."""
+        began, self._attempt_began = self._attempt_began, None
+        if began is not None and self.last_time is not None:
+            self.worked += max(self.last_time - began, 0.0)
 
     def _versions(self, data: Mapping[str, Any]) -> None:
         if isinstance(data.get("versions"), dict):
@@ -166,6 +179,7 @@ class RunView:
         self.lifetime = data["lifetime"] if isinstance(data.get("lifetime"), dict) else {}
         self.starts_without_step += 1
         self._versions(data)
+        self._attempt_began = t
         if self.started_at is None:
             self.started_at = t
         self.ended_at = None
@@ -222,35 +236,17 @@ class RunView:
         self.gpu_seconds = number(data["gpu_seconds"])
 
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
-        seconds, examples = number(data.get("seconds")), whole(data.get("examples")) or 0
-        self.evals.append(Evaluation(whole(data.get("step")) or 0, number(data.get("loss")), seconds, examples))
+        self.evals.append(Evaluation.of(data))
 
     def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
-        path = str(data.get("path", ""))
-        saved = SavedCheckpoint(
-            whole(data.get("step")) or 0,
-            path,
-            whole(data.get("bytes")) or 0,
-            number(data.get("seconds")),
-            None if data.get("eval_loss") is None else number(data["eval_loss"]),
-            data.get("best") is True,
-        )
-        self.checkpoints = [*(c for c in self.checkpoints if c.path != path), saved]
+        saved = SavedCheckpoint.of(data)
+        self.checkpoints = [*(c for c in self.checkpoints if c.path != saved.path), saved]
 
     def _checkpoint_removed(self, t: float, data: Mapping[str, Any]) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.path != data.get("path")]
 
     def _sample(self, t: float, data: Mapping[str, Any]) -> None:
-        self.samples.append(
-            Sample(
-                step=whole(data.get("step")) or 0,
-                row=whole(data.get("row")),
-                image=text(data.get("image")),
-                prompt=str(data.get("prompt", "")),
-                answer=str(data.get("answer", "")),
-                expected=text(data.get("expected")),
-            )
-        )
+        self.samples.append(Sample.of(data))
 
     def _decision(self, t: float, data: Mapping[str, Any]) -> None:
         self.decisions.append(Decision(str(data.get("what", "")), data.get("value"), str(data.get("why", ""))))

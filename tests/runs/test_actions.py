@@ -124,5 +124,6 @@ def test_a_spec_of_an_old_run_with_changes(tmp_path: Path) -> None:
     other = actions.respec(folder, {"dataset": "other.jsonl", "base_model": "./models/mine"}, cwd=now_in)
     assert (other.spec.dataset, other.cwd) == (str(now_in / "other.jsonl"), now_in)
     assert other.spec.base_model == str(now_in / "models/mine")
-    with pytest.raises(SpecError, match="lora_r"):
+    with pytest.raises(SpecError, match="lora_r") as caught:
         actions.respec(folder, {"lora_r": 0}, cwd=now_in)
+    assert caught.value.where is None, "the value is not in the file"
