@@ -42,7 +42,8 @@ class Settings:
         datasets: named datasets, by keys of `mg_tui.core.named.KEYS`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
-        origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default".
+        origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default"; and the
+            file of each entry of `[keys]`.
     """
 
     home: Path
@@ -95,7 +96,8 @@ def load_settings(
             sources.append(path)
             for name, table in read_file(path).items():
                 tables[name].update(table)
-                origins.update({f"{name}.{key}": str(path) for key in table if f"{name}.{key}" in BY_ID})
+                known = (key for key in table if f"{name}.{key}" in BY_ID or name == "keys")
+                origins.update({f"{name}.{key}": str(path) for key in known})
     for setting in SETTINGS:
         if said := environ.get(setting.variable):
             tables[setting.table][setting.name] = _checked(setting, said, where="environment", name=setting.variable)

@@ -11,7 +11,7 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     """Open the dashboard, on one run when `open_run` means one (see `mg_tui.runs.store.find_run`).
 
     Raises:
-        UsageError: there is no terminal, or no such run.
+        UsageError: there is no terminal, no such run, or garden.toml gives an action a key that it cannot have.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
@@ -29,6 +29,7 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     if os.environ.get("SSH_CONNECTION"):
         os.environ.setdefault("TEXTUAL_FPS", "15")
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    _refuse_bad_keys(settings)
     from mg_tui.cli.starting import wake
     from mg_tui.tui.app import GardenApp
     from mg_tui.tui.graphics import prepare
@@ -42,6 +43,16 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     if app.return_code:
         sys.exit(app.return_code)
     _say_what_goes_on(app.going_on)
+
+
+def _refuse_bad_keys(settings: Settings) -> None:
+    """Raises UsageError naming the file, the action and the key."""
+    if not settings.keys:
+        return
+    from mg_tui.tui.keymap import problems
+
+    for problem in problems(settings.keys):
+        raise UsageError(str(problem), where=settings.origins.get(f"keys.{problem.action}"))
 
 
 def _say_what_goes_on(titles: list[str]) -> None:

@@ -55,11 +55,13 @@ class GardenApp(App[None]):
     ) -> None:
         super().__init__()
         self.settings = settings
+        self.settings_next: Settings | None = None  # as read after a change; some count from the next start on
         self._first_run = open_run
         self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
         self.device_period = max(self.period, 1.0)
         self.acts = Acts(self)
         self.graphics = graphics
+        self.chosen_keys: dict[str, tuple[str, ...]] = {}  # of the actions that a person gave other keys
         self.said: deque[Notice] = deque(maxlen=KEPT)
         self.rows: tuple[RunRow, ...] | None = None  # every run, newest first; None before they were first read
         self.runs_feed = RunsFeed(self, settings.home, self.period)
@@ -78,6 +80,7 @@ class GardenApp(App[None]):
                 loop.add_signal_handler(number, partial(self.exit, return_code=code))
             except (RuntimeError, ValueError):
                 break
+        self.use_keys(self.settings.keys)
         if self._first_run is not None:
             self.open_run(self._first_run)
 
@@ -113,6 +116,18 @@ class GardenApp(App[None]):
         from mg_tui.tui.screens.run import RunScreen
 
         self.push_screen(RunScreen(folder))
+
+    def use_keys(self, keymap: Mapping[str, str]) -> None:
+        """Give actions the keys a person wants, as far as they can have them; what they cannot have is said."""
+        if not keymap and not self.chosen_keys:
+            return
+        from mg_tui.tui.keymap import problems, split, usable
+
+        chosen = usable(keymap)
+        self.chosen_keys = {name: split(keys) for name, keys in chosen.items()}
+        self.set_keymap(chosen)
+        for problem in problems(keymap):
+            self.notify(str(problem), severity="warning", timeout=12)
 
     def new_run(self, values: Mapping[str, object], *, cwd: Path | None = None, anew: bool = False) -> None:
         """Go to the form of a new run with some of its fields filled in.
@@ -207,6 +222,13 @@ class GardenApp(App[None]):
 
         ids = (active.binding.id for active in self.screen.active_bindings.values())
         self.push_screen(HelpScreen({BY_ID[name].where for name in ids if name in BY_ID}))
+
+    def action_settings(self) -> None:
+        """Show the settings over what is there."""
+        from mg_tui.tui.screens.settings import SettingsScreen
+
+        if not isinstance(self.screen, SettingsScreen):
+            self.push_screen(SettingsScreen())
 
     def action_shade(self) -> None:
         self.theme = LIGHT_NAME if self.theme == DARK_NAME else DARK_NAME

@@ -32,4 +32,5 @@ PLACES: Final = (
     Place("2", "datasets", "Datasets", "mg_tui.tui.screens.datasets", "DatasetsScreen", "the datasets"),
     Place("3", "new", "New run", "mg_tui.tui.screens.new", "NewScreen", "the form of a new run"),
     Place("4", "models", "Models", "mg_tui.tui.screens.models", "ModelsScreen", "results and base models"),
+    Place("5", "plugins", "Plugins", "mg_tui.tui.screens.plugins", "PluginsScreen", "the model families"),
 )

@@ -99,3 +99,16 @@ def percent(share: float | None) -> str:
 def count(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun: `1 run`, `3 runs`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def written(value: object) -> str:
+    """A value as it is typed: `2e-5`, `on`, `tensorboard, wandb`; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return repr(value).replace("e-0", "e-").removesuffix(".0")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(written, value))
+    return str(value)

@@ -11,9 +11,10 @@ from mg_tui.core.options import options_of
 from mg_tui.core.presets import ABOUT, BUILT_IN
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.plan import StepPlan
-from mg_tui.tui.new.draft import Draft, said, written
+from mg_tui.tui.new.draft import Draft, said
 from mg_tui.tui.new.outlook import work_of
 from mg_tui.tui.new.rows import about_field, row_of, rows_like, rows_of, rows_that_differ
+from mg_tui.tui.words import written
 
 GIVEN = {"base_model": "tiny", "dataset": "a b.jsonl"}
 BAD = {

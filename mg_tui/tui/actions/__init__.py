@@ -11,7 +11,7 @@ from typing import Final
 
 from textual.binding import Binding
 
-from mg_tui.tui.actions import chart, datasets, everywhere, models, moving, new, picking, run, runs, views
+from mg_tui.tui.actions import chart, datasets, everywhere, models, moving, new, picking, plugins, run, runs, views
 from mg_tui.tui.actions.action import Action, key_name, key_names
 
 __all__ = [
@@ -37,6 +37,7 @@ _MODULES: Final = (
     models,
     picking,
     new,
+    plugins,
     moving,
     everywhere,
 )

@@ -39,6 +39,7 @@ ACTIONS: Final = (
     ),
     Action("app.keys", ("question_mark", "f1"), "Help", "Show every key.", "app", "Everywhere", "help", 0),
     Action("app.notices", ("exclamation_mark",), "Messages", "Show what was said so far.", "app", "Everywhere"),
+    Action("app.settings", ("f2",), "Settings", "Show what can be set, and where it is set.", "app", "Everywhere"),
     Action(
         "app.shade", ("ctrl+t",), "Light or dark", "Change between the light and the dark theme.", "app", "Everywhere"
     ),

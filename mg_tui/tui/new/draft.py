@@ -4,7 +4,6 @@ for the same.
 Every field is one of `mg_tui.core.options`; no list of fields is kept here.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from mg_tui.core.errors import FieldProblem, SpecError
 from mg_tui.core.options import Option, as_flags, options_of
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
+from mg_tui.tui.words import written
 
 BLANK: Final = "…"  # where a value is missing
 _NOTHING: Final = (None, ())
@@ -173,19 +173,6 @@ class Draft:
             self.problems = {}
         except SpecError as error:
             self.outline, self.problems = None, {problem.field: problem for problem in error.problems}
-
-
-def written(value: Any) -> str:
-    """A value as it is typed: `2e-5`, `on`, `tensorboard, wandb`; nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return json.dumps(value).replace("e-0", "e-").removesuffix(".0")
-    if isinstance(value, list | tuple):
-        return ", ".join(map(written, value))
-    return str(value)
 
 
 def said(problem: FieldProblem) -> str:

@@ -289,5 +289,6 @@ def _said(error: GardenError) -> str:
     """An error in one paragraph."""
     first, *rest = error.what.splitlines()
     said = [one_line(first, limit=300) + (f" ({one_line(rest[0], limit=200)})" if rest else "")]
-    said += [one_line(text, limit=300) for text in (error.where, error.why, error.hint and f"try: {error.hint}") if text]
+    more = (error.where, error.why, error.hint and f"try: {error.hint}")
+    said += [one_line(text, limit=300) for text in more if text]
     return "; ".join(said)

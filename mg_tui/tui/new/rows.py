@@ -5,9 +5,10 @@ from pathlib import Path
 
 from mg_tui.core.options import Option
 from mg_tui.tui import words
-from mg_tui.tui.new.draft import Draft, said, written
+from mg_tui.tui.new.draft import Draft, said
 from mg_tui.tui.widgets.form.about import About
 from mg_tui.tui.widgets.form.table import FormRow
+from mg_tui.tui.words import written
 
 
 def rows_of(draft: Draft, unfolded: Collection[str]) -> list[FormRow]:

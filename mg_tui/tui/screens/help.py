@@ -1,6 +1,7 @@
 """Every key, from the registry of actions."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from textual.content import Content
 
@@ -18,9 +19,15 @@ class Keys(Lines):
         super().__init__()
         self._here = here
 
+    def _actions(self) -> list[Action]:
+        """Every action, with the keys that a person gave it."""
+        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "chosen_keys", {}) if self.is_attached else {}
+        return [replace(action, keys=chosen.get(action.id, action.keys)) for action in ACTIONS]
+
     def lines(self, width: int) -> list[Content]:
-        near = [action for action in ACTIONS if action.where in self._here]
-        far = [action for action in ACTIONS if action.where not in self._here]
+        actions = self._actions()
+        near = [action for action in actions if action.where in self._here]
+        far = [action for action in actions if action.where not in self._here]
         lines = _groups(near, width)
         if near and far:
             lines += [Content(), Content.styled(" Elsewhere ".center(width, "─"), tone("dim"))]

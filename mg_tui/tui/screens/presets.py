@@ -9,9 +9,10 @@ from mg_tui.config import user_file, write_value
 from mg_tui.core.errors import GardenError
 from mg_tui.core.presets import ABOUT, BUILT_IN
 from mg_tui.core.text import one_line
-from mg_tui.tui.new.draft import Draft, written
+from mg_tui.tui.new.draft import Draft
 from mg_tui.tui.screens.choose import Choice, ChooseScreen, NameScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
+from mg_tui.tui.words import written
 
 if TYPE_CHECKING:
     from mg_tui.tui.screens.newform import NewForm

@@ -1,5 +1,7 @@
 """The first and the last line of every screen: where one is, and which keys do something here."""
 
+from collections.abc import Mapping
+
 from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -68,7 +70,7 @@ class KeyBar(Lines):
     def lines(self, width: int) -> list[Content]:
         actions = self._actions()
         if isinstance(self.screen.focused, Input):  # letters are typed there
-            actions = [action for action in actions if len(key_name(action.keys[0])) > 1]
+            actions = [action for action in actions if len(key_name(self._key(action))) > 1]
         while actions:
             drawn = Content("   ").join(self._draw(action) for action in actions)
             if drawn.cell_length <= width:
@@ -76,10 +78,15 @@ class KeyBar(Lines):
             actions.remove(max(reversed(actions), key=lambda action: action.rank))
         return [Content()]
 
+    def _key(self, action: Action) -> str:
+        """The key to show: a person may have given the action another."""
+        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "chosen_keys", {})
+        return chosen.get(action.id, action.keys)[0]
+
     def _draw(self, action: Action) -> Content:
         call = action.call if action.where == "app" else f"screen.{action.name}"
         return line(
-            link(key_name(action.keys[0]), call, tone("key", "bold")),
+            link(key_name(self._key(action)), call, tone("key", "bold")),
             " ",
             link(action.label, call, tone("dim")),
         )

@@ -1,0 +1,121 @@
+"""The model families that are installed, and why one of them cannot be used."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from mg_tui.core.text import one_line
+from mg_tui.tui import words
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.bars import KeyBar, TopBar
+from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.widgets.plugins.table import AboutPlugin, PluginRow, PluginTable, about_plugin
+from mg_tui.tui.widgets.scrolled import Scrolled
+from mg_tui.tui.widgets.table import Table
+
+
+class PluginsRead(Message):
+    """The plugins; or why they could not be looked for."""
+
+    def __init__(self, rows: tuple[PluginRow, ...], unknown_disabled: tuple[str, ...] = (), why: str = "") -> None:
+        super().__init__()
+        self.rows, self.unknown_disabled, self.why = rows, unknown_disabled, why
+
+
+class PluginsScreen(GardenScreen[None]):
+    """Looks once; plugins are imported when they are looked for, in a thread."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("plugins")]
+    AUTO_FOCUS = "PluginTable"
+
+    def compose(self) -> ComposeResult:
+        yield TopBar()
+        yield Static(Content.styled("looking for plugins …", tone("dim")), id="empty")
+        with Container(id="plugins"):
+            yield PluginTable()
+            with Scrolled(id="about-plugin"):
+                yield AboutPlugin()
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#plugins").display = False
+        self.run_worker(self._read, thread=True, exit_on_error=False)
+
+    def _read(self) -> None:
+        try:
+            from mg_tui.families.registry import load_registry
+
+            registry = load_registry()
+            rows = tuple(
+                PluginRow(status, tuple(one for one in registry.families if one.key in status.families))
+                for status in registry.plugins
+            )
+            self.post_message(PluginsRead(rows, registry.unknown_disabled))
+        except Exception as error:  # whatever it is, the other places go on
+            self.post_message(PluginsRead((), why=one_line(f"{type(error).__name__}: {error}", limit=400)))
+
+    def on_plugins_read(self, message: PluginsRead) -> None:
+        empty = self.query_one("#empty", Static)
+        if message.why:
+            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.why))
+            return
+        if not message.rows:
+            empty.update(
+                Content("\n").join(
+                    [
+                        Content.styled("❀  No plugins are installed", tone("key", "bold")),
+                        Content(),
+                        Content.styled("pip install model-garden-qwen2-5-vl", tone("smooth", "bold")),
+                        Content.styled("brings Qwen2.5-VL", tone("dim")),
+                    ]
+                )
+            )
+            return
+        empty.display = False
+        self.query_one("#plugins").display = True
+        table = self.query_one(PluginTable)
+        table.show(message.rows)
+        self.set_focus(table)
+        broken = sum(row.status.status == "broken" for row in message.rows)
+        said = [line((words.count(len(message.rows), "plugin"), tone("dim")))]
+        if broken:
+            said.insert(0, line((f"✗ {broken} broken", tone("failed"))))
+        self.query_one(TopBar).right = Content("  ").join(said)
+        for name in message.unknown_disabled:
+            shown = one_line(name, limit=80)
+            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {shown}, and no plugin is called so.", severity="warning")
+
+    def on_table_moved(self) -> None:
+        self.query_one(AboutPlugin).show(self.query_one(PluginTable).current)
+        self.query_one("#about-plugin", Scrolled).scroll_home(animate=False)
+        self.refresh_bindings()
+
+    def on_table_chosen(self, message: Table.Chosen) -> None:
+        message.stop()
+        self.action_detail()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("text", "detail"):
+            return bool(self.query(PluginTable)) and self.query_one(PluginTable).current is not None
+        return True
+
+    def action_detail(self) -> None:
+        self.set_focus(self.query_one("#about-plugin"))
+
+    def action_back(self) -> None:
+        self.set_focus(self.query_one(PluginTable))
+
+    def action_text(self) -> None:
+        from mg_tui.tui.screens.plain import PlainScreen
+
+        row = self.query_one(PluginTable).current
+        if row is not None:
+            text = "\n".join(content.plain.rstrip() for content in about_plugin(row, 100))
+            self.app.push_screen(PlainScreen(row.status.name, text))
