@@ -27,7 +27,7 @@ LAYOUTS: Final[Mapping[str, str]] = {
 # Formats whose "text" beside a picture is its caption by convention.
 _CAPTIONED: Final = frozenset({"imagefolder", "webdataset"})
 _CAPTIONS: Final = ("caption", "captions", "description")
-_QUESTIONS: Final = ("question", "query")
+_QUESTIONS: Final = ("question",)
 _ANSWERS: Final = ("answer", "answers", "multiple_choice_answer", "response", "label")
 
 Reader = Callable[[RowReader, FieldMap], list[Turn] | None]
@@ -87,13 +87,11 @@ def _layout_of(values: Mapping[str, Any], fields: FieldMap, format: str) -> tupl
         return layout, replace(fields, messages=name)
     if fields.response in values and (fields.text in values or fields.image in values):
         return "fields", fields
-    if "instruction" in values and "output" in values:
+    if {"instruction", "output"} <= set(values) or {"query", "response"} <= set(values):
         return "alpaca", fields
     image = _first(values, (fields.image, *ALSO_CALLED["image"]))
     question, answer = _first(values, _QUESTIONS), _first(values, _ANSWERS)
     if question and answer:
-        if image is None and "history" in values:
-            return "alpaca", fields
         return "vqa", replace(fields, text=question, response=answer, image=image or fields.image)
     names = (*_CAPTIONS, *(("text", "label") if format in _CAPTIONED else ()))
     caption = _first(values, names)
@@ -114,9 +112,7 @@ def _because(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, Any]]) -
         case "captions":
             return f"a picture in {said(fields.image)} and words in {said(fields.response)}, and no question"
         case "alpaca":
-            return (
-                "an instruction and an output" if rows and "instruction" in rows[0] else "query, response and history"
-            )
+            return "an instruction and an output" if rows and "instruction" in rows[0] else "query and response"
     keys = {"messages": "role and content", "conversations": "from and value", "texts": "user and assistant"}[layout]
     return f"a list in {said(fields.messages)} whose items have {keys}"
 
