@@ -1,4 +1,4 @@
-"""The check before a run: what stops it, what it warns of, and that a tokenizer is asked only where there is a doubt."""
+"""The check before a run: what stops it, what it warns of, and a tokenizer asked only where there is a doubt."""
 
 import json
 from pathlib import Path
