@@ -58,23 +58,13 @@ def keys_of(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
 
 def is_key(key: str) -> bool:
     """Whether a terminal may send such a key."""
-    from textual.keys import KEY_NAME_REPLACEMENTS, Keys
+    from textual.keys import Keys, _character_to_key
 
     *before, last = key.split("+")
     if any(modifier not in _MODIFIERS for modifier in before):
         return False
-    known = {item.value for item in Keys} | set(KEY_NAME_REPLACEMENTS.values())
-    return len(last) == 1 or last in known or _character(last) is not None
-
-
-def _character(name: str) -> str | None:
-    """The character that a key of this name types: `question_mark` types ?."""
-    import unicodedata
-
-    try:
-        return unicodedata.lookup(name.replace("_", " ").upper())
-    except KeyError:
-        return None
+    typed = {_character_to_key(chr(code)) for code in range(33, 127)}  # `question_mark` for ?, and so on
+    return len(last) == 1 or last in typed or last in {item.value for item in Keys}
 
 
 def _conflicts(action: Action, keymap: Mapping[str, str]) -> Iterator[str]:

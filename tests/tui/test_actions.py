@@ -9,6 +9,8 @@ from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, actions_of, bindings, doc
 from mg_tui.tui.app import GardenApp
 from mg_tui.tui.screens.ask import AskScreen
 from mg_tui.tui.screens.chat import ChatScreen
+from mg_tui.tui.screens.check import CheckScreen
+from mg_tui.tui.screens.choose import ChooseScreen, NameScreen
 from mg_tui.tui.screens.compare import CompareScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
@@ -19,14 +21,19 @@ from mg_tui.tui.screens.help import HelpScreen, Keys
 from mg_tui.tui.screens.jump import JumpScreen
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
+from mg_tui.tui.screens.new import NewScreen
 from mg_tui.tui.screens.notices import NoticesScreen
 from mg_tui.tui.screens.pick import PickScreen
 from mg_tui.tui.screens.picture import PictureScreen
 from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.plugins import PluginsScreen
 from mg_tui.tui.screens.read_as import ReadAsScreen
 from mg_tui.tui.screens.replay import ReplayScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.runs import RunsScreen
+from mg_tui.tui.screens.settings import SettingsScreen
+from mg_tui.tui.widgets.form.editor import FieldEditor
+from mg_tui.tui.widgets.form.table import FormTable
 from mg_tui.tui.widgets.run.panes import LogPane, TextPane
 from mg_tui.tui.widgets.scrolled import Scrolled
 from mg_tui.tui.widgets.table import Table
@@ -50,6 +57,13 @@ OWNERS = {
     "reading": [ReadAsScreen],
     "jump": [JumpScreen],
     "ask": [AskScreen],
+    "new": [NewScreen],
+    "form": [FormTable],
+    "field": [FieldEditor],
+    "choose": [ChooseScreen, NameScreen],
+    "check": [CheckScreen],
+    "plugins": [PluginsScreen],
+    "settings": [SettingsScreen],
     "list": [Table],
     "log": [LogPane, Scrolled, TextPane, HelpScreen, NoticesScreen, PlainScreen],
     "confirm": [ConfirmScreen],

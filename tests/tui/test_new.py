@@ -106,7 +106,7 @@ async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> N
         _go(screen, "report_to")
         await pilot.press("enter", "space", "j", "space", "enter")
         assert screen.draft.outline.report_to == ("tensorboard", "wandb")
-        await pilot.press("backspace")
+        await pilot.press("delete")
         assert screen.draft.outline.report_to == ()
 
 

@@ -144,7 +144,7 @@ ACTIONS: Final = (
     ),
     Action(
         "form.reset",
-        ("x", "backspace", "delete"),
+        ("x", "delete"),
         "Default",
         "Give the option its default again.",
         "form",

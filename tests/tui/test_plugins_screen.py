@@ -1,0 +1,81 @@
+"""The place of plugins: the same source as `model-garden plugins`, and why one is broken."""
+
+import pytest
+
+from mg_tui.families.loading import PluginStatus
+from mg_tui.families.registry import Registry, load_registry
+from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.testing import HOSTILE
+from mg_tui.tui.widgets.plugins.table import PluginRow, PluginTable, about_plugin
+
+pytestmark = pytest.mark.asyncio
+
+
+def _with(registry: Registry, *more: PluginStatus, unknown: tuple[str, ...] = ()) -> Registry:
+    return Registry(registry.families, (*registry.plugins, *more), registry.disputed, unknown)
+
+
+async def _open(app, pilot, until) -> PluginTable:
+    await pilot.press("5")
+    await until(pilot, lambda: app.screen.query(PluginTable) and app.screen.query_one(PluginTable).rows)
+    return app.screen.query_one(PluginTable)
+
+
+async def test_families_versions_and_what_works(tmp_path, dashboard, size, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        table = await _open(app, pilot, until)
+        registry = load_registry()
+        assert [row.status for row in table.rows] == list(registry.plugins)
+        shown = text(app)
+        assert "✓ ok" in shown and registry.families[0].title in shown
+        whole = "\n".join(line.plain for line in about_plugin(table.rows[0], 100))
+        for checkpoint in registry.families[0].checkpoints:
+            assert checkpoint.name in whole
+        assert "lora_language" in whole and "supported" in whole
+        await pilot.press("enter", "G")
+        assert app.focused.id == "about-plugin"
+        await pilot.press("escape")
+        assert app.focused is table
+        await pilot.press("y")
+        assert isinstance(app.screen, PlainScreen) and registry.families[0].key in app.screen.text
+
+
+async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
+    tmp_path, dashboard, size, text, until, monkeypatch
+) -> None:
+    broken = PluginStatus(HOSTILE, "pkg", "1.0", "mod", None, "broken", f"ImportError: {HOSTILE} (mod.py, line 3)")
+    off = PluginStatus("off", None, None, "off", None, "disabled")
+    registry = _with(load_registry(), broken, off, unknown=("nobody",))
+    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: registry)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        table = await _open(app, pilot, until)
+        await pilot.press("j")
+        assert table.current.status is broken
+        await until(pilot, lambda: "ImportError" in text(app))
+        assert "✗ broken" in text(app) and "1 broken" in text(app) and "– disabled" in text(app)
+        assert "\x1b" not in text(app) and "\u202e" not in text(app)
+        assert any("nobody" in notice.message for notice in app._notifications)
+        said = "\n".join(line.plain for line in about_plugin(PluginRow(off, ()), 80))
+        assert "MODEL_GARDEN_DISABLE_PLUGINS" in said
+
+
+async def test_none_installed_and_none_that_can_be_looked_for(
+    tmp_path, dashboard, size, text, until, monkeypatch
+) -> None:
+    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: Registry((), ()))
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: "pip install model-garden-qwen2-5-vl" in text(app))
+        await pilot.press("enter", "y", "j", "escape")
+
+    def fails():
+        raise RuntimeError("the metadata cannot be read")
+
+    monkeypatch.setattr("mg_tui.families.registry.load_registry", fails)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("5")
+        await until(pilot, lambda: "the metadata cannot be read" in text(app))
