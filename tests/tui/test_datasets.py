@@ -25,6 +25,7 @@ from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
 from mg_tui.tui.widgets.datasets.tree import FileTree
 from mg_tui.tui.widgets.datasets.views import RowView, text_of
 from mg_tui.tui.widgets.picturebox import PictureBox
+from mg_tui.tui.widgets.said import Said
 
 pytestmark = pytest.mark.asyncio
 
@@ -136,7 +137,7 @@ async def test_what_is_no_dataset_is_a_band(tmp_path, dashboard, size, text, unt
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
         app.screen.open_dataset(str(tmp_path / "nowhere.jsonl"))
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "✗" in text(app))
-        assert "nowhere.jsonl" in text(app)
+        assert "nowhere.jsonl" in str(app.screen.query_one(Said).error) and "not open" in text(app)
         await pilot.press("c", "slash", "colon", "m", "n", "t", "f", "h", "r", "escape")  # nothing to do it to
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
 

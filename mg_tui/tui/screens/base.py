@@ -28,6 +28,7 @@ class GardenScreen(Screen[R]):
     def __init__(self) -> None:
         super().__init__()
         self.problems: dict[str, str] = {}  # what cannot be read now, and why
+        self._applies: tuple[tuple[str, bool | None], ...] = ()
 
     def render(self) -> RenderableType | Content:
         width, height = self.size
@@ -43,6 +44,17 @@ class GardenScreen(Screen[R]):
 
         assert isinstance(self.app, GardenApp)
         return self.app
+
+    def keys_changed(self) -> None:
+        """Look again at which actions apply, and have the line of keys drawn anew only if others do.
+
+        Asking Textual costs a dozen milliseconds: too much for every row that the cursor passes.
+        """
+        names = (binding.action for _key, binding in self._bindings if "." not in binding.action)
+        applies = tuple((name, self.check_action(name, ())) for name in names)
+        if applies != self._applies:
+            self._applies = applies
+            self.refresh_bindings()
 
     def show_runs(self) -> None:
         """The list of runs was read and this screen is on top; screens that show it, do so."""

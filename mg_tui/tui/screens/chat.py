@@ -97,7 +97,7 @@ class ChatScreen(GardenScreen[None]):
                 self.exchanges[-1].answer = str(event.get("answer", ""))
                 self.exchanges[-1].record = event
                 self._answered()
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_child_failed(self, message: ChildFailed) -> None:
         self.query_one(Said).error = message.error
@@ -111,7 +111,7 @@ class ChatScreen(GardenScreen[None]):
             self.exchanges[-1].lost = "no answer"
             self._answered()
         self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
-        self.refresh_bindings()
+        self.keys_changed()
 
     def _answered(self) -> None:
         self._answering = False
@@ -148,7 +148,7 @@ class ChatScreen(GardenScreen[None]):
         self._child.ask("generate", messages=turns)
         self.query_one(TalkScroll).scroll_end(animate=False)
         self._changed()
-        self.refresh_bindings()
+        self.keys_changed()
 
     # --- pictures
 
@@ -222,7 +222,7 @@ class ChatScreen(GardenScreen[None]):
     def action_drop(self) -> None:
         self.take(Asked(self._pending.question))
         self.query_one(PictureBox).show([])
-        self.refresh_bindings()
+        self.keys_changed()
 
     def action_fresh(self) -> None:
         last = next((item.asked.pictures for item in reversed(self.exchanges) if item.asked.pictures), ())
@@ -230,7 +230,7 @@ class ChatScreen(GardenScreen[None]):
         self._pending = Asked("", self._pending.pictures or last)
         self._show_pictures()
         self._changed()
-        self.refresh_bindings()
+        self.keys_changed()
 
     def action_page_up(self) -> None:
         self.query_one(TalkScroll).scroll_page_up(animate=False)

@@ -121,7 +121,7 @@ class DatasetState(GardenScreen[None]):
         self.query_one(RowText).detail = message.detail
         self.query_one(PictureBox).show(message.detail.pictures, empty="no picture")
         self.query_one(TokenPane).show(message.detail, self.base_model)
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_indexed(self, message: Indexed) -> None:
         if message.reader is not self._reader:
@@ -134,7 +134,8 @@ class DatasetState(GardenScreen[None]):
         if message.reader is self._reader:
             self.query_one(Said).error = message.error
             if message.fatal:
-                self.query_one(DataHead).state = self._head = HeadState()
+                self._state(failed=True)
+                self.query_one(RowText).detail = RowDetail(0)
 
     def _state(self, **changes: Any) -> None:
         self._head = replace(self._head, **changes)
@@ -149,7 +150,7 @@ class DatasetState(GardenScreen[None]):
         if force or self.detail is None or self.detail.number != table.number:
             self._reader.want_detail(table.number)
         self.query_one(RowText).findings = self._findings_of(table.number)
-        self.refresh_bindings()
+        self.keys_changed()
 
     def _findings_of(self, number: int) -> Sequence[Content]:
         return [finding_line(item) for item in self.report.of_row(number)] if self.report is not None else ()
@@ -159,7 +160,7 @@ class DatasetState(GardenScreen[None]):
     def _show_only(self, numbers: Sequence[int] | None, only: str = "", *, looking: bool = False) -> None:
         self.query_one(RowTable).only(numbers)
         self._state(only=only, shown=None if numbers is None else len(numbers), looking=looking)
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_text_found(self, message: TextFound) -> None:
         if message.reader is not self._reader or self._found is None:
@@ -200,7 +201,7 @@ class DatasetState(GardenScreen[None]):
             self.query_one(Said).error = message.error
         if message.report is not None:
             self._show_report(message.report, message.marks)
-        self.refresh_bindings()
+        self.keys_changed()
 
     def _show_report(self, report: "Report", marks: Marks) -> None:
         self.report, self._marks = report, marks

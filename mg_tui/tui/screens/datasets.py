@@ -66,10 +66,10 @@ class DatasetsScreen(GardenScreen[None]):
             recent = sum(node.kind == "recent" for node in message.nodes)
             said = words.count(recent, "opened before", "opened before") if recent else ""
             self.query_one(TopBar).right = Content.styled(said, tone("dim"))
-            self.refresh_bindings()
+            self.keys_changed()
 
     def on_table_moved(self) -> None:
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()

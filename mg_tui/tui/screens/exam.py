@@ -111,7 +111,7 @@ class ExamScreen(GardenScreen[None]):
         self._going_on = False
         self.query_one(JobLine).over()
         self._show()
-        self.refresh_bindings()
+        self.keys_changed()
 
     def _show(self) -> None:
         wanted = ONLY[self._only][1]
@@ -128,7 +128,7 @@ class ExamScreen(GardenScreen[None]):
             empty.update(Content.styled(self._instead(), tone("dim")))
         elif self.focused is None:
             table.focus()
-        self.refresh_bindings()
+        self.keys_changed()
 
     def _instead(self) -> str:
         if self.rows:

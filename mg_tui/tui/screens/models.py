@@ -91,7 +91,7 @@ class ModelsScreen(GardenScreen[None]):
 
     def on_table_moved(self) -> None:
         self.query_one(ModelPeek).row = self.selected
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()
@@ -188,14 +188,14 @@ class ModelsScreen(GardenScreen[None]):
             box = Input(self.query_text, placeholder="words of a name, kind, base or run", id="filter", compact=True)
             await self.mount(box, before=self.query_one(Said))
         self.query_one("#filter", Input).focus()
-        self.refresh_bindings()
+        self.keys_changed()
 
     async def action_clear(self) -> None:
         self.query_text = ""
         await self.query("#filter").remove()
         self._show()
         self.query_one(ModelTable).focus()
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.query_text = event.value
@@ -223,7 +223,7 @@ class ModelsScreen(GardenScreen[None]):
         self._merge.ask("merge", model=row.given, output=output, home=str(self.garden.settings.home))
         self.query_one(JobLine).begin(f"merging {row.title}")
         self.query_one(Said).error = None
-        self.refresh_bindings()
+        self.keys_changed()
 
     def action_cancel(self) -> None:
         from mg_tui.tui.screens.confirm import ConfirmScreen
@@ -241,7 +241,7 @@ class ModelsScreen(GardenScreen[None]):
             self._merge.end()
         self._merge = None
         self.query_one(JobLine).over()
-        self.refresh_bindings()
+        self.keys_changed()
 
     def on_child_said(self, message: ChildSaid) -> None:
         if message.child is not self._merge:

@@ -19,7 +19,8 @@ CERTAINTIES: Final = {"sure": ("✓", "finished"), "likely": ("≈", "eval"), "g
 
 @dataclass(frozen=True, slots=True)
 class HeadState:
-    """What the head says; `share` is of the index, `shown` the rows shown when not all are, `only` why not all."""
+    """What the head says; `share` is of the index, `shown` the rows shown when not all are, `only` why not all;
+    `failed`: it cannot be opened."""
 
     opened: Opened | None = None
     share: float = 0.0
@@ -28,6 +29,7 @@ class HeadState:
     only: str = ""
     shown: int | None = None
     looking: bool = False
+    failed: bool = False
 
 
 class DataHead(Lines):
@@ -44,7 +46,12 @@ class DataHead(Lines):
     def lines(self, width: int) -> list[Content]:
         state = self.state
         if state.opened is None:
-            return [Content.styled("opening …", tone("dim")), Content()]
+            said = (
+                Content.styled("✗ not open", tone("failed"))
+                if state.failed
+                else Content.styled("opening …", tone("dim"))
+            )
+            return [said, Content()]
         return [spread(_recognised(state.opened, width), self._rows(), width), self._second(state, width)]
 
     def _rows(self) -> Content:
