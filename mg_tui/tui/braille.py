@@ -3,7 +3,8 @@
 A cell belongs to the last curve that touched it, so draw the one that matters last.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import floor, isfinite, log10
@@ -108,26 +109,43 @@ class Pen:
 
 
 def curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], pen: Pen) -> None:
-    """Draw values over steps. What falls on one column of dots is drawn from its lowest to its highest value, so
-    that a spike stays visible however long the run is; a joined pen connects the columns' means instead.
+    """Draw values over steps, which rise. What falls on one column of dots is drawn from its lowest to its highest
+    value, so that a spike stays visible however long the run is; a joined pen connects the columns' means instead.
     """
-    width, height = (frame.right - frame.left) or 1.0, (frame.high - frame.low) or 1.0
-    columns: dict[int, list[float]] = {}
-    for step, value in zip(steps, values, strict=True):
-        if isfinite(value) and frame.left <= step <= frame.right:
-            column, _ = canvas.place((step - frame.left) / width, 0)
-            columns.setdefault(column, []).append(min(max((value - frame.low) / height, 0.0), 1.0))
+    height = (frame.high - frame.low) or 1.0
+
+    def row(value: float) -> int:
+        return canvas.place(0, min(max((value - frame.low) / height, 0.0), 1.0))[1]
+
     before: tuple[int, int] | None = None
-    for column, shares in sorted(columns.items()):
+    for column, low, high, mean in _columns(canvas.width * 2, frame, steps, values):
         if not pen.joined:
-            low, high = (canvas.place(0, share)[1] for share in (min(shares), max(shares)))
-            canvas.line((column, low), (column, high), pen.tone)
+            canvas.line((column, row(low)), (column, row(high)), pen.tone)
             continue
-        here = (column, canvas.place(0, sum(shares) / len(shares))[1])
+        here = (column, row(mean))
         canvas.line(before or here, here, pen.tone, pen.dash)
         if pen.glyph:
             _label(canvas, pen, before or here, here)
         before = here
+
+
+def _columns(
+    dots: int, frame: Frame, steps: Sequence[float], values: Sequence[float]
+) -> Iterator[tuple[int, float, float, float]]:
+    """The columns of dots that have values, with the lowest, the highest and the mean in each.
+
+    Thousands of points are drawn twice a second, so that what is done to each of them is left to builtins.
+    """
+    scale = (dots - 1) / ((frame.right - frame.left) or 1.0)
+    index, end = bisect_left(steps, frame.left), bisect_right(steps, frame.right)
+    clean = isfinite(sum(values[index:end]))
+    while index < end:
+        column = round((steps[index] - frame.left) * scale)
+        after = max(bisect_left(steps, frame.left + (column + 0.5) / scale, index, end), index + 1)
+        chunk = values[index:after] if clean else [value for value in values[index:after] if isfinite(value)]
+        if chunk:
+            yield column, min(chunk), max(chunk), sum(chunk) / len(chunk)
+        index = after
 
 
 def _label(canvas: Canvas, pen: Pen, before: tuple[int, int], here: tuple[int, int]) -> None:

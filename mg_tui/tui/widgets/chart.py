@@ -4,8 +4,10 @@ Drawn here rather than by a plotting package: it starts without numpy, spikes su
 `braille.curve`), and marks keep their glyph where there is no colour.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import isfinite, log10
 from typing import Final
 
@@ -24,7 +26,7 @@ _GLYPHS: Final = {"mark": EVAL_MARK, "dots": "·", "line": "─", "rule": "╌"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A curve: its name in the legend, values over `steps`, a tone.
+    """A curve: its name in the legend, values over `steps`, which rise, and a tone.
 
     `style` is "line" (joined), "dots", "mark" (a glyph each) or "rule" (a dashed line that is always in sight). A line
     may be dashed and carry a glyph from place to place: see `braille.Pen`.
@@ -43,8 +45,8 @@ class Line:
         """The part of it between two steps."""
         if self.style == "rule":
             return replace(self, steps=(left, right), values=(self.values[-1],) * 2) if self.values else self
-        kept = [(step, value) for step, value in zip(self.steps, self.values, strict=True) if left <= step <= right]
-        return replace(self, steps=[step for step, _ in kept], values=[value for _, value in kept])
+        first, end = bisect_left(self.steps, left), bisect_right(self.steps, right)
+        return replace(self, steps=self.steps[first:end], values=self.values[first:end])
 
     @property
     def pen(self) -> Pen:
@@ -68,7 +70,7 @@ class Plot:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return not any(isfinite(value) for line in self.lines for value in line.values)
+        return not any(map(isfinite, chain.from_iterable(line.values for line in self.lines)))
 
 
 def draw(plot: Plot, width: int, height: int) -> list[Content]:
@@ -76,7 +78,7 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
     if height < 4 or width < 24:
         return [fit(_legend(plot), width)]
     shown = [item.within(*plot.window) for item in plot.lines] if plot.window else plot.lines
-    scaled = [(item, [_scaled(value, plot.logarithmic) for value in item.values]) for item in shown]
+    scaled = [(item, _scaled(item.values) if plot.logarithmic else item.values) for item in shown]
     frame = _frame(plot, scaled)
     rows = height - 2
     ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 4)) or [frame.low]
@@ -121,16 +123,19 @@ def _label(plot: Plot, tick: float, ticks: Sequence[float]) -> str:
     return f"{tick:.{decimals}f}"
 
 
-def _scaled(value: float, logarithmic: bool) -> float:
-    if not logarithmic:
-        return value
-    return log10(value) if value > 0 and isfinite(value) else float("nan")
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Values for a logarithmic axis."""
+    return [log10(value) if value > 0 and isfinite(value) else float("nan") for value in values]
+
+
+def _finite(values: Sequence[float]) -> Sequence[float]:
+    return values if isfinite(sum(values)) else [value for value in values if isfinite(value)]
 
 
 def _frame(plot: Plot, scaled: Sequence[tuple[Line, Sequence[float]]]) -> Frame:
     """Values between the extremes, but a few wild first steps do not flatten the rest: the top is cut at four times
     the spread of the inner nine tenths above it."""
-    finite = sorted(value for _, values in scaled for value in values if isfinite(value))
+    finite = sorted(chain.from_iterable(_finite(values) for _, values in scaled))
     if not finite:
         return Frame(0, 1, 0, 1)
     low, high = finite[0], finite[-1]
@@ -143,12 +148,12 @@ def _frame(plot: Plot, scaled: Sequence[tuple[Line, Sequence[float]]]) -> Frame:
     low, high = min([low, *rules]), max([high, *rules])
     flat = high - low <= abs(high) * 1e-4  # rounding, which is not to look like a mountain range
     margin = (abs(high) * 0.05 or 0.5) if flat else (high - low) * 0.04
-    steps = [step for item, _ in scaled for step in item.steps]
+    steps = [step for item, _ in scaled for step in (*item.steps[:1], *item.steps[-1:])]  # they rise
     right = max([*steps, plot.last or 0.0, 2.0]) if steps else 1.0
     low = low if plot.zero and low == 0 else low - margin
     if plot.window is not None:
         return Frame(*plot.window, low, high + margin)
-    return Frame(min(steps, default=0.0) if len(steps) > 1 else 0.0, right, low, high + margin)
+    return Frame(min(steps) if steps and min(steps) < max(steps) else 0.0, right, low, high + margin)
 
 
 def _row_of(value: float, frame: Frame, rows: int) -> int:
