@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -132,8 +133,13 @@ def convert(
         if not reading.good:
             raise DataError("no row can be converted", where=plain(source.name), why=str(reading.problems[0]))
         writer = open_writer(format, target, reading.facts, pictures)
-        for values, draft in reading.again():
-            writer.write(values, draft.images)
+        try:
+            for values, draft in reading.again():
+                writer.write(values, draft.images)
+        except BaseException:
+            with suppress(Exception):  # what went wrong is already known
+                writer.close()
+            raise
         writer.close()
         copied = not inside and pictures.copies > 0
         _move(target, out, workshop / "images" if copied else None, images)

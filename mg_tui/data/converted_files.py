@@ -109,6 +109,8 @@ class ColumnFile(Writer):
 
     def write(self, values: Mapping[str, Any], images: Sequence[Given]) -> None:
         """See `Writer`."""
+        if self.facts.layout == "openai":
+            values = {**values, "messages": [_in_parts(turn) for turn in values["messages"]]}
         row = fill({name: self.facts.as_kind(name, value) for name, value in values.items()}, self._render(images))
         self._rows.append(row)
         if len(self._rows) >= _BUFFERED_ROWS or self._size >= _BUFFERED_BYTES:
@@ -249,6 +251,12 @@ def _packed(target: Path) -> BinaryIO:
 
         return cast(BinaryIO, io.BufferedWriter(pa.CompressedOutputStream(pa.OSFile(str(target), "wb"), "zstd"), 2**20))
     return target.open("wb")
+
+
+def _in_parts(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn whose content is a list of parts, since a column holds one kind of value."""
+    content = turn["content"]
+    return {**turn, "content": [{"type": "text", "text": content}] if isinstance(content, str) else content}
 
 
 def _slots(value: Any) -> list[Slot]:
