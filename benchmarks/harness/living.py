@@ -12,16 +12,19 @@ import json
 import os
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 # Fake tensors have no numbers that could be compared.
 os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"
 
 import numpy
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -129,8 +132,6 @@ def measured(case: Case) -> Peak:
     """What a step really has, counted."""
     from accelerate.utils import convert_outputs_to_fp32
 
-    from mg_tui.engine.loss import SupervisedHead, token_loss_sum
-
     spec = case.spec
     dtype = getattr(torch, spec.dtype)
     model = build(case, dtype)
@@ -152,14 +153,15 @@ def measured(case: Case) -> Peak:
                 return plain(*args, **kwargs)
 
         model.forward = convert_outputs_to_fp32(forward)
-        head = SupervisedHead(model)
-        with live:
-            with torch.autocast("cpu", torch.bfloat16, enabled=cast):
-                batch, _held = inputs(case, model, dtype)
-                positions = torch.zeros(case.learned, dtype=torch.long)
-                logits = head(model, batch, positions)
-                loss = token_loss_sum(logits, torch.zeros(case.learned, dtype=torch.long)) / case.learned
-            loss.backward()
+        with without_numbers(case, model) as objective, live:
+            positions = torch.zeros(case.learned, dtype=torch.long)
+            with objective.at(positions, (case.rows, case.length)):
+                with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+                    batch, _held = inputs(case, model, dtype)
+                    ids = torch.zeros(case.learned, dtype=torch.long)
+                    given: Any = (Whole(ids), Whole(ids)) if objective._head is not None else (ids,)
+                    loss = objective.loss_sum(model, batch, positions, *given) / case.learned
+                loss.backward()
         return Peak(staying, live.peak - staying)
 
 
@@ -243,6 +245,62 @@ def packed_weight(layer: Any) -> tuple[torch.nn.Parameter, list[torch.Tensor]]:
     return weight, tables
 
 
+class Whole:
+    """A tensor of which every choice is all of it: what is chosen by content cannot be told without numbers."""
+
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor
+
+    def to(self, *_device: Any) -> "Whole":
+        """Itself."""
+        return self
+
+    def numel(self) -> int:
+        """Of the tensor."""
+        return self.tensor.numel()
+
+    def __getitem__(self, _index: Any) -> "Whole":
+        return self
+
+    __ge__ = __lt__ = __and__ = __sub__ = __getitem__
+
+
+@contextmanager
+def without_numbers(case: Case, model: Any) -> Iterator[Any]:
+    """The engine's objective, with everything that looks at numbers answered as it would be.
+
+    Learned positions are distinct. A packed layout is of two trees that share nothing, the worst there is; rows side by
+    side have their mask.
+    """
+    from mg_tui.engine import attention, head, objective
+    from mg_tui.engine.tree import Block
+
+    def trial(self: Any, _model: Any) -> str | None:
+        if self._head is None:
+            self.last.close()
+        return None
+
+    def chunk(logits: torch.Tensor, *_others: Any) -> torch.Tensor:
+        logits -= logits.amax(-1, keepdim=True)
+        return logits.exp_().sum(-1).sum()
+
+    def unique(places: torch.Tensor, return_inverse: bool = False) -> Any:
+        return (places, Whole(places)) if return_inverse else places
+
+    half = case.length // 2
+    trees = [Block((0, half), (), chain=True), Block((half, case.length), (), chain=True)]
+    attention.install(model)
+    with (
+        mock.patch.object(objective.Objective, "_trial", trial),
+        mock.patch.object(head, "_chunk", chunk),
+        mock.patch.object(head, "CHUNK_BYTES", head.CUDA_CHUNK_BYTES),
+        mock.patch.object(torch, "unique", unique),
+        mock.patch.object(attention, "blocks", lambda _ends: trees),
+        mock.patch.object(FakeTensor, "tolist", lambda _ends: []),
+    ):
+        yield objective.Objective(model)
+
+
 def inputs(case: Case, model: Any, dtype: torch.dtype) -> tuple[dict[str, Any], Any]:
     """What the forward pass gets, and the pixels, which live as long as the batch they came in.
 
@@ -254,7 +312,9 @@ def inputs(case: Case, model: Any, dtype: torch.dtype) -> tuple[dict[str, Any], 
         "input_ids": torch.zeros(case.rows, case.length, dtype=torch.long),
         "position_ids": torch.zeros(3, case.rows, case.length, dtype=torch.long),
     }
-    if case.masked:
+    if case.masked and case.rows == 1:
+        batch["attention_mask"] = torch.zeros(1, 1, 1, case.length, dtype=torch.long)
+    elif case.masked:
         batch["attention_mask"] = torch.zeros(case.rows, 1, case.length, case.length, dtype=torch.bool)
     if not case.grids:
         return batch, None

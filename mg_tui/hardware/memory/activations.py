@@ -40,6 +40,7 @@ class Block:
         returning: beside that at the highest moment of the backward pass.
         input: what goes in: all that stays of the block under checkpointing.
         shared: how much of `saved` is the input itself.
+        last: `saved` of the stack's last block, where that is computed for learned positions only.
     """
 
     saved: float
@@ -47,6 +48,7 @@ class Block:
     returning: float
     input: float
     shared: float
+    last: float
 
     @property
     def again(self) -> float:
@@ -54,10 +56,28 @@ class Block:
         return self.saved - self.shared + max(self.running, self.returning)
 
 
-def block(stack: Stack, part: PartName, setup: Setup, positions: int, *, mask: int = 0, masked: bool = False) -> Block:
-    """One block of `stack` over `positions` tokens or patches; `mask` entries of its attention mask in all."""
+def block(
+    stack: Stack,
+    part: PartName,
+    setup: Setup,
+    positions: int,
+    *,
+    mask: int = 0,
+    masked: bool = False,
+    learned: int | None = None,
+) -> Block:
+    """One block of `stack`.
+
+    Args:
+        stack, part: the blocks, and what they are.
+        setup: how the run computes.
+        positions: tokens or patches.
+        mask: entries of its attention mask in all.
+        masked: keys and values are repeated for every query head.
+        learned: the positions that the last block is computed for; None for all.
+    """
     if not stack.depth:
-        return Block(0.0, 0.0, 0.0, 0.0, 0.0)
+        return Block(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     method = setup.methods[part]
     residual = FLOAT if _wide(part, method, setup) else setup.compute
     mlp = (3 if stack.gated else 2) * setup.compute * stack.intermediate
@@ -74,12 +94,19 @@ def block(stack: Stack, part: PartName, setup: Setup, positions: int, *, mask: i
     if method == "lora" and setup.dora:
         running += DORA_MATRIX_BYTES * stack.largest_matrix
     input_bytes = residual * stack.width * positions
+    whole = saved * positions + setup.compute * mask
+    last = whole
+    if learned is not None and learned < positions:
+        everywhere = _norms(stack, method, residual) + _keys_everywhere(stack, part, method, setup, masked=masked)
+        # Few queries see all keys, by a mask of their own.
+        last = everywhere * positions + (saved - everywhere) * learned + setup.compute * learned * positions
     return Block(
-        saved=saved * positions + setup.compute * mask,
+        saved=whole,
         running=running,
         returning=returning,
         input=input_bytes,
         shared=input_bytes if residual == FLOAT else 0.0,
+        last=last,
     )
 
 
@@ -101,11 +128,19 @@ def _attention(stack: Stack, setup: Setup, *, masked: bool) -> float:
     return setup.compute * (given + stack.queries) + FLOAT * stack.heads
 
 
+def _keys_everywhere(stack: Stack, part: PartName, method: Training, setup: Setup, *, masked: bool) -> float:
+    """What a block keeps of a position that nothing is learned at: keys, values, and what went into their layers."""
+    keys = stack.queries if masked or not setup.fused_attention else stack.keys
+    inputs = 0 if method == "none" else stack.width * (2 if setup.copies_inputs(part) else 1)
+    return float(setup.compute * (2 * keys + inputs))
+
+
 def _inputs(stack: Stack, part: PartName, method: Training, setup: Setup) -> float:
     """What linear layers save of what goes into them, and what LoRA adds."""
     if method == "none":
         return 0.0
-    apart = stack.queries if stack.fused else 0  # pieces that attended apart are put together: a tensor of its own
+    # Pieces that attended apart are put together: a tensor of its own.
+    apart = stack.queries if stack.fused or (part == "language" and setup.packed) else 0
     once = 2 * stack.width + apart + stack.intermediate  # after each norm, the attention's output, the MLP's product
     if method == "full":
         # The attention's output and the MLP's product are in the compute dtype: saved as they are.

@@ -167,13 +167,17 @@ def _moving(moment: Moment, setup: Setup, work: Workload, spec: TrainingSpec) ->
         kept = "the input of each block; the rest is computed again"
         if setup.interval > 1:
             kept = f"what blocks save, but of one in {setup.interval} its input only: it is computed again"
+    if setup.fused_head:
+        logits = f"of {work.learned:,} supervised positions, some at a time, and the gradient of their hidden states"
+    else:
+        logits = f"{work.learned:,} supervised positions, in float32, and their gradients"
     again = "one block computed again, and its" if setup.checkpointing else "a block's"
     pictures = "encoded without a graph" if setup.vision_frozen else "kept for their backward pass"
     return [
-        _part("activations", moment.kept, f"{kept}, of {laid}"),
+        _part("activations", moment.kept, f"of {laid}: {kept}"),
         _part("block at work", moment.running, f"{again} widest layer at work, with casts of trained weights"),
         _part("vision", moment.vision, f"pictures of {work.patches:,} patches, {pictures}"),
-        _part("logits", moment.logits, f"{work.learned:,} supervised positions, in float32, and their gradients"),
+        _part("logits", moment.logits, logits),
         _part("embedding gradients", moment.gradients, "of the token embedding and output layer, on their way"),
     ]
 

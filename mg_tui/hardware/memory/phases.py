@@ -43,35 +43,36 @@ class _Vision:
 
 def moments(shape: ModelShape, setup: Setup, work: Workload) -> list[Moment]:
     """The moments of the largest forward pass and its backward pass, one of which is the peak."""
-    language = act.block(
-        shape.language, "language", setup, work.tokens, mask=_mask(work) if work.masked else 0, masked=work.masked
-    )
+    mask = _mask(work) if work.masked and work.rows > 1 else 0  # one packed row does without
+    learned = work.learned if setup.fused_head else None
+    language = act.block(shape.language, "language", setup, work.tokens, mask=mask, masked=work.masked, learned=learned)
     weights = act.eager_attention(shape.language, setup, work)
     depth, casts = max(shape.language.depth, 1), cast_bytes(shape, setup)
     seen = _vision(shape, setup, work)
-    logits = _positions(work) * shape.vocabulary
-    left = FLOAT * logits  # the logits themselves, to the end of the pass
+    loss, gradient, left = _logits(shape, setup, work)
     kept = _around(shape, setup, work, language.input)
     again = setup.recomputed(depth)
     share = again / depth  # of the blocks
     kept += again * language.input + (depth - again) * (language.saved + weights)
+    if again < depth and not setup.is_recomputed(depth - 1):
+        kept += language.last - language.saved
     # What is cast inside blocks is cast again with those that are computed again; the projector is in no block.
     staying = casts["projector"] + (1 - share) * (casts["language"] + casts["vision"])
     going_back = language.returning
     if again:
         # By the time the last of these is computed again, the blocks behind it are done with.
-        gone = setup.behind_recomputed(depth) * (language.saved + weights)
+        behind = setup.behind_recomputed(depth)
+        gone = behind * (language.saved + weights) + (language.last - language.saved if behind else 0.0)
         going_back = max(going_back, language.again + weights + casts["language"] / depth - gone)
     later = staying - (1 - share) * casts["language"]  # when the language model is done with
     head, waiting = _head_gradients(shape, setup)
     head_cast = head_cast_bytes(shape, setup)
     every_cast = sum(casts.values())
     forward = (language.running if again < depth else 0.0) + every_cast
-    turned = (8 + (2 if setup.autocast else 0)) * logits  # as they come, in float32, and their logarithms
     found = [
         Moment("the forward pass", kept, seen.carried, 0.0, forward),
-        Moment("the loss", kept, seen.carried, turned, every_cast + head_cast),
-        Moment("the gradient of the loss", kept, seen.carried, 16 * logits, staying + head_cast),
+        Moment("the loss", kept, seen.carried, loss, every_cast + head_cast),
+        Moment("the gradient of the loss", kept, seen.carried, gradient, staying + head_cast),
         Moment("the backward pass of the language model", kept, seen.carried, left, staying + going_back, waiting),
     ]
     if work.patches:
@@ -86,8 +87,21 @@ def moments(shape: ModelShape, setup: Setup, work: Workload) -> list[Moment]:
     return found
 
 
-def _positions(work: Workload) -> int:
-    return work.learned if LOGITS_CHUNK is None else min(work.learned, LOGITS_CHUNK)
+def _logits(shape: ModelShape, setup: Setup, work: Workload) -> tuple[float, float, float]:
+    """Bytes of logits while the loss is computed, while its gradient is, and from then on.
+
+    Where output layer and loss are one function, some positions at a time: their logits as they come, in float32, and
+    back in the compute dtype as their own gradient; from the second time on the buffer before is still there. What is
+    left is the gradient of the hidden states. Elsewhere logits are there as they come, in float32, and as logarithms.
+    """
+    if not setup.fused_head:
+        logits = work.learned * shape.vocabulary
+        return (8 + (2 if setup.autocast else 0)) * logits, 16 * logits, FLOAT * logits
+    at_once = max(1, LOGITS_CHUNK[setup.device] // (FLOAT * shape.vocabulary))
+    numbers = min(work.learned, at_once) * shape.vocabulary
+    again = FLOAT * numbers if work.learned > at_once else 0
+    left = float(FLOAT * work.learned * shape.language.width)
+    return left + again + numbers * (FLOAT + (setup.compute if setup.autocast else 0)), left, left
 
 
 def _mask(work: Workload) -> int:
@@ -101,7 +115,8 @@ def _around(shape: ModelShape, setup: Setup, work: Workload, input_bytes: float)
     wide = input_bytes / max(work.tokens * language.width, 1)
     turning = 2 * wide * language.head_dim
     last = FLOAT * language.width + wide * language.width
-    return input_bytes + work.tokens * (turning + last) + (_mask(work) if work.masked else 0)
+    mask = _mask(work) if work.masked and work.rows > 1 else 0
+    return input_bytes + work.tokens * (turning + last) + mask
 
 
 def _head_gradients(shape: ModelShape, setup: Setup) -> tuple[float, float]:

@@ -54,6 +54,11 @@ class Setup:
         return "lora" in self.methods.values()
 
     @property
+    def fused_head(self) -> bool:
+        """Output layer and loss are one function, and the last block is computed where something is learned."""
+        return self.methods["language"] != "full"
+
+    @property
     def vision_frozen(self) -> bool:
         """Pictures are encoded apart and without a graph."""
         return self.methods["vision"] == "none" and self.methods["projector"] == "none"
@@ -61,6 +66,10 @@ class Setup:
     def recomputed(self, depth: int) -> int:
         """How many of `depth` blocks are computed again: the first of every interval."""
         return -(-depth // self.interval) if self.checkpointing else 0
+
+    def is_recomputed(self, place: int) -> bool:
+        """Whether the block at `place` of its stack is computed again."""
+        return self.checkpointing and place % self.interval == 0
 
     def behind_recomputed(self, depth: int) -> int:
         """How many blocks come after the last of those that are computed again."""
