@@ -174,10 +174,19 @@ def in_queue(rows: "Iterable[RunRow]") -> "tuple[RunRow, ...]":
 class RunFeed(Feed):
     """One run's journal and log; posts while it lives and whenever something was written."""
 
-    def __init__(self, target: MessagePump, folder: "RunFolder", seconds: float, *, log: bool = True) -> None:
-        """`log`: read the log too."""
+    def __init__(
+        self,
+        target: MessagePump,
+        folder: "RunFolder",
+        seconds: float,
+        *,
+        log: bool = True,
+        prices: "Mapping[str, object] | None" = None,
+    ) -> None:
+        """`log`: read the log too. `prices`: the settings' [cost] table."""
         super().__init__(target, seconds)
         self._folder = folder
+        self._prices = prices
         self._with_log = log
         self._watch: RunWatch | None = None
         self._log: LogReader | None = None
@@ -201,7 +210,7 @@ class RunFeed(Feed):
             self._curves = (view.last_number, curves_of(view))
         now, spec = time.time(), self._spec()
         row = row_of(self._folder, view, state, spec, now=now, problem=damage(watch))
-        return RunRead(detail_of(row, view, spec, self._curves[1], now=now), lines)
+        return RunRead(detail_of(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
 
     def _spec(self) -> dict[str, object]:
         from mg_tui.core.errors import GardenError

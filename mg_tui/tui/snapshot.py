@@ -9,7 +9,9 @@ from math import isfinite
 from typing import Any, Final
 
 from mg_tui.core.text import one_line
+from mg_tui.runs.cost import cost_of
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.outcome import Outcome, outcome
 from mg_tui.runs.records import text
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import Decision, Evaluation, Notice, RunView, Sample, SavedCheckpoint
@@ -90,6 +92,8 @@ class RunDetail:
     result: Mapping[str, Any] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    used: str = ""
 
 
 def row_of(
@@ -175,9 +179,16 @@ def curves_of(view: RunView) -> Curves:
     )
 
 
-def detail_of(row: RunRow, view: RunView, spec: Mapping[str, Any], curves: Curves, *, now: float) -> RunDetail:
-    """The screen's view of a run at `now` (Unix seconds)."""
-    asked = {str(request.get("request")) for request in view.requests if request.get("t", 0) >= (view.started_at or 0)}
+def detail_of(
+    row: RunRow,
+    view: RunView,
+    spec: Mapping[str, Any],
+    curves: Curves,
+    *,
+    now: float,
+    prices: Mapping[str, Any] | None = None,
+) -> RunDetail:
+    """The screen's view of a run at `now` (Unix seconds). `prices`: the settings' [cost] table."""
     return RunDetail(
         row=row,
         curves=curves,
@@ -186,7 +197,7 @@ def detail_of(row: RunRow, view: RunView, spec: Mapping[str, Any], curves: Curve
         elapsed=view.elapsed_seconds(now if row.state is RunState.RUNNING else view.last_time or now),
         attempt=view.attempt,
         resumed_from=view.resumed_from,
-        stopping=row.state is RunState.RUNNING and bool(asked & {"stop", "stop_now"}),
+        stopping=row.state is RunState.RUNNING and view.stop_asked,
         evals=tuple(view.evals),
         samples=tuple(view.samples),
         checkpoints=tuple(view.checkpoints),
@@ -197,4 +208,6 @@ def detail_of(row: RunRow, view: RunView, spec: Mapping[str, Any], curves: Curve
         result=dict(view.result),
         spec=spec,
         plan=dict(view.plan),
+        outcome=outcome(row.folder, view, row.state),
+        used=cost_of(view.energy_j, view.gpu_seconds, prices or {}).words or "",
     )

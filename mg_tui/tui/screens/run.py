@@ -1,7 +1,8 @@
 """One run: its curves, its newest values, its answers and its log, live or replayed from a finished journal."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -26,6 +27,9 @@ from mg_tui.tui.widgets.run.head import Band, Head
 from mg_tui.tui.widgets.run.panes import LogPane, Notes, Options, PaneTabs, Saved, TextPane
 from mg_tui.tui.widgets.runs.devices import DeviceStrip
 
+if TYPE_CHECKING:
+    from mg_tui.hardware.devices import DeviceSnapshot
+
 
 class RunScreen(ChartKeys, GardenScreen[None]):
     """Follows one run's folder for as long as it is open."""
@@ -38,6 +42,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         super().__init__()
         self.folder = folder
         self.detail: RunDetail | None = None
+        self._offered: tuple[RunState, bool] | None = None  # what the keys that apply depend on
         self.view = View()
         self._log: list[str] = []  # lines that have come and are not shown yet
 
@@ -64,7 +69,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
     def make_feed(self) -> RunFeed:
         """What reads the run."""
-        return RunFeed(self, self.folder, self.garden.period)
+        return RunFeed(self, self.folder, self.garden.period, prices=self.garden.settings.cost)
 
     def on_mount(self) -> None:
         self.query_one(TopBar).crumb = one_line(self.folder.id)
@@ -84,18 +89,19 @@ class RunScreen(ChartKeys, GardenScreen[None]):
     # --- what came
 
     def on_run_read(self, message: RunRead) -> None:
-        before, self.detail = self.detail, message.detail
+        self.detail = message.detail
         self._log += message.log
-        if self.is_current:  # a change below a question would make Textual send the whole screen
-            self._show(before)
+        self.garden.beat.call((self, "run"), self._show_newest)
 
     def on_screen_resume(self) -> None:
         if self.detail is not None:
-            self._show(None)
+            self._show(self.detail)
 
-    def _show(self, before: RunDetail | None) -> None:
-        detail = self.detail
-        assert detail is not None
+    def _show_newest(self) -> None:
+        if self.is_current and self.detail is not None:  # a change below a question makes Textual send all of it
+            self._show(self.detail)
+
+    def _show(self, detail: RunDetail) -> None:
         self._write_log()
         self.query_one(TopBar).crumb = detail.row.title
         others = {row.id: row.title for row in self.garden.rows or ()}
@@ -105,12 +111,16 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         for pane in self.query(TextPane):
             pane.show(detail)
         self.draw_chart()
-        if before is None or before.row.state is not detail.row.state:
+        if (detail.row.state, bool(detail.samples)) != self._offered:
+            self._offered = (detail.row.state, bool(detail.samples))
             self.refresh_bindings()
 
     def on_devices_read(self, message: DevicesRead) -> None:
+        self.garden.beat.call((self, "devices"), partial(self._show_devices, message.snapshot))
+
+    def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
         if self.is_current:
-            self.query_one(DeviceStrip).snapshot = message.snapshot
+            self.query_one(DeviceStrip).snapshot = snapshot
 
     def _write_log(self) -> None:
         if self._log:

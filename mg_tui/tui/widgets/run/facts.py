@@ -118,6 +118,7 @@ def _counts(detail: RunDetail) -> list[tuple[str, str]]:
     return [
         ("best eval", "" if best is None else f"{words.loss(best.loss)} at step {best.step}"),
         ("checkpoints", "" if newest is None else f"{len(detail.checkpoints)}, newest at step {newest}"),
+        ("used", detail.used),
         ("estimate", "" if estimate is None else f"{words.size(estimate)} of device memory"),
         ("warnings", str(detail.warning_count) if detail.warning_count else ""),
         ("examples", "" if examples is None else str(examples)),

@@ -66,47 +66,28 @@ class Head(Lines):
 
 def band_lines(detail: RunDetail, width: int) -> list[Content]:
     """What happened, why, and what to try, when a run did not end well; else nothing."""
-    state = detail.row.state
-    if state is RunState.FAILED:
-        said = detail.error
-        what = one_line(str(said.get("what") or said.get("error") or "the run failed and did not say why"))
-        rows = said.get("rows")
-        pairs = [
-            ("where", said.get("where")),
-            ("why", said.get("why")),
-            ("rows", ", ".join(map(str, rows)) if isinstance(rows, list) else rows),
-            ("try", said.get("hint")),
-        ]
-    elif state is RunState.CRASHED:
-        what = f"the worker ended without a word, after step {detail.row.step}"
-        pairs = [
-            ("why", "it was killed, ran out of memory, or the machine went down; its log may say (l)"),
-            ("kept", _kept(detail)),
-        ]
-    else:
+    found, state = detail.outcome, detail.row.state
+    if found is None:
         return []
-    first = line((f"{state.glyph} ", tone(state.value, "bold")), (what, "bold"))
+    first = line((f"{state.glyph} ", tone(state.value, "bold")), (one_line(found.what, limit=1_000), "bold"))
+    # Most telling first: on a small terminal the band is cut. Commands are keys here, and the log has a pane.
+    known = {"try": next(iter(found.next), None), **dict(found.facts)}
+    shown_first = ("where", "rows", "images", "try", "why")
+    pairs = [*((label, known.get(label)) for label in shown_first), ("saved", known.get("checkpoint"))]
     lines = first.wrap(width)
     for label, text in pairs:
         if text:
-            shown = line((f"  {label:<5} ", tone("dim")), one_line(str(text), limit=1_000))
+            shown = line((f"  {label:<6} ", tone("dim")), one_line(str(text), limit=1_000))
             first_line, *others = shown.wrap(width)
-            lines += [first_line, *(fit(other.pad_left(8), width) for other in others)]
+            lines += [first_line, *(fit(other.pad_left(9), width) for other in others)]
     return lines
-
-
-def _kept(detail: RunDetail) -> str:
-    if not detail.checkpoints:
-        return "no checkpoint was whole yet"
-    newest = max(detail.checkpoints, key=lambda saved: saved.step)
-    return f"checkpoint of step {newest.step} is whole: {newest.path}"
 
 
 class Band(Lines):
     """The lasting condition of a run that failed or crashed; not there otherwise."""
 
     DEFAULT_CSS = """
-    Band { padding: 0 1; background: $band; display: none; max-height: 6; }
+    Band { padding: 0 1; background: $band; display: none; max-height: 28%; }
     Band.-said { display: block; }
     """
     detail: reactive[RunDetail | None] = reactive(None, repaint=False)
