@@ -1,0 +1,326 @@
+"""Opening, jumping, searching and checking of datasets, beside `datasets` and plain Python, in one run.
+
+    uv run python benchmarks/data.py                 # 10^3 to 10^6 rows, 100,000 pictures, docs/data-benchmarks.md
+    uv run python benchmarks/data.py --most 10000    # quick, and printed only
+
+Every figure is taken in a process of its own, whose peak of resident memory is beside it; files are made in a temporary
+folder and are in the page cache, as a file is that has just been copied. Times leave out the start of Python and count
+the imports that the task needs.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs" / "data-benchmarks.md"
+BEGIN, END = "<!-- measured by benchmarks/data.py -->", "<!-- end of what was measured -->"
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+JUMPS = 20
+WORDS = "a the red blue cat dog house on in near small large picture shows what which colour how many stands".split()
+
+
+# --- what is measured, each in a process of its own ---
+
+
+def browser(path: Path, cache: Path) -> Any:
+    from mg_tui.data.browse import open_browser
+    from mg_tui.data.sources.base import open_source
+
+    return open_browser(open_source(str(path), cwd=path.parent, cache=cache), cache)
+
+
+def ours_first(path: Path, cache: Path, rows: int) -> Any:
+    assert len(browser(path, cache).window(1, 50)) == 50
+
+
+def ours_ready(path: Path, cache: Path, rows: int) -> Any:
+    assert browser(path, cache).build_index()
+
+
+def ours_jump(path: Path, cache: Path, rows: int) -> Any:
+    opened = browser(path, cache)
+    opened.build_index()
+    return [timed(lambda n=number: opened.row(n)) for number in numbers(rows)]
+
+
+def ours_find(path: Path, cache: Path, rows: int) -> Any:
+    opened = browser(path, cache)
+    return [timed(lambda: list(opened.find(f"number {rows} of")) == [rows])]
+
+
+def ours_check(path: Path, cache: Path, rows: int) -> Any:
+    from mg_tui.data.checking import Limits, Reading, check
+    from mg_tui.data.sources.base import open_source
+
+    source = open_source(str(path), cwd=path.parent, cache=cache)
+    report = check(source, Reading(cwd=path.parent, cache=cache), Limits(2048, 3136, 1_003_520))
+    assert report.rows == rows and not report.stops, report.counts
+
+
+def ours_tokens(path: Path, cache: Path, rows: int) -> Any:
+    from mg_tui.config import Settings
+    from mg_tui.core.spec import TrainingSpec
+    from mg_tui.inspection import inspect
+
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(path)})
+    report = inspect(spec, Settings(cache / "home", cache), cwd=path.parent)
+    assert report.rows == rows and report.tokens is not None and report.tokens.total == rows
+
+
+def peer_open(path: Path, cache: Path) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    return datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(cache / "datasets"))
+
+
+def peer_first(path: Path, cache: Path, rows: int) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    streamed = datasets.load_dataset("json", data_files=str(path), split="train", streaming=True)
+    assert len(list(streamed.take(50))) == 50
+
+
+def peer_ready(path: Path, cache: Path, rows: int) -> Any:
+    assert len(peer_open(path, cache)) == rows
+
+
+def peer_jump(path: Path, cache: Path, rows: int) -> Any:
+    opened = peer_open(path, cache)
+    return [timed(lambda n=number: opened[n - 1]) for number in numbers(rows)]
+
+
+def peer_find(path: Path, cache: Path, rows: int) -> Any:
+    opened = peer_open(path, cache)
+    began = time.perf_counter()
+    found = [i for i, text in enumerate(opened["response"], 1) if f"number {rows} of" in text.lower()]
+    assert found == [rows]
+    return [time.perf_counter() - began]
+
+
+def plain_first(path: Path, cache: Path, rows: int) -> Any:
+    with path.open(encoding="utf-8") as file:
+        assert len([json.loads(line) for line in islice(file, 50)]) == 50
+
+
+def plain_jump(path: Path, cache: Path, rows: int) -> Any:
+    def jump(number: int) -> None:
+        with path.open(encoding="utf-8") as file:
+            json.loads(next(islice(file, number - 1, None)))
+
+    return [timed(lambda n=number: jump(n)) for number in list(numbers(rows))[:5]]
+
+
+def plain_find(path: Path, cache: Path, rows: int) -> Any:
+    wanted = f"number {rows} of"
+    with path.open(encoding="utf-8") as file:
+        assert [i for i, line in enumerate(file, 1) if wanted in json.loads(line)["response"].lower()] == [rows]
+
+
+def plain_read(path: Path, cache: Path, rows: int) -> Any:
+    with path.open(encoding="utf-8") as file:
+        assert sum(1 for line in file if json.loads(line)) == rows
+
+
+TASKS: dict[str, Callable[[Path, Path, int], Any]] = {
+    f"{tool} {task}": globals()[f"{name}_{task}"]
+    for tool, name, tasks in (
+        ("Model Garden", "ours", ("first", "ready", "jump", "find", "check", "tokens")),
+        ("datasets", "peer", ("first", "ready", "jump", "find")),
+        ("plain Python", "plain", ("first", "jump", "find", "read")),
+    )
+    for task in tasks
+}
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def numbers(rows: int) -> Iterator[int]:
+    """Rows to jump to."""
+    rng = random.Random(rows)
+    return (rng.randint(1, rows) for _jump in range(JUMPS))
+
+
+def one(task: str, path: Path, cache: Path, rows: int) -> None:
+    """Measure, and print seconds and peak memory."""
+    began = time.perf_counter()
+    inner = TASKS[task](path, cache, rows)
+    seconds = median(inner) if inner else time.perf_counter() - began
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    # What Python's start took of the processor is in it: a hundredth of a second.
+    record = {"seconds": seconds, "cpu": None if inner else cpu, "peak": own.ru_maxrss * 1024}
+    print(json.dumps(record))
+
+
+# --- making files, running, and the page ---
+
+
+def make(path: Path, rows: int, *, pictures: int = 0) -> Path:
+    """A dataset of about a kilobyte a row; with `pictures`, a file of its own for every row up to that many."""
+    rng = random.Random(1)
+    body = " ".join(rng.choice(WORDS) for _word in range(400))
+    folder = path.parent / "pictures"
+    if pictures:
+        _pictures(folder, pictures)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(1, rows + 1):
+            at = number % 900
+            row = {
+                "text": f"What is number {number}?",
+                "image": f"pictures/{number % pictures}.jpg" if pictures else None,
+                "response": f"It is number {number} of many. {body[at : at + 800]}",
+            }
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def _pictures(folder: Path, count: int) -> None:
+    import io
+
+    from PIL import Image
+
+    folder.mkdir()
+    buffer = io.BytesIO()
+    Image.effect_noise((224, 224), 60).convert("RGB").save(buffer, "JPEG", quality=60)
+    for number in range(count):
+        # Bytes behind the end of a JPEG are not read: files of different content for the price of one.
+        (folder / f"{number}.jpg").write_bytes(buffer.getvalue() + number.to_bytes(4, "big"))
+
+
+def measure(task: str, path: Path, cache: Path, rows: int) -> dict[str, Any]:
+    """A figure from a process of its own."""
+    command = [sys.executable, __file__, "--one", task, str(path), str(cache), str(rows)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(cache / "hf")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{task} at {rows:,} rows failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{task:<24} {rows:>9,} rows  {found['seconds']:10.4f} s  {found['peak'] / 2**20:8.0f} MiB", flush=True)
+    return found
+
+
+def rows_table(found: dict[tuple[str, int], dict[str, Any]], sizes: list[int]) -> list[str]:
+    """The table of tasks by rows."""
+    lines = ["| task | tool | " + " | ".join(f"{size:,} rows" for size in sizes) + " |"]
+    lines.append("|---|---|" + "---:|" * len(sizes))
+    words = {
+        "first": "first 50 rows",
+        "ready": "every row can be reached",
+        "jump": "jump to a row, then",
+        "find": "find a text that is in the last row",
+        "read": "read every row, and judge nothing",
+        "check": "check, tokens not counted",
+        "tokens": "check, tokens counted for the first time",
+    }
+    for task, said in words.items():
+        for name in TASKS:
+            tool, _space, its = name.rpartition(" ")
+            if its == task:
+                cells = [_cell(found.get((name, size))) for size in sizes]
+                lines.append(f"| {said} | {tool} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    cpu = f" ({_seconds(figure['cpu'])} CPU)" if figure["cpu"] else ""
+    return f"{_seconds(figure['seconds'])}{cpu}, {figure['peak'] / 2**20:,.0f} MiB"
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.2g} ms" if value < 0.1 else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def page(tables: list[str], quiet: bool) -> str:
+    """What stands between the marks."""
+    names = ("model-garden-tui", "datasets", "pyarrow", "pillow", "tokenizers", "transformers")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    cores = len(os.sched_getaffinity(0))
+    when = datetime.datetime.now(datetime.UTC).date()
+    load = "" if quiet else " Others worked on the machine meanwhile: times on the clock are upper bounds."
+    head = f"{when}, {platform.machine()}, {cores} cores, Python {platform.python_version()}; {versions}.{load}"
+    return "\n".join([BEGIN, "", head, "", *tables, "", END])
+
+
+def main() -> None:
+    """Run everything, or one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="leave larger sizes out, and write no page")
+    parser.add_argument("--tokens", type=int, default=10_000, help="count tokens up to this many rows")
+    parser.add_argument("--pictures", type=int, default=100_000, help="picture files of the last table")
+    parser.add_argument("--one", nargs=4, metavar=("TASK", "FILE", "CACHE", "ROWS"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        task, path, cache, rows = asked.one
+        one(task, Path(path), Path(cache), int(rows))
+        return
+    quiet = os.getloadavg()[0] < 0.5
+    sizes = [size for size in SIZES if size <= asked.most]
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for size in sizes:
+            folder = Path(name) / str(size)
+            folder.mkdir()
+            path = make(folder / "data.jsonl", size)
+            for task in TASKS:
+                if task.endswith("tokens") and size > asked.tokens:
+                    continue
+                # Tasks of one tool share what it keeps: `ready` makes it, `jump` and `find` use it.
+                cache = folder / task.rpartition(" ")[0].replace(" ", "-")
+                found[task, size] = measure(task, path, cache, size)
+            _remove(folder)
+        pictures = _picture_table(Path(name) / "pictures", min(asked.pictures, asked.most))
+    tables = [*rows_table(found, sizes), "", *pictures]
+    print("\n".join(tables))
+    if asked.most == SIZES[-1]:
+        _write(page(tables, quiet))
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+def _picture_table(folder: Path, count: int) -> list[str]:
+    folder.mkdir()
+    path = make(folder / "data.jsonl", count, pictures=count)
+    lines = [f"| {count:,} rows with a picture file each | time | peak memory |", "|---|---:|---:|"]
+    for said in ("headers read", "again, nothing changed"):
+        figure = measure("Model Garden check", path, folder / "cache", count)
+        lines.append(f"| {said} | {_cell(figure).replace(', ', ' | ')} |")
+    return lines
+
+
+def _write(block: str) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    start, end = text.index(BEGIN), text.index(END) + len(END)
+    DOCS.write_text(text[:start] + block + text[end:], encoding="utf-8")
+    print(f"written to {DOCS}")
+
+
+if __name__ == "__main__":
+    main()
