@@ -96,8 +96,10 @@ class DatasetScreen(DatasetState):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
-            case "find" | "jump" | "check" | "reading":
+            case "find" | "jump" | "check":
                 return self.opened is not None
+            case "reading":
+                return self.opened is not None or self._head.failed
             case "new":
                 return self.opened is not None and hasattr(self.garden, "new_run")
             case "next" | "previous":
@@ -215,8 +217,8 @@ class DatasetScreen(DatasetState):
     def action_reading(self) -> None:
         from mg_tui.tui.screens.read_as import ReadAsScreen
 
-        if self.opened is not None:
-            self.garden.push_screen(ReadAsScreen(self.opened), self._read_as)
+        if self.opened is not None or self._head.failed:
+            self.garden.push_screen(ReadAsScreen(self.reading, self.opened), self._read_as)
 
     def _read_as(self, reading: Reading | None) -> None:
         if reading is not None and reading != self.reading:

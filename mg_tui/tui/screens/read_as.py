@@ -58,22 +58,24 @@ class ReadAsScreen(ModalScreen[Reading | None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("reading")]
     AUTO_FOCUS = "ChoiceTable"
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, reading: Reading, opened: Opened | None) -> None:
+        """`opened` is None when the dataset could not be opened as it was to be read."""
         super().__init__()
-        self._reading = opened.reading
+        self._reading = reading
         self._opened = opened
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static(Content.styled("How is it read?", "bold"))
-            yield Static(Content(one_line(self._opened.recognised.why, limit=300)), id="detail")
+            why = self._opened.recognised.why if self._opened is not None else "It could not be opened as it is."
+            yield Static(Content(one_line(why, limit=300)), id="detail")
             yield ChoiceTable()
             keys = (("←→", "another"), ("enter", "read it this way"), ("esc", "leave it"))
             parts = [line((key, tone("key", "bold")), f" {what}") for key, what in keys]
             yield Static(Content("   ").join(parts), id="keys")
 
     def on_mount(self) -> None:
-        self.query_one(ChoiceTable).show(choices_of(self._opened))
+        self.query_one(ChoiceTable).show(choices_of(self._reading, self._opened))
 
     def _change(self, by: int) -> None:
         table = self.query_one(ChoiceTable)
@@ -96,18 +98,22 @@ class ReadAsScreen(ModalScreen[Reading | None]):
         self.dismiss(None)
 
 
-def choices_of(opened: Opened) -> list[Choice]:
-    """What can be chosen for an open dataset, with what is chosen now."""
+def choices_of(reading: Reading, opened: Opened | None) -> list[Choice]:
+    """What can be chosen for a dataset, with what is chosen now."""
     from mg_tui.data.sources.base import FORMATS
     from mg_tui.data.sources.layouts import LAYOUTS
+    from mg_tui.data.sources.splits import SPLITS
 
-    reading, known = opened.reading, opened.recognised
-    formats = [(key, f"{title}") for key, title in FORMATS.items()]
+    known = opened.recognised if opened is not None else None
+    format_now = f"recognised: {FORMATS.get(known.format, known.format)}" if known else "to be recognised"
     layouts = [(key, f"{key}: {title}") for key, title in LAYOUTS.items()]
     found = [
-        _choice("format", "Format", formats, reading.format, f"recognised: {FORMATS.get(known.format, known.format)}"),
-        _choice("layout", "Layout", layouts, reading.layout, f"recognised: {known.layout}"),
+        _choice("format", "Format", list(FORMATS.items()), reading.format, format_now),
+        _choice("layout", "Layout", layouts, reading.layout, f"recognised: {known.layout}" if known else "recognised"),
+        _choice("split", "Split", [(name, name) for name in SPLITS], reading.split, "the only one, or train"),
     ]
+    if opened is None:
+        return found
     names = [(name, one_line(name, limit=80)) for name in opened.names()]
     for name, title, used in (
         ("text_field", "Question", opened.fields.text),

@@ -74,8 +74,7 @@ class Checker(threading.Thread):
         opened = self._opened
         root = opened.reading.image_root
         reading = Reading(
-            layout=opened.layout,
-            fields=opened.fields,
+            recognised=opened.recognised,
             image_root=Path(root) if root else None,
             cwd=opened.cwd,
             cache=opened.cache,

@@ -142,8 +142,8 @@ class ExamineHead(Lines):
 
     def lines(self, width: int) -> list[Content]:
         only = ONLY[self.only][0] if self.only and self.rows else ""
-        right = Content.styled(only, tone("eval")) if only else Content.styled(self.state, tone("running"))
-        first = spread(Content.styled(self._title, "bold"), right, width)
+        said = Content.styled(only, tone("eval")) if only else Content.styled(self.state, tone("running"))
+        first = spread(Content.styled(self._title, "bold"), said, width)
         if not self.rows:
             return [first, Content.styled(one_line(self.where), tone("dim"))]
         counts = {verdict: sum(item.verdict == verdict for item in self.rows) for verdict in VERDICTS}
