@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from mg_tui.config import load_settings
 from mg_tui.core.errors import EnvironmentProblem
@@ -108,6 +109,30 @@ async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> N
         assert screen.draft.outline.report_to == ("tensorboard", "wandb")
         await pilot.press("delete")
         assert screen.draft.outline.report_to == ()
+
+
+async def test_keys_that_come_at_once_go_where_they_are_meant(tmp_path, dashboard, size, until) -> None:
+    """Over a slow link a word and the key before it are read together."""
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        screen.fill({"base_model": "tiny", "dataset": "x.jsonl"})
+        _send(app, "slash", *"warm")
+        await until(pilot, lambda: screen.query_text == "warm")
+        _send(app, "escape")
+        await until(pilot, lambda: not screen.query("#find"))
+        _go(screen, "name")
+        _send(app, "enter", *"rXq7", "enter")
+        await until(pilot, lambda: screen.draft.text("name") == "rXq7")
+        screen.fill({"seed": 7})
+        _send(app, "P", *"r u", "enter")
+        await until(pilot, lambda: app.settings.presets == {"r u": {"seed": 7}})
+        assert app.screen is screen
+
+
+def _send(app, *keys: str) -> None:
+    for key in keys:
+        app.post_message(events.Key({" ": "space"}.get(key, key), key if len(key) == 1 else None))
 
 
 async def test_groups_fold(tmp_path, dashboard, size, until) -> None:

@@ -33,7 +33,9 @@ def rows_that_differ(draft: Draft) -> list[FormRow]:
 def rows_like(draft: Draft, query: str) -> list[FormRow]:
     """Only the fields that have every word of `query` in their name, title, group or help."""
     wanted = query.casefold().split()
-    return [row_of(draft, opt) for opt in draft.options.values() if _has(_words_of(opt), wanted)]
+    found = [opt for opt in draft.options.values() if _has(_words_of(opt), wanted)]
+    found.sort(key=lambda opt: not _has(f"{opt.title} {opt.name}".casefold(), wanted))  # what is called so, first
+    return [row_of(draft, opt) for opt in found]
 
 
 def row_of(draft: Draft, opt: Option) -> FormRow:

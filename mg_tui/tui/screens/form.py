@@ -169,7 +169,7 @@ class FormScreen(GardenScreen[None]):
 
         self.over_form(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
 
-    def over_form(self, screen: Screen[R], answered: Callable[[R | None], None]) -> None:
+    def over_form(self, screen: Screen[R], answered: Callable[[R | None], Any] | None = None) -> None:
         """Open a screen over the form, to which the keys go that came meanwhile."""
         self.app.push_screen(screen, answered)
         screen.call_after_refresh(self.table.release)

@@ -46,7 +46,7 @@ class NewScreen(NewForm):
             self._show_what_is_wrong()
             return
         screen = CheckScreen(draft.spec, self.garden.settings, cwd=draft.cwd, in_queue=in_queue, gpus=gpus)
-        self.app.push_screen(screen, self._started)
+        self.over_form(screen, self._started)
 
     def _show_what_is_wrong(self) -> None:
         """Go to the first field that keeps the run from starting."""
@@ -58,6 +58,7 @@ class NewScreen(NewForm):
         self.unfolded.add(draft.options[name].group)
         self.draw_form()
         self.table.go(name)
+        self.table.release()
         title = draft.options[name].title
         said = "is needed first" if name in draft.missing else "cannot be used as it is"
         self.notify(f"{title} {said}.", severity="warning", markup=False)
@@ -101,7 +102,7 @@ class NewScreen(NewForm):
                 self._check(in_queue=True, gpus=ids or None)
 
         help = "It starts when it is its turn and these devices are free; nothing marked means any one."
-        self.app.push_screen(ChooseScreen("Devices to wait for", choices, several=True, help=help), chosen)
+        self.over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), chosen)
 
     def _say_error(self, error: GardenError) -> None:
         self.app.notify("\n".join(error.lines()), severity="error", timeout=12, markup=False)
@@ -135,18 +136,19 @@ class NewScreen(NewForm):
         if not self.query("#find"):
             box = Input(self.query_text, placeholder="words of an option or its help", id="find", compact=True)
             await self.mount(box, before="#new-upper")
-        self.query_one("#find", Input).focus()
+        self.set_focus(self.query_one("#find", Input))
+        self.table.release()
         self.refresh_bindings()
 
     async def action_clear(self) -> None:
         self.query_text, self.only_changed = "", False
         row = self.table.current
+        self.set_focus(self.table)
         await self.query("#find").remove()
         if row is not None and self.draft is not None and row.id in self.draft.options:
             opt = self.draft.options[row.id]
             self.unfolded |= set() if opt.basic else {opt.group}
         self.draw_form()
-        self.table.focus()
         self.refresh_bindings()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -169,16 +171,17 @@ class NewScreen(NewForm):
         assert self.draft is not None
         lacking = self.draft.cannot_say()
         about = f"garden.toml sets what no flag can take back: {', '.join(lacking)}" if lacking else ""
-        self.app.push_screen(PlainScreen("The same run from the command line", self.draft.command(lines=True), about))
+        self.over_form(PlainScreen("The same run from the command line", self.draft.command(lines=True), about))
 
     def action_memory(self) -> None:
         from mg_tui.tui.screens.memory import MemoryScreen
 
         outlook = self.query_one(OutlookPane).outlook
         if outlook is not None and outlook.question is not None:
-            self.app.push_screen(MemoryScreen(outlook.question))
+            self.over_form(MemoryScreen(outlook.question))
         elif outlook is not None:
             self.notify("; ".join(outlook.unknown) or "nothing is known yet", markup=False)
+            self.table.release()
 
     def action_anew(self) -> None:
         from mg_tui.tui.screens.confirm import ConfirmScreen
@@ -189,7 +192,7 @@ class NewScreen(NewForm):
                 self.draft.cwd = Path.cwd()
                 self.changed()
 
-        self.app.push_screen(
+        self.over_form(
             ConfirmScreen("Empty the form?", "Every option has its default again.", "Yes, empty it"), answered
         )
 

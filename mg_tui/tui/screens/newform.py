@@ -57,6 +57,10 @@ class NewForm(FormScreen):
 
     def on_mount(self) -> None:
         self._ready(False)
+        self.table.opening += tuple(
+            f"new.{name}"
+            for name in ("start", "queue", "presets", "save", "forget", "find", "command", "memory", "anew")
+        )
         self.forecaster = Forecaster(self, self.garden.settings)
         # The spec's library is not imported before it is needed, and not in the thread that draws.
         self.run_worker(self._prepare, thread=True, exit_on_error=False)

@@ -34,7 +34,7 @@ def take_preset(screen: "NewForm") -> None:
             screen.fill(values)
             screen.notify(f"{one_line(ids[0])}: {_values_said(values)}", markup=False)
 
-    screen.app.push_screen(ChooseScreen("Presets", choices), chosen)
+    screen.over_form(ChooseScreen("Presets", choices), chosen)
 
 
 def save_preset(screen: "NewForm") -> None:
@@ -42,8 +42,9 @@ def save_preset(screen: "NewForm") -> None:
     draft: Draft | None = screen.draft
     values = draft.preset() if draft is not None else {}
     if draft is None or draft.outline is None or not values:
-        why = "something in the form is wrong" if draft is not None and draft.problems else "nothing differs"
+        why = "something in the form is wrong" if draft is not None and draft.problems else "nothing that a preset keeps differs"
         screen.notify(f"There is nothing to save: {why}.", severity="warning", markup=False)
+        screen.table.release()
         return
 
     def named(name: str | None) -> None:
@@ -51,7 +52,7 @@ def save_preset(screen: "NewForm") -> None:
             _write(screen, name, values, f"saved as {name}")
 
     about = f"Kept in {user_file()}: {_values_said(values)}"
-    screen.app.push_screen(NameScreen("Save as a preset", about), named)
+    screen.over_form(NameScreen("Save as a preset", about), named)
 
 
 def forget_preset(screen: "NewForm") -> None:
@@ -64,11 +65,11 @@ def forget_preset(screen: "NewForm") -> None:
             question = ConfirmScreen(
                 f"Remove the preset {one_line(ids[0])}?", f"It is taken out of {user_file()}.", "Yes, remove"
             )
-            screen.app.push_screen(
+            screen.over_form(
                 question, lambda yes: _write(screen, ids[0], None, f"{ids[0]} is removed") if yes else None
             )
 
-    screen.app.push_screen(ChooseScreen("Remove a preset", choices), chosen)
+    screen.over_form(ChooseScreen("Remove a preset", choices), chosen)
 
 
 def _write(screen: "NewForm", name: str, values: Mapping[str, Any] | None, said: str) -> None:

@@ -1,20 +1,23 @@
 """The fields of a form, one a row: name, value, and whether the value is the default. Groups fold."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Offset
 from textual.message import Message
+from textual.timer import Timer
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import BY_ID, bindings
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
+
+_PATIENCE: Final = 1.0  # seconds that keys are kept for something that opens
 
 Kind = Literal["group", "text", "path", "integer", "number", "switch", "choice", "list"]
 
@@ -77,27 +80,35 @@ class FormTable(Table[FormRow]):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self.opening: tuple[str, ...] = ("form.change", "app.command_palette")  # ids of actions that take the focus
         self._held: list[events.Key] | None = None
+        self._patience: Timer | None = None
 
     def on_key(self, event: events.Key) -> None:
-        """Over a slow link several keys come at once: what follows the one that opens a field is for that field."""
+        """Over a slow link several keys come at once: what follows the one that opens something is for that."""
         if self._held is not None:
             self._held.append(event)
             event.stop()
             event.prevent_default()
-        elif event.key in self._keys_to_change():
-            event.stop()
-            event.prevent_default()
-            self.action_change()
+        elif any(event.key in self._keys_of(id) for id in self.opening):
+            self._held = []
+            self._patience = self.set_timer(_PATIENCE, self.release)  # for what does not open after all
 
-    def _keys_to_change(self) -> Collection[str]:
-        asked = self.app._keymap.get("form.change")
-        return asked.split(",") if asked else BY_ID["form.change"].keys
+    def _keys_of(self, id: str) -> Collection[str]:
+        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "chosen_keys", {})
+        return chosen.get(id, BY_ID[id].keys)
 
     def release(self) -> None:
         """Let the keys that came meanwhile go to what has the focus now."""
+        if self._patience is not None:
+            self._patience.stop()
         held, self._held = self._held, None
-        for event in held or ():
+        if held:
+            # By the application itself: a key does not rise beyond whoever sent it, and bindings are looked up above.
+            self.app.call_next(self._send, held)
+
+    def _send(self, held: list[events.Key]) -> None:
+        for event in held:
             self.app.post_message(events.Key(event.key, event.character))
 
     def key_of(self, row: FormRow) -> str:
@@ -130,8 +141,7 @@ class FormTable(Table[FormRow]):
         return Offset(x, self.cursor + 1 - self.scroll_offset.y), self.size.width - x
 
     def action_change(self) -> None:
-        if self.current is not None and self._held is None:
-            self._held = []  # until `release`
+        if self.current is not None:
             self.post_message(self.Change(self.current))
 
     def action_switch(self) -> None:
