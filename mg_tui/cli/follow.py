@@ -261,17 +261,21 @@ def _detached(folder: RunFolder, watch: RunWatch) -> RunState:
 
 @contextlib.contextmanager
 def _terminated_in_order() -> Iterator[None]:
-    """Turn SIGTERM into an ordinary exit, so that the cursor is shown again."""
+    """Turn SIGTERM and SIGHUP into an ordinary exit that shows the cursor again. One that is ignored stays so."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
+    before = {}
     try:
-        before = signal.signal(signal.SIGTERM, leave)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, leave)
     except ValueError:  # not the main thread
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -151,12 +151,13 @@ def test_stopping_follows_to_the_end(folder: RunFolder, worker: None) -> None:
     assert found.view.requests[0]["request"] == "stop"
 
 
-def test_sigterm_shows_the_cursor_again_and_the_run_goes_on(folder: RunFolder, worker: None) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_shows_the_cursor_again_and_the_run_goes_on(folder: RunFolder, worker: None, number: int) -> None:
     terminal = Terminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     assert "\x1b[?25l" in terminal.seen
-    terminal.kill(signal.SIGTERM)
-    assert terminal.wait() == 128 + signal.SIGTERM
+    terminal.kill(number)
+    assert terminal.wait() == 128 + number
     assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
     assert summarise(folder).state is RunState.RUNNING
 

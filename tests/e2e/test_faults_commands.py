@@ -87,7 +87,7 @@ def test_killed_shown_and_resumed(garden: Callable[..., Any], tmp_path: Path) ->
     assert "is finished" in garden(f"runs resume {again}", code=2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_the_dashboard_ends_and_the_run_goes_on(
     garden: Callable[..., Any], tmp_path: Path, number: signal.Signals
 ) -> None:
