@@ -12,6 +12,10 @@ from mg_tui.config import Settings
 KEPT: Final = {
     "features": "what frozen vision towers made of pictures",
     "images": "pictures downloaded from addresses in datasets",
+    "pictures": "pictures that came inside rows of datasets",
+    "indexes": "where the lines of datasets begin",
+    "looks": "sizes and formats of pictures that were looked at",
+    "tokens": "tokens of rows that were counted",
 }
 
 

@@ -133,10 +133,18 @@ def _facts(report: "Report") -> Iterator[str]:
     places = ", ".join(f"{count:,} by {place}" for place, count in report.places.items())
     if report.images:
         yield f"pictures  {report.images:,}, shown {report.image_uses:,} times: {formats}; found: {places}"
-    for name, histogram in (("tokens", report.tokens), ("learned", report.learned)):
+    figures = (
+        ("pixels", "pictures", report.pixels),
+        ("tokens", "rows", report.tokens),
+        ("learned", "rows", report.learned),
+        ("answers", "rows", report.answers),
+    )
+    for name, whose, histogram in figures:
         if histogram is not None and histogram.total:
             half, most = histogram.percentile(0.5), histogram.percentile(0.9)
-            yield f"{name:<9} half of the rows to {half:,}, nine in ten to {most:,}, the longest {histogram.largest:,}"
+            unit = " characters" if name == "answers" else ""
+            said = f"half of the {whose} to {half:,}, nine in ten to {most:,}, at most {histogram.largest:,}{unit}"
+            yield f"{name:<9} {said}"
     yield f"took      {report.seconds:.1f} s"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from mg_tui.data.checking import Limits, Reading, check
 from mg_tui.data.checks.lengths import TextTokens
 from mg_tui.data.findings import KINDS, Collector, Finding, Histogram, Report
 from mg_tui.data.kept_counts import KeptCounts
+from mg_tui.data.kinds import docs_table
 from mg_tui.data.sources.base import open_source
 
 
@@ -316,6 +318,15 @@ def test_a_histogram() -> None:
     assert [histogram.percentile(share) for share in (0.0, 0.2, 0.5, 0.8, 1.0)] == [1, 1, 2, 3, 10]
     assert histogram.bins([2, 5]) == [1, 3, 1]
     assert (histogram.total, histogram.largest, Histogram().largest, Histogram().percentile(0.5)) == (5, 10, 0, 0)
+
+
+def test_the_docs_have_every_kind_and_every_tip() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "checks.md").read_text(encoding="utf-8")
+    assert docs_table() in text
+    tips = text.split("## The guide's tips")[1].split("## ")[0]
+    told = set(re.findall(r"`([a-z]+-[a-z-]+)`", tips))
+    assert told <= KINDS.keys()
+    assert told == {name for name, kind in KINDS.items() if kind.tip}
 
 
 def test_every_kind_is_described() -> None:
