@@ -23,6 +23,7 @@ from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import ACTIONS, BY_ID, Action, bindings
 from mg_tui.tui.acts import Acts
+from mg_tui.tui.beat import Beat
 from mg_tui.tui.feeds import FeedFailed, RunsFeed, RunsRead
 from mg_tui.tui.graphics import HALF_CELLS, Graphics
 from mg_tui.tui.hangup import HANGUP
@@ -44,8 +45,8 @@ class GardenApp(App[None]):
     """Model Garden in a terminal."""
 
     TITLE = "Model Garden"
-    # base first, then one file a place; where things stand, while what a widget looks like is in its own module
-    CSS_PATH = [CSS / "base.tcss", *sorted(set(CSS.glob("*.tcss")) - {CSS / "base.tcss"})]  # noqa: RUF012
+    # What the first frame needs; `read_styles` reads the rest of the folder, which has a file a place.
+    CSS_PATH = [CSS / "base.tcss", CSS / "runs.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
     MODES = {place.mode: place.open for place in PLACES}  # noqa: RUF012  (as Textual declares it)
     DEFAULT_MODE = PLACES[0].mode
@@ -57,8 +58,10 @@ class GardenApp(App[None]):
         self.settings = settings
         self.settings_next: Settings | None = None  # as read after a change; some count from the next start on
         self._first_run = open_run
+        self._styles_read = False
         self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
         self.device_period = max(self.period, 1.0)
+        self.beat = Beat(self, lambda: self.period)
         self.acts = Acts(self)
         self.graphics = graphics
         self.chosen_keys: dict[str, tuple[str, ...]] = {}  # of the actions that a person gave other keys
@@ -70,7 +73,12 @@ class GardenApp(App[None]):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         wanted = str(settings.ui.get("theme", DARK_NAME))
-        self.theme = wanted if wanted in self.available_themes else {"light": LIGHT_NAME}.get(wanted, DARK_NAME)
+        wanted = wanted if wanted in self.available_themes else {"light": LIGHT_NAME}.get(wanted, DARK_NAME)
+        # Setting it the usual way has the stylesheets read for Textual's own theme first, and then twice again.
+        self.set_reactive(App.theme, wanted)
+        self.set_class(self.current_theme.dark, "-dark-mode", update=False)
+        self.set_class(not self.current_theme.dark, "-light-mode", update=False)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -81,8 +89,18 @@ class GardenApp(App[None]):
             except (RuntimeError, ValueError):
                 break
         self.use_keys(self.settings.keys)
+        self.set_timer(0.5, self.read_styles)
         if self._first_run is not None:
             self.open_run(self._first_run)
+
+    def read_styles(self) -> None:
+        """Read the stylesheets of all places, once: before the first screen that is not the list, or a little later."""
+        if not self._styles_read:
+            self._styles_read = True
+            for path in sorted(CSS.glob("*.tcss")):
+                if path not in self.CSS_PATH:
+                    self.stylesheet.read(path)
+            self.stylesheet.parse()
 
     def on_unmount(self) -> None:
         self.runs_feed.end()
@@ -91,12 +109,15 @@ class GardenApp(App[None]):
 
     def on_runs_read(self, message: RunsRead) -> None:
         """Kept here and not by the list: Textual sends a screen whole when something moves on the one below it."""
-        before = {row.id: row.state for row in self.rows or ()}
+        first, before = self.rows is None, {row.id: row.state for row in self.rows or ()}
         self.rows = message.rows
         for row in message.rows:
             if before.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"
                 self.notify(f"{row.state.glyph} {row.state.word}: {row.title}", markup=False, severity=severity)
+        self.beat.call("runs", self._show_runs, at_once=first)
+
+    def _show_runs(self) -> None:
         if isinstance(self.screen, GardenScreen):
             self.screen.show_runs()
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.runs.state import RunState
-from mg_tui.tui.snapshot import RunRow
+
+if TYPE_CHECKING:
+    from mg_tui.tui.snapshot import RunRow
 
 _STATES: Final = (
     RunState.RUNNING,
@@ -26,7 +28,7 @@ class Order:
 
     name: str
     column: str
-    value: Callable[[RunRow], Any]
+    value: "Callable[[RunRow], Any]"
     descending: bool = False
 
 
@@ -38,7 +40,7 @@ ORDERS: Final = (
 )
 
 
-def arranged(rows: Iterable[RunRow], order: Order, *, reverse: bool) -> list[RunRow]:
+def arranged(rows: "Iterable[RunRow]", order: Order, *, reverse: bool) -> "list[RunRow]":
     """`rows` (newest first) in an order; queued runs next to each other stand as they are queued."""
     listed = list(rows)
     with_value = [row for row in listed if order.value(row) is not None]

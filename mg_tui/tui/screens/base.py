@@ -25,8 +25,12 @@ class GardenScreen(Screen[R]):
     HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (LEAST[0], "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual does)
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST[1], "-short"), (30, "-tall")]  # noqa: RUF012  (as Textual does)
 
+    styles_read = False  # whether what it looks like is read before the first frame
+
     def __init__(self) -> None:
         super().__init__()
+        if not self.styles_read:
+            self.garden.read_styles()
         self.problems: dict[str, str] = {}  # what cannot be read now, and why
         self._applies: tuple[tuple[str, bool | None], ...] = ()
 

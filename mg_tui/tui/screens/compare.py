@@ -59,7 +59,11 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
         return [detail for detail in found if detail is not None] if all(found) else []
 
     def on_run_read(self, message: RunRead) -> None:
+        before = bool(self.details)
         self._details[message.detail.row.id] = message.detail
+        self.garden.beat.call((self, "runs"), self._show_newest, at_once=not before and bool(self.details))
+
+    def _show_newest(self) -> None:
         if self.is_current:
             self._show()
 

@@ -89,9 +89,9 @@ class RunScreen(ChartKeys, GardenScreen[None]):
     # --- what came
 
     def on_run_read(self, message: RunRead) -> None:
-        self.detail = message.detail
+        first, self.detail = self.detail is None, message.detail
         self._log += message.log
-        self.garden.beat.call((self, "run"), self._show_newest)
+        self.garden.beat.call((self, "run"), self._show_newest, at_once=first)
 
     def on_screen_resume(self) -> None:
         if self.detail is not None:

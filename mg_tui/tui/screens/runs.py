@@ -1,7 +1,8 @@
 """The list of runs, with the devices above it."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Final
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -15,7 +16,6 @@ from mg_tui.tui.actions import bindings
 from mg_tui.tui.acts import AGAIN, REMOVABLE
 from mg_tui.tui.feeds import DeviceFeed, DevicesRead, FeedFailed, RunsFeed
 from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.snapshot import RunRow
 from mg_tui.tui.sorting import ORDERS, arranged
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
@@ -23,6 +23,10 @@ from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.runs.devices import DeviceStrip
 from mg_tui.tui.widgets.runs.rows import MARK, Peek, RunTable
 from mg_tui.tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from mg_tui.hardware.devices import DeviceSnapshot
+    from mg_tui.tui.snapshot import RunRow
 
 BACKGROUND_SECONDS = 3.0
 
@@ -32,17 +36,20 @@ class RunsScreen(GardenScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("runs")]
     AUTO_FOCUS = "RunTable"
+    styles_read = True  # before the first frame, which is of this screen
 
     def __init__(self) -> None:
         super().__init__()
+        self.table = RunTable()
         self.query_text = ""
         self.order = 0
         self.reverse = False
+        self.filtering = False  # whether there is a field for the filter
 
     def compose(self) -> ComposeResult:
         yield TopBar()
         yield DeviceStrip()
-        yield RunTable()
+        yield self.table
         yield Static(id="empty")
         yield Peek()
         yield KeyBar()
@@ -72,7 +79,7 @@ class RunsScreen(GardenScreen[None]):
         return {row.pid: row.id for row in self.rows or () if row.pid is not None}
 
     @property
-    def rows(self) -> tuple[RunRow, ...] | None:
+    def rows(self) -> "tuple[RunRow, ...] | None":
         """Every run; None before they were first read."""
         return self.garden.rows
 
@@ -84,8 +91,11 @@ class RunsScreen(GardenScreen[None]):
             self._show()
 
     def on_devices_read(self, message: DevicesRead) -> None:
+        self.garden.beat.call((self, "devices"), partial(self._show_devices, message.snapshot))
+
+    def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
         if self.is_current:
-            self.query_one(DeviceStrip).snapshot = message.snapshot
+            self.query_one(DeviceStrip).snapshot = snapshot
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         super().on_feed_failed(message)
@@ -100,15 +110,15 @@ class RunsScreen(GardenScreen[None]):
         self.action_open()
 
     @property
-    def selected(self) -> RunRow | None:
+    def selected(self) -> "RunRow | None":
         """The run under the cursor."""
-        return self.query_one(RunTable).current
+        return self.table.current
 
     def _show(self) -> None:
         order = ORDERS[self.order]
         matching = (row for row in self.rows or () if row.matches(self.query_text))
         rows = arranged(matching, order, reverse=self.reverse)
-        table = self.query_one(RunTable)
+        table = self.table
         table.marked &= {row.id for row in self.rows or ()}
         table.sort_mark(order.column, descending=order.descending is not self.reverse)
         table.show(rows)
@@ -122,9 +132,9 @@ class RunsScreen(GardenScreen[None]):
         """The counts at the top, and the sentence in an empty place."""
         rows = self.rows
         empty = self.query_one("#empty", Static)
-        empty.display = not self.query_one(RunTable).display or not rows
+        empty.display = not self.table.display or not rows
         if rows is None:
-            self.query_one(RunTable).display = False
+            self.table.display = False
             empty.display = True
             problem = self.problems.get(RunsFeed.what)
             empty.update(
@@ -135,7 +145,7 @@ class RunsScreen(GardenScreen[None]):
             return
         running = sum(row.state is RunState.RUNNING for row in rows)
         said = [line((words.count(len(rows), "run"), tone("dim")))]
-        if marked := len(self.query_one(RunTable).marked):
+        if marked := len(self.table.marked):
             said.insert(0, line((f"{MARK} {marked} marked", tone("key"))))
         if (self.order, self.reverse) != (0, False):
             said.insert(0, line((f"by {ORDERS[self.order].name}", tone("dim"))))
@@ -152,23 +162,22 @@ class RunsScreen(GardenScreen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         needed = _NEEDS.get(action)
         if needed is not None:
-            row = self.selected if self.is_mounted and self.query(RunTable) else None
+            row = self.selected
             return row is not None and needed(row)
         if action in ("filter", "sort", "reverse"):
             return bool(self.rows)
         if action == "compare":
-            return self.is_mounted and len(self.marked) > 1
+            return len(self.table.marked) > 1
         if action == "clear":
-            return bool(self.query_text) or bool(self.query("#filter")) or (self.is_mounted and bool(self.marked))
+            return self.filtering or bool(self.query_text or self.table.marked)
         return True
 
     @property
-    def marked(self) -> list[RunRow]:
+    def marked(self) -> "list[RunRow]":
         """The marked runs, newest first."""
-        marked = self.query_one(RunTable).marked if self.query(RunTable) else set()
-        return [row for row in self.rows or () if row.id in marked]
+        return [row for row in self.rows or () if row.id in self.table.marked]
 
-    def _with_selected(self, act: Callable[[RunRow], None]) -> None:
+    def _with_selected(self, act: "Callable[[RunRow], None]") -> None:
         if self.selected is not None:
             act(self.selected)
 
@@ -206,7 +215,7 @@ class RunsScreen(GardenScreen[None]):
         self.garden.open_devices()
 
     def action_mark(self) -> None:
-        table = self.query_one(RunTable)
+        table = self.table
         if table.current is not None:
             table.marked ^= {table.current.id}
             table.action_down()
@@ -225,7 +234,8 @@ class RunsScreen(GardenScreen[None]):
         self._show()
 
     async def action_filter(self) -> None:
-        if not self.query("#filter"):
+        if not self.filtering:
+            self.filtering = True
             await self.mount(
                 Input(self.query_text, placeholder="words of a name, id, state or model", id="filter", compact=True),
                 after=self.query_one(DeviceStrip),
@@ -234,12 +244,12 @@ class RunsScreen(GardenScreen[None]):
         self.refresh_bindings()
 
     async def action_clear(self) -> None:
-        if not self.query_text and not self.query("#filter"):
-            self.query_one(RunTable).marked.clear()
-        self.query_text = ""
+        if not self.query_text and not self.filtering:
+            self.table.marked.clear()
+        self.query_text, self.filtering = "", False
         await self.query("#filter").remove()
         self._show()
-        self.query_one(RunTable).focus()
+        self.table.focus()
         self.refresh_bindings()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -250,11 +260,11 @@ class RunsScreen(GardenScreen[None]):
         if not event.value.strip():
             await self.action_clear()
         else:
-            self.query_one(RunTable).focus()
+            self.table.focus()
 
 
 # Whether an action on the selected run applies to it.
-_NEEDS: Final[Mapping[str, Callable[[RunRow], bool]]] = {
+_NEEDS: "Final[Mapping[str, Callable[[RunRow], bool]]]" = {
     "open": lambda row: True,
     "mark": lambda row: True,
     "place": lambda row: True,

@@ -1,7 +1,7 @@
 """The table of runs, and what is said about the run under the cursor."""
 
 from time import time
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -9,11 +9,13 @@ from textual.reactive import reactive
 from mg_tui.runs.state import RunState
 from mg_tui.tui import words
 from mg_tui.tui.draw import meter, sparkline
-from mg_tui.tui.snapshot import RunRow
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.chart import Line, Plot, draw
 from mg_tui.tui.widgets.lines import Lines, fit, line
 from mg_tui.tui.widgets.table import Column, Table
+
+if TYPE_CHECKING:
+    from mg_tui.tui.snapshot import RunRow
 
 MARK: Final = "●"
 
@@ -23,7 +25,7 @@ def state_text(state: RunState, *styles: str) -> Content:
     return Content.styled(f"{state.glyph} {state.word}", tone(state.value, *styles))
 
 
-def progress(row: RunRow, width: int) -> Content:
+def progress(row: "RunRow", width: int) -> Content:
     """A bar with a percentage; a run that trains nothing yet says what it does instead."""
     if row.queue is not None:
         place, held = row.queue
@@ -34,7 +36,7 @@ def progress(row: RunRow, width: int) -> Content:
     return line((filled, tone(row.state.value)), (rest, tone("track")), f" {words.percent(row.share):>4}")
 
 
-def steps(row: RunRow) -> str:
+def steps(row: "RunRow") -> str:
     """Steps done and asked for."""
     if row.total is None:
         return str(row.step) if row.step else words.DASH
@@ -42,10 +44,12 @@ def steps(row: RunRow) -> str:
 
 
 def _short(number: int) -> str:
-    return str(number) if number < 10_000 else words.figures(number)
+    if number < 10_000:
+        return str(number)
+    return f"{number / 1000:.0f}k" if 100_000 <= number < 1_000_000 else words.figures(number)
 
 
-class RunTable(Table[RunRow]):
+class RunTable(Table["RunRow"]):
     """Every run, newest first."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
@@ -64,10 +68,10 @@ class RunTable(Table[RunRow]):
         super().__init__(id=id)
         self.marked: set[str] = set()
 
-    def key_of(self, row: RunRow) -> str:
+    def key_of(self, row: "RunRow") -> str:
         return row.id
 
-    def cell_of(self, row: RunRow, key: str, width: int) -> Content:
+    def cell_of(self, row: "RunRow", key: str, width: int) -> Content:
         match key:
             case "state":
                 return state_text(row.state)
@@ -96,7 +100,7 @@ class Peek(Lines):
     DEFAULT_CSS = """
     Peek { height: 2; background: $surface; padding: 0 1; }
     """
-    row: reactive[RunRow | None] = reactive(None, repaint=False)
+    row: reactive["RunRow | None"] = reactive(None, repaint=False)
 
     def watch_row(self) -> None:
         self.redraw()

@@ -1,0 +1,104 @@
+"""A program in a pseudo terminal, as somebody at its other end sees it: what it sends and when, and what it costs."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+TICKS = os.sysconf("SC_CLK_TCK")
+QUIET = 0.025  # seconds without output that end an update
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came in some seconds: bytes, updates (output with a pause after it), and CPU seconds of the process."""
+
+    seconds: float
+    sent: int
+    updates: int
+    cpu: float
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.sent / self.seconds
+
+    @property
+    def updates_per_second(self) -> float:
+        return self.updates / self.seconds
+
+    @property
+    def cpu_percent(self) -> float:
+        """Of one core."""
+        return 100 * self.cpu / self.seconds
+
+
+class Terminal:
+    """`command` in a terminal of `columns` x `rows`; a context that ends it."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], columns: int = 80, rows: int = 24):
+        self.started = time.perf_counter()
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            for name in ("COLUMNS", "LINES", "SSH_CONNECTION", "SSH_TTY"):
+                os.environ.pop(name, None)
+            os.execve(command[0], list(command), {**os.environ, "TERM": "xterm-256color", **environ})
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self.fd, keys.encode())
+
+    def read(self, seconds: float) -> bytes:
+        """What comes within `seconds`; returns at once when something is there."""
+        ready, _, _ = select.select([self.fd], [], [], max(seconds, 0.0))
+        return os.read(self.fd, 1 << 16) if ready else b""
+
+    def until(self, wanted: str, seconds: float = 60.0) -> float:
+        """Seconds until `wanted` has come since this call; what comes in the same piece after it is dropped.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        began, seen = time.perf_counter(), b""
+        while wanted.encode() not in seen:
+            left = seconds - (time.perf_counter() - began)
+            if left <= 0:
+                raise TimeoutError(f"{wanted!r} did not come; {seen[-400:]!r}")
+            seen = seen[-4096:] + self.read(left)
+        return time.perf_counter() - began
+
+    def settle(self, quiet: float = 0.08) -> None:
+        """Read until nothing has come for `quiet` seconds."""
+        while self.read(quiet):
+            pass
+
+    def watch(self, seconds: float) -> Sent:
+        """Only look."""
+        began, cpu, count, updates, last = time.perf_counter(), self._cpu(), 0, 0, 0.0
+        while (now := time.perf_counter()) - began < seconds:
+            piece = self.read(began + seconds - now)
+            if piece:
+                count += len(piece)
+                updates += time.perf_counter() - last > QUIET
+                last = time.perf_counter()
+        return Sent(time.perf_counter() - began, count, updates, self._cpu() - cpu)
+
+    def _cpu(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
