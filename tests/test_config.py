@@ -53,6 +53,8 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[paths]\nhome = 3\n", r"\[paths\] home: got 3; give a path"),
         ("[presets]\nmine = 3\n", r"write it as \[presets.mine\]"),
         ("[presets.mine]\nlora_rank = 3\n", r"\[presets.mine\] has no key lora_rank"),
+        ("[datasets]\nmine = 'a.jsonl'\n", r"write it as \[datasets.mine\]"),
+        ("[datasets.mine]\nfile = 'a.jsonl'\n", r"\[datasets.mine\] has no key file"),
         ("[keys]\n'run.stop' = 3\n", r"\[keys\] run.stop: got 3"),
     ],
 )
@@ -98,6 +100,12 @@ def test_presets_and_keys(tmp_path: Path, user_file: Path) -> None:
     found = settings(tmp_path, user_file)
     assert found.presets == {"mine": {"lora_r": 8}}
     assert found.keys == {"run.stop": "ctrl+x", "run.log": "l,f2"}
+
+
+def test_datasets_with_a_name(tmp_path: Path, user_file: Path) -> None:
+    user_file.write_text("[datasets.mine]\npath = 'a.csv'\nlayout = 'vqa'\n[datasets.other]\npath = 'b'\n")
+    (tmp_path / "garden.toml").write_text("[datasets.mine]\npath = 'c.csv'\n")
+    assert settings(tmp_path, user_file).datasets == {"mine": {"path": "c.csv"}, "other": {"path": "b"}}
 
 
 def test_writing_keeps_comments_and_everything_else(tmp_path: Path, user_file: Path) -> None:

@@ -12,6 +12,7 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import DataError, EnvironmentProblem, FamilyError, GardenError, UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.families.registry import load_registry
+from mg_tui.runs import launch
 
 
 @pytest.fixture
@@ -86,3 +87,30 @@ def test_a_folder_is_named_in_full_and_an_alias_is_not(settings: Settings, datas
         assert found.settled(spec).base_model == str(copy)
         alias = spec.model_copy(update={"base_model": "tiny"})
         assert preflight.check(alias, settings, cwd=tmp_path).settled(alias).base_model == "tiny"
+
+
+def test_a_dataset_with_a_name_is_put_in_full(settings: Settings, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("q,image,a\nwhat?,a.png,red\n")
+    tables = {"mine": {"path": "q.csv", "text_field": "q", "response_field": "a"}}
+    named = Settings(home=settings.home, cache=settings.cache, datasets=tables)
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "mine"})
+    found = preflight.check(spec, named, cwd=tmp_path)
+    assert len(found.dataset.examples) == 1
+    settled = found.settled(spec)
+    assert (settled.dataset, settled.text_field, settled.response_field) == ("q.csv", "q", "a")
+    assert launch.absolute_paths(settled, tmp_path).dataset == str(tmp_path / "q.csv")
+
+
+def test_a_dataset_of_the_hub_keeps_its_name(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    rows = [{"text": "what?", "image": None, "response": "red"}]
+    stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args: ["train"])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_args, **_options: stream)
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "owner/name", "eval_dataset": "owner/name"})
+    found = preflight.check(spec, settings, cwd=tmp_path)
+    settled = launch.absolute_paths(found.settled(spec), tmp_path)
+    assert (settled.dataset, settled.eval_dataset) == ("hub:owner/name", "hub:owner/name")
