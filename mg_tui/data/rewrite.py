@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.paths import expanded
 from mg_tui.data.images import ImageError
-from mg_tui.data.mapping import Draft
+from mg_tui.data.mapping import Draft, FieldMap
 from mg_tui.data.pictures import Kept
 from mg_tui.data.problems import plain
 from mg_tui.data.resolve import ImageResolver, is_address
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
+from mg_tui.data.sources.saying import fill, say
 
 if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
@@ -186,22 +187,7 @@ def fits_fields(draft: Draft) -> bool:
 
 
 def common_values(draft: Draft, paths: Sequence[str], *, fields: bool) -> dict[str, Any]:
-    """A conversation as a row: in the guide's three `fields`, for what fits them, else as turns of messages."""
-    weight = {"weight": draft.weight} if draft.weight != 1.0 else {}
-    if not fields:
-        return {"messages": messages_of(draft, paths), **weight}
-    image = None if not paths else paths[0] if len(paths) == 1 else list(paths)
-    return {"text": draft.turns[0].text, "image": image, "response": draft.turns[1].text, **weight}
-
-
-def messages_of(draft: Draft, paths: Sequence[str]) -> list[dict[str, Any]]:
-    """The turns of a conversation as messages whose content is a list of parts."""
-    messages: list[dict[str, Any]] = []
-    for turn in draft.turns:
-        parts = [
-            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": paths[part]}
-            for part in turn.parts
-        ]
-        learned = {} if turn.learn or turn.role != "assistant" else {"learn": False}
-        messages.append({"role": turn.role, "content": parts, **learned})
-    return messages
+    """A conversation as a row: in the guide's three `fields`, for what fits them, else as OpenAI's messages."""
+    said = say(draft, "fields" if fields else "openai", FieldMap(), several=False)
+    values: dict[str, Any] = fill(said.values, lambda slot: paths[slot.index])
+    return values if draft.weight == 1.0 else {**values, "weight": draft.weight}

@@ -125,7 +125,7 @@ def test_datasets_of_other_folders_and_layouts_mix(folder: Path) -> None:
     only_fields = concat(
         [
             Part(*opened(near)),
-            Part(*opened(written(folder / "q.jsonl", {"query": "Q", "image": "4.png", "answer": "A"}))),
+            Part(*opened(written(folder / "q.jsonl", {"question": "Q", "image": "4.png", "answer": "A"}))),
         ],
         folder / "fields.jsonl",
         seed=1,
