@@ -40,5 +40,6 @@ def gpus_in_use() -> list[str]:
     """The GPUs that this process has memory on, as NVML names them."""
     if not torch.cuda.is_available():
         return []
-    found = range(torch.cuda.device_count())
-    return [f"GPU-{torch.cuda.get_device_properties(n).uuid}" for n in found if torch.cuda.memory_reserved(n) > 0]
+    used = [n for n in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(n) > 0]
+    ids = [getattr(torch.cuda.get_device_properties(n), "uuid", None) for n in used]  # builds other than CUDA have none
+    return [f"GPU-{found}" for found in ids if found is not None]

@@ -249,3 +249,15 @@ def test_an_error_while_loading_is_put_into_words(
     assert work(folder.path) == 1
     (failed,) = events(folder, "failed")
     assert says in failed["what"] and failed["step"] == 0 and "rows" not in failed
+
+
+def test_gpus_are_those_with_memory_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Properties:
+        def __init__(self, number: int):
+            self.uuid = f"1234-{number}"
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda n: 100 if n != 1 else 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: Properties(n) if n < 2 else object())
+    assert energy.gpus_in_use() == ["GPU-1234-0"]
