@@ -111,6 +111,9 @@ class GardenApp(App[None]):
         """Kept here and not by the list: Textual sends a screen whole when something moves on the one below it."""
         first, before = self.rows is None, {row.id: row.state for row in self.rows or ()}
         self.rows = message.rows
+        if first and (count := sum(row.state is RunState.INTERRUPTED for row in message.rows)):
+            what = "a run" if count == 1 else f"{count} runs"
+            self.notify(f"A restart interrupted {what}; r on one goes on with it.", markup=False, severity="warning")
         for row in message.rows:
             if before.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"

@@ -2,6 +2,9 @@
 
 import pytest
 
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.state import RunState
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.help import HelpScreen
@@ -132,3 +135,18 @@ async def test_a_home_that_cannot_be_read_is_said(tmp_path, dashboard, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "the disk is gone" in text(app))
+
+
+async def test_runs_that_a_restart_interrupted_are_offered(tmp_path, dashboard, size, text, until) -> None:
+    folder = RunFolder.create(tmp_path, TrainingSpec(base_model="tiny", dataset="/d", name="overnight"))
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("started", pid=1, attempt=1, lifetime={"boot": "another", "container": "another"})
+        journal.write("step", step=3, loss=1.0)
+        journal.write("checkpoint", step=3, path="checkpoints/step-000003", bytes=1)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await _ready(app, pilot, until)
+        await until(pilot, lambda: "↺ interrupted" in text(app))
+        assert any("A restart interrupted a run" in notice.message for notice in app._notifications)
+        await pilot.press("enter")
+        await until(pilot, lambda: "interrupted at step 3" in text(app) and "was restarted" in text(app))
