@@ -108,6 +108,7 @@ def test_a_dataset_of_the_hub_keeps_its_name(
 
     rows = [{"text": "what?", "image": None, "response": "red"}]
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
+    monkeypatch.setattr("mg_tui.data.sources.hub.require_reachable", lambda _name: None)
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", lambda *_args, **_options: stream)
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "owner/name", "eval_dataset": "owner/name"})

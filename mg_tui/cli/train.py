@@ -120,10 +120,9 @@ def _say_what_was_found(found: "Preflight") -> None:
     from mg_tui.core.text import printable
 
     dataset = found.dataset
-    places = ", ".join(f"{count} from {place}" for place, count in dataset.image_places.items() if count)
     family = found.model.family.title if found.model.family else "known after the download"
     click.echo(f"model    {printable(found.model.name)} ({family})", err=True)
-    click.echo(f"dataset  {len(dataset.examples)} examples; images {places or 'none'}", err=True)
+    click.echo(f"dataset  {len(dataset.examples)} examples; images {dataset.places_in_words() or 'none'}", err=True)
     if dataset.recognised is not None:
         click.echo(f"         {printable(str(dataset.recognised))}", err=True)
     if found.evaluation is not None:

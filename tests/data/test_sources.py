@@ -455,6 +455,7 @@ class FakeHub:
             self.asked.append((name, config, split))
             return stream
 
+        monkeypatch.setattr("mg_tui.data.sources.hub.require_reachable", lambda _name: None)
         monkeypatch.setattr(datasets, "load_dataset", load)
         monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args: ["train", "test"])
 
@@ -475,12 +476,10 @@ def test_a_name_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    def fail(*_args: Any) -> None:
+    def fail(_name: str) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(datasets, "get_dataset_split_names", fail)
+    monkeypatch.setattr("mg_tui.data.sources.hub.require_reachable", fail)
     with pytest.raises(EnvironmentProblem, match="the hub cannot be reached") as caught:
         opened("owner/name", folder).recognised  # noqa: B018
     assert "no route to host" in str(caught.value)
@@ -490,3 +489,16 @@ def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPa
     for given in ("data/none.jsonl", "./owner/name", "a/b/c"):
         with pytest.raises(DataError, match="was not found"):
             opened(given, folder)
+
+
+def test_files_of_several_formats_in_one_folder_are_not_guessed_at(folder: Path) -> None:
+    (folder / "a.parquet").write_bytes(parquet(folder))
+    assert opened(".", folder).count() == 70
+    (folder / "a.tar").write_bytes(shard(folder))
+    with pytest.raises(DataError, match="files of several formats") as caught:
+        opened(".", folder)
+    assert "parquet, webdataset" in str(caught.value)
+    assert opened(".", folder, format="parquet").count() == 70
+    (folder / "other.parquet").write_bytes(parquet(folder))
+    found = opened(".", folder, format="parquet").recognised
+    assert (found.certainty, found.why[:7]) == ("likely", "2 files")

@@ -17,6 +17,7 @@ from mg_tui.data.sources.base import Source, Told
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _PREFIX: Final = re.compile(r"(hf://datasets/|hub:)")
+_PATIENCE: Final = 15.0  # seconds
 _HINT: Final = "check the network, or give a file; HF_ENDPOINT names a mirror"
 
 
@@ -69,6 +70,7 @@ class Hub(Source):
         import datasets  # type: ignore[import-untyped]
 
         try:
+            require_reachable(self._repository)
             available = datasets.get_dataset_split_names(self._repository, self._config)
             split = splits.choose(available, self._asked, where=self.name)
             stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True)
@@ -116,6 +118,16 @@ class Hub(Source):
             what = "there is no such file here, and the hub cannot be reached to look for a dataset of that name"
             return EnvironmentProblem(what, where=where, why=why, hint=_HINT)
         return DataError("the dataset of the hub cannot be read", where=where, why=f"{kind}: {why}")
+
+
+def require_reachable(repository: str) -> None:
+    """Ask the hub for a dataset once: what opens it would try again for half a minute, and say so on the terminal.
+
+    Raises whatever the hub's library raises when it cannot be reached, or has no such dataset.
+    """
+    from huggingface_hub import HfApi
+
+    HfApi().dataset_info(repository, timeout=_PATIENCE)
 
 
 def _undecoded(stream: Any) -> Any:

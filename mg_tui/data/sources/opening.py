@@ -219,8 +219,12 @@ def _shards_in(path: Path, format: str | None) -> list[Path]:
         except OSError as error:
             raise unreadable(folder, error) from None
         found = [file for file in found if format in (None, endings[file.suffix])]
+        kinds = {endings[file.suffix] for file in found}
+        if len(kinds) > 1:
+            hint = f"name one of them, or say which with --dataset-format: {', '.join(sorted(kinds))}"
+            raise DataError("the folder has files of several formats", where=plain(str(folder)), hint=hint)
         if found:
-            return [file for file in found if endings[file.suffix] == endings[found[0].suffix]]
+            return found
     return []
 
 
@@ -248,7 +252,10 @@ def _shards(asked: Asked, path: Path, files: Sequence[Path]) -> Source:
     chosen = by_split[split]
     format, told = _recognised(chosen[0], first_bytes(chosen[0], unpacked=True))
     count = f"{len(chosen)} file{'s' if len(chosen) != 1 else ''}"
-    told = Told(told.certainty, f"{count}; {told.why}{splits.said(split, list(by_split))}")
+    # One file, or names that count up, are one dataset; others may be several that lie together.
+    certain = len(chosen) == 1 or all(splits.counts_up(file) for file in chosen)
+    why = f"{count}; {told.why}{splits.said(split, list(by_split))}"
+    told = Told(told.certainty if certain else "likely", why)
     base = path if path.is_dir() else files[0].parent
     if format == "webdataset":
         return Shards(asked.given, base, chosen, told)

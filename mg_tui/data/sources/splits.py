@@ -53,6 +53,11 @@ def by_name(files: Iterable[Path]) -> Mapping[str, list[Path]]:
     return {"train": [file for files in found.values() for file in files]}
 
 
+def counts_up(file: Path) -> bool:
+    """Whether a file's name says that it is one of several that belong together."""
+    return _SHARD.fullmatch(file.stem) is not None
+
+
 def said(split: str, available: Sequence[str]) -> str:
     """What to say of a choice; empty where there was none."""
     if len(available) < 2:
