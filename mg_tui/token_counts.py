@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.example import Example, ImagePart
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.check import usable_cores
@@ -72,6 +73,7 @@ class ProcessCounter:
         self._idle: queue.LifoQueue[EngineChild] = queue.LifoQueue()
         self._children: list[EngineChild] = []
         self._lock = threading.Lock()
+        self._closed = False
 
     def count(self, examples: Sequence[Example]) -> list[TextTokens]:
         """See `TextCounter`.
@@ -94,8 +96,10 @@ class ProcessCounter:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            child = EngineChild(PROGRAM)
             with self._lock:
+                if self._closed:
+                    raise EnvironmentProblem("tokens are not counted any more: the check was broken off") from None
+                child = EngineChild(PROGRAM)
                 self._children.append(child)
             for _event in child.stream("open", **self._open):
                 pass
@@ -104,9 +108,10 @@ class ProcessCounter:
     def close(self) -> None:
         """End the processes."""
         with self._lock:
+            self._closed = True
             children, self._children = self._children, []
         for child in children:
-            child.close(0.1)
+            child.close(1.0)
 
 
 def _said(example: Example) -> list[tuple[str, list[str | None], bool]]:

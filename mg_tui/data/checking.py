@@ -26,6 +26,7 @@ from mg_tui.data.findings import Collector, Report
 from mg_tui.data.looks import Looks
 from mg_tui.data.mapping import Draft
 from mg_tui.data.pictures import Given, Kept, PictureStore
+from mg_tui.data.policy import ANYWHERE, ReadPolicy
 from mg_tui.data.problems import RowProblem
 from mg_tui.data.resolve import ImageResolver
 from mg_tui.data.rows import Row
@@ -51,7 +52,7 @@ class Reading:
         cache: the garden's cache folder.
         system_prompt: put before every conversation that has none.
         depth: decode every picture, read its header, or only see that it is there.
-        allow_private_urls: see `ImageResolver`.
+        allow_private_urls, policy: see `ImageResolver`.
         workers: threads for pictures; all usable cores when left out.
     """
 
@@ -63,6 +64,18 @@ class Reading:
     depth: CheckDepth = "header"
     allow_private_urls: bool | None = None
     workers: int | None = None
+    policy: ReadPolicy = ANYWHERE
+
+    def resolver(self, base: Path) -> ImageResolver:
+        """Finds the pictures of a dataset whose relative paths are seen from `base`."""
+        return ImageResolver(
+            base,
+            self.image_root,
+            self.cwd,
+            self.cache,
+            allow_private_urls=self.allow_private_urls,
+            policy=self.policy,
+        )
 
 
 @dataclass(frozen=True)
@@ -143,9 +156,7 @@ class Judge:
     def __init__(self, source: "Source", reading: Reading):
         self._reading = reading
         self.recognised = reading.recognised or source.recognised
-        self._resolver = ImageResolver(
-            source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
-        )
+        self._resolver = reading.resolver(source.base)
         self._store, self._looks = PictureStore(reading.cache), Looks(reading.cache)
         self._seen: dict[Given, Outcome] = {}
 
@@ -199,7 +210,8 @@ def check_judged(
     began = time.monotonic()
     run = _Run(limits, evaluation)
     complete = True
-    with ThreadPoolExecutor(max(limits.lanes, 1), thread_name_prefix="counting") as pool:
+    pool = ThreadPoolExecutor(max(limits.lanes, 1), thread_name_prefix="counting")
+    try:
         counted: deque[tuple[Sequence[Judged], Future[list[TextTokens]] | None]] = deque()
         for portion in portions:
             examples = [judged.example for judged in portion if judged.example is not None]
@@ -212,6 +224,9 @@ def check_judged(
                 break
         while counted:
             run.take(*counted.popleft())
+    finally:
+        # Whoever interrupts does not wait for a portion to be counted: the owner of the counter ends it.
+        pool.shutdown(wait=False, cancel_futures=True)
     run.end()
     return run.report(name, path, complete, time.monotonic() - began)
 

@@ -20,7 +20,6 @@ from mg_tui.data.checking import Judge, Reading
 from mg_tui.data.checks.judged import digest
 from mg_tui.data.images import ImageError
 from mg_tui.data.mapping import Draft
-from mg_tui.data.resolve import ImageResolver
 from mg_tui.data.rewrite import NewDataset, Rewriter, common_values, fits_fields
 from mg_tui.data.rows import Row
 from mg_tui.data.split import choose_groups
@@ -45,9 +44,7 @@ class _Reader:
 
     def __init__(self, source: "Source", reading: Reading, progress: Progress | None = None):
         self.source = source
-        self.resolver = ImageResolver(
-            source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
-        )
+        self.resolver = reading.resolver(source.base)
         self._judge = Judge(source, reading)
         self.layout, self.fields = self._judge.recognised.layout, self._judge.recognised.fields
         self._progress = progress

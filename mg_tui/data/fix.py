@@ -17,7 +17,7 @@ from mg_tui.data.checking import Judge, Limits, Progress, Reading, Stop, check
 from mg_tui.data.findings import Report
 from mg_tui.data.mapping import Draft, FieldMap
 from mg_tui.data.problems import RowProblem
-from mg_tui.data.resolve import ImageResolver, is_address
+from mg_tui.data.resolve import is_address
 from mg_tui.data.rewrite import NewDataset, Rewriter
 from mg_tui.data.rows import Row
 
@@ -56,9 +56,7 @@ class RepairedSource:
         self.recognised = reading.recognised or source.recognised
         self._source = source
         self._fields = self.recognised.fields
-        self._resolver = ImageResolver(
-            source.base, reading.image_root, reading.cwd, reading.cache, allow_private_urls=reading.allow_private_urls
-        )
+        self._resolver = reading.resolver(source.base)
         self._folders: dict[Path, dict[str, list[str]]] = {}
         self.changed: set[int] = set()
 
@@ -193,7 +191,7 @@ def fix(
         report = check(repaired, reading, limits, progress=progress, stop=stop)
         judge, bad = Judge(repaired, reading), set(report.bad_rows())
         repeats = set(report.rows_of.get("row-repeated", ())) - bad
-        resolver = ImageResolver(source.base, reading.image_root, reading.cwd, reading.cache)
+        resolver = reading.resolver(source.base)
         fields = repaired.recognised.fields
         writer = Rewriter(source, resolver, new.path, said=(fields.text, fields.response))
         with NewDataset(rejects, force=True, sources=[source.path]) as aside:

@@ -194,13 +194,17 @@ def test_a_short_answer_that_is_offered_is_no_leak(folder: Path) -> None:
 def test_overlap_with_the_evaluation_dataset(folder: Path) -> None:
     put(folder / "b.png", (150, 150))
     put(folder / "c.png", (160, 160))
-    rows = [row(1), row(2), row(3, image="b.png"), row(4, image="c.png")]
-    report = checked(folder, *rows, evaluation=[row(1), row(9, image="./b.png")])
+    Image.effect_noise((160, 160), 80).save(folder / "d.png")
+    shutil.copy(folder / "d.png", folder / "other name.png")
+    rows = [row(1), row(2), row(3, image="b.png"), row(4, image="c.png"), row(5, image="d.png")]
+    evaluation = [row(1), row(9, image="./b.png"), row(10, image="other name.png")]
+    report = checked(folder, *rows, evaluation=evaluation)
     said = {one.row: one.what for one in report.findings if one.kind == "eval-overlap"}
     assert said == {
         1: "the row is in the evaluation dataset too",
         2: 'its picture "a.png" is in the evaluation dataset too',
         3: 'its picture "b.png" is in the evaluation dataset too',
+        5: 'its picture "d.png" is in the evaluation dataset too',
     }
 
 

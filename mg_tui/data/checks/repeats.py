@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mg_tui.data.check import Found
 from mg_tui.data.checks.judged import Judged, conversation_digest, digest
 from mg_tui.data.findings import Finding
 from mg_tui.data.problems import shown
@@ -67,8 +68,8 @@ class ImageRepeats:
             if (name := digest(path)) in self._seen:
                 continue
             self._seen.add(name)
-            info = outcome.info
-            key = digest(f"{info.bytes} {info.width} {info.height} {info.format}")
+            key = looks_alike(outcome)
+            assert key is not None
             if key in self._alike:
                 self._alike[key].append((path, judged.row, given))
             elif key in self._first:
@@ -83,7 +84,7 @@ class ImageRepeats:
         for alike in self._alike.values():
             known: dict[bytes, str] = {}
             for path, row, given in alike:
-                content = _content(Path(path))
+                content = content_of(Path(path))
                 if content is None:
                     continue
                 if content in known:
@@ -93,7 +94,14 @@ class ImageRepeats:
                     known[content] = path
 
 
-def _content(path: Path) -> bytes | None:
+def looks_alike(found: Found) -> int | None:
+    """A number that files of equal content share, and few others; None when the file was not opened."""
+    info = found.info
+    return None if info is None else digest(f"{info.bytes} {info.width} {info.height} {info.format}")
+
+
+def content_of(path: Path) -> bytes | None:
+    """A digest of a file's bytes; None when it cannot be read."""
     try:
         with path.open("rb") as file:
             state = hashlib.blake2b(digest_size=16)
