@@ -30,7 +30,6 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
         os.environ.setdefault("TEXTUAL_FPS", "15")
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     _refuse_bad_keys(settings)
-    from mg_tui.cli.starting import wake
     from mg_tui.tui.app import GardenApp
     from mg_tui.tui.graphics import prepare
     from mg_tui.tui.hangup import end_with_terminal
@@ -38,9 +37,8 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     # A thread that reads a journal lets a key pass sooner; the default is 5 ms each time they meet.
     sys.setswitchinterval(0.001)
     end_with_terminal()
-    wake(settings.home, resume=settings.resume_interrupted)
 
-    app = GardenApp(settings, folder, prepare(str(settings.ui.get("pictures", ""))))
+    app = GardenApp(settings, folder, prepare(str(settings.ui.get("pictures", ""))), wake=True)
     app.run()
     if app.return_code:
         sys.exit(app.return_code)

@@ -84,6 +84,21 @@ class Acts:
 
         self._do(row.title, job)
 
+    def wake(self) -> None:
+        """Start what should be waiting and is not, e.g. after the machine was started anew, and go on with runs that
+        were interrupted where the settings say so."""
+
+        def job() -> str:
+            from mg_tui.runs import interrupted, launch, queue
+
+            settings = self._app.settings
+            resumed = interrupted.resume_all(settings.home, _me()) if settings.resume_interrupted else []
+            woken = queue.wake(settings.home, launch.start_waiting)
+            said = [f"{folder.id} was interrupted and goes on" for folder in resumed]
+            return "\n".join([*said, *(f"{folder.id} waits again" for folder in woken)])
+
+        self._do("The queue", job)
+
     # --- runs that have ended
 
     def resume(self, row: "RunRow") -> None:

@@ -52,12 +52,18 @@ class GardenApp(App[None]):
     DEFAULT_MODE = PLACES[0].mode
 
     def __init__(
-        self, settings: Settings, open_run: "RunFolder | None" = None, graphics: Graphics = HALF_CELLS
+        self,
+        settings: Settings,
+        open_run: "RunFolder | None" = None,
+        graphics: Graphics = HALF_CELLS,
+        *,
+        wake: bool = False,
     ) -> None:
+        """`wake`: start what should be waiting in the queue and is not, soon after the first frame."""
         super().__init__()
         self.settings = settings
         self.settings_next: Settings | None = None  # as read after a change; some count from the next start on
-        self._first_run = open_run
+        self._first_run, self._wake = open_run, wake
         self._styles_read = False
         self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
         self.device_period = max(self.period, 1.0)
@@ -90,6 +96,8 @@ class GardenApp(App[None]):
                 break
         self.use_keys(self.settings.keys)
         self.set_timer(0.5, self.read_styles)
+        if self._wake:
+            self.set_timer(0.5, self.acts.wake)
         if self._first_run is not None:
             self.open_run(self._first_run)
 

@@ -225,3 +225,15 @@ async def test_replay_and_devices_open(home, dashboard, text, until) -> None:
         await until(pilot, lambda: "RAM" in text(app))
         await pilot.press("escape")
         assert isinstance(app.screen, RunsScreen)
+
+
+async def test_what_should_be_waiting_waits_again(own_home, dashboard, until, monkeypatch) -> None:
+    woken = []
+    monkeypatch.setattr("mg_tui.runs.launch.start_waiting", lambda folder: woken.append(folder.id[-5:]) or 1)
+    app = dashboard(own_home)
+    async with app.run_test() as pilot:
+        await pilot.pause(0.8)
+        assert not woken  # only where the command asked for it
+        app.acts.wake()
+        await until(pilot, lambda: len(woken) == 3 and app.said)
+        assert "waits again" in app.said[-1].text
