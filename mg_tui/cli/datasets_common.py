@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mg_tui.config import Settings
+from mg_tui.core.errors import UsageError
 from mg_tui.core.named import with_named_datasets
 from mg_tui.core.options import Option
 from mg_tui.core.spec import TrainingSpec
@@ -73,6 +74,25 @@ def say_recognised(source: "Source", reading: "Reading") -> None:
     from mg_tui.core.text import one_line
 
     click.echo(one_line(f"{source.name}: {reading.recognised}"), err=True)
+
+
+def rows_with(settings: Settings, spec: TrainingSpec, source: "Source", reading: "Reading", kind: str) -> list[int]:
+    """Numbers of the rows in which a check finds something of this kind, ascending.
+
+    Raises:
+        UsageError: there is no such kind of finding.
+    """
+    from mg_tui.data.checking import check
+    from mg_tui.data.kinds import KINDS
+    from mg_tui.inspection import checking
+
+    if kind not in KINDS:
+        raise UsageError(f"there are no findings of kind {kind!r}", hint="kinds are " + ", ".join(KINDS))
+    # The base model costs a tokenizer, which only these ask.
+    count = kind in ("too-long", "template", "nothing-learned", "image-shape")
+    with checking(spec, settings, source, cwd=Path.cwd(), count=count) as how, telling("checking") as tell:
+        report = check(source, reading, how.limits, evaluation=how.evaluation, progress=tell)
+    return [number for number in report.rows_of.get(kind, ()) if number]
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from mg_tui.cli.datasets_common import (
     base_model_option,
     open_given,
     reading_option,
+    rows_with,
     say_recognised,
     spec_for,
     telling,
 )
+from mg_tui.cli.datasets_tokens import open_seer, seen_by, token_lines
 from mg_tui.cli.spec_flags import SpecCommand, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from mg_tui.data.browse import Browser
     from mg_tui.data.checks.judged import Judged
     from mg_tui.data.rows import Row
-    from mg_tui.runs.child import EngineChild
 
 _PORTION: Final = 64
 _DEFAULT: Final = 10  # rows
@@ -40,6 +41,7 @@ _SHOWN: Final = 2000  # characters of a text on a terminal
 @click.option("--row", type=click.IntRange(min=1), multiple=True, help="Show this row; may be repeated.")
 @click.option("--rows", "span", metavar="A:B", help="Show rows A to B, both included; either may be left out.")
 @click.option("--find", metavar="TEXT", help="Show only rows with this text, capitals or not.")
+@click.option("--finding", metavar="KIND", help="Show only rows in which the check finds this, e.g. too-long.")
 @click.option("--tokens", is_flag=True, help="Show what the model sees: the template, and what of it is learned.")
 @base_model_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row.")
@@ -51,6 +53,7 @@ def show(
     row: tuple[int, ...],
     span: str | None,
     find: str | None,
+    finding: str | None,
     tokens: bool,
     base_model: str | None,
     as_json: bool,
@@ -73,6 +76,8 @@ def show(
     browser = open_browser(source, settings.cache)
     judge = Judge(source, reading)
     first, last = _span(span)
+    if finding is not None:
+        row = _shown_of(rows_with(settings, spec, source, reading, finding), row, first, last, finding)
     wanted = _wanted(browser, row, first, last, find, default=span is None)
     printer = _Printer(as_json=as_json)
     try:
@@ -80,11 +85,19 @@ def show(
             for one in wanted:
                 printer.row(one, judge([one])[0])
             return
-        with _seer(spec) as seer:
+        with open_seer(spec) as seer:
             for one in wanted:
-                printer.row(one, judged := judge([one])[0], _seen(seer, judged))
+                printer.row(one, judged := judge([one])[0], seen_by(seer, judged))
     finally:
         judge.close()
+
+
+def _shown_of(found: list[int], asked: tuple[int, ...], first: int, last: int | None, kind: str) -> tuple[int, ...]:
+    """Rows of a kind of finding, as far as they are among those that are asked for."""
+    numbers = [n for n in found if n >= first and (last is None or n <= last) and (not asked or n in asked)]
+    if not numbers:
+        raise UsageError(f"the check finds {kind} in no row", where="among the rows that were asked for")
+    return tuple(numbers)
 
 
 def _span(text: str | None) -> tuple[int, int | None]:
@@ -191,7 +204,7 @@ def _lines(row: "Row", judged: "Judged", seen: dict[str, Any] | None) -> Iterato
         if problem.hint:
             yield Text(f"    try: {problem.hint}", style="dim")
     if seen is not None:
-        yield from _token_lines(seen)
+        yield from token_lines(seen)
         return
     if judged.example is None:
         raw = json.dumps(row.values, ensure_ascii=False, default=_bytes) if row.values is not None else ""
@@ -216,76 +229,3 @@ def _parts(parts: Any, pictures: Iterator[Any]) -> Iterator[Any]:
         info = getattr(outcome, "info", None)
         size = f" {info.width} x {info.height} {info.format}" if info is not None else ""
         yield f"[{plain(given, limit=80)}{size}] ", "magenta"
-
-
-def _token_lines(seen: dict[str, Any]) -> Iterator[Any]:
-    from rich.text import Text
-
-    from mg_tui.core.text import printable
-
-    if "refused" in seen:
-        yield Text(f"  ✗ {printable(seen['refused'])}", style="red")
-        return
-    text, learning = Text(), False
-    for piece, learned in seen["pieces"]:
-        if learned != learning:
-            text.append("⟦" if learned else "⟧", style="bold green")
-            learning = learned
-        if isinstance(piece, int):
-            text.append(_picture(seen["images"][piece], piece), style="magenta")
-        else:
-            text.append(printable(piece), style="green" if learned else "dim")
-    if learning:
-        text.append("⟧", style="bold green")
-    yield from text.split("\n")
-    images = f", {seen['image_tokens']:,} of them for pictures" if seen["image_tokens"] else ""
-    yield Text(f"  {seen['tokens']:,} tokens{images}; {seen['learned']:,} learned", style="bold")
-
-
-def _picture(image: dict[str, Any], index: int) -> str:
-    size, at = image["size"], image.get("seen_at")
-    resized = f" seen at {at[0]} x {at[1]}" if at else ""
-    tokens = f": {image['tokens']:,} tokens" if image["tokens"] is not None else ""
-    return f"[picture {index + 1}, {size[0]} x {size[1]}{resized}{tokens}]"
-
-
-def _seer(spec: TrainingSpec) -> "EngineChild":
-    from mg_tui.cli.waiting import waiting
-    from mg_tui.runs.child import EngineChild
-
-    child = EngineChild("mg_tui.engine.tokens")
-    asked = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
-    try:
-        with waiting(f"loading the tokenizer of {spec.base_model}") as say:
-            for event in child.stream("open", **{name: getattr(spec, name) for name in asked}):
-                if event["event"] == "notice":
-                    say(str(event["text"]))
-    except BaseException:
-        child.close(0.1)
-        raise
-    return child
-
-
-def _seen(seer: "EngineChild", judged: "Judged") -> dict[str, Any]:
-    """The row token by token, or why it cannot be."""
-    from mg_tui.core.errors import DataError
-    from mg_tui.core.example import TextPart
-
-    if judged.example is None:
-        return {"refused": "a row with these problems is never seen by a model"}
-    messages = [
-        {
-            "role": message.role,
-            "learn": message.learn,
-            "parts": [
-                {"text": part.text} if isinstance(part, TextPart) else {"image": part.image.path}
-                for part in message.parts
-            ],
-        }
-        for message in judged.example.messages
-    ]
-    try:
-        *_passing, reply = seer.stream("row", row=judged.row, messages=messages)
-    except DataError as error:
-        return {"refused": error.what + (f" ({error.why})" if error.why else "")}
-    return {name: reply[name] for name in ("tokens", "learned", "image_tokens", "images", "pieces")}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mg_tui.cli import datasets as group
 from mg_tui.cli.datasets import datasets
-from mg_tui.cli.datasets_show import _token_lines
+from mg_tui.cli.datasets_tokens import token_lines
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError, SpecError, UsageError
 
@@ -59,6 +59,22 @@ def test_rows_are_shown(folder: Path) -> None:
     assert numbers("--rows", "5") == [5]
     assert numbers("--find", "ANSWER 3") == [3, *range(30, 40)]
     assert numbers("--find", "answer 3", "--rows", "31:33") == [31, 32, 33]
+
+
+def test_rows_are_shown_by_what_is_found_in_them(folder: Path) -> None:
+    write(folder, row(1), row(2, image="none.png"), row(3), row(1), row(5, image="none.png"))
+
+    def numbers(*arguments: str) -> list[int]:
+        shown = call(folder, "show", "data.jsonl", "--json", *arguments)
+        return [json.loads(line)["row"] for line in shown.stdout.splitlines()]
+
+    assert numbers("--finding", "image-missing") == [2, 5]
+    assert numbers("--finding", "image-missing", "--rows", "3:") == [5]
+    assert numbers("--finding", "row-repeated") == [4]
+    with pytest.raises(UsageError, match="finds image-bomb in no row"):
+        numbers("--finding", "image-bomb")
+    with pytest.raises(UsageError, match="no findings of kind 'x'"):
+        numbers("--finding", "x")
 
 
 def test_json_has_the_values_as_they_are(folder: Path) -> None:
@@ -161,11 +177,11 @@ def test_tokens_as_the_model_sees_them(folder: Path) -> None:
     write(folder, row(1), row(2, image="none.png"))
     shown = call(folder, "show", "data.jsonl", "--tokens", "--base-model", "tiny", "--json")
     seen, refused = (json.loads(line)["seen"] for line in shown.stdout.splitlines())
-    lines = "\n".join(str(line) for line in _token_lines(seen))
+    lines = "\n".join(str(line) for line in token_lines(seen))
     assert "[picture 1, 168 x 112 seen at 168 x 112: 24 tokens]" in lines
     assert "⟦Answer 1.<|im_end|>⟧" in lines
     assert "24 of them for pictures" in lines
-    assert "is never seen by a model" in str(next(_token_lines(refused)))
+    assert "is never seen by a model" in str(next(token_lines(refused)))
     # The check counts what training would see: the same numbers by another way.
     record = json.loads(call(folder, "check", "data.jsonl", "--base-model", "tiny", "--json").stdout)
     assert record["tokens"]["largest"] == seen["tokens"]
