@@ -1,5 +1,9 @@
 """A dashboard on a home folder of made-up runs, and ways to wait for it and to read its screen."""
 
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,3 +60,79 @@ def until() -> Callable[..., Any]:
         await pilot.pause()
 
     return wait
+
+
+class Tmux:
+    """A session of a tmux server of its own, with the dashboard in it."""
+
+    def __init__(self, folder: Path, width: int, height: int):
+        self._socket = f"mg-{os.getpid()}-{width}"
+        program = f"{sys.executable} -c 'from mg_tui.cli.main import main; main()'; echo left with $?; sleep 60"
+        environ = [
+            f"MODEL_GARDEN_HOME={folder / 'home'}",
+            f"MODEL_GARDEN_CACHE={folder / 'cache'}",
+            f"MODEL_GARDEN_CONFIG={folder / 'own.toml'}",
+        ]
+        size = ["-x", str(width), "-y", str(height)]
+        self._tmux(
+            "new-session",
+            "-d",
+            *size,
+            "-c",
+            str(folder),
+            "env",
+            "-u",
+            "COLUMNS",
+            "-u",
+            "LINES",
+            *environ,
+            "sh",
+            "-c",
+            program,
+        )
+
+    def _tmux(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self._socket, "-f", "/dev/null", *arguments], capture_output=True, text=True
+        )
+        return done.stdout
+
+    def keys(self, *keys: str) -> None:
+        """Press keys, by tmux's names."""
+        for key in keys:
+            self._tmux("send-keys", key)
+            time.sleep(0.1)
+
+    def type(self, text: str) -> None:
+        """Type a text."""
+        self._tmux("send-keys", "-l", text)
+
+    def screen(self) -> str:
+        """What is on the screen."""
+        return self._tmux("capture-pane", "-p")
+
+    def until(self, pattern: str, seconds: float = 30.0) -> str:
+        """Wait until the screen matches."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, shown := self.screen()):
+            assert time.monotonic() < deadline, f"no {pattern!r} on\n{shown}"
+            time.sleep(0.1)
+        return shown
+
+    def close(self) -> None:
+        """End the server."""
+        self._tmux("kill-server")
+
+
+@pytest.fixture
+def in_tmux() -> Iterator[Callable[[Path, int, int], Tmux]]:
+    """Sessions that end with the test."""
+    made: list[Tmux] = []
+
+    def start(folder: Path, width: int, height: int) -> Tmux:
+        made.append(Tmux(folder, width, height))
+        return made[-1]
+
+    yield start
+    for tmux in made:
+        tmux.close()
