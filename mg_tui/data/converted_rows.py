@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.converted_pictures import Pictures
@@ -16,6 +16,8 @@ from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import Recognised, Source
 from mg_tui.data.sources.layouts import to_draft
 from mg_tui.data.sources.saying import Said, Unsayable, names_of, say, used_names
+
+_DEEPEST: Final = 100
 
 
 class Rows:
@@ -94,6 +96,9 @@ class Rows:
                 name = shown(given.given if isinstance(given, Kept) else given)
                 what = f"{name} {error.reason}"
                 return RowProblem(row.number, draft.image_field, what, error.hint, self._source.raw(row))
+        if any(depth > _DEEPEST for _item, depth in _inside(row.values)):
+            what = f"has values nested deeper than {_DEEPEST} levels, which are not written"
+            return RowProblem(row.number, None, what, None, self._source.raw(row))
         return said, {name: value for name, value in self._others(row).items() if self._goes_along(name, value)}
 
     def _others(self, row: Row) -> dict[str, Any]:
@@ -114,7 +119,14 @@ class Rows:
 
 
 def _has_bytes(value: Any) -> bool:
-    if isinstance(value, bytes):
-        return True
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return any(_has_bytes(item) for item in items)
+    return any(isinstance(item, bytes) for item, _depth in _inside(value))
+
+
+def _inside(value: Any) -> Iterator[tuple[Any, int]]:
+    """A value and all that is inside it, each with how deep; without recursion, for it may be deep."""
+    waiting = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        yield item, depth
+        inner = item.values() if isinstance(item, Mapping) else item if isinstance(item, list) else ()
+        waiting += [(one, depth + 1) for one in inner]

@@ -251,6 +251,14 @@ def test_missing_pictures_and_bad_rows_are_named(folder: Path) -> None:
     assert not list(folder.glob("*x.parquet*"))
 
 
+def test_values_nested_without_end_are_no_crash(folder: Path) -> None:
+    rows = [json.dumps(SINGLE[0]), json.dumps(SINGLE[0])[:-1] + ', "x": ' + "[" * 800 + "]" * 800 + "}"]
+    (folder / "d.jsonl").write_text("\n".join(rows))
+    for name in ("x.jsonl", "x.parquet", "x.csv", "x.tar"):
+        made = converted(folder, "d.jsonl", name, skip=True)
+        assert (made.rows, made.left_out) == (1, 1)
+
+
 def test_nothing_is_replaced_unasked(folder: Path) -> None:
     out = folder / "out.jsonl"
     out.write_text("mine")
