@@ -235,7 +235,7 @@ class DatasetScreen(DatasetState):
 
     def _for_model(self, given: str | None) -> None:
         if given is not None:
-            self.base_model = given
+            self.base_model, self._model_chosen = given, True
             self._pane(self.query_one(DataTabs).pane)
 
     def action_chat(self) -> None:
@@ -250,7 +250,8 @@ class DatasetScreen(DatasetState):
     def action_new(self) -> None:
         new_run = getattr(self.garden, "new_run", None)
         if new_run is not None and self.opened is not None:
-            new_run({**self.opened.options(), "dataset": self._given})
+            model = {"base_model": self.base_model} if self._model_chosen else {}
+            new_run({**self.opened.options(), "dataset": self._given, **model})
 
 
 def line_for(model: str) -> Content:

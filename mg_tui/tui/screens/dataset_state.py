@@ -49,6 +49,7 @@ class DatasetState(GardenScreen[None]):
         self.detail: RowDetail | None = None
         self.report: Report | None = None
         self.base_model = ""
+        self._model_chosen = False
         self._head = HeadState()
         self._found: array[int] | None = None  # rows with the text that is looked for
         self._kind: str | None = None  # of finding, whose rows are shown
@@ -80,6 +81,16 @@ class DatasetState(GardenScreen[None]):
         table.mark_of = lambda _number: ""
         self._reader = Reader(self, self.reading, cwd=Path.cwd(), cache=self.garden.settings.cache)
         self._reader.start()
+        self.set_timer(1.0, self._still_opening)
+
+    def _still_opening(self) -> None:
+        """A hub, or a large file of pictures, takes a while: then it is said that something happens."""
+        if self.opened is None and not self._head.failed:
+            self.query_one(JobLine).begin(f"opening {one_line(self.reading.given, limit=80)}")
+
+    def _opened_or_not(self) -> None:
+        if self._checker is None:
+            self.query_one(JobLine).over()
 
     def _want(self, numbers: list[int]) -> None:
         table = self.query_one(RowTable)
@@ -91,6 +102,7 @@ class DatasetState(GardenScreen[None]):
         if message.reader is not self._reader:
             return
         self.opened = message.opened
+        self._opened_or_not()
         first = message.opened.first
         known = first[-1].number if first else 0
         self._state(opened=message.opened, known=known)
@@ -135,6 +147,7 @@ class DatasetState(GardenScreen[None]):
             self.query_one(Said).error = message.error
             if message.fatal:
                 self._state(failed=True)
+                self._opened_or_not()
                 self.query_one(RowText).detail = RowDetail(0)
 
     def _state(self, **changes: Any) -> None:

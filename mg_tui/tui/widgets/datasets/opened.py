@@ -89,7 +89,7 @@ class Opened:
     def options(self) -> dict[str, Any]:
         """What a run needs to read it as it is read here: fields as they were found, the rest as it was chosen."""
         found = {}
-        if self.fields.messages is None:
+        if self.fields.messages is None and self.layout == "fields":
             found = {
                 "text_field": self.fields.text,
                 "image_field": self.fields.image,
@@ -105,8 +105,13 @@ class Opened:
         """What each field is used for, by its name."""
         fields = self.fields
         if fields.messages is not None:
-            return {fields.messages: "conversation", fields.image: "pictures"}
-        return {fields.response: "answer", fields.image: "pictures", fields.text: "question"}
+            used = {fields.messages: "conversation", fields.image: "pictures"}
+        elif self.layout == "captions":
+            used = {fields.response: "answer", fields.image: "pictures"}
+        else:
+            used = {fields.response: "answer", fields.image: "pictures", fields.text: "question"}
+        there = self.names()
+        return {name: purpose for name, purpose in used.items() if name in there}
 
     def conversation(self, row: "Row") -> "tuple[Example | None, list[str]]":
         """The row as an example whose pictures are still to be found, or why it is none."""

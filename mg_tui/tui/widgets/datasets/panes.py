@@ -87,7 +87,7 @@ class RowText(Lines):
             label = Content.styled(role, tone(ROLES.get(role, "dim"), "bold"))
             said = line((f"▣×{pictures} " if pictures > 1 else "▣ " if pictures else "", tone("eval")), spoken)
             lines += hanging(label, said, LABEL, width)
-        used = {"question", "answer"} if detail.turns else set()
+        used = {"question", "answer", "conversation"} if detail.turns else set()
         rest = [item for item in detail.fields if item.purpose not in used]
         if rest and lines:
             lines.append(Content())

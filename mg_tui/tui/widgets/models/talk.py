@@ -125,7 +125,7 @@ class Talk(Lines):
 
     def lines(self, width: int) -> list[Content]:
         if not self.exchanges:
-            return self.hint or [Content()]
+            return [piece for hint in self.hint for piece in hint.wrap(width) or [Content()]] or [Content()]
         lines: list[Content] = []
         for exchange in self.exchanges:
             lines += [*exchange_lines(exchange, width), Content()]
