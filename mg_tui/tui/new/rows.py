@@ -44,7 +44,7 @@ def row_of(draft: Draft, opt: Option) -> FormRow:
         id=opt.name,
         title=opt.title,
         value=_shown(draft, opt),
-        kind=opt.kind,
+        kind="path" if opt.known else opt.kind,  # of a name on the hub, too, the end says most
         unit=opt.unit or "",
         changed=draft.differs(opt.name),
         wrong=opt.name in draft.problems,

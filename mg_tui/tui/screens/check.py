@@ -67,12 +67,20 @@ def _failed(error: GardenError, width: int) -> list[Content]:
             lines += hanging(Content(), Content.styled(one_line(problem.hint, limit=400), tone("dim")), 12, width)
     if len(problems) > _ROWS:
         lines.append(Content.styled(f"and {len(problems) - _ROWS:,} more", tone("dim")))
-    lines += [Content(), *hanging(Content.styled("try", tone("dim")), Content(one_line(_what_to_try(error))), 5, width)]
+    if error.hint:
+        said = Content(one_line(_in_words_of_the_form(error.hint)))
+        lines += [Content(), *hanging(Content.styled("try", tone("dim")), said, 5, width)]
     return lines
 
 
-def _what_to_try(error: GardenError) -> str:
-    return (error.hint + "; " if error.hint else "") + "or choose skip under “On a bad row”"
+def _in_words_of_the_form(text: str) -> str:
+    """Flags as the form calls them."""
+    from mg_tui.core.options import options_of
+    from mg_tui.core.spec import TrainingSpec
+
+    for opt in sorted(options_of(TrainingSpec), key=lambda opt: -len(opt.flag)):
+        text = text.replace(f"{opt.flag} ", f"“{opt.title}” ")
+    return text
 
 
 class CheckScreen(ModalScreen[Started | None]):

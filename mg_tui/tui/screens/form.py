@@ -79,6 +79,10 @@ class FormScreen(GardenScreen[None]):
         """What is said of a field, or of a group."""
         raise NotImplementedError
 
+    def about_nothing(self) -> About | None:
+        """What is said when there is no row."""
+        return None
+
     def fold(self, id: str) -> None:
         """Fold or unfold a group."""
 
@@ -119,7 +123,7 @@ class FormScreen(GardenScreen[None]):
         row = self.table.current
         about = self.query_one(AboutField)
         if row is None:
-            about.about = None
+            about.about = self.about_nothing()
             return
         said = self.about(row.id, row.group)
         if text is not None:

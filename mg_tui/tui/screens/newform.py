@@ -207,6 +207,10 @@ class NewForm(FormScreen):
             return replace(said, accepted="enter picks one; m makes a sample dataset to try with.")
         return said
 
+    def about_nothing(self) -> About:
+        said = "No option has these words." if self.query_text else "Nothing differs from the defaults."
+        return About(said, help="esc shows every option.")
+
     def fold(self, id: str) -> None:
         self.unfolded ^= {id}
         self.draw_form()

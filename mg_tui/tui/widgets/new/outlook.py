@@ -103,11 +103,8 @@ def _fits(outlook: Outlook, width: int, *, roomy: bool) -> list[Content]:
 
 
 def _fit(fit: Fit, width: int, *, known: bool) -> Iterator[Content]:
-    name = fit.place.name
-    for before in ("NVIDIA ", "GeForce ", "this machine's "):
-        name = name.removeprefix(before)
-    name = one_line(name, limit=60)
-    free = Content.styled(f"{words.size(fit.place.free)} free", tone("dim"))
+    name = _short(fit.place.name)
+    free = Content.styled(f"{words.size(fit.place.free)}{' free' if width >= 40 else ''}", tone("dim"))
     if not known:
         mark = Content.styled("–", tone("dim"))
     elif fit.fits:
@@ -121,17 +118,30 @@ def _fit(fit: Fit, width: int, *, known: bool) -> Iterator[Content]:
         yield from hanging(Content(), Content.styled(one_line(said), tone("eval")), 2, width)[:2]
 
 
+def _short(place: str) -> str:
+    """A device's name, its number first: what is cut off is not what tells two alike ones apart."""
+    name, _, number = place.partition(" (GPU ")
+    for before in ("NVIDIA ", "GeForce ", "this machine's "):
+        name = name.removeprefix(before)
+    return one_line(f"{number.rstrip(')')} {name}".strip(), limit=60)
+
+
+def _count(numbers: int) -> str:
+    """A number of parameters: `30.0M`, `3.8B`."""
+    return words.figures(numbers).replace("G", "B")
+
+
 def _trained(outlook: Outlook, width: int) -> list[Content]:
     if not outlook.trained:
         return []
     learned = sum(part.numbers for part in outlook.trained)
     # A part trained in full learns its own parameters; an adapter comes on top.
     every = sum(part.parameters for part in outlook.trained) or 1
-    head = line((words.figures(learned), "bold"), (f" of {words.figures(every)}", tone("dim")))
+    head = line((_count(learned), "bold"), (f" of {_count(every)}", tone("dim")))
     lines = [spread(Content.styled("Trained", tone("key", "bold")), head, width)]
     for part in outlook.trained:
         how = Content.styled("frozen", tone("dim")) if part.method == "none" else line((part.method, tone("smooth")))
-        numbers = f" {words.figures(part.numbers):>6}" if part.numbers else ""
+        numbers = f" {_count(part.numbers):>6}" if part.numbers else ""
         lines.append(spread(Content(_PARTS.get(part.name, part.name)), line(how, numbers), width))
     return lines
 
@@ -152,9 +162,11 @@ def _work(outlook: Outlook, width: int) -> list[Content]:
         return [title, Content.styled("known with a dataset", tone("dim"))]
     lines = [spread(title, line((f"{work.steps:,}", "bold"), (f"  {work.per_epoch:,} an epoch", tone("dim"))), width)]
     held = f", {work.held:,} held out" if work.held else ""
-    lines.append(Content.styled(f"{words.count(work.examples, 'example')}{held}, {work.per_step} a step", tone("dim")))
+    facts = [f"{words.count(work.examples, 'example')}{held}, {work.per_step} a step"]
     if work.tokens is not None:
-        lines.append(Content.styled(f"{work.tokens:,} tokens a step, longest {work.longest:,}", tone("dim")))
+        facts.append(f"{work.tokens:,} tokens a step, longest {work.longest:,}")
+    for text in facts:
+        lines += Content.styled(text, tone("dim")).wrap(max(width, 8))
     if work.bad:
         lines.append(Content.styled(f"✗ {words.count(work.bad, 'bad row')}: r says which", tone("failed")))
     return lines

@@ -101,7 +101,7 @@ def _family(family: "ModelFamily", width: int) -> list[Content]:
     if family.checkpoints:
         lines += [Content(), Content.styled("Checkpoints", tone("dim"))]
     for checkpoint in family.checkpoints:
-        size = f"{words.figures(checkpoint.parameters)} parameters"
+        size = f"{words.figures(checkpoint.parameters).replace('G', 'B')} parameters"
         said = line((size, tone("dim")), (f"  {one_line(checkpoint.note)}" if checkpoint.note else "", tone("dim")))
         lines += hanging(Content(one_line(checkpoint.name)), said, min(34, width // 2), width)
     return lines
