@@ -34,6 +34,8 @@ _AROUND: Final = 96
 _AROUND_TURN: Final = 16
 _AROUND_PICTURE: Final = 8
 _PORTION: Final = 1024
+# Rows of which everything is looked at: three seconds. Of more, what stops a run; `datasets check` looks at all of it.
+_WHOLE_ROWS: Final = 50_000
 # Findings that only lengths and the template give: everything else stands in `Dataset.problems` already.
 _JUDGED_HERE: Final = ("too-long", "nothing-learned", "template", "image-shape")
 
@@ -53,7 +55,8 @@ def review(
     picture_tokens = picture_tokens_of(model)
     counter = ProcessCounter(spec, model, lanes=1)
     try:
-        contents = _contents(evaluation) if evaluation is not None else None
+        small = len(dataset.examples) <= _WHOLE_ROWS
+        contents = _contents(evaluation) if evaluation is not None and small else None
         report = _review(spec, settings, dataset, counter, picture_tokens, contents)
         if evaluation is not None and spec.on_bad_row == "stop":
             _require_none(_review(spec, settings, evaluation, counter, picture_tokens, None), evaluation)
@@ -78,7 +81,14 @@ def _review(
         spec.max_seq_length, spec.min_pixels, spec.max_pixels, counter=suspecting, picture_tokens=picture_tokens
     )
     name = plain(dataset.address or str(dataset.path))
-    report = check_judged(judged_rows(dataset), limits, name=name, path=dataset.path, evaluation=evaluation)
+    report = check_judged(
+        judged_rows(dataset),
+        limits,
+        name=name,
+        path=dataset.path,
+        evaluation=evaluation,
+        lengths_only=len(dataset.examples) > _WHOLE_ROWS,
+    )
     kept.save(forget=False)
     # What a few rows have says nothing of the others.
     return replace(report, tokens=None, image_tokens=None, learned=None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mg_tui import preflight, token_counts
+from mg_tui import preflight, review, token_counts
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError
 from mg_tui.core.spec import TrainingSpec
@@ -75,3 +75,12 @@ def test_a_picture_the_family_refuses_stops_a_run(folder: Path, monkeypatch: pyt
     Image.new("RGB", (5000, 12)).save(folder / "thread.png")
     with pytest.raises(DataError, match=r"too long for Qwen2\.5-VL"):
         check(folder, row(1), row(2, image="thread.png"))
+
+
+def test_of_very_many_rows_only_what_stops_a_run_is_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_process(monkeypatch)
+    monkeypatch.setattr(review, "_WHOLE_ROWS", 2)
+    assert check(folder, row(1), row(1), row(1), evaluation=[row(1)]).report.counts == {}
+    Image.new("RGB", (5000, 12)).save(folder / "thread.png")
+    with pytest.raises(DataError, match="too long"):
+        check(folder, row(1), row(1), row(2, image="thread.png"))

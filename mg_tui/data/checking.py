@@ -205,10 +205,11 @@ def check_judged(
     path: Path | None = None,
     evaluation: Contents | None = None,
     stop: Stop | None = None,
+    lengths_only: bool = False,
 ) -> Report:
-    """As `check`, of rows that were read already."""
+    """As `check`, of rows that were read already; `lengths_only` leaves out what cannot stop a run."""
     began = time.monotonic()
-    run = _Run(limits, evaluation)
+    run = _Run(limits, evaluation, lengths_only=lengths_only)
     complete = True
     pool = ThreadPoolExecutor(max(limits.lanes, 1), thread_name_prefix="counting")
     try:
@@ -234,15 +235,14 @@ def check_judged(
 class _Run:
     """The checks of one dataset, and what they found so far."""
 
-    def __init__(self, limits: Limits, evaluation: Contents | None):
+    def __init__(self, limits: Limits, evaluation: Contents | None, *, lengths_only: bool):
         self._limits = limits
         self._pictures = PictureCheck(limits.max_pixels)
         self._answers = AnswerCheck()
         self._lengths = LengthCheck(limits.max_length, limits.min_pixels, limits.max_pixels, limits.picture_tokens)
         overlap = [OverlapCheck(evaluation)] if evaluation is not None else []
-        self._checks: list[Check] = [
-            FieldCheck(), self._pictures, RowRepeats(), ImageRepeats(), self._answers, *overlap
-        ]  # fmt: skip
+        more: list[Check] = [self._pictures, RowRepeats(), ImageRepeats(), self._answers, *overlap]
+        self._checks: list[Check] = [FieldCheck(), *([] if lengths_only else more)]
         self._found = Collector()
         self._rows = self._good = 0
 
