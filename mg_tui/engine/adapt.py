@@ -37,6 +37,7 @@ def adapt(model: Any, family: ModelFamily, spec: TrainingSpec) -> Any:
     """
     how = methods(spec)
     model.requires_grad_(False)
+    _keep_weights_for_training(model)
     full = [part for part in PARTS if how[part] == "full"]
     if "lora" not in how.values():
         for part in full:
@@ -153,6 +154,14 @@ def _require_trained(model: Any, family: ModelFamily, how: dict[PartName, str]) 
             f"{family.title}: there is nothing to train in: {', '.join(missing)}",
             hint=f"give --train-{missing[0]} none",
         )
+
+
+def _keep_weights_for_training(model: Any) -> None:
+    """On some CPUs bitsandbytes packs 4-bit weights anew in the first forward pass of an evaluation, in a way that no
+    gradient goes through; what follows an evaluation is mostly training."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _to_float32(model: Any) -> None:

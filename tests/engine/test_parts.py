@@ -60,6 +60,17 @@ def test_full_training_keeps_its_weights_in_float32() -> None:
     assert dtypes == {"language": torch.bfloat16, "vision": torch.bfloat16, "projector": torch.float32}
 
 
+def test_a_quantised_model_on_the_cpu_learns_after_an_evaluation() -> None:
+    request = LoadRequest(TINY, dtype="float32", device="cpu", quantization="nf4")
+    model = adapt.adapt(QWEN2_5_VL.load_model(QWEN2_5_VL, request), QWEN2_5_VL, spec(quantization="nf4"))
+    ids = torch.arange(3, 19)[None]
+    with torch.no_grad():
+        model.eval()(input_ids=ids)
+    model.train()(input_ids=ids, labels=ids).loss.backward()
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert learned and all(parameter.grad is not None for parameter in learned)
+
+
 def test_full_language_beside_lora_is_refused() -> None:
     with pytest.raises(UsageError, match="train_language"):
         adapted(train_language="full", quantization="none", train_vision="lora")
