@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.index import LineIndex
+from mg_tui.data.index import LineIndex, is_packed
 from mg_tui.data.jsonl import read_row
 from mg_tui.data.problems import plain
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
@@ -81,17 +81,12 @@ def open_browser(source: "Source", cache: Path | None) -> Browser:
         DataError: the file cannot be read.
     """
     path = source.path
-    if source.format == "jsonl" and path is not None and not _compressed(path):
-        return LinesBrowser(path, cache)
-    return StreamBrowser(source)
-
-
-def _compressed(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return file.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+        if source.format == "jsonl" and path is not None and path.is_file() and not is_packed(path):
+            return LinesBrowser(path, cache)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(path or Path(source.name), error) from None
+    return StreamBrowser(source)
 
 
 class LinesBrowser:

@@ -23,6 +23,7 @@ from mg_tui.data.checks.overlap import Contents, OverlapCheck
 from mg_tui.data.checks.pictures import PictureCheck
 from mg_tui.data.checks.repeats import ImageRepeats, RowRepeats
 from mg_tui.data.findings import Collector, Report
+from mg_tui.data.index import is_packed
 from mg_tui.data.looks import Looks
 from mg_tui.data.mapping import Draft
 from mg_tui.data.pictures import Given, Kept, PictureStore
@@ -180,7 +181,7 @@ class Judge:
 
 def _total(source: "Source") -> int:
     if source.format == "jsonl" and source.path is not None and source.path.is_file():
-        return source.path.stat().st_size
+        return 0 if is_packed(source.path) else source.path.stat().st_size
     return source.count() or 0
 
 

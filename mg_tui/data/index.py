@@ -38,6 +38,16 @@ class FileIdentity:
     digest: str
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file is packed with gzip or zstd, so that places in its text are not places in the file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+
+
 def identify(path: Path) -> FileIdentity:
     """The identity of a file as it is now; reads 8 KB at most.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.paths import expanded
 from mg_tui.data.images import ImageError
+from mg_tui.data.index import is_packed
 from mg_tui.data.mapping import Draft, FieldMap
 from mg_tui.data.pictures import Kept
 from mg_tui.data.problems import plain
@@ -108,7 +109,8 @@ class Rewriter:
         self._out = out
         self._said = _SAID | set(said)
         self._same_folder = source.base.absolute() == out.parent.absolute()
-        self._lines = source.format == "jsonl" and source.path is not None and source.path.is_file()
+        path = source.path if source.format == "jsonl" else None
+        self._lines = path is not None and path.is_file() and not is_packed(path)
 
     def line(self, row: Row, draft: Draft | None, *, changed: bool = False) -> bytes | None:
         """The row as a line; None for one that cannot be written: it has no values and no bytes of its own.
@@ -119,7 +121,9 @@ class Rewriter:
         if self._lines and row.length and not changed and not moved:
             return self._raw(row)
         if row.values is None:
-            return None
+            # A damaged line of a packed file: its text came along with what is wrong with it.
+            raw = row.problem.raw if row.problem is not None and self._source.format == "jsonl" else ""
+            return raw.encode("utf-8", "surrogateescape") or None
         kept = [given for given in draft.images if isinstance(given, Kept)] if draft is not None else []
         values = self._placed(row.values, moved, kept)
         return json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "replace")

@@ -1,5 +1,6 @@
 """Splits, drawings and mixtures: the same seed, the same rows; no picture on both sides; no row lost."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,24 @@ def test_datasets_of_other_folders_and_layouts_mix(folder: Path) -> None:
     assert only_fields.rows == 4
     assert rows_of(folder / "fields.jsonl")[0] == {"text": "Question 1?", "image": "1.png", "response": "Answer 1."}
     assert rows_of(folder / "fields.jsonl")[3] == {"text": "Q", "image": "4.png", "response": "A"}
+
+
+def test_packed_lines_are_written_as_they_are_read(folder: Path) -> None:
+    lines = [json.dumps(row(number, "1.png")).encode() for number in range(20)]
+    lines[7] = b'{"damaged'
+    path = folder / "data.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    done = concat([Part(*opened(path), 2)], folder / "mix.jsonl", seed=1)
+    assert (done.rows, done.lost) == (40, 0)
+    written_lines = (folder / "mix.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["id"] for line in written_lines if line != lines[7]] == [
+        number for number in range(20) if number != 7 for _twice in range(2)
+    ]
+    assert written_lines.count(lines[7]) == 2
+    told: list[tuple[int, int]] = []
+    source, reading = opened(path)
+    assert sum(len(portion) for portion in judge_rows(source, reading, progress=lambda *now: told.append(now))) == 20
+    assert all(total == 0 for _done, total in told)
 
 
 @pytest.mark.parametrize(
