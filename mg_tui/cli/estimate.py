@@ -95,7 +95,7 @@ def _print(question: "Question", answers: "list[Answer]", why_none: str | None) 
     table.add_column("What it is", footer=found.moment, overflow="fold")
     for part in found.parts:
         table.add_row(part.name, size(part.bytes), Text(part.why))
-    title = f"{one_line(question.spec.base_model)}: {found.parameters:,} parameters, {found.trained:,} trained numbers"
+    title = f"{one_line(question.spec.base_model)}: {found.parameters:,} parameters, {found.trained:,} trained"
     console.print(Text(title, style="bold"))
     console.print(table)
     fit = Table(box=SIMPLE_HEAD, pad_edge=False)

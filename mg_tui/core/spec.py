@@ -345,7 +345,8 @@ class TrainingSpec(BaseModel):
     token_budget: int | None = option(
         None,
         title="Token budget",
-        help="Most tokens of a packed forward pass; left out, those of the longest batch, and at least 2048.",
+        help="Most tokens of a packed forward pass; left out, found from free memory and, on CUDA, from what the worst "
+        "pass is measured to take.",
         group="Optimisation",
         unit="tokens",
         ge=16,
