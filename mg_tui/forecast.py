@@ -17,7 +17,7 @@ from mg_tui.hardware.memory.setup import Device
 from mg_tui.hardware.shape import ModelShape
 
 if TYPE_CHECKING:
-    from mg_tui.core.example import Example
+    from mg_tui.core.example import Example, Message
     from mg_tui.data.dataset import Dataset
     from mg_tui.families.registry import ResolvedModel
 
@@ -165,11 +165,15 @@ def rows_of(dataset: "Dataset", model: "ResolvedModel", spec: TrainingSpec) -> t
 
 
 def _answers(example: "Example") -> str:
-    return "\n".join(message.text for message in example.messages if message.role == "assistant")
+    return "\n".join(message.text for message in example.messages if _learned(message))
 
 
 def _others(example: "Example") -> str:
-    return "\n".join(message.text for message in example.messages if message.role != "assistant")
+    return "\n".join(message.text for message in example.messages if not _learned(message))
+
+
+def _learned(message: "Message") -> bool:
+    return message.role == "assistant" and message.learn
 
 
 def _counter(model: "ResolvedModel") -> Any:

@@ -268,6 +268,17 @@ def test_how_sure_it_is_and_why() -> None:
     assert said({"question": "a", "image": "b", "answer": "c"})[:2] == ("vqa", "likely")
 
 
+def test_a_layout_that_is_named_finds_its_fields(rows, picture: Path) -> None:
+    path = rows({"picture": "a.jpg", "text": "A cat."})
+    for layout, asked, answered in (("captions", "Describe this image.", "A cat."), ("fields", "", "")):
+        dataset = load_dataset(path, layout=layout)
+        found = [(example.prompt[0].text, example.response) for example in dataset.examples]
+        assert found == ([(asked, answered)] if asked else [])
+    path = rows({"prompt": "What?", "img": "a.jpg", "target": "A cat."})
+    dataset = load_dataset(path, layout="vqa")
+    assert [(example.prompt[0].text, example.response) for example in dataset.examples] == [("What?", "A cat.")]
+
+
 def test_a_question_without_an_answer_is_no_caption(rows, picture: Path) -> None:
     dataset = load_dataset(rows({"text": "What is it?", "image": "a.jpg"}))
     assert dataset.recognised is not None

@@ -81,6 +81,21 @@ def recognise_layout(
     return layout, settled, "likely" if layout in ("vqa", "captions") else "sure", why
 
 
+def fields_in(layout: str, rows: Sequence[Row], fields: FieldMap) -> FieldMap:
+    """The fields of a layout that was named, found among the first rows where they were not."""
+    values: Mapping[str, Any] = next((row.values for row in rows if row.values is not None), {})
+    if layout not in ("vqa", "captions"):
+        return fields
+    text, image, response = fields.text, fields.image, fields.response
+    image = _first(values, (image, *ALSO_CALLED["image"])) or image
+    if layout == "captions":
+        response = _first(values, (response, *_CAPTIONS, "text", *ALSO_CALLED["response"])) or response
+    else:
+        text = _first(values, (text, *_QUESTIONS, *ALSO_CALLED["text"])) or text
+        response = _first(values, (response, *_ANSWERS, *ALSO_CALLED["response"])) or response
+    return replace(fields, text=text, image=image, response=response)
+
+
 def _layout_of(values: Mapping[str, Any], fields: FieldMap, format: str) -> tuple[str, FieldMap] | None:
     if chat := chats.find_turns(values, fields):
         name, layout = chat

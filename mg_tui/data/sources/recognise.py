@@ -10,7 +10,7 @@ from mg_tui.core.errors import DataError
 from mg_tui.data.mapping import FieldMap
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import Certainty, Recognised, Source
-from mg_tui.data.sources.layouts import LAYOUTS, recognise_layout
+from mg_tui.data.sources.layouts import LAYOUTS, fields_in, recognise_layout
 
 LOOKED_AT: Final = 20
 _MOST: Final = 200
@@ -33,10 +33,10 @@ def recognise(source: Source, fields: FieldMap | None = None, layout: str | None
     if layout is not None and layout not in LAYOUTS:
         raise DataError(f"there is no layout {layout!r}", hint="layouts are " + ", ".join(LAYOUTS))
     if layout or told.layout:
-        found, certainty = layout or str(told.layout), told.certainty
-        _guess, settled, _certainty, _why = recognise_layout(list(_first_rows(source)), named, format=source.format)
-        settled = settled if _guess == found else named
-        return Recognised(source.format, found, certainty, f"{told.why}; the layout was named", settled)
+        found, rows = layout or str(told.layout), list(_first_rows(source))
+        guessed, settled, _certainty, _why = recognise_layout(rows, named, format=source.format)
+        settled = settled if guessed == found else fields_in(found, rows, named)
+        return Recognised(source.format, found, told.certainty, f"{told.why}; the layout was named", settled)
     found, settled, certainty, why = recognise_layout(list(_first_rows(source)), named, format=source.format)
     certainty = min(certainty, told.certainty, key=_SURER.index)
     return Recognised(source.format, found, certainty, f"{told.why}; {why}", settled)

@@ -50,7 +50,8 @@ class Table(Source):
         csv.field_size_limit(MAX_ROW_BYTES)
         names = next(csv.reader([first], delimiter=delimiter), [])
         self._refuse_header(names)
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        # Lines of a bounded length: a file without line ends is not read into memory whole.
+        reader = csv.reader(iter(lambda: file.readline(MAX_ROW_BYTES), ""), delimiter=delimiter, strict=True)
         number = 0
         while True:
             try:
