@@ -108,7 +108,11 @@ def written(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        return repr(value).replace("e-0", "e-").removesuffix(".0")
+        if 0 < abs(value) < 1e-3:
+            mantissa, exponent = f"{value:.15e}".split("e")
+            short = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+            return short if float(short) == value else repr(value)
+        return repr(value).removesuffix(".0")
     if isinstance(value, list | tuple):
         return ", ".join(map(written, value))
     return str(value)

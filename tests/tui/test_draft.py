@@ -128,9 +128,9 @@ def test_the_command_asks_for_the_same_run() -> None:
 
 
 def test_values_as_they_are_typed() -> None:
-    shown = [None, True, False, 2e-5, 3.0, 1e-8, 0.03, ("a", "b"), 7]
-    assert list(map(written, shown)) == ["", "on", "off", "2e-5", "3", "1e-8", "0.03", "a, b", "7"]
-    for value in (2e-5, 1e-8, 0.03, 1e22):
+    shown = [None, True, False, 2e-5, 1e-4, 3.0, 1e-8, 0.03, ("a", "b"), 7]
+    assert list(map(written, shown)) == ["", "on", "off", "2e-5", "1e-4", "3", "1e-8", "0.03", "a, b", "7"]
+    for value in (2e-5, 1e-8, 0.03, 1e22, 1 / 3, 1e-5 / 3, 0.0, -0.00025, float("inf")):
         assert float(written(value)) == value
 
 

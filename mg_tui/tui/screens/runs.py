@@ -282,7 +282,11 @@ def _no_runs(home: str) -> Content:
         [
             Content.styled("❀  No runs yet", tone("key", "bold")),
             Content(),
-            line("Leave with ", ("q", tone("key", "bold")), " and start one; it is shown here at once:"),
+            line(
+                "Press ",
+                ("3", tone("key", "bold")),
+                " and start one, or start one elsewhere; it is shown here at once:",
+            ),
             Content(),
             Content.styled("model-garden demo", tone("smooth", "bold")),
             Content.styled("model-garden train-vision --base-model … --dataset …", tone("smooth", "bold")),
