@@ -8,6 +8,7 @@ from typing import Final
 from textual.content import Content
 from textual.reactive import reactive
 
+from mg_tui.core.text import one_line
 from mg_tui.tui import words
 from mg_tui.tui.charting import View
 from mg_tui.tui.draw import smooth, sparkline
@@ -96,7 +97,9 @@ def column(detail: RunDetail, width: int) -> list[Content]:
         )
     lines.append(Content())
     lines += [
-        line((f"{label:<14}", tone("dim")), fit(Content(text), width - 14)) for label, text in _counts(detail) if text
+        line((f"{label:<14}", tone("dim")), fit(Content(one_line(text)), width - 14))
+        for label, text in _counts(detail)
+        if text
     ]
     return lines
 
