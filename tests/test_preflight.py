@@ -108,10 +108,10 @@ def test_a_dataset_of_the_hub_keeps_its_name(
 
     rows = [{"text": "what?", "image": None, "response": "red"}]
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
-    monkeypatch.setattr("mg_tui.data.sources.hub.require_reachable", lambda _name: None)
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args: ["train"])
+    monkeypatch.setattr("mg_tui.data.sources.hub.commit_of", lambda *_args: "c0ffee")
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args, **_more: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", lambda *_args, **_options: stream)
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "owner/name", "eval_dataset": "owner/name"})
     found = preflight.check(spec, settings, cwd=tmp_path)
     settled = launch.absolute_paths(found.settled(spec), tmp_path)
-    assert (settled.dataset, settled.eval_dataset) == ("hub:owner/name", "hub:owner/name")
+    assert (settled.dataset, settled.eval_dataset) == ("hub:owner/name@c0ffee", "hub:owner/name@c0ffee")

@@ -450,14 +450,14 @@ class FakeHub:
         made.to_parquet(path)
         stream = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
 
-        def load(name: str, config: str | None, *, split: str, streaming: bool) -> Any:
+        def load(name: str, config: str | None, *, split: str, streaming: bool, revision: str) -> Any:
             assert streaming
-            self.asked.append((name, config, split))
+            self.asked.append((name, config, split, revision))
             return stream
 
-        monkeypatch.setattr("mg_tui.data.sources.hub.require_reachable", lambda _name: None)
+        monkeypatch.setattr("mg_tui.data.sources.hub.commit_of", lambda _name, revision: revision or "c0ffee")
         monkeypatch.setattr(datasets, "load_dataset", load)
-        monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args: ["train", "test"])
+        monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args, **_more: ["train", "test"])
 
 
 def test_a_name_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,16 +470,18 @@ def test_a_name_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [row["text"] for row in rows] == ["a", "b"]
     assert rows[1]["image"]["bytes"] == (folder / "2.png").read_bytes()
     assert [row.number for row in source.rows(2)] == [2]
-    dataset = load_dataset("hub:owner/name", cwd=folder, cache=folder / "cache", split="test")
+    assert source.address == "hub:owner/name@c0ffee"
+    dataset = load_dataset("hub:owner/name@v2", cwd=folder, cache=folder / "cache", split="test")
     assert [example.response for example in dataset.examples] == ["x", "y"]
-    assert hub.asked == [("owner/name", "c", "train"), ("owner/name", None, "test")]
+    assert dataset.address == "hub:owner/name@v2"
+    assert hub.asked == [("owner/name", "c", "train", "c0ffee"), ("owner/name", None, "test", "v2")]
 
 
 def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_name: str) -> None:
+    def fail(*_args: Any) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("mg_tui.data.sources.hub.require_reachable", fail)
+    monkeypatch.setattr("mg_tui.data.sources.hub.commit_of", fail)
     with pytest.raises(EnvironmentProblem, match="the hub cannot be reached") as caught:
         opened("owner/name", folder).recognised  # noqa: B018
     assert "no route to host" in str(caught.value)

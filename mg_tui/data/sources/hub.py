@@ -1,5 +1,8 @@
 """A dataset of the Hugging Face hub as a source, streamed. No program that comes with a dataset is ever run.
 
+What is read is one commit: the one that a branch, or nothing, stood for when the dataset was opened. It is part of the
+dataset's address, so that a run that was checked, started and gone on with reads the same rows.
+
 The token is taken from where the hub's own tools take it: `HF_TOKEN`, or the one `hf auth login` kept.
 """
 
@@ -15,7 +18,7 @@ from mg_tui.data.rows import Row
 from mg_tui.data.sources import splits
 from mg_tui.data.sources.base import Source, Told
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,200})?")
 _PREFIX: Final = re.compile(r"(hf://datasets/|hub:)")
 _PATIENCE: Final = 15.0  # seconds
 _HINT: Final = "check the network, or give a file; HF_ENDPOINT names a mirror"
@@ -38,7 +41,8 @@ class Hub(Source):
     def __init__(self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, told: Told):
         super().__init__(name, "hub", None, cwd, told)
         self.address = f"hub:{repository}"
-        self._repository = repository
+        self._repository, _at, revision = repository.partition("@")
+        self._revision: str | None = revision or None
         self._config = config
         self._asked = split
         self._stream: Any = None
@@ -70,10 +74,11 @@ class Hub(Source):
         import datasets  # type: ignore[import-untyped]
 
         try:
-            require_reachable(self._repository)
-            available = datasets.get_dataset_split_names(self._repository, self._config)
+            commit = commit_of(self._repository, self._revision)
+            available = datasets.get_dataset_split_names(self._repository, self._config, revision=commit)
             split = splits.choose(available, self._asked, where=self.name)
-            stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True)
+            stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True, revision=commit)
+            self.address = f"hub:{self._repository}@{commit}"
         except DataError:
             raise
         except Exception as error:
@@ -120,14 +125,15 @@ class Hub(Source):
         return DataError("the dataset of the hub cannot be read", where=where, why=f"{kind}: {why}")
 
 
-def require_reachable(repository: str) -> None:
-    """Ask the hub for a dataset once: what opens it would try again for half a minute, and say so on the terminal.
+def commit_of(repository: str, revision: str | None) -> str:
+    """The commit that a revision of a dataset is.
 
-    Raises whatever the hub's library raises when it cannot be reached, or has no such dataset.
+    The hub is asked once: what opens a dataset would try again for half a minute, and say so on the terminal. Raises
+    whatever the hub's library raises when it cannot be reached, or has no such dataset.
     """
     from huggingface_hub import HfApi
 
-    HfApi().dataset_info(repository, timeout=_PATIENCE)
+    return str(HfApi().dataset_info(repository, revision=revision, timeout=_PATIENCE).sha)
 
 
 def _undecoded(stream: Any) -> Any:
