@@ -211,7 +211,7 @@ class DatasetScreen(DatasetState):
             self._checker = Checker(self, self.opened, self.garden.settings, self.base_model)
             self._checker.start()
             self.query_one(JobLine).begin(f"checking for {self.base_model}")
-            self.query_one(FoundText).checking = True
+            self.query_one(FoundText).checking = self.query_one(Sizes).checking = True
             self.query_one(Said).error = None
 
     def action_reading(self) -> None:

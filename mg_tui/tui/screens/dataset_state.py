@@ -75,6 +75,7 @@ class DatasetState(GardenScreen[None]):
         self._found = self._kind = self._marks = None
         self._head = HeadState()
         self.query_one(DataHead).state = self._head
+        self.query_one(KindTable).display = False
         table = self.query_one(RowTable)
         table.lazy.forget()
         table.only(None)
@@ -209,7 +210,7 @@ class DatasetState(GardenScreen[None]):
         self.query_one(Sizes).limit = message.checker.limit
         self._checker = None
         self.query_one(JobLine).over()
-        self.query_one(FoundText).checking = False
+        self.query_one(FoundText).checking = self.query_one(Sizes).checking = False
         if message.error is not None:
             self.query_one(Said).error = message.error
         if message.report is not None:
@@ -222,7 +223,9 @@ class DatasetState(GardenScreen[None]):
         table.mark_of = marks.of
         table.refresh()
         self.query_one(FoundText).report = self.query_one(Sizes).report = report
-        self.query_one(KindTable).show(kinds_of(report))
+        kinds = self.query_one(KindTable)
+        kinds.show(kinds_of(report))
+        kinds.display = bool(kinds.rows)
         self.query_one(DataTabs).counts = counts_of(report)
         self._moved()
         bad = report.rows - report.good

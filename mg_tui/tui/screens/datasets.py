@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from mg_tui.tui import recents, words
+from mg_tui.tui import recents
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
@@ -63,9 +63,6 @@ class DatasetsScreen(GardenScreen[None]):
             table.show(message.nodes)
             if first:
                 table.cursor = 0
-            recent = sum(node.kind == "recent" for node in message.nodes)
-            said = words.count(recent, "opened before", "opened before") if recent else ""
-            self.query_one(TopBar).right = Content.styled(said, tone("dim"))
             self.keys_changed()
 
     def on_table_moved(self) -> None:

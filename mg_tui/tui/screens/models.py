@@ -117,7 +117,7 @@ class ModelsScreen(GardenScreen[None]):
         results = sum(row.is_result for row in self.rows)
         bases = sum(row.kind == "base" for row in self.rows)
         said = f"{words.count(results, 'result')}  {words.count(bases, 'base model')}"
-        self.query_one(TopBar).right = Content.styled(said, tone("dim"))
+        self.query_one(TopBar).right = Content.styled(said if self.has_class("-wide") else "", tone("dim"))
         if not shown and self.rows:
             empty.update(line("No model matches ", (printable(self.query_text), "bold"), "; esc shows all."))
         elif not shown:

@@ -87,10 +87,13 @@ class Checker(threading.Thread):
             return check(opened.source, reading, limits, progress=self._progress, stop=lambda: self._stopped)
 
     def _progress(self, done: int, total: int) -> None:
-        if time.monotonic() - self._posted < POSTED_EVERY:
+        read = bool(total) and done >= total
+        if not read and time.monotonic() - self._posted < POSTED_EVERY:
             return
         self._posted = time.monotonic()
-        self._post(CheckProgress(self, min(done / total, 1.0) if total else None, "" if total else f"{done:,} rows"))
+        # What is read may still have to be counted: how long that takes is not known.
+        share = done / total if total and not read else None
+        self._post(CheckProgress(self, share, "counting tokens …" if read else "" if total else f"{done:,} rows"))
 
     def _post(self, message: Message) -> None:
         if self._ended:

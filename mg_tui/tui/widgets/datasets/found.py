@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ORDER: Final = {"error": 0, "warning": 1, "note": 2}
 BARS: Final = " ▏▎▍▌▋▊▉█"
+LOOKING: Final = "Rows and pictures are being looked at …"
 LABEL: Final = 15  # cells of a class's name
 TOKEN_EDGES: Final = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 # Sides of a square with as many pixels, and how a class is written.
@@ -130,7 +131,7 @@ class FoundText(Lines):
     def lines(self, width: int) -> list[Content]:
         report = self.report
         if report is None:
-            said = "Rows and pictures are being looked at …" if self.checking else "c checks every row and picture."
+            said = LOOKING if self.checking else "c checks every row and picture."
             return [Content.styled(said, tone("dim"))]
         bad = report.rows - report.good
         verdict = (
@@ -161,6 +162,10 @@ class Sizes(Lines):
     """
     report: reactive["Report | None"] = reactive(None, repaint=False)
     limit: reactive[int] = reactive(0, repaint=False)
+    checking: reactive[bool] = reactive(False, repaint=False)
+
+    def watch_checking(self) -> None:
+        self.redraw()
 
     def watch_report(self) -> None:
         self.redraw()
@@ -171,7 +176,8 @@ class Sizes(Lines):
     def lines(self, width: int) -> list[Content]:
         report = self.report
         if report is None:
-            return [Content.styled("c checks the dataset; then its sizes are shown here.", tone("dim"))]
+            said = LOOKING if self.checking else "c checks the dataset; then its sizes are shown here."
+            return [Content.styled(said, tone("dim"))]
         side_by_side = width >= 76
         each = (width - 3) // 2 if side_by_side else width
         left, right = self._tokens(report, each), self._pictures(report, each)
