@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Final
 
 from mg_tui.core.spec import TrainingSpec
@@ -82,8 +83,8 @@ def condensed(rows: Sequence[Row], keep: int = 256) -> tuple[Row, ...]:
         return tuple(rows)
     kept: dict[int, Row] = {}
     for measure in (_text, _pixels, _learned):
-        order = sorted(range(len(rows)), key=lambda index: measure(rows[index]), reverse=True)
-        kept.update((index, rows[index]) for index in order[:keep])
+        most = nlargest(keep, range(len(rows)), key=[measure(row) for row in rows].__getitem__)
+        kept.update((index, rows[index]) for index in most)
     return tuple(kept[index] for index in sorted(kept))
 
 
