@@ -89,7 +89,7 @@ def _review(
         evaluation=evaluation,
         lengths_only=len(dataset.examples) > _WHOLE_ROWS,
     )
-    kept.save(forget=False)
+    kept.save()
     # What a few rows have says nothing of the others.
     return replace(report, tokens=None, image_tokens=None, learned=None)
 

@@ -16,6 +16,7 @@ from mg_tui.data.checks.judged import digest
 from mg_tui.data.checks.lengths import TextCounter, TextTokens
 
 _MAGIC: Final = b"mgcount1"
+_UNASKED: Final = 100_000
 
 
 def said_digest(example: Example) -> int:
@@ -33,7 +34,7 @@ class KeptCounts:
     Args:
         counter: counts what is not known.
         cache: the garden's cache folder; None keeps nothing.
-        dataset: whose counts are kept together; they are thrown away by `save` when the dataset no longer has them.
+        dataset: whose counts are kept together.
     """
 
     def __init__(self, counter: TextCounter, cache: Path | None, dataset: str):
@@ -43,7 +44,7 @@ class KeptCounts:
         self._file = cache / "tokens" / name if cache is not None else None
         self._digests, self._texts, self._learned = array("Q"), array("I"), array("I")
         self._lock = threading.Lock()
-        self._used: dict[int, tuple[int, int]] = {}
+        self._asked, self._asked_texts, self._asked_learned = array("Q"), array("I"), array("I")
         self._missed = False
         self._load()
 
@@ -62,30 +63,34 @@ class KeptCounts:
             found.update(zip(missing, self._counter.count(list(missing.values())), strict=True))
         with self._lock:
             self._missed = self._missed or bool(missing)
-            self._used.update((key, value) for key, value in found.items() if not isinstance(value, str))
+            for key, value in found.items():
+                if not isinstance(value, str):
+                    self._asked.append(key)
+                    self._asked_texts.append(value[0])
+                    self._asked_learned.append(value[1])
         return [found[key] for key in keys]
 
     def _known(self, key: int) -> tuple[int, int] | None:
-        if key in self._used:
-            return self._used[key]
         at = bisect_left(self._digests, key)
         if at < len(self._digests) and self._digests[at] == key:
             return self._texts[at], self._learned[at]
         return None
 
-    def save(self, *, forget: bool = True) -> None:
-        """Keep what was asked for since the start, and unless told to `forget` it what was kept before; a cache that
-        cannot be written is let go."""
-        if not forget:
-            before = zip(self._digests, zip(self._texts, self._learned, strict=True), strict=True)
-            self._used = {**dict(before), **self._used}
-        if self._file is None or (not self._missed and len(self._used) == len(self._digests)):
+    def save(self) -> None:
+        """Keep what was counted beside what was kept; a cache that cannot be written is let go.
+
+        What was kept and not asked for stays, since a check may have been stopped early, as long as it is not much.
+        """
+        if self._file is None or not self._missed:
             return
-        ordered = sorted(self._used)
-        digests = array("Q", ordered)
-        texts = array("I", (self._used[key][0] for key in ordered))
-        learned = array("I", (self._used[key][1] for key in ordered))
-        body = digests.tobytes() + texts.tobytes() + learned.tobytes()
+        import numpy as np
+
+        much = len(self._digests) > 2 * len(self._asked) + _UNASKED
+        before = [] if much else [(self._digests, self._texts, self._learned)]
+        columns = zip(*before, (self._asked, self._asked_texts, self._asked_learned), strict=True)
+        digests, texts, learned = (np.concatenate([np.asarray(part) for part in column]) for column in columns)
+        ordered, first = np.unique(digests, return_index=True)
+        body = ordered.tobytes() + texts[first].tobytes() + learned[first].tobytes()
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=".tokens-", dir=self._file.parent)

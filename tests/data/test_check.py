@@ -14,6 +14,7 @@ from PIL import Image
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.data import findings as findings_module
+from mg_tui.data import kept_counts
 from mg_tui.data.checking import Limits, Reading, check
 from mg_tui.data.checks.lengths import TextTokens
 from mg_tui.data.findings import KINDS, Collector, Finding, Histogram, Report
@@ -225,7 +226,7 @@ def test_the_remedies_say_how_many_rows_each_saves(folder: Path) -> None:
     assert hint is not None and "--max-pixels 25088" in hint and "--max-seq-length to 67" in hint and "skip" in hint
 
 
-def test_text_is_counted_once_and_then_only_what_changed(folder: Path) -> None:
+def test_text_is_counted_once_and_then_only_what_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = Words()
 
     def again(*rows: Any) -> int:
@@ -241,9 +242,13 @@ def test_text_is_counted_once_and_then_only_what_changed(folder: Path) -> None:
     assert again(*rows) == 300
     assert again(*rows) == 0
     assert again(row(1000), *rows[5:]) == 1
-    assert again(*rows) == 5  # those that were left out are counted again: what nobody has is not kept
+    assert again(*rows) == 0  # the check may have been stopped: what it did not ask for is kept
     (kept,) = (folder / "cache" / "tokens").iterdir()
-    assert kept.stat().st_size == 48 + 16 * 300
+    assert kept.stat().st_size == 48 + 16 * 301
+    monkeypatch.setattr(kept_counts, "_UNASKED", 0)
+    assert again(row(2000), *rows[:5]) == 1
+    assert kept.stat().st_size == 48 + 16 * 6  # of much that nobody asks for nothing stays
+    assert again(*rows) == 295
     kept.write_bytes(kept.read_bytes()[:-1])
     assert again(*rows) == 300
 
