@@ -12,7 +12,7 @@ from typing import Any
 
 from machine import Device
 
-STEPS = 6
+STEPS, DRY_STEPS = 6, 2
 
 
 def measure(device: Device, scratch: Path) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _run(scratch: Path, model: str, rows: Path, device: Device, limit: str | Non
             "dataset": str(rows),
             "device": "cpu" if device.dry else "cuda",
             "quantization": "none",
-            "max_steps": STEPS,
+            "max_steps": DRY_STEPS if device.dry else STEPS,
             "gradient_accumulation_steps": 10,
             "learning_rate": 1e-4,
             "gradient_checkpointing": False,

@@ -20,6 +20,7 @@ def run(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_dry_run_of_steps_and_attention(tmp_path: Path) -> None:
     code, found, page = run(tmp_path, "--pieces", "nvml", "attention", "grid")
     assert code == 1
@@ -36,6 +37,7 @@ def test_a_dry_run_of_steps_and_attention(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_dry_run_of_the_ladder(tmp_path: Path) -> None:
     code, found, page = run(tmp_path, "--pieces", "ladder")
     assert (code, found["not_done"]) == (0, {})
