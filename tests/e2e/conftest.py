@@ -140,6 +140,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
+        # Features of pictures that another process left in a shared cache may differ in their last bits.
+        patch.setenv("MODEL_GARDEN_CACHE", str(base / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         made = Lab(base)
         yield made

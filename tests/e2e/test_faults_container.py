@@ -74,6 +74,7 @@ def environment(base: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("MODEL_GARDEN_")},
         "MODEL_GARDEN_HOME": str(base / "garden"),
+        "MODEL_GARDEN_CACHE": str(base / "cache"),
         "MODEL_GARDEN_CONFIG": str(base / "none.toml"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",

@@ -11,8 +11,9 @@ from mg_tui.families.registry import load_registry
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick() -> Iterator[None]:
-    """Nothing here may wait for a network; and for models this small, threads cost more than they bring."""
+def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing here may wait for a network, or depend on what other processes keep; threads cost models this small more
+    than they bring."""
     from torch import get_num_threads, set_num_threads
 
     threads = get_num_threads()
@@ -20,6 +21,7 @@ def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("MODEL_GARDEN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
     set_num_threads(threads)
 
