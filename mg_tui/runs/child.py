@@ -98,6 +98,11 @@ class EngineChild:
                         return
         raise self._ended()
 
+    def terminate(self) -> None:
+        """Ask it to end now, whatever it is doing, without waiting; `close` has still to be called."""
+        if self.alive:
+            self._process.terminate()
+
     def close(self, patience: float = 2.0) -> None:
         """End the child: ask by closing its input, then terminate, then kill; `patience` in seconds for each."""
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -81,6 +81,10 @@ class Child(threading.Thread):
         self._requests.put(None)
         if not self.is_alive():
             return
+        # At once, and not in a thread: when the dashboard itself ends, its threads do not get as far.
+        if (child := self._child) is not None:
+            with contextlib.suppress(OSError):
+                child.terminate()
         threading.Thread(target=self._close, daemon=True, name=f"{self.name} end").start()
 
     def run(self) -> None:

@@ -116,6 +116,10 @@ class FakeEngine:
             raise scripted
         yield from scripted
 
+    def terminate(self) -> None:
+        """It ends at once."""
+        self.close()
+
     def close(self, patience: float = 2.0) -> None:
         """It ends at once."""
         self.alive = False

@@ -188,6 +188,28 @@ async def test_what_cannot_be_loaded_is_a_band_and_is_tried_again(
         assert "weights are missing" not in text(app)
 
 
+async def test_a_question_asked_while_loading_is_lost_with_it(results, dashboard, text, until, engine) -> None:
+    hold = threading.Event()
+
+    def load(child, fields):
+        hold.wait(8)
+        return UsageError("the adapter's weights are missing")
+
+    engine(load=load, generate=UsageError("no model is loaded"))
+    app = dashboard(results)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await pilot.press(*"hello", "enter")
+        await until(pilot, lambda: "hello" in text(app) and "loading" in text(app))
+        hold.set()
+        await until(pilot, lambda: "✗         no answer" in text(app))
+        assert "weights are missing" in text(app) and "no model is loaded" not in text(app)
+        assert "not loaded" in text(app)
+
+
 async def test_an_answer_that_fails_is_said_and_the_chat_goes_on(results, dashboard, text, until, engine) -> None:
     replies = [_answer(HOSTILE), RunFailed("the engine process ended without an answer (killed by signal 9)")]
 
@@ -247,6 +269,8 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         await until(pilot, lambda: isinstance(app.screen, ExamScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        # The score is kept, and takes the place of what the run itself measured.
+        await until(pilot, lambda: any(row.match == 0.5 for row in app.screen.rows) and "50%" in text(app))
 
 
 async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, dashboard, text, until, engine) -> None:

@@ -100,14 +100,14 @@ class ChatScreen(GardenScreen[None]):
         self.keys_changed()
 
     def on_child_failed(self, message: ChildFailed) -> None:
-        self.query_one(Said).error = message.error
+        follows = message.op == "generate" and not self._loaded and self.query_one(Said).error is not None
+        if not follows:  # a question that was asked while loading is refused because that failed
+            self.query_one(Said).error = message.error
         if message.op == "load":
             self._loading = False
-            if self._answering:  # it was asked while loading: it is refused too, for the same reason
-                return
         if message.gone or message.op == "load":
             self._loaded = False
-        if self._answering:
+        if message.op == "generate" and self._answering:
             self.exchanges[-1].lost = "no answer"
             self._answered()
         self.query_one(ChatHead).state = "ready" if self._loaded else "failed"

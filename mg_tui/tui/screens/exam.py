@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import recents, words
+from mg_tui.tui import recents, scores, words
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.children import Child, ChildFailed, ChildSaid
 from mg_tui.tui.screens.base import GardenScreen
@@ -26,6 +26,7 @@ EXAMINER = "mg_tui.engine.exam"
 MOST_ROWS = 200  # answered without being asked for more
 AT_ONCE = 8  # rows in a batch: the first answers come soon, and cancelling takes a batch
 LONGEST = 128  # tokens of an answer
+FEWEST = 4  # rows whose answers make a score
 
 
 class ExamScreen(GardenScreen[None]):
@@ -96,8 +97,15 @@ class ExamScreen(GardenScreen[None]):
                 self._show()
             case "exam":
                 self._over()
+                self._keep_score()
                 if event.get("ended") == "cancelled":
                     self.notify(f"stopped after {words.count(len(self.rows), 'row')}", markup=False)
+
+    def _keep_score(self) -> None:
+        """For the list of models; a few rows of an examination called off say little."""
+        if self.row.is_result and len(self.rows) >= FEWEST:
+            exact = sum(item.right for item in self.rows)
+            scores.remember(self.garden.settings.home, self.row.given, exact=exact, rows=len(self.rows))
 
     def on_child_failed(self, message: ChildFailed) -> None:
         if self.query_one(Said).error is None:  # what follows from the first error says nothing new

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import recents
+from mg_tui.tui import recents, scores
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry
@@ -61,12 +61,13 @@ def find_models(home: Path) -> tuple[ModelRow, ...]:
 
     remembered = [item.given for item in recents.read(home, "models")]
     folders = [Path(given) for given in remembered if Path(given).is_absolute()]
-    results = [_result(result) for result in find_results(home, folders)]
+    examined = scores.read(home)
+    results = [_result(result, examined.get(str(result.folder))) for result in find_results(home, folders)]
     names = [given for given in remembered if not Path(given).is_absolute()]
     return (*results, *_bases(names))
 
 
-def _result(result: "Result") -> ModelRow:
+def _result(result: "Result", examined: float | None) -> ModelRow:
     title = one_line(result.name or _name(result.folder), limit=200)
     if result.problem:
         return ModelRow(str(result.folder), "broken", title, said=one_line(result.problem), folder=result.folder)
@@ -80,7 +81,7 @@ def _result(result: "Result") -> ModelRow:
         created=result.created,
         bytes=result.bytes,
         loss=_number(training.get("eval_loss")),
-        match=_number(training.get("exact_match")),
+        match=_number(training.get("exact_match")) if examined is None else examined,
         said=_said(result),
         folder=result.folder,
         dataset=result.dataset,
