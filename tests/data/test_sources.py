@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mg_tui.core.errors import DataError, EnvironmentProblem, GardenError
@@ -504,3 +507,30 @@ def test_files_of_several_formats_in_one_folder_are_not_guessed_at(folder: Path)
     (folder / "other.parquet").write_bytes(parquet(folder))
     found = opened(".", folder, format="parquet").recognised
     assert (found.certainty, found.why[:7]) == ("likely", "2 files")
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text('"\\{}[],: \né', max_size=6)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text('"\\{}', max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+@given(
+    items=st.lists(st.dictionaries(st.text('a"\\]', max_size=3), JSON, max_size=3), min_size=1, max_size=4),
+    size=st.integers(1, 12),
+    indent=st.sampled_from([None, 0, 2]),
+    ascii=st.booleans(),
+)
+def test_an_array_is_what_json_says_it_is(items: list[Any], size: int, indent: int | None, ascii: bool) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(array, "_CHUNK", size)
+        path = Path(name) / "a.json"
+        path.write_text(json.dumps(items, indent=indent, ensure_ascii=ascii))
+        source = opened(path, Path(name), format="json")
+        rows = list(source.rows())
+        assert [row.values for row in rows] == items
+        assert [json.loads(source.raw(row)) for row in rows] == items

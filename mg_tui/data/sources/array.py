@@ -17,7 +17,10 @@ _CHUNK: Final = 2**18
 _KEPT: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
-_OUTSIDE: Final = re.compile(rb'["\[\]{},]')
+# A whole string, or the beginning of one that goes on after the buffer, or what structures an array.
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"|"'
+_BETWEEN: Final = re.compile(_STRING + rb"|[\[\]{},]", re.DOTALL)
+_DEEPER: Final = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 _INSIDE: Final = re.compile(rb'["\\]')
 
 
@@ -70,7 +73,8 @@ class _Items:
     def __iter__(self) -> Iterator[Row]:
         depth, inside = 0, False
         while True:
-            found = (_INSIDE if inside else _OUTSIDE).search(self._buffer, self._at)
+            pattern = _INSIDE if inside else _BETWEEN if depth == 1 else _DEEPER
+            found = pattern.search(self._buffer, self._at)
             if found is None:
                 self._at = len(self._buffer)
                 if not self._more():
@@ -83,6 +87,8 @@ class _Items:
                 self._at = self._buffer.find(b"\\", self._at) + 2
                 continue
             self._at = found.end()
+            if len(character) > 1:
+                continue
             if character == b'"':
                 inside = not inside
             elif character in b"[{":
