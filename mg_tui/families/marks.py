@@ -12,6 +12,7 @@ for each text which of its tokens are learned. Without a CUT, and when tokens ha
 ends, which is nearly always, the tokens are those of the unmarked text.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,7 @@ CUT: Final = "\ufdd0"
 LEARN: Final = "\ufdd1"
 STOP: Final = "\ufdd2"
 MARKS: Final = (CUT, LEARN, STOP)
+_ANY_MARK: Final = re.compile(f"[{CUT}{LEARN}{STOP}]")
 
 
 class CannotCut(Exception):
@@ -37,16 +39,15 @@ class Piece:
 
 def unmarked(text: str) -> str:
     """The text without marks."""
-    return "".join(character for character in text if character not in MARKS)
+    return _ANY_MARK.sub("", text)
 
 
 def pieces(text: str) -> list[Piece]:
     """The runs of text between marks; empty ones are left out."""
     found: list[Piece] = []
     learned, cut, start = False, False, 0
-    for position, character in enumerate([*text, STOP]):
-        if character not in MARKS:
-            continue
+    for mark in _ANY_MARK.finditer(text + STOP):
+        position, character = mark.start(), mark[0]
         if position > start:
             found.append(Piece(text[start:position], learned, cut))
             cut = False
@@ -100,13 +101,13 @@ class MarkedTokenizer:
         """Tokens of the text as a whole; None when one of them is partly learned."""
         text = "".join(part.text for part in parts)
         encoding = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        flags = [part.learned for part in parts for _character in part.text]
+        flags = b"".join((b"\1" if part.learned else b"\0") * len(part.text) for part in parts)
         learned = []
         for start, end in encoding["offset_mapping"]:
-            inside = flags[start:end]
-            if any(inside) and not all(inside):
+            some = flags.find(1, start, end) >= 0
+            if some and flags.find(0, start, end) >= 0:
                 return None
-            learned.append(any(inside))
+            learned.append(some)
         return list(encoding["input_ids"]), learned
 
     def _encode_cut(self, parts: list[Piece], *, special: bool) -> tuple[list[int], list[bool]]:
