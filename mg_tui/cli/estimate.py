@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mg_tui.cli.spec_flags import SpecCommand, given, spec_flags
+from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import one_line
 
 if TYPE_CHECKING:
     from mg_tui.hardware.memory import Question
@@ -21,9 +22,10 @@ _NONE_GIVEN: Final = "(none)"
 
 @spec_flags(TrainingSpec)
 @click.command(cls=SpecCommand)
+@PRESET
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def estimate(settings: Settings, /, as_json: bool, **values: Any) -> None:
+def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values: Any) -> None:
     """Say what a run will need in memory, without starting it or loading the model.
 
     Takes the flags of `train-vision`. With a dataset, its longest rows and its own pictures count; without, a row is
@@ -32,16 +34,21 @@ def estimate(settings: Settings, /, as_json: bool, **values: Any) -> None:
     from mg_tui import forecast
     from mg_tui.hardware.memory.places import answer, places
 
-    asked = {**settings.train, **given(values)}
+    asked = {**defaults(settings, preset), **given(values)}
     has_dataset = bool(asked.get("dataset"))
     spec = TrainingSpec.parse({"dataset": _NONE_GIVEN, **asked}, where=settings.train_source())
+    dataset = forecast.read(spec, settings, cwd=Path.cwd()) if has_dataset else None
     question = forecast.question(
         spec,
         settings,
         cwd=Path.cwd(),
-        read_dataset=has_dataset,
+        dataset=dataset,
+        read_dataset=False,
         device="cpu" if spec.device == "cpu" else "cuda",
     )
+    if dataset is not None and (bad := len(dataset.bad_rows)):
+        rows = f"{bad:,} bad rows are" if bad > 1 else "1 bad row is"
+        click.echo(f"{rows} not counted; the first: {one_line(str(dataset.problems[0]))}", err=True)
     found, why_none = places(spec)
     answers = [answer(question, place) for place in found]
     if as_json:
@@ -85,7 +92,6 @@ def _print(question: "Question", answers: "list[Answer]", why_none: str | None) 
     from rich.text import Text
 
     from mg_tui.cli.run_text import size
-    from mg_tui.core.text import one_line
 
     found = question.estimate()
     console = Console(file=sys.stdout, highlight=False)
@@ -123,7 +129,6 @@ def _change(answer: "Answer") -> str:
 
 def _notes(question: "Question", answers: "list[Answer]", why_none: str | None) -> Iterator[str]:
     from mg_tui.cli.run_text import size
-    from mg_tui.core.text import one_line
 
     if why_none:
         yield f"no GPU here: {one_line(why_none)}"

@@ -89,6 +89,15 @@ def test_a_dataset_is_read(tmp_path: Path) -> None:
     assert record["work"]["patches"] == record["work"]["examples"] * 1024
 
 
+def test_bad_rows_are_said_and_not_counted(tmp_path: Path) -> None:
+    good = '{"text": "what?", "image": null, "response": "a square"}\n'
+    (tmp_path / "d.jsonl").write_text(good + '{"text": "", "image": null, "response": "\\u001b[31m"}\n')
+    result = call(*BASE, "--dataset", str(tmp_path / "d.jsonl"))
+    assert result.exit_code == 0
+    assert "1 bad row is not counted; the first: row 2" in result.stderr
+    assert "\x1b[31m" not in result.stderr
+
+
 def test_a_bad_value_is_the_specs_error() -> None:
     with pytest.raises(SpecError, match="lora_r"):
         call(*BASE, "--lora-r", "0")
