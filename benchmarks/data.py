@@ -251,7 +251,7 @@ def _cell(figure: dict[str, Any] | None) -> str:
 
 
 def _seconds(value: float) -> str:
-    return f"{value * 1000:.2g} ms" if value < 0.1 else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+    return f"{value * 1000:.3g} ms" if value < 0.1 else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
 def page(tables: list[str], quiet: bool) -> str:
