@@ -112,12 +112,18 @@ class VisionInputs:
 def encode(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:
     """Features of pictures, (tokens, width) each, without a graph.
 
+    On a CPU one picture after another: the products are no slower, the peak of memory is one picture's, and features do
+    not depend, in their last bits, on what else was encoded.
+
     Args:
         pixel_values: (patches, values), the pictures' patches one after another.
         grid: (pictures, 3), patches of each over time, height and width.
     """
+    parts = [(pixel_values, grid)]
+    if not pixel_values.is_cuda:
+        parts = list(zip(pixel_values.split(grid.prod(-1).tolist()), grid.split(1), strict=True))
     with torch.no_grad():
-        return list(model.get_image_features(pixel_values, grid).pooler_output)
+        return [found for part in parts for found in model.get_image_features(*part).pooler_output]
 
 
 class _Pooled:
