@@ -77,8 +77,12 @@ def test_custom_field_names(home: Path, trained: Path) -> None:
     renamed = [{"question": r["text"], "img_path": r["image"], "response": r["response"]} for r in rows]
     (home / "data/custom_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in renamed))
     command = "model-garden train-vision --base-model tiny --dataset ./data/custom_format.jsonl --output-dir ./models/c"
-    refused = run(home, command, code=2)
-    assert "--text-field" in refused.stderr and "question" in refused.stderr
+    recognised = run(home, command + " --check-only")
+    assert "question, img_path and response" in " ".join(recognised.stderr.split()), "which fields were taken is said"
+    odd = [{"enquiry": r["text"], "pic": r["image"], "response": r["response"]} for r in rows]
+    (home / "data/odd_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd))
+    refused = run(home, command.replace("custom", "odd"), code=2)
+    assert "--text-field" in refused.stderr and "enquiry" in refused.stderr
     assert not (home / "models/c").exists()
     checked = run(home, command + ' --text-field "question" --image-field "img_path" --check-only')
     assert "10 examples" in checked.stderr
