@@ -172,8 +172,10 @@ def _fixed_record(fixed: "Fixed", out: Path | None) -> dict[str, Any]:
 def _say_fixed(fixed: "Fixed", out: Path | None) -> None:
     from mg_tui.core.text import one_line
 
-    said = f"wrote {fixed.written:,} rows to {out}, {fixed.repaired:,} of them repaired"
+    rows = f"{fixed.written:,} row{'s' if fixed.written != 1 else ''}"
+    said = f"wrote {rows} to {out}, {fixed.repaired:,} repaired"
     click.echo(one_line(said), err=True)
     if fixed.rejects is not None:
-        repeats = f", {fixed.repeated:,} of them repeats" if fixed.repeated else ""
-        click.echo(one_line(f"kept {fixed.rejected:,} rows aside in {fixed.rejects}{repeats}"), err=True)
+        rows = f"{fixed.rejected:,} row{'s' if fixed.rejected != 1 else ''}"
+        repeats = f", {fixed.repeated:,} of them repeated" if fixed.repeated else ""
+        click.echo(one_line(f"kept {rows} aside in {fixed.rejects}{repeats}"), err=True)
