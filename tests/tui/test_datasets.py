@@ -13,6 +13,7 @@ from mg_tui.tui.screens.ask import AskScreen
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
+from mg_tui.tui.screens.jump import JumpScreen
 from mg_tui.tui.screens.pick import PickScreen
 from mg_tui.tui.screens.read_as import ChoiceTable, ReadAsScreen
 from mg_tui.tui.testing import HOSTILE
@@ -128,6 +129,42 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         assert app.screen.query_one("#path").value == "data/rows.jsonl"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
+
+
+async def test_a_folder_of_pictures_is_opened_itself(tmp_path, dashboard, text, until, monkeypatch) -> None:
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pics").mkdir()
+    lines = []
+    for name in ("chelsea", "rocket"):
+        shutil.copy(photo(name), tmp_path / "pics")
+        lines.append(json.dumps({"file_name": f"{name}.jpg", "text": f"A {name}."}))
+    (tmp_path / "pics" / "metadata.jsonl").write_text("\n".join(lines))
+    app = dashboard(tmp_path / "home")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "▸ pics" in text(app))
+        tree = app.screen.query_one(FileTree)
+        tree.move(next(at for at, node in enumerate(tree.rows) if node.label == "pics"))
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "2 rows" in text(app))
+        await until(pilot, lambda: "folder of pictures" in text(app) and "A chelsea." in text(app))
+        assert "answer text" in text(app) and "▀▀▀▀▀▀" in text(app)
+
+
+async def test_questions_are_left_with_escape(file, tmp_path, dashboard, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await _open(app, pilot, until, file)
+        for key, kind in (("colon", JumpScreen), ("m", ReadAsScreen), ("b", PickScreen), ("a", AskScreen)):
+            await pilot.press(key)
+            assert isinstance(app.screen, kind)
+            await pilot.press("escape")
+            assert app.screen is screen
+        await pilot.press("colon", *"61", "enter")
+        assert isinstance(app.screen, JumpScreen)  # there are sixty
+        await pilot.press("escape")
 
 
 async def test_what_is_no_dataset_is_a_band(tmp_path, dashboard, size, text, until) -> None:

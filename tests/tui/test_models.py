@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.runs.store import run_folders
 from mg_tui.tui import recents
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
@@ -13,7 +14,8 @@ from mg_tui.tui.screens.exam import ExamScreen
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.pick import PickScreen
-from mg_tui.tui.testing import HOSTILE
+from mg_tui.tui.screens.run import RunScreen
+from mg_tui.tui.testing import HOSTILE, Made, garden
 from mg_tui.tui.testing_places import fake_engine, make_result, photo
 from mg_tui.tui.widgets.models.examined import Examined
 from mg_tui.tui.widgets.models.rows import ModelTable
@@ -358,6 +360,57 @@ async def test_another_model_is_opened_by_its_name(tmp_path, dashboard, text, un
         await until(pilot, lambda: isinstance(app.screen, ChatScreen) and asked)
         assert asked[0] == ("load", {"model": "me/mine", "home": str(tmp_path)})
         assert recents.read(tmp_path, "models")[0].given == "me/mine"
+
+
+async def test_from_a_result_to_its_run(tmp_path, dashboard, text, until) -> None:
+    with garden(tmp_path, (Made("receipts", "finished", 4, 4, 900.0),)) as home:
+        [run] = run_folders(home)
+        folder = make_result(home, "elsewhere")
+        contract = json.loads((folder / "model_garden.json").read_text())
+        run.model_dir.mkdir()
+        (run.model_dir / "model_garden.json").write_text(json.dumps({**contract, "run": run.id}))
+        app = dashboard(home)
+        async with app.run_test(size=(120, 40)) as pilot:
+            table = await _models(app, pilot, until)
+            await until(pilot, lambda: run.id in text(app))
+            table.move(next(at for at, row in enumerate(table.rows) if row.run is None and row.is_result))
+            await pilot.press("r")
+            assert isinstance(app.screen, ModelsScreen)  # its run is not known
+            table.move(next(at for at, row in enumerate(table.rows) if row.run == run.id))
+            await pilot.press("r")
+            await until(pilot, lambda: isinstance(app.screen, RunScreen) and app.screen.folder.id == run.id)
+
+
+async def test_an_examination_is_stopped_and_its_rows_stay(results, dashboard, text, until, engine) -> None:
+    row = {"row": 1, "images": [], "prompt": "q", "expected": "a", "answer": "a", "base_answer": "b"}
+
+    def exam(child, fields):
+        yield {"event": "progress", "which": "rows", "done": 1, "total": 9, "rows": [row]}
+        child.cancelled.wait(8)
+        yield {"event": "exam", "rows": [row], "total": 9, "ended": "cancelled", "seconds": 1.0}
+
+    asked = engine(exam=exam)
+    app = dashboard(results)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        await pilot.press("b")
+        await until(pilot, lambda: "1/9 rows" in text(app))
+        await pilot.press("x")
+        await until(pilot, lambda: any("stopped after 1 row" in item.text for item in app.said))
+        assert ("cancel", {}) in asked and "▲ better" in text(app) and "1/9 rows" not in text(app)
+
+
+async def test_questions_are_left_with_escape(results, dashboard, until) -> None:
+    app = dashboard(results)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await _models(app, pilot, until)
+        await _select(table, pilot, until, "adapter")
+        for key, screen in (("m", MergeScreen), ("o", PickScreen)):
+            await pilot.press(key)
+            assert isinstance(app.screen, screen)
+            await pilot.press("down", "up", "pagedown", "pageup", "escape")
+            assert isinstance(app.screen, ModelsScreen)
 
 
 async def test_any_size(results, dashboard, until, engine) -> None:

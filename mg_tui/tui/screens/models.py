@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -135,7 +134,7 @@ class ModelsScreen(GardenScreen[None]):
             case "merge":
                 return row is not None and row.kind == "adapter" and self._merge is None
             case "run":
-                return row is not None and self._run_of(row) is not None
+                return row is not None and row.run_folder is not None
             case "filter":
                 return bool(self.rows)
             case "clear":
@@ -143,10 +142,6 @@ class ModelsScreen(GardenScreen[None]):
             case "cancel":
                 return self._merge is not None
         return True
-
-    def _run_of(self, row: ModelRow) -> Path | None:
-        folder = self.garden.settings.home / "runs" / (row.run or "/")
-        return folder if row.run and (folder / "events.jsonl").is_file() else None
 
     def action_chat(self) -> None:
         from mg_tui.tui.screens.chat import ChatScreen
@@ -163,8 +158,8 @@ class ModelsScreen(GardenScreen[None]):
     def action_run(self) -> None:
         from mg_tui.runs.folder import RunFolder
 
-        if self.selected is not None and (folder := self._run_of(self.selected)) is not None:
-            self.garden.open_run(RunFolder(folder))
+        if self.selected is not None and self.selected.run_folder is not None:
+            self.garden.open_run(RunFolder(self.selected.run_folder))
 
     def action_add(self) -> None:
         from mg_tui.tui.screens.pick import PickScreen

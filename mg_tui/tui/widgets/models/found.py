@@ -27,7 +27,8 @@ WORDS: Final[Mapping[str, str]] = {
 class ModelRow:
     """A model in the list. Texts are safe to show; `given` is what the engine is asked for, and is not.
 
-    `created` is Unix time in seconds, `bytes` the size of the weights, `match` the share of answers that were exact.
+    `created` is Unix time in seconds, `bytes` the size of the weights, `match` the share of answers that were exact;
+    `run_folder` is where its run is, None when it is not there any more.
     """
 
     given: str
@@ -41,6 +42,7 @@ class ModelRow:
     match: float | None = None
     said: str = ""
     folder: Path | None = None
+    run_folder: Path | None = None
     dataset: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -62,12 +64,24 @@ def find_models(home: Path) -> tuple[ModelRow, ...]:
     remembered = [item.given for item in recents.read(home, "models")]
     folders = [Path(given) for given in remembered if Path(given).is_absolute()]
     examined = scores.read(home)
-    results = [_result(result, examined.get(str(result.folder))) for result in find_results(home, folders)]
+    results = [
+        _result(result, examined.get(str(result.folder)), _run_folder(home, result.run))
+        for result in find_results(home, folders)
+    ]
     names = [given for given in remembered if not Path(given).is_absolute()]
     return (*results, *_bases(names))
 
 
-def _result(result: "Result", examined: float | None) -> ModelRow:
+def _run_folder(home: Path, run: str | None) -> Path | None:
+    from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
+
+    if not run or "/" in run or "\0" in run:
+        return None
+    folder = RunFolder(home / RUNS_FOLDER / run)
+    return folder.path if folder.journal_file.is_file() else None
+
+
+def _result(result: "Result", examined: float | None, run_folder: Path | None) -> ModelRow:
     title = one_line(result.name or _name(result.folder), limit=200)
     if result.problem:
         return ModelRow(str(result.folder), "broken", title, said=one_line(result.problem), folder=result.folder)
@@ -84,6 +98,7 @@ def _result(result: "Result", examined: float | None) -> ModelRow:
         match=_number(training.get("exact_match")) if examined is None else examined,
         said=_said(result),
         folder=result.folder,
+        run_folder=run_folder,
         dataset=result.dataset,
         training=training,
     )
