@@ -6,7 +6,7 @@ rows can be filtered by what was found however many there are.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -153,9 +153,12 @@ class Report:
     def of_row(self, number: int) -> list[Finding]:
         """What was found in a row; beyond the findings kept in full, the kind alone tells."""
         kept = [finding for finding in self.findings if finding.row == number]
-        told = {finding.kind for finding in kept}
-        beyond = [kind for kind, rows in self.rows_of.items() if kind not in told and _holds(rows, number)]
-        return [*kept, *(Finding(number, kind, None, KINDS[kind].title) for kind in beyond)]
+        return [*kept, *self.beyond(number, {finding.kind for finding in kept})]
+
+    def beyond(self, number: int, told: Set[str]) -> list[Finding]:
+        """Findings in a row that are of other kinds than those `told`, by their kind alone."""
+        kinds = (kind for kind, rows in self.rows_of.items() if kind not in told and _holds(rows, number))
+        return [Finding(number, kind, None, KINDS[kind].title) for kind in kinds]
 
     def bad_rows(self) -> list[int]:
         """Numbers of the rows that cannot be trained on, ascending."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.data.checking import Judge, Limits, Progress, Reading, Stop, check
-from mg_tui.data.findings import Report
+from mg_tui.data.checks.fields import FieldCheck
+from mg_tui.data.findings import Finding, Report
 from mg_tui.data.mapping import Draft, FieldMap
-from mg_tui.data.problems import RowProblem
 from mg_tui.data.resolve import is_address
 from mg_tui.data.rewrite import NewDataset, Rewriter
 from mg_tui.data.rows import Row
@@ -190,6 +190,7 @@ def fix(
         rejects = new.path.with_name(f"{new.path.stem}.rejects.jsonl")
         report = check(repaired, reading, limits, progress=progress, stop=stop)
         judge, bad = Judge(repaired, reading), set(report.bad_rows())
+        reasons = _Reasons(report, judge)
         repeats = set(report.rows_of.get("row-repeated", ())) - bad
         resolver = reading.resolver(source.base)
         fields = repaired.recognised.fields
@@ -202,7 +203,7 @@ def fix(
                 if row.number not in bad and row.number not in repeats and isinstance(draft, Draft):
                     line = writer.line(row, draft, changed=row.number in repaired.changed)
                 if line is None:
-                    aside.add(_reject(source, row, report).encode("ascii"))
+                    aside.add(reasons.line(source, row))
                 else:
                     changed += row.number in repaired.changed
                     new.add(line)
@@ -212,9 +213,25 @@ def fix(
     return Fixed(report, new.rows, changed, len(repeats), aside.rows, rejects if aside.rows else None)
 
 
-def _reject(source: "Source", row: Row, report: Report) -> str:
-    """A line as `problems.write_rejects` writes it."""
-    found = [one for one in report.of_row(row.number) if one.severity == "error" or one.kind == "row-repeated"]
-    problems = [RowProblem(row.number, one.field, one.what, one.hint) for one in found]
-    reasons = [{"field": p.field, "what": p.what, "hint": p.hint} for p in problems]
-    return json.dumps({"row": row.number, "problems": reasons, "raw": source.raw(row)})
+class _Reasons:
+    """Why rows were rejected. What is wrong with fields and pictures is looked at again, and so told of every row."""
+
+    def __init__(self, report: Report, judge: Judge):
+        self._report = report
+        self._judge = judge
+        self._fields = FieldCheck()
+        self._kept: dict[int, list[Finding]] = {}
+        for finding in report.findings:
+            if finding.severity == "error" or finding.kind == "row-repeated":
+                self._kept.setdefault(finding.row, []).append(finding)
+
+    def line(self, source: "Source", row: Row) -> bytes:
+        """The row as `problems.write_rejects` writes it."""
+        found = list(self._fields.row(self._judge([row])[0]))
+        told = {finding.kind for finding in found}
+        found += [finding for finding in self._kept.get(row.number, ()) if finding.kind not in told]
+        told = {finding.kind for finding in found}
+        beyond = self._report.beyond(row.number, told)
+        found += [one for one in beyond if one.severity == "error" or one.kind == "row-repeated"]
+        reasons = [{"field": one.field, "what": one.what, "hint": one.hint} for one in found]
+        return json.dumps({"row": row.number, "problems": reasons, "raw": source.raw(row)}).encode("ascii")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example
+from mg_tui.data import findings
 from mg_tui.data.checking import Limits, Reading, check
 from mg_tui.data.fix import Fixed, fix
 from mg_tui.data.sources.base import open_source
@@ -117,6 +118,14 @@ def test_the_rest_is_aside_with_its_reasons(folder: Path) -> None:
     lines = (folder / "data.jsonl").read_bytes().split(b"\n")
     for one in aside:
         assert one["raw"].encode("utf-8", "surrogateescape") == lines[one["row"] - 1]
+
+
+def test_reasons_are_told_of_every_row_however_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "KEPT", 3)
+    rows = [row(number, image=f"none {number}.png") for number in range(20)]
+    _done, _written, aside = run(folder, row(99), *rows, *[row(99)] * 9)
+    assert [one["problems"][0]["what"][:12] for one in aside[:20]] == [f'"none {n}.png"'[:12] for n in range(20)]
+    assert [one["problems"][0]["what"] for one in aside[20:]] == ["is the same as row 1"] * 3 + ["row repeated"] * 6
 
 
 def test_paths_lead_to_the_same_pictures_from_another_folder(folder: Path) -> None:
