@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.dataset import load_dataset
 from mg_tui.data.mapping import Draft, FieldMap, Turn
 from mg_tui.data.pictures import Kept, PictureStore
@@ -266,6 +267,15 @@ def test_how_sure_it_is_and_why() -> None:
     assert said(fields, {"x": 1}, {"x": 1})[1] == "guess"
     assert said({"x": 1, "y": 2}) == ("fields", "guess", "no row looks like any layout; the first has x, y")
     assert said({"question": "a", "image": "b", "answer": "c"})[:2] == ("vqa", "likely")
+
+
+def test_options_of_a_run_name_the_fields() -> None:
+    asked = {"text_field": "q", "messages_field": "talk", "learned_answers": "last", "caption_prompt": "Say it."}
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl", "weight_field": "w", **asked})
+    found = FieldMap.of(spec)
+    assert (found.text, found.messages, found.learned, found.caption_prompt) == ("q", "talk", "last", "Say it.")
+    assert (found.weight, FieldMap.of(spec, evaluation=True).weight) == ("w", None)
+    assert FieldMap.of(TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl"})) == FieldMap()
 
 
 def test_a_layout_that_is_named_finds_its_fields(rows, picture: Path) -> None:
