@@ -159,13 +159,22 @@ def curve(question: Question) -> budget.Curve:
 def free_bytes(placed: Placement) -> int:
     """Bytes that a run may count on: of the free memory of its GPU nearly all, of the machine's a part."""
     if placed.cuda:
-        import torch
-
-        return int(budget.CUDA_SHARE * torch.cuda.mem_get_info(placed.device)[0])
+        return int(budget.CUDA_SHARE * _free_on(placed.device))
     from mg_tui.hardware.devices import host_memory
 
     used, total = host_memory()
     return int(budget.HOST_SHARE * max(total - used, 0))
+
+
+def _free_on(device: str) -> int:
+    """Free bytes of a GPU, asked of the driver: torch itself would make a context, before data workers are forked."""
+    import torch
+
+    try:
+        used = int(torch.cuda.device_memory_used(device))
+    except Exception:  # a driver that does not answer, or no binding for it
+        return int(torch.cuda.mem_get_info(device)[0])
+    return max(int(torch.cuda.get_device_properties(device).total_memory) - used, 0)
 
 
 def budget_of(checkpoint: Path | None) -> int | None:

@@ -1,8 +1,22 @@
 """The token budget by arithmetic, with made-up numbers."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from mg_tui.engine.budget import GRAIN, MOST_ON_CUDA, Bounds, Curve, Measured, bounds, by_estimate, by_measurement
+from mg_tui.engine.budget import (
+    CUDA_SHARE,
+    GRAIN,
+    MOST_ON_CUDA,
+    Bounds,
+    Curve,
+    Measured,
+    bounds,
+    by_estimate,
+    by_measurement,
+)
+from mg_tui.engine.placement import Placement
+from mg_tui.engine.sizing import free_bytes
 
 MIB = 2**20
 # A thousand MiB of weights, one for each token that passes.
@@ -45,3 +59,19 @@ def test_the_estimate_is_scaled_to_what_was_measured(peak: int, room: int, comin
 def test_a_measurement_of_nothing_is_no_reason_to_fail() -> None:
     found = Measured(tokens=0, held=MIB, peak=MIB, room=MIB)
     assert by_measurement(Curve(total=lambda _tokens: 0, moving=lambda _tokens: 0), LIMITS, found, coming=0) == 4096
+
+
+@pytest.mark.parametrize("driver", [True, False], ids=["the driver answers", "it does not"])
+def test_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch, driver: bool) -> None:
+    import torch
+
+    def used(_device: str) -> int:
+        if not driver:
+            raise RuntimeError("no NVML")
+        return 4000 * MIB
+
+    monkeypatch.setattr(torch.cuda, "device_memory_used", used)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(total_memory=24_000 * MIB))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10_000 * MIB, 24_000 * MIB))
+    placed = Placement("cuda:0", "a GPU", "bfloat16", "nf4", "sdpa")
+    assert free_bytes(placed) == int(CUDA_SHARE * (20_000 if driver else 10_000) * MIB)
