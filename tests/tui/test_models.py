@@ -267,6 +267,11 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await until(pilot, lambda: "[bold red]" in app.screen.query_one("#ask").value)
+        assert not any(ord(character) < 32 and character != "\n" for character in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].over)
+        asked_of_it = next(fields for op, fields in asked if op == "generate")["messages"][0]["text"]
+        assert asked_of_it in {row["prompt"] for row in rows}  # as the row has it, not as it was shown
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ExamScreen))
         await pilot.press("escape")
@@ -399,6 +404,18 @@ async def test_an_examination_is_stopped_and_its_rows_stay(results, dashboard, t
         await pilot.press("x")
         await until(pilot, lambda: any("stopped after 1 row" in item.text for item in app.said))
         assert ("cancel", {}) in asked and "▲ better" in text(app) and "1/9 rows" not in text(app)
+
+
+async def test_file_names_do_nothing_to_the_terminal(tmp_path, dashboard, text, until, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "[red]a\x1b[2J\u202e").mkdir()
+    app = dashboard(tmp_path / "home")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4", "o")
+        await until(pilot, lambda: "[red]a" in text(app))
+        await pilot.press("tab")
+        await until(pilot, lambda: "cannot be shown" in text(app))
+        assert app.screen.query_one("#path").value == "" and "\x1b" not in text(app) and "\u202e" not in text(app)
 
 
 async def test_questions_are_left_with_escape(results, dashboard, until) -> None:

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import Input
 
 from mg_tui.core.errors import GardenError
-from mg_tui.core.text import one_line
+from mg_tui.core.text import one_line, printable
 from mg_tui.tui import recents
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.children import Child, ChildFailed, ChildSaid
@@ -48,7 +48,7 @@ class ChatScreen(GardenScreen[None]):
         with Horizontal(id="talk"):
             yield TalkScroll(id="said")
             yield PictureBox("no picture yet: ctrl+o chooses one", id="side")
-        yield Input(self._pending.question, placeholder="ask about the picture", id="ask", compact=True)
+        yield Input(one_line(self._pending.question), placeholder="ask about the picture", id="ask", compact=True)
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -129,12 +129,12 @@ class ChatScreen(GardenScreen[None]):
     # --- asking
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        question = event.value.strip()
-        if not question or self._answering:
+        typed = event.value.strip()
+        if not typed or self._answering:
             return
-        pictures = self._pending.pictures
-        expected = self._pending.expected if question == self._pending.question.strip() else None
-        asked = Asked(question, pictures, expected)
+        asked = Asked(typed, self._pending.pictures)
+        if typed == one_line(self._pending.question):  # the row's own question, not what a line of input made of it
+            asked = self._pending
         turns = turns_of(self.exchanges, asked)
         if not self._loaded and not self._loading:
             self._load()
@@ -166,7 +166,7 @@ class ChatScreen(GardenScreen[None]):
         self._pending = asked
         box = self.query_one("#ask", Input)
         if asked.question:
-            box.value = asked.question.strip()
+            box.value = one_line(asked.question)
             box.cursor_position = len(box.value)
         box.focus()
         self._show_pictures()
@@ -214,7 +214,8 @@ class ChatScreen(GardenScreen[None]):
         try:
             asked = one_row(given, number, cwd=Path.cwd(), cache=self.garden.settings.cache)
         except GardenError as error:
-            say = partial(self.notify, "\n".join(error.lines()), severity="error", markup=False, timeout=12)
+            text = printable("\n".join(error.lines()))
+            say = partial(self.notify, text, severity="error", markup=False, timeout=12)
             self.app.call_from_thread(say)
         else:
             self.app.call_from_thread(self.take, asked)

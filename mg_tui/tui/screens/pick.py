@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mg_tui.core.paths import expanded
+from mg_tui.core.text import printable
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.entries import Entry, EntryTable, Wanted, entries_of
@@ -157,6 +158,9 @@ class PickScreen(ModalScreen[str | None]):
             self._choose(entry.given)
 
     def _type(self, text: str) -> None:
+        if printable(text) != text:  # a name that would act on the terminal is not put where it is drawn as typed
+            self._say("its name has characters that cannot be shown")
+            return
         box = self.query_one("#path", Input)
         box.value = text
         box.cursor_position = len(text)
