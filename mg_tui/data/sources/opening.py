@@ -279,7 +279,7 @@ def _pictures(asked: Asked, path: Path) -> Source:
     if metadata:
         told = Told("sure", f"the folder has pictures and a {metadata}{said}")
     elif pictures:
-        told = Told("likely", f"the folder has {pictures} pictures{said}")
+        told = Told("likely", f"the folder has {pictures} picture{'s' if pictures != 1 else ''}{said}")
     else:
         others = [f for f in names if suffix(Path(f)) in (".jsonl", ".json", ".csv", ".tsv", ".ndjson")][:5]
         hint = "the folder has " + ", ".join(plain(name, limit=60) for name in others) if others else "give a file"
