@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import assemble, checkpoint, sizing
+from mg_tui.engine import assemble, checkpoint, probe, sizing
 from mg_tui.engine.trainer import GardenTrainer
 from mg_tui.engine.worker import work
 from mg_tui.runs.folder import RunFolder
@@ -192,3 +192,19 @@ def test_a_resumed_run_lays_out_its_steps_as_before(start: Start, monkeypatch: p
     (fresh,) = [start(max_steps=1)]
     assert work(fresh.path) == 0
     assert events(fresh, "plan")[0]["token_budget"] < 2048
+
+
+def test_the_meter_of_a_gpu_counts_what_the_allocator_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's functions, stood in for: reserved bytes, unused pieces included, and a margin on what is free."""
+    done: list[str] = []
+    held = {"memory_reserved": 2000 * MIB, "max_memory_reserved": 3000 * MIB}
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_device, name=name: done.append(name))
+    for name, count in held.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _device, count=count: count)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000 * MIB, 24_000 * MIB))
+    meter = probe.CudaMeter("cuda:0")
+    assert meter.start() == 2000 * MIB
+    assert done == ["synchronize", "empty_cache", "reset_peak_memory_stats"]
+    assert meter.peak() == 3000 * MIB
+    assert meter.room() == int((0.95 * 1000 + 2000) * MIB)
