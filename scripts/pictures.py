@@ -7,6 +7,7 @@ those of the machine.
 """
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from html import unescape
 from pathlib import Path
+from unittest.mock import patch
 
 from PIL import Image
 
@@ -21,6 +23,7 @@ from mg_tui.config import Settings
 from mg_tui.tui.actions import docs_table
 from mg_tui.tui.app import GardenApp
 from mg_tui.tui.testing import garden
+from mg_tui.tui.testing_places import showcase, showcase_engine
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SIZES = ((80, 24), (120, 40))
@@ -28,8 +31,22 @@ KEYS_HEAD = "# Keys of the dashboard\n\nMade from the registry of actions by `sc
 CELL = 12.2  # units of the SVG that Textual writes
 BLANK = "&#160;"
 TEXT = re.compile(r'(<text class="[^"]*" x=")([\d.]+)(" y="[\d.]+" textLength=")[\d.]+("[^>]*>)([^<]*)</text>')
+PAUSE = ""  # among keys: wait for what they led to
+CHAT = ["4", PAUSE, "j", "enter", PAUSE, "ctrl+o", PAUSE, "enter", PAUSE, *"What animal is it?", "enter"]
 # Name of a picture, and the keys that lead there from the list of runs.
-SHOTS = {"runs": [], "run": ["j", "enter"], "failed": ["j", "j", "j", "enter"], "help": ["question_mark"]}
+SHOTS = {
+    "runs": [],
+    "run": ["j", "enter"],
+    "failed": ["j", "j", "j", "enter"],
+    "help": ["question_mark"],
+    "datasets": ["2"],
+    "dataset": ["2", PAUSE, "enter", PAUSE, "j"],
+    "findings": ["2", PAUSE, "enter", PAUSE, "c", PAUSE, PAUSE, "f"],
+    "tokens": ["2", PAUSE, "enter", PAUSE, "j", "t"],
+    "models": ["4", PAUSE, "j"],
+    "chat": CHAT,
+    "before-after": ["4", PAUSE, "j", "b"],
+}
 
 
 def straightened(svg: str) -> str:
@@ -55,8 +72,11 @@ async def shoot(home: Path, folder: Path, size: tuple[int, int], theme: str) -> 
         async with app.run_test(size=size) as pilot:
             while not app.rows:
                 await pilot.pause(0.1)
-            await pilot.press(*keys)
+            for key in keys:
+                await (pilot.press(key) if key != PAUSE else pilot.pause(1.5))
             await pilot.pause(2.0)
+            app.clear_notifications()
+            await pilot.pause()
             app.save_screenshot(f"{name}-{theme}-{size[0]}x{size[1]}.svg", path=str(folder))
 
 
@@ -67,7 +87,15 @@ def main() -> None:
         sys.exit("rsvg-convert is not installed (Debian: librsvg2-bin): docs/keys.md was written, pictures were not")
     target = DOCS / "screens"
     target.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, garden(Path(scratch) / "home") as home:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        garden(Path(scratch) / "home") as home,
+        patch("mg_tui.runs.child.EngineChild", showcase_engine()),
+    ):
+        work = Path(scratch) / "work"
+        work.mkdir()
+        os.chdir(work)
+        showcase(home, work)
         for size in SIZES:
             for theme in ("dark", "light"):
                 asyncio.run(shoot(home, Path(scratch), size, theme))

@@ -130,3 +130,81 @@ def fake_engine(script: Mapping[str, Any | Callable[..., Any]]) -> type[FakeEngi
     """A class to put in the place of `EngineChild`; its `asked` has every request."""
     asked: list[tuple[str, dict[str, Any]]] = []
     return type("ScriptedEngine", (FakeEngine,), {"script": script, "asked": asked})
+
+
+def showcase(home: Path, folder: Path) -> None:
+    """Results in `home`, and a dataset in `folder` that was opened before: something to make pictures of."""
+    from mg_tui.tui import recents
+
+    make_result(home, "receipts-lora-r32", eval_loss=0.4123, exact_match=0.87, trainable_parameters=29_933_568)
+    make_result(home, "receipts-lora-r32-merged", kind="merged", ago=2_400.0)
+    make_result(home, "chart-questions", eval_loss=0.6712, ago=90_000.0)
+    recents.remember(home, "datasets", str(make_dataset(folder / "photos.jsonl", 240)))
+    recents.remember(home, "pictures", str(photo("chelsea")))
+
+
+def showcase_engine() -> type[FakeEngine]:
+    """An engine that answers about the photos at once, without a model."""
+    ready = {"event": "ready", "device": "cuda", "dtype": "bfloat16", "quantization": "nf4"}
+    rows = list(map(_examined, range(1, 33)))
+    progress = {"event": "progress", "which": "rows", "done": 32, "total": 32, "rows": rows}
+    return fake_engine(
+        {
+            "load": [ready],
+            "generate": [{"event": "text", "text": _SAID}, _ANSWERED],
+            "exam": [progress, {"event": "exam", "rows": rows, "total": 32, "ended": "end", "seconds": 3.0}],
+            "open": [{"event": "ready"}],
+            "row": lambda _child, fields: [_seen(fields)],
+            "count": lambda _child, fields: [{"event": "count", "counts": [[71, 8]] * len(fields["conversations"])}],
+        }
+    )
+
+
+_SAID: Final = "A tabby cat with wide green eyes, looking straight at the camera."
+_ANSWERED: Final = {
+    "event": "answer",
+    "answer": _SAID,
+    "tokens": 17,
+    "tokens_per_second": 41.2,
+    "first_token_seconds": 0.31,
+    "images": [{"path": "chelsea.jpg", "size": [451, 300], "seen_at": [448, 308]}],
+    "image_tokens": 176,
+    "ended": "end",
+}
+
+
+def _examined(number: int) -> dict[str, Any]:
+    name = PHOTOS[number % len(PHOTOS)]
+    question, answer = ANSWERS[name]
+    return {
+        "row": 12 * number,
+        "images": [str(photo(name))],
+        "prompt": question,
+        "expected": answer,
+        "answer": answer if number % 7 else "A street at night.",
+        "base_answer": answer if number % 3 == 0 else "There is a picture of something.",
+    }
+
+
+def _seen(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A conversation by words instead of tokens, in the shape that the engine gives."""
+    pieces: list[tuple[str | int, bool]] = []
+    images = 0
+    for message in fields["messages"]:
+        pieces += [("<|im_start|>", False), (f"{message['role']}\n", False)]
+        for part in message["parts"]:
+            if "image" in part:
+                pieces += [("<|vision_start|>", False), (images, False), ("<|vision_end|>", False)]
+                images += 1
+            else:
+                pieces += [(f"{word} ", message["role"] == "assistant") for word in part["text"].split()[:200]]
+        pieces += [("<|im_end|>", message["role"] == "assistant"), ("\n", False)]
+    return {
+        "event": "row",
+        "row": fields["row"],
+        "pieces": pieces,
+        "tokens": len(pieces) + 175 * images,
+        "learned": sum(learned for _piece, learned in pieces),
+        "image_tokens": 176 * images,
+        "images": [{"path": "", "size": [451, 300], "seen_at": [448, 308], "tokens": 176}] * images,
+    }
