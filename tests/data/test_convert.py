@@ -10,7 +10,7 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError, GardenError, UsageError
 from mg_tui.data.convert import Asked, Converted, convert
-from mg_tui.data.converted_pictures import Mode
+from mg_tui.data.convert.pictures import Mode
 from mg_tui.data.dataset import load_dataset
 from mg_tui.data.mapping import FieldMap
 from mg_tui.data.problems import BadRows
@@ -282,7 +282,7 @@ def test_a_failure_leaves_nothing_behind(folder: Path, monkeypatch: pytest.Monke
     def full(*_args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mg_tui.data.converted_files.Text.write", full)
+    monkeypatch.setattr("mg_tui.data.convert.files.Text.write", full)
     before = sorted(folder.iterdir())
     with pytest.raises(GardenError, match="cannot be written") as caught:
         converted(folder, "single.jsonl", "x.jsonl", images="copy")

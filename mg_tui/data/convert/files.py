@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from mg_tui.data.converted_pictures import Pictures, embedded
-from mg_tui.data.converted_schema import Facts, features_of, schema_of
+from mg_tui.data.convert.pictures import Pictures, embedded
+from mg_tui.data.convert.schema import Facts, features_of, schema_of
 from mg_tui.data.pictures import Given
 from mg_tui.data.sources.saying import Slot, fill
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.converted_pictures import Pictures
-from mg_tui.data.converted_schema import Facts
+from mg_tui.data.convert.pictures import Pictures
+from mg_tui.data.convert.schema import Facts
 from mg_tui.data.images import ImageError
 from mg_tui.data.mapping import Draft
 from mg_tui.data.pictures import Kept, PictureStore

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import DataError, EnvironmentProblem, UsageError
-from mg_tui.data.converted_files import open_writer
-from mg_tui.data.converted_pictures import Mode, Pictures
-from mg_tui.data.converted_rows import Rows
-from mg_tui.data.converted_schema import Facts
+from mg_tui.data.convert.files import open_writer
+from mg_tui.data.convert.pictures import Mode, Pictures
+from mg_tui.data.convert.rows import Rows
+from mg_tui.data.convert.schema import Facts
 from mg_tui.data.pictures import PictureStore
 from mg_tui.data.problems import BadRows, plain, shown, write_rejects
 from mg_tui.data.resolve import ImageResolver
