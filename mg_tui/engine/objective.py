@@ -35,7 +35,10 @@ class Objective:
         self._handle = self._head.register_forward_pre_hook(self._catch) if self._head is not None else None
         why_not = self._trial(model)
         if why_not is None and self._head is not None:
-            self.how = ("at trained positions", "there the output layer runs, and the last layer beyond its keys and values")
+            self.how = (
+                "at trained positions",
+                "there the output layer runs, and the last layer beyond its keys and values",
+            )
         else:
             self.how = ("of logits at trained positions", why_not or "")
 
@@ -110,7 +113,8 @@ class Objective:
         model.eval()
         try:
             with torch.no_grad():
-                expected = token_loss_sum(self.plain(model, {"input_ids": ids}, positions), targets)
+                logits = self.plain(model, {"input_ids": ids}, positions)
+                expected = token_loss_sum(logits, targets, label_smoothing=self.label_smoothing)
                 with self.at(positions, tuple(ids.shape)):
                     found = self.loss_sum(model, {"input_ids": ids}, positions, targets)
             tolerance = 1e-4 if self._head.weight.dtype == torch.float32 else 3e-2

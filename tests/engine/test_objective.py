@@ -12,6 +12,7 @@ from PIL import Image
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batches import MicroBatch, StepBatch, collate
 from mg_tui.engine.loss import SupervisedHead, token_loss_sum
+from mg_tui.engine.objective import Objective
 from mg_tui.engine.packed import PackedLayout
 from mg_tui.engine.vision import VisionInputs
 from mg_tui.families.apart import ApartEncoder
@@ -135,3 +136,29 @@ def test_weights_go_where_their_tokens_go(encoder: Any, step: list[Example]) -> 
     assert part.weights is not None
     assert len(part.weights) == len(part.targets)
     assert set(part.weights.tolist()) == {weight for *_row, weight in ROWS}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_quick_way_passes_its_trial_and_gives_what_is_written_down(
+    model: Any, encoder: Any, step: list[Example], smoothing: float
+) -> None:
+    output = model.get_output_embeddings().weight
+    output.requires_grad_(False)  # as it is wherever LoRA is trained
+    loss, expected = learn(model, [collate([one], PICTURES, encoder) for one in step], smoothing)
+    objective, vision, total = Objective(model, label_smoothing=smoothing), VisionInputs(frozen=True), 0.0
+    assert objective.how[0] == "at trained positions"
+    parts = PackedLayout(ApartEncoder(encoder), 100_000)(step, PICTURES)
+    count = StepBatch(0, parts).supervised
+    model.zero_grad(set_to_none=True)
+    try:
+        for part in parts:
+            with objective.at(part.positions, tuple(part.inputs["input_ids"].shape)):
+                given = vision(model, part.inputs)
+                found = objective.loss_sum(model, given, part.positions, part.targets, part.weights) / count
+                found.backward()
+            total += float(found.detach())
+    finally:
+        objective.close()
+        output.requires_grad_(True)
+    assert total == pytest.approx(loss, rel=1e-5)
+    assert apart({name: p.grad for name, p in model.named_parameters() if p.grad is not None}, expected) < 1e-5
