@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from mg_tui.core.errors import SpecError
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import adapt, checkpoint, groups
+from mg_tui.engine import adapt, arguments, checkpoint, groups
+from mg_tui.engine.placement import Placement
 from mg_tui.engine.worker import work
 from mg_tui.families.contract import LoadRequest
 from mg_tui.runs.folder import RunFolder
@@ -206,3 +207,14 @@ def test_where_rows_cannot_be_packed_the_journal_says_why(start: Start, options:
     (said,) = [event.data for event in events(folder, "decision") if event.data["what"] == "layout"]
     assert said["value"] == "padded"
     assert why in said["why"] and "similar length" in said["why"]
+
+
+# --- Optimizers -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "paged_adamw_8bit"])
+def test_every_optimizer_is_one_that_the_trainer_knows(optimizer: str) -> None:
+    from transformers.training_args import OptimizerNames
+
+    placed = Placement("cuda:0", "a GPU", "bfloat16", "nf4", "sdpa")
+    named = arguments._optimizer(spec(optimizer=optimizer), placed)
+    assert named in {one.value for one in OptimizerNames}
+    assert ("8bit" in optimizer, "paged" in optimizer) == ("8bit" in named, "paged" in named)
