@@ -6,6 +6,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from mg_tui.config import Settings
 from mg_tui.core.options import Option, options_of
 
 
@@ -64,6 +65,24 @@ def _default_note(opt: Option) -> str:
         return ""
     default = {True: "on", False: "off"}.get(opt.default, opt.default) if opt.kind == "switch" else opt.default
     return f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
+
+
+PRESET = click.option(
+    "--preset", metavar="NAME", help="Take a set of values that go together; flags take the place of them."
+)
+
+
+def defaults(settings: Settings, preset: str | None) -> dict[str, Any]:
+    """What holds where no flag is given: garden.toml and the environment, and over them a preset.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if preset is None:
+        return dict(settings.train)
+    from mg_tui.core.presets import named
+
+    return {**settings.train, **named(preset, settings.presets)}
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

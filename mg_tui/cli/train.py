@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mg_tui.cli.spec_flags import SpecCommand, given, spec_flags
+from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, spec_flags
 from mg_tui.cli.starting import begin, devices_asked, launch_options, leave_or_follow
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
@@ -20,18 +20,26 @@ if TYPE_CHECKING:
 @spec_flags(TrainingSpec)
 @click.command("train-vision", cls=SpecCommand)
 @click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
+@PRESET
 @launch_options
 @click.pass_context
 def train_vision(
-    ctx: click.Context, /, detach: bool, queue: bool, gpus: str | None, check_only: bool, **values: Any
+    ctx: click.Context,
+    /,
+    detach: bool,
+    queue: bool,
+    gpus: str | None,
+    preset: str | None,
+    check_only: bool,
+    **values: Any,
 ) -> None:
     """Fine-tune a vision-language model.
 
     The run is a process of its own: closing this terminal, or losing the connection, does not end it. Defaults can be
-    set in the [train] table of garden.toml.
+    set in the [train] table of garden.toml, and named sets of values in [presets.NAME].
     """
     settings: Settings = ctx.obj
-    spec = TrainingSpec.parse({**settings.train, **given(values)}, where=settings.train_source())
+    spec = TrainingSpec.parse({**defaults(settings, preset), **given(values)}, where=settings.train_source())
     ctx.exit(start_and_follow(spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue))
 
 

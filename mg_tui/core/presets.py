@@ -1,11 +1,13 @@
-"""Sets of values that go together, by name: what the form of a new run offers to begin with.
+"""Sets of values that go together, by name: `--preset`, and what the form of a new run offers to begin with.
 
-Each says the same fields, so that one after another leaves nothing of the one before. A person's own are kept in
-garden.toml, `[presets.NAME]`.
+Each built-in one says the same fields, so that one after another leaves nothing of the one before. A person's own are
+kept in garden.toml, `[presets.NAME]`, and take the place of a built-in one of the same name.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
+
+from mg_tui.core.errors import UsageError
 
 # Learning rates: about ten times as high for an adapter as for all weights, as the examples of Qwen2.5-VL's own
 # repository, ms-swift and LLaMA-Factory have it.
@@ -53,3 +55,15 @@ ABOUT: Final[Mapping[str, str]] = {
     "LoRA on every part": "Adapters on language model, projector and vision tower: for pictures unlike photographs.",
     "Everything in full": "All weights, moments in 8 bits: the most memory, for large datasets.",
 }
+
+
+def named(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The values of a preset; `own` are the person's.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    known = {**BUILT_IN, **own}
+    if name not in known:
+        raise UsageError(f"there is no preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
+    return known[name]

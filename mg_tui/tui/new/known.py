@@ -1,26 +1,31 @@
 """What a form can offer to choose from: base models and datasets known here, and devices. Read in threads."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mg_tui.config import Settings
 
 if TYPE_CHECKING:
     from mg_tui.tui.screens.choose import Choice
 
 
-def known_names(known: str, home: Path) -> list[tuple[str, float]]:
+def known_names(known: str, settings: Settings) -> list[tuple[str, float]]:
     """Names to pick from, the newest first, each with the Unix time it was used, 0 where that is not known.
 
-    Of models those that plugins list come after those that were used.
+    After those that were used come the models that plugins list, and the datasets that garden.toml names.
     """
     from mg_tui.tui import recents
 
-    found = [(item.given, item.when) for item in recents.read(home, "models" if known == "models" else "datasets")]
+    found = [
+        (item.given, item.when) for item in recents.read(settings.home, "models" if known == "models" else "datasets")
+    ]
+    used = {name for name, _when in found}
     if known == "models":
         from mg_tui.families.registry import load_registry
 
-        used = {name for name, _when in found}
         listed = sorted(load_registry().checkpoints, key=lambda one: one.path is None)  # those that are here first
         found += [(one.name, 0.0) for one in listed if one.name not in used]
+    else:
+        found += [(name, 0.0) for name in settings.datasets if name not in used]
     return found
 
 

@@ -231,7 +231,7 @@ class NewForm(FormScreen):
     def _list_known(self, id: str, known: str) -> None:
         from mg_tui.tui.new.known import known_names
 
-        found = known_names(known, self.garden.settings.home)
+        found = known_names(known, self.garden.settings)
         self.app.call_from_thread(self._open_picker, id, known, found)
 
     def _open_picker(self, id: str, known: str, found: list[tuple[str, float]]) -> None:

@@ -1,0 +1,38 @@
+"""`--preset`: built-in and one's own, flags over them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mg_tui.cli.estimate import estimate
+from mg_tui.config import Settings
+from mg_tui.core.errors import UsageError
+from mg_tui.core.presets import BUILT_IN, named
+
+
+def _estimate(tmp_path: Path, *words: str) -> dict:
+    settings = Settings(
+        home=tmp_path, cache=tmp_path, train={"lora_r": 8}, presets={"mine": {"lora_r": 64, "quantization": "none"}}
+    )
+    done = CliRunner().invoke(
+        estimate, ["--base-model", "tiny", "--json", *words], obj=settings, catch_exceptions=False
+    )
+    return json.loads(done.stdout)
+
+
+def test_flags_win_over_a_preset_and_a_preset_over_garden_toml(tmp_path: Path) -> None:
+    assert _estimate(tmp_path)["setup"]["rank"] == 8
+    assert _estimate(tmp_path, "--preset", "mine")["setup"]["rank"] == 64
+    assert _estimate(tmp_path, "--preset", "mine", "--lora-r", "4")["setup"]["rank"] == 4
+    assert _estimate(tmp_path, "--preset", "mine")["setup"]["quantization"] == "none"
+    full = _estimate(tmp_path, "--preset", "Everything in full")["setup"]
+    assert set(full["methods"].values()) == {"full"} and full["quantization"] == "none"
+
+
+def test_an_unknown_one_is_said_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no preset 'qlora'") as caught:
+        named("qlora", {"mine": {}})
+    assert all(f'"{name}"' in caught.value.hint for name in (*BUILT_IN, "mine"))
+    assert named(next(iter(BUILT_IN)), {next(iter(BUILT_IN)): {"lora_r": 1}}) == {"lora_r": 1}
