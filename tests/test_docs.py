@@ -37,3 +37,14 @@ def test_tests_that_are_named_are_there(page: Path) -> None:
     written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", page.read_text()):
         assert f"def {name}(" in written, f"{page.name} names {name}"
+
+
+def test_every_setting_and_preset_is_explained() -> None:
+    from mg_tui.core.presets import ABOUT
+    from mg_tui.core.settings import SETTINGS
+
+    text = (ROOT / "docs" / "settings.md").read_text()
+    for setting in SETTINGS:
+        assert f"| `[{setting.table}] {setting.name}` | `{setting.variable}` |" in text and setting.help in text
+    for name, about in ABOUT.items():
+        assert f"| `{name}` | {about} |" in text
