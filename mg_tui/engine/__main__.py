@@ -22,7 +22,7 @@ def _settle_environment() -> None:
     # on the machine: measured on two shared cores, a step took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # oneDNN keeps the code it made for every shape it met, and steps have ever new lengths: with its own limit of 1024
-    # that was 35 MiB a step, and never less again.
+    # seven steps of a small model held 60 MiB more.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     # A container with a share of a large machine: threads for all of its cores would only stand in each other's way.
     if (cores := _granted_cores()) is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
+from mg_tui.engine import heap
 from mg_tui.engine.batches import StepBatch, StepDataset, as_tensor
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class StepStream:
         self.dataset = dataset
         self.total = total
         self.next_step = start
+        self._trim = not pin_memory  # the steps' memory is the heap's where there is no device of its own
         self._stream: Iterator[StepBatch] | None = None
         self._loader: DataLoader[StepBatch] = DataLoader(
             dataset,
@@ -73,6 +75,8 @@ class StepStream:
         self.open()
         assert self._stream is not None
         while self.next_step < self.total:
+            if self._trim:
+                heap.give_back()
             batch = next(self._stream).each(as_tensor)
             self.next_step += 1
             yield batch
@@ -105,6 +109,7 @@ def roomy_shared_memory(least: int = 2**30) -> bool:
 
 def _settle_worker(_worker: int) -> None:
     """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
+    heap.keep_little()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
