@@ -4,6 +4,7 @@ It owns nothing that a run needs: runs are other processes, and closing this one
 """
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -98,6 +99,7 @@ class GardenApp(App[None]):
         self.set_timer(0.5, self.read_styles)
         if self._wake:
             self.set_timer(0.5, self.acts.wake)
+            self.set_timer(2.0, gc.freeze)  # what is there now stays: searching it for garbage only delays keys
         if self._first_run is not None:
             self.open_run(self._first_run)
 
@@ -129,7 +131,8 @@ class GardenApp(App[None]):
         self.beat.call("runs", self._show_runs, at_once=first)
 
     def _show_runs(self) -> None:
-        if isinstance(self.screen, GardenScreen):
+        # A last reading may come while the dashboard ends.
+        if self._screen_stack and isinstance(self.screen, GardenScreen):
             self.screen.show_runs()
 
     def on_feed_failed(self, message: FeedFailed) -> None:
