@@ -5,7 +5,8 @@ shaped. They start before the model is loaded, and what names an entry includes 
 learn that digest through shared memory as soon as it is known and read pictures until then.
 
 An entry's name is a hash of the file's bytes, of how pictures are shaped (the image processor's settings), of the tower
-and projector's weights and of the dtype: features are right, or not found.
+and projector's weights, of the dtype, and of everything that decides how sums are rounded (versions, kind of device,
+threads): features are right to the last bit, or not found.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from mg_tui.data.feature_store import Features, FeatureStore
 from mg_tui.families.contract import ModelFamily
 
 _DIGEST_BYTES = 32
+_ENCODING = 2  # raised when `vision.encode` computes otherwise: kept features are then made anew
 _PAYS = 0.5  # reading must take less than this share of the time of encoding
 
 
@@ -99,14 +101,20 @@ class FeatureCache:
 
 
 def tower_digest(model: Any, family: ModelFamily) -> bytes:
-    """A digest of all weights that pictures go through, and of their dtype.
+    """A digest of all weights that pictures go through, of their dtype, and of what computes with them.
+
+    A run that is gone on with is the same to the last bit only with features that are, and those depend on the library
+    and on the number of threads that share a matrix product.
 
     Args:
         model: the model before or inside PEFT; names are taken as the family knows them.
     """
     import transformers
 
-    digest = hashlib.blake2b(transformers.__version__.encode(), digest_size=_DIGEST_BYTES)
+    device = next(model.parameters()).device
+    how = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    made_by = (_ENCODING, transformers.__version__, torch.__version__, device.type, how)
+    digest = hashlib.blake2b(repr(made_by).encode(), digest_size=_DIGEST_BYTES)
     for name, weights in sorted(model.state_dict().items()):
         inner = name.removeprefix("base_model.model.")
         if family.parts.of(inner) in ("vision", "projector"):
