@@ -1,4 +1,4 @@
-"""Kept features are found by what made them: other weights, another library or other threads have names of their own."""
+"""Kept features are found by what made them: other weights, another library or other threads have other names."""
 
 from collections.abc import Iterator
 
