@@ -126,7 +126,7 @@ async def main():
         for word, words in (
             ("ok", ["Fake GPU 0", "50%", "10.0/80.0 GiB", "40°C"]),
             ("hot", ["3 ECC errors", "heat (hardware)"]),
-            ("gone", ["GPUs cannot be seen any more", "stopped answering", "Runs are not ended by this"]),
+            ("gone", ["GPUs cannot be seen any more", "the NVIDIA driver", "Runs are not ended by this"]),
             ("ok", ["Fake GPU 0", "50%"]),
             ("lost", ["Fake GPU 0", "it does not answer"]),
         ):
