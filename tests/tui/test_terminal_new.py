@@ -42,7 +42,7 @@ def test_the_form_is_filled_in_and_the_run_goes(tmp_path, in_tmux, width, height
     tmux.type("2")
     tmux.keys("Enter", "Escape")
     tmux.until("3 changed")
-    tmux.until("● Base model")
+    tmux.until("a all")  # the whole form is back
     tmux.keys("y")
     tmux.until("--max-steps 2")
     tmux.keys("Escape")

@@ -1,9 +1,8 @@
 """What screens with a form have in common: the field being typed in, choices, folding, and what is said of a field."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -15,11 +14,8 @@ from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.choose import Choice, ChooseScreen
 from mg_tui.tui.widgets.form.about import About, AboutField
 from mg_tui.tui.widgets.form.editor import Completions, FieldEditor
+from mg_tui.tui.widgets.form.paths import paths_like
 from mg_tui.tui.widgets.form.table import FormRow, FormTable
-
-_SCANNED: Final = 5_000  # entries of a folder that are looked at for completions
-_OFFERED: Final = 40
-
 
 R = TypeVar("R")
 
@@ -285,22 +281,3 @@ class FormScreen(GardenScreen[None]):
 
     async def action_reset(self) -> None:
         self.table.action_reset()
-
-
-def paths_like(text: str, folder: Path) -> tuple[str, ...]:
-    """Paths that begin with `text`, folders first and with a slash; hidden ones only when asked for. For a thread."""
-    head, slash, tail = text.rpartition("/")
-    where = folder / os.path.expanduser(head + slash or ".")  # noqa: PTH111 - an unknown user is just no folder
-    folders: list[str] = []
-    files: list[str] = []
-    try:
-        with os.scandir(where) as listed:
-            for number, entry in enumerate(listed):
-                if number >= _SCANNED:
-                    break
-                if entry.name.startswith(tail) and (tail.startswith(".") or not entry.name.startswith(".")):
-                    (folders if entry.is_dir() else files).append(entry.name)
-    except (OSError, ValueError):
-        return ()
-    names = [*(f"{name}/" for name in sorted(folders)), *sorted(files)]
-    return tuple(f"{head}{slash}{name}" for name in names[:_OFFERED])

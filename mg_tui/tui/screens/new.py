@@ -55,7 +55,8 @@ class NewScreen(NewForm):
         name = next(name for name in draft.options if name in draft.problems or name in draft.missing)
         self.query_text, self.only_changed = "", False
         self.query("#find").remove()
-        self.unfolded.add(draft.options[name].group)
+        if not draft.options[name].basic:
+            self.unfolded.add(draft.options[name].group)
         self.draw_form()
         self.table.go(name)
         self.table.release()
