@@ -73,9 +73,9 @@ def ours_check(path: Path, cache: Path, rows: int) -> Any:
 
 
 def ours_tokens(path: Path, cache: Path, rows: int) -> Any:
+    from mg_tui.ahead.inspection import inspect
     from mg_tui.config import Settings
     from mg_tui.core.spec import TrainingSpec
-    from mg_tui.inspection import inspect
 
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(path)})
     report = inspect(spec, Settings(cache / "home", cache), cwd=path.parent)

@@ -58,9 +58,9 @@ def check(
     --fix writes what can be repaired, and all that is good, to a new file, and the rest to OUT's name with
     .rejects.jsonl; FILE is never changed.
     """
+    from mg_tui.ahead.inspection import checking
     from mg_tui.data.checking import check as run_check
     from mg_tui.data.fix import fix
-    from mg_tui.inspection import checking
 
     settings: Settings = ctx.obj
     spec = spec_for(settings, file, base_model, values)

@@ -59,9 +59,9 @@ def open_given(settings: Settings, spec: TrainingSpec, *, depth: "CheckDepth" = 
     """The spec's dataset, and how it is read; remembered as opened.
 
     Raises:
-        DataError, EnvironmentProblem: as `mg_tui.inspection.open_dataset`.
+        DataError, EnvironmentProblem: as `mg_tui.ahead.inspection.open_dataset`.
     """
-    from mg_tui.inspection import open_dataset
+    from mg_tui.ahead.inspection import open_dataset
     from mg_tui.tui import recents
 
     source, reading = open_dataset(spec, settings, cwd=Path.cwd(), depth=depth)
@@ -82,9 +82,9 @@ def rows_with(settings: Settings, spec: TrainingSpec, source: "Source", reading:
     Raises:
         UsageError: there is no such kind of finding.
     """
+    from mg_tui.ahead.inspection import checking
     from mg_tui.data.checking import check
     from mg_tui.data.kinds import KINDS
-    from mg_tui.inspection import checking
 
     if kind not in KINDS:
         raise UsageError(f"there are no findings of kind {kind!r}", hint="kinds are " + ", ".join(KINDS))

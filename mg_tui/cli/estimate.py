@@ -31,7 +31,7 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
     Takes the flags of `train-vision`. With a dataset, its longest rows and its own pictures count; without, a row is
     assumed. Nothing is downloaded; a base model that a plugin lists need not be on this machine.
     """
-    from mg_tui import forecast
+    from mg_tui.ahead import forecast
     from mg_tui.hardware.memory.places import answer, places
 
     asked = {**defaults(settings, preset), **given(values)}

@@ -13,7 +13,7 @@ from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.preflight import Preflight
+    from mg_tui.ahead.preflight import Preflight
     from mg_tui.runs.folder import RunFolder
 
 
@@ -87,7 +87,7 @@ def check(spec: TrainingSpec, settings: Settings) -> "Preflight":
     Raises:
         GardenError: something is wrong.
     """
-    from mg_tui import preflight
+    from mg_tui.ahead import preflight
     from mg_tui.runs import launch
 
     launch.check_output(spec)
@@ -139,7 +139,7 @@ def _say_what_was_found(found: "Preflight") -> None:
         rows = len({problem.row for problem in dataset.problems})
         click.echo(f"skipping {rows} bad rows; they are kept in skipped_rows.jsonl beside the run", err=True)
     if found.report is not None:
-        from mg_tui.review import warnings_in_words
+        from mg_tui.ahead.review import warnings_in_words
 
         if said := warnings_in_words(found.report):
             click.echo(f"check    {said}; `model-garden datasets check` says which rows", err=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mg_tui.ahead.forecast import picture_tokens_of
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
@@ -30,7 +31,6 @@ from mg_tui.engine.stream import StepStream, roomy_shared_memory
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry
-from mg_tui.forecast import picture_tokens_of
 
 Decision = tuple[str, Any, str]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mg_tui import forecast
+from mg_tui.ahead import forecast
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec

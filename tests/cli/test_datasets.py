@@ -191,7 +191,8 @@ def test_tokens_as_the_model_sees_them(folder: Path) -> None:
 
 def test_commands_are_imported_when_they_are_called() -> None:
     code = (
-        "import sys, mg_tui.cli.datasets, mg_tui.data.checking, mg_tui.data.fix, mg_tui.data.draw, mg_tui.inspection;"
+        "import sys, mg_tui.cli.datasets, mg_tui.data.checking, mg_tui.data.fix, mg_tui.data.draw\n"
+        "import mg_tui.ahead.inspection\n"
         "print(sorted({'PIL','numpy','httpx','torch','transformers','pyarrow','datasets','textual','rich'}"
         " & set(sys.modules)))"
     )

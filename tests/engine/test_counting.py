@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mg_tui.ahead.token_counts import _said
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.data.images import probe_image
 from mg_tui.engine.batches import collate, open_pictures
 from mg_tui.engine.counting import count
 from mg_tui.engine.lengths import measure_with
 from mg_tui.engine.tokens import OpenRequest, open_encoder
-from mg_tui.token_counts import _said
 
 
 @pytest.fixture(scope="module")

@@ -230,6 +230,8 @@ def test_importing_it_imports_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, mg_tui.forecast, mg_tui.hardware.memory, mg_tui.cli.estimate; print('torch' in sys.modules)"
+    code = (
+        "import sys, mg_tui.ahead.forecast, mg_tui.hardware.memory, mg_tui.cli.estimate; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd(), check=True)
     assert done.stdout.strip() == "False"

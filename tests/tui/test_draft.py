@@ -142,7 +142,7 @@ def test_presets_say_the_same_fields_and_can_be_used() -> None:
 
 
 def test_the_preset_for_24_gb_fits_a_7b_model_into_24_gb(tmp_path: Path) -> None:
-    from mg_tui import forecast
+    from mg_tui.ahead import forecast
     from mg_tui.hardware.gpus import KNOWN_GPUS
 
     values = {"base_model": "Qwen/Qwen2.5-VL-7B-Instruct", "dataset": "x", **BUILT_IN["QLoRA, 24 GB"]}

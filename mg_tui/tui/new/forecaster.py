@@ -159,7 +159,7 @@ class Forecaster(threading.Thread):
         self._question = None
         if not request.has_model:
             return self._with_devices(request, Outlook(unknown=("Choose a base model to see what it needs.",)))
-        from mg_tui import forecast
+        from mg_tui.ahead import forecast
 
         try:
             self._question = forecast.question(
@@ -222,7 +222,7 @@ class Forecaster(threading.Thread):
                     f"the dataset is large ({size / 2**30:.1f} GiB) and is not read while the form is filled in",
                     hint="a run of the check in Datasets, or the start itself, reads it",
                 )
-            from mg_tui import forecast
+            from mg_tui.ahead import forecast
 
             read = forecast.read(
                 request.spec, self._settings, cwd=request.cwd, progress=self._progress(request, outlook)
@@ -246,7 +246,7 @@ class Forecaster(threading.Thread):
     def _with_dataset(self, request: Request, key: Any, dataset: "Dataset", outlook: Outlook) -> Outlook:
         if self._question is None:
             return replace(outlook, work=work_of(request.spec, dataset, None, None))
-        from mg_tui import forecast
+        from mg_tui.ahead import forecast
         from mg_tui.families.registry import load_registry
 
         spec = request.spec

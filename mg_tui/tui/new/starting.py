@@ -91,7 +91,7 @@ class Starter(threading.Thread):
             self._post(CheckFailed(RunFailed("the check itself failed", why=f"{type(error).__name__}: {error}")))
 
     def _start(self) -> None:
-        from mg_tui import preflight
+        from mg_tui.ahead import preflight
         from mg_tui.runs import actions, control, devices, launch
 
         self._post(Checking("output folder, base model and dataset"))

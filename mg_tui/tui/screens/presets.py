@@ -42,7 +42,11 @@ def save_preset(screen: "NewForm") -> None:
     draft: Draft | None = screen.draft
     values = draft.preset() if draft is not None else {}
     if draft is None or draft.outline is None or not values:
-        why = "something in the form is wrong" if draft is not None and draft.problems else "nothing that a preset keeps differs"
+        why = (
+            "something in the form is wrong"
+            if draft is not None and draft.problems
+            else "nothing that a preset keeps differs"
+        )
         screen.notify(f"There is nothing to save: {why}.", severity="warning", markup=False)
         screen.table.release()
         return

@@ -67,9 +67,9 @@ class Checker(threading.Thread):
             self._post(CheckEnded(self, report, None))
 
     def _check(self) -> "Report":
+        from mg_tui.ahead.inspection import limits_of
         from mg_tui.core.spec import TrainingSpec
         from mg_tui.data.checking import Reading, check
-        from mg_tui.inspection import limits_of
 
         opened = self._opened
         root = opened.reading.image_root

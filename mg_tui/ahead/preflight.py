@@ -68,7 +68,7 @@ def check(spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progre
     evaluation = _read(settled, settings, cwd, progress, evaluation=True) if settled.eval_dataset else None
     report = None
     if model.family is not None:
-        from mg_tui.review import review
+        from mg_tui.ahead.review import review
 
         report = review(settled, settings, model, dataset, evaluation)
     return Preflight(model, dataset, evaluation, _changes(spec, settled, dataset, evaluation), report)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui import forecast
+from mg_tui.ahead import forecast
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.spec import TrainingSpec

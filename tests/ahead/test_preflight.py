@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mg_tui import preflight
+from mg_tui.ahead import preflight
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError, EnvironmentProblem, FamilyError, GardenError, UsageError
 from mg_tui.core.spec import TrainingSpec

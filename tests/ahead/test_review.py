@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mg_tui import preflight, review, token_counts
+from mg_tui.ahead import preflight, review, token_counts
+from mg_tui.ahead.review import warnings_in_words
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.problems import BadRows
-from mg_tui.review import warnings_in_words
 
 
 @pytest.fixture

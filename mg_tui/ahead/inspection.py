@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mg_tui.ahead.token_counts import ProcessCounter, picture_tokens_of
 from mg_tui.config import Settings
 from mg_tui.core.paths import expanded
 from mg_tui.core.spec import TrainingSpec
@@ -18,7 +19,6 @@ from mg_tui.data.checking import Limits, Progress, Reading, Stop, check
 from mg_tui.data.findings import Report
 from mg_tui.data.kept_counts import KeptCounts
 from mg_tui.data.sources.base import Source
-from mg_tui.token_counts import ProcessCounter, picture_tokens_of
 
 
 def inspect(

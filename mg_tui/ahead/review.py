@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from mg_tui.ahead.token_counts import ProcessCounter, picture_tokens_of
 from mg_tui.config import Settings
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
@@ -24,7 +25,6 @@ from mg_tui.data.images import ImageInfo
 from mg_tui.data.kept_counts import KeptCounts
 from mg_tui.data.problems import BadRows, RowProblem, plain
 from mg_tui.data.resolve import Located
-from mg_tui.token_counts import ProcessCounter, picture_tokens_of
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
