@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mg_tui import inspection
+from mg_tui.ahead import inspection
 from mg_tui.config import load_settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data import photos
