@@ -1,8 +1,9 @@
 """Less to wait for before the first step.
 
-Importing torch, transformers and peft is most of a small run's start. Two things can be left out of it without touching
-the libraries: garbage collection while tens of thousands of lasting objects are made, and bitsandbytes, which peft
-imports wherever it is installed and which brings torch's compiler with it (about a fifth of the time).
+Importing torch, transformers and peft is most of a small run's start. Three things can be left out of it without
+touching the libraries: garbage collection while tens of thousands of lasting objects are made; bitsandbytes, which peft
+imports wherever it is installed; and packages that libraries import and a run mostly has no use for, which are loaded
+when they are first used.
 """
 
 import contextlib
@@ -11,13 +12,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mg_tui.engine.when_used import WhenUsed
+
 _owned = False
 
 
 def own_process() -> None:
-    """Say that this process is the worker's alone: what is hidden in it is missed by nobody."""
+    """Say that this process is the worker's alone: what is hidden in it is missed by nobody.
+
+    From here on, what libraries import without much use for it is loaded when it is first used; see `when_used`.
+    """
     global _owned
-    _owned = True
+    if not _owned:
+        _owned = True
+        sys.meta_path.insert(0, WhenUsed())
 
 
 @contextlib.contextmanager

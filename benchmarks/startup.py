@@ -1,0 +1,118 @@
+"""From the command to the end of the first optimizer step: where the time goes.
+
+    uv run python benchmarks/startup.py                    # this environment, five starts
+    uv run python benchmarks/startup.py --other PYTHON     # beside another environment's, in turn
+
+Each start is `model-garden train-vision` on the tiny model that comes with the Qwen2.5-VL plugin and 64 drawn rows, for
+one step, in a home of its own. The seconds of a phase are those between its event in the run's journal and the next
+one's. CPU seconds are user and system time of all processes of a start until the result is saved: on a machine that
+others use they say more than the seconds that passed.
+"""
+
+import argparse
+import ctypes
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.page import machine
+from harness.rows import KINDS, make_rows
+
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
+_MARKS = {"created": "worker process comes up", "started": "worker's first words", "step": "end"}
+_COMMAND = "from mg_tui.cli.main import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds of one start by phase, in order; `first_step` to the first step's end, `cpu` of all its processes."""
+
+    phases: Mapping[str, float]
+    first_step: float
+    cpu: float
+
+
+def start(python: str, rows: Path, home: Path) -> Start:
+    """Run the command once.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    environ = {**os.environ, "MODEL_GARDEN_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    command = [python, "-c", _COMMAND, "train-vision", "--base-model", "tiny", "--dataset", str(rows)]
+    command += ["--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--sample-count", "0"]
+    before, began = _cpu(), time.time()
+    done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, check=False)
+    _reap()
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    (journal,) = home.glob("runs/*/events.jsonl")
+    marks = [("command until the run is made", began)]
+    for event in map(json.loads, journal.read_text().splitlines()):
+        name = _MARKS.get(event["kind"], event.get("name") if event["kind"] == "phase" else None)
+        if name is not None:
+            marks.append((name, event["t"]))
+        if event["kind"] == "step":
+            break
+    phases = {name: after - at for (name, at), (_next, after) in itertools.pairwise(marks)}
+    return Start(phases, marks[-1][1] - began, _cpu() - before)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _reap() -> None:
+    """Wait for what the command left behind: orphans come to this process."""
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        return
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--other", help="the interpreter of another environment to measure in turn")
+    asked = parser.parse_args()
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    pythons = [sys.executable, *filter(None, [asked.other])]
+    found: dict[str, list[Start]] = {python: [] for python in pythons}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = make_rows(Path(folder), KINDS["vqa"], steps=4)
+        for number in range(asked.starts):
+            for index, python in enumerate(pythons):
+                home = Path(folder) / f"home-{number}-{index}"
+                home.mkdir()
+                found[python].append(one := start(python, rows, home))
+                print(f"{python}: {one.first_step:.1f} s, {one.cpu:.1f} CPU s", file=sys.stderr)
+    print(f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {machine()}\n")
+    print("| | " + " | ".join(f"{python}" for python in pythons) + " |\n|---|" + "--:|" * len(pythons))
+    for name in found[pythons[0]][0].phases:
+        print(f"| {name} | " + " | ".join(_median([one.phases[name] for one in found[p]]) for p in pythons) + " |")
+    print(
+        "| to the end of the first step | "
+        + " | ".join(_median([o.first_step for o in found[p]]) for p in pythons)
+        + " |"
+    )
+    print("| CPU seconds, result saved | " + " | ".join(_median([o.cpu for o in found[p]]) for p in pythons) + " |")
+
+
+def _median(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f}"
+
+
+if __name__ == "__main__":
+    main()
