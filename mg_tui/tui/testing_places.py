@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
@@ -50,13 +51,16 @@ def make_result(home: Path, name: str, *, kind: str = "adapter", ago: float = 7_
 
 
 def make_dataset(file: Path, rows: int = 60, *, faulty: bool = True) -> Path:
-    """A JSON Lines dataset of photos; with `faulty` some rows are as bad as rows get."""
+    """A JSON Lines dataset of photos, which lie beside it; with `faulty` some rows are as bad as rows get."""
+    (file.parent / "photos").mkdir(exist_ok=True)
+    for name in PHOTOS:
+        shutil.copy(photo(name), file.parent / _beside(name))
     dice = random.Random(rows)
     lines = []
     for number in range(1, rows + 1):
         name = dice.choice(PHOTOS)
         question, answer = ANSWERS[name]
-        row: dict[str, Any] = {"text": f"{question} ({number})", "image": str(photo(name)), "response": answer}
+        row: dict[str, Any] = {"text": f"{question} ({number})", "image": _beside(name), "response": answer}
         lines.append(json.dumps(row))
     if faulty:
         for number, bad in _FAULTS.items():
@@ -65,8 +69,12 @@ def make_dataset(file: Path, rows: int = 60, *, faulty: bool = True) -> Path:
     return file
 
 
+def _beside(name: str) -> str:
+    return f"photos/{name}.jpg"
+
+
 def _row(**values: Any) -> str:
-    row = {"text": "What is it?", "image": str(photo("chelsea")), "response": "A cat."}
+    row = {"text": "What is it?", "image": _beside("chelsea"), "response": "A cat."}
     return json.dumps({**row, **values})
 
 
@@ -76,7 +84,7 @@ _FAULTS: Final[Mapping[int, str]] = {
     7: _row(image="nowhere.png"),
     8: "{broken",
     9: _row(text="x" * 1_000_000),
-    10: _row(image=[str(photo("rocket")), str(photo("coffee"))]),
+    10: _row(image=[_beside("rocket"), _beside("coffee")]),
     11: "",
     12: _row(response=None),
     13: _row(text="NUL \0, a bell \a, \u202eright to left, \u200bnothing"),

@@ -114,7 +114,7 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         await until(pilot, lambda: "rows.jsonl" not in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: "rows.jsonl" in text(app))
-        await pilot.press("j", "j", "enter")
+        await pilot.press("j", "j", "j", "enter")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "60 rows" in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen) and "↺ rows.jsonl" in text(app))

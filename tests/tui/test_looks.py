@@ -170,7 +170,6 @@ async def test_opening_datasets(folder, size, dashboard, until, look) -> None:
         await pilot.press("2")
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen) and app.screen.selected)
         look(app, "datasets-empty")
-        (folder / "work" / "images").mkdir()
         make_dataset(folder / "work" / "train.jsonl", 40, faulty=False)
         (folder / "work" / "held-out.parquet").write_bytes(b"PAR1" * 1000)
         app.screen._read()
