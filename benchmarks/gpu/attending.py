@@ -1,4 +1,4 @@
-"""Attention over a packed layout: by blocks as the engine does it, by flex attention, and under one whole mask."""
+"""Attention over a packed layout: by blocks and by flex attention as the engine does them, and under a whole mask."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ import torch
 from machine import Device
 from torch.nn import functional
 
-from mg_tui.engine import attention
+from mg_tui.engine import attention, flex
 from mg_tui.engine.packed import tree_mask
 from mg_tui.engine.trie import build
 
@@ -40,7 +40,7 @@ def measure(device: Device, repeats: int) -> dict[str, Any]:
         torch.manual_seed(0)
         given = [torch.randn(size, dtype=dtype, device=device.name, requires_grad=True) for _ in range(3)]
         expected: torch.Tensor | None = None
-        for name, make in (("whole mask", whole), ("blocks", by_blocks), ("flex", flex)):
+        for name, make in (("whole mask", whole), ("blocks", by_blocks), ("flex", by_flex)):
             try:
                 run = make(ends, device)
                 case[name] = timed(run, given, device, repeats)
@@ -70,19 +70,13 @@ def by_blocks(ends: torch.Tensor, _device: Device) -> Attention:
     return lambda q, k, v: attention.tree_attention(module, q, k, v, given)[0].transpose(1, 2)
 
 
-def flex(ends: torch.Tensor, device: Device) -> Attention:
-    """torch's flex attention, compiled, with the tree as its block mask."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
+def by_flex(ends: torch.Tensor, device: Device) -> Attention:
+    """The engine's own on CUDA: torch's flex attention, compiled, with the tree as its block mask."""
     if device.dry:
         raise RuntimeError("needs a CUDA device")
-
-    def sees(_batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        return (key <= query) & (query < ends[key])
-
-    mask = create_block_mask(sees, None, None, len(ends), len(ends), device=device.name)
-    compiled = torch.compile(flex_attention)
-    return lambda q, k, v: compiled(q, k, v, block_mask=mask)
+    given = attention.as_mask(ends)
+    module = torch.nn.Module()
+    return lambda q, k, v: flex.flex_attention(module, q, k, v, given)[0].transpose(1, 2)
 
 
 def timed(run: Attention, given: list[torch.Tensor], device: Device, repeats: int) -> dict[str, Any]:

@@ -430,8 +430,12 @@ class TrainingSpec(BaseModel):
         ge=1,
         le=1024,
     )
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
-        "auto", title="Attention", help="Implementation of attention.", group="Precision and memory"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex"] = option(
+        "auto",
+        title="Attention",
+        help="Implementation of attention. auto is sdpa; on CUDA packed layouts have torch's flex attention where it "
+        "suits, and with flex wherever it runs.",
+        group="Precision and memory",
     )
     device: Literal["auto", "cuda", "cpu"] = option(
         "auto", title="Device", help="auto is CUDA where there is one, else the CPU.", group="Precision and memory"

@@ -245,8 +245,10 @@ def open_stream(
     return stream, [("hand-over from data workers", "pipes", why)]
 
 
-def load_model(spec: TrainingSpec, base: Base) -> tuple[Any, list[Decision]]:
-    """The model on its device, with what is to be trained trainable.
+def load_model(
+    spec: TrainingSpec, base: Base, warn: Callable[[str, str], None] | None = None
+) -> tuple[Any, list[Decision]]:
+    """The model on its device, with what is to be trained trainable. `warn` is told (what, why) if all is not well.
 
     Raises:
         EnvironmentProblem: it does not fit, or cannot be loaded.
@@ -272,7 +274,8 @@ def load_model(spec: TrainingSpec, base: Base) -> tuple[Any, list[Decision]]:
                 checkpoint_activations(model, spec.checkpointing_interval)
         model = adapt.adapt(model, base.family, spec)
         own = base.backend == "transformers"  # unsloth has patched what would be changed
-        return model, exact.quicken(model, trees=_why_not_packed(base) is None) if own else []
+        trees = _why_not_packed(base) is None
+        return model, exact.quicken(model, trees=trees, asked=spec.attention, warn=warn) if own else []
 
 
 def trained_table(spec: TrainingSpec, base: Base, model: Any) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from mg_tui.engine.tree import Block, blocks, cuts
 
 NAME = "sdpa_tree"
+FLEX = "flex_tree"  # see `flex`, which is given the same masks
 QUERIES = "tree_queries"  # where a module keeps the only places whose attention is wanted, if not all are
 
 
@@ -28,9 +29,9 @@ def install(model: Any) -> None:
 
 
 def installed(model: Any) -> bool:
-    """Whether `install` was done with this model, which may be inside PEFT."""
+    """Whether this model, which may be inside PEFT, takes what `as_mask` gives."""
     config = getattr(model, "config", None)
-    return config is not None and config.get_text_config()._attn_implementation == NAME
+    return config is not None and config.get_text_config()._attn_implementation in (NAME, FLEX)
 
 
 def as_mask(ends: Tensor) -> Tensor:

@@ -67,12 +67,15 @@ def trial(model: Any) -> str | None:
     module, results = torch.nn.Module(), []
     try:
         for attend in (attention.tree_attention, flex_attention):
-            found, _none = attend(module, *(one.transpose(1, 2) for one in given), mask, scaling=width**-0.5)
-            results.append([found, *torch.autograd.grad(found.float().square().sum(), given)])
-        apart = [float((one - other).norm() / other.norm()) for other, one in zip(*results, strict=True)]
+            query, key, value = (one.transpose(1, 2) for one in given)
+            found, _none = attend(module, query, key, value, mask, scaling=width**-0.5)
+            gradients = torch.autograd.grad(found.float().square().sum(), given)
+            results.append([one.detach().float() for one in (found, *gradients)])
+        apart = torch.stack([(one - other).norm() / other.norm() for other, one in zip(*results, strict=True)])
+        furthest = float(apart.amax())  # also where it is no number
     except Exception as error:  # a compiler, or what it needs: whatever it is, there is another way
         return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
-    return None if max(apart) <= _TOLERANCE else f"its results are off by {max(apart):.1%}"
+    return None if furthest <= _TOLERANCE else f"its results are off by {furthest:.1%}"
 
 
 def flex_attention(
@@ -103,14 +106,15 @@ def kernel(compiled: bool) -> Callable[..., Any]:
     """torch's flex attention; compiled it raises rather than run uncompiled, which would make all scores at once."""
     from torch.nn.attention import flex_attention as flex
 
-    return torch.compile(flex.flex_attention, dynamic=True, fullgraph=True) if compiled else flex.flex_attention
+    plain: Callable[..., Any] = flex.flex_attention
+    return torch.compile(plain, dynamic=True, fullgraph=True) if compiled else plain
 
 
 def block_mask(ends: Tensor) -> Any:
     """The block mask of a layout, without a mask over all of it.
 
-    A key is seen from its own place up to where its subtree ends. So a block of keys is seen in a later block of queries
-    by some if the last of its subtrees ends after that begins, and by all if the first ends no sooner than that does.
+    A key is seen from its own place up to where its subtree ends. So a later block of queries sees some of a block of
+    keys if the last of its subtrees ends after the queries begin, and all of it if the first ends no sooner than they.
 
     Args:
         ends: (L,), for each place, where the subtree of its token ends.

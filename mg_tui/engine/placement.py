@@ -46,7 +46,7 @@ def decide(spec: TrainingSpec) -> Placement:
     cuda = device.startswith("cuda")
     dtype, reasons["dtype"] = _dtype(spec, cuda)
     quantization, reasons["quantization"] = _quantization(spec, cuda)
-    attention, reasons["attention"] = _attention(spec)
+    attention, reasons["attention"] = _attention(spec, cuda)
     if spec.optimizer != "adamw" and not cuda:
         raise UsageError(f"optimizer: {spec.optimizer} needs a CUDA device", hint="give --optimizer adamw")
     return Placement(device, title, dtype, quantization, attention, reasons)
@@ -126,12 +126,16 @@ def _quantization(spec: TrainingSpec, cuda: bool) -> tuple[QuantizationName, str
     return "nf4", "4-bit frozen weights take a quarter of the memory"
 
 
-def _attention(spec: TrainingSpec) -> tuple[str, str]:
+def _attention(spec: TrainingSpec, cuda: bool) -> tuple[str, str]:
     if spec.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
         raise EnvironmentProblem(
             "attention: flash_attention_2 needs the flash-attn package, which is not installed",
             hint="give --attention sdpa",
         )
+    if spec.attention == "flex":
+        if not cuda:
+            raise UsageError("attention: flex needs a CUDA device", hint="give --attention sdpa")
+        return "sdpa", "asked for flex, which is for packed layouts; torch's own fused attention for all else"
     if spec.attention != "auto":
         return spec.attention, "asked for"
     return "sdpa", "torch's own fused attention"

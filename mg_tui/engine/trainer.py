@@ -15,8 +15,8 @@ import torch
 from transformers import Trainer, TrainerState
 from transformers.trainer_callback import PrinterCallback
 
-from mg_tui.core.errors import DataError
-from mg_tui.engine import sentinels, state
+from mg_tui.core.errors import DataError, GardenError
+from mg_tui.engine import flex, sentinels, state
 from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch
 from mg_tui.engine.evaluation import mean_loss
 from mg_tui.engine.facts import StepFacts
@@ -139,15 +139,21 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         # Asked of all ranks once, before anything can fail on one of them.
         (learned,) = self.together.sums(inputs.supervised)
         sentinels.check_supervised(int(learned), step=step, rows=inputs.rows)
-        if self.probe is not None:
-            probe, self.probe = self.probe, None
-            inputs = self._probed(probe, model, inputs)
         while True:
             try:
+                if self.probe is not None:
+                    inputs = self._probed(self.probe, model, inputs)
+                    self.probe = None
                 total = self._all_parts(model, inputs, 1.0 / learned)
                 break
             except torch.OutOfMemoryError as error:
                 inputs = self._lay_out_smaller(model, inputs, step, error)
+            except GardenError:
+                raise
+            except Exception as error:
+                if not flex.give_up(self.model):
+                    raise
+                self._without_flex(model, step, error)
         self.together.sum_gradients(model)
         counts = (inputs.tokens, inputs.laid_out, inputs.images, *self.vision.take_counts())
         facts.loss, *summed = self.together.sums(float(total), *counts)
@@ -204,6 +210,16 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             )
         self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
         return self.stream.dataset[inputs.number]
+
+    def _without_flex(self, model: Any, step: int, error: Exception) -> None:
+        """Say why the step is done once more with attention by blocks; its gradients start anew."""
+        model.zero_grad(set_to_none=True)
+        self.journal.write(
+            "warning",
+            what="flex attention failed: packed layouts have their attention by blocks from here on",
+            where=f"step {step}",
+            why=f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}",
+        )
 
     def _on_device(self, part: MicroBatch) -> MicroBatch:
         device = self.args.device

@@ -109,7 +109,7 @@ class Training:
         try:
             self._phase("loading model", base.resolved.name)
             with self.stopper.at_once(), startup.importing():
-                model, decisions = assemble.load_model(self.spec, base)
+                model, decisions = assemble.load_model(self.spec, base, self._warn)
                 if cache is not None:
                     cache.open_for(tower_digest(model, base.family))
             self._decisions(decisions)
@@ -155,6 +155,9 @@ class Training:
     def _decisions(self, decisions: list[tuple[str, Any, str]]) -> None:
         for what, value, why in decisions:
             self.journal.write("decision", what=what, value=value, why=why)
+
+    def _warn(self, what: str, why: str) -> None:
+        self.journal.write("warning", what=what, why=why)
 
     def _read(self) -> tuple[Any, Any]:
         spec, cwd, cache = self.spec, self.cwd, self.settings.cache

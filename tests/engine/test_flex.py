@@ -1,7 +1,7 @@
 """Flex attention over packed layouts: its block mask, parity with plain training, and the ways back to blocks.
 
-It runs uncompiled on the CPU here. torch forbids that with gradients, for want of a compiled kernel; what it would run is
-there all the same, so the check is taken out.
+It runs uncompiled on the CPU here. torch forbids that with gradients, for want of a compiled kernel; what it would
+run is there all the same, so the check is taken out.
 """
 
 import importlib.util
@@ -61,7 +61,9 @@ def test_the_block_mask_is_the_one_torch_makes_of_the_whole_mask(rows: list[list
 
 
 @pytest.mark.parametrize("budget", [300, 100_000], ids=["several forwards", "one forward"])
-@pytest.mark.parametrize(("make", "pattern"), [(tiny, LANGUAGE), (exactly.other_sizes, exactly.EVERYWHERE)], ids=["tiny", "other"])
+@pytest.mark.parametrize(
+    ("make", "pattern"), [(tiny, LANGUAGE), (exactly.other_sizes, exactly.EVERYWHERE)], ids=["tiny", "other"]
+)
 @pytest.mark.usefixtures("on_cpu")
 def test_gradients_are_those_of_plain_training(
     encoder: Any, make: Any, pattern: str, budget: int, monkeypatch: pytest.MonkeyPatch
@@ -94,7 +96,7 @@ def test_it_is_chosen_where_it_suits_and_its_trial_goes_well(monkeypatch: pytest
         (decision,) = [one for one in done if one[0] == "tree attention"]
         return model.config.get_text_config()._attn_implementation, decision[1], decision[2]
 
-    assert chosen("flex") == (attention.FLEX, "flex", "asked for")
+    assert chosen("flex") == (attention.FLEX, "flex", "asked for"), said
     assert chosen("auto")[:2] == (attention.NAME, "by blocks")
     assert "for CUDA devices" in chosen("auto")[2]
     monkeypatch.setattr(flex, "why_not", lambda _model: None)
@@ -126,7 +128,9 @@ def test_a_step_in_which_it_fails_is_done_by_blocks(tmp_path: Path, monkeypatch:
         folder = RunFolder.create(tmp_path / name, TrainingSpec.parse(options), versions={})
         assert work(folder.path) == 0
         events = JournalReader(folder.journal_file).read_new()
-        (how,) = [one.data["value"] for one in events if one.kind == "decision" and one.data["what"] == "tree attention"]
+        (how,) = [
+            one.data["value"] for one in events if one.kind == "decision" and one.data["what"] == "tree attention"
+        ]
         losses = [one.data["loss"] for one in events if one.kind == "step"]
         return losses, [one.data for one in events if one.kind == "warning"], how
 

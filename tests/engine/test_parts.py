@@ -134,6 +134,7 @@ def test_choices_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int
         ({"dtype": "float16", "device": "cpu"}, UsageError, "--dtype"),
         ({"optimizer": "adamw_8bit", "device": "cpu"}, UsageError, "--optimizer"),
         ({"attention": "flash_attention_2", "device": "cpu"}, EnvironmentProblem, "--attention"),
+        ({"attention": "flex", "device": "cpu"}, UsageError, "--attention"),
     ],
     ids=str,
 )

@@ -97,7 +97,7 @@ def settle(spec: TrainingSpec, *, device: Device, can_pack: bool = True) -> Setu
     quantization = spec.quantization
     if quantization == "auto":
         quantization = "nf4" if device == "cuda" and spec.train_language != "full" else "none"
-    packs = can_pack and spec.attention in ("auto", "sdpa") and spec.backend != "unsloth"
+    packs = can_pack and spec.attention in ("auto", "sdpa", "flex") and spec.backend != "unsloth"
     return Setup(
         device=device,
         compute=_BYTES[dtype],
