@@ -42,13 +42,14 @@ def give_up(model: Any) -> bool:
 
 def why_not(model: Any) -> str | None:
     """Why flex attention is not chosen for `model` by itself; None if it is."""
-    weights, (_heads, _fewer, width) = model.get_output_embeddings().weight, _sizes(model)
+    weights = _weights(model)
     if not weights.is_cuda:
         return "flex attention is for CUDA devices"
     if torch.cuda.get_device_capability(weights.device) < (8, 0):
         return "flex attention is used from compute capability 8.0 on"
     if weights.dtype not in (torch.bfloat16, torch.float16):
         return f"flex attention is used in 16 bits, and this is {str(weights.dtype).removeprefix('torch.')}"
+    width = _sizes(model)[2]
     return None if width in (16, 32, 64, 128, 256) else f"flex attention is used for heads of 16 to 256, not {width}"
 
 
@@ -57,7 +58,7 @@ def trial(model: Any) -> str | None:
 
     It compiles the kernels that steps will use, so what cannot be compiled is known before the first step.
     """
-    weights, (heads, fewer, width) = model.get_output_embeddings().weight, _sizes(model)
+    weights, (heads, fewer, width) = _weights(model), _sizes(model)
     # 11 blocks: a number that is also one of heads would be taken for it, and compiled in.
     rows = [[tree, *[7] * 640, branch, *[8] * 20] for tree in (1, 2) for branch in (3, 4)]
     mask = attention.as_mask(torch.tensor(build(rows).ends(), device=weights.device))
@@ -143,9 +144,16 @@ def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
     return blocks.sum(-1).to(torch.int32)[None, None], order.to(torch.int32)[None, None]
 
 
+def _weights(model: Any) -> Tensor:
+    """Some that are in the dtype that `model` computes in: those of its output layer, where they are not quantised."""
+    head = getattr(model.get_output_embeddings(), "weight", None)
+    found: Tensor = next(one for one in (head, *model.parameters()) if one is not None and one.is_floating_point())
+    return found
+
+
 def _sizes(model: Any) -> tuple[int, int, int]:
     """Heads of queries, heads of keys, and their width."""
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // heads
     return heads, getattr(config, "num_key_value_heads", None) or heads, width

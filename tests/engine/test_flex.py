@@ -112,8 +112,18 @@ def test_it_is_chosen_where_it_suits_and_its_trial_goes_well(monkeypatch: pytest
         used, value, why = chosen(asked)
         assert (used, value) == (attention.NAME, "by blocks") and why.endswith("RuntimeError: no C compiler")
     assert [why for _what, why in said] == ["RuntimeError: no C compiler"] * 2
-    monkeypatch.setattr(flex, "kernel", lambda _compiled: lambda query, *_given, **_options: query * 1.0)
-    assert chosen("auto")[1] == "by blocks" and ("off by" in said[-1][1] or "RuntimeError" in said[-1][1])
+    # Causal over the whole layout, so that the second tree sees the first.
+    causal = torch.nn.functional.scaled_dot_product_attention
+
+    def wrong(query: Any, key: Any, value: Any, *, block_mask: Any, scale: float, enable_gqa: bool) -> Any:
+        return causal(query, key, value, is_causal=True, scale=scale, enable_gqa=enable_gqa)
+
+    monkeypatch.setattr(flex, "kernel", lambda _compiled: wrong)
+    assert chosen("auto")[1] == "by blocks" and "results are off by" in said[-1][1]
+    monkeypatch.setattr(
+        flex, "kernel", lambda _compiled: lambda *given, **options: wrong(*given, **options) * torch.nan
+    )
+    assert chosen("auto")[1] == "by blocks" and "results are off by nan" in said[-1][1]
 
 
 def test_a_step_in_which_it_fails_is_done_by_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
