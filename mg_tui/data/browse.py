@@ -4,25 +4,24 @@ JSON Lines are read through a line index (`mg_tui.data.index`), every other form
 a time. Rows keep the numbers that the whole room uses: lines of a text file from 1, blank ones counted and left out.
 """
 
-import json
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.index import LineIndex, is_packed
 from mg_tui.data.jsonl import read_row
 from mg_tui.data.problems import plain
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
+from mg_tui.data.search import Stop, Wanted, search
 
 if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
 
 Progress = Callable[[float], None]
-Stop = Callable[[], bool]
 
 _BLOCK: Final = 2**20
 _PAGE: Final = 32  # rows
@@ -151,13 +150,13 @@ class LinesBrowser:
             )
 
     def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
-        wanted = _Wanted(text)
+        wanted = Wanted(text)
         try:
             with self._path.open("rb") as file:
                 line, offset = self._index.nearest(max(first, 1) - 1)
                 file.seek(offset)
                 offset = _skip(file, max(first, 1) - 1 - line, offset)
-                yield from _search(file, max(first, 1), offset, wanted, stop)
+                yield from search(file, max(first, 1), offset, wanted, stop)
         except OSError as error:
             raise _unreadable(self._path, error) from None
 
@@ -251,76 +250,12 @@ class StreamBrowser:
         return rows or None
 
     def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
-        wanted = _Wanted(text)
+        wanted = Wanted(text)
         for row in self._source.rows(max(first, 1)):
             if stop is not None and row.number % 64 == 0 and stop():
                 return
             if wanted.in_row(row):
                 yield row.number
-
-
-class _Wanted:
-    """A text to be found in rows, as it is and as JSON may write it."""
-
-    def __init__(self, text: str):
-        self._folded = text.casefold()
-        spellings = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-        # Lower case byte by byte touches ASCII alone. A text with other letters, whose capitals JSON may write in
-        # several ways, is looked for by its longest run of ASCII.
-        self._bytes: tuple[bytes, ...] = tuple({one.encode("utf-8", "replace").lower() for one in spellings})
-        if not text.isascii():
-            runs = "".join(c if c.isascii() and c not in '"\\/' and c >= " " else "\0" for c in text).split("\0")
-            self._bytes = (max(runs, key=len).encode().lower(),)
-
-    def maybe_in(self, lowered: bytes) -> bool:
-        """Whether lines, in lower case, may have it; never false when they do."""
-        return any(one in lowered for one in self._bytes)
-
-    def in_row(self, row: Row) -> bool:
-        """Whether one of the row's texts has it, or the line itself when it is no row."""
-        if row.values is None:
-            return row.problem is not None and self._folded in row.problem.raw.casefold()
-        return any(self._folded in text.casefold() for text in _texts(row.values))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
-
-
-def _search(file: BinaryIO, number: int, offset: int, wanted: _Wanted, stop: Stop | None) -> Iterator[int]:
-    """Numbers of matching rows; blocks of whole lines are looked at before any line is."""
-    while block := file.read(_BLOCK):
-        if stop is not None and stop():
-            return
-        if not block.endswith(b"\n"):
-            block += file.readline(MAX_ROW_BYTES)
-        if not wanted.maybe_in(block.lower()):
-            number += block.count(b"\n")
-            continue
-        for line in _lines(block):
-            if wanted.maybe_in(line.lower()):
-                row = read_row(number, line, offset)
-                if row is not None and wanted.in_row(row):
-                    yield number
-            number += line.endswith(b"\n")
-
-
-def _lines(block: bytes) -> Iterator[bytes]:
-    """Lines as `readline` has them: a carriage return alone ends none."""
-    at = 0
-    while at < len(block):
-        end = block.find(b"\n", at) + 1 or len(block)
-        yield block[at:end]
-        at = end
 
 
 def _skip(file: BinaryIO, lines: int, offset: int) -> int:

@@ -1,0 +1,78 @@
+"""Find a text in the lines of a JSON Lines file: whole blocks are looked at first, lines of a block that may have it next,
+and only a line that may have it is read as JSON.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final
+
+from mg_tui.data.jsonl import read_row
+from mg_tui.data.rows import MAX_ROW_BYTES, Row
+
+Stop = Callable[[], bool]
+
+_BLOCK: Final = 2**20
+
+
+class Wanted:
+    """A text to be found in rows, as it is and as JSON may write it."""
+
+    def __init__(self, text: str):
+        self._folded = text.casefold()
+        spellings = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+        # Lower case byte by byte touches ASCII alone. A text with other letters, whose capitals JSON may write in
+        # several ways, is looked for by its longest run of ASCII.
+        self._bytes: tuple[bytes, ...] = tuple({one.encode("utf-8", "replace").lower() for one in spellings})
+        if not text.isascii():
+            runs = "".join(c if c.isascii() and c not in '"\\/' and c >= " " else "\0" for c in text).split("\0")
+            self._bytes = (max(runs, key=len).encode().lower(),)
+
+    def maybe_in(self, lowered: bytes) -> bool:
+        """Whether lines, in lower case, may have it; never false when they do."""
+        return any(one in lowered for one in self._bytes)
+
+    def in_row(self, row: Row) -> bool:
+        """Whether one of the row's texts has it, or the line itself when it is no row."""
+        if row.values is None:
+            return row.problem is not None and self._folded in row.problem.raw.casefold()
+        return any(self._folded in text.casefold() for text in _texts(row.values))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
+
+
+def search(file: BinaryIO, number: int, offset: int, wanted: Wanted, stop: Stop | None) -> Iterator[int]:
+    """Numbers of matching rows; blocks of whole lines are looked at before any line is."""
+    while block := file.read(_BLOCK):
+        if stop is not None and stop():
+            return
+        if not block.endswith(b"\n"):
+            block += file.readline(MAX_ROW_BYTES)
+        if not wanted.maybe_in(block.lower()):
+            number += block.count(b"\n")
+            continue
+        for line in _lines(block):
+            if wanted.maybe_in(line.lower()):
+                row = read_row(number, line, offset)
+                if row is not None and wanted.in_row(row):
+                    yield number
+            number += line.endswith(b"\n")
+
+
+def _lines(block: bytes) -> Iterator[bytes]:
+    """Lines as `readline` has them: a carriage return alone ends none."""
+    at = 0
+    while at < len(block):
+        end = block.find(b"\n", at) + 1 or len(block)
+        yield block[at:end]
+        at = end
