@@ -1,4 +1,4 @@
-"""Find a text in the lines of a JSON Lines file: whole blocks are looked at first, lines of a block that may have it next,
+"""Find a text in the lines of a JSON Lines file: whole blocks are looked at first, then lines of a block that may have it,
 and only a line that may have it is read as JSON.
 """
 
