@@ -1,7 +1,7 @@
 """From the command to the end of the first optimizer step: where the time goes.
 
     uv run python benchmarks/startup.py                    # this environment, five starts
-    uv run python benchmarks/startup.py --other PYTHON     # beside another environment's, in turn
+    uv run python benchmarks/startup.py --beside FOLDER    # in turn with another checkout of this project
 
 Each start is `model-garden train-vision` on the tiny model that comes with the Qwen2.5-VL plugin and 64 drawn rows, for
 one step, in a home of its own. The seconds of a phase are those between its event in the run's journal and the next
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,14 @@ class Start:
     cpu: float
 
 
-def start(python: str, rows: Path, home: Path) -> Start:
-    """Run the command once.
+def start(checkout: Path, rows: Path, home: Path) -> Start:
+    """Run the command of a checkout once.
 
     Raises:
         SystemExit: it failed.
     """
-    environ = {**os.environ, "MODEL_GARDEN_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    command = [python, "-c", _COMMAND, "train-vision", "--base-model", "tiny", "--dataset", str(rows)]
+    environ = {**os.environ, "MODEL_GARDEN_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-P", "-c", _COMMAND, "train-vision", "--base-model", "tiny", "--dataset", str(rows)]
     command += ["--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--sample-count", "0"]
     before, began = _cpu(), time.time()
     done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, check=False)
@@ -85,33 +85,31 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=5)
-    parser.add_argument("--other", help="the interpreter of another environment to measure in turn")
+    parser.add_argument("--beside", type=Path, help="another checkout, measured in turn")
     asked = parser.parse_args()
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    pythons = [sys.executable, *filter(None, [asked.other])]
-    found: dict[str, list[Start]] = {python: [] for python in pythons}
+    checkouts = {"this": Path(__file__).resolve().parent.parent}
+    if asked.beside is not None:
+        checkouts["the other"] = asked.beside.resolve()
+    found: dict[str, list[Start]] = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
         rows = make_rows(Path(folder), KINDS["vqa"], steps=4)
         for number in range(asked.starts):
-            for index, python in enumerate(pythons):
-                home = Path(folder) / f"home-{number}-{index}"
+            for name, checkout in checkouts.items():
+                home = Path(folder) / f"home-{number}-{name}"
                 home.mkdir()
-                found[python].append(one := start(python, rows, home))
-                print(f"{python}: {one.first_step:.1f} s, {one.cpu:.1f} CPU s", file=sys.stderr)
-    print(f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {machine()}\n")
-    print("| | " + " | ".join(f"{python}" for python in pythons) + " |\n|---|" + "--:|" * len(pythons))
-    for name in found[pythons[0]][0].phases:
-        print(f"| {name} | " + " | ".join(_median([one.phases[name] for one in found[p]]) for p in pythons) + " |")
-    print(
-        "| to the end of the first step | "
-        + " | ".join(_median([o.first_step for o in found[p]]) for p in pythons)
-        + " |"
-    )
-    print("| CPU seconds, result saved | " + " | ".join(_median([o.cpu for o in found[p]]) for p in pythons) + " |")
+                found[name].append(one := start(checkout, rows, home))
+                print(f"{name}: {one.first_step:.2f} s, {one.cpu:.2f} CPU s", file=sys.stderr)
+    print(f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {machine()}, medians of {asked.starts} starts\n")
+    print("| Seconds | " + " | ".join(found) + " |\n|---|" + "--:|" * len(found))
+    for phase in found["this"][0].phases:
+        _row(phase, [[one.phases[phase] for one in starts] for starts in found.values()])
+    _row("the end of the first step", [[one.first_step for one in starts] for starts in found.values()])
+    _row("CPU seconds until the result is saved", [[one.cpu for one in starts] for starts in found.values()])
 
 
-def _median(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f}"
+def _row(title: str, columns: Sequence[Sequence[float]]) -> None:
+    print(f"| {title} | " + " | ".join(f"{statistics.median(values):.2f}" for values in columns) + " |")
 
 
 if __name__ == "__main__":
