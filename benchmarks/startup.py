@@ -3,7 +3,7 @@
     uv run python benchmarks/startup.py                    # this environment, five starts
     uv run python benchmarks/startup.py --beside FOLDER    # in turn with another checkout of this project
 
-Each start is `model-garden train-vision` on the tiny model that comes with the Qwen2.5-VL plugin and 64 drawn rows, for
+Each start is `model-garden train-vision` on the tiny model that comes with the Qwen2.5-VL plugin and 40 drawn rows, for
 one step, in a home of its own. The seconds of a phase are those between its event in the run's journal and the next
 one's. CPU seconds are user and system time of all processes of a start until the result is saved: on a machine that
 others use they say more than the seconds that passed.
