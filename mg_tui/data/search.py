@@ -1,5 +1,7 @@
-"""Find a text in the lines of a JSON Lines file: whole blocks are looked at first, then lines of a block that may have it,
-and only a line that may have it is read as JSON.
+"""Find a text in the lines of a JSON Lines file.
+
+Whole blocks are looked at first, then the lines of a block that may have it, and only a line that may have it is read as
+JSON.
 """
 
 import json
