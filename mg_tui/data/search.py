@@ -1,7 +1,6 @@
 """Find a text in the lines of a JSON Lines file.
 
-Whole blocks are looked at first, then the lines of a block that may have it, and only a line that may have it is read as
-JSON.
+Whole blocks are looked at first, then the lines of a block that may have it; only a line that may have it is parsed.
 """
 
 import json
