@@ -21,6 +21,9 @@ def _settle_environment() -> None:
     # Threads that wait for their turn by spinning stand in the way of the loader's processes and of whatever else runs
     # on the machine: measured on two shared cores, a step took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A few microseconds of it bridge the gap from one small operation to the next: a tenth faster on two quiet cores,
+    # and no slower where somebody else wants them (docs/benchmarks.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # oneDNN keeps the code it made for every shape it met, and steps have ever new lengths: with its own limit of 1024
     # seven steps of a small model held 60 MiB more.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
