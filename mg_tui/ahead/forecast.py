@@ -104,18 +104,15 @@ def shape_of(model: "ResolvedModel") -> ModelShape:
 
 def picture_tokens_of(model: "ResolvedModel", spec: TrainingSpec) -> PictureTokens | None:
     """How the family counts a picture's tokens, None when it does not; a picture it refuses counts as none."""
-    from functools import cache
+    from mg_tui.ahead import token_counts
 
-    from mg_tui.families.contract import Preprocessing
-
-    count = model.family.image_tokens if model.family is not None else None
+    count = token_counts.picture_tokens_of(model, spec.system_prompt)
     if count is None:
         return None
 
-    @cache
     def tokens(width: int, height: int, least: int, most: int) -> int:
         try:
-            return count(width, height, Preprocessing(least, most, spec.system_prompt))
+            return count(width, height, least, most)
         except DataError:
             return 0
 

@@ -120,4 +120,4 @@ def limits_of(spec: TrainingSpec, settings: Settings, *, kept_for: str) -> Itera
         counter.close()
 
 
-__all__ = ["Checking", "checking", "inspect", "limits_of", "open_dataset", "picture_tokens_of"]
+__all__ = ["Checking", "checking", "inspect", "limits_of", "open_dataset"]

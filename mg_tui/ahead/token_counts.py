@@ -39,7 +39,7 @@ _TOKEN_FILES: Final = (
 )
 
 
-def picture_tokens_of(model: "ResolvedModel") -> PictureTokens | None:
+def picture_tokens_of(model: "ResolvedModel", system_prompt: str | None = None) -> PictureTokens | None:
     """How the model's family counts a picture's tokens by its size, refusals included; None when it does not."""
     from functools import lru_cache
 
@@ -51,7 +51,7 @@ def picture_tokens_of(model: "ResolvedModel") -> PictureTokens | None:
 
     @lru_cache(maxsize=65_536)
     def tokens(width: int, height: int, least: int, most: int) -> int:
-        return count(width, height, Preprocessing(least, most))
+        return count(width, height, Preprocessing(least, most, system_prompt))
 
     return tokens
 

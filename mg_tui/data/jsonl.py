@@ -23,15 +23,19 @@ _BLANK: Final = b" \t\r\n\v\f"
 # What reading a file raises, a compressed one included.
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 
-_OTHER_FILES: Final[tuple[tuple[bytes, str, str | None], ...]] = (
-    (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
+# Beginnings of files that hold no rows in any format: what they are, and what to do.
+NEVER_ROWS: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"PK\x03\x04", "is a zip archive", "unpack it"),
-    (b"PAR1", "is a Parquet file, not JSON Lines", "write it as JSON Lines, one object a line"),
-    (b"ARROW1", "is an Arrow file, not JSON Lines", "write it as JSON Lines, one object a line"),
     (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
     (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
     (b"version https://git-lfs", "is a Git LFS pointer: the data was never downloaded", "run git lfs pull"),
+)
+_OTHER_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
+    (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
+    (b"PAR1", "is a Parquet file, not JSON Lines", "write it as JSON Lines, one object a line"),
+    (b"ARROW1", "is an Arrow file, not JSON Lines", "write it as JSON Lines, one object a line"),
+    *NEVER_ROWS,
 )
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.jsonl import UNREADABLE, overlong, parse_row, raw_text, read_raw, unreadable
+from mg_tui.data.jsonl import UNREADABLE, overlong, parse_row, raw_text, unreadable
 from mg_tui.data.problems import RowProblem, plain
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
-from mg_tui.data.sources.base import Source, Told
-from mg_tui.data.sources.files import compression, open_unpacked
+from mg_tui.data.sources.base import Told
+from mg_tui.data.sources.files import open_unpacked
+from mg_tui.data.sources.lines import PlainText
 
 _CHUNK: Final = 2**18
 _KEPT: Final = 4096
-_BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
 # A whole string, or the beginning of one that goes on after the buffer, or what structures an array.
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"|"'
@@ -24,13 +24,11 @@ _DEEPER: Final = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 _INSIDE: Final = re.compile(rb'["\\]')
 
 
-class JsonArray(Source):
+class JsonArray(PlainText):
     """A file with one JSON array of objects, perhaps compressed."""
 
     def __init__(self, name: str, path: Path, told: Told):
-        super().__init__(name, "json", path, path.parent, told)
-        self._file = path
-        self._packed = compression(path) is not None
+        super().__init__(name, "json", path, told)
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`; rows are counted from 1."""
@@ -47,15 +45,6 @@ class JsonArray(Source):
             raise unreadable(self._file, error) from None
         if not any_row:
             raise DataError("the dataset has no rows: its array is empty", where=plain(str(self._file)))
-
-    def raw(self, row: Row) -> str:
-        """See `Source`."""
-        if self._packed:
-            return super().raw(row)
-        try:
-            return read_raw(self._file, row.offset, row.length)
-        except OSError:  # it was readable a moment ago
-            return super().raw(row)
 
 
 class _Items:

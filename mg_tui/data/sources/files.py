@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.jsonl import UNREADABLE, unreadable
+from mg_tui.data.jsonl import NEVER_ROWS, UNREADABLE, unreadable
 from mg_tui.data.problems import plain
 
 Compression = Literal["gzip", "zstd"]
@@ -16,15 +16,12 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _ENDINGS: Final = (".gz", ".gzip", ".zst", ".zstd")
 _OTHERS: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"PK\x03\x04", "is a zip archive", "unpack it"),
+    *NEVER_ROWS,
     (b"BZh", "is compressed with bzip2", "unpack it, or compress it with gzip or zstd"),
     (b"\xfd7zXZ", "is compressed with xz", "unpack it, or compress it with gzip or zstd"),
     (b"SQLite format 3", "is an SQLite database", "write its rows as JSON Lines or CSV"),
     (b"\x89HDF", "is an HDF5 file", "write its rows as Parquet"),
     (b"\x93NUMPY", "is a NumPy array", "write its rows as Parquet"),
-    (b"version https://git-lfs", "is a Git LFS pointer: the data was never downloaded", "run git lfs pull"),
-    (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
-    (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
     (b"%PDF", "is a PDF", "write its rows as JSON Lines"),
 )
 # Protocols 2 to 5 of pickle: bytes that are a program, which is never run.

@@ -10,18 +10,13 @@ from mg_tui.data.sources.base import Source, Told
 from mg_tui.data.sources.files import compression, open_unpacked
 
 
-class JsonLines(Source):
-    """A file with one JSON object a line, perhaps compressed."""
+class PlainText(Source):
+    """A text file, perhaps compressed, whose rows know which of its bytes they are."""
 
-    def __init__(self, name: str, path: Path, told: Told):
-        super().__init__(name, "jsonl", path, path.parent, told)
+    def __init__(self, name: str, kind: str, path: Path, told: Told):
+        super().__init__(name, kind, path, path.parent, told)
         self._file = path
         self._packed = compression(path) is not None
-
-    def rows(self, start: int = 1) -> Iterator[Row]:
-        """See `Source`; a row's number is its line's, and blank lines are no rows."""
-        rows = read_rows(self._file, opener=open_unpacked if self._packed else None)
-        return dropwhile(lambda row: row.number < start, rows)
 
     def raw(self, row: Row) -> str:
         """See `Source`."""
@@ -31,3 +26,15 @@ class JsonLines(Source):
             return read_raw(self._file, row.offset, row.length)
         except OSError:  # it was readable a moment ago
             return super().raw(row)
+
+
+class JsonLines(PlainText):
+    """A file with one JSON object a line, perhaps compressed."""
+
+    def __init__(self, name: str, path: Path, told: Told):
+        super().__init__(name, "jsonl", path, told)
+
+    def rows(self, start: int = 1) -> Iterator[Row]:
+        """See `Source`; a row's number is its line's, and blank lines are no rows."""
+        rows = read_rows(self._file, opener=open_unpacked if self._packed else None)
+        return dropwhile(lambda row: row.number < start, rows)

@@ -16,6 +16,7 @@ from mg_tui.tui import words
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.draw import meter
 from mg_tui.tui.new.starting import CheckFailed, Checking, Started, Starter
+from mg_tui.tui.screens.modal import Scrolling
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, hanging, line
 from mg_tui.tui.widgets.said import error_lines
@@ -83,7 +84,7 @@ def _in_words_of_the_form(text: str) -> str:
     return text
 
 
-class CheckScreen(ModalScreen[Started | None]):
+class CheckScreen(Scrolling, ModalScreen[Started | None]):
     """Starts the check; answers with what was started, or None when nothing was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("check", "log")]
@@ -133,21 +134,3 @@ class CheckScreen(ModalScreen[Started | None]):
     @property
     def _text(self) -> VerticalScroll:
         return self.query_one("#findings", VerticalScroll)
-
-    def action_scroll_down(self) -> None:
-        self._text.scroll_down(animate=False)
-
-    def action_scroll_up(self) -> None:
-        self._text.scroll_up(animate=False)
-
-    def action_scroll_home(self) -> None:
-        self._text.scroll_home(animate=False)
-
-    def action_scroll_end(self) -> None:
-        self._text.scroll_end(animate=False)
-
-    def action_page_down(self) -> None:
-        self._text.scroll_page_down(animate=False)
-
-    def action_page_up(self) -> None:
-        self._text.scroll_page_up(animate=False)

@@ -13,7 +13,33 @@ from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 
 
-class TextModal(ModalScreen[None]):
+class Scrolling:
+    """The actions of `log`, for a screen whose text is `_text`."""
+
+    @property
+    def _text(self) -> VerticalScroll:
+        raise NotImplementedError
+
+    def action_scroll_down(self) -> None:
+        self._text.scroll_down(animate=False)
+
+    def action_scroll_up(self) -> None:
+        self._text.scroll_up(animate=False)
+
+    def action_scroll_home(self) -> None:
+        self._text.scroll_home(animate=False)
+
+    def action_scroll_end(self) -> None:
+        self._text.scroll_end(animate=False)
+
+    def action_page_down(self) -> None:
+        self._text.scroll_page_down(animate=False)
+
+    def action_page_up(self) -> None:
+        self._text.scroll_page_up(animate=False)
+
+
+class TextModal(Scrolling, ModalScreen[None]):
     """Subclasses say `heading` and `body`, and may add bindings and a hint at the lower border."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help", "log")]
@@ -37,21 +63,3 @@ class TextModal(ModalScreen[None]):
     @property
     def _text(self) -> VerticalScroll:
         return self.query_one("#text", VerticalScroll)
-
-    def action_scroll_down(self) -> None:
-        self._text.scroll_down(animate=False)
-
-    def action_scroll_up(self) -> None:
-        self._text.scroll_up(animate=False)
-
-    def action_scroll_home(self) -> None:
-        self._text.scroll_home(animate=False)
-
-    def action_scroll_end(self) -> None:
-        self._text.scroll_end(animate=False)
-
-    def action_page_down(self) -> None:
-        self._text.scroll_page_down(animate=False)
-
-    def action_page_up(self) -> None:
-        self._text.scroll_page_up(animate=False)
