@@ -49,6 +49,7 @@ class Stopper:
         self._seen: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._checkpoint = False
         self._at_once = False
+        self._interrupted = False
         self._before: dict[signal.Signals, Any] = {}
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="control", daemon=True)
@@ -70,6 +71,9 @@ class Stopper:
     def at_once(self) -> Iterator[None]:
         """Within this block a stop raises `Stopped` wherever the main thread is: write no journal in it.
 
+        Code in C may swallow what is raised in it, and break later for want of what it was doing: torch begins numpy
+        from C, and a numpy begun twice is an ImportError. Any error after an interruption is therefore the stop.
+
         Raises:
             Stopped: also on entry and on leaving, when a stop was asked for already.
         """
@@ -77,6 +81,12 @@ class Stopper:
         self._at_once = True
         try:
             yield
+        except Exception as error:
+            self._at_once = False
+            if self._interrupted:
+                self.check()
+                raise Stopped("a request") from error
+            raise
         finally:
             self._at_once = False
         self.check()
@@ -122,6 +132,7 @@ class Stopper:
     def _on_knock(self, _number: int, _frame: FrameType | None) -> None:
         if self._at_once:
             self._at_once = False
+            self._interrupted = True
             raise Stopped(self.stop_by or "a request")
 
     def _watch(self) -> None:

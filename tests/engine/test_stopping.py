@@ -195,6 +195,26 @@ def test_loading_is_interrupted_at_once(folder: RunFolder, monkeypatch: pytest.M
     assert len(events(folder, "request")) == (how == "request")
 
 
+@pytest.mark.parametrize("how", ["request", "signal"])
+def test_a_stop_that_broke_an_import_is_a_stop(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def swallowing(*_arguments: Any) -> Any:
+        with contextlib.suppress(BaseException):  # as torch does when it begins numpy from C
+            time.sleep(600)
+        raise ImportError("cannot load module more than once per process")
+
+    monkeypatch.setattr(assemble, "load_model", swallowing)
+    with worker(folder) as pid:
+        until(folder, lambda: [e for e in events(folder, "phase") if e.data["name"] == "loading model"])
+        if how == "signal":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            control.send(folder, "stop", "a test")
+        assert exit_code(pid) == 0
+    (stopped,) = events(folder, "stopped")
+    assert stopped.data["by"] == ("signal SIGTERM" if how == "signal" else "a test")
+    assert not events(folder, "failed")
+
+
 @pytest.mark.usefixtures("slow_steps")
 def test_a_killed_worker_takes_its_helpers_along_and_frees_the_lock(folder: RunFolder) -> None:
     with worker(folder) as pid:
