@@ -237,6 +237,8 @@ def open_stream(
         workers=spec.workers if start < total else 0,
         pin_memory=base.placement.cuda,
         shared_memory=roomy,
+        give_back=spec.gradient_checkpointing
+        and not base.placement.cuda,  # where steps have their memory from the heap
     )
     stream.open()
     if roomy or not spec.workers:

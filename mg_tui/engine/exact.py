@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from mg_tui.engine import attention, flex, lora, patches
+from mg_tui.engine import attention, flex, gated, lora, patches
 
 Decision = tuple[str, Any, str]
 
@@ -24,6 +24,8 @@ def quicken(
         done.append(_tree_attention(model, asked, warn))
     if layers := lora.fuse(model):
         done.append(("LoRA layers", f"{layers} as one function each", "plain ones in float32, without dropout"))
+    if blocks := gated.fuse(model):
+        done.append(("gated blocks", f"{blocks} as one function each", "one tensor in four less to keep for backward"))
     if patches.as_products(model):
         done.append(("patch embedding", "matrix product", "its kernel is as large as a patch"))
     return done

@@ -26,7 +26,7 @@ class StepStream:
     `start` is the first step (optimizer steps already done), `total` the number of steps of the whole run. Reading
     begins with `open`, which forks the workers: call it before a CUDA context or much memory is there to be forked.
     Without `shared_memory` batches come from the workers through pipes: slower, but a container's 64 MiB of shared
-    memory do not hold a step with pictures.
+    memory do not hold a step with pictures. With `give_back` free memory goes back to the system between steps.
     """
 
     def __init__(
@@ -38,11 +38,12 @@ class StepStream:
         workers: int,
         pin_memory: bool,
         shared_memory: bool = True,
+        give_back: bool = False,
     ):
         self.dataset = dataset
         self.total = total
         self.next_step = start
-        self._trim = not pin_memory  # the steps' memory is the heap's where there is no device of its own
+        self._give_back = give_back
         self._stream: Iterator[StepBatch] | None = None
         self._loader: DataLoader[StepBatch] = DataLoader(
             dataset,
@@ -75,7 +76,7 @@ class StepStream:
         self.open()
         assert self._stream is not None
         while self.next_step < self.total:
-            if self._trim:
+            if self._give_back:
                 heap.give_back()
             batch = next(self._stream).each(as_tensor)
             self.next_step += 1
@@ -109,7 +110,7 @@ def roomy_shared_memory(least: int = 2**30) -> bool:
 
 def _settle_worker(_worker: int) -> None:
     """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
-    heap.keep_little()
+    heap.release(larger_than=2**16)  # of which a worker has few
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import arguments, checkpoint, data, startup
+from mg_tui.engine import arguments, checkpoint, data, heap, startup
 from mg_tui.engine.stopping import Stopper
 from mg_tui.runs.doing import StepNote
 from mg_tui.runs.folder import RunFolder
@@ -107,6 +107,8 @@ class Training:
         )
         self._decisions([*chosen, *keeping, *handing_over])
         try:
+            if not base.placement.cuda and not self.spec.gradient_checkpointing:
+                heap.hold()
             self._phase("loading model", base.resolved.name)
             with self.stopper.at_once(), startup.importing():
                 model, decisions = assemble.load_model(self.spec, base, self._warn)

@@ -14,7 +14,7 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 from PIL import Image
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.engine import attention, lora, patches
+from mg_tui.engine import attention, gated, lora, patches
 from mg_tui.engine.batches import MicroBatch, collate
 from mg_tui.engine.head import head_loss_sum
 from mg_tui.engine.loss import SupervisedHead, token_loss_sum
@@ -26,7 +26,7 @@ from mg_tui.families.contract import LoadRequest, Preprocessing
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)
 TINY = str(QWEN2_5_VL.checkpoints[-1].path)
-TRICKS = ("trees", "lora", "patches", "objective")
+TRICKS = ("trees", "lora", "gated", "patches", "objective")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,8 @@ def apply(model: Any, tricks: Sequence[str]) -> None:
         attention.install(model)
     if "lora" in tricks:
         assert lora.fuse(model) > 0
+    if "gated" in tricks:
+        assert gated.fuse(model) == sum(type(module).__name__.endswith("MLP") for module in model.modules())
     if "patches" in tricks:
         assert patches.as_products(model) == 1
 
