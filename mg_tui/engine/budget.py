@@ -19,6 +19,10 @@ MOST_ON_CUDA: Final = 8192
 # of a whole machine is shared with everything on it.
 CUDA_SHARE: Final = 0.95
 HOST_SHARE: Final = 0.6
+# On a CPU a pass of rows that share nothing is long enough with so many tokens, or so many numbers in its hidden states
+# where these are narrow: from there on its products run no faster (docs/benchmarks.md), and all it has to keep grows.
+ENOUGH_TOKENS: Final = 512
+ENOUGH_NUMBERS: Final = 2**18
 # Budgets are multiples of this, so that a few bytes more or less of free memory mostly make no other layout.
 GRAIN: Final = 64
 
@@ -55,6 +59,11 @@ class Measured:
     held: int
     peak: int
     room: int
+
+
+def enough(width: int) -> int:
+    """Tokens with which a forward pass on a CPU is long enough, by the width of the model's hidden states."""
+    return max(ENOUGH_TOKENS, ENOUGH_NUMBERS // width)
 
 
 def bounds(*, longest: int, batch_size: int, per_step: int, cuda: bool) -> Bounds:

@@ -30,10 +30,11 @@ _SMALLEST = 16  # tokens; forward passes of single examples come long before
 
 
 class PackedLayout:
-    """Lays out the examples of one step into packed forward passes of at most `budget` tokens each."""
+    """Lays out the examples of one step into packed forward passes of at most `budget` tokens each (see `packing`)."""
 
-    def __init__(self, apart: ApartEncoder, budget: int):
+    def __init__(self, apart: ApartEncoder, budget: int, *, enough: int | None = None):
         self.apart = apart
+        self.enough = enough
         self._budget = multiprocessing.Value("q", budget)
 
     def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
@@ -49,7 +50,7 @@ class PackedLayout:
         step = _Step(self.apart, pictures)
         for example in examples:
             step.add(example)
-        return [step.forward(group) for group in pack(step.keys, self._budget.value)]
+        return [step.forward(group) for group in pack(step.keys, self._budget.value, enough=self.enough)]
 
     @property
     def budget(self) -> int:
