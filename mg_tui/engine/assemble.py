@@ -142,8 +142,8 @@ def choose_layout(
     decisions = [("layout", "packed", why), ("token budget", sizing.tokens, sizing.why)]
     enough = None
     if not base.placement.cuda and spec.token_budget is None and sizing.question is not None:
-        enough = budget.enough(sizing.question.shape.language.width)
-        why = "on a CPU longer passes are no faster"
+        enough = budget.enough(sizing.question.shape.language.width, small=spec.gradient_checkpointing)
+        why = "on a CPU longer passes are hardly faster, and need more memory"
         decisions.append(("passes of rows that share nothing", f"end at {enough:,} tokens", why))
     return PackedLayout(ApartEncoder(base.encoder), sizing.tokens, enough=enough), sizing, decisions
 

@@ -21,6 +21,7 @@ CUDA_SHARE: Final = 0.95
 HOST_SHARE: Final = 0.6
 # On a CPU a pass of rows that share nothing is long enough with so many tokens, or so many numbers in its hidden states
 # where these are narrow: from there on its products run no faster (docs/benchmarks.md), and all it has to keep grows.
+# With checkpointing, which is asked for to save memory, half of that: a little slower, and up to a quarter less memory.
 ENOUGH_TOKENS: Final = 512
 ENOUGH_NUMBERS: Final = 2**18
 # Budgets are multiples of this, so that a few bytes more or less of free memory mostly make no other layout.
@@ -61,9 +62,9 @@ class Measured:
     room: int
 
 
-def enough(width: int) -> int:
+def enough(width: int, *, small: bool) -> int:
     """Tokens with which a forward pass on a CPU is long enough, by the width of the model's hidden states."""
-    return max(ENOUGH_TOKENS, ENOUGH_NUMBERS // width)
+    return max(ENOUGH_TOKENS, ENOUGH_NUMBERS // width) // (2 if small else 1)
 
 
 def bounds(*, longest: int, batch_size: int, per_step: int, cuda: bool) -> Bounds:

@@ -14,6 +14,7 @@ from mg_tui.engine.budget import (
     bounds,
     by_estimate,
     by_measurement,
+    enough,
 )
 from mg_tui.engine.placement import Placement
 from mg_tui.engine.sizing import free_bytes
@@ -75,3 +76,9 @@ def test_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch, driver: bool) -> 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10_000 * MIB, 24_000 * MIB))
     placed = Placement("cuda:0", "a GPU", "bfloat16", "nf4", "sdpa")
     assert free_bytes(placed) == int(CUDA_SHARE * (20_000 if driver else 10_000) * MIB)
+
+
+def test_a_pass_on_a_cpu_is_long_enough_by_the_width_of_the_model() -> None:
+    assert enough(2048, small=False) == enough(512, small=False) == 512
+    assert enough(128, small=False) == 2048
+    assert enough(2048, small=True) == 256
