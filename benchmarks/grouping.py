@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.rows import KINDS, make_rows
+from harness.steps import packed_step
 
 TASKS = {"demo": "the demo's task", "vqa": "5 questions per drawn picture"}
 EPOCHS = {"demo": 6, "vqa": 12}
 PER_STEP = 16
 EXAMS = 6  # in a training, evenly
+TOKENS = 4096  # of a forward pass
 ASKED = 120  # held-out questions of an exam, the same for all
 
 
@@ -37,8 +39,12 @@ def rows_of(task: str, folder: Path) -> tuple[Path, Path]:
     return make_rows(folder / "vqa", KINDS["vqa"], 60), make_rows(folder / "vqa-held-out", KINDS["vqa"], 20, seed=1)
 
 
-def learn(task: str, shared: bool, seed: int, folder: str) -> dict[str, Any]:
-    """One training; returns it with `curve`: (examples seen, seconds of training, exact match of 1) of each exam."""
+def learn(task: str, shared: bool, seed: int, files: tuple[Path, Path]) -> dict[str, Any]:
+    """One training on the first of `files`, examined on the second.
+
+    Returns:
+        What it was, with `curve`: (examples seen, seconds of training, exact match of 1) of each exam.
+    """
     import torch
     from transformers import set_seed
 
@@ -47,7 +53,7 @@ def learn(task: str, shared: bool, seed: int, folder: str) -> dict[str, Any]:
     from mg_tui.engine import assemble, data
 
     torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
-    train, held_out = rows_of(task, Path(folder))
+    train, held_out = files
     given = {**DEMO_HYPERPARAMETERS, "epochs": EPOCHS[task], "batch_size": PER_STEP, "seed": seed, "max_pixels": 12_544}
     spec = TrainingSpec.parse(
         {
@@ -88,26 +94,14 @@ def train_steps(model: Any, base: Any, spec: Any, steps: Sequence[Sequence[Any]]
     import torch
     from transformers import get_scheduler
 
-    from mg_tui.engine.batches import open_pictures
-    from mg_tui.engine.objective import Objective
-    from mg_tui.engine.packed import PackedLayout
-    from mg_tui.engine.vision import VisionInputs
-    from mg_tui.families.apart import ApartEncoder
-
-    layout, vision = PackedLayout(ApartEncoder(base.encoder), 4096), VisionInputs(frozen=True)
-    objective = Objective(model)
+    step = packed_step(model, base, TOKENS)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=spec.learning_rate)
     schedule = get_scheduler("linear", optimizer, round(spec.warmup_ratio * len(steps)), len(steps))
     for some in steps:
         model.train()
-        parts = layout(some, open_pictures(some))
-        count = sum(part.targets.numel() for part in parts)
         optimizer.zero_grad(set_to_none=True)
-        for part in parts:
-            with objective.at(part.positions, tuple(part.inputs["input_ids"].shape)):
-                given = vision(model, part.inputs)
-                (objective.loss_sum(model, given, part.positions, part.targets) / count).backward()
+        step(some)
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         schedule.step()
@@ -116,23 +110,14 @@ def train_steps(model: Any, base: Any, spec: Any, steps: Sequence[Sequence[Any]]
 
 def exact_match(model: Any, base: Any, asked: Sequence[Any], at_once: int = 40) -> float:
     """The share of questions whose greedy answer is the expected one."""
-    import torch
-
     from mg_tui.cli.demo import ANSWER_TOKENS, matches
-    from mg_tui.data.images import open_image
-    from mg_tui.engine.answer import Sampling, generation_config
+    from mg_tui.engine.exam import answers
 
     model.eval()
-    tokenizer = base.processor.tokenizer
-    config = generation_config(model, tokenizer, Sampling(max_new_tokens=ANSWER_TOKENS))
     right = 0
     for start in range(0, len(asked), at_once):
         some = asked[start : start + at_once]
-        pictures = [[open_image(ref.path) for ref in example.images] for example in some]
-        inputs = base.encoder.prompts([example.prompt for example in some], pictures)
-        with torch.inference_mode():
-            output = model.generate(**inputs, generation_config=config)
-        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        texts = answers(model, base.encoder, some, max_new_tokens=ANSWER_TOKENS)
         right += sum(matches(text, example.response) for text, example in zip(texts, some, strict=True))
     return right / len(asked)
 
@@ -202,11 +187,11 @@ def main() -> None:
     done = {(one["task"], one["shared"], one["seed"]) for one in found}
     wanted = [(task, shared, seed) for seed in range(asked.seeds) for task in asked.only for shared in (True, False)]
     with tempfile.TemporaryDirectory() as folder:
-        for task in asked.only:
-            rows_of(task, Path(folder))  # before anybody reads it
+        files = {task: rows_of(task, Path(folder)) for task in asked.only}
         with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
             left = [one for one in wanted if one not in done]
-            for result in pool.map(learn, *zip(*left, strict=True), [folder] * len(left)) if left else ():
+            waiting = [pool.submit(learn, *one, files[one[0]]) for one in left]
+            for result in (one.result() for one in waiting):
                 found.append(result)
                 seen, seconds, score = result["curve"][-1]
                 how = f"{result['task']} shared={result['shared']} seed {result['seed']}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.rows import KINDS, make_rows
+from harness.steps import packed_step
 
 TOKENS = 600  # of a forward pass of ours: several a step
 
@@ -110,31 +111,7 @@ def _plain(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
 
 def _ours(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
     """Packed forward passes, as a run does them."""
-    from mg_tui.engine.batches import open_pictures
-    from mg_tui.engine.objective import Objective
-    from mg_tui.engine.packed import PackedLayout
-    from mg_tui.engine.vision import VisionInputs
-    from mg_tui.families.apart import ApartEncoder
-
-    layout, vision, objective = (
-        PackedLayout(ApartEncoder(base.encoder), TOKENS),
-        VisionInputs(frozen=True),
-        Objective(model),
-    )
-
-    def step(examples: Sequence[Any]) -> float:
-        parts = layout(examples, open_pictures(examples))
-        learned = sum(part.targets.numel() for part in parts)
-        total = 0.0
-        for part in parts:
-            with objective.at(part.positions, tuple(part.inputs["input_ids"].shape)):
-                given = vision(model, part.inputs)
-                loss = objective.loss_sum(model, given, part.positions, part.targets) / learned
-                loss.backward()
-            total += float(loss.detach())
-        return total
-
-    return step
+    return packed_step(model, base, TOKENS)
 
 
 def picture(curves: Curves) -> str:

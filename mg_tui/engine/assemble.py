@@ -11,7 +11,7 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.feature_store import FeatureStore
-from mg_tui.engine import adapt, budget, exact, groups, lengths, startup, unsloth
+from mg_tui.engine import adapt, exact, groups, lengths, startup, unsloth
 from mg_tui.engine.batches import (
     EvaluationBatches,
     Layout,
@@ -140,12 +140,10 @@ def choose_layout(
     sizing = size(spec, base.resolved, base.placement, ready, encoder=base.encoder, resumed=resumed)
     why = "asked for" if spec.layout == "packed" else "tokens that examples share are computed once"
     decisions = [("layout", "packed", why), ("token budget", sizing.tokens, sizing.why)]
-    enough = None
-    if not base.placement.cuda and spec.token_budget is None and sizing.question is not None:
-        enough = budget.enough(sizing.question.shape.language.width, small=spec.gradient_checkpointing)
+    if sizing.enough is not None:
         why = "on a CPU longer passes are hardly faster, and need more memory"
-        decisions.append(("passes of rows that share nothing", f"end at {enough:,} tokens", why))
-    return PackedLayout(ApartEncoder(base.encoder), sizing.tokens, enough=enough), sizing, decisions
+        decisions.append(("passes of rows that share nothing", f"end at {sizing.enough:,} tokens", why))
+    return PackedLayout(ApartEncoder(base.encoder), sizing.tokens, enough=sizing.enough), sizing, decisions
 
 
 def make_probe(

@@ -14,7 +14,7 @@ soon as both have answered; `cancel` ends the examination after the batch being 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -22,6 +22,9 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example
 from mg_tui.engine.channel import Channel, serve
 from mg_tui.engine.generate import Request, Session, parse
+
+if TYPE_CHECKING:
+    from mg_tui.families.collate import ExampleEncoder
 
 
 class ExamRequest(Request):
@@ -103,24 +106,36 @@ class ExamSession(Session):
         ]
 
     def _answers(self, examples: Sequence[Example], request: ExamRequest) -> list[str]:
-        import torch
-
-        from mg_tui.data.images import open_image
-        from mg_tui.engine.answer import Sampling, generation_config, make_encoder
-        from mg_tui.engine.inference import memory_errors
+        from mg_tui.engine.answer import make_encoder
 
         loaded = self._loaded
         assert loaded is not None
         encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
-        tokenizer = loaded.processor.tokenizer
-        config = generation_config(loaded.model, tokenizer, Sampling(max_new_tokens=request.max_new_tokens))
-        pictures = [[open_image(ref.path) for ref in example.images] for example in examples]
-        inputs = encoder.prompts([example.prompt for example in examples], pictures)
-        moved = {n: v.to(loaded.model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
-        with memory_errors("a batch of rows"), torch.inference_mode():
-            output = loaded.model.generate(**moved, generation_config=config)
-        written = output[:, inputs["input_ids"].shape[1] :]
-        return [str(text).strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+        return answers(loaded.model, encoder, examples, max_new_tokens=request.max_new_tokens)
+
+
+def answers(model: Any, encoder: "ExampleEncoder", examples: Sequence[Example], *, max_new_tokens: int) -> list[str]:
+    """Greedy answers to the prompts of examples, all in one batch, without blanks around them.
+
+    Raises:
+        DataError: a picture cannot be read.
+        EnvironmentProblem: the device has no memory for them.
+    """
+    import torch
+
+    from mg_tui.data.images import open_image
+    from mg_tui.engine.answer import Sampling, generation_config
+    from mg_tui.engine.inference import memory_errors
+
+    tokenizer = encoder.processor.tokenizer
+    config = generation_config(model, tokenizer, Sampling(max_new_tokens=max_new_tokens))
+    pictures = [[open_image(ref.path) for ref in example.images] for example in examples]
+    inputs = encoder.prompts([example.prompt for example in examples], pictures)
+    moved = {n: v.to(model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
+    with memory_errors("a batch of rows"), torch.inference_mode():
+        output = model.generate(**moved, generation_config=config)
+    written = output[:, inputs["input_ids"].shape[1] :]
+    return [str(text).strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
 
 
 def main() -> None:

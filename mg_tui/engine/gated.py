@@ -18,9 +18,14 @@ def fuse(model: Any) -> int:
 
     A block: `down_proj(silu(gate_proj(x)) * up_proj(x))`, as its parts and a trial show. Others are left alone.
     """
-    found = 0
+    found, tried = 0, dict[Any, bool]()
     for module in model.modules():
-        if all(isinstance(getattr(module, part, None), nn.Module) for part in _PARTS) and _is_block(module):
+        if not _looks_like_a_block(module):
+            continue
+        kind = type(module), type(module.act_fn)  # what is one kind computes alike: a trial of each is enough
+        if kind not in tried:
+            tried[kind] = _is_block(module)
+        if tried[kind]:
             module.forward = _Forward(module)
             found += 1
     return found
@@ -61,12 +66,16 @@ class _Gated(torch.autograd.Function):  # type: ignore[misc]
         )
 
 
-def _is_block(module: Any) -> bool:
-    """Whether the block's own forward is what `gated` takes the place of."""
+def _looks_like_a_block(module: Any) -> bool:
+    if not all(isinstance(getattr(module, part, None), nn.Module) for part in _PARTS):
+        return False
     if getattr(module.forward, "__func__", None) is not type(module).forward:
         return False  # somebody else has changed it
-    if type(getattr(module, "act_fn", None)).__name__ not in ("SiLU", "SiLUActivation"):
-        return False
+    return type(getattr(module, "act_fn", None)).__name__ in ("SiLU", "SiLUActivation")
+
+
+def _is_block(module: Any) -> bool:
+    """Whether the block's own forward is what `gated` takes the place of."""
     weight = next((weight for weight in module.parameters() if weight.is_floating_point()), None)
     width = getattr(module.gate_proj, "in_features", None)
     if weight is None or not isinstance(width, int):

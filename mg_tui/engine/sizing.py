@@ -43,6 +43,14 @@ class Sizing:
         """What a run with this budget needs."""
         return self.question.estimate(token_budget=self.tokens) if self.question is not None else None
 
+    @property
+    def enough(self) -> int | None:
+        """Tokens with which a pass of rows that share nothing is long enough; None where longer ones are wanted."""
+        asked = self.question
+        if asked is None or asked.device != "cpu" or asked.spec.token_budget is not None:
+            return None
+        return budget.enough(asked.shape.language.width, small=asked.spec.gradient_checkpointing)
+
     def measured(self, found: budget.Measured) -> int:
         """The budget after a pass was measured.
 

@@ -82,10 +82,8 @@ class Stopper:
         try:
             yield
         except Exception as error:
-            self._at_once = False
             if self._interrupted:
-                self.check()
-                raise Stopped("a request") from error
+                raise Stopped(self.stop_by or "a request") from error
             raise
         finally:
             self._at_once = False

@@ -1,27 +1,16 @@
 """The study of grouping: its table and its plot say what its trainings found."""
 
-import importlib.util
-import sys
 import xml.dom.minidom
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def grouping(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("grouping", BENCHMARKS / "grouping.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "grouping", module)
-    spec.loader.exec_module(module)
-    return module
+def grouping(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_module("grouping")
 
 
 def found() -> list[dict[str, Any]]:

@@ -1,26 +1,17 @@
 """The engine's loss curve lies on that of plain one-by-one training; `benchmarks/overlay.py` shows more steps of it."""
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def overlay(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def overlay(benchmark_module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    described = importlib.util.spec_from_file_location("overlay", BENCHMARKS / "overlay.py")
-    assert described is not None and described.loader is not None
-    module = importlib.util.module_from_spec(described)
-    monkeypatch.setitem(sys.modules, "overlay", module)
-    described.loader.exec_module(module)
+    module = benchmark_module("overlay")
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)

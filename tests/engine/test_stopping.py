@@ -176,12 +176,8 @@ def test_a_second_signal_does_not_wait_for_the_checkpoint(folder: RunFolder, mon
     assert steps(folder) <= 2
 
 
-@pytest.mark.parametrize("how", ["request", "signal"])
-def test_loading_is_interrupted_at_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    def endless(*_arguments: Any) -> Any:
-        time.sleep(600)
-
-    monkeypatch.setattr(assemble, "load_model", endless)
+def stopped_while_loading(folder: RunFolder, how: str) -> Event:
+    """Stop a worker while it loads the model, by a request or a signal; its last word."""
     with worker(folder) as pid:
         until(folder, lambda: [e for e in events(folder, "phase") if e.data["name"] == "loading model"])
         if how == "signal":
@@ -191,6 +187,16 @@ def test_loading_is_interrupted_at_once(folder: RunFolder, monkeypatch: pytest.M
         assert exit_code(pid) == 0
     (stopped,) = events(folder, "stopped")
     assert stopped.data["by"] == ("signal SIGTERM" if how == "signal" else "a test")
+    return stopped
+
+
+@pytest.mark.parametrize("how", ["request", "signal"])
+def test_loading_is_interrupted_at_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def endless(*_arguments: Any) -> Any:
+        time.sleep(600)
+
+    monkeypatch.setattr(assemble, "load_model", endless)
+    stopped = stopped_while_loading(folder, how)
     assert (stopped.data["step"], stopped.data["checkpoint"]) == (0, None)
     assert len(events(folder, "request")) == (how == "request")
 
@@ -203,15 +209,7 @@ def test_a_stop_that_broke_an_import_is_a_stop(folder: RunFolder, monkeypatch: p
         raise ImportError("cannot load module more than once per process")
 
     monkeypatch.setattr(assemble, "load_model", swallowing)
-    with worker(folder) as pid:
-        until(folder, lambda: [e for e in events(folder, "phase") if e.data["name"] == "loading model"])
-        if how == "signal":
-            os.kill(pid, signal.SIGTERM)
-        else:
-            control.send(folder, "stop", "a test")
-        assert exit_code(pid) == 0
-    (stopped,) = events(folder, "stopped")
-    assert stopped.data["by"] == ("signal SIGTERM" if how == "signal" else "a test")
+    stopped_while_loading(folder, how)
     assert not events(folder, "failed")
 
 
