@@ -25,7 +25,7 @@ from peers import PEERS, Job, Ours, Peer
 from peers.base import SEED
 
 DEFAULT_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-MEMORY_STEPS = 3
+MEMORY_STEPS = 15
 LIMIT = 1800.0  # seconds for one process
 
 

@@ -24,9 +24,11 @@ def _settle_environment() -> None:
     # A few microseconds of it bridge the gap from one small operation to the next: a tenth faster on two quiet cores,
     # and no slower where somebody else wants them (docs/benchmarks.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    # oneDNN keeps the code it made for every shape it met, and steps have ever new lengths: with its own limit of 1024
-    # seven steps of a small model held 60 MiB more.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    # oneDNN keeps the code it made for every shape it met, and torch another list of what it asked oneDNN for, 0.3 MiB
+    # each: up to 1,024 in either. Steps have ever new lengths: 15 steps of a small model held 320 MiB more, and were no
+    # quicker for it. What one forward pass needs is kept.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
     # A container with a share of a large machine: threads for all of its cores would only stand in each other's way.
     if (cores := _granted_cores()) is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))

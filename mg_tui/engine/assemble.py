@@ -12,16 +12,12 @@ from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine import adapt, exact, groups, lengths, startup, unsloth
-from mg_tui.engine.batches import (
-    EvaluationBatches,
-    Layout,
-    PaddedLayout,
-    StepDataset,
-)
+from mg_tui.engine.batches import EvaluationBatches, Layout, PaddedLayout, StepDataset
 from mg_tui.engine.checkpointing import checkpoint_activations
 from mg_tui.engine.data import TrainingData
 from mg_tui.engine.features import FeatureCache
 from mg_tui.engine.inference import memory_errors
+from mg_tui.engine.pixels import Levels
 from mg_tui.engine.placement import Placement, decide
 from mg_tui.engine.plan import StepPlan
 from mg_tui.engine.probe import Probe, meter_of
@@ -131,7 +127,8 @@ def choose_layout(
     if spec.layout == "packed" and why_not:
         raise FamilyError("layout: packed is not possible here", why=why_not, hint="give --layout padded")
     if spec.layout == "padded" or why_not or base.encoder is None:
-        layout = PaddedLayout(base.collator, spec.batch_size, lengths=ready.lengths)
+        levels = Levels.of(getattr(base.processor, "image_processor", None))
+        layout = PaddedLayout(base.collator, spec.batch_size, ready.lengths, levels)
         why = f"{why_not or 'asked for'}; rows of similar length are put side by side"
         return layout, None, [("layout", "padded", why)]
     from mg_tui.engine.packed import PackedLayout

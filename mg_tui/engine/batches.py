@@ -15,6 +15,7 @@ import torch
 from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.example import Example
 from mg_tui.engine.loss import supervised
+from mg_tui.engine.pixels import Levels
 from mg_tui.engine.plan import StepPlan
 from mg_tui.engine.ranks import Shares
 from mg_tui.families.contract import Collator
@@ -115,12 +116,19 @@ class PaddedLayout:
     """`batch_size` examples side by side, padded to the longest of them.
 
     Those of similar length are put together, which changes neither loss nor gradient of a step; without `lengths`
-    (tokens by row) they stay in the order they come.
+    (tokens by row) they stay in the order they come. With `levels` pixels come as bytes (see `pixels`).
     """
 
-    def __init__(self, collator: Collator, batch_size: int, lengths: Mapping[int, int] | None = None):
+    def __init__(
+        self,
+        collator: Collator,
+        batch_size: int,
+        lengths: Mapping[int, int] | None = None,
+        levels: Levels | None = None,
+    ):
         self.collator = collator
         self.lengths = lengths
+        self.levels = levels
         self._size = multiprocessing.Value("q", batch_size)
 
     def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
@@ -130,9 +138,13 @@ class PaddedLayout:
             # The longest first: if there is no memory for it, that is known before anything else is done.
             lengths = self.lengths
             examples = sorted(examples, key=lambda example: (-lengths.get(example.row, 0), example.row))
-        return [
-            collate(examples[start : start + size], pictures, self.collator) for start in range(0, len(examples), size)
-        ]
+        return [self._side_by_side(examples[at : at + size], pictures) for at in range(0, len(examples), size)]
+
+    def _side_by_side(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> MicroBatch:
+        part = collate(examples, pictures, self.collator)
+        if self.levels is not None:
+            self.levels.as_bytes(part.inputs)
+        return part
 
     def shrink(self) -> int | None:
         """Half as many examples side by side."""

@@ -28,6 +28,14 @@ def hold() -> None:
     _set(mmap_threshold=2**25, trim_threshold=-1)  # the most glibc takes; never
 
 
+def spare() -> None:
+    """From now on give back large blocks, such as logits: for steps that are to need little.
+
+    Measured with steps of eight pictures and questions: a third less above the model, and no slower.
+    """
+    release(larger_than=2**22)
+
+
 def release(larger_than: int) -> None:
     """From now on give back every block of more than so many bytes when it is freed."""
     _set(mmap_threshold=larger_than, trim_threshold=2 * larger_than)

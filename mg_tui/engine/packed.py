@@ -16,6 +16,7 @@ from mg_tui.core.example import Example
 from mg_tui.engine.batches import MicroBatch
 from mg_tui.engine.features import FeatureCache, KnownPicture
 from mg_tui.engine.packing import pack
+from mg_tui.engine.pixels import Levels, as_numbers
 from mg_tui.engine.trie import Trie, build
 from mg_tui.families.apart import ApartEncoder, Skeleton
 
@@ -30,11 +31,15 @@ _SMALLEST = 16  # tokens; forward passes of single examples come long before
 
 
 class PackedLayout:
-    """Lays out the examples of one step into packed forward passes of at most `budget` tokens each (see `packing`)."""
+    """Lays out the examples of one step into packed forward passes of at most `budget` tokens each (see `packing`).
+
+    Pixels come as bytes, where the image processor makes them of bytes (see `pixels`).
+    """
 
     def __init__(self, apart: ApartEncoder, budget: int, *, enough: int | None = None):
         self.apart = apart
         self.enough = enough
+        self._levels = Levels.of(apart.encoder.processor.image_processor)
         self._budget = multiprocessing.Value("q", budget)
 
     def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
@@ -47,7 +52,7 @@ class PackedLayout:
         Raises:
             DataError: a row cannot be encoded, and is named.
         """
-        step = _Step(self.apart, pictures)
+        step = _Step(self.apart, pictures, self._levels)
         for example in examples:
             step.add(example)
         return [step.forward(group) for group in pack(step.keys, self._budget.value, enough=self.enough)]
@@ -73,11 +78,12 @@ class PackedLayout:
 class _Step:
     apart: ApartEncoder
     pictures: Mapping[str, Any]
+    levels: Levels | None
     examples: list[Example] = field(default_factory=list)
     skeletons: list[Skeleton] = field(default_factory=list)
     keys: list[tuple[int, ...]] = field(default_factory=list)
     _numbers: dict[str, int] = field(default_factory=dict)
-    _prepared: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _prepared: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, example: Example) -> None:
         skeleton = self.apart.text(example, [self.pictures[ref.path].size for ref in example.images])
@@ -158,6 +164,7 @@ class _Step:
         if fresh:
             prepared = [self._prepare(number) for number in fresh]
             inputs.update({name: torch.cat([one[name] for one in prepared]) for name in prepared[0]})
+            self._narrow(inputs)
             inputs[PICTURE_NAMES] = [getattr(found[number], "content", None) for number in fresh]
             inputs[PICTURE_SIZES] = [found[number].size for number in fresh]
         if known:
@@ -171,11 +178,19 @@ class _Step:
     def _path(self, number: int) -> str:
         return next(path for path, found in self._numbers.items() if found == number)
 
-    def _prepare(self, number: int) -> Mapping[str, Any]:
+    def _prepare(self, number: int) -> dict[str, Any]:
         if number not in self._prepared:
             picture = self.pictures[self._path(number)]
-            self._prepared[number] = self.apart.picture(picture.image if isinstance(picture, NamedPicture) else picture)
-        return self._prepared[number]
+            given = self.apart.picture(picture.image if isinstance(picture, NamedPicture) else picture)
+            self._prepared[number] = self._narrow(dict(given))
+        prepared = dict(self._prepared[number])  # kept as bytes, since all pictures of a step are
+        as_numbers(prepared)
+        return prepared
+
+    def _narrow(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        if self.levels is not None:
+            self.levels.as_bytes(inputs)
+        return inputs
 
 
 @dataclass(frozen=True, slots=True)

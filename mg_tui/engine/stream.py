@@ -4,6 +4,7 @@ It runs on across epochs and starts at any step, so that nothing is read again, 
 """
 
 import contextlib
+import gc
 import shutil
 import signal
 import time
@@ -111,6 +112,7 @@ def roomy_shared_memory(least: int = 2**30) -> bool:
 def _settle_worker(_worker: int) -> None:
     """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
     heap.release(larger_than=2**16)  # of which a worker has few
+    gc.freeze()  # looking at objects that are the parent's would make them this process's own
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):

@@ -107,8 +107,8 @@ class Training:
         )
         self._decisions([*chosen, *keeping, *handing_over])
         try:
-            if not base.placement.cuda and not self.spec.gradient_checkpointing:
-                heap.hold()
+            if not base.placement.cuda:  # where steps have their memory from the heap
+                heap.spare() if self.spec.gradient_checkpointing else heap.hold()
             self._phase("loading model", base.resolved.name)
             with self.stopper.at_once(), startup.importing():
                 model, decisions = assemble.load_model(self.spec, base, self._warn)

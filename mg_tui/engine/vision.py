@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mg_tui.engine import attention, packed
+from mg_tui.engine import attention, packed, pixels
 from mg_tui.engine.features import FeatureCache
 
 
@@ -48,6 +48,7 @@ class VisionInputs:
             inputs: of a packed or padded batch, on the model's device; left as they are.
         """
         inputs = dict(inputs)
+        pixels.as_numbers(inputs)
         ends = inputs.pop(packed.TREE_ENDS, None)
         order = inputs.pop(packed.PICTURE_ORDER, None)
         if ends is not None:
