@@ -205,10 +205,11 @@ class TrainingSpec(BaseModel):
         help="Learn the question's text as well as the answer; image tokens are never learned.",
         group="Data",
     )
-    workers: int = option(
-        2,
+    workers: int | None = option(
+        None,
         title="Data workers",
-        help="Processes that read and resize images ahead of training; 0 does it in the training process.",
+        help="Processes that read and resize images ahead of training; 0 does it in the training process. Left out: 2 "
+        "beside a GPU, and 0 on a CPU, which training keeps busy itself.",
         group="Data",
         unit="processes",
         ge=0,

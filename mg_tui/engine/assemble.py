@@ -23,7 +23,7 @@ from mg_tui.engine.plan import StepPlan
 from mg_tui.engine.probe import Probe, meter_of
 from mg_tui.engine.ranks import Shares, World
 from mg_tui.engine.sizing import Sizing, size
-from mg_tui.engine.stream import StepStream, roomy_shared_memory
+from mg_tui.engine.stream import StepStream, roomy_shared_memory, workers_for
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry
@@ -229,22 +229,23 @@ def open_stream(
     """The loader of the steps from `start` to `total`, its workers reading ahead already."""
     from mg_tui.engine.packed import PictureOpener
 
+    workers, why = workers_for(spec.workers, cuda=base.placement.cuda)
+    chosen: list[Decision] = [("data workers", workers, why)]
     roomy = roomy_shared_memory()
     stream = StepStream(
         StepDataset(examples, plan, layout, PictureOpener(cache) if cache is not None else None, shares),
         start=start,
         total=total,
-        workers=spec.workers if start < total else 0,
+        workers=workers if start < total else 0,
         pin_memory=base.placement.cuda,
         shared_memory=roomy,
-        give_back=spec.gradient_checkpointing
-        and not base.placement.cuda,  # where steps have their memory from the heap
+        give_back=spec.gradient_checkpointing and not base.placement.cuda,  # the heap is what steps have
     )
     stream.open()
-    if roomy or not spec.workers:
-        return stream, []
-    why = "less than 1 GiB of shared memory is free in /dev/shm (containers: --shm-size 2g)"
-    return stream, [("hand-over from data workers", "pipes", why)]
+    if workers and not roomy:
+        why = "less than 1 GiB of shared memory is free in /dev/shm (containers: --shm-size 2g)"
+        chosen.append(("hand-over from data workers", "pipes", why))
+    return stream, chosen
 
 
 def load_model(

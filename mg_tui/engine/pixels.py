@@ -7,7 +7,7 @@ back is a table of the very numbers the processor made: the same bits, or the pi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeGuard
 
 import torch
 from torch import Tensor
@@ -29,7 +29,8 @@ class Levels:
     def of(cls, image_processor: Any) -> Self | None:
         """Those of an image processor of transformers; None when it does not tell."""
         scale = image_processor.rescale_factor if getattr(image_processor, "do_rescale", False) else 1.0
-        mean, std = (getattr(image_processor, name, None) for name in ("image_mean", "image_std"))
+        mean: Any = getattr(image_processor, "image_mean", None)
+        std: Any = getattr(image_processor, "image_std", None)
         if not _numbers(mean) or not _numbers(std) or len(mean) != len(std) or not scale or not all(std):
             return None
         if not getattr(image_processor, "do_normalize", False):
@@ -42,7 +43,7 @@ class Levels:
         Taken are pixels (..., channels, height, width), and (patches, values) whose values go channel by channel, each
         channel's perhaps twice, for two frames.
         """
-        pixels = inputs.get(VALUES)
+        pixels: Any = inputs.get(VALUES)
         if not torch.is_tensor(pixels) or not pixels.is_floating_point():
             return
         found = self._bytes_of(pixels)
@@ -97,5 +98,5 @@ def _places(codes: Tensor) -> Tensor:
     return codes.int() + torch.arange(codes.shape[1], dtype=torch.int32, device=codes.device)[:, None] * _LEVELS
 
 
-def _numbers(values: Any) -> bool:
+def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
     return isinstance(values, Sequence) and bool(values) and all(isinstance(one, int | float) for one in values)

@@ -13,7 +13,7 @@ from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset
 from mg_tui.engine.loss import IGNORED, SupervisedHead, supervised, token_loss_sum
 from mg_tui.engine.plan import StepPlan
-from mg_tui.engine.stream import StepStream
+from mg_tui.engine.stream import StepStream, workers_for
 from mg_tui.families.contract import LoadRequest, Preprocessing
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)
@@ -69,6 +69,12 @@ def test_steps_are_the_same_from_processes_pipes_and_the_middle(examples: list[E
                 assert part.inputs.keys() == same.inputs.keys()
                 assert all(torch.equal(part.inputs[name], same.inputs[name]) for name in part.inputs)
                 assert torch.equal(part.positions, same.positions) and torch.equal(part.targets, same.targets)
+
+
+def test_nobody_reads_ahead_where_training_keeps_the_cores_busy() -> None:
+    assert workers_for(None, cuda=False)[0] == 0
+    assert workers_for(None, cuda=True)[0] == 2
+    assert workers_for(3, cuda=False) == workers_for(3, cuda=True) == (3, "asked for")
 
 
 def test_an_epoch_ends_where_the_plan_says(examples: list[Example], collator: Any) -> None:

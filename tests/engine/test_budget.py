@@ -81,4 +81,4 @@ def test_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch, driver: bool) -> 
 def test_a_pass_on_a_cpu_is_long_enough_by_the_width_of_the_model() -> None:
     assert enough(2048, small=False) == enough(512, small=False) == 512
     assert enough(128, small=False) == 2048
-    assert enough(2048, small=True) == 256
+    assert enough(2048, small=True) == 128

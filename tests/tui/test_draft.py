@@ -81,8 +81,8 @@ def test_what_is_missing_is_no_error() -> None:
 
 
 def test_what_differs_and_the_command_that_says_it() -> None:
-    draft = Draft({"lora_r": "32", "name": "mine", "workers": 4})
-    draft.set_all({**GIVEN, "learning_rate": "1e-4", "gradient_checkpointing": False, "workers": "2", "unheard_of": 1})
+    draft = Draft({"lora_r": "32", "name": "mine", "epochs": 4})
+    draft.set_all({**GIVEN, "learning_rate": "1e-4", "gradient_checkpointing": False, "epochs": "3", "unheard_of": 1})
     draft.set("report_to", "wandb, tensorboard")
     draft.set("name", "")
     assert draft.changed() == [
@@ -93,7 +93,7 @@ def test_what_differs_and_the_command_that_says_it() -> None:
         "model-garden train-vision",
         "--base-model tiny",
         "--dataset 'a b.jsonl'",
-        "--workers 2",  # the default, which garden.toml would change
+        "--epochs 3.0",  # the default, which garden.toml would change
         "--learning-rate 0.0001",
         "--lora-r 32",
         "--no-gradient-checkpointing",
@@ -110,7 +110,7 @@ def test_what_differs_and_the_command_that_says_it() -> None:
     draft.reset("learning_rate")
     assert draft.text("learning_rate") == "2e-5" and not draft.differs("learning_rate")
     draft.clear()
-    assert draft.values() == {"lora_r": "32", "name": "mine", "workers": 4}
+    assert draft.values() == {"lora_r": "32", "name": "mine", "epochs": 4}
 
 
 def test_the_command_asks_for_the_same_run() -> None:
