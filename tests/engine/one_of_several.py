@@ -15,13 +15,13 @@ from transformers import TrainerCallback, TrainingArguments
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine import adapt
-from mg_tui.engine.batches import PaddedLayout, StepDataset
-from mg_tui.engine.packed import PackedLayout
-from mg_tui.engine.plan import StepPlan
-from mg_tui.engine.ranks import Shares, World
-from mg_tui.engine.stream import StepStream
+from mg_tui.engine.layout.plan import StepPlan
+from mg_tui.engine.layout.ranks import Shares, World
+from mg_tui.engine.steps.batches import PaddedLayout, StepDataset
+from mg_tui.engine.steps.packed import PackedLayout
+from mg_tui.engine.steps.stream import StepStream
+from mg_tui.engine.steps.vision import VisionInputs
 from mg_tui.engine.trainer import GardenTrainer
-from mg_tui.engine.vision import VisionInputs
 from mg_tui.families.apart import ApartEncoder
 from mg_tui.families.contract import LoadRequest, Preprocessing
 

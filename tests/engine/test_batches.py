@@ -10,10 +10,10 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.engine.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset
-from mg_tui.engine.loss import IGNORED, SupervisedHead, supervised, token_loss_sum
-from mg_tui.engine.plan import StepPlan
-from mg_tui.engine.stream import StepStream, workers_for
+from mg_tui.engine.compute.loss import IGNORED, SupervisedHead, supervised, token_loss_sum
+from mg_tui.engine.layout.plan import StepPlan
+from mg_tui.engine.steps.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset
+from mg_tui.engine.steps.stream import StepStream, workers_for
 from mg_tui.families.contract import LoadRequest, Preprocessing
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mg_tui.engine.budget import (
+from mg_tui.engine.layout.budget import (
     CUDA_SHARE,
     GRAIN,
     MOST_ON_CUDA,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.engine import checkpoint
+from mg_tui.engine.guard import checkpoint
 
 
 def write(folder: Path, step: int, content: bytes = b"weights") -> checkpoint.Written:

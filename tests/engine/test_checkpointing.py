@@ -9,7 +9,7 @@ from torch import nn
 
 from mg_tui.core.errors import SpecError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import checkpoint_activations
+from mg_tui.engine.compute.checkpointing import checkpoint_activations
 from mg_tui.families.contract import LoadRequest
 
 TINY = str(QWEN2_5_VL.checkpoints[-1].path)

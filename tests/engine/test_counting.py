@@ -8,10 +8,10 @@ from PIL import Image
 from mg_tui.ahead.token_counts import _said
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.data.images import probe_image
-from mg_tui.engine.batches import collate, open_pictures
-from mg_tui.engine.counting import count
-from mg_tui.engine.lengths import measure_with
-from mg_tui.engine.tokens import OpenRequest, open_encoder
+from mg_tui.engine.answers.counting import count
+from mg_tui.engine.answers.tokens import OpenRequest, open_encoder
+from mg_tui.engine.steps.batches import collate, open_pictures
+from mg_tui.engine.steps.lengths import measure_with
 
 
 @pytest.fixture(scope="module")

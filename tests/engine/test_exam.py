@@ -62,7 +62,7 @@ def examined(
 
 @pytest.fixture
 def session(examined: Path, tmp_path: Path) -> Iterator[Callable[..., Listener]]:
-    from mg_tui.engine.exam import ExamSession
+    from mg_tui.engine.answers.exam import ExamSession
 
     def exam(cancel_after: int | None = None, model: Path = examined, **asked: Any) -> Listener:
         listener = Listener(cancel_after)
@@ -111,7 +111,7 @@ def test_what_cannot_be_examined_is_said(session: Callable[..., Listener], resul
 
 @pytest.fixture(scope="module")
 def seer() -> Iterator[EngineChild]:
-    with EngineChild("mg_tui.engine.tokens") as child:
+    with EngineChild("mg_tui.engine.answers.tokens") as child:
         (ready,) = child.stream("open", base_model="tiny", max_pixels=50176)
         assert ready["family"] == "qwen2_5_vl"
         yield child
@@ -135,7 +135,7 @@ def test_tokens_are_those_of_training(seer: EngineChild, dataset: Path) -> None:
     assert seen["image_tokens"] == 16 and seen["learned"] == sum(flag for _piece, flag in seen["pieces"])
 
     from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-    from mg_tui.engine.tokens import OpenRequest, open_encoder
+    from mg_tui.engine.answers.tokens import OpenRequest, open_encoder
 
     asked = (ImagePart(ImageRef(picture, picture)), TextPart("What — 猫 🐈 <|image_pad|>?"))
     example = Example(3, (Message("user", asked), Message("assistant", (TextPart("A shape."),))))
@@ -167,7 +167,7 @@ def test_a_row_that_cannot_be_seen_is_said_and_the_next_one_is(seer: EngineChild
 @pytest.mark.slow
 def test_a_merge_that_is_terminated_leaves_nothing(examined: Path, tmp_path: Path) -> None:
     output = tmp_path / "merged"
-    with EngineChild("mg_tui.engine.merge") as child:
+    with EngineChild("mg_tui.engine.results.merge") as child:
         for event in child.stream("merge", model=str(examined), output=str(output), home=str(tmp_path)):
             if event["event"] == "progress" and event["done"] == 3:  # saving has begun
                 child._process.terminate()

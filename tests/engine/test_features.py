@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mg_tui.engine import features
-from mg_tui.engine.features import tower_digest
+from mg_tui.engine.steps import features
+from mg_tui.engine.steps.features import tower_digest
 from mg_tui.families.registry import load_registry
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 from torch.nn.attention import flex_attention as torch_flex
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import attention, exact, flex
-from mg_tui.engine.batches import collate
-from mg_tui.engine.packed import PackedLayout, tree_mask
-from mg_tui.engine.trie import build
+from mg_tui.engine.compute import attention, exact, flex
+from mg_tui.engine.layout.trie import build
+from mg_tui.engine.steps.batches import collate
+from mg_tui.engine.steps.packed import PackedLayout, tree_mask
 from mg_tui.engine.worker import work
 from mg_tui.families.apart import ApartEncoder
 from mg_tui.runs.folder import RunFolder

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mg_tui.engine import gated
+from mg_tui.engine.compute import gated
 
 
 class Block(nn.Module):

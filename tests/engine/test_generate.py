@@ -28,7 +28,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def child(result: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineChild]:
     """One process for all tests here, with the adapter loaded."""
-    with EngineChild("mg_tui.engine.generate") as running:
+    with EngineChild("mg_tui.engine.answers.generate") as running:
         home = tmp_path_factory.mktemp("home")
         (ready,) = running.stream("load", model=str(result), home=str(home), device="cpu")
         assert ready["event"] == "ready" and ready["kind"] == "adapter" and ready["family"] == "qwen2_5_vl"
@@ -121,7 +121,7 @@ def test_errors_leave_the_model_loaded(child: EngineChild, picture: Path, tmp_pa
 
 def test_what_a_model_can_be(tmp_path: Path, result: Path) -> None:
     from mg_tui.core.spec import TrainingSpec
-    from mg_tui.engine.locate import locate
+    from mg_tui.engine.answers.locate import locate
     from mg_tui.families.registry import load_registry
     from mg_tui.runs.folder import RunFolder
 
@@ -158,7 +158,7 @@ def test_what_a_model_can_be(tmp_path: Path, result: Path) -> None:
 
 
 def test_a_child_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> None:
-    with EngineChild("mg_tui.engine.generate") as running:
+    with EngineChild("mg_tui.engine.answers.generate") as running:
         os.kill(running.pid, signal.SIGKILL)
         with pytest.raises(RunFailed, match="killed by signal 9"):
             list(running.stream("load", model="tiny", home=str(tmp_path)))
@@ -170,7 +170,7 @@ def test_a_child_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> No
 def test_a_child_ends_with_its_face() -> None:
     code = (
         "import sys, time; from mg_tui.runs.child import EngineChild\n"
-        "child = EngineChild('mg_tui.engine.generate'); print(child.pid, flush=True); time.sleep(60)"
+        "child = EngineChild('mg_tui.engine.answers.generate'); print(child.pid, flush=True); time.sleep(60)"
     )
     face = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert face.stdout is not None
@@ -196,7 +196,7 @@ def test_a_checkpoint_s_own_sampling_does_not_change_greedy_answers(
 ) -> None:
     """Qwen's checkpoints ask for sampling with a repetition penalty."""
     from mg_tui.core.example import Message, TextPart
-    from mg_tui.engine.answer import Sampling, answer, make_encoder
+    from mg_tui.engine.answers.answer import Sampling, answer, make_encoder
     from mg_tui.families.contract import Preprocessing
     from mg_tui.families.registry import load_registry
 
@@ -218,7 +218,7 @@ def test_pieces_of_characters_wait_for_the_rest(tiny_folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer
 
-    from mg_tui.engine.answer import _stream
+    from mg_tui.engine.answers.answer import _stream
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
     text = "naïve 🙂 дом"

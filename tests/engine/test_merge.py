@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
-from mg_tui.engine.contract_file import read_contract
+from mg_tui.engine.answers.contract_file import read_contract
 
 
 class Listener:
@@ -25,7 +25,7 @@ class Listener:
 
 
 def run_merge(model: Path, output: Path, **asked: Any) -> dict[str, Any]:
-    from mg_tui.engine.merge import Merger
+    from mg_tui.engine.results.merge import Merger
 
     listener = Listener()
     Merger(listener).merge(  # type: ignore[arg-type]
@@ -37,8 +37,8 @@ def run_merge(model: Path, output: Path, **asked: Any) -> dict[str, Any]:
 def prompt_logits(model: Any, loaded: Any) -> Any:
     import torch
 
-    from mg_tui.engine.answer import make_encoder
-    from mg_tui.engine.compare import draw_samples
+    from mg_tui.engine.answers.answer import make_encoder
+    from mg_tui.engine.results.compare import draw_samples
 
     encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
     samples = draw_samples(seed=99)
@@ -56,7 +56,7 @@ def merged(result: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_merged_equals_adapter(result: Path, merged: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     import torch
 
-    from mg_tui.engine.inference import load_for_inference
+    from mg_tui.engine.answers.inference import load_for_inference
 
     output, record = merged
     found = record["comparison"]
@@ -123,7 +123,7 @@ def test_every_kind_of_adapter_merges(
 def test_a_merge_that_loses_the_adapter_is_not_kept(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mg_tui.engine import merge
+    from mg_tui.engine.results import merge
 
     monkeypatch.setattr(merge, "merge_weights", lambda model: model.unload())
     with pytest.raises(RunFailed, match="does not answer like the adapter") as caught:
@@ -135,7 +135,7 @@ def test_a_merge_that_loses_the_adapter_is_not_kept(
 def test_losing_an_adapter_that_does_little_is_not_taken_for_rounding() -> None:
     import torch
 
-    from mg_tui.engine.compare import compare
+    from mg_tui.engine.results.compare import compare
 
     torch.manual_seed(0)
     base = torch.randn(20, 500)
@@ -181,7 +181,7 @@ def _rename_base(folder: Path) -> None:
 
 
 def test_a_missing_base_can_be_given(result: Path, tmp_path: Path, tiny_folder: Path) -> None:
-    from mg_tui.engine.locate import locate
+    from mg_tui.engine.answers.locate import locate
     from mg_tui.families.registry import load_registry
 
     shutil.copytree(result, tmp_path / "copy")

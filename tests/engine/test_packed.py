@@ -9,10 +9,10 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 from PIL import Image
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.engine.batches import MicroBatch, collate
-from mg_tui.engine.loss import SupervisedHead, token_loss_sum
-from mg_tui.engine.packed import PackedLayout, tree_mask
-from mg_tui.engine.vision import VisionInputs
+from mg_tui.engine.compute.loss import SupervisedHead, token_loss_sum
+from mg_tui.engine.steps.batches import MicroBatch, collate
+from mg_tui.engine.steps.packed import PackedLayout, tree_mask
+from mg_tui.engine.steps.vision import VisionInputs
 from mg_tui.families.apart import ApartEncoder
 from mg_tui.families.contract import LoadRequest, Preprocessing
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mg_tui.engine.packing import pack
-from mg_tui.engine.trie import build
+from mg_tui.engine.layout.packing import pack
+from mg_tui.engine.layout.trie import build
 
 
 @given(

@@ -11,8 +11,8 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 from PIL import Image
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.engine.packed import PackedLayout
-from mg_tui.engine.pixels import VALUES, Levels, as_numbers
+from mg_tui.engine.steps.packed import PackedLayout
+from mg_tui.engine.steps.pixels import VALUES, Levels, as_numbers
 from mg_tui.families.apart import ApartEncoder
 from mg_tui.families.contract import Preprocessing
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mg_tui.engine.plan import StepPlan
+from mg_tui.engine.layout.plan import StepPlan
 
 
 @given(examples=st.integers(1, 200), per_step=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 3))

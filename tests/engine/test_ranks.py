@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mg_tui.engine.ranks import Shares, World, spread
+from mg_tui.engine.layout.ranks import Shares, World, spread
 
 
 def flat(passes: tuple[tuple[int, ...], ...]) -> list[int]:

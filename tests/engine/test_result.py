@@ -12,9 +12,9 @@ from PIL import Image
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.card import train_command
-from mg_tui.engine.contract_file import Base, read_contract
-from mg_tui.engine.publish import publish
+from mg_tui.engine.answers.contract_file import Base, read_contract
+from mg_tui.engine.results.card import train_command
+from mg_tui.engine.results.publish import publish
 
 PLAIN = """
 import json, sys
@@ -112,8 +112,8 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path
     import torch
 
     from mg_tui.core.example import ImagePart, ImageRef, Message, TextPart
-    from mg_tui.engine.answer import Sampling, answer, make_encoder
-    from mg_tui.engine.inference import load_for_inference
+    from mg_tui.engine.answers.answer import Sampling, answer, make_encoder
+    from mg_tui.engine.answers.inference import load_for_inference
 
     loaded = load_for_inference(str(result), home=picture.parent, device="cpu")
     encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
@@ -137,7 +137,7 @@ def test_parts_trained_in_full_are_saved_with_the_adapter(
     import torch
     from safetensors import safe_open
 
-    from mg_tui.engine.inference import load_for_inference
+    from mg_tui.engine.answers.inference import load_for_inference
 
     model = make_adapted(modules_to_save=["visual.merger.mlp.0"])
     folder = save(model, tmp_path / "out")
@@ -154,7 +154,7 @@ def test_a_model_trained_in_full_is_saved_whole(
 ) -> None:
     import torch
 
-    from mg_tui.engine.inference import load_for_inference
+    from mg_tui.engine.answers.inference import load_for_inference
 
     model = make_adapted().merge_and_unload()
     model.config.text_config.use_cache = False

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from mg_tui.engine.ranks import World
+from mg_tui.engine.layout.ranks import World
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mg_tui.engine.tree import blocks, cuts
-from mg_tui.engine.trie import build
+from mg_tui.engine.layout.tree import blocks, cuts
+from mg_tui.engine.layout.trie import build
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12), st.integers(0, 20))

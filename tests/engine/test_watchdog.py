@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mg_tui.engine.watchdog import GROWTH_BYTES, SETTLED, ZEROS, Watchdog
+from mg_tui.engine.guard.watchdog import GROWTH_BYTES, SETTLED, ZEROS, Watchdog
 from mg_tui.runs.journal import JournalReader, JournalWriter
 
 GIB = 1 << 30
