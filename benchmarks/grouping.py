@@ -111,7 +111,7 @@ def train_steps(model: Any, base: Any, spec: Any, steps: Sequence[Sequence[Any]]
 def exact_match(model: Any, base: Any, asked: Sequence[Any], at_once: int = 40) -> float:
     """The share of questions whose greedy answer is the expected one."""
     from mg_tui.cli.demo import ANSWER_TOKENS, matches
-    from mg_tui.engine.exam import answers
+    from mg_tui.engine.answers.exam import answers
 
     model.eval()
     right = 0

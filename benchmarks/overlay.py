@@ -84,7 +84,7 @@ def _plain(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
     """One example after another, as one would write it without an engine."""
     from torch.nn import functional
 
-    from mg_tui.engine.batches import open_pictures
+    from mg_tui.engine.steps.batches import open_pictures
 
     # What `load_model` did to make layers quicker is undone.
     for module in model.modules():

@@ -8,10 +8,10 @@ import platform
 import random
 import time
 
-from mg_tui.engine.packing import pack
-from mg_tui.engine.plan import StepPlan
-from mg_tui.engine.tree import blocks
-from mg_tui.engine.trie import build
+from mg_tui.engine.layout.packing import pack
+from mg_tui.engine.layout.plan import StepPlan
+from mg_tui.engine.layout.tree import blocks
+from mg_tui.engine.layout.trie import build
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import torch
 from machine import Device
 from torch.nn import functional
 
-from mg_tui.engine import attention, flex
-from mg_tui.engine.packed import tree_mask
-from mg_tui.engine.trie import build
+from mg_tui.engine.compute import attention, flex
+from mg_tui.engine.layout.trie import build
+from mg_tui.engine.steps.packed import tree_mask
 
 HEADS, WIDTH = 28, 128  # of the 7B, its keys repeated as they are
 

@@ -9,8 +9,9 @@ from machine import Device
 from torch import nn
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import adapt, exact
-from mg_tui.engine.checkpointing import checkpoint_activations
+from mg_tui.engine import adapt
+from mg_tui.engine.compute import exact
+from mg_tui.engine.compute.checkpointing import checkpoint_activations
 from mg_tui.families.registry import load_registry
 
 ROOT = Path(__file__).parents[2]

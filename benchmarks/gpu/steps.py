@@ -11,11 +11,11 @@ from machine import Device
 from model import build, config_of
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import packed
-from mg_tui.engine.batches import MicroBatch
-from mg_tui.engine.objective import Objective
-from mg_tui.engine.trie import build as build_trie
-from mg_tui.engine.vision import VisionInputs
+from mg_tui.engine.compute.objective import Objective
+from mg_tui.engine.layout.trie import build as build_trie
+from mg_tui.engine.steps import packed
+from mg_tui.engine.steps.batches import MicroBatch
+from mg_tui.engine.steps.vision import VisionInputs
 from mg_tui.hardware.memory.assumed import CUBLAS_WORKSPACE, CUDA_CONTEXT, FRAGMENTATION
 from mg_tui.hardware.memory.phases import moments
 from mg_tui.hardware.memory.setup import settle

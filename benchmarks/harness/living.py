@@ -170,7 +170,7 @@ def build(case: Case, dtype: torch.dtype) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     from mg_tui.engine import adapt
-    from mg_tui.engine.checkpointing import checkpoint_activations
+    from mg_tui.engine.compute.checkpointing import checkpoint_activations
     from mg_tui.families.registry import load_registry
 
     with tempfile.TemporaryDirectory() as folder:
@@ -272,8 +272,8 @@ def without_numbers(case: Case, model: Any) -> Iterator[Any]:
     Learned positions are distinct. A packed layout is of two trees that share nothing, the worst there is; rows side by
     side have their mask.
     """
-    from mg_tui.engine import attention, head, objective
-    from mg_tui.engine.tree import Block
+    from mg_tui.engine.compute import attention, head, objective
+    from mg_tui.engine.layout.tree import Block
 
     def trial(self: Any, _model: Any) -> str | None:
         if self._head is None:
@@ -306,7 +306,7 @@ def inputs(case: Case, model: Any, dtype: torch.dtype) -> tuple[dict[str, Any], 
 
     Pictures are encoded here, without a graph where the tower is frozen.
     """
-    from mg_tui.engine.vision import _Pooled
+    from mg_tui.engine.steps.vision import _Pooled
 
     batch: dict[str, Any] = {
         "input_ids": torch.zeros(case.rows, case.length, dtype=torch.long),

@@ -12,10 +12,10 @@ def packed_step(model: Any, base: Any, tokens: int) -> Callable[[Sequence[Any]],
         base: as `assemble.load_base` gives it.
         tokens: most of a forward pass.
     """
-    from mg_tui.engine.batches import open_pictures
-    from mg_tui.engine.objective import Objective
-    from mg_tui.engine.packed import PackedLayout
-    from mg_tui.engine.vision import VisionInputs
+    from mg_tui.engine.compute.objective import Objective
+    from mg_tui.engine.steps.batches import open_pictures
+    from mg_tui.engine.steps.packed import PackedLayout
+    from mg_tui.engine.steps.vision import VisionInputs
     from mg_tui.families.apart import ApartEncoder
 
     layout, vision = PackedLayout(ApartEncoder(base.encoder), tokens), VisionInputs(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
     from mg_tui.runs.child import EngineChild
 
-PROGRAM: Final = "mg_tui.engine.counting"
+PROGRAM: Final = "mg_tui.engine.answers.counting"
 # A counting process takes half a gigabyte and four seconds to start: more than a few pay only for millions of rows.
 _MOST_CHILDREN: Final = 4
 # Whatever decides how text becomes tokens, of a checkpoint's files.

@@ -1,4 +1,4 @@
-"""Rows token by token, as `datasets show --tokens` prints them: asked of the engine program `mg_tui.engine.tokens`."""
+"""Rows token by token, as `datasets show --tokens` prints them: asked of `mg_tui.engine.answers.tokens`."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def open_seer(spec: TrainingSpec) -> "EngineChild":
     from mg_tui.cli.waiting import waiting
     from mg_tui.runs.child import EngineChild
 
-    child = EngineChild("mg_tui.engine.tokens")
+    child = EngineChild("mg_tui.engine.answers.tokens")
     asked = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
     try:
         with waiting(f"loading the tokenizer of {spec.base_model}") as say:

@@ -95,7 +95,10 @@ def _examine(settings: Settings, folder: RunFolder, held_out: Path) -> list[dict
     from mg_tui.cli.waiting import waiting
     from mg_tui.runs.child import EngineChild
 
-    with EngineChild("mg_tui.engine.exam") as child, waiting("answering the held-out questions, before and after"):
+    with (
+        EngineChild("mg_tui.engine.answers.exam") as child,
+        waiting("answering the held-out questions, before and after"),
+    ):
         list(child.stream("load", model=folder.id, home=str(settings.home)))
         *_progress, reply = child.stream("exam", dataset=str(held_out), max_new_tokens=ANSWER_TOKENS)
     rows: list[dict[str, Any]] = reply["rows"]

@@ -66,7 +66,7 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
     for image in images:
         probe_image(image)
     how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
-    with EngineChild("mg_tui.engine.generate") as child:
+    with EngineChild("mg_tui.engine.answers.generate") as child:
         began = time.monotonic()
         with waiting(f"loading {printable(model)}") as say:
             for event in child.stream("load", model=model, home=str(settings.home), **how):

@@ -37,7 +37,7 @@ def merge(settings: Settings, /, model: str, output: Path, as_json: bool, **aske
 
     record: dict[str, Any] = {}
     with (
-        EngineChild("mg_tui.engine.merge") as child,
+        EngineChild("mg_tui.engine.results.merge") as child,
         waiting(f"merging {model}") as say,
     ):
         for event in child.stream(

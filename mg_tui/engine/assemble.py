@@ -11,19 +11,21 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.feature_store import FeatureStore
-from mg_tui.engine import adapt, exact, groups, lengths, startup, unsloth
-from mg_tui.engine.batches import EvaluationBatches, Layout, PaddedLayout, StepDataset
-from mg_tui.engine.checkpointing import checkpoint_activations
+from mg_tui.engine import adapt, groups, startup, unsloth
+from mg_tui.engine.answers.inference import memory_errors
+from mg_tui.engine.compute import exact
+from mg_tui.engine.compute.checkpointing import checkpoint_activations
 from mg_tui.engine.data import TrainingData
-from mg_tui.engine.features import FeatureCache
-from mg_tui.engine.inference import memory_errors
-from mg_tui.engine.pixels import Levels
+from mg_tui.engine.layout.plan import StepPlan
+from mg_tui.engine.layout.ranks import Shares, World
 from mg_tui.engine.placement import Placement, decide
-from mg_tui.engine.plan import StepPlan
 from mg_tui.engine.probe import Probe, meter_of
-from mg_tui.engine.ranks import Shares, World
 from mg_tui.engine.sizing import Sizing, size
-from mg_tui.engine.stream import StepStream, roomy_shared_memory, workers_for
+from mg_tui.engine.steps import lengths
+from mg_tui.engine.steps.batches import EvaluationBatches, Layout, PaddedLayout, StepDataset
+from mg_tui.engine.steps.features import FeatureCache
+from mg_tui.engine.steps.pixels import Levels
+from mg_tui.engine.steps.stream import StepStream, roomy_shared_memory, workers_for
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry
@@ -131,7 +133,7 @@ def choose_layout(
         layout = PaddedLayout(base.collator, spec.batch_size, ready.lengths, levels)
         why = f"{why_not or 'asked for'}; rows of similar length are put side by side"
         return layout, None, [("layout", "padded", why)]
-    from mg_tui.engine.packed import PackedLayout
+    from mg_tui.engine.steps.packed import PackedLayout
     from mg_tui.families.apart import ApartEncoder
 
     sizing = size(spec, base.resolved, base.placement, ready, encoder=base.encoder, resumed=resumed)
@@ -227,7 +229,7 @@ def open_stream(
     shares: Shares | None = None,
 ) -> tuple[StepStream, list[Decision]]:
     """The loader of the steps from `start` to `total`, its workers reading ahead already."""
-    from mg_tui.engine.packed import PictureOpener
+    from mg_tui.engine.steps.packed import PictureOpener
 
     workers, why = workers_for(spec.workers, cuda=base.placement.cuda)
     chosen: list[Decision] = [("data workers", workers, why)]

@@ -19,7 +19,7 @@ from mg_tui.data.dataset import Dataset, require_examples, write_rejects
 from mg_tui.data.images import ImageInfo
 from mg_tui.data.problems import BadRows, RowProblem
 from mg_tui.data.split import split_by_image
-from mg_tui.engine.lengths import Measure
+from mg_tui.engine.steps.lengths import Measure
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 

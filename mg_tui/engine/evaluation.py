@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from mg_tui.engine import sentinels
-from mg_tui.engine.batches import EvaluationBatches, MicroBatch
+from mg_tui.engine.guard import sentinels
+from mg_tui.engine.steps.batches import EvaluationBatches, MicroBatch
 
 
 def mean_loss(batches: EvaluationBatches, loss_of: Callable[[MicroBatch], float]) -> float:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import checkpoint
 from mg_tui.engine.assemble import Base
 from mg_tui.engine.data import TrainingData
-from mg_tui.engine.history import read_history
-from mg_tui.engine.result import ResultFacts, is_adapter, save_result
-from mg_tui.engine.state import load_trained
+from mg_tui.engine.guard import checkpoint
+from mg_tui.engine.guard.history import read_history
+from mg_tui.engine.guard.state import load_trained
+from mg_tui.engine.results.result import ResultFacts, is_adapter, save_result
 from mg_tui.runs.cost import cost_of
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter

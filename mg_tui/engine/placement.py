@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.ranks import World
+from mg_tui.engine.layout.ranks import World
 
 DTypeName = Literal["bfloat16", "float16", "float32"]
 QuantizationName = Literal["nf4", "int8", "none"]

@@ -15,12 +15,12 @@ import numpy
 import torch
 
 from mg_tui.core.example import Example
-from mg_tui.engine import sentinels
-from mg_tui.engine.batches import MicroBatch, open_pictures
-from mg_tui.engine.budget import CUDA_SHARE, Measured
+from mg_tui.engine.guard import sentinels
+from mg_tui.engine.layout.budget import CUDA_SHARE, Measured
 from mg_tui.engine.placement import Placement
 from mg_tui.engine.sizing import Sizing, gib
-from mg_tui.engine.vision import VisionInputs
+from mg_tui.engine.steps.batches import MicroBatch, open_pictures
+from mg_tui.engine.steps.vision import VisionInputs
 
 if TYPE_CHECKING:
     from mg_tui.engine.trainer import GardenTrainer

@@ -10,8 +10,8 @@ from mg_tui.ahead import forecast
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import budget
 from mg_tui.engine.data import TrainingData
+from mg_tui.engine.layout import budget
 from mg_tui.engine.placement import Placement
 from mg_tui.families.registry import ResolvedModel
 from mg_tui.hardware.memory import Estimate, Question, Row

@@ -16,17 +16,18 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_callback import PrinterCallback
 
 from mg_tui.core.errors import DataError, GardenError
-from mg_tui.engine import flex, sentinels, state
-from mg_tui.engine.batches import EvaluationBatches, MicroBatch, StepBatch
+from mg_tui.engine.compute import flex
+from mg_tui.engine.compute.loss import no_grad_loss_sum
+from mg_tui.engine.compute.objective import Objective
 from mg_tui.engine.evaluation import mean_loss
-from mg_tui.engine.facts import StepFacts
-from mg_tui.engine.loss import no_grad_loss_sum
-from mg_tui.engine.objective import Objective
+from mg_tui.engine.guard import sentinels, state
+from mg_tui.engine.guard.facts import StepFacts
+from mg_tui.engine.guard.stopping import Stopper
 from mg_tui.engine.sizing import keep_budget
-from mg_tui.engine.stopping import Stopper
-from mg_tui.engine.stream import StepStream, Waiting
-from mg_tui.engine.together import Together
-from mg_tui.engine.vision import VisionInputs
+from mg_tui.engine.steps.batches import EvaluationBatches, MicroBatch, StepBatch
+from mg_tui.engine.steps.stream import StepStream, Waiting
+from mg_tui.engine.steps.together import Together
+from mg_tui.engine.steps.vision import VisionInputs
 from mg_tui.runs.journal import JournalWriter
 
 

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import arguments, checkpoint, data, heap, startup
-from mg_tui.engine.stopping import Stopper
+from mg_tui.engine import arguments, data, startup
+from mg_tui.engine.compute import heap
+from mg_tui.engine.guard import checkpoint
+from mg_tui.engine.guard.stopping import Stopper
 from mg_tui.runs.doing import StepNote
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
     from mg_tui.engine.assemble import Base
-    from mg_tui.engine.batches import EvaluationBatches
-    from mg_tui.engine.energy import Usage
+    from mg_tui.engine.guard.energy import Usage
     from mg_tui.engine.sizing import Sizing
-    from mg_tui.engine.stream import StepStream
+    from mg_tui.engine.steps.batches import EvaluationBatches
+    from mg_tui.engine.steps.stream import StepStream
+    from mg_tui.engine.steps.vision import VisionInputs
     from mg_tui.engine.trainer import GardenTrainer
-    from mg_tui.engine.vision import VisionInputs
 
 
 class Training:
@@ -80,8 +82,8 @@ class Training:
         self._phase("loading libraries")
         with self.stopper.at_once(), startup.importing():
             from mg_tui.engine import assemble
-            from mg_tui.engine.features import tower_digest
-            from mg_tui.engine.vision import VisionInputs
+            from mg_tui.engine.steps.features import tower_digest
+            from mg_tui.engine.steps.vision import VisionInputs
 
             base = assemble.load_base(self.spec)
         self._decisions(base.decisions)
@@ -202,11 +204,11 @@ class Training:
         total: int,
         vision: "VisionInputs",
     ) -> "GardenTrainer":
-        from mg_tui.engine.energy import Usage, gpus_in_use
+        from mg_tui.engine.answers.samples import Sampler, choose
         from mg_tui.engine.groups import parameter_groups
-        from mg_tui.engine.reporter import Reporter
-        from mg_tui.engine.samples import Sampler, choose
-        from mg_tui.engine.state import CheckpointStore, expected_bytes
+        from mg_tui.engine.guard.energy import Usage, gpus_in_use
+        from mg_tui.engine.guard.reporter import Reporter
+        from mg_tui.engine.guard.state import CheckpointStore, expected_bytes
         from mg_tui.engine.trainer import GardenTrainer
 
         spec, placed = self.spec, base.placement

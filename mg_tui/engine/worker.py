@@ -15,9 +15,9 @@ from typing import Any
 
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
-from mg_tui.engine import checkpoint
-from mg_tui.engine.history import History, read_history
-from mg_tui.engine.stopping import Stopped, Stopper
+from mg_tui.engine.guard import checkpoint
+from mg_tui.engine.guard.history import History, read_history
+from mg_tui.engine.guard.stopping import Stopped, Stopper
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.doing import read_doing
 from mg_tui.runs.folder import RunFolder

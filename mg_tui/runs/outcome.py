@@ -16,7 +16,7 @@ from mg_tui.runs.view import RunView
 
 _LOG_LINES: Final = 4
 _ROWS, _IMAGES = 12, 4  # named; the rest is counted
-_UNFINISHED: Final = ".writing-"  # of a checkpoint: see `mg_tui.engine.checkpoint`
+_UNFINISHED: Final = ".writing-"  # of a checkpoint: see `mg_tui.engine.guard.checkpoint`
 
 
 @dataclass(frozen=True, slots=True)

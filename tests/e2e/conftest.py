@@ -128,7 +128,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     import torch
     from PIL import Image
 
-    from mg_tui.engine import assemble, reporter, trainer  # noqa: F401 - so that forked workers need not import them
+    from mg_tui.engine import assemble, trainer  # noqa: F401 - so that forked workers need not import them
+    from mg_tui.engine.guard import reporter  # noqa: F401 - so that forked workers need not import them
 
     base = tmp_path_factory.mktemp("lab")
     rows = []

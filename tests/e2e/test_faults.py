@@ -205,7 +205,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(
     folder = lab.run(small_disk / "home")
 
     def before() -> None:
-        from mg_tui.engine import checkpoint
+        from mg_tui.engine.guard import checkpoint
 
         original = checkpoint._check_space
 
@@ -236,7 +236,7 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
 
     def before() -> None:
         from mg_tui.engine import worker
-        from mg_tui.engine.reporter import Reporter
+        from mg_tui.engine.guard.reporter import Reporter
 
         worker._RETRY = 0.2
         original = Reporter.on_step_end

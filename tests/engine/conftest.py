@@ -73,7 +73,7 @@ def save(spec: TrainingSpec) -> Callable[..., Path]:
     """Saves a model as the result of `spec`."""
 
     def save_model(model: Any, folder: Path, **changes: Any) -> Path:
-        from mg_tui.engine.result import ResultFacts, save_result
+        from mg_tui.engine.results.result import ResultFacts, save_result
 
         base = load_registry().resolve("tiny")
         assert base.family is not None

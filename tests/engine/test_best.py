@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from mg_tui.core.errors import SpecError, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import checkpoint, energy, trainer
+from mg_tui.engine import trainer
+from mg_tui.engine.guard import checkpoint, energy
 from mg_tui.engine.trainer import GardenTrainer
 from mg_tui.engine.worker import work
 from mg_tui.runs.doing import read_doing

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from mg_tui.core.errors import SpecError
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import adapt, arguments, checkpoint, groups
+from mg_tui.engine import adapt, arguments, groups
+from mg_tui.engine.guard import checkpoint
 from mg_tui.engine.placement import Placement
 from mg_tui.engine.worker import work
 from mg_tui.families.contract import LoadRequest

@@ -9,7 +9,8 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import adapt, arguments, placement, state
+from mg_tui.engine import adapt, arguments, placement
+from mg_tui.engine.guard import state
 from mg_tui.families.contract import LoadRequest
 
 TINY = str(QWEN2_5_VL.checkpoints[-1].path)

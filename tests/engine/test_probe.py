@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine import assemble, checkpoint, probe, sizing
+from mg_tui.engine import assemble, probe, sizing
+from mg_tui.engine.guard import checkpoint
 from mg_tui.engine.trainer import GardenTrainer
 from mg_tui.engine.worker import work
 from mg_tui.runs.folder import RunFolder

@@ -158,7 +158,7 @@ def test_3b_has_the_shape_of_the_real_model(harness: Any) -> None:
 
 
 def test_logits_come_in_the_chunks_of_the_engine() -> None:
-    from mg_tui.engine import head
+    from mg_tui.engine.compute import head
     from mg_tui.hardware.memory.assumed import LOGITS_CHUNK
 
     assert LOGITS_CHUNK == {"cuda": head.CUDA_CHUNK_BYTES, "cpu": head.CHUNK_BYTES}

@@ -10,7 +10,7 @@ from mg_tui.core.errors import SpecError
 from mg_tui.core.options import options_of
 from mg_tui.core.presets import ABOUT, BUILT_IN
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.plan import StepPlan
+from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.tui.new.draft import Draft, said
 from mg_tui.tui.new.outlook import work_of
 from mg_tui.tui.new.rows import about_field, row_of, rows_like, rows_of, rows_that_differ

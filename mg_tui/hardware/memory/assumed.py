@@ -43,7 +43,7 @@ ADAMW_8BIT_BYTES: Final = 2.0 + 2 * 4 / 256
 # bytes an entry, as counted for PEFT 0.21 with autocast.
 DORA_MATRIX_BYTES: Final = 32
 
-# Logits in float32 exist for some positions at a time, so many bytes of them, as `mg_tui.engine.head` has it.
+# Logits in float32 exist for some positions at a time, so many bytes of them, as `mg_tui.engine.compute.head` has it.
 LOGITS_CHUNK: Final = {"cuda": 2**28, "cpu": 2**25}
 
 # On the CPU: the interpreter with torch and transformers loaded.

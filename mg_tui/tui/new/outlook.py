@@ -96,7 +96,7 @@ def work_of(
 ) -> Work:
     """Steps and tokens of a run of `spec`; tokens only where the model counts them.
 
-    Steps are those of `mg_tui.engine.plan.StepPlan`, which a face cannot import; a test holds them to be the same.
+    Steps are those of `mg_tui.engine.layout.plan`, which a face cannot import; a test holds them to be the same.
     """
     from mg_tui.data.split import split_by_image
 

@@ -26,7 +26,7 @@ from mg_tui.tui.widgets.models.talk import Asked, Exchange, Talk, TalkScroll, tu
 from mg_tui.tui.widgets.picturebox import PictureBox, Shown
 from mg_tui.tui.widgets.said import Said
 
-GENERATOR = "mg_tui.engine.generate"
+GENERATOR = "mg_tui.engine.answers.generate"
 
 
 class ChatScreen(GardenScreen[None]):

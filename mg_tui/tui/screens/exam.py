@@ -22,7 +22,7 @@ from mg_tui.tui.widgets.picturebox import PictureBox, Shown
 from mg_tui.tui.widgets.said import Said
 from mg_tui.tui.widgets.table import Table
 
-EXAMINER = "mg_tui.engine.exam"
+EXAMINER = "mg_tui.engine.answers.exam"
 MOST_ROWS = 200  # answered without being asked for more
 AT_ONCE = 8  # rows in a batch: the first answers come soon, and cancelling takes a batch
 LONGEST = 128  # tokens of an answer

@@ -25,7 +25,7 @@ from mg_tui.tui.widgets.models.rows import ModelPeek, ModelTable
 from mg_tui.tui.widgets.said import Said
 from mg_tui.tui.widgets.table import Table
 
-MERGER = "mg_tui.engine.merge"
+MERGER = "mg_tui.engine.results.merge"
 
 
 class ModelsFound(Message):

@@ -15,7 +15,7 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.datasets.views import RowDetail
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
-TOKENS: Final = "mg_tui.engine.tokens"
+TOKENS: Final = "mg_tui.engine.answers.tokens"
 # How tokens of which nothing could be seen are written.
 _SPACES: Final = str.maketrans({"\n": "↵\n", "\t": "→", "\r": "␍"})
 

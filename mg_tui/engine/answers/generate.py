@@ -1,0 +1,206 @@
+"""`python -m mg_tui.engine.answers.generate`: a loaded model answers requests in JSON lines (see `mg_tui.runs.child`).
+
+    {"op": "load", "model": "...", "home": "...", "base_model", "device", "dtype", "quantization"}  -> ready
+    {"op": "generate", "images": [...], "prompt": "...", "system_prompt", "max_new_tokens", "temperature", "top_p",
+     "seed"}                                                                                -> text, text, ..., answer
+    {"op": "generate", "messages": [{"role": "user", "text": "...", "images": [...]}, ...]}  a conversation instead
+    {"op": "cancel"}                                                        ends the answer being written, which is kept
+
+All but `model` and the prompt may be left out. A second `load` takes the place of the first model.
+"""
+
+import gc
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mg_tui.core.errors import UsageError
+from mg_tui.core.example import ImagePart, ImageRef, Message, Role, TextPart
+from mg_tui.engine.answers.channel import Channel, leave, serve
+from mg_tui.engine.answers.contract_file import DType, Quantization
+from mg_tui.families.registry import load_registry
+
+if TYPE_CHECKING:
+    from mg_tui.engine.answers.answer import Answer
+    from mg_tui.engine.answers.inference import Loaded
+
+
+Asked = TypeVar("Asked", bound=BaseModel)
+
+
+class Request(BaseModel):
+    """What a request of any kind has: values that cannot be changed, and no others than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoadRequest(Request):
+    """Which model, and how."""
+
+    model: Annotated[str, Field(min_length=1)]
+    home: Path
+    base_model: str | None = None
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    dtype: DType | Literal["auto"] = "auto"
+    quantization: Quantization | Literal["auto"] = "auto"
+
+
+class Turn(Request):
+    """One turn of a conversation; its pictures are shown before its text, as in training."""
+
+    role: Role
+    text: str
+    images: tuple[str, ...] = ()
+
+    def message(self) -> Message:
+        """The turn as the core's noun."""
+        pictures = [ImagePart(ImageRef(str(Path(path).absolute()), path)) for path in self.images]
+        return Message(self.role, (*pictures, TextPart(self.text)))
+
+
+class GenerateRequest(Request):
+    """What is asked, and how the answer is drawn."""
+
+    prompt: str | None = None
+    images: tuple[str, ...] = ()
+    system_prompt: str | None = None
+    messages: tuple[Turn, ...] = ()
+    max_new_tokens: Annotated[int, Field(ge=1)] = 512
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+    def conversation(self) -> list[Message]:
+        """The messages, the system's first.
+
+        Raises:
+            UsageError: nothing is asked, or a prompt and messages both.
+        """
+        if (self.prompt is None) == (not self.messages):
+            raise UsageError("give either a prompt or messages")
+        turns = list(self.messages) or [Turn(role="user", text=self.prompt or "", images=self.images)]
+        if turns[-1].role != "user":
+            raise UsageError("the conversation has to end with the user's turn")
+        system = [Turn(role="system", text=self.system_prompt)] if self.system_prompt is not None else []
+        return [turn.message() for turn in (*system, *turns)]
+
+
+class Session:
+    """A loaded model, or none yet."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._loaded: Loaded | None = None
+
+    def load(self, values: dict[str, Any]) -> None:
+        """Load a model; replies `ready` with what was loaded and how."""
+        request = parse(LoadRequest, values)
+        # All that can be wrong with files is found before torch is imported.
+        from mg_tui.engine.answers.locate import locate
+
+        registry = load_registry()
+        located = locate(request.model, home=request.home, registry=registry, base_model=request.base_model)
+        for note in located.notes:
+            self._channel.notice(note)
+        from mg_tui.engine.answers import inference
+
+        quieten()
+        self._loaded = None
+        gc.collect()
+        began = time.monotonic()
+        loaded = inference.load(
+            located, registry, device=request.device, dtype=request.dtype, quantization=request.quantization
+        )
+        self._loaded = loaded
+        self._channel.send(
+            "ready",
+            model=located.shown,
+            folder=str(located.folder) if located.folder else None,
+            kind=loaded.contract.kind,
+            base_model=located.base.name,
+            family=loaded.family.key,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            quantization=loaded.quantization,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def generate(self, values: dict[str, Any]) -> None:
+        """Answer; sends `text` as it comes and replies `answer` with the whole record."""
+        request = parse(GenerateRequest, values)
+        messages = request.conversation()
+        if self._loaded is None:
+            raise UsageError("no model is loaded")
+        from mg_tui.data.images import open_image
+        from mg_tui.engine.answers.answer import Sampling, answer, make_encoder
+        from mg_tui.engine.answers.inference import memory_errors
+
+        refs = [part.image for message in messages for part in message.parts if isinstance(part, ImagePart)]
+        images = [open_image(ref.path) for ref in refs]
+        loaded = self._loaded
+        sampling = Sampling(request.max_new_tokens, request.temperature, request.top_p, request.seed)
+        with memory_errors("the conversation"):
+            given = answer(
+                loaded.model,
+                make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing),
+                messages,
+                images,
+                sampling,
+                on_text=lambda text: self._channel.send("text", text=text),
+                cancelled=self._channel.cancelled,
+            )
+        self._channel.send("answer", **record(given, [ref.given for ref in refs]))
+
+
+def record(given: "Answer", paths: list[str]) -> dict[str, Any]:
+    """An answer as one JSON object: times in seconds, sizes in pixels as [width, height]."""
+    return {
+        "answer": given.text,
+        "tokens": given.tokens,
+        "seconds": round(given.seconds, 4),
+        "first_token_seconds": round(given.first_token_seconds, 4),
+        "tokens_per_second": round(given.tokens_per_second, 2),
+        "ended": given.ended,
+        "prompt_tokens": given.prompt_tokens,
+        "image_tokens": given.image_tokens,
+        "images": [
+            {"path": path, "size": size, "seen_at": seen}
+            for path, (size, seen) in zip(paths, given.images, strict=True)
+        ],
+        "seed": given.seed,
+    }
+
+
+def parse(kind: type[Asked], values: dict[str, Any]) -> Asked:
+    """A request from loose values.
+
+    Raises:
+        UsageError: naming what cannot be used.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, found['loc'])) or 'request'}: {found['msg']}") from None
+
+
+def quieten() -> None:
+    """Leave progress bars and advice of the libraries out of the log."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def main() -> NoReturn:
+    """Serve requests on standard input until it closes."""
+    channel = Channel.on_stdio()
+    session = Session(channel)
+    serve(channel, {"load": session.load, "generate": session.generate})
+    leave()
+
+
+if __name__ == "__main__":
+    main()

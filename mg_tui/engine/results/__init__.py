@@ -1,0 +1,1 @@
+"""What a run leaves: the folder with its card, published whole; merged into its base, and compared with it."""

@@ -1,0 +1,221 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
+from mg_tui.engine.answers.contract_file import read_contract
+
+
+class Listener:
+    """Stands in for a Channel: keeps what was said."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def send(self, event: str, **fields: Any) -> None:
+        self.events.append({"event": event, **fields})
+
+    def notice(self, text: str) -> None:
+        self.send("notice", text=text)
+
+
+def run_merge(model: Path, output: Path, **asked: Any) -> dict[str, Any]:
+    from mg_tui.engine.results.merge import Merger
+
+    listener = Listener()
+    Merger(listener).merge(  # type: ignore[arg-type]
+        {"model": str(model), "output": str(output), "home": str(output.parent / "home"), **asked}
+    )
+    return listener.events[-1]
+
+
+def prompt_logits(model: Any, loaded: Any) -> Any:
+    import torch
+
+    from mg_tui.engine.answers.answer import make_encoder
+    from mg_tui.engine.results.compare import draw_samples
+
+    encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
+    samples = draw_samples(seed=99)
+    inputs = encoder.prompts([samples[0].example.messages], [[samples[0].image]])
+    with torch.inference_mode():
+        return model(**inputs).logits[0, -1]
+
+
+@pytest.fixture(scope="module")
+def merged(result: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    output = tmp_path_factory.mktemp("merged") / "out"
+    return output, run_merge(result, output)
+
+
+def test_merged_equals_adapter(result: Path, merged: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    import torch
+
+    from mg_tui.engine.answers.inference import load_for_inference
+
+    output, record = merged
+    found = record["comparison"]
+    assert found["top1_agreement"] == 1.0 and found["clear_disagreements"] == 0
+    assert found["mean_difference"] <= found["limit"] < found["adapter_effect"] / 100
+    adapter = load_for_inference(str(result), home=tmp_path, device="cpu")
+    whole = load_for_inference(str(output), home=tmp_path, device="cpu")
+    mine, theirs = prompt_logits(adapter.model, adapter), prompt_logits(whole.model, whole)
+    torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+    assert mine.argmax() == theirs.argmax()
+
+
+def test_a_merged_folder_is_a_whole_model_with_card_and_contract(merged: tuple[Path, dict[str, Any]]) -> None:
+    output, record = merged
+    assert record["output"] == str(output)
+    contract = read_contract(output)
+    assert contract.kind == "merged" and contract.base.name == "tiny" and contract.system_prompt == "Be brief."
+    assert contract.merge == record["comparison"]
+    assert not (output / "adapter_config.json").exists() and (output / "processor_config.json").is_file()
+    card = (output / "README.md").read_text()
+    assert 'library_name: "transformers"' in card and "compared with the adapter" in card and "Be brief." in card
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+
+
+def test_tied_embeddings_stay_tied_and_are_saved_once(merged: tuple[Path, dict[str, Any]]) -> None:
+    with safe_open(merged[0] / "model.safetensors", framework="pt") as file:
+        keys = list(file.keys())
+    assert "lm_head.weight" not in keys and any(key.endswith("embed_tokens.weight") for key in keys)
+
+
+def test_an_adapter_of_the_output_layer_unties_it(
+    make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match="tie"):
+        model = make_adapted(target_modules=["lm_head"])
+    folder = save(model, tmp_path / "adapter")
+    with pytest.warns(UserWarning, match="tie"):
+        record = run_merge(folder, tmp_path / "out")
+    assert record["comparison"]["adapter_effect"] > 0 and record["comparison"]["top1_agreement"] == 1.0
+    with safe_open(tmp_path / "out/model.safetensors", framework="pt") as file:
+        assert "lm_head.weight" in file.keys()  # noqa: SIM118 - no mapping
+    assert json.loads((tmp_path / "out/config.json").read_text())["tie_word_embeddings"] is False
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"use_dora": True}, "float32"),
+        ({"use_rslora": True, "strength": 1.0, "target_modules": r".*visual\.blocks.*(qkv|proj)"}, "bfloat16"),
+        ({"modules_to_save": ["visual.merger.mlp.0"]}, "float32"),
+    ],
+    ids=["bfloat16", "dora", "rslora-vision-bfloat16", "modules-to-save"],
+)
+def test_every_kind_of_adapter_merges(
+    make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path, config: dict[str, Any], dtype: str
+) -> None:
+    folder = save(make_adapted(dtype, **config), tmp_path / "adapter", dtype=dtype)
+    found = run_merge(folder, tmp_path / "out")["comparison"]
+    assert found["mean_difference"] <= found["limit"] < found["adapter_effect"]
+    assert found["clear_disagreements"] == 0
+
+
+def test_a_merge_that_loses_the_adapter_is_not_kept(
+    result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mg_tui.engine.results import merge
+
+    monkeypatch.setattr(merge, "merge_weights", lambda model: model.unload())
+    with pytest.raises(RunFailed, match="does not answer like the adapter") as caught:
+        run_merge(result, tmp_path / "out")
+    assert caught.value.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losing_an_adapter_that_does_little_is_not_taken_for_rounding() -> None:
+    import torch
+
+    from mg_tui.engine.results.compare import compare
+
+    torch.manual_seed(0)
+    base = torch.randn(20, 500)
+    effect, noise = 0.06 * torch.randn(20, 500), 0.004 * torch.randn(20, 500)
+    assert compare(base + effect, base + effect + noise, base, "bfloat16").agrees
+    assert not compare(base + effect, base, base, "bfloat16").agrees
+    assert not compare(base + effect, base + effect + noise, base, "float32").agrees
+    assert not compare(base, torch.full_like(base, float("nan")), base, "bfloat16").agrees
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "weights are missing"),
+        (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\xff" * 64), "damaged"),
+        (lambda folder: _cut(folder / "adapter_model.safetensors"), "damaged"),
+        (lambda folder: shutil.rmtree(folder), "does not exist"),
+        (lambda folder: _rename_base(folder), "base model is not there"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "adapter"),
+    ],
+    ids=["missing", "overwritten", "cut", "no folder", "no base", "config"],
+)
+def test_bad_results_are_one_clear_error(
+    result: Path, tmp_path: Path, damage: Callable[[Path], None], expected: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(result, folder)
+    damage(folder)
+    with pytest.raises(GardenError, match=expected) as caught:
+        run_merge(folder, tmp_path / "out")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _rename_base(folder: Path) -> None:
+    contract = json.loads((folder / "model_garden.json").read_text())
+    contract["base"] = {"name": "/gone/model", "path": "/gone/model"}
+    (folder / "model_garden.json").write_text(json.dumps(contract))
+
+
+def test_a_missing_base_can_be_given(result: Path, tmp_path: Path, tiny_folder: Path) -> None:
+    from mg_tui.engine.answers.locate import locate
+    from mg_tui.families.registry import load_registry
+
+    shutil.copytree(result, tmp_path / "copy")
+    _rename_base(tmp_path / "copy")
+    found = locate(str(tmp_path / "copy"), home=tmp_path, registry=load_registry(), base_model=str(tiny_folder))
+    assert found.base.source == str(tiny_folder) and found.is_adapter
+
+
+def test_an_adapter_of_another_model_is_refused(result: Path, tmp_path: Path) -> None:
+    shutil.copytree(result, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy/adapter_config.json").read_text())
+    config["target_modules"] = r"model\.language_model\..*(q|v|up)_proj"
+    (tmp_path / "copy/adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="does not fit") as caught:
+        run_merge(tmp_path / "copy", tmp_path / "out")
+    assert "up_proj" in str(caught.value) and "down_proj" in str(caught.value)
+
+
+def test_whole_models_and_full_places_are_refused(result: Path, tmp_path: Path, tiny_folder: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to merge"):
+        run_merge(tiny_folder, tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        run_merge(result, tmp_path / "full")
+    with pytest.raises(UsageError, match="is a file"):
+        run_merge(result, tmp_path / "full/file")
+
+
+def test_a_full_disk_is_seen_before_writing(result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 9, 1))
+    with pytest.raises(EnvironmentProblem, match="no room"):
+        run_merge(result, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
