@@ -10,6 +10,8 @@ from pathlib import Path
 
 from peers.base import Peer
 
+import mg_tui
+
 MARK = "made-for-benchmarks.json"
 NAMED = ("torch", "transformers", "peft", "accelerate")
 
@@ -28,7 +30,9 @@ class Environment:
 
 def own_environment() -> Environment:
     """The one this process runs in."""
-    return _described(Path(sys.executable).parent, ("model-garden-tui",))
+    programs = Path(sys.executable).parent
+    _compile(programs, str(Path(mg_tui.__file__).parent))
+    return _described(programs, ("model-garden-tui",))
 
 
 def make_environment(peer: Peer, folder: Path) -> Environment:
@@ -48,9 +52,17 @@ def make_environment(peer: Peer, folder: Path) -> Environment:
         _uv("pip", "install", "--python", python, *peer.requirements, cwd=folder)
         if peer.removed:
             _uv("pip", "uninstall", "--python", python, *peer.removed, cwd=folder)
+        _compile(place / "bin")
         mark.write_text(asked)
     names = tuple(requirement.split("==")[0] for requirement in peer.requirements if "==" in requirement)
     return _described(place / "bin", names)
+
+
+def _compile(programs: Path, *more: str) -> None:
+    """Have Python's bytecode ready, as pip leaves it and uv does not: else it is the first start that is measured."""
+    code = "import compileall, sys, sysconfig; [compileall.compile_dir(p, quiet=2, workers=0) for p in sys.argv[1:]]"
+    code += "; compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
+    subprocess.run([str(programs / "python"), "-c", code, *more], capture_output=True, check=False)
 
 
 def _described(programs: Path, names: tuple[str, ...]) -> Environment:
