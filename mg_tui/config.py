@@ -43,7 +43,7 @@ class Settings:
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
         origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default"; and the
-            file of each entry of `[keys]`.
+            file or variable of each entry of `[keys]` and `[train]`.
     """
 
     home: Path
@@ -69,9 +69,10 @@ class Settings:
         """Whether runs that a restart interrupted are gone on with by themselves."""
         return bool(self.value(BY_ID["runs.resume_interrupted"]))
 
-    def train_source(self) -> str | None:
-        """Where defaults of `train-vision` may have come from, for messages."""
-        return ", ".join(map(str, self.sources)) or None
+    def train_origins(self) -> dict[str, str]:
+        """File or variable of each default of `train-vision`, by field, for messages."""
+        found = {name: self.origins.get(f"train.{name}") for name in self.train}
+        return {name: origin for name, origin in found.items() if origin is not None}
 
 
 def load_settings(
@@ -96,13 +97,15 @@ def load_settings(
             sources.append(path)
             for name, table in read_file(path).items():
                 tables[name].update(table)
-                known = (key for key in table if f"{name}.{key}" in BY_ID or name == "keys")
+                known = (key for key in table if f"{name}.{key}" in BY_ID or name in ("keys", "train"))
                 origins.update({f"{name}.{key}": str(path) for key in known})
     for setting in SETTINGS:
         if said := environ.get(setting.variable):
             tables[setting.table][setting.name] = _checked(setting, said, where="environment", name=setting.variable)
             origins[setting.id] = setting.variable
-    tables["train"].update(_train_from_environment(environ))
+    defaults = _train_from_environment(environ)
+    tables["train"].update(defaults)
+    origins.update({f"train.{name}": f"{ENV_PREFIX}TRAIN_{name.upper()}" for name in defaults})
     if home:
         origins["paths.home"] = FLAG
 

@@ -95,6 +95,17 @@ def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
     assert caught.value.where == "environment"
 
 
+def test_where_a_default_of_a_run_comes_from(tmp_path: Path, user_file: Path) -> None:
+    user_file.write_text("[train]\nlora_r = 8\nepochs = 2\n")
+    (tmp_path / "garden.toml").write_text("[train]\nepochs = 1\n")
+    found = settings(tmp_path, user_file, MODEL_GARDEN_TRAIN_SEED="3")
+    assert found.train_origins() == {
+        "lora_r": str(user_file),
+        "epochs": str(tmp_path / "garden.toml"),
+        "seed": "MODEL_GARDEN_TRAIN_SEED",
+    }
+
+
 def test_presets_and_keys(tmp_path: Path, user_file: Path) -> None:
     user_file.write_text("[presets.mine]\nlora_r = 8\n[keys]\n'run.stop' = 'ctrl+x'\n'run.log' = ['l', 'f2']\n")
     found = settings(tmp_path, user_file)

@@ -46,12 +46,12 @@ def spec_for(settings: Settings, dataset: str, base_model: str | None, values: d
     Raises:
         SpecError: a flag or a default has a bad value.
     """
-    from mg_tui.cli.spec_flags import given
+    from mg_tui.cli.spec_flags import given, origins
 
-    known = {**settings.train, **given(values), "dataset": dataset}
-    if base_model is not None:
-        known["base_model"] = base_model
-    spec = TrainingSpec.parse({"base_model": "tiny", **known}, where=settings.train_source())
+    flags = {**values, "dataset": dataset, "base_model": base_model}
+    spec = TrainingSpec.parse(
+        {"base_model": "tiny", **settings.train, **given(flags)}, where=origins(settings, None, flags)
+    )
     return with_named_datasets(spec, settings.datasets, settings.train)
 
 

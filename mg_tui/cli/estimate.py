@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, spec_flags
+from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, origins, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
@@ -36,7 +36,7 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
 
     asked = {**defaults(settings, preset), **given(values)}
     has_dataset = bool(asked.get("dataset"))
-    spec = TrainingSpec.parse({"dataset": _NONE_GIVEN, **asked}, where=settings.train_source())
+    spec = TrainingSpec.parse({"dataset": _NONE_GIVEN, **asked}, where=origins(settings, preset, values))
     dataset = forecast.read(spec, settings, cwd=Path.cwd()) if has_dataset else None
     question = forecast.question(
         spec,

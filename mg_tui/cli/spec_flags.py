@@ -78,11 +78,21 @@ def defaults(settings: Settings, preset: str | None) -> dict[str, Any]:
     Raises:
         UsageError: there is no such preset.
     """
+    return {**settings.train, **_of_preset(settings, preset)}
+
+
+def origins(settings: Settings, preset: str | None, values: Mapping[str, Any]) -> dict[str, str]:
+    """Where each value stands that no flag in `values` gave, by field, for messages."""
+    found = settings.train_origins() | dict.fromkeys(_of_preset(settings, preset), f"[presets.{preset}]")
+    return {name: origin for name, origin in found.items() if name not in given(values)}
+
+
+def _of_preset(settings: Settings, preset: str | None) -> Mapping[str, Any]:
     if preset is None:
-        return dict(settings.train)
+        return {}
     from mg_tui.core.presets import named
 
-    return {**settings.train, **named(preset, settings.presets)}
+    return named(preset, settings.presets)
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

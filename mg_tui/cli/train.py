@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, spec_flags
+from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, origins, spec_flags
 from mg_tui.cli.starting import begin, devices_asked, launch_options, leave_or_follow
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
@@ -39,7 +39,8 @@ def train_vision(
     set in the [train] table of garden.toml, and named sets of values in [presets.NAME].
     """
     settings: Settings = ctx.obj
-    spec = TrainingSpec.parse({**defaults(settings, preset), **given(values)}, where=settings.train_source())
+    asked = {**defaults(settings, preset), **given(values)}
+    spec = TrainingSpec.parse(asked, where=origins(settings, preset, values))
     ctx.exit(start_and_follow(spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue))
 
 

@@ -56,11 +56,12 @@ class UsageError(GardenError):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One bad value of one field: the field's name, the value as given, and what would be accepted."""
+    """One bad value of one field: the field's name, the value as given, what would be accepted, and where it stands."""
 
     field: str
     value: object
     accepted: str
+    where: str | None = None
 
     def __str__(self) -> str:
         shown = "nothing" if self.value is None else repr(self.value)
@@ -68,18 +69,24 @@ class FieldProblem:
 
 
 class SpecError(UsageError):
-    """One or more fields of a spec have values that cannot be used."""
+    """One or more fields of a spec have values that cannot be used.
 
-    def __init__(self, problems: Sequence[FieldProblem], *, where: str | None = None):
+    Where all of them stand in one place, that is where the error is; else each says its own.
+    """
+
+    def __init__(self, problems: Sequence[FieldProblem]):
         self.problems = tuple(problems)
+        places = {problem.where for problem in self.problems}
+        where = places.pop() if len(places) == 1 else None
         if len(self.problems) == 1:
             what = str(self.problems[0])
         else:
-            what = "\n".join([f"{len(self.problems)} options cannot be used:", *(f"  {p}" for p in self.problems)])
+            own = [f"  {p}" + (f" ({p.where})" if p.where and not where else "") for p in self.problems]
+            what = "\n".join([f"{len(self.problems)} options cannot be used:", *own])
         super().__init__(what, where=where)
 
     def as_dict(self) -> dict[str, object]:
-        listed = [{"field": p.field, "value": p.value, "accepted": p.accepted} for p in self.problems]
+        listed = [{"field": p.field, "value": p.value, "accepted": p.accepted, "where": p.where} for p in self.problems]
         return {**super().as_dict(), "problems": listed}
 
 

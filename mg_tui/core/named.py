@@ -59,7 +59,9 @@ def with_named_datasets(
             changes["eval_dataset_split"] = table.get("split")
     if not changes:
         return spec
-    return TrainingSpec.parse({**spec.model_dump(), **changes}, where=f"[datasets] {spec.dataset}")
+    return TrainingSpec.parse(
+        {**spec.model_dump(), **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}")
+    )
 
 
 def _path(name: str, table: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ the error messages everything they need, so that no second list of the same fiel
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -175,10 +175,17 @@ def as_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def spec_error(model: type[BaseModel], error: ValidationError, *, where: str | None = None) -> SpecError:
-    """Pydantic's findings in our words: the same sentence in every face for the same bad value."""
+def spec_error(
+    model: type[BaseModel], error: ValidationError, *, where: str | Mapping[str, str] | None = None
+) -> SpecError:
+    """Pydantic's findings in our words: the same sentence in every face for the same bad value.
+
+    `where` its values stand: all of them, or by field those that stand anywhere.
+    """
     known = {opt.name: opt for opt in options_of(model)}
-    return SpecError([_problem(details, known) for details in error.errors()], where=where)
+    found = [_problem(details, known) for details in error.errors()]
+    places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in found), where)
+    return SpecError([replace(problem, where=places.get(problem.field)) for problem in found])
 
 
 def _problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:

@@ -523,11 +523,12 @@ class TrainingSpec(BaseModel):
         return self
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], *, where: str | None = None) -> Self:
+    def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
         """A spec from loose values.
 
         Raises:
-            SpecError: naming every bad field, its value and what would be accepted; `where` says where they came from.
+            SpecError: naming every bad field, its value, what would be accepted, and where it stands: `where` says
+                so of all, or by field of those that stand anywhere.
         """
         try:
             return cls.model_validate(dict(values))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mg_tui.core.errors import SpecError, UsageError
+from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.resume import Resumption, resumable, wish
@@ -108,12 +108,8 @@ def respec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> Again
     from mg_tui.core.spec import TrainingSpec
 
     old = folder.spec_values()
-    try:
-        spec = TrainingSpec.parse({**old, **changed}, where=str(folder.spec_file))
-    except SpecError as error:
-        if any(problem.field in changed for problem in error.problems):
-            raise SpecError(error.problems) from None  # it does not stand in that file
-        raise
+    stands = {name: str(folder.spec_file) for name in old if name not in changed}
+    spec = TrainingSpec.parse({**old, **changed}, where=stands)
     spec = launch.absolute_paths(spec, cwd)
     if "base_model" in changed and "/" in spec.base_model and (cwd / spec.base_model).is_dir():
         spec = spec.model_copy(update={"base_model": str((cwd / spec.base_model).absolute())})

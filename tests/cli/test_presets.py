@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
-from mg_tui.core.errors import UsageError
+from mg_tui.core.errors import SpecError, UsageError
 from mg_tui.core.presets import BUILT_IN, named
 
 
@@ -29,6 +29,27 @@ def test_flags_win_over_a_preset_and_a_preset_over_garden_toml(tmp_path: Path) -
     assert _estimate(tmp_path, "--preset", "mine")["setup"]["quantization"] == "none"
     full = _estimate(tmp_path, "--preset", "Everything in full")["setup"]
     assert set(full["methods"].values()) == {"full"} and full["quantization"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        ([], "/etc/garden.toml"),
+        (["--preset", "bad"], "[presets.bad]"),
+        (["--preset", "bad", "--lora-r", "0"], None),
+    ],
+)
+def test_a_bad_value_is_said_to_stand_where_it_does(tmp_path: Path, words: list[str], where: str | None) -> None:
+    settings = Settings(
+        home=tmp_path,
+        cache=tmp_path,
+        train={"lora_r": 0},
+        presets={"bad": {"lora_r": -1}},
+        origins={"train.lora_r": "/etc/garden.toml"},
+    )
+    with pytest.raises(SpecError, match="lora_r") as caught:
+        CliRunner().invoke(estimate, ["--base-model", "tiny", *words], obj=settings, catch_exceptions=False)
+    assert caught.value.where == where
 
 
 def test_an_unknown_one_is_said_with_those_there_are(tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ def test_every_bad_value_is_said_at_once() -> None:
     assert set(problems(epochs=-1, lora_r=0, learning_rate="x")) == {"epochs", "lora_r", "learning_rate"}
 
 
+def test_each_value_is_said_to_stand_where_it_does() -> None:
+    def said(where: str | dict[str, str] | None, **values: object) -> SpecError:
+        with pytest.raises(SpecError) as caught:
+            TrainingSpec.parse({**REQUIRED, **values}, where=where)
+        return caught.value
+
+    assert said("spec.json", epochs=-1, lora_r=0).where == "spec.json"
+    one = said({"lora_r": "garden.toml"}, lora_r=0)
+    assert one.where == "garden.toml" and "garden.toml" not in one.what
+    assert said({"lora_r": "garden.toml"}, epochs=-1).where is None
+    both = said({"lora_r": "garden.toml"}, epochs=-1, lora_r=0)
+    assert both.where is None
+    assert [line.endswith("(garden.toml)") for line in both.what.splitlines()] == [False, False, True]
+
+
 def test_a_misspelt_field_gets_a_suggestion() -> None:
     assert "did you mean learning_rate" in problems(lerning_rate=1e-4)["lerning_rate"]
 

@@ -202,7 +202,7 @@ class NewForm(FormScreen):
         assert self.draft is not None
         if group:
             return rows.about_group(self.draft, id)
-        said = rows.about_field(self.draft, id, self.garden.settings.train_source())
+        said = rows.about_field(self.draft, id, self.garden.settings.train_origins().get(id))
         if id in self.draft.missing and self.draft.options[id].known == "datasets":
             return replace(said, accepted="enter picks one; m makes a sample dataset to try with.")
         return said
