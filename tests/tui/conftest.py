@@ -101,7 +101,7 @@ class Tmux:
         """Press keys, by tmux's names."""
         for key in keys:
             self._tmux("send-keys", key)
-            time.sleep(0.1)
+            time.sleep(0.3 if key == "Escape" else 0.1)  # Textual waits 0.1 s for what may follow an escape
 
     def type(self, text: str) -> None:
         """Type a text."""

@@ -25,6 +25,7 @@ from mg_tui.tui.widgets.datasets.rows import LazyRows, RowTable
 from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
 from mg_tui.tui.widgets.datasets.tree import FileTree
 from mg_tui.tui.widgets.datasets.views import RowView, text_of
+from mg_tui.tui.widgets.entries import EntryTable, entries_of
 from mg_tui.tui.widgets.picturebox import PictureBox
 from mg_tui.tui.widgets.said import Said
 
@@ -126,9 +127,35 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         await pilot.press(*"data/ro")
         await until(pilot, lambda: "58" in text(app) or "KiB" in text(app) or "MiB" in text(app))
         await pilot.press("tab")
-        assert app.screen.query_one("#path").value == "data/rows.jsonl"
+        await until(pilot, lambda: app.screen.query_one("#path").value == "data/rows.jsonl")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
+
+
+@pytest.mark.parametrize("keys", [("tab", "enter"), ("enter",)])
+async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
+    keys, tmp_path, dashboard, text, until, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "aaa").mkdir()  # the first of the list before anything is typed
+    make_dataset(tmp_path / "rows.jsonl")
+    read, typed = threading.Event(), []
+
+    def slow(text, *others):
+        typed.append(text)
+        assert not text or read.wait(30)
+        return entries_of(text, *others)
+
+    monkeypatch.setattr("mg_tui.tui.screens.pick.entries_of", slow)
+    app = dashboard(tmp_path / "home")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "o")
+        await until(pilot, lambda: isinstance(app.screen, PickScreen) and app.screen.query_one(EntryTable).rows)
+        await pilot.press(*"ro", *keys)
+        await until(pilot, lambda: "ro" in typed)
+        assert app.screen.query_one("#path").value == "ro"
+        read.set()
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "60 rows" in text(app))
 
 
 async def test_a_folder_of_pictures_is_opened_itself(tmp_path, dashboard, text, until, monkeypatch) -> None:

@@ -1,6 +1,6 @@
 """A file, a folder or a name is picked: typed with completion, or chosen from what is there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -52,6 +52,8 @@ class PickScreen(ModalScreen[str | None]):
         self._title, self._start = title, start
         self._recent = [item if isinstance(item, tuple) else (item, 0.0) for item in recent]
         self._moved = False
+        self._listed: str | None = None  # what was typed when the list that is shown was made
+        self._waiting: tuple[str, Callable[[], None]] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -89,7 +91,19 @@ class PickScreen(ModalScreen[str | None]):
         table = self.query_one(EntryTable)
         table.show(message.entries)
         table.cursor = 0
+        self._listed = message.typed
         self._say("" if message.entries else message.why)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and waiting[0] == message.typed:
+            waiting[1]()
+
+    def _wait(self, then: Callable[[], None]) -> bool:
+        """Whether the list is still that of a text before; `then` is done when it is of what is typed now."""
+        typed = self.query_one("#path", Input).value
+        if self._listed == typed:
+            return False
+        self._waiting = typed, then
+        return True
 
     def _say(self, text: str) -> None:
         self.query_one("#problem", Static).update(Content.styled(text, tone("dim")))
@@ -128,7 +142,7 @@ class PickScreen(ModalScreen[str | None]):
         self.query_one(EntryTable).action_page_up()
 
     def action_complete(self) -> None:
-        if self._current is not None:
+        if not self._wait(self.action_complete) and self._current is not None:
             self._type(self._current.given)
 
     def action_close(self) -> None:
@@ -141,9 +155,14 @@ class PickScreen(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        typed, entry = event.value.strip(), self._current
+        self._submit()
+
+    def _submit(self) -> None:
+        typed, entry = self.query_one("#path", Input).value.strip(), self._current
         if typed and not self._moved and self._exists(typed):
             self._choose(typed)
+        elif not self._moved and self._wait(self._submit):
+            return
         elif entry is not None and (self._moved or not typed or not self._maybe_name(typed)):
             self._take(entry)
         elif typed and self._maybe_name(typed):
