@@ -1,11 +1,12 @@
 """A finished journal plays as a live screen."""
 
 import pytest
+from textual.message_pump import MessagePump
 
 from mg_tui.core.events import Event
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import find_run
-from mg_tui.tui.screens.replay import ReplayBar, ReplayScreen
+from mg_tui.tui.screens.replay import ReplayBar, ReplayFeed, ReplayRead, ReplayScreen
 from mg_tui.tui.tape import LONGEST_PAUSE, SPEEDS, Tape
 
 
@@ -31,6 +32,16 @@ def test_long_pauses_are_cut_and_clocks_may_jump_back() -> None:
 def test_nothing_to_play() -> None:
     tape = _tape()
     assert tape.over and tape.length == 0.0 and list(tape.advance(1.0)) == [] and tape.now == 0.0
+
+
+def test_the_end_may_be_asked_for_before_the_journal_is_read(home) -> None:
+    feed = ReplayFeed(MessagePump(), find_run(home, "receipts-lora-r32"), 1.0)
+    feed.jump = "end"
+    found = feed.read()
+    assert isinstance(found, ReplayRead) and found.at == found.length > 0 and not feed.playing
+    feed.jump = "start"
+    found = feed.read()
+    assert isinstance(found, ReplayRead) and found.at == 0.0
 
 
 @pytest.mark.asyncio

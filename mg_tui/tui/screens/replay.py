@@ -56,15 +56,15 @@ class ReplayFeed(RunFeed):
 
         now, before = time.monotonic(), self._looked
         self._looked = now
-        if self._tape is None or self.jump == "start":
+        jump, self.jump = self.jump, None  # taken at once: what is asked for from here on is for the next look
+        if self._tape is None or jump == "start":
             chunks = JournalReader(self._folder.journal_file).chunks() if self._tape is None else ()
             self._tape = self._tape or Tape([event for events in chunks for event in events])
             self._tape.rewind()
-            self._view, self.jump, before = RunView(), None, now
-        elif not self.playing and self.jump is None:
+            self._view, before = RunView(), now
+        elif not self.playing and jump is None:
             return None
-        passed = self._tape.length if self.jump == "end" else min(now - before, _LATE) * self.speed
-        self.jump = None
+        passed = self._tape.length if jump == "end" else min(now - before, _LATE) * self.speed
         events = self._tape.advance(passed)
         self._view.apply(events)
         state = self._view.state(not self._tape.over or is_held(self._folder.lock_file))
