@@ -16,7 +16,7 @@ from PIL import Image
 
 from mg_tui.ahead.forecast import picture_tokens_of, shape_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.families.registry import load_registry
+from mg_tui.families.registry import ResolvedModel, load_registry
 from mg_tui.hardware.shape import ModelShape
 
 GIGA = 1e9
@@ -62,10 +62,10 @@ def rate(repeats: int = 12) -> float:
     return float(rows.shape[0] * weight.numel() / min(seconds))
 
 
-def patches_of(rows: Path, model: Path, shape: ModelShape) -> float:
+def patches_of(rows: Path, model: ResolvedModel, shape: ModelShape) -> float:
     """Patches of a picture of a data set, in the mean."""
-    spec = TrainingSpec(base_model=str(model), dataset=str(rows))
-    count = picture_tokens_of(load_registry().resolve(str(model)), spec)
+    spec = TrainingSpec(base_model=model.source, dataset=str(rows))
+    count = picture_tokens_of(model, spec)
     assert count is not None
     sizes = []
     for path in dict.fromkeys(row.image for row in read_rows(rows)):
@@ -107,8 +107,8 @@ def main() -> None:
     ours = [one for one in found if one.peer == "ours"]
     if not ours:
         parser.error(f"no timed run of ours in session {asked.session}: run benchmarks/train.py --session first")
-    model = asked.work / "models" / "mid-float32"
-    shape = shape_of(load_registry().resolve(str(model)))
+    model = load_registry().resolve(str(asked.work / "models" / "mid-float32"))
+    shape = shape_of(model)
     patches = {
         one.kind: patches_of(asked.work / "data" / f"{one.kind}-{one.steps_per_epoch}" / "rows.jsonl", model, shape)
         for one in ours

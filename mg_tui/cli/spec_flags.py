@@ -84,7 +84,8 @@ def defaults(settings: Settings, preset: str | None) -> dict[str, Any]:
 def origins(settings: Settings, preset: str | None, values: Mapping[str, Any]) -> dict[str, str]:
     """Where each value stands that no flag in `values` gave, by field, for messages."""
     found = settings.train_origins() | dict.fromkeys(_of_preset(settings, preset), f"[presets.{preset}]")
-    return {name: origin for name, origin in found.items() if name not in given(values)}
+    flags = given(values)
+    return {name: origin for name, origin in found.items() if name not in flags}
 
 
 def _of_preset(settings: Settings, preset: str | None) -> Mapping[str, Any]:

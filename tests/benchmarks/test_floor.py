@@ -34,7 +34,7 @@ def test_a_step_is_counted_by_what_each_place_needs(floor: ModuleType) -> None:
     assert patches == 4 * (4 * 12 + 4 * 4 + 12 * 4) + 16 * 8
 
 
-def test_torch_counts_no_less(floor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_counts_no_less(floor: ModuleType) -> None:
     """Plain training of text, the output layer everywhere: at least the floor, and that and attention at most."""
     from mg_tui.ahead.forecast import shape_of
     from mg_tui.families.contract import LoadRequest
