@@ -1,0 +1,73 @@
+"""A fixed-seed run and one number for its weights: whether a change to the code changed what is trained.
+
+`uv run python scripts/weights_digest.py` trains the tiny checkpoint on drawn images on the CPU (packed, kept vision
+features, dropout 0), stops the run after its first checkpoint, resumes it, and prints the SHA-256 of the final adapter.
+A change that only renames or moves must print the same digest before and after. Digests of different machines,
+versions of torch or numbers of threads are not comparable: take both on one machine.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+COMMAND = (sys.executable, "-c", "from mg_tui.cli.main import main; main()")
+OPTIONS = {
+    "--base-model": "tiny",
+    "--device": "cpu",
+    "--layout": "packed",
+    "--vision-cache": "on",
+    "--lora-dropout": 0,
+    "--learning-rate": 1e-3,
+    "--eval-split": 0.2,
+    "--max-steps": 40,
+    "--save-steps": 3,
+    "--seed": 7,
+}
+
+
+def garden(home: Path, *arguments: str) -> str:
+    """What `model-garden ARGUMENTS` printed.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its messages are on the terminal.
+    """
+    environment = {**os.environ, "MODEL_GARDEN_HOME": str(home), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(home)}
+    done = subprocess.run([*COMMAND, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+
+def wait_for(journal: Path, kind: str) -> None:
+    """Return once an event of this kind stands in the journal.
+
+    Raises:
+        TimeoutError: it does not within two minutes.
+    """
+    give_up = time.monotonic() + 120
+    while not journal.is_file() or f'"kind":"{kind}"' not in journal.read_text(encoding="utf-8"):
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"no event {kind} in {journal}")
+        time.sleep(0.02)
+
+
+def main() -> None:
+    """Train, stop, resume and print the digest."""
+    with tempfile.TemporaryDirectory() as folder:
+        home, result, data = Path(folder) / "home", Path(folder) / "result", Path(folder) / "data.jsonl"
+        garden(home, "create-vision-dataset", "--output", str(data), "--num-examples", "24")
+        options = {**OPTIONS, "--dataset": data, "--output-dir": result}
+        run = garden(home, "train-vision", *(str(word) for pair in options.items() for word in pair), "--detach")
+        journal = home / "runs" / run / "events.jsonl"
+        wait_for(journal, "checkpoint")
+        garden(home, "runs", "stop", run)
+        wait_for(journal, "stopped")
+        time.sleep(1)  # the worker frees its lock as it exits
+        garden(home, "runs", "resume", run)
+        print(hashlib.sha256((result / "adapter_model.safetensors").read_bytes()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()
