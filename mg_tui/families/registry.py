@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.text import one_line
@@ -19,10 +19,9 @@ from mg_tui.families.checkpoints import ResolvedModel, local_folder, read_config
 from mg_tui.families.contract import Checkpoint, ModelFamily
 from mg_tui.families.hookspec import GROUP
 from mg_tui.families.loading import LoadedPlugin, PluginStatus, load_plugin
+from mg_tui.hooks import DISABLE
 
 __all__ = ["DISABLE", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
-
-DISABLE: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
 
 
 @dataclass(frozen=True, slots=True)
