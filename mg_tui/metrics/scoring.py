@@ -121,3 +121,21 @@ def _problem(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error) or "ValueError"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mg_tui" not in frame.filename]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
+
+
+def clusters_by_image(predictions: Sequence[Prediction]) -> list[int]:
+    """A key a row, the same for rows that show a common image, directly or through a third row."""
+    parent = list(range(len(predictions)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first_with: dict[str, int] = {}
+    for place, prediction in enumerate(predictions):
+        for image in prediction.images:
+            one, other = root(first_with.setdefault(image, place)), root(place)
+            parent[max(one, other)] = min(one, other)
+    return [root(place) for place in range(len(predictions))]
