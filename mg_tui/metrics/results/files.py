@@ -194,7 +194,7 @@ def _write_table(path: Path, rows: Sequence[AnsweredRow], evaluation: Evaluation
 
 def _array(values: Sequence[Any]) -> Any:
     """A column of the dataset: of its own type where all values have one that fits, else JSON as text."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
     for kind, arrow in ((bool, pa.bool_()), (int, pa.int64()), (float, pa.float64()), (str, pa.string())):
