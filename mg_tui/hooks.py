@@ -20,9 +20,11 @@ T = TypeVar("T")
 
 # Set to the names of plugins that shall not be loaded, or to "all".
 DISABLE: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
+# The entry-point group of plugins that add metrics; that of model families is in `mg_tui.families.hookspec`.
+METRICS_GROUP: Final = "mg_tui.metrics"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hook(Generic[T]):
     """A hook that plugins implement to give values of one type.
 
@@ -43,7 +45,7 @@ class Hook(Generic[T]):
     problems: Callable[[T], Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loaded(Generic[T]):
     """What became of a plugin.
 

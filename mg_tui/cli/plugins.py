@@ -1,4 +1,4 @@
-"""`model-garden plugins`: the model families that are installed, and why one of them cannot be used."""
+"""`model-garden plugins`: what is installed of model families and added metrics, and why one cannot be used."""
 
 import json
 import sys
@@ -9,8 +9,11 @@ import click
 from mg_tui.core.text import one_line, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mg_tui.families.contract import Capability, ModelFamily
     from mg_tui.families.registry import PluginStatus, Registry
+    from mg_tui.metrics.registry import MetricPlugin
 
 _GLYPHS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
 _WIDE = 140  # columns from which reasons fit beside the rest
@@ -21,25 +24,28 @@ _WIDE = 140  # columns from which reasons fit beside the rest
 @click.option("--check", is_flag=True, help="Try what the families promise, without weights; exit 1 if one is broken.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
-    """List model families and say why one is broken.
+    """List model families and plugins that add metrics, and say why one is broken.
 
     A plugin that is broken is left out and nothing else suffers. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME leaves plugins
     out on purpose.
     """
     from mg_tui.families.registry import DISABLE, load_registry
+    from mg_tui.metrics.registry import load_metrics
 
     registry = load_registry()
+    added = load_metrics().plugins
     findings = _check(registry) if check else None
     if as_json:
         records = [_record(plugin, registry, findings) for plugin in registry.plugins]
+        records += [_metrics_record(plugin) for plugin in added]
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
         _print(registry, findings)
+        _print_metrics(added)
     for name in registry.unknown_disabled:
         click.echo(f"warning: {DISABLE} names {printable(name)!r}, and no plugin is called so", err=True)
-    if findings is not None and (
-        any(findings.values()) or any(plugin.status == "broken" for plugin in registry.plugins)
-    ):
+    statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in added]
+    if findings is not None and (any(findings.values()) or "broken" in statuses):
         ctx.exit(1)
 
 
@@ -108,6 +114,21 @@ def _record(plugin: "PluginStatus", registry: "Registry", findings: dict[str, li
         "problem": plugin.problem,
         "families": families,
     }
+
+
+def _print_metrics(plugins: "Sequence[MetricPlugin]") -> None:
+    """A line for each plugin that adds metrics."""
+    for plugin in plugins:
+        glyph, _colour = _GLYPHS[plugin.status]
+        names = ", ".join(metric.name for metric in plugin.values) or "none"
+        why = f": {one_line(plugin.problem)}" if plugin.problem else ""
+        click.echo(f"{glyph} {one_line(plugin.name)} {plugin.version or ''} metrics {names} {plugin.status}{why}")
+
+
+def _metrics_record(plugin: "MetricPlugin") -> dict[str, Any]:
+    metrics = [{"name": one.name, "version": one.version, "title": one.title} for one in plugin.values]
+    facts = ("name", "distribution", "version", "module", "file", "status", "problem")
+    return {**{fact: getattr(plugin, fact) for fact in facts}, "metrics": metrics}
 
 
 def _family_record(family: "ModelFamily") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mg_tui.families.checkpoints import ResolvedModel, local_folder, read_config
 from mg_tui.families.contract import Checkpoint, ModelFamily
 from mg_tui.families.hookspec import GROUP
 from mg_tui.families.loading import LoadedPlugin, PluginStatus, load_plugin
-from mg_tui.hooks import DISABLE
+from mg_tui.hooks import DISABLE, METRICS_GROUP
 
 __all__ = ["DISABLE", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
 
@@ -145,17 +145,20 @@ class Registry:
 @cache
 def load_registry() -> Registry:
     """The registry of this process: every installed plugin of the group `mg_tui.families`, loaded once."""
-    return make_registry(entry_points(group=GROUP), os.environ)
+    elsewhere = [entry.name for entry in entry_points(group=METRICS_GROUP)]
+    return make_registry(entry_points(group=GROUP), os.environ, elsewhere=elsewhere)
 
 
-def make_registry(entries: Iterable[EntryPoint], environ: Mapping[str, str]) -> Registry:
-    """A registry of these plugins; `environ` may disable some of them."""
+def make_registry(
+    entries: Iterable[EntryPoint], environ: Mapping[str, str], *, elsewhere: Iterable[str] = ()
+) -> Registry:
+    """A registry of these plugins; `environ` may disable some of them, and plugins of other groups (`elsewhere`)."""
     names = [name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip()]
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.value))
     loaded = [load_plugin(entry, disabled="all" in names or entry.name in names) for entry in ordered]
     loaded, disputed = _settle(loaded)
     families = sorted((family for plugin in loaded for family in plugin.families), key=lambda family: family.key)
-    unknown = set(names) - {"all"} - {entry.name for entry in ordered}
+    unknown = set(names) - {"all", *elsewhere} - {entry.name for entry in ordered}
     statuses = tuple(plugin.status for plugin in loaded)
     return Registry(tuple(families), statuses, disputed, tuple(sorted(unknown)))
 

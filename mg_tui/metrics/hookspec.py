@@ -8,10 +8,11 @@ from typing import Final
 
 import pluggy
 
+from mg_tui.hooks import METRICS_GROUP
 from mg_tui.metrics.contract import Metric
 
 PROJECT: Final = "mg_tui_metrics"
-GROUP: Final = "mg_tui.metrics"
+GROUP: Final = METRICS_GROUP
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mg_tui.core.errors import DataError, EnvironmentProblem, RunFailed, UsageError
+from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.metrics import BoxFrame
 from mg_tui.metrics.registry import load_metrics, make_registry
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter, compare_results, read_answers, read_results
@@ -266,6 +267,21 @@ def test_two_models_are_compared(tmp_path: Path) -> None:
         writer.finish(load_metrics().named(["cer"]), rows=range(1, 41))
     with pytest.raises(UsageError, match="no metric in common"):
         compare_results(before, read_results(tmp_path / "b"), make_registry([], {}))
+
+
+def test_the_answer_to_an_example() -> None:
+    image = ImagePart(ImageRef("/data/1.png", "1.png"))
+    turns = (
+        Message("system", (TextPart("Be brief."),)),
+        Message("user", (image, TextPart("Which shape?"))),
+        Message("assistant", (TextPart("circle"),)),
+        Message("user", (TextPart("And its color?"),)),
+        Message("assistant", (TextPart("red"),)),
+    )
+    made = AnsweredRow.of(Example(7, turns), "Red", columns={"kind": "a"})
+    assert (made.row, made.question, made.answer, made.references) == (7, "And its color?", "Red", ("red",))
+    assert (made.images, made.columns) == (("/data/1.png",), {"kind": "a"})
+    assert AnsweredRow.of(Example(7, turns), "Red", ["red", "dark red"]).references == ("red", "dark red")
 
 
 def test_a_damaged_line_is_no_row() -> None:

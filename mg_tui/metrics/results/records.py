@@ -4,8 +4,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from mg_tui.core.example import Example
 from mg_tui.metrics.contract import BoxFrame, Prediction
 
 SCHEMA: Final = 1
@@ -36,6 +37,24 @@ class AnsweredRow:
     boxes: BoxFrame | None = None
     error: str | None = None
     timing: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, example: Example, answer: str, references: Sequence[Any] = (), **fields: Any) -> Self:
+        """The answer to an example of a dataset.
+
+        Args:
+            references: right answers; the example's own last answer where there are none.
+            fields: others of this class, such as `columns`, `timing`, `boxes` or `error`.
+        """
+        asked = [message.text for message in example.prompt if message.role == "user"]
+        return cls(
+            row=example.row,
+            question=asked[-1].strip() if asked else "",
+            answer=answer,
+            references=tuple(references) or (example.response,),
+            images=tuple(image.path for image in example.images),
+            **fields,
+        )
 
     @property
     def prediction(self) -> Prediction:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,7 @@ class ResultsWriter:
             os.close(self._fd)
             raise
         self._synced = time.monotonic()
+        self._adding = threading.Lock()
 
     @property
     def done(self) -> frozenset[int]:
@@ -68,14 +70,17 @@ class ResultsWriter:
         return frozenset(self._rows)
 
     def add(self, row: AnsweredRow) -> None:
-        """Keep an answer. One to a row that has one already is ignored.
+        """Keep an answer. One to a row that has one already is ignored. May be called from several threads.
 
         Raises:
             EnvironmentProblem: it cannot be written; the file is left as it was.
         """
-        if row.row in self._rows:
-            return
         line = row.line()
+        with self._adding:
+            if row.row not in self._rows:
+                self._append(row.row, line)
+
+    def _append(self, number: int, line: bytes) -> None:
         before = os.fstat(self._fd).st_size
         try:
             if os.write(self._fd, line) != len(line):
@@ -90,7 +95,7 @@ class ResultsWriter:
         # What is scored is what is on the disk: a resumed evaluation has nothing else.
         kept = parse_row(line)
         assert kept is not None
-        self._rows[row.row] = kept
+        self._rows[number] = kept
 
     def rows(self) -> list[AnsweredRow]:
         """The rows that have an answer, in the order of the dataset."""
