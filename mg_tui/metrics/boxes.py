@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.metrics.contract import BoxFrame, BoxUnits, Measured, Metric, Prediction
+from mg_tui.metrics.contract import BoxFrame, BoxUnits, Metric, MetricOutput, Prediction
 from mg_tui.metrics.references import INVALID, parse_json, require_references, wrong_type
 
 Box = tuple[float, float, float, float]
@@ -17,7 +17,7 @@ _CORNERS: Final = re.compile(rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)\s*,?\s*\
 _FOUR: Final = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
 BOX_KEYS: Final = ("bbox_2d", "bbox", "box_2d", "box")
 # Boxes of an answer that are looked at: a model that repeats itself writes them without end.
-MOST_BOXES: Final = 300
+MAX_BOXES: Final = 300
 
 
 def boxes_in(value: Any) -> list[Box]:
@@ -29,25 +29,25 @@ def boxes_in(value: Any) -> list[Box]:
     if isinstance(value, str):
         parsed = parse_json(value, fenced=True)
         if parsed is INVALID or isinstance(parsed, str | int | float):
-            found = _CORNERS.findall(value) or _FOUR.findall(value)
-            return [_ordered([float(number) for number in one]) for one in found]
+            matches = _CORNERS.findall(value) or _FOUR.findall(value)
+            return [_ordered([float(number) for number in one]) for one in matches]
         value = parsed
-    found_boxes: list[Box] = []
-    _collect(value, found_boxes)
-    return found_boxes
+    boxes: list[Box] = []
+    _collect(value, boxes)
+    return boxes
 
 
-def _collect(value: Any, found: list[Box]) -> None:
+def _collect(value: Any, boxes: list[Box]) -> None:
     if isinstance(value, list):
         if len(value) == 4 and all(_is_coordinate(one) for one in value):
-            found.append(_ordered([float(one) for one in value]))
+            boxes.append(_ordered([float(one) for one in value]))
         else:
             for inner in value:
-                _collect(inner, found)
+                _collect(inner, boxes)
     elif isinstance(value, dict):
         named = [value[key] for key in BOX_KEYS if key in value]
         for inner in named or [one for one in value.values() if isinstance(one, dict | list)]:
-            _collect(inner, found)
+            _collect(inner, boxes)
 
 
 def _is_coordinate(value: Any) -> bool:
@@ -92,10 +92,10 @@ def iou(one: Box, other: Box) -> float:
     return min(common / union, 1.0) if union > 0 and math.isfinite(union) else 0.0
 
 
-def matched(given: Sequence[Box], right: Sequence[Box]) -> list[float]:
+def matched(predicted: Sequence[Box], expected: Sequence[Box]) -> list[float]:
     """The overlaps of boxes matched one to one, those that overlap most first."""
     pairs = sorted(
-        ((iou(one, other), i, j) for i, one in enumerate(given) for j, other in enumerate(right)),
+        ((iou(one, other), i, j) for i, one in enumerate(predicted) for j, other in enumerate(expected)),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
     used: set[int] = set()
@@ -113,35 +113,38 @@ def _sides(prediction: Prediction) -> Iterator[tuple[list[Box], list[Box]]]:
     """The answer's boxes with each reference's, in the same units."""
     frame = prediction.boxes or BoxFrame()
     same = frame.answer == frame.reference
-    given = boxes_in(prediction.answer)[:MOST_BOXES]
+    predicted = boxes_in(prediction.answer)[:MAX_BOXES]
     if not same:
-        given = [to_pixels(box, frame.answer, frame, prediction.row) for box in given]
+        predicted = [to_pixels(box, frame.answer, frame, prediction.row) for box in predicted]
     for reference in require_references(prediction):
-        right = boxes_in(reference)
-        if not right:
+        expected = boxes_in(reference)
+        if not expected:
             raise wrong_type(prediction, reference, "a box", "write [left, top, right, bottom], or {'bbox_2d': [...]}")
         if not same:
-            right = [to_pixels(box, frame.reference, frame, prediction.row) for box in right]
+            expected = [to_pixels(box, frame.reference, frame, prediction.row) for box in expected]
         # Overlap does not change when both axes are stretched alike for both boxes.
-        yield given, right
+        yield predicted, expected
 
 
-def _box_iou(predictions: Sequence[Prediction]) -> Measured:
-    return Measured(
+def _box_iou(predictions: Sequence[Prediction]) -> MetricOutput:
+    return MetricOutput(
         [
-            max(sum(matched(given, right)) / max(len(given), len(right)) for given, right in _sides(prediction))
+            max(
+                sum(matched(predicted, expected)) / max(len(predicted), len(expected))
+                for predicted, expected in _sides(prediction)
+            )
             for prediction in predictions
         ],
         details=_units(predictions),
     )
 
 
-def _box_iou50(predictions: Sequence[Prediction]) -> Measured:
-    def f1(given: list[Box], right: list[Box]) -> float:
-        return 2 * sum(overlap >= 0.5 for overlap in matched(given, right)) / (len(given) + len(right))
+def _box_iou50(predictions: Sequence[Prediction]) -> MetricOutput:
+    def f1(predicted: list[Box], expected: list[Box]) -> float:
+        return 2 * sum(overlap >= 0.5 for overlap in matched(predicted, expected)) / (len(predicted) + len(expected))
 
-    values = [max(f1(given, right) for given, right in _sides(prediction)) for prediction in predictions]
-    return Measured(values, details=_units(predictions))
+    values = [max(f1(predicted, expected) for predicted, expected in _sides(prediction)) for prediction in predictions]
+    return MetricOutput(values, details=_units(predictions))
 
 
 def _units(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -155,19 +158,19 @@ def metrics() -> Iterator[Metric]:
     yield Metric(
         name="box_iou",
         version="1",
-        title="Overlap of boxes",
+        title="Boxes, mean IoU",
         summary="Mean intersection over union of matched boxes; missing and invented boxes count as 0.",
         source="by definition, in pixels of the original image",
-        measure=_box_iou,
+        compute=_box_iou,
         reference="boxes",
-        right_at=0.5,
+        correct_at=0.5,
     )
     yield Metric(
         name="box_iou50",
         version="1",
-        title="Boxes found (overlap of 0.5)",
+        title="Boxes, F1 at IoU 0.5",
         summary="F1 of boxes that overlap by at least 0.5; with one box the share of rows where it does.",
         source="PASCAL VOC's threshold, in pixels of the original image",
-        measure=_box_iou50,
+        compute=_box_iou50,
         reference="boxes",
     )

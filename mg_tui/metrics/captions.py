@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mg_tui.metrics.contract import Measured, Metric, Prediction
+from mg_tui.metrics.contract import Metric, MetricOutput, Prediction
 from mg_tui.metrics.normalize import WORDS, words
 from mg_tui.metrics.references import texts
 from mg_tui.metrics.rows import blank_score
@@ -12,7 +12,7 @@ from mg_tui.metrics.rows import blank_score
 ORDER = 4
 _SIGMA = 6.0
 # With one image every weight is log(1) = 0, and with few the weights say little about which words are rare.
-LEAST_IMAGES = 50
+MIN_IMAGES = 50
 
 _Vector = tuple[list[dict[tuple[str, ...], float]], list[float], int]
 
@@ -31,8 +31,8 @@ def cider_d(answers: Sequence[Sequence[str]], references: Sequence[Sequence[Sequ
     rows = math.log(len(references)) if references else 0.0
     scores = []
     for tokens, row in zip(answers, counted, strict=True):
-        given = _vector(_ngrams(tokens), documents, rows)
-        total = sum(_similarity(given, _vector(grams, documents, rows)) for grams in row)
+        predicted = _vector(_ngrams(tokens), documents, rows)
+        total = sum(_similarity(predicted, _vector(grams, documents, rows)) for grams in row)
         scores.append(10.0 * total / len(row))
     return scores
 
@@ -58,18 +58,18 @@ def _vector(grams: Counter[tuple[str, ...]], documents: Counter[tuple[str, ...]]
     return weights, [math.sqrt(one) for one in squares], length
 
 
-def _similarity(given: _Vector, right: _Vector) -> float:
+def _similarity(predicted: _Vector, expected: _Vector) -> float:
     """Mean over the orders of the clipped cosine, times the penalty on a difference in length."""
-    penalty = math.exp(-((given[2] - right[2]) ** 2) / (2 * _SIGMA**2))
+    penalty = math.exp(-((predicted[2] - expected[2]) ** 2) / (2 * _SIGMA**2))
     total = 0.0
-    for mine, theirs, own_norm, their_norm in zip(given[0], right[0], given[1], right[1], strict=True):
+    for mine, theirs, own_norm, their_norm in zip(predicted[0], expected[0], predicted[1], expected[1], strict=True):
         if own_norm and their_norm:
             dot = sum(min(weight, theirs[gram]) * theirs[gram] for gram, weight in mine.items() if gram in theirs)
             total += penalty * dot / (own_norm * their_norm)
     return total / ORDER
 
 
-def _measure(predictions: Sequence[Prediction]) -> Measured:
+def _measure(predictions: Sequence[Prediction]) -> MetricOutput:
     scores = cider_d(
         [words(prediction.answer) for prediction in predictions],
         [[words(reference) for reference in texts(prediction)] for prediction in predictions],
@@ -78,7 +78,7 @@ def _measure(predictions: Sequence[Prediction]) -> Measured:
     for prediction, score in zip(predictions, scores, strict=True):
         blank = blank_score(prediction, 10.0)
         values.append(min(max(score, 0.0), 10.0) if blank is None else blank)
-    return Measured(values, details={"tokenizer": WORDS})
+    return MetricOutput(values, details={"tokenizer": WORDS})
 
 
 def metrics() -> Iterator[Metric]:
@@ -89,8 +89,8 @@ def metrics() -> Iterator[Metric]:
         title="CIDEr-D",
         summary="Words and word sequences in common with the references, rare ones counting more, 0 to 10.",
         source="Vedantam et al. 2015; pycocoevalcap with another tokenizer",
-        measure=_measure,
+        compute=_measure,
         bounds=(0.0, 10.0),
-        right_at=None,
-        minimum_images=LEAST_IMAGES,
+        correct_at=None,
+        minimum_images=MIN_IMAGES,
     )

@@ -9,9 +9,9 @@ from typing import Any, Final
 from mg_tui.core.errors import DataError
 from mg_tui.core.text import one_line
 from mg_tui.metrics.boxes import BOX_KEYS, boxes_in
-from mg_tui.metrics.captions import LEAST_IMAGES
+from mg_tui.metrics.captions import MIN_IMAGES
 from mg_tui.metrics.contract import Prediction
-from mg_tui.metrics.exact import LEAST_VQA_REFERENCES
+from mg_tui.metrics.exact import MIN_VQA_REFERENCES
 from mg_tui.metrics.normalize import folded
 from mg_tui.metrics.numeric import is_count, is_number
 from mg_tui.metrics.references import INVALID, parse_json, require_references
@@ -53,7 +53,7 @@ def choose(predictions: Sequence[Prediction]) -> Choice:
             hint="name the metrics with --metrics",
         )
     fewest = min(map(len, references))
-    if fewest >= LEAST_VQA_REFERENCES:
+    if fewest >= MIN_VQA_REFERENCES:
         return Choice(
             ("vqa_accuracy", "exact_match_vqa", "anls"),
             f"Every row has at least {fewest} references, as VQA accuracy needs.",
@@ -85,7 +85,7 @@ def _texts(predictions: Sequence[Prediction], texts: list[str], every: list[Any]
             f"References are short: half of them have at most {words:g} words.",
         )
     reason = f"References are long: half of them have more than {words - 1:g} words"
-    if count_images(predictions) >= LEAST_IMAGES:
+    if count_images(predictions) >= MIN_IMAGES:
         return Choice(("rouge_l", "cider_d", "chrf", "bleu", "token_f1"), f"{reason}, over at least 50 images.")
     return Choice(("rouge_l", "chrf", "bleu", "token_f1"), f"{reason}; images are too few for CIDEr-D.")
 

@@ -34,12 +34,12 @@ class BoxFrame:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer to one row of a dataset, and what the row has for right.
+    """A model's answer to one row of a dataset, and the row's references.
 
     Attributes:
         row: number of the row in its dataset, from 1.
         answer: the text of the model, as it is.
-        references: right answers, any one of which is right; a text, a number, or a JSON value.
+        references: correct answers, any one of which counts; a text, a number, or a JSON value.
         images: the row's images by path, for metrics over images; may be empty.
         boxes: units and sizes for boxes; None takes answer and reference to be in the same units.
     """
@@ -52,7 +52,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MetricOutput:
     """What a metric's function gives back.
 
     Attributes:
@@ -69,7 +69,7 @@ class Measured:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-Measure = Callable[[Sequence[Prediction]], Measured]
+MetricFunction = Callable[[Sequence[Prediction]], MetricOutput]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,11 @@ class Metric:
         title: for headings.
         summary: what is scored, in a sentence.
         source: where the definition is from.
-        measure: scores the predictions of an evaluation.
+        compute: scores the predictions of an evaluation.
         reference: the type of references it takes.
         bounds: the least and the greatest score of a row; infinity where there is none.
         higher_is_better: false for errors.
-        right_at: the score from which (for errors: up to which) a row counts as right; None where no score does.
+        correct_at: the score from which (for errors: up to which) a row counts as correct; None where no score does.
         minimum_references: of every row.
         minimum_images: different images in the evaluation.
         origin: the plugin it comes from; empty for those that are built in.
@@ -97,11 +97,11 @@ class Metric:
     title: str
     summary: str
     source: str
-    measure: Measure
+    compute: MetricFunction
     reference: ReferenceType = "text"
     bounds: tuple[float, float] = (0.0, 1.0)
     higher_is_better: bool = True
-    right_at: float | None = 1.0
+    correct_at: float | None = 1.0
     minimum_references: int = 1
     minimum_images: int = 0
     origin: str = ""
@@ -111,11 +111,11 @@ class Metric:
         """Name and version, as results are marked with."""
         return f"{self.name}@{self.version}"
 
-    def is_right(self, value: float) -> bool | None:
-        """Whether a row of this score counts as right; None where the metric does not say."""
-        if self.right_at is None:
+    def is_correct(self, value: float) -> bool | None:
+        """Whether a row of this score counts as correct; None where the metric does not say."""
+        if self.correct_at is None:
             return None
-        return value >= self.right_at if self.higher_is_better else value <= self.right_at
+        return value >= self.correct_at if self.higher_is_better else value <= self.correct_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,9 @@ class Scores:
         rows: row numbers, in the order of the predictions.
         values: one score a row.
         aggregate: the score of all of them.
-        statistics: shape (rows, k); see `Measured`. For a mean these are the score and 1.
+        statistics: shape (rows, k); see `MetricOutput`. For a mean these are the score and 1.
         combine: sums of statistics to aggregates.
-        details: see `Measured`.
+        details: see `MetricOutput`.
     """
 
     metric: Metric
@@ -175,4 +175,4 @@ class Evaluation:
 
 
 # Below this many independent rows no difference is called significant.
-LEAST_ROWS: Final = 30
+MIN_ROWS: Final = 30

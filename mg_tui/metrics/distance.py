@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from mg_tui.metrics.contract import Array, Measured, Metric, Prediction
+from mg_tui.metrics.contract import Array, Metric, MetricOutput, Prediction
 from mg_tui.metrics.references import texts
 from mg_tui.metrics.rows import best_of, per_row
 
@@ -19,16 +19,16 @@ def anls(answer: str, reference: str) -> float:
     """
     from rapidfuzz.distance import Levenshtein
 
-    given, right = " ".join(answer.lower().split()), " ".join(reference.lower().split())
-    longest = max(len(given), len(right))
+    predicted, expected = " ".join(answer.lower().split()), " ".join(reference.lower().split())
+    longest = max(len(predicted), len(expected))
     if not longest:
         return 1.0
-    distance = Levenshtein.distance(given, right) / longest
+    distance = Levenshtein.distance(predicted, expected) / longest
     return 1 - distance if distance < ANLS_THRESHOLD else 0.0
 
 
-def _error_rate(unit: Literal["cer", "wer"]) -> Callable[[Sequence[Prediction]], Measured]:
-    def measure(predictions: Sequence[Prediction]) -> Measured:
+def _error_rate(unit: Literal["cer", "wer"]) -> Callable[[Sequence[Prediction]], MetricOutput]:
+    def compute(predictions: Sequence[Prediction]) -> MetricOutput:
         import jiwer
         import numpy as np
 
@@ -42,9 +42,9 @@ def _error_rate(unit: Literal["cer", "wer"]) -> Callable[[Sequence[Prediction]],
                 pairs.append((edits, done.hits + done.substitutions + done.deletions))
             statistics.append(min(pairs, key=lambda pair: (pair[0] / max(pair[1], 1), pair)))
         table = np.asarray(statistics, dtype=np.float64).reshape(-1, 2)
-        return Measured([edits / max(length, 1) for edits, length in statistics], table, _ratio)
+        return MetricOutput([edits / max(length, 1) for edits, length in statistics], table, _ratio)
 
-    return measure
+    return compute
 
 
 def _ratio(sums: Array) -> Array:
@@ -61,8 +61,8 @@ def metrics() -> Iterator[Metric]:
         title="ANLS",
         summary="1 - normalized edit distance to the nearest reference, 0 from a distance of 0.5 on.",
         source="Biten et al. 2019, the paper's rule at 0.5",
-        measure=per_row(best_of(anls), texts),
-        right_at=0.5,
+        compute=per_row(best_of(anls), texts),
+        correct_at=0.5,
     )
     for name, title, what in (
         ("cer", "Character error rate", "Edited characters"),
@@ -74,8 +74,8 @@ def metrics() -> Iterator[Metric]:
             title=title,
             summary=f"{what} divided by those of the nearest reference, over all rows; an empty answer has 1.",
             source="jiwer 4",
-            measure=_error_rate("cer" if name == "cer" else "wer"),
+            compute=_error_rate("cer" if name == "cer" else "wer"),
             bounds=(0.0, math.inf),
             higher_is_better=False,
-            right_at=0.0,
+            correct_at=0.0,
         )

@@ -3,26 +3,26 @@
 from collections.abc import Callable, Iterator
 
 from mg_tui.metrics import normalize
-from mg_tui.metrics.contract import Measure, Metric
+from mg_tui.metrics.contract import Metric, MetricFunction
 from mg_tui.metrics.references import texts
 from mg_tui.metrics.rows import per_row
 
-# With fewer references the leave-one-out rule punishes right answers: one reference gives 0, three equal ones 0.667.
-LEAST_VQA_REFERENCES = 4
+# With fewer references the leave-one-out rule penalizes correct answers: one reference gives 0, three equal ones 0.667.
+MIN_VQA_REFERENCES = 4
 
 
-def _exact(normalizer: Callable[[str], str]) -> Measure:
+def _exact(normalizer: Callable[[str], str]) -> MetricFunction:
     def score(answer: str, references: tuple[str, ...]) -> float:
-        given = normalizer(answer)
-        return float(any(given == normalizer(reference) for reference in references))
+        predicted = normalizer(answer)
+        return float(any(predicted == normalizer(reference) for reference in references))
 
     return per_row(score, texts)
 
 
-def _vqa(normalizer: Callable[[str], str]) -> Measure:
+def _vqa(normalizer: Callable[[str], str]) -> MetricFunction:
     def score(answer: str, references: tuple[str, ...]) -> float:
-        given = normalizer(answer)
-        hits = [given == normalizer(reference) for reference in references]
+        predicted = normalizer(answer)
+        hits = [predicted == normalizer(reference) for reference in references]
         # For each reference: how many of the others agree with the answer, three being enough.
         return sum(min(1.0, (sum(hits) - hit) / 3) for hit in hits) / len(hits)
 
@@ -37,7 +37,7 @@ def metrics() -> Iterator[Metric]:
         title="Exact match",
         summary="The answer is a reference, character by character.",
         source="by definition",
-        measure=_exact(str),
+        compute=_exact(str),
     )
     yield Metric(
         name="exact_match_folded",
@@ -45,7 +45,7 @@ def metrics() -> Iterator[Metric]:
         title="Exact match, case and space folded",
         summary="The answer is a reference, whatever its capitals and white space.",
         source="by definition",
-        measure=_exact(normalize.folded),
+        compute=_exact(normalize.folded),
     )
     yield Metric(
         name="exact_match_vqa",
@@ -53,7 +53,7 @@ def metrics() -> Iterator[Metric]:
         title="Exact match, VQA-normalized",
         summary="The answer is a reference after the normalizer `evalai`: articles, punctuation, number words.",
         source="TextVQA's server (mmf), as in lmms-eval",
-        measure=_exact(normalize.evalai),
+        compute=_exact(normalize.evalai),
     )
     for name, title, normalizer, source in (
         ("vqa_accuracy", "VQA accuracy", normalize.vqa, "VQA v2 (GT-Vision-Lab/VQA), both sides normalized"),
@@ -65,7 +65,7 @@ def metrics() -> Iterator[Metric]:
             title=title,
             summary="Mean over the references of min(1, other references equal to the answer / 3).",
             source=source,
-            measure=_vqa(normalizer),
-            right_at=0.5,
-            minimum_references=LEAST_VQA_REFERENCES,
+            compute=_vqa(normalizer),
+            correct_at=0.5,
+            minimum_references=MIN_VQA_REFERENCES,
         )

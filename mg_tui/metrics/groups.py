@@ -10,9 +10,9 @@ from mg_tui.metrics.contract import Scores
 from mg_tui.metrics.uncertainty import RESAMPLES, SEED, Interval, intervals
 
 # A group of fewer rows is listed after the others: the worst of many small groups is the unluckiest one.
-LEAST_IN_GROUP: Final = 5
-MOST_GROUPS: Final = 50
-_MOST_NUMBERS: Final = 12
+MIN_GROUP_ROWS: Final = 5
+MAX_GROUPS: Final = 50
+_MAX_NUMBERS: Final = 12
 MISSING: Final = "(none)"
 
 
@@ -55,13 +55,13 @@ def by_group(
     places: defaultdict[str, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
         places[label].append(index)
-    largest = sorted(places, key=lambda label: (-len(places[label]), label))[:MOST_GROUPS]
+    largest = sorted(places, key=lambda label: (-len(places[label]), label))[:MAX_GROUPS]
     groups = []
     for label in largest:
         part = subset(scores, places[label])
         own = [clusters[index] for index in places[label]] if clusters is not None else None
         (interval,) = intervals([part], own, resamples=resamples, seed=seed)
-        groups.append(Group(label, part.rows, part.aggregate, interval, len(part.rows) < LEAST_IN_GROUP))
+        groups.append(Group(label, part.rows, part.aggregate, interval, len(part.rows) < MIN_GROUP_ROWS))
     sign = 1 if scores.metric.higher_is_better else -1
     return sorted(groups, key=lambda group: (group.small, sign * group.score, -len(group.rows), group.value))
 
@@ -83,7 +83,7 @@ def subset(scores: Scores, places: Sequence[int]) -> Scores:
 def group_labels(values: Sequence[Any]) -> list[str]:
     """The group of each value: itself as a text, or its range where there are more than 12 different numbers."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(set(numbers)) > _MOST_NUMBERS and len(numbers) == sum(value is not None for value in values):
+    if len(set(numbers)) > _MAX_NUMBERS and len(numbers) == sum(value is not None for value in values):
         return _ranges(values, sorted(numbers))
     return [_text(value) for value in values]
 
@@ -110,13 +110,12 @@ def groupable(columns: Sequence[dict[str, Any]]) -> list[str]:
 
     A column counts when it has at least two different values and on average two rows a value, or numbers.
     """
-    names = list(dict.fromkeys(name for row in columns for name in row))
-    found = []
-    for name in names:
+    names = []
+    for name in dict.fromkeys(name for row in columns for name in row):
         values = [row.get(name) for row in columns]
         if any(isinstance(value, dict | list) for value in values):
             continue
         different = Counter(group_labels(values))
-        if 2 <= len(different) <= max(len(values) // 2, 2) and len(different) <= MOST_GROUPS:
-            found.append(name)
-    return found
+        if 2 <= len(different) <= max(len(values) // 2, 2) and len(different) <= MAX_GROUPS:
+            names.append(name)
+    return names

@@ -44,7 +44,7 @@ def mg_metrics() -> Iterable[Metric]:
 
     The function gets the answer and the references of one row and gives a score from 0 to 1. It is called neither for
     an empty answer, which scores 0, nor for references that are no text. `version` changes whenever a score would: name
-    and version stand in every result. A metric that is no mean over rows is a `Metric` whose `measure` takes all
+    and version stand in every result. A metric that is no mean over rows is a `Metric` whose `compute` takes all
     predictions at once (`mg_tui.metrics.contract`).
 
     A metric that raises, or gives a score outside its bounds, is named in the result, and the others are not affected.

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.metrics.contract import Array, Measured, Metric, Prediction
+from mg_tui.metrics.contract import Array, Metric, MetricOutput, Prediction
 from mg_tui.metrics.normalize import folded
 from mg_tui.metrics.references import texts
 
 OTHER: Final = "(no label)"
 # Above this, references are texts rather than labels, and a confusion matrix is unreadable long before.
-MOST_LABELS: Final = 1000
+MAX_LABELS: Final = 1000
 
 
 class LabelSet:
@@ -19,22 +19,22 @@ class LabelSet:
 
     def __init__(self, predictions: Sequence[Prediction]) -> None:
         shown: dict[str, str] = {}
-        self.right: list[str] = []
+        self.expected: list[str] = []
         for prediction in predictions:
             references = texts(prediction)
             if len({folded(reference) for reference in references}) != 1:
                 raise DataError(
                     f"row {prediction.row} has {len(references)} references, and classification takes one",
                     where=f"row {prediction.row}",
-                    hint="exact_match takes several right answers",
+                    hint="exact_match takes several references",
                 )
             label = folded(references[0])
             shown.setdefault(label, " ".join(references[0].split()))
-            self.right.append(label)
-        if len(shown) > MOST_LABELS:
+            self.expected.append(label)
+        if len(shown) > MAX_LABELS:
             raise DataError(
                 f"the references have {len(shown):,} different texts",
-                why=f"classification takes at most {MOST_LABELS:,} labels",
+                why=f"classification takes at most {MAX_LABELS:,} labels",
                 hint="use exact_match_folded, anls or token_f1",
             )
         self.labels = sorted(shown)
@@ -59,47 +59,47 @@ class LabelSet:
 
 
 def _confusion(known: LabelSet, predictions: Sequence[Prediction]) -> tuple[list[int | None], list[int]]:
-    return [known.of(prediction.answer) for prediction in predictions], [known.index(label) for label in known.right]
+    return [known.of(prediction.answer) for prediction in predictions], [known.index(label) for label in known.expected]
 
 
-def _accuracy(predictions: Sequence[Prediction]) -> Measured:
+def _accuracy(predictions: Sequence[Prediction]) -> MetricOutput:
     known = LabelSet(predictions)
-    given, right = _confusion(known, predictions)
+    predicted, expected = _confusion(known, predictions)
     table = [[0] * (len(known.labels) + 1) for _ in known.labels]
-    for answer, label in zip(given, right, strict=True):
+    for answer, label in zip(predicted, expected, strict=True):
         table[label][len(known.labels) if answer is None else answer] += 1
     details: dict[str, Any] = {"labels": [*known.titles, OTHER], "confusion": table}
-    return Measured([float(one == other) for one, other in zip(given, right, strict=True)], details=details)
+    return MetricOutput([float(one == other) for one, other in zip(predicted, expected, strict=True)], details=details)
 
 
-def _macro_f1(predictions: Sequence[Prediction]) -> Measured:
+def _macro_f1(predictions: Sequence[Prediction]) -> MetricOutput:
     import numpy as np
 
     known = LabelSet(predictions)
-    given, right = _confusion(known, predictions)
+    predicted, expected = _confusion(known, predictions)
     # For each label: rows where answer and reference are it, where the answer is, where the reference is.
     table = np.zeros((len(predictions), 3, len(known.labels)))
-    for row, (answer, label) in enumerate(zip(given, right, strict=True)):
+    for row, (answer, label) in enumerate(zip(predicted, expected, strict=True)):
         table[row, 2, label] = 1
         if answer is not None:
             table[row, 1, answer] = 1
             table[row, 0, label] = float(answer == label)
-    values = [float(one == other) for one, other in zip(given, right, strict=True)]
+    values = [float(one == other) for one, other in zip(predicted, expected, strict=True)]
     sums = table.sum(axis=0)
     per_label = np.divide(2 * sums[0], sums[1] + sums[2])
     details = {
         title: {"f1": float(f1), "rows": int(rows)}
         for title, f1, rows in zip(known.titles, per_label, sums[2], strict=True)
     }
-    return Measured(values, table.reshape(len(predictions), -1), combine_macro_f1, {"labels": details})
+    return MetricOutput(values, table.reshape(len(predictions), -1), combine_macro_f1, {"labels": details})
 
 
 def combine_macro_f1(sums: Array) -> Array:
     """Mean F1 over the labels that occur, from sums of shape (..., 3 x labels): both, answers, references."""
     import numpy as np
 
-    both, given, right = np.split(sums, 3, axis=-1)
-    below = given + right
+    both, predicted, expected = np.split(sums, 3, axis=-1)
+    below = predicted + expected
     occurs = below > 0
     f1 = np.where(occurs, 2 * both / np.where(occurs, below, 1.0), 0.0)
     return np.asarray(f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))
@@ -113,7 +113,7 @@ def metrics() -> Iterator[Metric]:
         title="Accuracy",
         summary="The answer is the label, or names it and no other; with the confusion matrix.",
         source="by definition; labels are those of the references",
-        measure=_accuracy,
+        compute=_accuracy,
         reference="label",
     )
     yield Metric(
@@ -122,6 +122,6 @@ def metrics() -> Iterator[Metric]:
         title="Macro F1",
         summary="Mean over the labels of their F1, so that rare labels count as much as frequent ones.",
         source="by definition",
-        measure=_macro_f1,
+        compute=_macro_f1,
         reference="label",
     )

@@ -35,13 +35,13 @@ def structures(prediction: Prediction) -> tuple[Any, ...]:
     Raises:
         DataError: a text is no JSON, or nested more than 64 deep.
     """
-    found = []
+    values = []
     for reference in require_references(prediction):
         value = parse_json(reference) if isinstance(reference, str) else reference
         if value is INVALID or too_deep(value):
             raise wrong_type(prediction, reference, "JSON", "anls and token_f1 take any text")
-        found.append(value)
-    return tuple(found)
+        values.append(value)
+    return tuple(values)
 
 
 def require_references(prediction: Prediction) -> tuple[Any, ...]:
@@ -53,8 +53,8 @@ def require_references(prediction: Prediction) -> tuple[Any, ...]:
     if not prediction.references:
         raise DataError(
             f"row {prediction.row} has no reference",
-            why="an answer can only be scored against a right one",
-            hint="name the column of right answers with --response-field",
+            why="an answer can only be scored against a reference",
+            hint="name the column of correct answers with --response-field",
         )
     return prediction.references
 

@@ -114,17 +114,17 @@ def metric_problems(metric: Metric) -> list[str]:
     """
     given: Any = metric
     name = given.name
-    found = []
+    problems = []
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        found.append("its name is not of lower-case letters, digits and underscores, 40 at most")
+        problems.append("its name is not of lower-case letters, digits and underscores, 40 at most")
     elif name in _BUILT_IN_NAMES:
-        found.append("a built-in metric has this name")
+        problems.append("a built-in metric has this name")
     if not isinstance(given.version, str) or not given.version:
-        found.append("its version is no text")
+        problems.append("its version is no text")
     if not isinstance(given.title, str) or not given.title:
-        found.append("its title is no text")
-    if not callable(given.measure):
-        found.append("its measure is no function")
+        problems.append("its title is no text")
+    if not callable(given.compute):
+        problems.append("compute is no function")
     bounds = given.bounds
     if not (
         isinstance(bounds, tuple)
@@ -132,8 +132,8 @@ def metric_problems(metric: Metric) -> list[str]:
         and all(isinstance(one, int | float) and not math.isnan(one) for one in bounds)
         and bounds[0] < bounds[1]
     ):
-        found.append("its bounds are not two numbers, the lower first")
-    return [f"{name}: {problem}" for problem in found]
+        problems.append("its bounds are not two numbers, the lower first")
+    return [f"{name}: {problem}" for problem in problems]
 
 
 _HOOK: Final = hooks.Hook("mg_metrics", hookspec.PROJECT, hookspec, Metric, "metrics", metric_problems)
@@ -141,7 +141,7 @@ _HOOK: Final = hooks.Hook("mg_metrics", hookspec.PROJECT, hookspec, Metric, "met
 
 def docs_table() -> str:
     """The table of docs/evaluation.md."""
-    lines = ["| metric | version | what it scores | scores | after |", "|---|---|---|---|---|"]
+    lines = ["| metric | version | what it scores | range | source |", "|---|---|---|---|---|"]
     for metric in BUILT_IN:
         low, high = metric.bounds
         scale = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"

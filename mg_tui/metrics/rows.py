@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from mg_tui.metrics.contract import Measure, Measured, Metric, Prediction
+from mg_tui.metrics.contract import Metric, MetricFunction, MetricOutput, Prediction
 from mg_tui.metrics.references import texts
 
 R = TypeVar("R")
@@ -21,8 +21,10 @@ def blank_score(prediction: Prediction, best: float = 1.0) -> float | None:
     return best if any(isinstance(one, str) and is_blank(one) for one in prediction.references) else 0.0
 
 
-def per_row(score: Callable[[str, tuple[R, ...]], float], references: Callable[[Prediction], tuple[R, ...]]) -> Measure:
-    """A measure whose rows are scored alone.
+def per_row(
+    score: Callable[[str, tuple[R, ...]], float], references: Callable[[Prediction], tuple[R, ...]]
+) -> MetricFunction:
+    """A compute whose rows are scored alone.
 
     Args:
         score: the answer and the references of the type it takes, to a score. It is not asked about empty answers,
@@ -30,15 +32,15 @@ def per_row(score: Callable[[str, tuple[R, ...]], float], references: Callable[[
         references: the references of a prediction as `score` takes them; raises DataError naming the row.
     """
 
-    def measure(predictions: Sequence[Prediction]) -> Measured:
+    def compute(predictions: Sequence[Prediction]) -> MetricOutput:
         values = []
         for prediction in predictions:
             taken = references(prediction)
             blank = blank_score(prediction)
             values.append(float(score(prediction.answer, taken)) if blank is None else blank)
-        return Measured(values)
+        return MetricOutput(values)
 
-    return measure
+    return compute
 
 
 def best_of(score: Callable[[str, str], float]) -> Callable[[str, tuple[str, ...]], float]:
@@ -63,7 +65,7 @@ def row_metric(
         score: the answer and the references of a row, all of them texts, to a score between 0 and 1. An answer without
             text is never given to it: it scores 0.
         version: change it whenever a score would.
-        fields: any other field of `Metric`, such as `bounds` or `right_at`.
+        fields: any other field of `Metric`, such as `bounds` or `correct_at`.
     """
 
     def one(answer: str, references: tuple[str, ...]) -> float:
@@ -75,6 +77,6 @@ def row_metric(
         title=title or name.replace("_", " "),
         summary=summary,
         source=source,
-        measure=per_row(one, texts),
+        compute=per_row(one, texts),
         **fields,
     )

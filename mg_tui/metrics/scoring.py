@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mg_tui.core.errors import DataError, GardenError, UsageError
-from mg_tui.metrics.contract import Array, Evaluation, FailedMetric, Measured, Metric, Prediction, Scores
+from mg_tui.metrics.contract import Array, Evaluation, FailedMetric, Metric, MetricOutput, Prediction, Scores
 from mg_tui.metrics.references import require_references
 
 
@@ -52,7 +52,7 @@ def score(predictions: Sequence[Prediction], metric: Metric) -> Scores:
         ValueError: the metric does not keep its contract.
     """
     require(predictions, metric)
-    measured = metric.measure(predictions)
+    measured = metric.compute(predictions)
     values = tuple(float(value) for value in measured.values)
     if len(values) != len(predictions):
         raise ValueError(f"gave {len(values)} scores for {len(predictions)} rows")
@@ -80,7 +80,7 @@ def require(predictions: Sequence[Prediction], metric: Metric) -> None:
             raise DataError(
                 f"{metric.name} needs {least} references a row, and row {prediction.row} has {count}",
                 where=f"row {prediction.row}",
-                why="with fewer its leave-one-out rule gives right answers less than 1",
+                why="with fewer its leave-one-out rule gives correct answers less than 1",
                 hint="use exact_match_vqa",
             )
     images = count_images(predictions)
@@ -98,7 +98,7 @@ def count_images(predictions: Sequence[Prediction]) -> int:
     return len(known) + sum(not prediction.images for prediction in predictions)
 
 
-def _statistics(measured: Measured, values: tuple[float, ...]) -> tuple[Array, Any]:
+def _statistics(measured: MetricOutput, values: tuple[float, ...]) -> tuple[Array, Any]:
     import numpy as np
 
     if measured.statistics is None or measured.combine is None:

@@ -1,4 +1,4 @@
-"""Metrics of structured answers: valid JSON, fields that are right, ANLS*."""
+"""Metrics of structured answers: valid JSON, per-field accuracy, ANLS*."""
 
 import re
 from collections import defaultdict
@@ -6,22 +6,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mg_tui.metrics.anls_star import anls_star
-from mg_tui.metrics.contract import Measured, Metric, Prediction
+from mg_tui.metrics.contract import Metric, MetricOutput, Prediction
 from mg_tui.metrics.normalize import folded
 from mg_tui.metrics.references import INVALID, parse_json, structures
 from mg_tui.metrics.rows import is_blank
 
 # Fields listed in a result; a table with a column for every key of a free-form object helps nobody.
-FIELDS_LISTED: Final = 100
+MAX_FIELDS: Final = 100
 
 
-def _json_valid(predictions: Sequence[Prediction]) -> Measured:
+def _json_valid(predictions: Sequence[Prediction]) -> MetricOutput:
     values = [float(parse_json(prediction.answer) is not INVALID) for prediction in predictions]
     fenced = sum(
         not value and parse_json(prediction.answer, fenced=True) is not INVALID
         for value, prediction in zip(values, predictions, strict=True)
     )
-    return Measured(values, details={"valid_in_a_code_fence": fenced})
+    return MetricOutput(values, details={"valid_in_a_code_fence": fenced})
 
 
 def fields(value: Any, path: str = "") -> dict[str, Any]:
@@ -35,15 +35,17 @@ def fields(value: Any, path: str = "") -> dict[str, Any]:
     return {key: leaf for part in parts for key, leaf in part.items()}
 
 
-def same_field(given: Any, right: Any) -> bool:
+def same_field(predicted: Any, expected: Any) -> bool:
     """Whether two leaves are equal: numbers by value, also one written as a text; texts case and space folded."""
-    if isinstance(given, bool) or isinstance(right, bool) or given is None or right is None:
-        return type(given) is type(right) and bool(given == right)
-    if isinstance(given, dict | list) or isinstance(right, dict | list):
-        return type(given) is type(right) and bool(given == right)
-    if isinstance(given, str) and isinstance(right, str):
-        return folded(given) == folded(right)
-    return bool(given == right) or (_as_number(given) is not None and _as_number(given) == _as_number(right))
+    if isinstance(predicted, bool) or isinstance(expected, bool) or predicted is None or expected is None:
+        return type(predicted) is type(expected) and bool(predicted == expected)
+    if isinstance(predicted, dict | list) or isinstance(expected, dict | list):
+        return type(predicted) is type(expected) and bool(predicted == expected)
+    if isinstance(predicted, str) and isinstance(expected, str):
+        return folded(predicted) == folded(expected)
+    return bool(predicted == expected) or (
+        _as_number(predicted) is not None and _as_number(predicted) == _as_number(expected)
+    )
 
 
 def _as_number(value: Any) -> float | None:
@@ -56,31 +58,33 @@ def _as_number(value: Any) -> float | None:
 _INDEX: Final = re.compile(r"\[\d+\]")
 
 
-def _json_fields(predictions: Sequence[Prediction]) -> Measured:
+def _json_fields(predictions: Sequence[Prediction]) -> MetricOutput:
     values = []
     seen: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     extra = 0
     for prediction in predictions:
         answer = parse_json(prediction.answer, fenced=True)
-        given = {} if answer is INVALID else fields(answer)
-        found = []
+        predicted = {} if answer is INVALID else fields(answer)
+        candidates = []
         for reference in structures(prediction):
-            wanted = fields(reference)
-            found.append({path: path in given and same_field(given[path], leaf) for path, leaf in wanted.items()})
-        right = max(found, key=lambda one: sum(one.values()) / len(one))
-        values.append(sum(right.values()) / len(right))
-        extra += len(given.keys() - right.keys())
-        for path, equal in right.items():
+            leaves = fields(reference)
+            candidates.append(
+                {path: path in predicted and same_field(predicted[path], leaf) for path, leaf in leaves.items()}
+            )
+        expected = max(candidates, key=lambda one: sum(one.values()) / len(one))
+        values.append(sum(expected.values()) / len(expected))
+        extra += len(predicted.keys() - expected.keys())
+        for path, equal in expected.items():
             counts = seen[_INDEX.sub("[]", path) or "(whole)"]
             counts[0] += equal
             counts[1] += 1
     # The worst fields first, and of two equally bad ones the more frequent.
     ranked = sorted(seen.items(), key=lambda item: (item[1][0] / item[1][1], -item[1][1], item[0]))
-    listed = {path: {"accuracy": equal / total, "rows": total} for path, (equal, total) in ranked[:FIELDS_LISTED]}
-    return Measured(values, details={"fields": listed, "fields_not_in_the_reference": extra})
+    listed = {path: {"accuracy": equal / total, "rows": total} for path, (equal, total) in ranked[:MAX_FIELDS]}
+    return MetricOutput(values, details={"fields": listed, "fields_not_in_the_reference": extra})
 
 
-def _anls_star(predictions: Sequence[Prediction]) -> Measured:
+def _anls_star(predictions: Sequence[Prediction]) -> MetricOutput:
     values = []
     for prediction in predictions:
         references = structures(prediction)
@@ -89,7 +93,7 @@ def _anls_star(predictions: Sequence[Prediction]) -> Measured:
             values.append(0.0)  # the package takes an empty text for null
         else:
             values.append(anls_star(prediction.answer if answer is INVALID else answer, references))
-    return Measured(values)
+    return MetricOutput(values)
 
 
 def metrics() -> Iterator[Metric]:
@@ -100,15 +104,15 @@ def metrics() -> Iterator[Metric]:
         title="Valid JSON",
         summary="The whole answer is JSON; in a code fence it is not, and is counted beside.",
         source="RFC 8259",
-        measure=_json_valid,
+        compute=_json_valid,
     )
     yield Metric(
         name="json_fields",
         version="1",
-        title="Fields right",
+        title="JSON fields, accuracy",
         summary="Share of the reference's fields that the answer has under the same path with the same value.",
         source="by definition; numbers by value, texts folded, list items by position",
-        measure=_json_fields,
+        compute=_json_fields,
         reference="json",
     )
     yield Metric(
@@ -117,6 +121,6 @@ def metrics() -> Iterator[Metric]:
         title="ANLS*",
         summary="ANLS of every field, items of lists in the order that fits best; missing and invented fields cost.",
         source="Peer et al. 2024 (arXiv 2402.03848), anls-star 1.0",
-        measure=_anls_star,
+        compute=_anls_star,
         reference="json",
     )

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from mg_tui.core.errors import UsageError
-from mg_tui.metrics.contract import LEAST_ROWS, Array, Scores
+from mg_tui.metrics.contract import MIN_ROWS, Array, Scores
 
 RESAMPLES: Final = 1000
 CONFIDENCE: Final = 0.95
 SEED: Final = 3407
 # Draws held at once, so that memory does not grow with the rows.
-_DRAWS: Final = 2**22
+_MAX_DRAWS: Final = 2**22
 # Two scores that differ by less are the same, and rounding is what they differ by.
 _SAME: Final = 1e-9
 
@@ -44,8 +44,8 @@ class Comparison:
         interval: of the change.
         probability: two-sided bootstrap probability of a change at least so large by chance; never below 1 / draws.
         verdict: "better" or "worse" only when the interval leaves out 0 and there are at least 30 independent rows.
-        fixed, broken: numbers of rows that were wrong and are right, and the other way; empty where the metric does
-            not say what is right.
+        fixed, broken: numbers of rows that were wrong and are correct, and the other way; empty where the metric does
+            not say what is correct.
         improved, worsened: numbers of rows whose score changed at all.
         unchanged: count of rows whose score did not.
         independent: count of rows, or of clusters where rows hang together.
@@ -91,7 +91,7 @@ def intervals(
     Args:
         clusters: one key a row; rows of equal keys are drawn together.
     """
-    drawn = _drawn([(one.statistics, one.combine) for one in scores], clusters, resamples, seed)
+    drawn = _resampled([(one.statistics, one.combine) for one in scores], clusters, resamples, seed)
     return [_interval(values, confidence) for values in drawn]
 
 
@@ -115,7 +115,7 @@ def compare(
         raise UsageError(
             "the two evaluations are of different rows", hint="evaluate both on the same dataset, split and limit"
         )
-    old, new = _drawn(
+    old, new = _resampled(
         [(before.statistics, before.combine), (after.statistics, after.combine)], clusters, resamples, seed
     )
     changes = new - old
@@ -126,8 +126,8 @@ def compare(
     metric = before.metric
     moves = [(row, new - old) for row, old, new in zip(before.rows, before.values, after.values, strict=True)]
     sign = 1 if metric.higher_is_better else -1
-    right = [
-        (row, metric.is_right(old), metric.is_right(new))
+    correct = [
+        (row, metric.is_correct(old), metric.is_correct(new))
         for row, old, new in zip(before.rows, before.values, after.values, strict=True)
     ]
     improved = tuple(row for row, move in moves if sign * move > _SAME)
@@ -141,8 +141,8 @@ def compare(
         interval=interval,
         probability=probability,
         verdict=_verdict(interval, sign, independent),
-        fixed=tuple(row for row, old_right, new_right in right if old_right is False and new_right),
-        broken=tuple(row for row, old_right, new_right in right if old_right and new_right is False),
+        fixed=tuple(row for row, old_correct, new_correct in correct if old_correct is False and new_correct),
+        broken=tuple(row for row, old_correct, new_correct in correct if old_correct and new_correct is False),
         improved=improved,
         worsened=worsened,
         unchanged=len(moves) - len(improved) - len(worsened),
@@ -151,7 +151,7 @@ def compare(
 
 
 def _verdict(interval: Interval, sign: int, independent: int) -> Verdict:
-    if independent < LEAST_ROWS:
+    if independent < MIN_ROWS:
         return "too few rows"
     if interval.low <= _SAME and interval.high >= -_SAME:
         return "no clear difference"
@@ -165,7 +165,7 @@ def _interval(values: Array, confidence: float) -> Interval:
     return Interval(float(low), float(high), confidence)
 
 
-def _drawn(
+def _resampled(
     measured: Sequence[tuple[Array, Callable[[Array], Array]]],
     clusters: Sequence[Hashable] | None,
     resamples: int,
@@ -181,12 +181,12 @@ def _drawn(
         table = _summed(table, clusters)
     parts = [weights @ table for weights in _weights(len(table), resamples, seed)]
     sums = np.concatenate(parts, axis=0)
-    found, start = [], 0
+    aggregates, start = [], 0
     for statistics, combine in measured:
         end = start + statistics.shape[1]
-        found.append(np.asarray(combine(sums[:, start:end]), dtype=np.float64))
+        aggregates.append(np.asarray(combine(sums[:, start:end]), dtype=np.float64))
         start = end
-    return found
+    return aggregates
 
 
 def _weights(count: int, resamples: int, seed: int) -> Iterator[Any]:
@@ -194,7 +194,7 @@ def _weights(count: int, resamples: int, seed: int) -> Iterator[Any]:
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    portion = max(1, _DRAWS // max(count, 1))
+    portion = max(1, _MAX_DRAWS // max(count, 1))
     for start in range(0, resamples, portion):
         size = min(portion, resamples - start)
         drawn = generator.integers(0, count, size=(size, count)) + np.arange(size)[:, None] * count

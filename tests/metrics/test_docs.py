@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from mg_tui.metrics import Prediction
-from mg_tui.metrics.captions import LEAST_IMAGES
-from mg_tui.metrics.contract import LEAST_ROWS
-from mg_tui.metrics.groups import LEAST_IN_GROUP
+from mg_tui.metrics.captions import MIN_IMAGES
+from mg_tui.metrics.contract import MIN_ROWS
+from mg_tui.metrics.groups import MIN_GROUP_ROWS
 from mg_tui.metrics.registry import BUILT_IN, docs_table
 from mg_tui.metrics.report import Limits
 from mg_tui.metrics.results import files
@@ -32,9 +32,15 @@ def test_every_metric_is_described() -> None:
 
 
 def test_its_figures_are_the_codes() -> None:
-    assert (RESAMPLES, CONFIDENCE, LEAST_ROWS, LEAST_IMAGES, LEAST_IN_GROUP) == (1000, 0.95, 30, 50, 5)
+    assert (RESAMPLES, CONFIDENCE, MIN_ROWS, MIN_IMAGES, MIN_GROUP_ROWS) == (1000, 0.95, 30, 50, 5)
     text = " ".join(TEXT.split())
-    for said in ("95 % interval", "1,000 draws", "under 30 independent rows", "under 50 images", "fewer than five"):
+    for said in (
+        "95 % confidence interval",
+        "1,000 resamples",
+        "under 30 independent rows",
+        "under 50 images",
+        "fewer than five",
+    ):
         assert said in text
     assert Limits().image_bytes == 6_000_000
     for name in (files.SPEC, files.ANSWERS, files.ROWS, files.TABLE, files.SUMMARY):
@@ -42,10 +48,10 @@ def test_its_figures_are_the_codes() -> None:
 
 
 def test_what_counts_as_right_is_said() -> None:
-    half = {metric.name for metric in BUILT_IN if metric.right_at == 0.5}
+    half = {metric.name for metric in BUILT_IN if metric.correct_at == 0.5}
     assert half == {"anls", "token_f1", "vqa_accuracy", "vqa_accuracy_evalai", "box_iou"}
-    assert {metric.name for metric in BUILT_IN if metric.right_at is None} == {"rouge_l", "bleu", "chrf", "cider_d"}
-    assert {metric.name for metric in BUILT_IN if metric.right_at == 0} == {"cer", "wer", "count_error"}
+    assert {metric.name for metric in BUILT_IN if metric.correct_at is None} == {"rouge_l", "bleu", "chrf", "cider_d"}
+    assert {metric.name for metric in BUILT_IN if metric.correct_at == 0} == {"cer", "wer", "count_error"}
 
 
 def test_the_plugin_of_the_page_works() -> None:

@@ -13,7 +13,7 @@ from mg_tui.metrics import Prediction, hookspec
 from mg_tui.metrics.registry import DISABLE, MetricPlugin, MetricRegistry, make_registry
 from mg_tui.metrics.scoring import evaluate
 
-HEAD = "from mg_tui.metrics import Measured, Metric, hookimpl, row_metric\n"
+HEAD = "from mg_tui.metrics import MetricOutput, Metric, hookimpl, row_metric\n"
 ONE = "row_metric('one', lambda answer, references: 1.0)"
 
 
@@ -76,8 +76,8 @@ BROKEN = {
     "has a name with blanks": (yields("row_metric('my metric', len)"), "its name is not of lower-case letters", 3),
     "has a number for version": (yields("row_metric('a', len, version=2)"), "a: its version is no text", 3),
     "has no function": (
-        yields("Metric(name='a', version='1', title='A', summary='', source='', measure=None)"),
-        "a: its measure is no function",
+        yields("Metric(name='a', version='1', title='A', summary='', source='', compute=None)"),
+        "a: compute is no function",
         3,
     ),
     "has bounds the wrong way": (yields("row_metric('a', len, bounds=(1, 0))"), "a: its bounds are not two numbers", 3),
@@ -130,11 +130,11 @@ FAILING = {
     "gives too much": ("row_metric('bad', lambda answer, references: 2)", "outside 0 to 1"),
     "gives a text": ("row_metric('bad', lambda answer, references: 'good')", "could not convert"),
     "gives too few": (
-        "Metric(name='bad', version='1', title='A', summary='', source='', measure=lambda rows: Measured([1.0]))",
+        "Metric(name='bad', version='1', title='A', summary='', source='', compute=lambda rows: MetricOutput([1.0]))",
         "1 scores for 3 rows",
     ),
     "gives something else": (
-        "Metric(name='bad', version='1', title='A', summary='', source='', measure=lambda rows: 0.5)",
+        "Metric(name='bad', version='1', title='A', summary='', source='', compute=lambda rows: 0.5)",
         "AttributeError",
     ),
 }

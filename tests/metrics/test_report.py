@@ -76,7 +76,7 @@ def test_one_evaluation(tmp_path: Path, image: str) -> None:
     assert "tuned – evaluation" in text
     for said in ("Accuracy: 0.750", "accuracy@1", "cer@1", "less is better", "Because of the data.", "d.jsonl", "kind"):
         assert said in found.text
-    assert "5 of 40 answers are empty; they are counted, as wrong." in found.text
+    assert "5 of 40 answers are empty; they count as wrong." in found.text
     assert found.cards("card") == 40
     assert re.findall(r"row (\d+)", found.text)[:2] == ["31", "32"]  # the worst first
     assert "Under 30 independent rows no difference" in found.text  # one image in all
@@ -178,8 +178,8 @@ def test_every_metric_can_stand_in_a_report(tmp_path: Path, image: str) -> None:
     found, _text = page(tmp_path / "r.html", done, before=done)
     for metric in usable:
         assert metric.label in found.text
-    assert "Fields, the worst first" in found.text and "b[]" in found.text
-    assert "What was answered for what" in found.text
+    assert "JSON fields, worst first" in found.text and "b[]" in found.text
+    assert "Confusion matrix" in found.text
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path, image: str) -> None:

@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     summary = results.summary
     assert (summary["rows"], summary["independent_rows"]) == (40, 21)
     assert (summary["empty_answers"], summary["rows_with_errors"]) == (1, 1)
-    assert summary["chosen_because"] == "Because."
+    assert summary["metrics_reason"] == "Because."
     first = summary["metrics"][0]
     assert (first["name"], first["version"], first["score"]) == ("exact_match_folded", "1", 26 / 40)
     assert first["low"] < 26 / 40 < first["high"]

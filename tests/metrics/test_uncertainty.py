@@ -46,7 +46,7 @@ def test_aggregates_that_are_no_mean_are_drawn_from_their_statistics(scores_of: 
 def test_draws_in_portions_are_the_same_draws(scores_of: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = scores_of("exact_match", *rows(30, 20))
     whole = intervals([scores])
-    monkeypatch.setattr("mg_tui.metrics.uncertainty._DRAWS", 50 * 7)
+    monkeypatch.setattr("mg_tui.metrics.uncertainty._MAX_DRAWS", 50 * 7)
     assert intervals([scores]) == whole
 
 

@@ -191,7 +191,7 @@ def test_cider_d_needs_fifty_images() -> None:
     many = [Prediction(row, f"a cat {row}", (f"a cat {row}",), images=(f"{row}.png",)) for row in range(1, 51)]
     result = score(many, metric)
     assert result.aggregate > 1
-    assert "tokenizer" in result.metric.measure(many).details
+    assert "tokenizer" in result.metric.compute(many).details
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from mg_tui.metrics.results.reading import Results
 from mg_tui.metrics.results.records import AnsweredRow
 from mg_tui.metrics.uncertainty import Comparison
 
-_LONGEST: Final = 4000  # characters of an answer
-_MOST_IMAGES: Final = 4  # of a row
+_MAX_CHARACTERS: Final = 4000  # characters of an answer
+_MAX_IMAGES: Final = 4  # of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Card:
     state: str
 
 
-def chosen_rows(
+def select_rows(
     results: Results, worst: Sequence[int], comparison: Comparison | None, most: int
 ) -> tuple[list[tuple[int, list[str]]], dict[str, int], dict[str, int]]:
     """Places of the rows to show, the worst first, with the lists each is in; how many of each are shown, and exist."""
@@ -75,7 +75,7 @@ def make_card(results: Results, before: Results | None, place: int, kinds: list[
         answer=_block(row.answer),
         before=_block(before.rows[place].answer) if before is not None else None,
         error=as_text(row.error or "", 300),
-        images=[thumbnails.of(path) for path in row.images[:_MOST_IMAGES]],
+        images=[thumbnails.of(path) for path in row.images[:_MAX_IMAGES]],
         columns=[(as_text(name, 40), as_text(value, 80)) for name, value in list(row.columns.items())[:8]],
         scores=shown,
         kinds=kinds,
@@ -98,4 +98,4 @@ def as_text(value: Any, limit: int) -> str:
 
 
 def _block(text: str) -> str:
-    return printable(text.strip("\n"), limit=_LONGEST)
+    return printable(text.strip("\n"), limit=_MAX_CHARACTERS)

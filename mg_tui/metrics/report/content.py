@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mg_tui.metrics.contract import LEAST_ROWS
+from mg_tui.metrics.contract import MIN_ROWS
 from mg_tui.metrics.registry import MetricRegistry
-from mg_tui.metrics.report.cards import Card, as_number, as_text, chosen_rows, make_card
+from mg_tui.metrics.report.cards import Card, as_number, as_text, make_card, select_rows
 from mg_tui.metrics.report.thumbnails import Thumbnails
 from mg_tui.metrics.results.reading import Results, compare_results
 from mg_tui.metrics.uncertainty import Comparison
 
-_MOST_LABELS: Final = 16
-_MOST_GROUPS: Final = 12
-_MOST_FIELDS: Final = 20
+_MAX_LABELS: Final = 16
+_MAX_GROUPS: Final = 12
+_MAX_FIELDS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def build(results: Results, before: Results | None, registry: MetricRegistry, *,
     primary = results.summary["metrics"][0] if results.summary["metrics"] else None
     first = by_name.get(primary["name"]) if primary else None
     worst = results.worst_first(primary["name"]) if primary else list(range(len(results.rows)))
-    chosen, counts, totals = chosen_rows(results, worst, first, limits.rows)
+    chosen, counts, totals = select_rows(results, worst, first, limits.rows)
     thumbnails = Thumbnails(limits.image_bytes)
     return Content(
         title=as_text(title or results.spec.get("model", "Evaluation"), 120),
@@ -110,7 +110,7 @@ def build(results: Results, before: Results | None, registry: MetricRegistry, *,
         notes=_notes(results, before),
         metrics=[_metric_line(metric, by_name.get(metric["name"])) for metric in results.summary["metrics"]],
         groups=[
-            (as_text(column, 80), primary["title"], [_group_line(group, primary) for group in groups[:_MOST_GROUPS]])
+            (as_text(column, 80), primary["title"], [_group_line(group, primary) for group in groups[:_MAX_GROUPS]])
             for column, groups in results.summary["groups"].items()
             if primary
         ],
@@ -145,22 +145,20 @@ def _headline(results: Results, primary: Mapping[str, Any] | None, comparison: C
 
 def _notes(results: Results, before: Results | None) -> list[str]:
     summary = results.summary
-    notes = [summary["chosen_because"]] if summary["chosen_because"] else []
+    notes = [summary["metrics_reason"]] if summary["metrics_reason"] else []
     confidence = f"{summary['intervals']['confidence']:.0%}"
     independent, rows = summary["independent_rows"], summary["rows"]
     together = (
-        f"; the {rows} rows show {independent} independent sets of images, and rows of one image are drawn together"
+        f"; the {rows} rows are {independent} independent clusters, as rows that share an image are resampled together"
     )
-    notes.append(f"Intervals hold {confidence} (bootstrap){together if independent < rows else ''}.")
-    if independent < LEAST_ROWS:
-        notes.append(f"Under {LEAST_ROWS} independent rows no difference is called significant.")
+    notes.append(f"{confidence} confidence intervals by bootstrap{together if independent < rows else ''}.")
+    if independent < MIN_ROWS:
+        notes.append(f"Under {MIN_ROWS} independent rows no difference is called significant.")
     for name, one in (("", summary), ("before: ", before.summary if before is not None else None)):
         if one and one["empty_answers"]:
-            notes.append(f"{name}{one['empty_answers']} of {rows} answers are empty; they are counted, as wrong.")
+            notes.append(f"{name}{one['empty_answers']} of {rows} answers are empty; they count as wrong.")
         if one and one["rows_with_errors"]:
-            notes.append(
-                f"{name}{one['rows_with_errors']} rows could not be answered; they are counted as empty answers."
-            )
+            notes.append(f"{name}{one['rows_with_errors']} rows could not be answered; they count as empty answers.")
     notes += [
         f"The metric {failed['name']} of the plugin {failed['plugin']} failed: {failed['problem']}"
         for failed in summary["failed_metrics"]
@@ -209,7 +207,7 @@ def _field_lines(results: Results) -> list[GroupLine]:
                     "",
                     Bar(100 * one["accuracy"], 100 * one["accuracy"], 100 * one["accuracy"]),
                 )
-                for path, one in list(fields.items())[:_MOST_FIELDS]
+                for path, one in list(fields.items())[:_MAX_FIELDS]
             ]
     return []
 
@@ -217,7 +215,7 @@ def _field_lines(results: Results) -> list[GroupLine]:
 def _confusion(results: Results) -> Confusion | None:
     for metric in results.summary["metrics"]:
         table = metric["details"].get("confusion")
-        if metric["name"] == "accuracy" and table and len(table) <= _MOST_LABELS:
+        if metric["name"] == "accuracy" and table and len(table) <= _MAX_LABELS:
             labels = [as_text(label, 24) for label in metric["details"]["labels"]]
             cells = [[(count, round(8 * count / max(sum(row), 1))) for count in row] for row in table]
             return Confusion(labels[:-1], labels, cells)

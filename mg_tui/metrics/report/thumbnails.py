@@ -10,7 +10,7 @@ from mg_tui.core.text import one_line
 
 SIDE: Final = 320  # pixels
 _QUALITY: Final = 72
-_MOST_PIXELS: Final = 100_000_000
+_MAX_PIXELS: Final = 100_000_000
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
@@ -61,7 +61,7 @@ def thumbnail(path: str) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > _MAX_PIXELS:
                 raise _TooLarge(f"it has {image.width} x {image.height} pixels")
             image.draft("RGB", (SIDE, SIDE))
             turned = ImageOps.exif_transpose(image)

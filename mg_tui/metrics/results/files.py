@@ -12,7 +12,7 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.text import one_line
 from mg_tui.metrics.contract import Evaluation
 from mg_tui.metrics.groups import Group, by_group, groupable
-from mg_tui.metrics.results.records import SCHEMA, AnsweredRow, json_line, plain
+from mg_tui.metrics.results.records import SCHEMA, AnsweredRow, json_line, json_safe
 from mg_tui.metrics.scoring import clusters_by_image
 from mg_tui.metrics.uncertainty import CONFIDENCE, RESAMPLES, SEED, intervals
 
@@ -24,7 +24,7 @@ SUMMARY: Final = "summary.json"
 # More digits than an interval has meaning for, and few enough to be the same on every machine.
 _DIGITS: Final = 9
 # Columns that are grouped by unasked.
-_MOST_COLUMNS: Final = 8
+_MAX_COLUMNS: Final = 8
 
 
 def write_final(
@@ -42,7 +42,7 @@ def write_final(
         UsageError: no row has a column to group by.
         OSError: they cannot be written.
     """
-    text = json.dumps(plain(summary(spec, rows, evaluation, reason, group_by)), ensure_ascii=False, indent=2)
+    text = json.dumps(json_safe(summary(spec, rows, evaluation, reason, group_by)), ensure_ascii=False, indent=2)
     with suppress(FileNotFoundError):
         (folder / SUMMARY).unlink()
     write_bytes(folder / ROWS, b"".join(json_line(record) for record in records(rows, evaluation)))
@@ -52,12 +52,12 @@ def write_final(
 
 def records(rows: Sequence[AnsweredRow], evaluation: Evaluation) -> list[dict[str, Any]]:
     """One object a row: what was asked and answered, and the scores by metric."""
-    found = []
+    lines = []
     for place, row in enumerate(rows):
         record = {key: value for key, value in json.loads(row.line()).items() if key != "timing"}
         record["scores"] = {scores.metric.name: scores.values[place] for scores in evaluation.scores}
-        found.append(record)
-    return found
+        lines.append(record)
+    return lines
 
 
 def summary(
@@ -81,7 +81,7 @@ def summary(
         "independent_rows": len(set(clusters)),
         "empty_answers": evaluation.empty_answers,
         "rows_with_errors": sum(row.error is not None for row in rows),
-        "chosen_because": reason,
+        "metrics_reason": reason,
         "metrics": [
             {
                 "name": scores.metric.name,
@@ -105,7 +105,7 @@ def summary(
             }
             for one in evaluation.failed
         ],
-        "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": SEED, "drawn": "by image"},
+        "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": SEED, "resampled": "by image"},
         "groups": {
             name: [
                 {
@@ -116,9 +116,9 @@ def summary(
                     "high": _round(group.interval.high),
                     "small": group.small,
                 }
-                for group in found
+                for group in groups
             ]
-            for name, found in grouped(rows, evaluation, group_by).items()
+            for name, groups in grouped(rows, evaluation, group_by).items()
         },
     }
 
@@ -132,7 +132,7 @@ def grouped(
         UsageError: no row has a column of `group_by`.
     """
     columns = [dict(row.columns) for row in rows]
-    names = groupable(columns)[:_MOST_COLUMNS] if group_by is None else list(group_by)
+    names = groupable(columns)[:_MAX_COLUMNS] if group_by is None else list(group_by)
     known = list(dict.fromkeys(name for row in columns for name in row))
     for name in names:
         if name not in known:

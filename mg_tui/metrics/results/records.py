@@ -18,9 +18,9 @@ class AnsweredRow:
 
     Attributes:
         row: number of the row in its dataset, from 1.
-        question: what the model was asked, for people.
+        question: what the model was asked; shown to people, not scored.
         answer: the text of the model; empty when it could not answer.
-        references: right answers; JSON values.
+        references: correct answers; JSON values.
         images: paths of the row's images.
         columns: other columns of the dataset, to group by; JSON values.
         boxes: units and sizes for boxes.
@@ -43,13 +43,13 @@ class AnsweredRow:
         """The answer to an example of a dataset.
 
         Args:
-            references: right answers; the example's own last answer where there are none.
+            references: correct answers; the example's own last answer where there are none.
             fields: others of this class, such as `columns`, `timing`, `boxes` or `error`.
         """
-        asked = [message.text for message in example.prompt if message.role == "user"]
+        questions = [message.text for message in example.prompt if message.role == "user"]
         return cls(
             row=example.row,
-            question=asked[-1].strip() if asked else "",
+            question=questions[-1].strip() if questions else "",
             answer=answer,
             references=tuple(references) or (example.response,),
             images=tuple(image.path for image in example.images),
@@ -113,10 +113,10 @@ def _frame(values: dict[str, Any]) -> BoxFrame:
 
 def json_line(value: Any) -> bytes:
     """A value as one line of JSON in UTF-8, its end included."""
-    return (json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def plain(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """A value as JSON has it: what it has no type for becomes a text, halves of surrogate pairs are replaced."""
     if isinstance(value, str):
         # Through UTF-16, where two halves that belong together become the character they are.
@@ -126,7 +126,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
-        return {plain(str(key)): plain(inner) for key, inner in value.items()}
+        return {json_safe(str(key)): json_safe(inner) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [plain(inner) for inner in value]
-    return plain(str(value))
+        return [json_safe(inner) for inner in value]
+    return json_safe(str(value))

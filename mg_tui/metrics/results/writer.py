@@ -17,7 +17,7 @@ from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.text import one_line
 from mg_tui.metrics.contract import Evaluation, Metric
 from mg_tui.metrics.results.files import ANSWERS, SPEC, write_bytes, write_final
-from mg_tui.metrics.results.records import SCHEMA, AnsweredRow, json_line, parse_row, plain
+from mg_tui.metrics.results.records import SCHEMA, AnsweredRow, json_line, json_safe, parse_row
 from mg_tui.metrics.scoring import evaluate
 
 # Seconds between answers being forced onto the disk. A killed process loses nothing; a power cut at most these.
@@ -42,7 +42,7 @@ class ResultsWriter:
 
     def __init__(self, folder: Path, spec: Mapping[str, Any]):
         self.folder = folder
-        self.spec: dict[str, Any] = plain(spec)
+        self.spec: dict[str, Any] = json_safe(spec)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(folder / ANSWERS, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -93,9 +93,9 @@ class ResultsWriter:
                 os.ftruncate(self._fd, before)
             raise _unwritable(self.folder, error) from None
         # What is scored is what is on the disk: a resumed evaluation has nothing else.
-        kept = parse_row(line)
-        assert kept is not None
-        self._rows[number] = kept
+        stored = parse_row(line)
+        assert stored is not None
+        self._rows[number] = stored
 
     def rows(self) -> list[AnsweredRow]:
         """The rows that have an answer, in the order of the dataset."""
@@ -125,7 +125,7 @@ class ResultsWriter:
             raise RunFailed(
                 f"{len(missing)} of {len(numbers)} rows have no answer yet, the first of them row {missing[0]}",
                 where=str(self.folder),
-                hint="go on with the evaluation: what was answered is kept",
+                hint="go on with the evaluation: what was answered is stored",
             )
         answered = [self._rows[number] for number in numbers]
         evaluation = evaluate([row.prediction for row in answered], metrics)
