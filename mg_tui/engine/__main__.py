@@ -52,11 +52,10 @@ def main() -> None:
     _settle_environment()
     # What is going to be renamed in a library's next version concerns its users' programmers, not the log's readers.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|torch)\b")
-    from mg_tui.engine import log_stream, startup
+    from mg_tui.engine import log_stream
     from mg_tui.engine.worker import work
 
     log_stream.forgive_full_disks()
-    startup.own_process()
     code = work(Path(sys.argv[1]))
     if _TRACKERS.isdisjoint(sys.modules):
         # Taking torch down in good order takes a second or two and fills the log with what its libraries leaked.

@@ -11,7 +11,7 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.feature_store import FeatureStore
-from mg_tui.engine import adapt, groups, startup, unsloth
+from mg_tui.engine import adapt, groups, unsloth
 from mg_tui.engine.answers.inference import memory_errors
 from mg_tui.engine.compute import exact
 from mg_tui.engine.compute.checkpointing import checkpoint_activations
@@ -70,7 +70,6 @@ def load_base(spec: TrainingSpec) -> Base:
     family = resolved.family
     if family is None:
         raise FamilyError(f"no model family is installed for {spec.base_model}")
-    startup.leave_out_bitsandbytes(resolved.config, quantization=placed.quantization, optimizer=spec.optimizer)
     limits = Preprocessing(spec.min_pixels, spec.max_pixels, spec.system_prompt)
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, limits, **hub)

@@ -80,7 +80,7 @@ class Training:
         with self.stopper.at_once():
             dataset, held_out = self._read()
         self._phase("loading libraries")
-        with self.stopper.at_once(), startup.importing():
+        with self.stopper.at_once(), startup.gc_paused():
             from mg_tui.engine import assemble
             from mg_tui.engine.steps.features import tower_digest
             from mg_tui.engine.steps.vision import VisionInputs
@@ -112,7 +112,7 @@ class Training:
             if not base.placement.cuda:  # where steps have their memory from the heap
                 heap.spare() if self.spec.gradient_checkpointing else heap.hold()
             self._phase("loading model", base.resolved.name)
-            with self.stopper.at_once(), startup.importing():
+            with self.stopper.at_once(), startup.gc_paused():
                 model, decisions = assemble.load_model(self.spec, base, self._warn)
                 if cache is not None:
                     cache.open_for(tower_digest(model, base.family))
