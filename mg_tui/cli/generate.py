@@ -57,18 +57,18 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
     MODEL is a result folder (the --output-dir of a run), a run (its id, its name, or `last`), or a base model. The
     answer goes to standard output as it is written.
     """
-    from mg_tui.cli.waiting import waiting
+    from mg_tui.cli.spinner import spinner
     from mg_tui.core.text import printable
     from mg_tui.data.images import probe_image
-    from mg_tui.runs.child import EngineChild
+    from mg_tui.runs.engine_process import EngineProcess
 
     # A mistyped path shows before a model is loaded for it.
     for image in images:
         probe_image(image)
     how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
-    with EngineChild("mg_tui.engine.answers.generate") as child:
+    with EngineProcess("mg_tui.engine.inference.generate") as child:
         began = time.monotonic()
-        with waiting(f"loading {printable(model)}") as say:
+        with spinner(f"loading {printable(model)}") as say:
             for event in child.stream("load", model=model, home=str(settings.home), **how):
                 ready = event
                 if event["event"] == "notice":
@@ -87,11 +87,11 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
         click.echo(json.dumps({**record, **loaded, "load_seconds": load_seconds}, ensure_ascii=False))
         return
     click.echo()
-    _say_how_it_went(record, asked["max_new_tokens"])
+    _print_stats(record, asked["max_new_tokens"])
 
 
-def _say_how_it_went(record: dict[str, Any], limit: int) -> None:
-    sizes = ", ".join(_size(image) for image in record["images"])
+def _print_stats(record: dict[str, Any], limit: int) -> None:
+    sizes = ", ".join(_format_size(image) for image in record["images"])
     click.echo(
         f"{record['tokens']} tokens in {record['seconds']:.1f} s ({record['tokens_per_second']:.1f} tokens/s)"
         + (f"; picture {sizes}" if sizes else "")
@@ -102,7 +102,7 @@ def _say_how_it_went(record: dict[str, Any], limit: int) -> None:
         click.echo(f"the answer was cut at {limit} tokens; raise --max-new-tokens for more", err=True)
 
 
-def _size(image: dict[str, Any]) -> str:
+def _format_size(image: dict[str, Any]) -> str:
     given, seen = image["size"], image["seen_at"]
     text = f"{given[0]}x{given[1]}"
     return text if seen is None or seen == given else f"{text} seen at {seen[0]}x{seen[1]}"

@@ -31,14 +31,14 @@ def merge(settings: Settings, /, model: str, output: Path, as_json: bool, **aske
     MODEL is a result folder or a run (its id, its name, or `last`). The base is loaded in full precision. What was
     saved is loaded again and its logits are compared with the adapter's; a merge that lost something is not kept.
     """
-    from mg_tui.cli.waiting import waiting
+    from mg_tui.cli.spinner import spinner
     from mg_tui.core.text import printable
-    from mg_tui.runs.child import EngineChild
+    from mg_tui.runs.engine_process import EngineProcess
 
     record: dict[str, Any] = {}
     with (
-        EngineChild("mg_tui.engine.results.merge") as child,
-        waiting(f"merging {model}") as say,
+        EngineProcess("mg_tui.engine.results.merge") as child,
+        spinner(f"merging {model}") as say,
     ):
         for event in child.stream(
             "merge", model=model, output=str(output.absolute()), home=str(settings.home), **asked

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mg_tui.families.contract import Capability, ModelFamily
     from mg_tui.families.registry import PluginStatus, Registry
 
-_GLYPHS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
-_WIDE = 140  # columns from which reasons fit beside the rest
+_STATUS_MARKS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
+_WIDE_COLUMNS = 140  # columns from which reasons fit beside the rest
 
 
 @click.command()
@@ -26,24 +26,24 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
     A plugin that is broken is left out and nothing else suffers. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME leaves plugins
     out on purpose.
     """
-    from mg_tui.families.registry import DISABLE, load_registry
+    from mg_tui.families.registry import DISABLE_ENV, load_registry
 
     registry = load_registry()
-    findings = _check(registry) if check else None
+    findings = _check_families(registry) if check else None
     if as_json:
-        records = [_record(plugin, registry, findings) for plugin in registry.plugins]
+        records = [_plugin_record(plugin, registry, findings) for plugin in registry.plugins]
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
-        _print(registry, findings)
+        _print_table(registry, findings)
     for name in registry.unknown_disabled:
-        click.echo(f"warning: {DISABLE} names {printable(name)!r}, and no plugin is called so", err=True)
+        click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, and no plugin is called so", err=True)
     if findings is not None and (
         any(findings.values()) or any(plugin.status == "broken" for plugin in registry.plugins)
     ):
         ctx.exit(1)
 
 
-def _check(registry: "Registry") -> dict[str, list[str]]:
+def _check_families(registry: "Registry") -> dict[str, list[str]]:
     """What the conformance kit finds wrong with each usable family, by its key."""
     from mg_tui.families.testing import check_family
 
@@ -54,11 +54,11 @@ def _check(registry: "Registry") -> dict[str, list[str]]:
     return findings
 
 
-def _families(plugin: "PluginStatus", registry: "Registry") -> list["ModelFamily"]:
+def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFamily"]:
     return [family for family in registry.families if family.key in plugin.families]
 
 
-def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
+def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
         click.echo("No plugins are installed; `pip install model-garden-qwen2-5-vl` brings Qwen2.5-VL.", err=True)
         return
@@ -69,15 +69,15 @@ def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
 
     console = Console(file=sys.stdout, highlight=False)
     # In a narrow terminal a column of reasons would fold them beyond reading: they get lines of their own.
-    beside = console.width >= _WIDE
+    beside = console.width >= _WIDE_COLUMNS
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if beside else [])):
         table.add_column(heading, overflow="fold")
     below = []
     for plugin in registry.plugins:
-        families = _families(plugin, registry)
+        families = _families_of(plugin, registry)
         found = [finding for family in families for finding in (findings or {}).get(family.key, ())]
-        glyph, colour = _GLYPHS["broken" if found else plugin.status]
+        glyph, colour = _STATUS_MARKS["broken" if found else plugin.status]
         why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else found))
         below += [f"{one_line(plugin.name)}: {line}" for line in why.splitlines()]
         cells = [
@@ -94,8 +94,10 @@ def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
             console.print(Text(line), soft_wrap=True)
 
 
-def _record(plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None) -> dict[str, Any]:
-    families = [_family_record(family) for family in _families(plugin, registry)]
+def _plugin_record(
+    plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None
+) -> dict[str, Any]:
+    families = [_family_record(family) for family in _families_of(plugin, registry)]
     if findings is not None:
         families = [{**family, "findings": findings.get(family["key"], [])} for family in families]
     return {
@@ -123,11 +125,11 @@ def _family_record(family: "ModelFamily") -> dict[str, Any]:
             {"name": item.name, "title": item.title, "parameters": item.parameters, "note": item.note}
             for item in family.checkpoints
         ],
-        "capabilities": {name: _capability(family.capability(name)) for name in get_args(CapabilityName)},
+        "capabilities": {name: _capability_record(family.capability(name)) for name in get_args(CapabilityName)},
     }
 
 
-def _capability(capability: "Capability") -> dict[str, str]:
+def _capability_record(capability: "Capability") -> dict[str, str]:
     record = {"level": type(capability).__name__.lower()}
     why = getattr(capability, "why", None)
     return {**record, "why": why} if why else record

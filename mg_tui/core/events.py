@@ -60,7 +60,7 @@ class Event:
 
     def to_line(self) -> str:
         """The event as one line of JSON with its newline. NaN and infinities are written as strings."""
-        record = {"v": self.v, "n": self.n, "t": round(self.t, 3), "kind": self.kind, **finite(self.data)}
+        record = {"v": self.v, "n": self.n, "t": round(self.t, 3), "kind": self.kind, **json_safe(self.data)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
     @classmethod
@@ -81,12 +81,12 @@ class Event:
         return cls(n=number, t=time, kind=kind, data=record, v=schema)
 
 
-def finite(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """`value` for JSON, which has no NaN: a loss that became one must still reach the reader, as "nan" or "inf"."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [json_safe(item) for item in value]
     return value

@@ -18,7 +18,7 @@ class ImageRef:
     """
 
     path: str
-    given: str
+    original: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ImagePart:
     image: ImageRef
 
 
-Part = TextPart | ImagePart
+MessagePart = TextPart | ImagePart
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Message:
     """
 
     role: Role
-    parts: tuple[Part, ...]
-    learn: bool = True
+    parts: tuple[MessagePart, ...]
+    supervised: bool = True
 
     @property
     def text(self) -> str:

@@ -11,7 +11,7 @@ from mg_tui.core.errors import UsageError
 
 # Learning rates: about ten times as high for an adapter as for all weights, as the examples of Qwen2.5-VL's own
 # repository, ms-swift and LLaMA-Factory have it.
-BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
+BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "QLoRA, 24 GB": {
         "train_language": "lora",
         "train_projector": "none",
@@ -49,7 +49,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
         "learning_rate": 1e-5,
     },
 }
-ABOUT: Final[Mapping[str, str]] = {
+PRESET_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "QLoRA, 24 GB": "An adapter on a 4-bit language model: 7B on one card of 24 GB.",
     "LoRA in bfloat16": "An adapter on unquantised weights: a little more exact, two to three times the memory.",
     "LoRA on every part": "Adapters on language model, projector and vision tower: for pictures unlike photographs.",
@@ -57,13 +57,13 @@ ABOUT: Final[Mapping[str, str]] = {
 }
 
 
-def named(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+def find_preset(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """The values of a preset; `own` are the person's.
 
     Raises:
         UsageError: there is none of this name.
     """
-    known = {**BUILT_IN, **own}
+    known = {**BUILT_IN_PRESETS, **own}
     if name not in known:
         raise UsageError(f"there is no preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
     return known[name]

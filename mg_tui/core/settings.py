@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Kind = Literal["path", "choice", "number", "switch", "text"]
+SettingKind = Literal["path", "choice", "number", "switch", "text"]
 
 THEMES: Final = ("garden", "garden-light")
-_SWITCH: Final[Mapping[str, bool]] = {
+_SWITCH_VALUES: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-_SHORT: Final = 16  # characters of a text
-PICTURES: Final = ("half-cell", "kitty", "sixel")
+_MAX_TEXT_LENGTH: Final = 16  # characters of a text
+IMAGE_MODES: Final = ("half-cell", "kitty", "sixel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Setting:
     name: str
     title: str
     help: str
-    kind: Kind
+    kind: SettingKind
     default: Any = None
     choices: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
     unit: str = ""
-    later: bool = False
+    needs_restart: bool = False
 
     @property
     def id(self) -> str:
@@ -53,7 +53,7 @@ class Setting:
         return f"{self.table}.{self.name}"
 
     @property
-    def variable(self) -> str:
+    def env_variable(self) -> str:
         """The environment variable that says it too."""
         return "MODEL_GARDEN_" + (self.name if self.table == "paths" else f"{self.table}_{self.name}").upper()
 
@@ -89,10 +89,10 @@ class Setting:
         elif self.kind == "switch":
             if isinstance(value, bool):
                 return value
-            if (word := str(value).lower()) in _SWITCH:
-                return _SWITCH[word]
+            if (word := str(value).lower()) in _SWITCH_VALUES:
+                return _SWITCH_VALUES[word]
         elif self.kind == "text":
-            if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _SHORT:
+            if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _MAX_TEXT_LENGTH:
                 return value.strip()
         elif isinstance(value, str) and value and "\0" not in value:
             return value
@@ -106,9 +106,9 @@ SETTINGS: Final = (
         "Home folder",
         "Where runs are kept; runs in another home are not shown.",
         "path",
-        later=True,
+        needs_restart=True,
     ),
-    Setting("paths", "cache", "Cache folder", "Downloads and what can be made again.", "path", later=True),
+    Setting("paths", "cache", "Cache folder", "Downloads and what can be made again.", "path", needs_restart=True),
     Setting("ui", "theme", "Theme", "Dark or light.", "choice", THEMES[0], THEMES),
     Setting(
         "ui",
@@ -120,7 +120,7 @@ SETTINGS: Final = (
         low=0.1,
         high=2.0,
         unit="updates a second",
-        later=True,
+        needs_restart=True,
     ),
     Setting(
         "ui",
@@ -129,9 +129,9 @@ SETTINGS: Final = (
         "How pictures are drawn: half-cell works everywhere; kitty and sixel need a terminal that has it and the extra "
         "`graphics`.",
         "choice",
-        PICTURES[0],
-        PICTURES,
-        later=True,
+        IMAGE_MODES[0],
+        IMAGE_MODES,
+        needs_restart=True,
     ),
     Setting(
         "runs",
@@ -161,4 +161,4 @@ SETTINGS: Final = (
     ),
     Setting("cost", "currency", "Currency", "Written after an amount of money.", "text", "EUR"),
 )
-BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}
+SETTINGS_BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}

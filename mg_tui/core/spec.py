@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from mg_tui.core.options import option, spec_error
+from mg_tui.core.options import option, spec_error_from
 
-Training = Literal["lora", "full", "none"]
+TrainingMethod = Literal["lora", "full", "none"]
 # What a dataset can be; `mg_tui.data.sources` has each in words.
 DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
 DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
@@ -370,13 +370,13 @@ class TrainingSpec(BaseModel):
     )
 
     # --- What is trained ---------------------------------------------------------------------------------------------
-    train_language: Training = option(
+    train_language: TrainingMethod = option(
         "lora", title="Language model", help="How the language model is trained.", group="Trained parts"
     )
-    train_projector: Training = option(
+    train_projector: TrainingMethod = option(
         "none", title="Projector", help="How the projector (vision to language) is trained.", group="Trained parts"
     )
-    train_vision: Training = option(
+    train_vision: TrainingMethod = option(
         "none",
         title="Vision tower",
         help="How the vision tower is trained. Some servers ignore an adapter here: merge before serving.",
@@ -533,7 +533,7 @@ class TrainingSpec(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise spec_error(cls, error, where=where) from None
+            raise spec_error_from(cls, error, where=where) from None
 
     @property
     def examples_per_step(self) -> int:

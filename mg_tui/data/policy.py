@@ -25,4 +25,4 @@ class ReadPolicy:
         return any(real.is_relative_to(root.resolve()) for root in self.roots)
 
 
-ANYWHERE = ReadPolicy()
+ALLOW_ALL = ReadPolicy()

@@ -18,14 +18,14 @@ def split_by_image(
         share: of the examples to hold out, from 0 up to and without 1. As near below it as groups allow, but at least
             one group and never all: with a single group nothing is held out.
     """
-    held = choose_groups([_paths(example) for example in examples], share, seed)
+    held = choose_held_out([_image_paths(example) for example in examples], share, seed)
     train = tuple(example for index, example in enumerate(examples) if index not in held)
     return train, tuple(example for index, example in enumerate(examples) if index in held)
 
 
-def choose_groups(pictures: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
+def choose_held_out(pictures: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
     """Indexes of the rows to hold out, given the pictures of each; see `split_by_image`."""
-    groups = _groups(pictures)
+    groups = _connected_groups(pictures)
     if share <= 0 or len(groups) < 2:
         return set()
     random.Random(seed).shuffle(groups)
@@ -43,14 +43,14 @@ def choose_groups(pictures: Sequence[Sequence[Hashable]], share: float, seed: in
 
 def groups_by_image(examples: Sequence[Example]) -> list[list[int]]:
     """Indexes of examples that hang together by their images, in the order of their first example."""
-    return _groups([_paths(example) for example in examples])
+    return _connected_groups([_image_paths(example) for example in examples])
 
 
-def _paths(example: Example) -> list[str]:
+def _image_paths(example: Example) -> list[str]:
     return [image.path for image in example.images]
 
 
-def _groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+def _connected_groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
     parent = list(range(len(pictures)))
 
     def root(index: int) -> int:

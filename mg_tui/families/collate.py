@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError, GardenError
 from mg_tui.core.example import Example, Message
+from mg_tui.families.chat_template import ChatTemplate, with_system_prompt
 from mg_tui.families.contract import Batch, ModelFamily, Preprocessing
-from mg_tui.families.conversation import ChatTemplate, with_system_prompt
-from mg_tui.families.marks import CannotCut, MarkedTokenizer, unmarked
+from mg_tui.families.supervision_marks import CannotSplitText, MarkedTokenizer, strip_marks
 
 if TYPE_CHECKING:
     from PIL import Image
 
     Pictures = Sequence[Image.Image]
 
-IGNORED: Final = -100  # the label of a token that is not learned, as torch's cross entropy has it
+IGNORE_INDEX: Final = -100  # the label of a token that is not learned, as torch's cross entropy has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ExampleEncoder:
         self.template = ChatTemplate(processor, family.title)
         _ = self.template.source
         tokenizer = processor.tokenizer
-        self._never = sorted(tokenizer.convert_tokens_to_ids(token) for token in self.template.picture_tokens)
+        self._never = sorted(tokenizer.convert_tokens_to_ids(token) for token in self.template.image_tokens)
 
     def __call__(self, examples: Sequence[Example], images: Sequence["Pictures"]) -> Batch:
         """A padded batch with `labels`; padding is on the right.
@@ -71,7 +71,7 @@ class ExampleEncoder:
         batch, learned = self._process(texts, images, [example.row for example in examples], side="right")
         batch["labels"] = self._labels(batch["input_ids"], learned)
         for example, row in zip(examples, batch["labels"], strict=True):
-            if not bool((row != IGNORED).any()):
+            if not bool((row != IGNORE_INDEX).any()):
                 raise DataError(f"row {example.row}: there is no token to learn in it", hint="give it an answer")
         return batch
 
@@ -84,7 +84,7 @@ class ExampleEncoder:
         vision = {name: value for name, value in batch.items() if name not in per_token}
         return EncodedExample(ids[0], labels[0], per_token, vision)
 
-    def prompts(self, conversations: Sequence[Sequence[Message]], images: Sequence["Pictures"]) -> Batch:
+    def encode_prompts(self, conversations: Sequence[Sequence[Message]], images: Sequence["Pictures"]) -> Batch:
         """Input to generate answers to `conversations` from; padding is on the left, where generation wants it."""
         whole = [with_system_prompt(messages, self.preprocessing.system_prompt) for messages in conversations]
         texts = [self.template.prompt(messages) for messages in whole]
@@ -99,14 +99,14 @@ class ExampleEncoder:
             return None
         if len(sizes) != len(example.images):
             raise ValueError(f"{len(sizes)} sizes for {len(example.images)} pictures")
-        ids, _learned = self.marked_tokens(example)
+        ids, _learned = self.tokenize_with_supervision(example)
         try:
             # The template has one token in the place of each picture.
             return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
 
-    def marked_tokens(self, example: Example) -> tuple[list[int], list[bool]]:
+    def tokenize_with_supervision(self, example: Example) -> tuple[list[int], list[bool]]:
         """Token ids of an example with one token in the place of each picture, and whether each is learned.
 
         Raises DataError as a call does.
@@ -114,7 +114,7 @@ class ExampleEncoder:
         text = self._training_text(example)
         try:
             ids, learned = MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))
-        except CannotCut:
+        except CannotSplitText:
             raise self._uncuttable([example.row]) from None
         never = set(self._never)
         return ids, [learn and token not in never for token, learn in zip(ids, learned, strict=True)]
@@ -126,7 +126,7 @@ class ExampleEncoder:
     def _special(self, texts: Sequence[str]) -> bool:
         """Whether the tokenizer shall add its own special tokens: not when the template already wrote them."""
         beginning = self.processor.tokenizer.bos_token
-        return not (beginning and all(unmarked(text).startswith(beginning) for text in texts))
+        return not (beginning and all(strip_marks(text).startswith(beginning) for text in texts))
 
     def _process(
         self, texts: list[str], images: Sequence["Pictures"], rows: Sequence[int | None], *, side: str
@@ -138,14 +138,14 @@ class ExampleEncoder:
         pictures = [list(some) for some in images] if any(len(some) for some in images) else None
         try:
             batch = processor(text=texts, images=pictures, return_tensors="pt", **options)
-        except CannotCut:
+        except CannotSplitText:
             raise self._uncuttable(rows) from None
         except GardenError:
             raise
         except (ValueError, TypeError, RuntimeError) as error:
             self._find_culprit(texts, images, rows, side)
             raise DataError(
-                f"{_named(rows)}: the processor of {self.family.title} refuses it", why=_first_line(error)
+                f"{_name_rows(rows)}: the processor of {self.family.title} refuses it", why=_first_line(error)
             ) from error
         found = dict(batch)
         self._check(found, marked, side)
@@ -176,22 +176,22 @@ class ExampleEncoder:
     def _labels(self, input_ids: Any, learned: list[list[bool]]) -> Any:
         import torch
 
-        labels = torch.full_like(input_ids, IGNORED)
+        labels = torch.full_like(input_ids, IGNORE_INDEX)
         for row, flags in enumerate(learned):
             mask = torch.tensor(flags, dtype=torch.bool)
             labels[row, : len(flags)][mask] = input_ids[row, : len(flags)][mask]
-        labels[torch.isin(input_ids, torch.tensor(self._never, dtype=input_ids.dtype))] = IGNORED
+        labels[torch.isin(input_ids, torch.tensor(self._never, dtype=input_ids.dtype))] = IGNORE_INDEX
         return labels
 
     def _uncuttable(self, rows: Sequence[int | None]) -> DataError:
         return DataError(
-            f"{_named(rows)}: it has text that looks like a control token of {self.family.title}",
+            f"{_name_rows(rows)}: it has text that looks like a control token of {self.family.title}",
             why="with this tokenizer such text cannot be told from the token itself",
             hint=f"remove it from the row; control tokens are {', '.join(self.template.control_tokens)}",
         )
 
 
-def _named(rows: Sequence[int | None]) -> str:
+def _name_rows(rows: Sequence[int | None]) -> str:
     known = [str(row) for row in rows if row is not None]
     if not known:
         return "the conversation"

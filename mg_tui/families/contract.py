@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mg_tui.core.example import Example
-from mg_tui.hardware.shape import ModelShape
+from mg_tui.hardware.model_shape import ModelShape
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +54,7 @@ class Parts:
     projector: tuple[str, ...]
     vision: tuple[str, ...]
 
-    def of(self, module_name: str) -> PartName | None:
+    def part_of(self, module_name: str) -> PartName | None:
         """The part that a module or parameter belongs to, by its dotted name; None when it is in none of them."""
         prefixes: list[tuple[str, PartName]] = [
             *((prefix, "language") for prefix in self.language),
@@ -163,19 +163,19 @@ class MakeCollator(Protocol):
     ) -> Collator: ...
 
 
-def _load_model(family: "ModelFamily", request: LoadRequest) -> Any:
+def _default_load_model(family: "ModelFamily", request: LoadRequest) -> Any:
     from mg_tui.families import defaults
 
     return defaults.load_model(family, request)
 
 
-def _load_processor(family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
+def _default_load_processor(family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
     from mg_tui.families import defaults
 
     return defaults.load_processor(family, source, preprocessing, **hub)
 
 
-def _make_collator(
+def _default_make_collator(
     family: "ModelFamily", processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
 ) -> Collator:
     from mg_tui.families import defaults
@@ -203,9 +203,9 @@ class ModelFamily:
     image_tokens: Callable[[int, int, Preprocessing], int] | None = None
     layout: TokenLayout | None = None
     shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
-    load_model: LoadModel = _load_model
-    load_processor: LoadProcessor = _load_processor
-    make_collator: MakeCollator = _make_collator
+    load_model: LoadModel = _default_load_model
+    load_processor: LoadProcessor = _default_load_processor
+    make_collator: MakeCollator = _default_make_collator
 
     def capability(self, name: CapabilityName) -> Capability:
         """What the family says of a capability; one it does not mention is experimental."""

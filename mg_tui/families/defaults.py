@@ -27,14 +27,14 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
     from transformers import AutoModelForImageTextToText
 
     given = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
-    source, options = hub.place(request.source, given)
+    source, options = hub.resolve_source(request.source, given)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=getattr(torch, request.dtype),
             device_map={"": request.device},
             attn_implementation=request.attention,
-            quantization_config=_quantization(family, request, source, options),
+            quantization_config=_quantization_config(family, request, source, options),
             use_safetensors=True,
             output_loading_info=True,
             **options,
@@ -44,19 +44,21 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
             "something this model needs is not installed", where=request.source, why=str(error).strip().splitlines()[0]
         ) from error
     except (OSError, ValueError) as error:
-        raise hub.in_our_words(error, request.source) from error
+        raise hub.to_garden_error(error, request.source) from error
     except GardenError:
         raise
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise
-        raise hub.in_our_words(error, request.source) from error
+        raise hub.to_garden_error(error, request.source) from error
     if missing := sorted(report.get("missing_keys", ())):
         raise FamilyError(
-            f"the checkpoint lacks {len(missing)} of the model's weights", where=request.source, why=_some(missing)
+            f"the checkpoint lacks {len(missing)} of the model's weights",
+            where=request.source,
+            why=_first_names(missing),
         )
     if request.quantization != "none":
-        _check_quantised(model, family)
+        _check_quantized(model, family)
     return model.eval()
 
 
@@ -74,7 +76,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
     """
     from transformers import AutoProcessor
 
-    folder, options = hub.place(source, hub_arguments)
+    folder, options = hub.resolve_source(source, hub_arguments)
     try:
         processor = AutoProcessor.from_pretrained(folder, **options)
     except ImportError as error:
@@ -84,7 +86,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
             why=str(error).strip().splitlines()[0],
         ) from error
     except (OSError, ValueError) as error:
-        raise hub.in_our_words(error, source) from error
+        raise hub.to_garden_error(error, source) from error
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise FamilyError(
             f"{family.title}: the checkpoint's processor takes no pictures",
@@ -124,7 +126,7 @@ def make_collator(
     return ExampleEncoder(family, processor, preprocessing, train_on_prompt=train_on_prompt)
 
 
-def _quantization(family: ModelFamily, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
+def _quantization_config(family: ModelFamily, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
     if request.quantization == "none":
         return None
     import torch
@@ -155,19 +157,19 @@ def _quantization(family: ModelFamily, request: LoadRequest, source: str, option
     )
 
 
-def _check_quantised(model: Any, family: ModelFamily) -> None:
+def _check_quantized(model: Any, family: ModelFamily) -> None:
     """See that what should be quantised is, and nothing else: names that match nothing would pass in silence."""
     quantised = [
         name for name, module in model.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
     ]
-    wrong = [name for name in quantised if family.parts.of(name) in ("vision", "projector")]
+    wrong = [name for name in quantised if family.parts.part_of(name) in ("vision", "projector")]
     if wrong or not quantised:
         raise FamilyError(
             f"{family.title}: quantisation went wrong",
-            why=f"quantised though it should not be: {_some(wrong)}" if wrong else "nothing was quantised",
+            why=f"quantised though it should not be: {_first_names(wrong)}" if wrong else "nothing was quantised",
             hint="load without quantisation, and check the family's parts with `model-garden plugins --check`",
         )
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

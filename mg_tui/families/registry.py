@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.text import one_line
-from mg_tui.families.checkpoints import ResolvedModel, local_folder, read_config, require_hub_name, sees
+from mg_tui.families.base_models import ResolvedModel, has_vision, local_folder, read_config, require_hub_name
 from mg_tui.families.contract import Checkpoint, ModelFamily
-from mg_tui.families.hookspec import GROUP
-from mg_tui.families.loading import LoadedPlugin, PluginStatus, load_plugin
+from mg_tui.families.hookspec import ENTRY_POINT_GROUP
+from mg_tui.families.plugin_loader import LoadedPlugin, PluginStatus, load_plugin
 
-__all__ = ["DISABLE", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
+__all__ = ["DISABLE_ENV", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
 
-DISABLE: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
+DISABLE_ENV: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Registry:
 
     families: tuple[ModelFamily, ...]
     plugins: tuple[PluginStatus, ...]
-    disputed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    conflicting_model_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown_disabled: tuple[str, ...] = ()
 
     @property
@@ -66,12 +66,12 @@ class Registry:
         for family in self.families:
             if model_type in family.model_types:
                 return family
-        if model_type in self.disputed:
-            claimants = self.disputed[model_type]
+        if model_type in self.conflicting_model_types:
+            claimants = self.conflicting_model_types[model_type]
             raise FamilyError(
                 f"model type {model_type!r} is claimed by {' and '.join(claimants)}",
                 why="which of them is right cannot be known, so neither is used",
-                hint=f"uninstall one, or set {DISABLE}={claimants[-1]}",
+                hint=f"uninstall one, or set {DISABLE_ENV}={claimants[-1]}",
             )
         raise FamilyError(
             f"no installed model family handles model type {one_line(model_type, limit=100)!r}",
@@ -79,7 +79,7 @@ class Registry:
             hint=self._hint(),
         )
 
-    def for_config(self, config: Mapping[str, Any], *, where: str) -> ModelFamily:
+    def family_for_config(self, config: Mapping[str, Any], *, where: str) -> ModelFamily:
         """The family of a checkpoint by its configuration; `where` is the checkpoint, for messages.
 
         Raises:
@@ -91,7 +91,7 @@ class Registry:
         try:
             return self.by_model_type(model_type)
         except FamilyError as error:
-            if model_type in self.disputed or sees(config):
+            if model_type in self.conflicting_model_types or has_vision(config):
                 raise FamilyError(error.what, where=where, why=error.why, hint=error.hint) from None
             raise FamilyError(
                 f"this is a text-only model (model type {one_line(model_type, limit=100)}): it cannot see pictures",
@@ -119,7 +119,7 @@ class Registry:
         folder = alias.path if alias and alias.path else local_folder(base_model)
         if folder is not None:
             config = read_config(folder)
-            found_family = self.for_config(config, where=str(folder))
+            found_family = self.family_for_config(config, where=str(folder))
             return ResolvedModel(base_model, str(folder), True, found_family, config, alias=alias is not None)
         require_hub_name(base_model, list(listed))
         from mg_tui.families import hub
@@ -128,7 +128,7 @@ class Registry:
         if found is None and fetch:
             found = hub.fetch_config(base_model, revision, known=list(listed))
         if found is not None:
-            return ResolvedModel(base_model, base_model, False, self.for_config(found, where=base_model), found)
+            return ResolvedModel(base_model, base_model, False, self.family_for_config(found, where=base_model), found)
         family = next((family for family in self.families if alias and alias in family.checkpoints), None)
         return ResolvedModel(base_model, base_model, False, family)
 
@@ -146,35 +146,37 @@ class Registry:
 @cache
 def load_registry() -> Registry:
     """The registry of this process: every installed plugin of the group `mg_tui.families`, loaded once."""
-    return make_registry(entry_points(group=GROUP), os.environ)
+    return make_registry(entry_points(group=ENTRY_POINT_GROUP), os.environ)
 
 
 def make_registry(entries: Iterable[EntryPoint], environ: Mapping[str, str]) -> Registry:
     """A registry of these plugins; `environ` may disable some of them."""
-    names = [name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip()]
+    names = [name.strip() for name in environ.get(DISABLE_ENV, "").split(",") if name.strip()]
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.value))
     loaded = [load_plugin(entry, disabled="all" in names or entry.name in names) for entry in ordered]
-    loaded, disputed = _settle(loaded)
+    loaded, disputed = _drop_conflicts(loaded)
     families = sorted((family for plugin in loaded for family in plugin.families), key=lambda family: family.key)
     unknown = set(names) - {"all"} - {entry.name for entry in ordered}
     statuses = tuple(plugin.status for plugin in loaded)
     return Registry(tuple(families), statuses, disputed, tuple(sorted(unknown)))
 
 
-def _settle(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, tuple[str, ...]]]:
+def _drop_conflicts(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, tuple[str, ...]]]:
     """Take away every family whose key, a model type or a checkpoint's name another one claims as well."""
     claims: dict[tuple[str, str], list[tuple[str, ModelFamily]]] = defaultdict(list)
     for plugin in loaded:
         for family in plugin.families:
-            for claim in _claims(family):
+            for claim in _claims_of(family):
                 claims[claim].append((plugin.status.name, family))
     contested = {claim: owners for claim, owners in claims.items() if len(owners) > 1}
     settled = []
     for plugin in loaded:
-        kept = tuple(family for family in plugin.families if not any(claim in contested for claim in _claims(family)))
+        kept = tuple(
+            family for family in plugin.families if not any(claim in contested for claim in _claims_of(family))
+        )
         if len(kept) < len(plugin.families):
-            lost = [claim for family in plugin.families for claim in _claims(family) if claim in contested]
-            plugin = LoadedPlugin(_disputed_status(plugin.status, lost, contested, kept), kept)
+            lost = [claim for family in plugin.families for claim in _claims_of(family) if claim in contested]
+            plugin = LoadedPlugin(_conflict_status(plugin.status, lost, contested, kept), kept)
         settled.append(plugin)
     disputed: dict[str, tuple[str, ...]] = {}
     for owners in contested.values():
@@ -184,12 +186,12 @@ def _settle(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, t
     return settled, disputed
 
 
-def _claims(family: ModelFamily) -> list[tuple[str, str]]:
+def _claims_of(family: ModelFamily) -> list[tuple[str, str]]:
     names = [("checkpoint", checkpoint.name) for checkpoint in family.checkpoints]
     return [("key", family.key), *(("model type", value) for value in family.model_types), *names]
 
 
-def _disputed_status(
+def _conflict_status(
     status: PluginStatus,
     lost: list[tuple[str, str]],
     contested: Mapping[tuple[str, str], list[tuple[str, ModelFamily]]],

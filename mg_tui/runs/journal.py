@@ -5,7 +5,7 @@ a reader sees whole lines or a torn last one. When the disk is full the part tha
 number is not used: what is in the file is always whole events. A torn last line left by a machine that died is moved
 to a side file when the journal is opened again, and a warning event says so.
 
-Reading is in `mg_tui.runs.reader`.
+Reading is in `mg_tui.runs.journal_reader`.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import KINDS, Event
-from mg_tui.runs.lock import close_in_children, lock_exclusively
-from mg_tui.runs.reader import JournalReader, read_span
+from mg_tui.runs.journal_reader import JournalReader, read_span
+from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
 
-__all__ = ["SYNCED", "JournalReader", "JournalWriter"]
+__all__ = ["SYNCED_KINDS", "JournalReader", "JournalWriter"]
 
 # What a person would miss most after a power cut reaches the disk before the writer goes on.
-SYNCED: Final = frozenset(
+SYNCED_KINDS: Final = frozenset(
     {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
 )
-_HEAD: Final = frozenset({"v", "n", "t"})
-_NO_ROOM: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_RESERVED_FIELDS: Final = frozenset({"v", "n", "t"})
+_DISK_FULL_ERRNOS: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalWriter:
@@ -49,9 +49,9 @@ class JournalWriter:
         except OSError as error:
             raise EnvironmentProblem("The journal cannot be opened.", where=str(path), why=error.strerror) from error
         try:
-            lock_exclusively(self._fd, path)
+            lock_exclusive(self._fd, path)
             self._pid = os.getpid()
-            close_in_children(self)
+            register_close_on_fork(self)
             torn = self._cut_torn_line()
             self.last_number = _last_number(self._fd, self._size)
             if torn:
@@ -79,7 +79,7 @@ class JournalWriter:
         """
         if kind not in KINDS:
             raise ValueError(f"unknown kind of event {kind!r}; known are {', '.join(KINDS)}")
-        if clash := _HEAD & data.keys():
+        if clash := _RESERVED_FIELDS & data.keys():
             raise ValueError(f"a field of an event cannot be called {', '.join(sorted(clash))}")
         if self._fd < 0 or os.getpid() != self._pid:
             raise ValueError("the journal is closed, or belongs to the process that forked this one")
@@ -87,7 +87,7 @@ class JournalWriter:
             event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
             self._append(event.to_line().encode("utf-8", "surrogatepass"))
             self.last_number = event.n
-        if kind in SYNCED:
+        if kind in SYNCED_KINDS:
             self.sync()
         return event
 
@@ -140,7 +140,7 @@ class JournalWriter:
             "The journal cannot be written.",
             where=str(self.path),
             why=error.strerror,
-            hint="make room on this disk" if error.errno in _NO_ROOM else None,
+            hint="make room on this disk" if error.errno in _DISK_FULL_ERRNOS else None,
         )
 
     def _cut_torn_line(self) -> bool:

@@ -8,7 +8,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import RunLock
 
 
-def remove(folder: RunFolder) -> None:
+def remove_run(folder: RunFolder) -> None:
     """Remove a run with its checkpoints and, unless it went to an output folder, its result.
 
     Raises:

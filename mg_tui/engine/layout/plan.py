@@ -58,7 +58,7 @@ class StepPlan:
                 chosen = random.Random(f"order/{self.seed}/{epoch}")
                 chosen.shuffle(order)
                 if self.groups is not None:
-                    order = _grouped(order, self.groups, self.per_step)
+                    order = _order_groups(order, self.groups, self.per_step)
             self._order = (epoch, order)
         return self._order[1]
 
@@ -66,7 +66,7 @@ class StepPlan:
 _LOOK_AHEAD = 32  # groups tried for the rest of a step before one is broken up
 
 
-def _grouped(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
+def _order_groups(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
     """An order in which groups stand together, in the order their first members have, and few lie across two steps."""
     members: dict[int, list[int]] = {}
     for index in order:

@@ -59,7 +59,7 @@ ACTIONS: Final = (
         "Models",
         "show all",
         4,
-        palette=False,
+        in_palette=False,
     ),
     Action(
         "models.cancel",
@@ -113,9 +113,15 @@ ACTIONS: Final = (
         "no picture",
         6,
     ),
-    Action("chat.page_up", ("pageup",), "Scroll up", "Scroll the conversation up.", "chat", "A chat", palette=False),
+    Action("chat.page_up", ("pageup",), "Scroll up", "Scroll the conversation up.", "chat", "A chat", in_palette=False),
     Action(
-        "chat.page_down", ("pagedown",), "Scroll down", "Scroll the conversation down.", "chat", "A chat", palette=False
+        "chat.page_down",
+        ("pagedown",),
+        "Scroll down",
+        "Scroll the conversation down.",
+        "chat",
+        "A chat",
+        in_palette=False,
     ),
     Action(
         "chat.back",
@@ -180,6 +186,13 @@ ACTIONS: Final = (
     ),
     # --- before a merge
     Action(
-        "merge.close", ("escape",), "Leave it", "Merge nothing.", "merge", "Before a merge", "leave it", palette=False
+        "merge.close",
+        ("escape",),
+        "Leave it",
+        "Merge nothing.",
+        "merge",
+        "Before a merge",
+        "leave it",
+        in_palette=False,
     ),
 )

@@ -9,7 +9,7 @@ HEADINGS: Final = {"compare": "Comparing", "devices": "Devices", "picture": "A p
 ACTIONS: Final = (
     Action("compare.same", ("a",), "Every option", "Show options that are the same too.", "compare", "Comparing"),
     Action("compare.back", ("escape",), "Back", "Go back to the list of runs.", "compare", "Comparing", "back", 1),
-    Action("devices.back", ("escape",), "Back", "Go back.", "devices", "Devices", "back", 1, palette=False),
+    Action("devices.back", ("escape",), "Back", "Go back.", "devices", "Devices", "back", 1, in_palette=False),
     Action(
         "picture.after",
         ("full_stop", "right"),
@@ -22,5 +22,5 @@ ACTIONS: Final = (
     Action(
         "picture.before", ("comma", "left"), "Picture before", "Show the one before.", "picture", "A picture", "before"
     ),
-    Action("picture.back", ("escape", "i"), "Back", "Go back.", "picture", "A picture", "back", 1, palette=False),
+    Action("picture.back", ("escape", "i"), "Back", "Go back.", "picture", "A picture", "back", 1, in_palette=False),
 )

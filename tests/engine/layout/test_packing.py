@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mg_tui.engine.layout.packing import pack
-from mg_tui.engine.layout.trie import build
+from mg_tui.engine.layout.trie import build_trie
 
 
 @given(
@@ -18,7 +18,7 @@ def test_any_step(sequences: list[list[int]], budget: int, enough: int | None) -
     assert sorted(index for forward in forwards for index in forward) == list(range(len(sequences)))
     for forward in forwards:
         assert forward
-        assert build([sequences[index] for index in forward]).length <= budget or len(forward) == 1
+        assert build_trie([sequences[index] for index in forward]).length <= budget or len(forward) == 1
 
 
 def test_questions_about_one_picture_stay_together() -> None:
