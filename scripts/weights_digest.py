@@ -44,12 +44,12 @@ def wait_for(journal: Path, kind: str) -> None:
     """Return once an event of this kind stands in the journal.
 
     Raises:
-        TimeoutError: it does not within two minutes.
+        RuntimeError: it does not within two minutes, or the run fails.
     """
     give_up = time.monotonic() + 120
-    while not journal.is_file() or f'"kind":"{kind}"' not in journal.read_text(encoding="utf-8"):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"no event {kind} in {journal}")
+    while f'"kind":"{kind}"' not in (text := journal.read_text(encoding="utf-8")):
+        if time.monotonic() > give_up or '"kind":"failed"' in text:
+            raise RuntimeError(f"no event {kind}; the journal ends with {text[-500:]}")
         time.sleep(0.02)
 
 

@@ -193,7 +193,7 @@ def fix_dataset(
         reasons = _RejectReasons(report, judge)
         repeats = set(report.rows_by_kind.get("row-repeated", ())) - bad
         resolver = reading.make_resolver(source.base)
-        fields = repaired.recognised.fields
+        fields = repaired.detected_format.fields
         writer = RowRewriter(source, resolver, new.path, said=(fields.text, fields.response))
         with DatasetWriter(rejects, force=True, sources=[source.path]) as aside:
             changed = 0

@@ -149,7 +149,7 @@ class ExampleEncoder:
             ) from error
         found = dict(batch)
         self._check(found, marked, side)
-        return found, marked.learned
+        return found, marked.supervised
 
     def _find_culprit(
         self, texts: list[str], images: Sequence["Pictures"], rows: Sequence[int | None], side: str

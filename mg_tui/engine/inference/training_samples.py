@@ -35,7 +35,7 @@ class SampleWriter:
         try:
             with torch.random.fork_rng(devices), trainer.accelerator.autocast():
                 for example in self._examples:
-                    trainer.stopper.look()
+                    trainer.stopper.poll()
                     images = [open_image(ref.path) for ref in example.images]
                     given = generate_answer(
                         model, self._encoder, example.prompt, images, Sampling(max_new_tokens=_MAX_NEW_TOKENS)

@@ -57,12 +57,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._watchdog.report_progress()
         if self._step_note is not None:
             examples = self.trainer.stream.examples_of(state.global_step)
-            images = [ref.given for example in examples for ref in example.images]
+            images = [ref.original for example in examples for ref in example.images]
             self._step_note.write(state.global_step + 1, [example.row for example in examples], images)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The last moment to keep a broken gradient from the weights."""
-        facts = self.trainer.facts
+        facts = self.trainer.step_metrics
         facts.learning_rate = self.trainer._get_learning_rate()
         step_checks.require_finite_gradient(
             facts.grad_norm, step=state.global_step + 1, rows=facts.rows, scaled=self._has_loss_scaler
@@ -70,7 +70,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """The step into the journal, then what was asked for meanwhile."""
-        facts = self.trainer.facts
+        facts = self.trainer.step_metrics
         # The trainer counts from where its loader began, which after a resume is in the middle of an epoch.
         state.epoch = state.global_step / len(self.trainer.stream)
         seconds, used = time.perf_counter() - facts.started, memory_usage()
@@ -120,7 +120,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             seconds=round(found.get("eval_runtime", 0.0), 3),
             examples=found.get("eval_examples"),
         )
-        if found.get("eval_loss") is not None and self.trainer.store.evaluated(state.global_step, found["eval_loss"]):
+        if found.get("eval_loss") is not None and self.trainer.store.record_evaluation(
+            state.global_step, found["eval_loss"]
+        ):
             control.should_save = True  # the best so far is worth a checkpoint of its own
         self._sample(state.global_step)
 

@@ -146,19 +146,19 @@ class MemoryProbe:
 
     def _measure(self, trainer: "GardenTrainer", model: Any, part: MicroBatch) -> PassMeasurement:
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        vision, facts = trainer.vision, trainer.facts
+        vision, facts = trainer.vision, trainer.step_metrics
         with preserve_rng_states():
             try:
                 trainer.vision = VisionInputs(frozen=vision.frozen)
                 for parameter in learned:
                     parameter.grad = torch.zeros_like(parameter)
                 held = self.meter.start()
-                with trainer.together.apart(model):
+                with trainer.gradient_sync.apart(model):
                     trainer._forward_backward(model, part, 1.0 / max(part.targets.numel(), 1))
                 peak = self.meter.peak()
                 return PassMeasurement(part.laid_out or part.tokens, held, peak, self.meter.room())
             finally:
-                trainer.vision, trainer.facts = vision, facts
+                trainer.vision, trainer.step_metrics = vision, facts
                 for parameter in learned:
                     parameter.grad = None
 

@@ -282,16 +282,16 @@ class TrainingRun:
         if self._start_step < total:
             trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
         elif self.resume_from is not None:  # all steps were done before the result could be saved
-            trainer.restore(self.resume_from)
+            trainer.restore_finished(self.resume_from)
 
     def _check_completion(self, trainer: "GardenTrainer", total: int) -> None:
-        if trainer.failures:
-            rows = sorted({failure.row for failure in trainer.failures})
+        if trainer.row_failures:
+            rows = sorted({failure.row for failure in trainer.row_failures})
             self.journal.write(
                 "warning",
-                what=f"{len(trainer.failures)} times an example could not be read and was left out",
+                what=f"{len(trainer.row_failures)} times an example could not be read and was left out",
                 where=f"rows {', '.join(map(str, rows))}",
-                why=trainer.failures[0].what,
+                why=trainer.row_failures[0].what,
             )
         if self.step < total:
             self.stopper.raise_if_stopped()

@@ -151,7 +151,7 @@ class _Worker:
     def _locate_failure(self, training: Any, facts: dict[str, Any], *, ours: bool) -> dict[str, Any]:
         """The step, its rows and their images; an error that is none of ours is that of the step that had begun."""
         if facts["rows"]:
-            facts["images"] = training.images_of(facts["step"], facts["rows"])
+            facts["images"] = training.image_paths_of(facts["step"], facts["rows"])
         elif facts["step"] is None:
             begun = None if ours else read_current_step(self.folder)
             if begun is not None and begun.step == training.step + 1:
@@ -182,4 +182,4 @@ class _Worker:
 
 def _gpu_usage(training: Any) -> dict[str, float]:
     """What the run used of its GPUs so far."""
-    return {} if training is None else dict(training.used())
+    return {} if training is None else dict(training.gpu_usage())

@@ -52,7 +52,7 @@ def test_apart_is_together(encoder: SplitEncoder, model: Qwen2_5_VLModel, sizes:
     apart = encoder.text(example, sizes)
 
     assert list(apart.ids) == together.input_ids.tolist()
-    labels = [token if learn else -100 for token, learn in zip(apart.ids, apart.learned, strict=True)]
+    labels = [token if learn else -100 for token, learn in zip(apart.ids, apart.supervised, strict=True)]
     assert labels == together.labels.tolist()
 
     own, _delta = model.get_rope_index(
@@ -62,10 +62,10 @@ def test_apart_is_together(encoder: SplitEncoder, model: Qwen2_5_VLModel, sizes:
     )
     assert torch.equal(torch.tensor(apart.positions), own[:, 0])
 
-    pictures = [encoder.picture(image) for image in images]
+    pictures = [encoder.encode_image(image) for image in images]
     for name, value in together.vision.items():
         assert torch.equal(torch.cat([found[name] for found in pictures]), value), name
-    counts = [apart.picture.count(index) for index in range(len(sizes))]
+    counts = [apart.image_index.count(index) for index in range(len(sizes))]
     assert counts == (together.vision["image_grid_thw"].prod(-1) // 4).tolist()
 
 

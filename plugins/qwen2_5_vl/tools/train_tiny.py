@@ -352,7 +352,7 @@ def batch_loss(
         seen = sight.loss(features, shown)
         embeds = embeds.masked_scatter((batch.input_ids == layout.image_token)[..., None], features)
     hidden = model.model.language_model(
-        inputs_embeds=embeds, position_ids=batch.position_ids, attention_mask=batch.visible, use_cache=False
+        inputs_embeds=embeds, position_ids=batch.position_ids, attention_mask=batch.attention_mask, use_cache=False
     ).last_hidden_state
     learned = batch.labels != -100
     loss = nn.functional.cross_entropy(model.lm_head(hidden[learned]), batch.labels[learned], reduction="sum")

@@ -26,11 +26,18 @@ from mg_tui.families.split_encoding import SplitEncoder
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
-_found = importlib.util.spec_from_file_location("exactly", Path(__file__).with_name("test_optimizations.py"))
+_found = importlib.util.spec_from_file_location(
+    "optimizations_tests", Path(__file__).with_name("test_optimizations.py")
+)
 assert _found is not None and _found.loader is not None
-exactly: Any = importlib.util.module_from_spec(_found)
-_found.loader.exec_module(exactly)
-encoder, tiny, PICTURES, LANGUAGE = exactly.encoder, exactly.tiny, exactly.PICTURES, exactly.LANGUAGE
+optimizations_tests: Any = importlib.util.module_from_spec(_found)
+_found.loader.exec_module(optimizations_tests)
+encoder, tiny, PICTURES, LANGUAGE = (
+    optimizations_tests.encoder,
+    optimizations_tests.tiny_model,
+    optimizations_tests.PICTURES,
+    optimizations_tests.LANGUAGE_LINEARS,
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*flex_attention called without torch.compile"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),  # of torch's own tracing
@@ -64,15 +71,19 @@ def test_the_block_mask_is_the_one_torch_makes_of_the_whole_mask(rows: list[list
 
 @pytest.mark.parametrize("budget", [300, 100_000], ids=["several forwards", "one forward"])
 @pytest.mark.parametrize(
-    ("make", "pattern"), [(tiny, LANGUAGE), (exactly.other_sizes, exactly.EVERYWHERE)], ids=["tiny", "other"]
+    ("make", "pattern"),
+    [(tiny, LANGUAGE), (optimizations_tests.random_model, optimizations_tests.ALL_LINEARS)],
+    ids=["tiny", "other"],
 )
 @pytest.mark.usefixtures("on_cpu")
 def test_gradients_are_those_of_plain_training(
     encoder: Any, make: Any, pattern: str, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, frozen = exactly.mixed(), pattern == LANGUAGE
-    model = exactly.with_lora(make(), pattern)
-    loss, expected = exactly.plain(model, [collate([one], PICTURES, encoder) for one in step], frozen=frozen)
+    step, frozen = optimizations_tests.mixed_examples(), pattern == LANGUAGE
+    model = optimizations_tests.with_lora(make(), pattern)
+    loss, expected = optimizations_tests.plain_loss_and_gradients(
+        model, [collate([one], PICTURES, encoder) for one in step], frozen=frozen
+    )
     parts = PackedLayout(SplitEncoder(encoder), budget)(step, PICTURES)
     made, of_blocks = [], flex_attention.make_block_mask
     monkeypatch.setattr(flex_attention, "make_block_mask", lambda ends: made.append(len(ends)) or of_blocks(ends))
@@ -81,9 +92,9 @@ def test_gradients_are_those_of_plain_training(
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     for objective in (("objective",), ()):  # with the last layer at trained positions only, and without
-        found_loss, found = exactly.quick(model, parts, frozen=frozen, tricks=objective)
+        found_loss, found = optimizations_tests.engine_loss_and_gradients(model, parts, frozen=frozen, tricks=objective)
         assert found_loss == pytest.approx(loss, rel=1e-5)
-        assert exactly.difference(found, expected) < 1e-5
+        assert optimizations_tests.relative_difference(found, expected) < 1e-5
     # One mask for all layers of a pass, its recomputed ones too.
     assert made == [part.laid_out for part in parts] * 2
 

@@ -70,7 +70,7 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]
             self.without = {name for name, p in learned.items() if p.grad is None}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        facts = self.trainer.facts
+        facts = self.trainer.step_metrics
         kept = ("loss", "supervised_tokens", "tokens", "images", "rows")
         self.steps.append({name: getattr(facts, name) for name in kept})
 
