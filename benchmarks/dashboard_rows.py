@@ -28,11 +28,11 @@ from tests.tui.synthetic_places import photo
 
 def write_dataset(file: Path, rows: int) -> None:
     """A JSON Lines file of one photo; one row in a hundred thousand has the word that is looked for."""
-    picture = str(photo("chelsea"))
+    image = str(photo("chelsea"))
     with file.open("w", encoding="utf-8") as stream:
         for number in range(1, rows + 1):
             answer = "needle in hay" if number % 99_999 == 0 else "A cat."
-            stream.write(json.dumps({"text": f"Question {number}: what?", "image": picture, "response": answer}) + "\n")
+            stream.write(json.dumps({"text": f"Question {number}: what?", "image": image, "response": answer}) + "\n")
 
 
 async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]:

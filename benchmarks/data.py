@@ -1,6 +1,6 @@
 """Opening, jumping, searching and checking of datasets, beside `datasets` and plain Python, in one run.
 
-    uv run python benchmarks/data.py                 # 10^3 to 10^6 rows, 100,000 pictures, docs/data-benchmarks.md
+    uv run python benchmarks/data.py                 # 10^3 to 10^6 rows, 100,000 images, docs/data-benchmarks.md
     uv run python benchmarks/data.py --most 10000    # quick, and printed only
 
 Every figure is taken in a process of its own, whose peak of resident memory is beside it; files are made in a temporary
@@ -31,7 +31,7 @@ DOCS = ROOT / "docs" / "data-benchmarks.md"
 BEGIN, END = "<!-- measured by benchmarks/data.py -->", "<!-- end of what was measured -->"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 JUMP_COUNT = 20
-WORDS = "a the red blue cat dog house on in near small large picture shows what which colour how many stands".split()
+WORDS = "a the red blue cat dog house on in near small large image shows what which colour how many stands".split()
 
 
 # --- what is measured, each in a process of its own ---
@@ -177,19 +177,19 @@ def run_task(task: str, path: Path, cache: Path, rows: int) -> None:
 # --- making files, running, and the page ---
 
 
-def write_dataset(path: Path, rows: int, *, pictures: int = 0) -> Path:
-    """A dataset of about a kilobyte a row; with `pictures`, a file of its own for every row up to that many."""
+def write_dataset(path: Path, rows: int, *, images: int = 0) -> Path:
+    """A dataset of about a kilobyte a row; with `images`, a file of its own for every row up to that many."""
     rng = random.Random(1)
     body = " ".join(rng.choice(WORDS) for _word in range(400))
-    folder = path.parent / "pictures"
-    if pictures:
-        _write_images(folder, pictures)
+    folder = path.parent / "images"
+    if images:
+        _write_images(folder, images)
     with path.open("w", encoding="utf-8") as file:
         for number in range(1, rows + 1):
             at = number % 900
             row = {
                 "text": f"What is number {number}?",
-                "image": f"pictures/{number % pictures}.jpg" if pictures else None,
+                "image": f"images/{number % images}.jpg" if images else None,
                 "response": f"It is number {number} of many. {body[at : at + 800]}",
             }
             file.write(json.dumps(row) + "\n")
@@ -270,7 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="leave larger sizes out, and write no page")
     parser.add_argument("--tokens", type=int, default=10_000, help="count tokens up to this many rows")
-    parser.add_argument("--pictures", type=int, default=100_000, help="picture files of the last table")
+    parser.add_argument("--images", type=int, default=100_000, help="image files of the last table")
     parser.add_argument("--one", nargs=4, metavar=("TASK", "FILE", "CACHE", "ROWS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -292,8 +292,8 @@ def main() -> None:
                 cache = folder / task.rpartition(" ")[0].replace(" ", "-")
                 found[task, size] = measure(task, path, cache, size)
             _remove(folder)
-        pictures = _image_table(Path(name) / "pictures", min(asked.pictures, asked.most))
-    tables = [*rows_table(found, sizes), "", *pictures]
+        images = _image_table(Path(name) / "images", min(asked.images, asked.most))
+    tables = [*rows_table(found, sizes), "", *images]
     print("\n".join(tables))
     if asked.most == SIZES[-1]:
         _write_page(format_page(tables, quiet))
@@ -307,8 +307,8 @@ def _remove(folder: Path) -> None:
 
 def _image_table(folder: Path, count: int) -> list[str]:
     folder.mkdir()
-    path = write_dataset(folder / "data.jsonl", count, pictures=count)
-    lines = [f"| {count:,} rows with a picture file each | time | peak memory |", "|---|---:|---:|"]
+    path = write_dataset(folder / "data.jsonl", count, images=count)
+    lines = [f"| {count:,} rows with an image file each | time | peak memory |", "|---|---:|---:|"]
     for said in ("headers read", "again, nothing changed"):
         figure = measure("Model Garden check", path, folder / "cache", count)
         lines.append(f"| {said} | {_cell(figure).replace(', ', ' | ')} |")

@@ -1,7 +1,7 @@
 """What keeping an image's examples in one step does to learning: held-out exact match, grouped and shuffled.
 
-`uv run python benchmarks/image_grouping.py` trains the tiny model on the demo's task and on questions about drawn pictures,
-with `--share-images` and without, three seeds each, and examines it on held-out pictures as it goes. It prints a table
+`uv run python benchmarks/image_grouping.py` trains the tiny model on the demo's task and on questions about drawn images,
+with `--share-images` and without, three seeds each, and examines it on held-out images as it goes. It prints a table
 and writes the plot; seconds are those of training alone. `--jobs 2` does two trainings at a time, one thread each.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 from harness.rows import KINDS, make_rows
 from harness.steps import packed_step
 
-TASKS = {"demo": "the demo's task", "vqa": "5 questions per drawn picture"}
+TASKS = {"demo": "the demo's task", "vqa": "5 questions per drawn image"}
 EPOCHS = {"demo": 6, "vqa": 12}
 BATCH_SIZE = 16
 EVALUATIONS = 6  # in a training, evenly
@@ -30,7 +30,7 @@ HELD_OUT_QUESTIONS = 120  # held-out questions of an exam, the same for all
 
 
 def make_task_rows(task: str, folder: Path) -> tuple[Path, Path]:
-    """Rows to learn and held-out rows of a task, on other pictures."""
+    """Rows to learn and held-out rows of a task, on other images."""
     if task == "demo":
         from mg_tui.data.synthetic.demo import make_demo_dataset
 

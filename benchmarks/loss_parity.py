@@ -84,7 +84,7 @@ def _plain_step(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
     """One example after another, as one would write it without an engine."""
     from torch.nn import functional
 
-    from mg_tui.engine.batching.batches import open_pictures
+    from mg_tui.engine.batching.batches import open_images
 
     # What `load_model` did to make layers quicker is undone.
     for module in model.modules():
@@ -94,8 +94,8 @@ def _plain_step(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
     def step(examples: Sequence[Any]) -> float:
         batches = []
         for example in examples:
-            pictures = open_pictures([example])
-            batches.append(dict(base.collator([example], [[pictures[ref.path] for ref in example.images]])))
+            images = open_images([example])
+            batches.append(dict(base.collator([example], [[images[ref.path] for ref in example.images]])))
         labels = [batch.pop("labels") for batch in batches]
         learned = sum(int((one[:, 1:] != -100).sum()) for one in labels)
         total = 0.0

@@ -21,24 +21,24 @@ DOCS = ROOT / "docs" / "memory.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 GIB = 2**30
 
-# Sides of a square picture in patches of 14 pixels: 448 x 448 pixels, and 1008 x 1008.
+# Sides of a square image in patches of 14 pixels: 448 x 448 pixels, and 1008 x 1008.
 SMALL, LARGE = (32, 32), (72, 72)
 SUPERVISED = 128
 
 
 def list_cases(layers: int | None) -> list[Case]:
-    """Models x checkpointing x length, with the largest picture that leaves room for text."""
+    """Models x checkpointing x length, with the largest image that leaves room for text."""
     cases = []
     for model in ("3B", "7B"):
         for checkpointing in (True, False):
-            for length, picture in ((512, SMALL), (2048, SMALL), (2048, LARGE), (4096, LARGE)):
+            for length, image in ((512, SMALL), (2048, SMALL), (2048, LARGE), (4096, LARGE)):
                 options = {"quantization": "none", "gradient_checkpointing": checkpointing}
-                cases.append(Case(model, 1, length, SUPERVISED, (picture,), layers=layers, options=options))
+                cases.append(Case(model, 1, length, SUPERVISED, (image,), layers=layers, options=options))
     return cases
 
 
 def list_variations(layers: int | None) -> list[tuple[str, Case]]:
-    """One change each from a 7B with LoRA in bfloat16, 2,048 packed tokens and a picture of 1008 x 1008 pixels."""
+    """One change each from a 7B with LoRA in bfloat16, 2,048 packed tokens and an image of 1008 x 1008 pixels."""
     base = Case("7B", 1, 2048, SUPERVISED, (LARGE,), layers=layers, options={"quantization": "none"})
 
     def with_(**options: Any) -> Case:
@@ -49,7 +49,7 @@ def list_variations(layers: int | None) -> list[tuple[str, Case]]:
         ("4-bit, no checkpointing", with_(quantization="nf4", gradient_checkpointing=False)),
         ("1,024 positions learned", replace(base, learned=1024)),
         ("no mask (one example, padded layout)", replace(base, masked=False)),
-        ("padded, 4 rows of 512, 4 pictures of 448 x 448", replace(base, rows=4, length=512, grids=(SMALL,) * 4)),
+        ("padded, 4 rows of 512, 4 images of 448 x 448", replace(base, rows=4, length=512, grids=(SMALL,) * 4)),
         ("dropout 0.1", with_(lora_dropout=0.1)),
         ("DoRA", with_(use_dora=True)),
         ("vision tower with LoRA", with_(train_vision="lora")),
@@ -113,7 +113,7 @@ def main() -> None:
         "",
         *format_table(cells for cells, _total, _moving in first),
         "",
-        "7B with 2,048 packed tokens and a picture of 1008 x 1008 pixels, with checkpointing, one thing changed:",
+        "7B with 2,048 packed tokens and an image of 1008 x 1008 pixels, with checkpointing, one thing changed:",
         "",
         *format_table(cells for cells, _total, _moving in second),
         END,

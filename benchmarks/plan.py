@@ -1,4 +1,4 @@
-"""How long planning takes: which examples meet in a step, and how steps are laid out. No torch, no pictures.
+"""How long planning takes: which examples meet in a step, and how steps are laid out. No torch, no images.
 
 `uv run python benchmarks/plan.py --examples 100000`
 """
@@ -34,7 +34,7 @@ def main() -> None:
     some = met[:200]
     began = time.perf_counter()
     for step in some:
-        # 240 tokens of a picture behind 15 of a beginning, then a question of 25 tokens of its own.
+        # 240 tokens of an image behind 15 of a beginning, then a question of 25 tokens of its own.
         keys = [
             (*range(15), *[-1 - groups[index]] * 240, *(chosen.randrange(900) for _ in range(25))) for index in step
         ]

@@ -24,7 +24,7 @@ GIGA = 1e9
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What a step computes: places of its layout, trained positions, patches of pictures that are encoded."""
+    """What a step computes: places of its layout, trained positions, patches of images that are encoded."""
 
     tokens: float
     positions: float
@@ -63,19 +63,19 @@ def measure_matmul_rate(repeats: int = 12) -> float:
 
 
 def mean_patches(rows: Path, model: ResolvedModel, shape: ModelShape) -> float:
-    """Patches of a picture of a data set, in the mean."""
+    """Patches of an image of a data set, in the mean."""
     spec = TrainingSpec(base_model=model.source, dataset=str(rows))
     count = image_token_counter(model, spec)
     assert count is not None
     sizes = []
     for path in dict.fromkeys(row.image for row in read_rows(rows)):
-        with Image.open(path) as picture:
-            sizes.append(count(*picture.size, spec.min_pixels, spec.max_pixels))
+        with Image.open(path) as image:
+            sizes.append(count(*image.size, spec.min_pixels, spec.max_pixels))
     return statistics.mean(sizes) * shape.patches_per_token
 
 
 def format_table(measured: list[Measurement], shape: ModelShape, patches: dict[str, float], quickest: float) -> str:
-    """Our timed runs beside the floor, in Markdown; `patches` a picture by kind of data, `quickest` as of `measure_matmul_rate`."""
+    """Our timed runs beside the floor, in Markdown; `patches` an image by kind of data, `quickest` as of `measure_matmul_rate`."""
     lines = [
         "| data | epochs | G multiply-adds a step | floor | took | of the floor's speed |",
         "|---|---|--:|--:|--:|--:|",
@@ -84,11 +84,11 @@ def format_table(measured: list[Measurement], shape: ModelShape, patches: dict[s
         for title, steps in (("first", one.first_epoch()), ("later", one.later_epochs())):
             if not steps:
                 continue
-            tokens, positions, pictures, seconds = (
+            tokens, positions, images, seconds = (
                 statistics.mean(float(values[step]) for step in steps)
                 for values in (one.laid_out, one.supervised, one.encoded, one.seconds)
             )
-            needed = multiply_adds(shape, StepWork(tokens, positions, pictures * patches[one.kind]), one.trained)
+            needed = multiply_adds(shape, StepWork(tokens, positions, images * patches[one.kind]), one.trained)
             floor = needed / quickest
             lines.append(
                 f"| {KINDS[one.kind].title} | {title} | {needed / GIGA:.0f} | {floor:.2f} s | {seconds:.2f} s "

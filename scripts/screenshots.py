@@ -1,8 +1,8 @@
-"""Make the pictures and tables of the docs that come from the program itself.
+"""Make the images and tables of the docs that come from the program itself.
 
     uv run python scripts/screenshots.py    # docs/screens/*.png and docs/keys.md
 
-Pictures need rsvg-convert (Debian: librsvg2-bin). The runs on them are made up (`tests.tui.synthetic_runs`); the devices are
+Images need rsvg-convert (Debian: librsvg2-bin). The runs on them are made up (`tests.tui.synthetic_runs`); the devices are
 those of the machine.
 """
 
@@ -33,7 +33,7 @@ BLANK = "&#160;"
 TEXT = re.compile(r'(<text class="[^"]*" x=")([\d.]+)(" y="[\d.]+" textLength=")[\d.]+("[^>]*>)([^<]*)</text>')
 PAUSE = ""  # among keys: wait for what they led to
 CHAT = ["4", PAUSE, "j", "enter", PAUSE, "ctrl+o", PAUSE, "enter", PAUSE, *"What animal is it?", "enter"]
-# Name of a picture, and the keys that lead there from the list of runs.
+# Name of an image, and the keys that lead there from the list of runs.
 SCREENSHOTS = {
     "runs": [],
     "run": ["j", "enter"],
@@ -55,7 +55,7 @@ SCREENSHOTS = {
 
 
 def strip_padding(svg: str) -> str:
-    """The picture without blanks at the ends of its texts: rsvg-convert leaves those out, and shifts the rest."""
+    """The image without blanks at the ends of its texts: rsvg-convert leaves those out, and shifts the rest."""
 
     def moved(found: re.Match[str]) -> str:
         before, x, between, after, text = found.groups()
@@ -73,7 +73,7 @@ def strip_padding(svg: str) -> str:
 
 
 async def save_screenshots(home: Path, folder: Path, size: tuple[int, int], theme: str) -> None:
-    """Every picture at one size, as SVG."""
+    """Every image at one size, as SVG."""
     for name, keys in SCREENSHOTS.items():
         app = GardenApp(Settings(home=home, cache=home / "cache", ui={"theme": theme}))
         async with app.run_test(size=size) as pilot:
@@ -91,7 +91,7 @@ def main() -> None:
     (DOCS / "keys.md").write_text(KEYS_HEADER + markdown_table(), encoding="utf-8")
     convert = shutil.which("rsvg-convert")
     if convert is None:
-        sys.exit("rsvg-convert is not installed (Debian: librsvg2-bin): docs/keys.md was written, pictures were not")
+        sys.exit("rsvg-convert is not installed (Debian: librsvg2-bin): docs/keys.md was written, images were not")
     target = DOCS / "screens"
     target.mkdir(exist_ok=True)
     with (
@@ -110,8 +110,8 @@ def main() -> None:
             png = target / f"{svg.stem}.png"
             svg.write_text(strip_padding(svg.read_text(encoding="utf-8")), encoding="utf-8")
             subprocess.run([convert, "--width", "1400", "-o", png, svg], check=True)
-            with Image.open(png) as picture:  # a terminal has few colours: a quarter of the bytes
-                picture.convert("RGB").quantize(64).save(png, optimize=True)
+            with Image.open(png) as image:  # a terminal has few colours: a quarter of the bytes
+                image.convert("RGB").quantize(64).save(png, optimize=True)
             print(png)
 
 

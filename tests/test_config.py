@@ -80,18 +80,18 @@ def test_the_example_in_the_repository_is_what_it_says(user_file: Path) -> None:
 def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
     user_file.write_text('[ui]\ntheme = "garden-light"\nupdates_per_second = 1\n')
     (tmp_path / "garden.toml").write_text("[ui]\nupdates_per_second = 0.5\n")
-    found = settings(tmp_path, user_file, MODEL_GARDEN_UI_PICTURES="kitty")
+    found = settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="kitty")
     assert {name: where for name, where in found.origins.items() if not name.startswith(("runs.", "cost."))} == {
         "paths.home": "default",
         "paths.cache": "default",
         "ui.theme": str(user_file),
         "ui.updates_per_second": str(tmp_path / "garden.toml"),
-        "ui.pictures": "MODEL_GARDEN_UI_PICTURES",
+        "ui.images": "MODEL_GARDEN_UI_IMAGES",
     }
     assert [found.value(one) for one in SETTINGS if one.table == "ui"] == ["garden-light", 0.5, "kitty"]
     assert load_settings(home=tmp_path, environ={}, cwd=tmp_path).origins["paths.home"] == "--home"
-    with pytest.raises(UsageError, match="MODEL_GARDEN_UI_PICTURES: got 'ascii'") as caught:
-        settings(tmp_path, user_file, MODEL_GARDEN_UI_PICTURES="ascii")
+    with pytest.raises(UsageError, match="MODEL_GARDEN_UI_IMAGES: got 'ascii'") as caught:
+        settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="ascii")
     assert caught.value.where == "environment"
 
 

@@ -16,11 +16,11 @@ from mg_tui.engine.layout.trie import build_trie
 HEADS, WIDTH = 28, 128  # of the 7B, its keys repeated as they are
 
 
-def make_layout(pictures: int, shown: int, questions: int, text: int) -> torch.Tensor:
-    """Ends of the trie of `pictures` of `shown` tokens, each with `questions` of `text` tokens."""
+def make_layout(images: int, shown: int, questions: int, text: int) -> torch.Tensor:
+    """Ends of the trie of `images` of `shown` tokens, each with `questions` of `text` tokens."""
     keys = [
-        [-1 - picture] * shown + [1 + picture * questions * text + question * text + at for at in range(text)]
-        for picture in range(pictures)
+        [-1 - image] * shown + [1 + image * questions * text + question * text + at for at in range(text)]
+        for image in range(images)
         for question in range(questions)
     ]
     return torch.tensor(build_trie(keys).subtree_ends())
@@ -32,7 +32,7 @@ def measure(device: Device, repeats: int) -> dict[str, Any]:
     shapes = [(2, 200, 3, 70)] if device.dry else [(4, 256, 5, 64), (8, 256, 5, 64), (4, 1296, 5, 64), (8, 1024, 1, 64)]
     for shape in shapes:
         ends = make_layout(*shape).to(device.name)
-        case: dict[str, Any] = {"pictures": shape[0], "shown": shape[1], "questions": shape[2], "text": shape[3]}
+        case: dict[str, Any] = {"images": shape[0], "shown": shape[1], "questions": shape[2], "text": shape[3]}
         case["length"] = len(ends)
         heads = 2 if device.dry else HEADS
         size = (1, heads, len(ends), WIDTH)

@@ -67,13 +67,13 @@ def _step_lines(cases: list[dict[str, Any]]) -> Iterator[str]:
 def _attention_lines(cases: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Attention over a packed layout, forward and backward"
     yield ""
-    yield "| pictures x tokens, questions x tokens | length | one mask, ms | blocks, ms | flex, ms | differ by |"
+    yield "| images x tokens, questions x tokens | length | one mask, ms | blocks, ms | flex, ms | differ by |"
     yield "|---|---:|---:|---:|---:|---:|"
     for case in cases:
         ways = [case.get(name) for name in ("whole mask", "blocks", "flex")]
         times = " | ".join("–" if way is None else f"{way['milliseconds']:.2f}" for way in ways)
         worst = max((way["difference"] for way in ways if way is not None), default=0.0)
-        shape = f"{case['pictures']} x {case['shown']}, {case['questions']} x {case['text']}"
+        shape = f"{case['images']} x {case['shown']}, {case['questions']} x {case['text']}"
         yield f"| {shape} | {case['length']:,} | {times} | {worst:.2g} |"
     yield ""
 

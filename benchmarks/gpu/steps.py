@@ -28,20 +28,20 @@ QUESTION_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class GpuCase:
-    """A model, how it is trained, and its passes: of `tokens`, packed, with square pictures of `side` patches."""
+    """A model, how it is trained, and its passes: of `tokens`, packed, with square images of `side` patches."""
 
     size: str
     quantization: str
     side: int
     tokens: int
     checkpointing: bool = True
-    per_picture: int = 1
+    per_image: int = 1
 
     @property
     def name(self) -> str:
         """In words."""
         kept = "" if self.checkpointing else ", no checkpointing"
-        asked = f", {self.per_picture} questions a picture" if self.per_picture > 1 else ""
+        asked = f", {self.per_image} questions an image" if self.per_image > 1 else ""
         method = "QLoRA nf4" if self.quantization == "nf4" else "LoRA bf16"
         pixels = self.side * 14
         return f"{self.size} {method}, {pixels} x {pixels} pixels, {self.tokens:,} tokens{asked}{kept}"
@@ -62,31 +62,31 @@ class GpuCase:
 def list_cases(*, dry: bool) -> list[GpuCase]:
     """What is measured, small things first."""
     if dry:
-        return [GpuCase("tiny", "nf4", 8, 128), GpuCase("tiny", "none", 8, 256, checkpointing=False, per_picture=3)]
+        return [GpuCase("tiny", "nf4", 8, 128), GpuCase("tiny", "none", 8, 256, checkpointing=False, per_image=3)]
     cases = []
     for size in ("3B", "7B"):
         for quantization in ("nf4", "none"):
             for side, lengths in ((32, (1024, 2048, 4096, 8192)), (72, (2048, 4096, 8192))):
                 cases += [GpuCase(size, quantization, side, tokens) for tokens in lengths]
             cases.append(GpuCase(size, quantization, 32, 2048, checkpointing=False))
-            cases.append(GpuCase(size, quantization, 72, 4096, per_picture=5))
+            cases.append(GpuCase(size, quantization, 72, 4096, per_image=5))
     return cases
 
 
 def make_batch(case: GpuCase, config: dict[str, Any], device: Device) -> MicroBatch:
-    """A packed pass of made-up examples that fill the tokens: a picture, a question, an answer."""
+    """A packed pass of made-up examples that fill the tokens: an image, a question, an answer."""
     text = config.get("text_config", config)
     vocabulary = int(text["vocab_size"])
-    shown, picture = (case.side // 2) ** 2, config["image_token_id"]
+    shown, image = (case.side // 2) ** 2, config["image_token_id"]
     keys: list[list[int]] = []
     chosen, total, number = torch.Generator().manual_seed(0), 0, 0
-    words = min(vocabulary, picture)  # no picture or other special token among them
+    words = min(vocabulary, image)  # no image or other special token among them
     while True:
         group = []
-        for _ in range(case.per_picture):
+        for _ in range(case.per_image):
             drawn = torch.randint(1, words - 1, (QUESTION_TOKENS + ANSWER_TOKENS,), generator=chosen).tolist()
             group.append([-1 - number] * shown + drawn)
-        more = shown + case.per_picture * (QUESTION_TOKENS + ANSWER_TOKENS)
+        more = shown + case.per_image * (QUESTION_TOKENS + ANSWER_TOKENS)
         if keys and total + more > case.tokens:
             break
         keys, total, number = keys + group, total + more, number + 1
@@ -96,7 +96,7 @@ def make_batch(case: GpuCase, config: dict[str, Any], device: Device) -> MicroBa
     targets: list[int] = []
     for index, key in enumerate(keys):
         at = trie.layout_indices(index)
-        ids[at] = torch.tensor([picture if token < 0 else token for token in key])
+        ids[at] = torch.tensor([image if token < 0 else token for token in key])
         positions[at] = torch.arange(len(key))
         places += at[-ANSWER_TOKENS - 1 : -1]
         targets += key[-ANSWER_TOKENS:]
@@ -129,8 +129,8 @@ def estimate_memory(case: GpuCase, config: dict[str, Any], part: MicroBatch, *, 
     from mg_qwen2_5_vl.shape import model_shape
 
     described, setup = model_shape(config), resolve_setup(case.spec(cuda=cuda), device="cuda" if cuda else "cpu")
-    pictures = len(part.inputs["image_grid_thw"])
-    work = Workload(1, part.laid_out or 0, part.targets.numel(), pictures * case.side**2, len(part.rows), True, True)
+    images = len(part.inputs["image_grid_thw"])
+    work = Workload(1, part.laid_out or 0, part.targets.numel(), images * case.side**2, len(part.rows), True, True)
     numbers = sum(one.numbers for one in trainable_counts(described, setup).values())
     staying = sum(base_bytes(described, setup).values()) + trainable_bytes(described, setup) + 4 * numbers
     staying += optimizer_bytes(numbers, setup)

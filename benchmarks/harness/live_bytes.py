@@ -73,7 +73,7 @@ class LiveBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class StepCase:
-    """A step to measure: `grids` are the rows and columns of patches of its pictures, `options` fields of the spec."""
+    """A step to measure: `grids` are the rows and columns of patches of its images, `options` fields of the spec."""
 
     model: str
     rows: int
@@ -100,7 +100,7 @@ class StepCase:
 
     @property
     def patches(self) -> int:
-        """Patches of all pictures."""
+        """Patches of all images."""
         return sum(rows * columns for rows, columns in self.grids)
 
 
@@ -304,7 +304,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
 def forward_inputs(case: StepCase, model: Any, dtype: torch.dtype) -> tuple[dict[str, Any], Any]:
     """What the forward pass gets, and the pixels, which live as long as the batch they came in.
 
-    Pictures are encoded here, without a graph where the tower is frozen.
+    Images are encoded here, without a graph where the tower is frozen.
     """
     from mg_tui.engine.batching.vision_inputs import _PooledOutput
 
@@ -328,7 +328,7 @@ def forward_inputs(case: StepCase, model: Any, dtype: torch.dtype) -> tuple[dict
 
 
 def vision_layout(case: StepCase) -> dict[str, Any]:
-    """What the tower would work out from its pictures' sizes, which fake tensors cannot tell it."""
+    """What the tower would work out from its images' sizes, which fake tensors cannot tell it."""
     ends, windows = [0], [0]
     for rows, columns in case.grids:
         ends.append(ends[-1] + rows * columns)

@@ -61,7 +61,7 @@ class Measurement:
         return list(range(FIRST_COUNTED_STEP - 1, min(self.steps_per_epoch, len(self.seconds))))
 
     def later_epochs(self) -> list[int]:
-        """The counted steps of later epochs: those that needed no picture encoded.
+        """The counted steps of later epochs: those that needed no image encoded.
 
         Workers read ahead, so in a short benchmark the first steps of the second epoch were prepared before all
         features were there.

@@ -78,7 +78,7 @@ def _generate_corpus(lines: int = 20_000) -> Iterator[str]:
         for _ in range(3000)
     ]
     real = (
-        "what colour color is the how many shapes are there in image picture which shape left right of top bottom "
+        "what colour color is the how many shapes are there in picture image which shape left right of top bottom "
         "large small red green blue yellow purple orange cyan magenta circle square triangle star background yes no "
         "one two three four five answer question user assistant system you helpful an briefly with a word"
     ).split()

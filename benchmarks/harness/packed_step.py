@@ -12,7 +12,7 @@ def packed_step(model: Any, base: Any, tokens: int) -> Callable[[Sequence[Any]],
         base: as `assemble.load_base` gives it.
         tokens: most of a forward pass.
     """
-    from mg_tui.engine.batching.batches import open_pictures
+    from mg_tui.engine.batching.batches import open_images
     from mg_tui.engine.batching.packed_layout import PackedLayout
     from mg_tui.engine.batching.vision_inputs import VisionInputs
     from mg_tui.engine.compute.objective import Objective
@@ -22,7 +22,7 @@ def packed_step(model: Any, base: Any, tokens: int) -> Callable[[Sequence[Any]],
     objective = Objective(model)
 
     def step(examples: Sequence[Any]) -> float:
-        parts = layout(examples, open_pictures(examples))
+        parts = layout(examples, open_images(examples))
         learned = sum(part.targets.numel() for part in parts)
         total = 0.0
         for part in parts:

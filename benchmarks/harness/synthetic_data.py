@@ -1,6 +1,6 @@
-"""The data sets: drawn pictures with short questions, or with captions, made the same every time.
+"""The data sets: drawn images with short questions, or with captions, made the same every time.
 
-Pictures are 224 to 512 pixels a side, about 200 tokens. VQAv2 and COCO have larger ones (640 x 480: about 390), where
+Images are 224 to 512 pixels a side, about 200 tokens. VQAv2 and COCO have larger ones (640 x 480: about 390), where
 sharing and keeping features save more.
 """
 
@@ -29,7 +29,7 @@ CAPTION_PROMPT = "Describe the image in one sentence."
 
 @dataclass(frozen=True, slots=True)
 class QuestionRow:
-    """An example: what is asked of which picture, and the answer to learn."""
+    """An example: what is asked of which image, and the answer to learn."""
 
     text: str
     image: str
@@ -38,7 +38,7 @@ class QuestionRow:
 
 @dataclass(frozen=True, slots=True)
 class DataKind:
-    """A kind of data. `per_image` rows show each picture; `per_step` rows make an optimizer step."""
+    """A kind of data. `per_image` rows show each image; `per_step` rows make an optimizer step."""
 
     key: str
     title: str
@@ -60,7 +60,7 @@ class SceneShape:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a picture shows; sizes in pixels."""
+    """What an image shows; sizes in pixels."""
 
     width: int
     height: int
@@ -101,9 +101,9 @@ def make_captions(chosen: random.Random, scene: Scene) -> list[tuple[str, str]]:
     count = ("one shape", "two shapes", "three shapes", "four shapes", "five shapes")[len(scene.things) - 1]
     where = f"{_half_name(one.y, scene.height, 'top bottom')} {_half_name(one.x, scene.width, 'left right')}"
     texts = [
-        f"There are {count} in the picture, with {listed} on {scene.ground}.",
+        f"There are {count} in the image, with {listed} on {scene.ground}.",
         f"{listed[0].upper()}{listed[1:]} on a {scene.ground} background.",
-        f"A picture of {count}, the largest of which is a {largest.colour} {largest.shape}.",
+        f"An image of {count}, the largest of which is a {largest.colour} {largest.shape}.",
         f"In the {where} of the image there is a {one.colour} {one.shape}.",
         f"A {largest.colour} {largest.shape} is the largest of {count} on a {scene.ground} background.",
     ]
@@ -122,19 +122,19 @@ KINDS = {
 
 
 def make_rows(folder: Path, kind: DataKind, steps: int, seed: int = 0) -> Path:
-    """Write pictures and `rows.jsonl` with the rows of `steps` optimizer steps, in random order; returns the file.
+    """Write images and `rows.jsonl` with the rows of `steps` optimizer steps, in random order; returns the file.
 
     What is there already stays: everyone reads the same files.
     """
     file = folder / "rows.jsonl"
     if file.exists():
         return file
-    pictures = folder / "images"
-    pictures.mkdir(parents=True, exist_ok=True)
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
     rows: list[QuestionRow] = []
     for number in range(steps * kind.per_step // kind.per_image):
         chosen = random.Random(seed * 1_000_003 + number)
-        path = pictures / f"{number:05d}.jpg"
+        path = images / f"{number:05d}.jpg"
         scene = _draw_scene(chosen, path)
         rows += [QuestionRow(text, str(path), answer) for text, answer in kind.pairs(chosen, scene)[: kind.per_image]]
     random.Random(seed).shuffle(rows)
@@ -159,10 +159,10 @@ def _draw_scene(chosen: random.Random, path: Path) -> Scene:
     # Not Pillow's own noise, which is another one at every call.
     grain = Image.frombytes("L", (width, height), chosen.randbytes(width * height))
     noise = grain.point(lambda value: 88 + value * 80 // 255).convert("RGB")
-    picture = Image.blend(Image.new("RGB", (width, height), BACKGROUNDS[ground]), noise, 0.15)
+    image = Image.blend(Image.new("RGB", (width, height), BACKGROUNDS[ground]), noise, 0.15)
     if chosen.random() < 0.5:  # a gradient makes the JPEG less trivial
-        picture = Image.blend(picture, Image.linear_gradient("L").resize((width, height)).convert("RGB"), 0.2)
-    pen = ImageDraw.Draw(picture)
+        image = Image.blend(image, Image.linear_gradient("L").resize((width, height)).convert("RGB"), 0.2)
+    pen = ImageDraw.Draw(image)
     things = []
     for colour in chosen.sample(list(COLORS), chosen.randint(1, 5)):
         shape = chosen.choice(SHAPES)
@@ -170,7 +170,7 @@ def _draw_scene(chosen: random.Random, path: Path) -> Scene:
         thing = SceneShape(shape, colour, chosen.randint(half, width - half), chosen.randint(half, height - half), half)
         _draw_shape(pen, thing)
         things.append(thing)
-    picture.filter(ImageFilter.GaussianBlur(0.6)).save(path, quality=90)
+    image.filter(ImageFilter.GaussianBlur(0.6)).save(path, quality=90)
     return Scene(width, height, ground, tuple(things))
 
 

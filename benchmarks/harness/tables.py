@@ -179,7 +179,7 @@ def losses_table(measured: Sequence[Measurement], titles: dict[str, str], steps:
 def journal_table(measured: Sequence[Measurement]) -> str:
     """What our journal says of our own runs."""
     lines = [
-        "| data | epochs | tokens | of these computed | pictures encoded | from the cache | waiting for data |",
+        "| data | epochs | tokens | of these computed | images encoded | from the cache | waiting for data |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in measured:

@@ -10,11 +10,11 @@ from mg_tui.config import Settings
 
 # Folder in the cache, and what is in it. All of it can be made again.
 CACHES: Final = {
-    "features": "what frozen vision towers made of pictures",
-    "images": "pictures downloaded from addresses in datasets",
-    "pictures": "pictures that came inside rows of datasets",
+    "features": "what frozen vision towers made of images",
+    "images": "images downloaded from addresses in datasets",
+    "embedded-images": "images that came inside rows of datasets",
     "indexes": "where the lines of datasets begin",
-    "looks": "sizes and formats of pictures that were looked at",
+    "looks": "sizes and formats of images that were looked at",
     "tokens": "tokens of rows that were counted",
 }
 

@@ -38,7 +38,7 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     sys.setswitchinterval(0.001)
     exit_on_hangup()
 
-    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("pictures", ""))), wake=True)
+    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("images", ""))), wake=True)
     app.run()
     if app.return_code:
         sys.exit(app.return_code)

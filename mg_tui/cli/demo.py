@@ -1,6 +1,6 @@
 """`model-garden demo`: the whole path on a small task, honestly measured.
 
-The tiny checkpoint learns a task it does not know, and answers questions about pictures it was not trained on, before
+The tiny checkpoint learns a task it does not know, and answers questions about images it was not trained on, before
 and after. Nothing is downloaded and no GPU is needed.
 """
 
@@ -21,19 +21,19 @@ from mg_tui.runs.folder import RunFolder
 
 # Long enough for every answer of the task; the untrained model's longer ones are cut and are wrong either way.
 MAX_ANSWER_TOKENS = 16
-TINY_MAX_PIXELS = 12_544  # the most that the tiny checkpoint saw of a picture when it was made
+TINY_MAX_PIXELS = 12_544  # the most that the tiny checkpoint saw of an image when it was made
 
 
 @click.command("demo")
 @click.option("--dashboard/--no-dashboard", default=None, help="Watch in the dashboard; the default in a terminal.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws other pictures.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws other images.")
 @click.option("--json", "as_json", is_flag=True, help="Print one record: scores, answers, times.")
 @click.pass_obj
 def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -> None:
     """Fine-tune the tiny model on a small task and show what it learned.
 
-    The base model comes with Model Garden and is trained on drawn pictures; the task is one it was never asked. The
-    table at the end compares answers to held-out pictures before and after, real photos among them.
+    The base model comes with Model Garden and is trained on drawn images; the task is one it was never asked. The
+    table at the end compares answers to held-out images before and after, real photos among them.
     """
     from mg_tui.data.synthetic.demo import make_demo_dataset
 
@@ -156,7 +156,7 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
     from mg_tui.core.text import one_line
 
     console = Console()
-    table = Table(title="Exact match on held-out pictures")
+    table = Table(title="Exact match on held-out images")
     for column in ("question", "asked", "before", "after"):
         table.add_column(column, justify="left" if column == "question" else "right")
     for kind, score in report["scores"].items():
@@ -164,7 +164,7 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
         table.add_row(kind, str(score["questions"]), f"{score['before']:.1%}", f"{score['after']:.1%}")
     console.print(table)
     samples = Table(title="One of each, as they were answered")
-    for column in ("picture", "question", "expected", "before", "after"):
+    for column in ("image", "question", "expected", "before", "after"):
         samples.add_column(column, overflow="fold")
     for row in report["samples"]:
         texts = (Path(row["image"]).name, row["prompt"], row["expected"], row["base_answer"], row["answer"])
@@ -172,4 +172,4 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
     console.print(samples)
     memory = f", {report['host_memory'] / 2**30:.1f} GiB of memory" if report["host_memory"] else ""
     console.print(f"trained in {report['training_seconds']:.0f} s, all in {report['seconds']:.0f} s{memory}")
-    console.print(f"ask it yourself: model-garden generate-vision {folder.id} --image PICTURE --prompt QUESTION")
+    console.print(f"ask it yourself: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION")

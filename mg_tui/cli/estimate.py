@@ -28,7 +28,7 @@ _NO_DATASET: Final = "(none)"
 def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values: Any) -> None:
     """Say what a run will need in memory, without starting it or loading the model.
 
-    Takes the flags of `train-vision`. With a dataset, its longest rows and its own pictures count; without, a row is
+    Takes the flags of `train-vision`. With a dataset, its longest rows and its own images count; without, a row is
     assumed. Nothing is downloaded; a base model that a plugin lists need not be on this machine.
     """
     from mg_tui.hardware.memory.candidates import find_candidates, fit_on

@@ -1,4 +1,4 @@
-"""`model-garden generate-vision`: ask a model about pictures; the answer is shown as it is written."""
+"""`model-garden generate-vision`: ask a model about images; the answer is shown as it is written."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from mg_tui.config import Settings
 @click.command("generate-vision")
 @click.argument("model")
 @click.option(
-    "--image", "images", multiple=True, required=True, metavar="PATH", help="A picture; repeat the option for several."
+    "--image", "images", multiple=True, required=True, metavar="PATH", help="An image; repeat the option for several."
 )
 @click.option("--prompt", required=True, help="The question or instruction.")
 @click.option("--system-prompt", help="Takes the place of the system prompt the model was trained with.")
@@ -49,10 +49,10 @@ from mg_tui.config import Settings
     show_default=True,
     help="auto is that of training, and none on the CPU.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one record: answer, tokens, times, picture sizes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one record: answer, tokens, times, image sizes.")
 @click.pass_obj
 def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **asked: Any) -> None:
-    """Ask a model about a picture.
+    """Ask a model about an image.
 
     MODEL is a result folder (the --output-dir of a run), a run (its id, its name, or `last`), or a base model. The
     answer goes to standard output as it is written.
@@ -94,7 +94,7 @@ def _print_stats(record: dict[str, Any], limit: int) -> None:
     sizes = ", ".join(_format_size(image) for image in record["images"])
     click.echo(
         f"{record['tokens']} tokens in {record['seconds']:.1f} s ({record['tokens_per_second']:.1f} tokens/s)"
-        + (f"; picture {sizes}" if sizes else "")
+        + (f"; image {sizes}" if sizes else "")
         + (f"; seed {record['seed']}" if record["seed"] is not None else ""),
         err=True,
     )

@@ -28,14 +28,14 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
         "mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show what it learned."
     ),
     "create-vision-dataset": LazyCommand(
-        "mg_tui.cli.datasets.vision_sample", "create_vision_dataset", "Write a sample dataset with drawn pictures."
+        "mg_tui.cli.datasets.vision_sample", "create_vision_dataset", "Write a sample dataset with drawn images."
     ),
     "datasets": LazyCommand("mg_tui.cli.datasets", "datasets", "Look at datasets, check, repair, split and mix them."),
     "train-vision": LazyCommand("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
     "estimate": LazyCommand(
         "mg_tui.cli.estimate", "estimate", "Say what a run will need in memory, and where it fits."
     ),
-    "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
+    "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Ask a model about an image."),
     "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop and queue runs, and go on with them."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear what is kept to save time."),

@@ -52,7 +52,7 @@ BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 PRESET_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "QLoRA, 24 GB": "An adapter on a 4-bit language model: 7B on one card of 24 GB.",
     "LoRA in bfloat16": "An adapter on unquantised weights: a little more exact, two to three times the memory.",
-    "LoRA on every part": "Adapters on language model, projector and vision tower: for pictures unlike photographs.",
+    "LoRA on every part": "Adapters on language model, projector and vision tower: for images unlike photographs.",
     "Everything in full": "All weights, moments in 8 bits: the most memory, for large datasets.",
 }
 

@@ -124,9 +124,9 @@ SETTINGS: Final = (
     ),
     Setting(
         "ui",
-        "pictures",
-        "Pictures",
-        "How pictures are drawn: half-cell works everywhere; kitty and sixel need a terminal that has it and the extra "
+        "images",
+        "Images",
+        "How images are drawn: half-cell works everywhere; kitty and sixel need a terminal that has it and the extra "
         "`graphics`.",
         "choice",
         IMAGE_MODES[0],

@@ -117,7 +117,7 @@ class TrainingSpec(BaseModel):
     caption_prompt: str = option(
         CAPTION_PROMPT,
         title="Caption prompt",
-        help="Asked of rows that have a picture and its caption, and no question.",
+        help="Asked of rows that have an image and its caption, and no question.",
         group="Data",
         min_length=1,
     )

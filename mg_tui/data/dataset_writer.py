@@ -1,8 +1,8 @@
-"""Rows written to a new file: as they stand where that keeps them true, else with their pictures' paths put right.
+"""Rows written to a new file: as they stand where that keeps them true, else with their images' paths put right.
 
 A dataset that is written is JSON Lines, made beside under another name and renamed when it is whole. What it is made
 from is never touched. A row of a JSON Lines file is copied byte for byte as long as its relative paths lead from the
-new file's folder to the same pictures; else they are written from there, or in full. Pictures that came inside a row of
+new file's folder to the same images; else they are written from there, or in full. Images that came inside a row of
 another format are put into a folder beside the new file.
 """
 
@@ -29,7 +29,7 @@ from mg_tui.data.sources.layout_writers import fill_image_slots, to_row
 if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
 
-# Keys whose texts are said, whatever they look like; a text elsewhere that equals a picture's path is that picture.
+# Keys whose texts are said, whatever they look like; a text elsewhere that equals an image's path is that image.
 _TEXT_KEYS: Final = frozenset({"text", "content", "value", "response", "answer", "question"})
 
 
@@ -100,7 +100,7 @@ class RowRewriter:
 
     Args:
         source: where rows come from.
-        resolver: finds its pictures.
+        resolver: finds its images.
         out: the new dataset's file.
         said: names of fields whose texts are never paths.
     """
@@ -131,7 +131,7 @@ class RowRewriter:
         return json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
     def image_paths(self, draft: ExampleDraft) -> list[str]:
-        """Where the row's pictures are, as the new dataset has to name them."""
+        """Where the row's images are, as the new dataset has to name them."""
         moved = self._relocated_paths(draft)
         return [
             self._copy_image(one) if isinstance(one, EmbeddedImage) else moved.get(one, one) for one in draft.images
@@ -144,7 +144,7 @@ class RowRewriter:
             return file.read(row.length) if row.length <= MAX_ROW_BYTES else None
 
     def _relocated_paths(self, draft: ExampleDraft) -> dict[str, str]:
-        """Paths that lead elsewhere from the new dataset's folder, and what leads to the same pictures."""
+        """Paths that lead elsewhere from the new dataset's folder, and what leads to the same images."""
         moved: dict[str, str] = {}
         for given in draft.images:
             if isinstance(given, EmbeddedImage) or is_url(given) or self._same_folder or Path(given).is_absolute():
@@ -169,7 +169,7 @@ class RowRewriter:
         return value
 
     def _copy_image(self, kept: EmbeddedImage) -> str:
-        """A picture out of a row, as a file beside the new dataset."""
+        """An image out of a row, as a file beside the new dataset."""
         folder = self._out.with_name(f"{self._out.stem}_images")
         target = folder / Path(kept.path).name
         if not target.exists():
@@ -180,13 +180,13 @@ class RowRewriter:
                 temporary.replace(target)
             except OSError as error:
                 raise EnvironmentProblem(
-                    "a picture cannot be written", where=safe_line(str(folder)), why=error.strerror
+                    "an image cannot be written", where=safe_line(str(folder)), why=error.strerror
                 ) from None
         return f"{folder.name}/{target.name}"
 
 
 def fits_fields_layout(draft: ExampleDraft) -> bool:
-    """Whether the guide's three fields can say all of a conversation: pictures, a question, an answer."""
+    """Whether the guide's three fields can say all of a conversation: images, a question, an answer."""
     turns = draft.turns
     if [turn.role for turn in turns] != ["user", "assistant"] or not all(turn.supervised for turn in turns):
         return False

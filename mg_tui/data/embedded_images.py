@@ -1,6 +1,6 @@
-"""Pictures that come inside rows: written once into the cache by what they contain, and used as files from then on.
+"""Images that come inside rows: written once into the cache by what they contain, and used as files from then on.
 
-Bytes are looked at by nobody here: what they are is found out where every other picture is opened.
+Bytes are looked at by nobody here: what they are is found out where every other image is opened.
 """
 
 import base64
@@ -19,7 +19,7 @@ from mg_tui.data.image_downloads import MAX_BYTES
 from mg_tui.data.images import ImageError
 from mg_tui.data.row_problems import safe_line
 
-# A picture may have as many bytes inside a row as behind an address.
+# An image may have as many bytes inside a row as behind an address.
 MAX_EMBEDDED_IMAGE_BYTES: Final = MAX_BYTES
 
 _DATA_URI: Final = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
@@ -39,7 +39,7 @@ _EXTENSIONS: Final[tuple[tuple[bytes, str], ...]] = (
 
 
 class EmbeddedImage(NamedTuple):
-    """A picture out of a row: the file it is kept in, and what the row called it."""
+    """An image out of a row: the file it is kept in, and what the row called it."""
 
     path: str
     original: str
@@ -49,14 +49,14 @@ ImageInput = str | EmbeddedImage
 
 
 class EmbeddedImageStore:
-    """The folder of pictures out of rows. May be used from several threads and processes.
+    """The folder of images out of rows. May be used from several threads and processes.
 
     Args:
-        cache: the garden's cache folder; pictures go to `pictures/` in it. None refuses them.
+        cache: the garden's cache folder; images go to `images/` in it. None refuses them.
     """
 
     def __init__(self, cache: Path | None):
-        self._folder = cache / "pictures" if cache is not None else None
+        self._folder = cache / "embedded-images" if cache is not None else None
 
     def store(self, data: bytes, given: str) -> EmbeddedImage:
         """The file that holds `data`, written if it is not there.
@@ -78,7 +78,7 @@ class EmbeddedImageStore:
                 _write_atomically(path, data)
         except OSError as error:
             raise EnvironmentProblem(
-                "a picture cannot be written to the cache", where=safe_line(str(path.parent)), why=error.strerror
+                "an image cannot be written to the cache", where=safe_line(str(path.parent)), why=error.strerror
             ) from None
         return EmbeddedImage(str(path), given)
 
@@ -99,7 +99,7 @@ class EmbeddedImageStore:
 
 
 def is_base64_image(text: str) -> bool:
-    """Whether a text is a picture in base64 without saying so, by its beginning and its alphabet."""
+    """Whether a text is an image in base64 without saying so, by its beginning and its alphabet."""
     long_enough = len(text) >= _MIN_BASE64_LENGTH and text.startswith(_BASE64_PREFIXES)
     return long_enough and _BASE64.fullmatch(text) is not None
 
@@ -141,12 +141,12 @@ def decode_base64(text: str) -> bytes:
 
 
 def too_large_message(size: int) -> str:
-    """Why a picture of `size` bytes inside a row is refused."""
-    return f"has {size:,} bytes; a picture inside a row may have {MAX_EMBEDDED_IMAGE_BYTES:,}"
+    """Why an image of `size` bytes inside a row is refused."""
+    return f"has {size:,} bytes; an image inside a row may have {MAX_EMBEDDED_IMAGE_BYTES:,}"
 
 
 def image_extension(data: bytes) -> str:
-    """The usual ending of a file that begins so; empty when it begins like no picture."""
+    """The usual ending of a file that begins so; empty when it begins like no image."""
     return next((name for magic, name in _EXTENSIONS if data.startswith(magic)), "")
 
 

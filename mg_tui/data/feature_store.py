@@ -1,12 +1,12 @@
-"""What a frozen vision tower makes of pictures, kept on disk: the second epoch need neither decode nor encode.
+"""What a frozen vision tower makes of images, kept on disk: the second epoch need neither decode nor encode.
 
-An entry is named by a hash of everything that decides it (the picture's bytes, its resize, the tower's weights, the
+An entry is named by a hash of everything that decides it (the image's bytes, its resize, the tower's weights, the
 dtype), so an entry is right or absent, and runs share the store. Files are written beside and renamed, and carry a
 checksum: a torn or damaged one reads as absent. The store keeps within a byte budget by dropping what has not been used
 since it was opened; when everything in it is in use it takes no more, since dropping what the next epoch needs would
 only move bytes.
 
-    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the picture, crc32) | data
+    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the image, crc32) | data
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _RECOUNT_EVERY: Final = 256  # writes; other runs write too
 
 @dataclass(frozen=True, slots=True)
 class CachedFeatures:
-    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the picture, (width, height)."""
+    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the image, (width, height)."""
 
     shape: tuple[int, ...]
     dtype: str

@@ -40,7 +40,7 @@ FIELD_ALIASES: Final[Mapping[FieldPurpose, tuple[str, ...]]] = {
 _MAX_LISTED_FIELDS: Final = 12
 _LONE_SURROGATE: Final = "has half of a surrogate pair, which is no character"
 _LONE_SURROGATE_HINT: Final = "remove escapes like \\ud83d that stand alone"
-_NO_PICTURE_HINT: Final = "use null or [] for a row without a picture"
+_NO_IMAGE_HINT: Final = "use null or [] for a row without an image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class FieldMap:
         messages: the turns of a conversation.
         system: words of the system.
         input, history: what is added to the question, and the turns before it, in the layout "alpaca".
-        caption_prompt: asked of a row that has a picture and its caption, and no question.
+        caption_prompt: asked of a row that has an image and its caption, and no question.
         learned: which answers of a conversation are learned.
         tags: how turns are written.
     """
@@ -109,7 +109,7 @@ class FieldMap:
 
 @dataclass(frozen=True, slots=True)
 class DraftTurn:
-    """One turn: texts, and pictures by their index in the row's. `learn` is whether an answer is learned."""
+    """One turn: texts, and images by their index in the row's. `learn` is whether an answer is learned."""
 
     role: Role
     parts: tuple[str | int, ...]
@@ -159,7 +159,7 @@ def _to_message_part(part: str | int, images: Sequence[ImageRef]) -> MessagePart
 
 
 class RowReader:
-    """Reads one row's fields, keeping every problem with them (their `raw` is left empty) and its pictures in order."""
+    """Reads one row's fields, keeping every problem with them (their `raw` is left empty) and its images in order."""
 
     def __init__(self, row: Row, values: Mapping[str, Any], store: EmbeddedImageStore):
         self.row = row
@@ -204,7 +204,7 @@ class RowReader:
         self.add_problem(name, f"is not there; the row has {list_fields(names)}", hint)
 
     def read_image(self, name: str, value: Any, *, which: str = "") -> int | None:
-        """The index of one more picture of the row, or None with its problem kept."""
+        """The index of one more image of the row, or None with its problem kept."""
         try:
             given = self._to_image_input(name, value, which)
         except ImageError as error:
@@ -216,7 +216,7 @@ class RowReader:
         return len(self.images) - 1
 
     def read_images(self, name: str) -> list[int] | None:
-        """The indexes of the pictures of a field: one, a list of them, or none; None when one cannot be used."""
+        """The indexes of the images of a field: one, a list of them, or none; None when one cannot be used."""
         value = _parse_json_list(self.values[name])
         items = [] if value is None else value if isinstance(value, list) else [value]
         found = [
@@ -227,15 +227,15 @@ class RowReader:
 
     def _to_image_input(self, name: str, value: Any, which: str) -> ImageInput | None:
         if isinstance(value, bytes):
-            return self._store.store(value, f"picture of {len(value):,} bytes")
+            return self._store.store(value, f"image of {len(value):,} bytes")
         if isinstance(value, Mapping):
             return self._image_from_object(name, value, which)
         if not isinstance(value, str):
             self.add_problem(
-                name, f"{which}is {describe_type(value)}, and has to be a path or an address", _NO_PICTURE_HINT
+                name, f"{which}is {describe_type(value)}, and has to be a path or an address", _NO_IMAGE_HINT
             )
         elif not value.strip():
-            self.add_problem(name, f"{which}is empty", _NO_PICTURE_HINT)
+            self.add_problem(name, f"{which}is empty", _NO_IMAGE_HINT)
         elif _has_lone_surrogate(value):
             self.add_problem(name, f"{which}{_LONE_SURROGATE}", _LONE_SURROGATE_HINT)
         else:
@@ -243,7 +243,7 @@ class RowReader:
         return None
 
     def _image_from_object(self, name: str, value: Mapping[str, Any], which: str) -> ImageInput | None:
-        """A picture as an object: Hugging Face's bytes and path, or one of the ways of chat templates."""
+        """An image as an object: Hugging Face's bytes and path, or one of the ways of chat templates."""
         path = next(
             (value[key] for key in ("path", "url", "file_name", "image") if isinstance(value.get(key), str)), ""
         )
@@ -253,10 +253,10 @@ class RowReader:
         if data is None and isinstance(value.get("base64"), str):
             data = decode_base64(value["base64"])
         if isinstance(data, bytes):
-            return self._store.store(data, path or f"picture of {len(data):,} bytes")
+            return self._store.store(data, path or f"image of {len(data):,} bytes")
         if path:
             return self._to_image_input(name, path, which)
-        self.add_problem(name, f"{which}is an object without bytes, path or url", _NO_PICTURE_HINT)
+        self.add_problem(name, f"{which}is an object without bytes, path or url", _NO_IMAGE_HINT)
         return None
 
 

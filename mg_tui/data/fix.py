@@ -214,7 +214,7 @@ def fix_dataset(
 
 
 class _RejectReasons:
-    """Why rows were rejected. What is wrong with fields and pictures is looked at again, and so told of every row."""
+    """Why rows were rejected. What is wrong with fields and images is looked at again, and so told of every row."""
 
     def __init__(self, report: CheckReport, judge: RowLoader):
         self._report = report

@@ -1,4 +1,4 @@
-"""A dataset to fill in, out of a folder of pictures: a row for each, with the caption that a text file beside it has.
+"""A dataset to fill in, out of a folder of images: a row for each, with the caption that a text file beside it has.
 
 cat.jpg, cat.txt -> {"text": "Describe this image.", "image": "photos/cat.jpg", "response": "<text of cat.txt>"}
 dog.jpg          -> the same with an empty response: the check names the rows that are still to be answered
@@ -27,7 +27,7 @@ _MAX_REASONS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class FolderDataset:
-    """What was written: the file, its rows, those of them that have a caption, and the files that are no pictures, each
+    """What was written: the file, its rows, those of them that have a caption, and the files that are no images, each
     with the reason (the first hundred of `refused`)."""
 
     dataset: Path
@@ -40,15 +40,15 @@ class FolderDataset:
 def create_from_folder(
     folder: Path, output: Path, *, prompt: str = _DEFAULT_PROMPT, force: bool = False
 ) -> FolderDataset:
-    """Write a row for every picture in a folder and the folders in it, in the order of their names.
+    """Write a row for every image in a folder and the folders in it, in the order of their names.
 
     Raises:
-        UsageError: the folder is none, has no pictures, or something is in the way of `output`.
+        UsageError: the folder is none, has no images, or something is in the way of `output`.
         EnvironmentProblem: the file cannot be written.
     """
     folder = expand_user(folder).absolute()
     if not folder.is_dir():
-        raise UsageError("there is no such folder of pictures", where=safe_line(str(folder)))
+        raise UsageError("there is no such folder of images", where=safe_line(str(folder)))
     if not prompt.strip():
         raise UsageError("the prompt is empty", hint=f'e.g. --prompt "{_DEFAULT_PROMPT}"')
     files = [str(path) for path in _find_image_files(folder)]
@@ -56,7 +56,7 @@ def create_from_folder(
     good = [path for path in files if isinstance(looked[path], ImageProbe)]
     if not good:
         endings = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise UsageError("the folder has no pictures", where=safe_line(str(folder)), why=f"looked for {endings}")
+        raise UsageError("the folder has no images", where=safe_line(str(folder)), why=f"looked for {endings}")
     reasons = [
         f"{safe_line(path)} {outcome.reason}" for path in files if not isinstance(outcome := looked[path], ImageProbe)
     ]
@@ -71,7 +71,7 @@ def create_from_folder(
 
 
 def _find_image_files(folder: Path) -> Iterator[Path]:
-    """Files that are called like pictures; links to folders are not followed, so that no loop is entered."""
+    """Files that are called like images; links to folders are not followed, so that no loop is entered."""
     for here, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):
@@ -88,8 +88,8 @@ def _is_utf8_name(name: str) -> bool:
     return True
 
 
-def _read_caption(picture: Path) -> str:
-    beside = picture.with_suffix(".txt")
+def _read_caption(image: Path) -> str:
+    beside = image.with_suffix(".txt")
     try:
         if not beside.is_file() or beside.stat().st_size > _MAX_CAPTION_BYTES:
             return ""
@@ -98,5 +98,5 @@ def _read_caption(picture: Path) -> str:
         return ""
 
 
-def _path_for_row(picture: Path, start: Path) -> str:
-    return picture.relative_to(start).as_posix() if picture.is_relative_to(start) else str(picture)
+def _path_for_row(image: Path, start: Path) -> str:
+    return image.relative_to(start).as_posix() if image.is_relative_to(start) else str(image)

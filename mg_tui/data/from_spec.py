@@ -85,6 +85,6 @@ def _format_name(spec: TrainingSpec, evaluation: bool) -> str | None:
 def image_resolver_from_spec(
     spec: TrainingSpec, source: Source, *, cwd: Path, cache: Path | None, policy: ReadPolicy = ALLOW_ALL
 ) -> ImageResolver:
-    """What finds the pictures of a source as a run would."""
+    """What finds the images of a source as a run would."""
     root = cwd / expand_user(spec.image_root) if spec.image_root else None
     return ImageResolver(source.base, root, cwd, cache, policy=policy)

@@ -108,7 +108,7 @@ class ImageResolver:
 
     def _candidate_paths(self, given: str) -> list[tuple[ImageLocation, Path]]:
         if given[:5].lower() == "data:":
-            raise ImageError("is a data URI; save the picture to a file and name the file")
+            raise ImageError("is a data URI; save the image to a file and name the file")
         if given[:5].lower() == "file:":
             machine, slash, rest = given[5:].removeprefix("//").partition("/")
             if machine not in ("", "localhost"):

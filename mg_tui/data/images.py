@@ -39,7 +39,7 @@ _IMAGE_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
 )
 _NOT_IMAGES: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"version https://git-lfs", "is a Git LFS pointer: the picture was never downloaded (git lfs pull)"),
+    (b"version https://git-lfs", "is a Git LFS pointer: the image was never downloaded (git lfs pull)"),
     (b"%!ps", "is PostScript, which is not opened; save it as PNG"),
     (b"%pdf", "is a PDF; save its pages as PNG"),
     (b"<!doctype html", "is a web page, not an image"),

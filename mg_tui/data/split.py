@@ -23,16 +23,16 @@ def split_by_image(
     return train, tuple(example for index, example in enumerate(examples) if index in held)
 
 
-def choose_held_out(pictures: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
-    """Indexes of the rows to hold out, given the pictures of each; see `split_by_image`."""
-    groups = _connected_groups(pictures)
+def choose_held_out(images: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
+    """Indexes of the rows to hold out, given the images of each; see `split_by_image`."""
+    groups = _connected_groups(images)
     if share <= 0 or len(groups) < 2:
         return set()
     random.Random(seed).shuffle(groups)
-    wanted = max(round(share * len(pictures)), 1)
+    wanted = max(round(share * len(images)), 1)
     held: set[int] = set()
     for group in groups:
-        if len(held) + len(group) <= min(wanted, len(pictures) - 1):
+        if len(held) + len(group) <= min(wanted, len(images) - 1):
             held.update(group)
     # Every group is larger than the share: the smallest one is the nearest to it.
     if not held:
@@ -50,8 +50,8 @@ def _image_paths(example: Example) -> list[str]:
     return [image.path for image in example.images]
 
 
-def _connected_groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
-    parent = list(range(len(pictures)))
+def _connected_groups(images: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    parent = list(range(len(images)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -60,12 +60,12 @@ def _connected_groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]
         return index
 
     first_with: dict[Hashable, int] = {}
-    for index, shown in enumerate(pictures):
-        for picture in shown:
-            other = root(first_with.setdefault(picture, index))
+    for index, shown in enumerate(images):
+        for image in shown:
+            other = root(first_with.setdefault(image, index))
             here = root(index)
             parent[max(other, here)] = min(other, here)
     groups: dict[int, list[int]] = {}
-    for index in range(len(pictures)):
+    for index in range(len(images)):
         groups.setdefault(root(index), []).append(index)
     return list(groups.values())

@@ -1,4 +1,4 @@
-"""Rows chosen from datasets and written to new ones: split by picture, drawn at random, put together with weights.
+"""Rows chosen from datasets and written to new ones: split by image, drawn at random, put together with weights.
 
 Rows are read twice and never held: what is kept of each between the readings is a few bytes. Rows that cannot be read
 as conversations are not lost: a split keeps them in its first file, a drawing and a mixture treat them as any other;
@@ -60,7 +60,7 @@ class _DraftReader:
         return RowRewriter(self.source, self.resolver, out, said=(self.fields.text, self.fields.response))
 
     def places(self, draft: ExampleDraft) -> Iterator[int]:
-        """A digest of where each picture is; of how it is named where it is nowhere."""
+        """A digest of where each image is; of how it is named where it is nowhere."""
         for given in draft.images:
             try:
                 yield digest(self.resolver.locate(given).ref.path)
@@ -79,10 +79,10 @@ def split_dataset(
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[WrittenDataset, WrittenDataset]:
-    """Part rows off for evaluation so that no picture is on both sides; the same seed parts the same way.
+    """Part rows off for evaluation so that no image is on both sides; the same seed parts the same way.
 
     Args:
-        share: of the rows to part off, above 0 and below 1; as near below it as pictures allow.
+        share: of the rows to part off, above 0 and below 1; as near below it as images allow.
 
     Raises:
         UsageError: something is in the way, or nothing can be parted off.
@@ -92,15 +92,15 @@ def split_dataset(
     if train.absolute() == evaluation.absolute():
         raise UsageError("both sides of a split would be one file", where=str(train))
     reader = _DraftReader(source, reading, progress)
-    numbers, pictures = array("Q"), []
+    numbers, images = array("Q"), []
     for row, draft in reader:
         if draft is not None:
             numbers.append(row.number)
-            pictures.append(tuple(reader.places(draft)))
-    held = {numbers[index] for index in choose_held_out(pictures, share, seed)}
+            images.append(tuple(reader.places(draft)))
+    held = {numbers[index] for index in choose_held_out(images, share, seed)}
     if not held:
         raise UsageError(
-            "nothing can be parted off", where=source.name, why="all rows show the same picture, or there is only one"
+            "nothing can be parted off", where=source.name, why="all rows show the same image, or there is only one"
         )
     with ExitStack() as stack:
         kept = stack.enter_context(DatasetWriter(train, force=force, sources=[source.path]))
@@ -147,7 +147,7 @@ def concat_datasets(
     parts: Sequence[WeightedSource], out: Path, *, seed: int, force: bool = False, progress: Progress | None = None
 ) -> WrittenDataset:
     """Put datasets into one, in order. Rows of parts that are laid out alike are kept as they are; where layouts or
-    names of fields differ, rows are written anew with conversation, pictures and weight, and nothing else: in the
+    names of fields differ, rows are written anew with conversation, images and weight, and nothing else: in the
     guide's three fields where these can say all of every row, else as messages.
 
     Raises as `split_dataset`.

@@ -20,7 +20,7 @@ _MAX_STALE_COUNTS: Final = 100_000
 
 
 def text_digest(example: Example) -> int:
-    """A digest of what is said, by whom, and where pictures stand; which pictures they are does not matter."""
+    """A digest of what is said, by whom, and where images stand; which images they are does not matter."""
     parts: list[str] = []
     for message in example.messages:
         parts.append(f"\1{message.role}{message.supervised:d}")

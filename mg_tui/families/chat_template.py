@@ -5,7 +5,7 @@ makes a model answer, must be a prefix of everything up to and with it, and what
 the token that ends it. White space that a template writes after that token is not learned: nobody generates it.
 
 Text from a dataset cannot speak with the template's voice. Control tokens (those the template writes, those that stand
-for pictures, and the ones that begin, end and pad) are cut where they occur in text, so that they are tokenised like
+for images, and the ones that begin, end and pad) are cut where they occur in text, so that they are tokenised like
 any other characters. Other added tokens, such as `<|box_start|>`, keep their meaning: answers use them.
 """
 
@@ -19,7 +19,7 @@ from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.example import ImagePart, Message, TextPart
 from mg_tui.families.supervision_marks import CUT, MARKS, SUPERVISED_END, SUPERVISED_START
 
-_IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|picture|patch|audio", re.IGNORECASE)
+_IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|image|patch|audio", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ChatTemplate:
 
     @cached_property
     def image_tokens(self) -> frozenset[str]:
-        """Added tokens that stand for pictures, video or sound, or are put around them. Never learned."""
+        """Added tokens that stand for images, video or sound, or are put around them. Never learned."""
         attributes = [name for name in dir(type(self.processor)) if name.endswith("_token")]
         attributes += [name for name in vars(self.processor) if name.endswith("_token")]
         named = {getattr(self.processor, name, None) for name in attributes}

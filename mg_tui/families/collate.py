@@ -1,4 +1,4 @@
-"""Conversations and pictures to model input, by the family's own processor.
+"""Conversations and images to model input, by the family's own processor.
 
 Every face and program that feeds a model goes through here: training, evaluation, samples, chat. The processor sees the
 whole batch, since image keys differ from family to family; whatever it returns is passed on.
@@ -18,7 +18,7 @@ from mg_tui.families.supervision_marks import CannotSplitText, MarkedTokenizer, 
 if TYPE_CHECKING:
     from PIL import Image
 
-    Pictures = Sequence[Image.Image]
+    Images = Sequence[Image.Image]
 
 IGNORE_INDEX: Final = -100  # the label of a token that is not learned, as torch's cross entropy has it
 
@@ -30,7 +30,7 @@ class EncodedExample:
     Attributes:
         input_ids, labels: integers of shape (tokens,); a label is its token's id where it is learned, else -100.
         per_token: everything else the processor returns a number a token for (`mm_token_type_ids`, ...): (tokens,).
-        vision: what it returns for the pictures (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
+        vision: what it returns for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
     """
 
     input_ids: Any
@@ -60,7 +60,7 @@ class ExampleEncoder:
         tokenizer = processor.tokenizer
         self._never = sorted(tokenizer.convert_tokens_to_ids(token) for token in self.template.image_tokens)
 
-    def __call__(self, examples: Sequence[Example], images: Sequence["Pictures"]) -> Batch:
+    def __call__(self, examples: Sequence[Example], images: Sequence["Images"]) -> Batch:
         """A padded batch with `labels`; padding is on the right.
 
         Raises:
@@ -75,7 +75,7 @@ class ExampleEncoder:
                 raise DataError(f"row {example.row}: there is no token to learn in it", hint="give it an answer")
         return batch
 
-    def encode(self, example: Example, images: "Pictures") -> EncodedExample:
+    def encode(self, example: Example, images: "Images") -> EncodedExample:
         """One example without padding. Raises as a call does."""
         batch = self([example], [images])
         ids, labels = batch.pop("input_ids"), batch.pop("labels")
@@ -84,30 +84,30 @@ class ExampleEncoder:
         vision = {name: value for name, value in batch.items() if name not in per_token}
         return EncodedExample(ids[0], labels[0], per_token, vision)
 
-    def encode_prompts(self, conversations: Sequence[Sequence[Message]], images: Sequence["Pictures"]) -> Batch:
+    def encode_prompts(self, conversations: Sequence[Sequence[Message]], images: Sequence["Images"]) -> Batch:
         """Input to generate answers to `conversations` from; padding is on the left, where generation wants it."""
         whole = [with_system_prompt(messages, self.preprocessing.system_prompt) for messages in conversations]
         texts = [self.template.prompt(messages) for messages in whole]
         return self._process(texts, images, [None] * len(texts), side="left")[0]
 
     def length(self, example: Example, sizes: Sequence[tuple[int, int]]) -> int | None:
-        """Tokens of an example by the sizes (width, height) of its pictures, without looking into them.
+        """Tokens of an example by the sizes (width, height) of its images, without looking into them.
 
-        None when the family cannot tell a picture's tokens from its size. Raises DataError as a call does.
+        None when the family cannot tell an image's tokens from its size. Raises DataError as a call does.
         """
         if self.family.image_tokens is None:
             return None
         if len(sizes) != len(example.images):
-            raise ValueError(f"{len(sizes)} sizes for {len(example.images)} pictures")
+            raise ValueError(f"{len(sizes)} sizes for {len(example.images)} images")
         ids, _learned = self.tokenize_with_supervision(example)
         try:
-            # The template has one token in the place of each picture.
+            # The template has one token in the place of each image.
             return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
 
     def tokenize_with_supervision(self, example: Example) -> tuple[list[int], list[bool]]:
-        """Token ids of an example with one token in the place of each picture, and whether each is learned.
+        """Token ids of an example with one token in the place of each image, and whether each is learned.
 
         Raises DataError as a call does.
         """
@@ -129,15 +129,15 @@ class ExampleEncoder:
         return not (beginning and all(strip_marks(text).startswith(beginning) for text in texts))
 
     def _process(
-        self, texts: list[str], images: Sequence["Pictures"], rows: Sequence[int | None], *, side: str
+        self, texts: list[str], images: Sequence["Images"], rows: Sequence[int | None], *, side: str
     ) -> tuple[Batch, list[list[bool]]]:
         marked = MarkedTokenizer(self.processor.tokenizer)
         processor = copy.copy(self.processor)
         processor.tokenizer = marked
         options = {"add_special_tokens": self._special(texts), "padding": True, "padding_side": side}
-        pictures = [list(some) for some in images] if any(len(some) for some in images) else None
+        image_lists = [list(some) for some in images] if any(len(some) for some in images) else None
         try:
-            batch = processor(text=texts, images=pictures, return_tensors="pt", **options)
+            batch = processor(text=texts, images=image_lists, return_tensors="pt", **options)
         except CannotSplitText:
             raise self._uncuttable(rows) from None
         except GardenError:
@@ -152,7 +152,7 @@ class ExampleEncoder:
         return found, marked.supervised
 
     def _find_culprit(
-        self, texts: list[str], images: Sequence["Pictures"], rows: Sequence[int | None], side: str
+        self, texts: list[str], images: Sequence["Images"], rows: Sequence[int | None], side: str
     ) -> None:
         """Try the rows of a failed batch one by one, so that the error names the right one."""
         if len(texts) > 1:

@@ -30,7 +30,7 @@ class ConformanceFixture:
         self.folder = folder
         self.processor = family.load_processor(family, str(folder), PREPROCESSING)
         self.collator = family.make_collator(family, self.processor, PREPROCESSING)
-        self.examples, self.images = make_examples(pictures=2 if self.is_supported("multi_image") else 1)
+        self.examples, self.images = make_examples(image_count=2 if self.is_supported("multi_image") else 1)
 
     def is_supported(self, capability: Any) -> bool:
         """Whether the family says that it is supported."""
@@ -55,12 +55,12 @@ class ConformanceFixture:
         return self.collator(self.examples, self.images)
 
 
-def make_examples(*, pictures: int) -> tuple[list[Example], list[list["Image.Image"]]]:
-    """Three examples: one turn, two turns, and several pictures (`pictures`) with text that poses as control tokens."""
+def make_examples(*, image_count: int) -> tuple[list[Example], list[list["Image.Image"]]]:
+    """Three examples: one turn, two turns, and several images (`image_count`) with text that poses as control tokens."""
     rows = [
         ((IMAGE_SIZES[0],), ["what is this?", "a zebra, I think"]),
         ((IMAGE_SIZES[1],), ["how many?", "seven of them", "are you sure?", "quite"]),
-        (IMAGE_SIZES[1 : 1 + pictures], ["and now?", " two\nlines "]),
+        (IMAGE_SIZES[1 : 1 + image_count], ["and now?", " two\nlines "]),
     ]
     examples, images = [], []
     for number, (sizes, texts) in enumerate(rows, start=1):
@@ -75,7 +75,7 @@ def make_examples(*, pictures: int) -> tuple[list[Example], list[list["Image.Ima
 
 
 def make_image(width: int, height: int, *, seed: int = 0) -> "Image.Image":
-    """A picture with something in it: two gradients and a square."""
+    """An image with something in it: two gradients and a square."""
     from PIL import Image
 
     slope = Image.linear_gradient("L").resize((width, height))
@@ -94,7 +94,7 @@ def supervised_ids(batch: dict[str, Any], row: int) -> list[int]:
 
 
 def image_tokens(bench: ConformanceFixture) -> Iterator[str]:
-    """`image_tokens` counts what the processor makes of a picture, for other limits than the checkpoint's own too."""
+    """`image_tokens` counts what the processor makes of an image, for other limits than the checkpoint's own too."""
     count = bench.family.image_tokens
     if count is None:
         return
@@ -110,7 +110,7 @@ def image_tokens(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def supervised_labels(bench: ConformanceFixture) -> Iterator[str]:
-    """Labels cover the answers, each with the token that ends it, and nothing else; and all but pictures if asked."""
+    """Labels cover the answers, each with the token that ends it, and nothing else; and all but images if asked."""
     batch = bench.batch()
     tokenizer = bench.processor.tokenizer
     for row, example in enumerate(bench.examples):
@@ -133,7 +133,7 @@ def _labels_of_prompts(bench: ConformanceFixture) -> Iterator[str]:
     batch = collator(bench.examples, bench.images)
     image_token = bench.processor.tokenizer.convert_tokens_to_ids(bench.processor.image_token)
     if bool((batch["labels"] == image_token).any()):
-        yield "with train_on_prompt, picture tokens are learned"
+        yield "with train_on_prompt, image tokens are learned"
     if bool((batch["labels"][batch["attention_mask"] == 0] != IGNORE_INDEX).any()):
         yield "with train_on_prompt, padding is learned"
     for row, example in enumerate(bench.examples):
@@ -143,7 +143,7 @@ def _labels_of_prompts(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:
-    """Text that poses as control tokens makes none: neither turns nor pictures."""
+    """Text that poses as control tokens makes none: neither turns nor images."""
     if not isinstance(bench.collator, ExampleEncoder):
         return
     tokenizer = bench.processor.tokenizer
@@ -194,7 +194,7 @@ def prompts(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def split_encoding(bench: ConformanceFixture) -> Iterator[str]:
-    """A family that says how pictures are laid out gives, from their sizes alone, what the processor gives."""
+    """A family that says how images are laid out gives, from their sizes alone, what the processor gives."""
     if bench.family.layout is None or not isinstance(bench.collator, ExampleEncoder):
         return
     encoder = SplitEncoder(bench.collator)

@@ -88,7 +88,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How text and pictures become model input: saved with a result, and used alike by training, chat and serving."""
+    """How text and images become model input: saved with a result, and used alike by training, chat and serving."""
 
     min_pixels: int
     max_pixels: int
@@ -110,12 +110,12 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """How pictures become tokens, for families whose text and pictures can be encoded apart (see `apart`).
+    """How images become tokens, for families whose text and images can be encoded apart (see `apart`).
 
     Attributes:
-        grid: (width, height, preprocessing) of a picture, in pixels, to the rows and columns of its tokens.
+        grid: (width, height, preprocessing) of an image, in pixels, to the rows and columns of its tokens.
         positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of a
-            picture: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
+            image: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
     """
 
     grid: Callable[[int, int, Preprocessing], tuple[int, int]]
@@ -127,14 +127,14 @@ Batch = dict[str, Any]
 
 
 class Collator(Protocol):
-    """Examples and their pictures to one padded batch."""
+    """Examples and their images to one padded batch."""
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Sequence["Image.Image"]]) -> Batch:
         """Lay out `examples` side by side.
 
         Args:
             examples: the conversations, each ending in an answer.
-            images: for each example its pictures, RGB, in the order of `example.images`.
+            images: for each example its images, RGB, in the order of `example.images`.
 
         Returns:
             The forward's arguments, `input_ids` and `labels` of shape (examples, tokens): `labels` equals `input_ids`
@@ -188,7 +188,7 @@ class ModelFamily:
     """One architecture: who it is, where its parts live, what works, and how it is loaded and fed.
 
     `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
-    family. `image_tokens(width, height, preprocessing)` counts the tokens of a picture from its size alone, in pixels;
+    family. `image_tokens(width, height, preprocessing)` counts the tokens of an image from its size alone, in pixels;
     None when the family cannot tell without its processor. `layout` is what sharing tokens between examples needs; None
     when the family leaves that to padded batches. `shape` reads the sizes that decide memory out of a `config.json`,
     raising KeyError when one is missing; None leaves it to a general reading of the checkpoint's files.

@@ -63,7 +63,7 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
 
 
 def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
-    """Tokenizer and image processor, resizing pictures to between `min_pixels` and `max_pixels` where it resizes so.
+    """Tokenizer and image processor, resizing images to between `min_pixels` and `max_pixels` where it resizes so.
 
     The image processor is the one transformers takes by default, which with torchvision installed (we require it) is
     torchvision's: everybody who loads the result gets the same one. Pillow's gives slightly different pixels, so that
@@ -72,7 +72,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
     Raises:
         EnvironmentProblem: the hub cannot be reached, or something the processor needs is not installed.
         UsageError: files are missing or damaged.
-        FamilyError: the checkpoint's processor cannot take pictures and text.
+        FamilyError: the checkpoint's processor cannot take images and text.
     """
     from transformers import AutoProcessor
 
@@ -89,7 +89,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
         raise hub.to_garden_error(error, source) from error
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise FamilyError(
-            f"{family.title}: the checkpoint's processor takes no pictures",
+            f"{family.title}: the checkpoint's processor takes no images",
             where=source,
             why="preprocessor_config.json is missing or names no image processor",
         )

@@ -94,7 +94,7 @@ class Registry:
             if model_type in self.conflicting_model_types or has_vision(config):
                 raise FamilyError(error.what, where=where, why=error.why, hint=error.hint) from None
             raise FamilyError(
-                f"this is a text-only model (model type {one_line(model_type, limit=100)}): it cannot see pictures",
+                f"this is a text-only model (model type {one_line(model_type, limit=100)}): it cannot see images",
                 where=where,
                 why=f"its config.json has no vision_config; {self._installed()}",
                 hint="choose a vision-language checkpoint",

@@ -6,7 +6,7 @@
         assert check_family(MY_FAMILY, checkpoint=SMALL_CHECKPOINT) == []
 
 What can be tried grows with what there is. From the family's data alone: that it is well formed. With a checkpoint's
-folder but without its weights (`weights=False`, what `model-garden plugins --check` does): pictures, labels, batches,
+folder but without its weights (`weights=False`, what `model-garden plugins --check` does): images, labels, batches,
 and that the parts cover the model. With weights, which should be few: that whatever the family calls Supported works.
 """
 

@@ -40,7 +40,7 @@ class TransformerStack:
         linears: every linear layer of the stack; LoRA goes on these and on nothing else.
         other: parameters in none of them: norms, patch embedding, positions; not token embeddings or the output layer.
         gated: the MLP multiplies two branches (`gate` and `up`) of which one goes through the activation.
-        fused: queries, keys and values are one matrix, and pieces of a sequence attend apart, as pictures do.
+        fused: queries, keys and values are one matrix, and pieces of a sequence attend apart, as images do.
         rotates_in_float32: queries and keys are turned in float32, whatever the compute dtype.
     """
 
@@ -108,8 +108,8 @@ class ModelShape:
         projector_other: parameters of the projector that are in no linear layer.
         vocabulary: rows of the token embedding and of the output layer.
         tied_head: the output layer is the token embedding.
-        patches_per_token: patches of a picture that the projector makes into one token.
-        patch_pixels: pixels of a picture that one patch covers.
+        patches_per_token: patches of an image that the projector makes into one token.
+        patch_pixels: pixels of an image that one patch covers.
         patch_values: numbers the processor makes of one patch.
         exact: the counts are the architecture's; False where some of them are read off in a general way.
     """
@@ -152,7 +152,7 @@ class ModelShape:
 
     @property
     def pixels_per_token(self) -> int:
-        """Pixels of a picture that become one token."""
+        """Pixels of an image that become one token."""
         return self.pixels_per_patch * self.patches_per_token
 
 

@@ -35,7 +35,7 @@ def check_dataset(
 
     Args:
         spec: the run; relative paths in it are seen from `cwd`.
-        depth: read headers of pictures, or decode every pixel.
+        depth: read headers of images, or decode every pixel.
         count_tokens: with the spec's base model; without, lengths are not judged and no model is needed.
         progress, stop: see `mg_tui.data.checks.runner.run_checks`.
 

@@ -1,8 +1,8 @@
 """The check of a dataset that has been read, as a run's preflight makes it: at a cost that nobody notices.
 
-It is the check of `mg_tui.data.checks.runner`, of rows whose pictures have just been looked at. What would cost seconds, the
+It is the check of `mg_tui.data.checks.runner`, of rows whose images have just been looked at. What would cost seconds, the
 tokenizer, is asked only about rows that may be too long: a token has at least one byte of text, so that a row with few
-enough bytes, its pictures' tokens added, cannot be.
+enough bytes, its images' tokens added, cannot be.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from mg_tui.preflight.token_counter import TokenCounterPool, family_image_tokens
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
 
-# More than templates write around a conversation, a turn and a picture: those of the families here stay below half.
+# More than templates write around a conversation, a turn and an image: those of the families here stay below half.
 _TEMPLATE_TOKENS: Final = 96
 _TURN_TOKENS: Final = 16
 _IMAGE_TOKENS: Final = 8
@@ -52,14 +52,14 @@ def check_loaded_dataset(
     Raises:
         BadRows: rows are too long, or have nothing to learn, and bad rows are not to be left out.
     """
-    picture_tokens = family_image_tokens(model)
+    image_tokens = family_image_tokens(model)
     counter = TokenCounterPool(spec, model, lanes=1)
     try:
         small = len(dataset.examples) <= _MAX_FULL_CHECK_ROWS
         contents = _dataset_contents(evaluation) if evaluation is not None and small else None
-        report = _check_loaded(spec, settings, dataset, counter, picture_tokens, contents)
+        report = _check_loaded(spec, settings, dataset, counter, image_tokens, contents)
         if evaluation is not None and spec.on_bad_row == "stop":
-            _require_no_findings(_check_loaded(spec, settings, evaluation, counter, picture_tokens, None), evaluation)
+            _require_no_findings(_check_loaded(spec, settings, evaluation, counter, image_tokens, None), evaluation)
     finally:
         counter.close()
     if spec.on_bad_row == "stop":
@@ -72,17 +72,17 @@ def _check_loaded(
     settings: Settings,
     dataset: Dataset,
     counter: TextTokenCounter,
-    picture_tokens: ImageTokenCounter | None,
+    image_tokens: ImageTokenCounter | None,
     evaluation: ContentIndex | None,
 ) -> CheckReport:
     kept = CachedTokenCounter(counter, settings.cache, str(dataset.path))
-    suspecting = _LongRowCounter(kept, spec, dataset.image_infos, picture_tokens)
+    suspecting = _LongRowCounter(kept, spec, dataset.image_infos, image_tokens)
     limits = CheckLimits(
         spec.max_seq_length,
         spec.min_pixels,
         spec.max_pixels,
         token_counter=suspecting,
-        count_image_tokens=picture_tokens,
+        count_image_tokens=image_tokens,
     )
     name = safe_line(dataset.address or str(dataset.path))
     report = check_loaded_rows(
@@ -106,10 +106,10 @@ def checked_rows(dataset: Dataset) -> Iterator[list[LoadedRow]]:
 
 def _checked_row(dataset: Dataset, example: Example) -> LoadedRow:
     infos = dataset.image_infos
-    pictures = tuple(
+    images = tuple(
         (ref.original, ImageProbe(ResolvedImage(ref, "dataset folder"), infos.get(ref.path))) for ref in example.images
     )
-    return LoadedRow(example.row, example, (), pictures)
+    return LoadedRow(example.row, example, (), images)
 
 
 def _dataset_contents(dataset: Dataset) -> ContentIndex:
@@ -135,13 +135,13 @@ class _LongRowCounter:
         counter: TextTokenCounter,
         spec: TrainingSpec,
         infos: Mapping[str, ImageInfo],
-        picture_tokens: ImageTokenCounter | None,
+        image_tokens: ImageTokenCounter | None,
     ):
         self.identity = counter.identity
         self._counter = counter
         self._spec = spec
         self._infos = infos
-        self._picture_tokens = picture_tokens
+        self._image_tokens = image_tokens
 
     def count(self, examples: Sequence[Example]) -> list[TextTokenCounts]:
         """See `TextTokenCounter`."""
@@ -156,15 +156,15 @@ class _LongRowCounter:
         text = said + _TEMPLATE_TOKENS + _TURN_TOKENS * len(example.messages) + _IMAGE_TOKENS * len(example.images)
         if self._spec.system_prompt:
             text += len(self._spec.system_prompt.encode("utf-8", "surrogatepass"))
-        images = sum(self._picture(ref.path) for ref in example.images)
+        images = sum(self._image(ref.path) for ref in example.images)
         return text if text + images <= self._spec.max_seq_length else None
 
-    def _picture(self, path: str) -> int:
+    def _image(self, path: str) -> int:
         info = self._infos.get(path)
-        if info is None or self._picture_tokens is None:
+        if info is None or self._image_tokens is None:
             return 0
         try:
-            return self._picture_tokens(info.width, info.height, self._spec.min_pixels, self._spec.max_pixels)
+            return self._image_tokens(info.width, info.height, self._spec.min_pixels, self._spec.max_pixels)
         except DataError:
             return 0
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mg_tui.data.dataset import Dataset
     from mg_tui.families.registry import ResolvedModel
 
-# What a chat template puts around the words: a system turn of its own, and the marks of a turn and of a picture.
+# What a chat template puts around the words: a system turn of its own, and the marks of a turn and of an image.
 TEMPLATE_TOKENS: Final = 24
 TURN_TEMPLATE_TOKENS: Final = 5
 IMAGE_TEMPLATE_TOKENS: Final = 2
@@ -63,7 +63,7 @@ def make_advisor(
         shape=model_shape(model),
         spec=spec,
         rows=tuple(rows),
-        picture_tokens=image_token_counter(model, spec),
+        image_tokens=image_token_counter(model, spec),
         device=device,
         can_pack=model.family is not None and model.family.layout is not None,
     )
@@ -103,7 +103,7 @@ def model_shape(model: "ResolvedModel") -> ModelShape:
 
 
 def image_token_counter(model: "ResolvedModel", spec: TrainingSpec) -> ImageTokenCount | None:
-    """How the family counts a picture's tokens, None when it does not; a picture it refuses counts as none."""
+    """How the family counts an image's tokens, None when it does not; an image it refuses counts as none."""
     from mg_tui.preflight import token_counter
 
     count = token_counter.family_image_tokens(model, spec.system_prompt)
@@ -122,11 +122,11 @@ def image_token_counter(model: "ResolvedModel", spec: TrainingSpec) -> ImageToke
 def load_dataset_headers(
     spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Callable[[int, int], None] | None = None
 ) -> "Dataset":
-    """The spec's dataset, its pictures known by their headers.
+    """The spec's dataset, its images known by their headers.
 
     Args:
         spec: the run; relative paths in it are seen from `cwd`.
-        progress: called with (rows done, rows) while pictures are looked at; what it raises ends the reading.
+        progress: called with (rows done, rows) while images are looked at; what it raises ends the reading.
 
     Raises:
         DataError: it cannot be read.
@@ -141,7 +141,7 @@ def example_sizes(dataset: "Dataset", model: "ResolvedModel", spec: TrainingSpec
     """The examples of a dataset as memory sees them, in its order.
 
     Text is counted by the model's tokenizer where that is on this machine, else by its bytes; the template's own tokens
-    are reckoned. Pictures are known by their headers.
+    are reckoned. Images are known by their headers.
 
     Raises:
         DataError: there is no good row.

@@ -1,4 +1,4 @@
-"""Tokens of conversations and pictures for those who may not import torch: counted by the family's own processor, in
+"""Tokens of conversations and images for those who may not import torch: counted by the family's own processor, in
 engine processes that are started when first asked, and by the family's arithmetic.
 """
 
@@ -40,7 +40,7 @@ _TOKENIZER_FILES: Final = (
 
 
 def family_image_tokens(model: "ResolvedModel", system_prompt: str | None = None) -> ImageTokenCounter | None:
-    """How the model's family counts a picture's tokens by its size, refusals included; None when it does not."""
+    """How the model's family counts an image's tokens by its size, refusals included; None when it does not."""
     from functools import lru_cache
 
     from mg_tui.families.contract import Preprocessing

@@ -1,4 +1,4 @@
-"""Pictures by the terminal's own graphics (kitty, sixel), when the user asks for it and the optional extra is there.
+"""Images by the terminal's own graphics (kitty, sixel), when the user asks for it and the optional extra is there.
 
 textual-image asks the terminal questions when it is imported and fails to import where the terminal has no size, so
 `select_graphics` imports it before the application starts, and whatever it says is no more than a reason to draw half cells.
@@ -17,7 +17,7 @@ _WIDGETS: Final = {"kitty": "TGPImage", "sixel": "SixelImage"}
 
 @dataclass(frozen=True, slots=True)
 class TerminalGraphics:
-    """What draws large pictures: the class of the widget, or None for half cells and, where asked for more, why."""
+    """What draws large images: the class of the widget, or None for half cells and, where asked for more, why."""
 
     widget_class: Any = None
     why: str | None = None
@@ -32,7 +32,7 @@ HALF_CELLS: Final = TerminalGraphics()
 
 
 def select_graphics(wanted: str) -> TerminalGraphics:
-    """What draws pictures when the setting is `wanted` ("half-cell", "kitty", "sixel"). Never raises."""
+    """What draws images when the setting is `wanted` ("half-cell", "kitty", "sixel"). Never raises."""
     if wanted not in _WIDGETS:
         return HALF_CELLS
     try:

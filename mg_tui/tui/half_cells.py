@@ -1,5 +1,5 @@
-"""Pictures in half cells: every cell shows two pixels, one above the other, as the colours of "▀". Works in every
-terminal that has colours; Pillow is imported in the thread that reads the first picture, never before the first frame.
+"""Images in half cells: every cell shows two pixels, one above the other, as the colours of "▀". Works in every
+terminal that has colours; Pillow is imported in the thread that reads the first image, never before the first frame.
 """
 
 import queue
@@ -22,7 +22,7 @@ LoadedImage = list[Content] | str
 
 
 def render_half_cells(image: "Image", columns: int, rows: int) -> list[Content]:
-    """An RGB picture in at most `columns` x `rows` cells, its proportions kept (a cell is twice as high as wide)."""
+    """An RGB image in at most `columns` x `rows` cells, its proportions kept (a cell is twice as high as wide)."""
     scale = min(columns / image.width, rows * 2 / image.height)
     width, height = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
     height += height % 2
@@ -47,25 +47,25 @@ def _render_line(data: bytes, width: int, start: int) -> Content:
 
 
 class ImageLoader:
-    """Reads pictures one after the other in a thread of its own and keeps the newest hundred or so."""
+    """Reads images one after the other in a thread of its own and keeps the newest hundred or so."""
 
     CACHE_SIZE = 128
 
     def __init__(self, ready: Callable[[], None]) -> None:
-        """`ready` is called, in the thread, when a picture that was asked for has come or could not be read."""
+        """`ready` is called, in the thread, when an image that was asked for has come or could not be read."""
         self._ready = ready
         self._cache: dict[tuple[str, int, int], LoadedImage | None] = {}
         self._requests: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def get(self, path: Path, columns: int, rows: int) -> LoadedImage | None:
-        """The picture's lines, a sentence that says why there are none, or None while it is being read."""
+        """The image's lines, a sentence that says why there are none, or None while it is being read."""
         key = (str(path), columns, rows)
         if key not in self._cache:
             self._cache[key] = None
             self._requests.put(key)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._load_requested, daemon=True, name="Pictures")
+                self._thread = threading.Thread(target=self._load_requested, daemon=True, name="Images")
                 self._thread.start()
         return self._cache[key]
 
@@ -81,6 +81,6 @@ class ImageLoader:
                 from mg_tui.data.images import open_image
 
                 self._cache[key] = render_half_cells(open_image(key[0]), key[1], key[2])
-            except Exception as error:  # a picture nobody can read must not cost the others
+            except Exception as error:  # an image nobody can read must not cost the others
                 self._cache[key] = one_line(str(error), limit=300)
             self._ready()

@@ -1,4 +1,4 @@
-"""What was opened before: datasets, models and pictures, newest first, kept in `<home>/recent.json` (see `json_store`)."""
+"""What was opened before: datasets, models and images, newest first, kept in `<home>/recent.json` (see `json_store`)."""
 
 import time
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from mg_tui.tui import json_store
 
-RecentKind = Literal["datasets", "models", "pictures"]
+RecentKind = Literal["datasets", "models", "images"]
 
 FILE_NAME: Final = "recent.json"
 MAX_RECENT: Final = 24

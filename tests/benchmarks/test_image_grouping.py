@@ -33,5 +33,5 @@ def test_means_and_ranges_of_the_seeds(grouping: ModuleType) -> None:
 
 
 def test_the_plot_has_a_line_for_every_training_and_axis(grouping: ModuleType) -> None:
-    plot = xml.dom.minidom.parseString(grouping.picture(sample_results()))
+    plot = xml.dom.minidom.parseString(grouping.image(sample_results()))
     assert len(plot.getElementsByTagName("polyline")) == 8

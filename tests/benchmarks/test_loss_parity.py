@@ -24,5 +24,5 @@ def test_losses_of_both_ways_are_one_curve(overlay: ModuleType, tmp_path: Path) 
     assert curves.largest < 1e-5
     assert curves.plain[-1] < curves.plain[0]  # it has learned: the curves are not flat
     assert len(told) == 5
-    drawing = overlay.picture(curves)
+    drawing = overlay.image(curves)
     assert drawing.count("<polyline") == 2 and "largest relative difference" in drawing

@@ -72,7 +72,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeEngineChild]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image_file(tmp_path: Path) -> Path:
     path = tmp_path / "a.png"
     Image.new("RGB", (60, 40), "red").save(path)
     return path
@@ -85,22 +85,24 @@ def run_cli(*args: str) -> int:
 
 
 def test_the_answer_is_data_and_the_rest_is_talk(
-    stand_in: type[FakeEngineChild], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stand_in: type[FakeEngineChild], image_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = ["--home", str(tmp_path / "home")]
-    assert run_cli(*home, "generate-vision", "mine", "--image", str(picture), "--prompt", "What?") == 0
+    assert run_cli(*home, "generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == 0
     out, err = capsys.readouterr()
     assert out == "A cat\N{REPLACEMENT CHARACTER}[31m.\n"
     assert "assumed" in err and "60x40 seen at 56x28" in err and "cut at 512 tokens" in err
     load, generate = stand_in.asked[1:3]
     assert load["model"] == "mine" and load["home"] == str(tmp_path / "home") and load["quantization"] == "auto"
-    assert generate["images"] == [str(picture)] and generate["prompt"] == "What?"
+    assert generate["images"] == [str(image_file)] and generate["prompt"] == "What?"
     assert generate["temperature"] == 0 and generate["seed"] is None
     assert stand_in.asked[-1] == {"op": "closed"}
 
 
-def test_json_is_one_record(stand_in: type[FakeEngineChild], picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = ["--image", str(picture)]
+def test_json_is_one_record(
+    stand_in: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = ["--image", str(image_file)]
     assert (
         run_cli("generate-vision", "mine", *image, *image, "--prompt", "What?", "--json", "--max-new-tokens", "3") == 0
     )
@@ -114,20 +116,20 @@ def test_json_is_one_record(stand_in: type[FakeEngineChild], picture: Path, caps
     [(UsageError("the model does not exist", hint="look"), 2), (EnvironmentProblem("no hub"), 3)],
 )
 def test_errors_of_the_child_are_one_message_with_its_exit_code(
-    stand_in: type[FakeEngineChild], picture: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+    stand_in: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
 ) -> None:
     stand_in.replies["load"] = error
-    assert run_cli("generate-vision", "mine", "--image", str(picture), "--prompt", "What?") == code
+    assert run_cli("generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and "Traceback" not in err
     assert stand_in.asked[-1] == {"op": "closed"}
 
 
-def test_a_bad_picture_is_seen_before_a_model_is_loaded(
+def test_a_bad_image_is_seen_before_a_model_is_loaded(
     stand_in: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     for path in (text, tmp_path / "none.jpg", tmp_path):
         assert run_cli("generate-vision", "mine", "--image", str(path), "--prompt", "What?") == 2
         assert "error: image" in capsys.readouterr().err
@@ -137,8 +139,8 @@ def test_a_bad_picture_is_seen_before_a_model_is_loaded(
 @pytest.mark.parametrize(
     "wrong", [["--temperature", "-1"], ["--top-p", "0"], ["--max-new-tokens", "0"], ["--device", "tpu"]]
 )
-def test_bad_options_are_usage_errors(stand_in: type[FakeEngineChild], picture: Path, wrong: list[str]) -> None:
-    assert run_cli("generate-vision", "mine", "--image", str(picture), "--prompt", "What?", *wrong) == 2
+def test_bad_options_are_usage_errors(stand_in: type[FakeEngineChild], image_file: Path, wrong: list[str]) -> None:
+    assert run_cli("generate-vision", "mine", "--image", str(image_file), "--prompt", "What?", *wrong) == 2
     assert stand_in.asked == []
 
 
@@ -163,7 +165,7 @@ def test_merge_says_the_difference(
     assert stand_in.asked[1]["output"] == str(tmp_path / "out")
 
 
-def test_asking_the_tiny_model_for_real(picture: Path, tmp_path: Path) -> None:
+def test_asking_the_tiny_model_for_real(image_file: Path, tmp_path: Path) -> None:
     """One whole command, in processes of its own: the face stays without torch, and the answer comes out."""
     code = (
         "import sys\n"
@@ -171,7 +173,7 @@ def test_asking_the_tiny_model_for_real(picture: Path, tmp_path: Path) -> None:
         "try:\n    main()\n"
         "finally:\n    assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     )
-    arguments = ["--home", str(tmp_path / "home"), "generate-vision", "tiny", "--image", str(picture), "--json"]
+    arguments = ["--home", str(tmp_path / "home"), "generate-vision", "tiny", "--image", str(image_file), "--json"]
     ran = subprocess.run(
         [sys.executable, "-c", code, *arguments, "--prompt", "What is the main colour of the picture?"],
         capture_output=True,

@@ -24,7 +24,7 @@ from mg_tui.data.token_count_cache import CachedTokenCounter
 
 
 class WordCounter:
-    """Counts a token for every word and picture; the answer's are learned."""
+    """Counts a token for every word and image; the answer's are learned."""
 
     identity = "words"
 
@@ -46,7 +46,7 @@ class WordCounter:
 def fake_image_tokens(width: int, height: int, least: int, most: int) -> int:
     """A token for 28 x 28 pixels, as Qwen2.5-VL."""
     if max(width, height) > 200 * min(width, height):
-        raise DataError("the picture is too long")
+        raise DataError("the image is too long")
     return max(min(width * height, most), least) // 784
 
 
@@ -119,7 +119,7 @@ def test_a_good_dataset_has_figures_and_nothing_that_stops_a_run(folder: Path) -
         (row(image="thread.png"), "image-shape", "too long"),
         (row(text="a forbidden word"), "template", "forbidden"),
         (row(text="unlearned"), "nothing-learned", "no token"),
-        (row(text="word " * 90), "too-long", "has 114 tokens, 21 of them for its picture; the limit is 100"),
+        (row(text="word " * 90), "too-long", "has 114 tokens, 21 of them for its image; the limit is 100"),
         (row(image="small.png"), "image-small", "30 x 30"),
         (row(image="long.png"), "image-ratio", "9 times"),
         (row(image="large.png"), "image-large", "400 x 600"),
@@ -183,7 +183,7 @@ def test_the_answers_as_a_whole(folder: Path) -> None:
     assert whole["answers-alike"] == '100% of the rows are answered "no"'
     assert whole["questions-alike"] == '100% of the rows ask "Same?"'
     assert whole["answers-short"] == "100% of the answers have 3 characters or fewer"
-    assert whole["few-images"] == "120 rows show 2 pictures"
+    assert whole["few-images"] == "120 rows show 2 images"
     assert run_check(folder, row(1)).counts == {"few-rows": 1}
     long = [row(number) for number in range(30)]
     report = run_check(folder, *long, row(31, response="word " * 1000), limits=CheckLimits(50, 784, 10**6))
@@ -205,9 +205,9 @@ def test_overlap_with_the_evaluation_dataset(folder: Path) -> None:
     said = {one.row: one.what for one in report.findings if one.kind == "eval-overlap"}
     assert said == {
         1: "the row is in the evaluation dataset too",
-        2: 'its picture "a.png" is in the evaluation dataset too',
-        3: 'its picture "b.png" is in the evaluation dataset too',
-        5: 'its picture "d.png" is in the evaluation dataset too',
+        2: 'its image "a.png" is in the evaluation dataset too',
+        3: 'its image "b.png" is in the evaluation dataset too',
+        5: 'its image "d.png" is in the evaluation dataset too',
     }
 
 
@@ -219,7 +219,7 @@ def test_the_remedies_say_how_many_rows_each_saves(folder: Path) -> None:
     report = run_check(folder, *rows, limits=limits)
     assert rows_with(report, "too-long") == [1, 2, 3]
     saved = {remedy.flags: remedy.rows_saved for remedy in report.suggestions}
-    # At half the pixels both pictures have 32 tokens and their rows 39; at three quarters 48, and 55.
+    # At half the pixels both images have 32 tokens and their rows 39; at three quarters 48, and 55.
     assert saved["--max-pixels 25088"] == 2
     assert "--max-pixels 37632" not in saved
     assert saved["--max-seq-length 128"] == 3
@@ -269,7 +269,7 @@ def test_a_change_of_pixels_needs_no_second_count(folder: Path) -> None:
     assert totals == [28, 11]
 
 
-def test_unchanged_pictures_are_not_opened_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_images_are_not_opened_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mg_tui.data import image_probe as looking
 
     opened: list[str] = []

@@ -1,4 +1,4 @@
-"""From any format to any other and back: the same conversations and the same pictures, and what is lost is said."""
+"""From any format to any other and back: the same conversations and the same images, and what is lost is said."""
 
 import json
 from itertools import pairwise
@@ -33,7 +33,7 @@ NAMES = {
 SINGLE_TURN_ROWS = [
     {"text": 'What is "it",\nhere?', "image": "a.png", "response": "A, cat."},
     {"text": "  spaces  ", "image": "b.jpg", "response": "<b>é</b>\r\n"},
-    {"text": "No picture", "image": None, "response": "None."},
+    {"text": "No image", "image": None, "response": "None."},
 ]
 CHATS = [
     {
@@ -78,7 +78,7 @@ def run_convert(
 
 
 def read_conversations(folder: Path, given: str) -> list[Any]:
-    """What each row says, with the bytes of its pictures in their places."""
+    """What each row says, with the bytes of its images in their places."""
     dataset = load_dataset(given, cwd=folder, cache=folder / "cache")
     assert not dataset.problems
     return [
@@ -118,7 +118,7 @@ def test_every_format_is_written_but_the_hub() -> None:
 @pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "imagefolder", "webdataset"])
 def test_layouts_in_formats(folder: Path, layout: str, format: str) -> None:
     if layout == "openai" and format in ("imagefolder", "webdataset"):
-        with pytest.raises(UsageError, match="keeps its pictures beside the text"):
+        with pytest.raises(UsageError, match="keeps its images beside the text"):
             run_convert(folder, "single.jsonl", "x", format=format, layout=layout)
         return
     dataset = "talks" if layout in ("messages", "conversations", "openai") else "single"
@@ -158,10 +158,10 @@ def test_what_datasets_and_others_make_of_it(folder: Path) -> None:
     assert saved[2]["image"] is None
     run_convert(folder, "talks.jsonl", "t.parquet")
     table = datasets.Dataset.from_parquet(str(folder / "t.parquet"), cache_dir=str(folder / "hf"))
-    assert [picture.size for picture in table[0]["images"]] == [(20, 14), (30, 20)]
+    assert [image.size for image in table[0]["images"]] == [(20, 14), (30, 20)]
 
 
-def test_how_pictures_go_along(folder: Path) -> None:
+def test_how_images_go_along(folder: Path) -> None:
     (folder / "sub").mkdir()
     linked = run_convert(folder, "single.jsonl", "sub/linked.jsonl")
     assert linked.images is None
@@ -187,7 +187,7 @@ def test_how_pictures_go_along(folder: Path) -> None:
     assert sorted(path.name for path in out.images.iterdir()) == ["a.png", "b.jpg"]
 
 
-def test_pictures_of_one_name_are_kept_apart(folder: Path) -> None:
+def test_images_of_one_name_are_kept_apart(folder: Path) -> None:
     (folder / "x").mkdir()
     Image.new("RGB", (9, 9)).save(folder / "x" / "A.png")
     rows = [{"text": "a", "image": name, "response": "b"} for name in ("a.png", "x/A.png", "a.png")]
@@ -236,13 +236,13 @@ def test_rows_that_cannot_be_said_stop_it_or_are_left_out(folder: Path) -> None:
     kept = [json.loads(line) for line in made.rejects.read_text().splitlines()]
     assert [json.loads(row["raw"]) for row in kept] == [CHATS[0], CHATS[2]]
     (folder / "m.jsonl").write_text(json.dumps({"text": "What is <image>?", "image": None, "response": "a tag"}))
-    with pytest.raises(BadRows, match="which would be read as the place of a picture"):
+    with pytest.raises(BadRows, match="which would be read as the place of an image"):
         run_convert(folder, "m.jsonl", "y.jsonl", layout="conversations")
     run_convert(folder, "m.jsonl", "y.jsonl", layout="openai")
     assert read_conversations(folder, "y.jsonl") == read_conversations(folder, "m.jsonl")
 
 
-def test_missing_pictures_and_bad_rows_are_named(folder: Path) -> None:
+def test_missing_images_and_bad_rows_are_named(folder: Path) -> None:
     (folder / "d.jsonl").write_text('{"text": "a", "image": "none.png", "response": "b"}\n{oops\n')
     with pytest.raises(BadRows) as caught:
         run_convert(folder, "d.jsonl", "x.parquet")

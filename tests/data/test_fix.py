@@ -21,14 +21,14 @@ LIMITS = CheckLimits(2048, 784, 10**6)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for name in ("A.png", "b.png", "two.png", "TWO.png"):
-        Image.new("RGB", (150, 150), (name[0] == "A" and "red") or "blue").save(tmp_path / "pictures" / name)
+        Image.new("RGB", (150, 150), (name[0] == "A" and "red") or "blue").save(tmp_path / "images" / name)
     return tmp_path
 
 
 def row(number: int = 0, **changes: Any) -> dict[str, Any]:
-    return {"text": f"Question {number}?", "image": "pictures/A.png", "response": f"Answer {number}.", **changes}
+    return {"text": f"Question {number}?", "image": "images/A.png", "response": f"Answer {number}.", **changes}
 
 
 def run_fix(
@@ -65,10 +65,10 @@ def test_good_rows_stay_byte_for_byte(folder: Path) -> None:
         (row(response=1.5), "response", "1.5"),
         (row(text="a\ud83db"), "text", "ab"),
         (row(text="a\ufdd1b"), "text", "ab"),
-        (row(image=" pictures/A.png\n"), "image", "pictures/A.png"),
-        (row(image="pictures\\A.png"), "image", "pictures/A.png"),
-        (row(image="pictures/a.PNG"), "image", "pictures/A.png"),
-        (row(image=["pictures/a.png", "pictures/b.png"]), "image", ["pictures/A.png", "pictures/b.png"]),
+        (row(image=" images/A.png\n"), "image", "images/A.png"),
+        (row(image="images\\A.png"), "image", "images/A.png"),
+        (row(image="images/a.PNG"), "image", "images/A.png"),
+        (row(image=["images/a.png", "images/b.png"]), "image", ["images/A.png", "images/b.png"]),
     ],
 )
 def test_what_can_be_repaired_is(folder: Path, made: dict[str, Any], field: str, repaired: Any) -> None:
@@ -79,10 +79,10 @@ def test_what_can_be_repaired_is(folder: Path, made: dict[str, Any], field: str,
 
 def test_turns_are_repaired_too(folder: Path) -> None:
     turns = [{"role": "user", "content": "how many <image>?"}, {"role": "assistant", "content": 3}]
-    done, written, _aside = run_fix(folder, {"messages": turns, "images": ["pictures/a.png"]})
+    done, written, _aside = run_fix(folder, {"messages": turns, "images": ["images/a.png"]})
     assert done.rows_repaired == 1
     assert written[0]["messages"][1]["content"] == "3"
-    assert written[0]["images"] == ["pictures/A.png"]
+    assert written[0]["images"] == ["images/A.png"]
 
 
 class CharacterCounter:
@@ -96,7 +96,7 @@ def test_the_rest_is_aside_with_its_reasons(folder: Path) -> None:
     bad = [
         b"\xff\xfe",
         row(2, image="none.png"),
-        row(3, image="pictures/Two.png"),  # two files could be meant
+        row(3, image="images/Two.png"),  # two files could be meant
         row(4, response=" "),
         row(5, response=True),
         row(6, response="x" * 5000),
@@ -128,12 +128,10 @@ def test_reasons_are_told_of_every_row_however_many(folder: Path, monkeypatch: p
     assert [one["problems"][0]["what"] for one in aside[20:]] == ["is the same as row 1"] * 3 + ["row repeated"] * 6
 
 
-def test_paths_lead_to_the_same_pictures_from_another_folder(folder: Path) -> None:
-    _done, written, _aside = run_fix(
-        folder, row(1), row(2, image=["pictures/b.png", None][:1]), out="other/fixed.jsonl"
-    )
-    assert written[0]["image"] == str(folder / "pictures" / "A.png")
-    assert written[1]["image"] == [str(folder / "pictures" / "b.png")]
+def test_paths_lead_to_the_same_images_from_another_folder(folder: Path) -> None:
+    _done, written, _aside = run_fix(folder, row(1), row(2, image=["images/b.png", None][:1]), out="other/fixed.jsonl")
+    assert written[0]["image"] == str(folder / "images" / "A.png")
+    assert written[1]["image"] == [str(folder / "images" / "b.png")]
 
 
 def test_what_is_in_the_way_stays(folder: Path) -> None:
@@ -146,7 +144,7 @@ def test_what_is_in_the_way_stays(folder: Path) -> None:
         ("there.jsonl", False, "already there"),
         ("data.jsonl", True, "never changed"),
         ("link.jsonl", True, "never changed"),
-        ("pictures", True, "is a folder"),
+        ("images", True, "is a folder"),
     ):
         with pytest.raises(UsageError, match=said):
             fix_dataset(source, ReadOptions(cwd=folder), LIMITS, folder / out, force=force)
@@ -169,4 +167,4 @@ def test_nothing_half_written_is_left_when_it_is_broken_off(folder: Path) -> Non
         fix_dataset(
             source, ReadOptions(cwd=folder), CheckLimits(9, 784, 10**6, token_counter=Broken()), folder / "fixed.jsonl"
         )
-    assert sorted(one.name for one in folder.iterdir()) == ["data.jsonl", "pictures"]
+    assert sorted(one.name for one in folder.iterdir()) == ["data.jsonl", "images"]

@@ -1,4 +1,4 @@
-"""Every format, with real photos among its pictures, browsed, checked, repaired, split, drawn from and mixed alike.
+"""Every format, with real photos among its images, browsed, checked, repaired, split, drawn from and mixed alike.
 
 That every format trains is in tests/engine, and that each becomes every other in test_convert.
 """
@@ -36,7 +36,7 @@ LIMITS = CheckLimits(2048, 784, 1_003_520)
 
 @pytest.fixture(scope="module")
 def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One dataset in every format: three rows for each photo, one without a picture, and one row twice."""
+    """One dataset in every format: three rows for each photo, one without an image, and one row twice."""
     folder = tmp_path_factory.mktemp("formats")
     source_folder = Path(photos.__file__).parent
     names = sorted(path.name for path in source_folder.glob("*.jpg"))
@@ -44,7 +44,7 @@ def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(source_folder / name, folder / name)
     rows: list[dict[str, Any]] = [
         {
-            "text": f"What is in picture {number}?",
+            "text": f"What is in image {number}?",
             "image": names[number % len(names)],
             "response": f"It is the thing called {number}.",
         }

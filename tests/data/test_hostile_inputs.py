@@ -1,6 +1,6 @@
-"""Hostile datasets and pictures through the whole check: nothing crashes, nothing escapes, what is refused is named.
+"""Hostile datasets and images through the whole check: nothing crashes, nothing escapes, what is refused is named.
 
-With the fuzz tests beside it, about 1,200 mutated rows, 400 mutated pictures and 200 mutated files.
+With the fuzz tests beside it, about 1,200 mutated rows, 400 mutated images and 200 mutated files.
 """
 
 import gzip
@@ -214,7 +214,7 @@ def test_mutated_files_are_read_or_refused(folder: Path, mutated: tuple[str, byt
             assert finding.what and is_safe(finding.what), finding
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------------------------
 
 
 def encode_image(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -239,7 +239,7 @@ VALID_IMAGES = {
 
 
 @pytest.mark.parametrize("name", VALID_IMAGES)
-def test_odd_pictures_are_seen_as_rgb(tmp_path: Path, name: str) -> None:
+def test_odd_images_are_seen_as_rgb(tmp_path: Path, name: str) -> None:
     data, mode = VALID_IMAGES[name]
     path = tmp_path / name
     path.write_bytes(data)
@@ -307,5 +307,5 @@ def test_a_data_uri_is_judged_by_its_size_before_it_is_decoded(monkeypatch: pyte
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr(embedded_images.base64, "b64decode", refuse)
-    with pytest.raises(ImageError, match="a picture inside a row may have 3,000"):
+    with pytest.raises(ImageError, match="an image inside a row may have 3,000"):
         embedded_images.decode_data_uri("data:image/png;base64," + "A" * 10_000)

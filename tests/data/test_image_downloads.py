@@ -282,11 +282,11 @@ def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = []
     for number in range(MAX_HOST_FAILURES + 2):
         with pytest.raises(ImageError) as caught:
-            downloads.fetch(f"https://pictures.example/{number}.png")
+            downloads.fetch(f"https://images.example/{number}.png")
         reasons.append(caught.value.reason)
         assert "give the images as files" in str(caught.value.hint)
     assert reasons[0] == "could not be reached: temporary failure in name resolution"
-    assert reasons[-1] == f"was not asked for: pictures.example could not be reached {MAX_HOST_FAILURES} times"
+    assert reasons[-1] == f"was not asked for: images.example could not be reached {MAX_HOST_FAILURES} times"
     assert len(asked) == MAX_HOST_FAILURES
 
 
@@ -302,19 +302,19 @@ def test_a_proxy_of_the_environment_is_used(server, base: str, tmp_path: Path, m
     real = socket.getaddrinfo
 
     def unknown_here(host, *args, **options):  # type: ignore[no-untyped-def]
-        if host == "pictures.example":
+        if host == "images.example":
             raise socket.gaierror(-2, "Name or service not known")
         return real(host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown_here)
     downloads = ImageDownloads(tmp_path, allow_private=False)
-    downloads.fetch("http://pictures.example/a.png")
-    assert server.seen == ["http://pictures.example/a.png"]
+    downloads.fetch("http://images.example/a.png")
+    assert server.seen == ["http://images.example/a.png"]
     with pytest.raises(ImageError, match="private"):
         downloads.fetch("http://10.0.0.1/a.png")
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
     with pytest.raises(ImageError, match="proxy of kind socks5"):
-        downloads.fetch("http://pictures.example/b.png")
+        downloads.fetch("http://images.example/b.png")
 
 
 def test_a_cache_that_cannot_be_written_is_the_machine_s_problem(base: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What was seen in picture files is believed only while the file is the same, and its store decides nothing."""
+"""What was seen in image files is believed only while the file is the same, and its store decides nothing."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -22,12 +22,12 @@ def refusal_reason(path: Path) -> str:
     return caught.value.reason
 
 
-def test_what_is_known_of_a_good_image(picture: Path) -> None:
-    info = probe_image(picture)
+def test_what_is_known_of_a_good_image(image_file: Path) -> None:
+    info = probe_image(image_file)
     assert (info.width, info.height, info.format, info.mode, info.animated) == (64, 48, "JPEG", "RGB", False)
-    assert info.bytes == picture.stat().st_size
-    assert verify_image(picture) == info
-    assert open_image(str(picture)).size == (64, 48)
+    assert info.bytes == image_file.stat().st_size
+    assert verify_image(image_file) == info
+    assert open_image(str(image_file)).size == (64, 48)
 
 
 def test_a_bomb_is_refused_by_its_header(bomb: Path) -> None:
@@ -60,12 +60,12 @@ def test_missing_folder_empty_and_devices(tmp_path: Path) -> None:
     assert "cannot be read" in refusal_reason(tmp_path / "loop.png")
 
 
-def test_no_permission(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *_args: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert refusal_reason(picture) == "cannot be read: permission denied"
+    assert refusal_reason(image_file) == "cannot be read: permission denied"
 
 
 @pytest.mark.parametrize("kept", [3, 20, 200, 0.5, 0.95])
@@ -79,10 +79,12 @@ def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
     assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not an image"))
 
 
-def test_truncation_is_seen_whatever_another_library_asked_for(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture.write_bytes(picture.read_bytes()[:900])
+def test_truncation_is_seen_whatever_another_library_asked_for(
+    image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_file.write_bytes(image_file.read_bytes()[:900])
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert "truncated" in refusal_reason(picture)
+    assert "truncated" in refusal_reason(image_file)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +108,8 @@ def test_other_files(tmp_path: Path, content: bytes, said: str) -> None:
     assert refusal_reason(path).startswith(said)
 
 
-def test_a_picture_with_the_wrong_ending_is_a_picture(tmp_path: Path, picture: Path) -> None:
-    path = picture.rename(tmp_path / "a.txt")
+def test_a_image_with_the_wrong_ending_is_a_image(tmp_path: Path, image_file: Path) -> None:
+    path = image_file.rename(tmp_path / "a.txt")
     assert probe_image(path).format == "JPEG"
 
 
@@ -131,7 +133,7 @@ def test_messages_cannot_escape_into_a_terminal(tmp_path: Path) -> None:
     assert "\n" not in caught.value.what
 
 
-def test_memory_and_odd_errors_become_reasons(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_odd_errors_become_reasons(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, said in ((MemoryError(), "memory"), (KeyError("x"), "damaged"), (RuntimeError(), "RuntimeError")):
 
         def fail(_image: object, error: Exception = error) -> None:
@@ -139,7 +141,7 @@ def test_memory_and_odd_errors_become_reasons(picture: Path, monkeypatch: pytest
 
         monkeypatch.setattr(images, "to_rgb", fail)
         with pytest.raises(ImageError, match=said):
-            open_image(picture)
+            open_image(image_file)
 
 
 def test_importing_the_room_imports_neither_pillow_nor_numpy_nor_httpx() -> None:

@@ -1,4 +1,4 @@
-"""Splits, drawings and mixtures: the same seed, the same rows; no picture on both sides; no row lost."""
+"""Splits, drawings and mixtures: the same seed, the same rows; no image on both sides; no row lost."""
 
 import gzip
 import json
@@ -46,8 +46,8 @@ def image_paths(rows: list[Any]) -> set[str]:
     return {Path(name).name for name in given}
 
 
-def test_no_picture_is_on_both_sides(folder: Path) -> None:
-    # Pictures 0 to 9 in several rows each; the same file under two names; two that hang together by a third row.
+def test_no_image_is_on_both_sides(folder: Path) -> None:
+    # Images 0 to 9 in several rows each; the same file under two names; two that hang together by a third row.
     rows = [row(number, [f"{number % 10}.png", f"./{number % 10}.png"][number % 2]) for number in range(60)]
     rows += [row(60, ["0.png", "1.png"]), row(61, None), row(62, [])]
     path = write_rows(folder / "data.jsonl", *rows, b"not json")
@@ -177,7 +177,7 @@ def test_a_weight_that_means_nothing(text: str) -> None:
         parse_weighted_path(text)
 
 
-def test_a_folder_of_pictures(folder: Path) -> None:
+def test_a_folder_of_images(folder: Path) -> None:
     inner = folder / "inner"
     inner.mkdir()
     (inner / "loop").symlink_to(folder)
@@ -194,7 +194,7 @@ def test_a_folder_of_pictures(folder: Path) -> None:
     with pytest.raises(UsageError, match="already there"):
         create_from_folder(folder, folder / "captions.jsonl")
     (folder / "empty").mkdir()
-    with pytest.raises(UsageError, match="has no pictures"):
+    with pytest.raises(UsageError, match="has no images"):
         create_from_folder(folder / "empty", folder / "x.jsonl")
     with pytest.raises(UsageError, match="no such folder"):
         create_from_folder(folder / "nowhere", folder / "x.jsonl")

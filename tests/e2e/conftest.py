@@ -54,7 +54,7 @@ class Worker:
 
 
 class TinyRuns:
-    """Makes runs of the tiny model on a few small pictures, and workers for them."""
+    """Makes runs of the tiny model on a few small images, and workers for them."""
 
     def __init__(self, base: Path):
         self.base = base
@@ -124,7 +124,7 @@ class TinyRuns:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRuns]:
-    """Pictures, rows, and workers that find their libraries loaded."""
+    """Images, rows, and workers that find their libraries loaded."""
     import torch
     from PIL import Image
 
@@ -141,7 +141,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRuns]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        # Features of pictures that another process left in a shared cache may differ in their last bits.
+        # Features of images that another process left in a shared cache may differ in their last bits.
         patch.setenv("MODEL_GARDEN_CACHE", str(base / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         made = TinyRuns(base)

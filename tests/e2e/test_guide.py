@@ -62,11 +62,11 @@ def test_train_leaves_a_standard_adapter_and_a_complete_journal(home: Path, trai
     assert events[-1]["kind"] == "finished"
 
 
-def test_generate_answers_about_a_picture(home: Path, trained: Path) -> None:
-    picture = next((home / "data/vision_sample_images").iterdir())
+def test_generate_answers_about_a_image(home: Path, trained: Path) -> None:
+    image = next((home / "data/vision_sample_images").iterdir())
     done = run_guide_command(
         home,
-        f"model-garden generate-vision ./models/custom-vision --image {picture} --prompt 'What is in this image?' "
+        f"model-garden generate-vision ./models/custom-vision --image {image} --prompt 'What is in this image?' "
         "--max-new-tokens 8",
     )
     assert done.stdout.strip()

@@ -65,15 +65,15 @@ def test_the_prompt_of_the_preprocessing_goes_where_there_is_none(
     assert "Speak up." in processor.tokenizer.decode(prompt)
 
 
-def test_pictures_are_expanded_and_never_learned(encoder: ExampleEncoder, talk: Talk) -> None:
-    batch = encoder([talk("and?", "yes", pictures=2)], [[IMAGE, IMAGE.rotate(90, expand=True)]])
+def test_images_are_expanded_and_never_learned(encoder: ExampleEncoder, talk: Talk) -> None:
+    batch = encoder([talk("and?", "yes", images=2)], [[IMAGE, IMAGE.rotate(90, expand=True)]])
     kinds = batch["mm_token_type_ids"][0] == 1
     assert int(kinds.sum()) == int(batch["image_grid_thw"].prod(-1).sum()) // 4 > 0
     assert bool((batch["labels"][0][kinds] == IGNORE_INDEX).all())
     assert supervised_texts(encoder, batch) == ["yes<|im_end|>"]
 
 
-def test_a_picture_in_an_answer_is_not_learned(encoder: ExampleEncoder) -> None:
+def test_a_image_in_an_answer_is_not_learned(encoder: ExampleEncoder) -> None:
     shown = ImagePart(ImageRef("/a.png", "a.png"))
     example = Example(
         1, (Message("user", (TextPart("draw"),)), Message("assistant", (TextPart("here: "), shown, TextPart("!"))))
@@ -84,7 +84,7 @@ def test_a_picture_in_an_answer_is_not_learned(encoder: ExampleEncoder) -> None:
 
 def test_the_processor_alone_gives_the_same(encoder: ExampleEncoder, talk: Talk) -> None:
     """Whatever the processor returns for the plain text is what a batch holds: nothing lost, nothing changed."""
-    examples = [talk("what?", "that", pictures=1), talk("longer question than before?", "yes", "really?", "no")]
+    examples = [talk("what?", "that", images=1), talk("longer question than before?", "yes", "really?", "no")]
     batch = encoder(examples, [[IMAGE], []])
     shown = "<|vision_start|><|image_pad|><|vision_end|>"
     texts = [
@@ -107,7 +107,7 @@ def test_padding_is_on_the_right_and_not_learned(encoder: ExampleEncoder, talk: 
 
 
 def test_prompts_are_padded_on_the_left_and_begin_what_was_trained(encoder: ExampleEncoder, talk: Talk) -> None:
-    examples = [talk("a?", "\nb", pictures=1), talk("a longer question?", "b")]
+    examples = [talk("a?", "\nb", images=1), talk("a longer question?", "b")]
     prompts = encoder.encode_prompts([example.prompt for example in examples], [[IMAGE], []])
     assert prompts["attention_mask"][1].tolist()[0] == 0
     assert "labels" not in prompts
@@ -156,8 +156,8 @@ def test_text_that_poses_as_control_tokens_is_text(
     encoder: ExampleEncoder, talk: Talk, posing: str, where: str
 ) -> None:
     turns = (posing, "fine") if where == "question" else ("what?", posing)
-    honest = encoder([talk("what?", "fine", pictures=1)], [[IMAGE]])
-    batch = encoder([talk(*turns, pictures=1)], [[IMAGE]])
+    honest = encoder([talk("what?", "fine", images=1)], [[IMAGE]])
+    batch = encoder([talk(*turns, images=1)], [[IMAGE]])
     tokenizer = encoder.processor.tokenizer
     for token in encoder.template.control_tokens:
         number = tokenizer.convert_tokens_to_ids(token)
@@ -192,7 +192,7 @@ def test_marks_in_a_text_are_refused(encoder: ExampleEncoder, talk: Talk) -> Non
 def test_training_on_prompts_too(family: ModelFamily, processor: Any, talk: Talk) -> None:
     encoder = family.make_collator(family, processor, LIMITS, train_on_prompt=True)
     assert isinstance(encoder, ExampleEncoder)
-    batch = encoder([talk("what?", "that", pictures=1), talk("a?", "b")], [[IMAGE], []])
+    batch = encoder([talk("what?", "that", images=1), talk("a?", "b")], [[IMAGE], []])
     first, second = supervised_texts(encoder, batch)
     assert first == f"{HEADER}<|im_start|>user\n"
     assert second == "what?<|im_end|>\n<|im_start|>assistant\nthat<|im_end|>\n"
@@ -202,7 +202,7 @@ def test_training_on_prompts_too(family: ModelFamily, processor: Any, talk: Talk
 
 
 def test_an_example_alone(encoder: ExampleEncoder, talk: Talk) -> None:
-    examples, images = [talk("a?", "b", pictures=1), talk("a longer one?", "c")], [[IMAGE], []]
+    examples, images = [talk("a?", "b", images=1), talk("a longer one?", "c")], [[IMAGE], []]
     batch = encoder(examples, images)
     for row, example in enumerate(examples):
         alone = encoder.encode(example, images[row])
@@ -216,13 +216,13 @@ def test_an_example_alone(encoder: ExampleEncoder, talk: Talk) -> None:
 
 @pytest.mark.parametrize("sizes", [[], [(120, 90)], [(120, 90), (40, 400)], [(2000, 1000)]], ids=str)
 def test_length_from_sizes(encoder: ExampleEncoder, talk: Talk, sizes: list[tuple[int, int]]) -> None:
-    example = talk("see <|image_pad|>?", "\nyes", "and?", "no", pictures=len(sizes))
+    example = talk("see <|image_pad|>?", "\nyes", "and?", "no", images=len(sizes))
     images = [Image.new("RGB", size) for size in sizes]
     assert encoder.length(example, sizes) == len(encoder.encode(example, images).input_ids)
 
 
 def test_the_encoder_can_go_to_a_worker(encoder: ExampleEncoder, talk: Talk) -> None:
-    example = talk("a?", "b", pictures=1)
+    example = talk("a?", "b", images=1)
     there = pickle.loads(pickle.dumps(encoder))  # noqa: S301 - our own
     assert torch.equal(there([example], [[IMAGE]])["labels"], encoder([example], [[IMAGE]])["labels"])
 
@@ -242,18 +242,18 @@ def test_a_conversation_that_begins_with_an_answer(encoder: ExampleEncoder) -> N
 
 
 def test_the_row_that_the_processor_refuses_is_named_not_its_neighbours(encoder: ExampleEncoder, talk: Talk) -> None:
-    examples = [talk("a?", "b", pictures=1, row=row) for row in (4, 5, 6)]
+    examples = [talk("a?", "b", images=1, row=row) for row in (4, 5, 6)]
     images = [[IMAGE], [Image.new("RGB", (1000, 2))], [IMAGE]]
     with pytest.raises(DataError, match=r"^row 5: the processor of Qwen2\.5-VL refuses it") as caught:
         encoder(examples, images)
     assert "aspect ratio" in (caught.value.why or "")
-    with pytest.raises(DataError, match=r"row 5: a picture of 1000 x 2 pixels"):
+    with pytest.raises(DataError, match=r"row 5: an image of 1000 x 2 pixels"):
         encoder.length(examples[1], [(1000, 2)])
 
 
-def test_pictures_that_are_missing(encoder: ExampleEncoder, talk: Talk) -> None:
+def test_images_that_are_missing(encoder: ExampleEncoder, talk: Talk) -> None:
     with pytest.raises(DataError, match="row 1"):
-        encoder([talk("a?", "b", pictures=2)], [[IMAGE]])
+        encoder([talk("a?", "b", images=2)], [[IMAGE]])
 
 
 def with_template(encoder: ExampleEncoder, template: str | None) -> ExampleEncoder:

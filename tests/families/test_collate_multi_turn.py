@@ -13,9 +13,9 @@ from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 TURNS = ("What is it?", "A red square.", "How many?", "One.", "Sure?", "Yes, <|im_end|> one.")
 
 
-def supervised_texts(encoder: ExampleEncoder, example: Example, pictures: int) -> list[str]:
+def supervised_texts(encoder: ExampleEncoder, example: Example, images: int) -> list[str]:
     """The runs of trained tokens, each as text."""
-    batch = encoder([example], [[Image.new("RGB", (56, 56), "red")] * pictures])
+    batch = encoder([example], [[Image.new("RGB", (56, 56), "red")] * images])
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
     runs: list[list[int]] = []
     before = False
@@ -38,18 +38,18 @@ def with_supervised(example: Example, *learned: bool) -> Example:
     return replace(example, messages=messages)
 
 
-@pytest.mark.parametrize("pictures", [0, 1, 2])
+@pytest.mark.parametrize("images", [0, 1, 2])
 @pytest.mark.parametrize("system", [None, "Be brief."])
 def test_every_answer_is_learned_with_the_token_that_ends_it(
-    encoder: ExampleEncoder, talk: Callable[..., Example], pictures: int, system: str | None
+    encoder: ExampleEncoder, talk: Callable[..., Example], images: int, system: str | None
 ) -> None:
-    example = talk(*TURNS, pictures=pictures, system=system)
+    example = talk(*TURNS, images=images, system=system)
     answers = [f"{turn}<|im_end|>" for turn in TURNS[1::2]]
-    assert supervised_texts(encoder, example, pictures) == answers
+    assert supervised_texts(encoder, example, images) == answers
 
 
 def test_answers_that_are_not_to_be_learned_are_not(encoder: ExampleEncoder, talk: Callable[..., Example]) -> None:
-    example = talk(*TURNS, pictures=1)
+    example = talk(*TURNS, images=1)
     assert supervised_texts(encoder, with_supervised(example, False, True, False), 1) == ["One.<|im_end|>"]
     assert supervised_texts(encoder, with_supervised(example, False, False, True), 1) == [f"{TURNS[-1]}<|im_end|>"]
     assert supervised_texts(encoder, with_supervised(example, True, False, True), 1) == [
@@ -59,7 +59,7 @@ def test_answers_that_are_not_to_be_learned_are_not(encoder: ExampleEncoder, tal
 
 
 def test_tokens_are_the_same_whatever_is_learned(encoder: ExampleEncoder, talk: Callable[..., Example]) -> None:
-    example = talk(*TURNS, pictures=1)
+    example = talk(*TURNS, images=1)
 
     def ids(one: Example) -> Any:
         return encoder.tokenize_with_supervision(one)[0]

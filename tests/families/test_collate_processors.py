@@ -101,8 +101,8 @@ def test_labels_cover_the_answers(
     assert shown in encoder.template.control_tokens
 
     examples = [
-        talk(f"and {shown}?", "blue", pictures=1),
-        talk("these?", f"ok {shown}", pictures=2),
+        talk(f"and {shown}?", "blue", images=1),
+        talk("these?", f"ok {shown}", images=2),
         talk("none?", "right"),
     ]
     images = [[IMAGE], [IMAGE, IMAGE], []]

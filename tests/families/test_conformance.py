@@ -61,7 +61,7 @@ def test_a_layout_that_is_not_the_processors(family: ModelFamily) -> None:
     real = family.layout
     assert real is not None
     turned = replace(real, grid=lambda w, h, limits: (real.grid(w, h, limits)[0] + 1, real.grid(w, h, limits)[1]))
-    assert "text apart from pictures: row 1: tokens or labels differ" in run_check(replace(family, layout=turned))
+    assert "text apart from images: row 1: tokens or labels differ" in run_check(replace(family, layout=turned))
     assert "layout is dict, not TokenLayout" in run_check(replace(family, layout={}))
 
 

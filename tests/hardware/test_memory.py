@@ -160,7 +160,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(gib: int) -> None:
     assert asked.estimate(batch_size=batch).peak <= gib * GIB < asked.estimate(batch_size=batch + 1).peak
 
 
-def test_the_largest_picture_fits_and_a_larger_one_does_not() -> None:
+def test_the_largest_image_fits_and_a_larger_one_does_not() -> None:
     asked, free = question(), 11 * GIB
     pixels = asked.largest_pixels(free)
     assert pixels is not None
@@ -170,7 +170,7 @@ def test_the_largest_picture_fits_and_a_larger_one_does_not() -> None:
     assert asked.estimate(max_pixels=round(pixels * 1.05), **longer).peak > free
 
 
-def test_a_picture_is_not_larger_than_those_of_the_dataset() -> None:
+def test_a_image_is_not_larger_than_those_of_the_dataset() -> None:
     assert question(rows=(ExampleSize(50, 5, ((448, 448),)),)).largest_pixels(80 * GIB) == 448 * 448
     assert question(rows=(ExampleSize(50, 5),)).largest_pixels(80 * GIB) is None
 

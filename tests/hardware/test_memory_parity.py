@@ -106,7 +106,7 @@ def test_the_cpu_is_set_up_as_the_engine_sets_it_up() -> None:
 
 # --- Living bytes -----------------------------------------------------------------------------------------------------
 
-PICTURE = ((32, 32),)
+IMAGE = ((32, 32),)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ PICTURE = ((32, 32),)
 )
 def test_the_peak_of_a_step(harness: Any, options: dict[str, Any], masked: bool, learned: int) -> None:
     """Two blocks of each stack of the real 3B: within a tenth of the counted peak, of a step's own part too."""
-    case = harness.Case("3B", 1, 1024, learned, PICTURE, masked=masked, layers=2, options=options)
+    case = harness.Case("3B", 1, 1024, learned, IMAGE, masked=masked, layers=2, options=options)
     said, found = harness.estimated(case), harness.measured(case)
     assert said.staying == pytest.approx(found.staying, rel=1e-3)
     assert said.moving == pytest.approx(found.moving, rel=0.1)

@@ -56,7 +56,7 @@ def test_short_rows_need_no_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPa
 def test_a_long_row_is_counted_and_named_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = row(2, text="what is this thing " * 300)
     with pytest.raises(
-        BadRows, match=r"row 2: has [\d,]+ tokens, 24 of them for its picture; the limit is 256"
+        BadRows, match=r"row 2: has [\d,]+ tokens, 24 of them for its image; the limit is 256"
     ) as caught:
         run_review(folder, row(1), long, max_seq_length=256)
     assert "--max-seq-length" in str(caught.value)
@@ -72,7 +72,7 @@ def test_a_long_row_is_counted_and_named_once(folder: Path, monkeypatch: pytest.
         run_review(folder, row(1), evaluation=[long], max_seq_length=256)
 
 
-def test_a_picture_the_family_refuses_stops_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_the_family_refuses_stops_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_processes(monkeypatch)
     Image.new("RGB", (5000, 12)).save(folder / "thread.png")
     with pytest.raises(DataError, match=r"too long for Qwen2\.5-VL"):

@@ -81,13 +81,13 @@ def test_a_configuration_without_a_size_is_named() -> None:
 
 
 def test_rows_are_about_as_long_as_training_finds_them(settings: Settings, tmp_path: Path, dataset: Path) -> None:
-    """Tokens of pictures exactly; of text within what a template may add."""
+    """Tokens of images exactly; of text within what a template may add."""
     from mg_tui.data.dataset import load_dataset
     from mg_tui.families.contract import Preprocessing
 
     asked = spec(dataset)
     found = memory.make_advisor(asked, settings, cwd=tmp_path)
-    assert found.picture_tokens is not None
+    assert found.image_tokens is not None
     family = load_registry().by_model_type("qwen2_5_vl")
     limits = Preprocessing(asked.min_pixels, asked.max_pixels)
     tiny = load_registry().resolve("tiny")
@@ -95,17 +95,17 @@ def test_rows_are_about_as_long_as_training_finds_them(settings: Settings, tmp_p
     examples = load_dataset(dataset, check_images="header").examples
     assert len(found.rows) == len(examples) == 3
     for row, example in zip(found.rows, examples, strict=True):
-        (size,) = row.pictures
-        pictures = found.picture_tokens(*size, asked.min_pixels, asked.max_pixels)
+        (size,) = row.images
+        images = found.image_tokens(*size, asked.min_pixels, asked.max_pixels)
         true = encoder.length(example, [size])  # type: ignore[attr-defined]
-        assert true <= row.text + pictures <= true + 24
+        assert true <= row.text + images <= true + 24
         assert 0 < row.supervised < row.text
 
 
 def test_without_a_tokenizer_bytes_are_counted(settings: Settings, tmp_path: Path, dataset: Path) -> None:
     near = memory.make_advisor(spec(dataset), settings, cwd=tmp_path)
     far = memory.make_advisor(spec(dataset, base_model="Qwen/Qwen2.5-VL-3B-Instruct"), settings, cwd=tmp_path)
-    assert [row.pictures for row in near.rows] == [row.pictures for row in far.rows]
+    assert [row.images for row in near.rows] == [row.images for row in far.rows]
     assert all(row.supervised > 5 for row in far.rows)
 
 

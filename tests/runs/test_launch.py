@@ -40,13 +40,13 @@ def test_paths_become_absolute(tmp_path: Path, settings: Settings) -> None:
     asked = TrainingSpec(
         base_model="models/base",
         dataset="./d.jsonl",
-        image_root="../pictures",
+        image_root="../images",
         eval_dataset="~/e.jsonl",
         output_dir="out",
     )
     spec = launch.create_run(asked, settings, cwd=tmp_path).read_spec()
     assert spec.dataset == str(tmp_path / "d.jsonl")
-    assert spec.image_root == str(tmp_path.parent / "pictures")
+    assert spec.image_root == str(tmp_path.parent / "images")
     assert spec.eval_dataset == str(Path("~/e.jsonl").expanduser())
     assert spec.output_dir == str(tmp_path / "out")
     assert (tmp_path / "out").is_dir()

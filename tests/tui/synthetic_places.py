@@ -141,14 +141,14 @@ def fake_engine(script: Mapping[str, Any | Callable[..., Any]]) -> type[FakeEngi
 
 
 def showcase(home: Path, folder: Path) -> None:
-    """Results in `home`, and a dataset in `folder` that was opened before: something to make pictures of."""
+    """Results in `home`, and a dataset in `folder` that was opened before: something to make images of."""
     from mg_tui.tui import recents
 
     make_result(home, "receipts-lora-r32", eval_loss=0.4123, exact_match=0.87, trainable_parameters=29_933_568)
     make_result(home, "receipts-lora-r32-merged", kind="merged", ago=2_400.0)
     make_result(home, "chart-questions", eval_loss=0.6712, ago=90_000.0)
     recents.remember(home, "datasets", str(make_dataset(folder / "photos.jsonl", 240)))
-    recents.remember(home, "pictures", str(photo("chelsea")))
+    recents.remember(home, "images", str(photo("chelsea")))
 
 
 def showcase_engine() -> type[FakeEngine]:
@@ -190,7 +190,7 @@ def _evaluated_row(number: int) -> dict[str, Any]:
         "prompt": question,
         "expected": answer,
         "answer": answer if number % 7 else "A street at night.",
-        "base_answer": answer if number % 3 == 0 else "There is a picture of something.",
+        "base_answer": answer if number % 3 == 0 else "There is an image of something.",
     }
 
 

@@ -149,7 +149,7 @@ def _write_training(journal: _Journal, folder: RunFolder, made: SyntheticRun) ->
 
 def _write_milestone(journal: _Journal, folder: RunFolder, made: SyntheticRun, step: int, loss: float) -> None:
     journal.write("eval", 2.0, step=step, loss=round(loss * 1.07 + 0.04, 4), seconds=1.9, examples=64)
-    picture = _image_path(folder)
+    image = _image_path(folder)
     for row, prompt, expected in (
         (12, "What animal is in the picture?", "A cat."),
         (40, "What time is it?", "Half past two."),
@@ -160,7 +160,7 @@ def _write_milestone(journal: _Journal, folder: RunFolder, made: SyntheticRun, s
             0.4,
             step=step,
             row=row,
-            image=picture,
+            image=image,
             prompt=prompt,
             answer=expected if knows else "The clock shows three.",
             expected=expected,

@@ -26,7 +26,7 @@ from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.devices import DevicesScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.help import HelpScreen, KeyHelp
-from mg_tui.tui.screens.image import PictureScreen
+from mg_tui.tui.screens.image import ImageScreen
 from mg_tui.tui.screens.jump import JumpScreen
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.messages import MessagesScreen
@@ -55,7 +55,7 @@ ACTION_OWNERS = {
     "chart": [RunScreen, ReplayScreen, CompareScreen],
     "compare": [CompareScreen],
     "devices": [DevicesScreen],
-    "picture": [PictureScreen],
+    "image": [ImageScreen],
     "models": [ModelsScreen],
     "chat": [ChatScreen],
     "exam": [EvaluateScreen],

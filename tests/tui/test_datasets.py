@@ -24,7 +24,7 @@ from mg_tui.tui.widgets.datasets.panes import RowText
 from mg_tui.tui.widgets.datasets.row_table import LazyRows, RowTable
 from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.path_table import PathTable, complete_path
 from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
 from tests.tui.synthetic_runs import HOSTILE
@@ -158,7 +158,7 @@ async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "60 rows" in text(app))
 
 
-async def test_a_folder_of_pictures_is_opened_itself(tmp_path, dashboard, text, until, monkeypatch) -> None:
+async def test_a_folder_of_images_is_opened_itself(tmp_path, dashboard, text, until, monkeypatch) -> None:
     import shutil
 
     monkeypatch.chdir(tmp_path)
@@ -176,7 +176,7 @@ async def test_a_folder_of_pictures_is_opened_itself(tmp_path, dashboard, text, 
         tree.move(next(at for at, node in enumerate(tree.rows) if node.label == "pics"))
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "2 rows" in text(app))
-        await until(pilot, lambda: "folder of pictures" in text(app) and "A chelsea." in text(app))
+        await until(pilot, lambda: "folder of images" in text(app) and "A chelsea." in text(app))
         assert "answer text" in text(app) and "▀▀▀▀▀▀" in text(app)
 
 
@@ -209,12 +209,12 @@ async def test_what_is_no_dataset_is_a_band(tmp_path, dashboard, size, text, unt
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
 
 
-async def test_rows_with_their_pictures(file, tmp_path, dashboard, size, text, until) -> None:
+async def test_rows_with_their_images(file, tmp_path, dashboard, size, text, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
         shown = text(app)
-        for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "pictures image", "answer response"):
+        for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "images image", "answer response"):
             assert part in shown, part
         await until(pilot, lambda: "▀▀▀▀▀▀▀▀" in text(app) and "JPEG" in text(app))
         await pilot.press("colon", *"10", "enter")
@@ -401,7 +401,7 @@ async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, 
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await until(pilot, lambda: app.screen.query_one("#ask").value == screen.row_detail.question)
-        assert app.screen.query_one(PictureBox).count == 1
+        assert app.screen.query_one(ImageBox).count == 1
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen)
 
@@ -420,7 +420,7 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
             await pilot.pause(0.1)
             await pilot.press("enter", *number, "enter")
             if found:
-                await until(pilot, lambda: app.screen.query_one(PictureBox).count == 2)
+                await until(pilot, lambda: app.screen.query_one(ImageBox).count == 2)
                 assert app.screen.query_one("#ask").value == "What is it?"
             else:
                 await until(pilot, lambda: any("asks nothing" in item.text for item in app.said))

@@ -15,7 +15,7 @@ from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.picker import PickScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.widgets.image_box import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.models.conversation import ChatQuestion, Exchange, build_messages
 from mg_tui.tui.widgets.models.evaluation import EvaluatedRow
 from mg_tui.tui.widgets.models.model_table import ModelTable
@@ -129,16 +129,16 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         assert "451x300 seen at 448x308" in " ".join(text(app).split())
         [sent] = [fields for op, fields in asked if op == "generate"]
         assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
-        assert recents.read(results, "pictures")[0].reference == str(photo("chelsea"))
+        assert recents.read(results, "images")[0].reference == str(photo("chelsea"))
         await pilot.press(*"and now?", "enter")
         await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].over)
         *_others, (_op, last) = [item for item in asked if item[0] == "generate"]
         assert [turn["role"] for turn in last["messages"]] == ["user", "assistant", "user"]
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not app.screen.exchanges)
-        assert app.screen.query_one(PictureBox).count == 1  # the picture stays
+        assert app.screen.query_one(ImageBox).count == 1  # the image stays
         await pilot.press("ctrl+l")
-        assert app.screen.query_one(PictureBox).count == 0
+        assert app.screen.query_one(ImageBox).count == 0
         await pilot.press("pageup", "pagedown", "escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
 

@@ -1,4 +1,4 @@
-"""Keys of a run's screen: the chart, the log's filter, answers over the run, pictures, what is done to the run."""
+"""Keys of a run's screen: the chart, the log's filter, answers over the run, images, what is done to the run."""
 
 import sys
 import types
@@ -13,7 +13,7 @@ from mg_tui.runs.store import find_run
 from mg_tui.tui.graphics import TerminalGraphics, select_graphics
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.devices import DevicesScreen
-from mg_tui.tui.screens.image import PictureCells, PictureScreen
+from mg_tui.tui.screens.image import ImageCells, ImageScreen
 from mg_tui.tui.screens.plain_text import PlainTextScreen
 from mg_tui.tui.screens.replay import ReplayScreen
 from mg_tui.tui.screens.run import RunScreen
@@ -113,12 +113,12 @@ async def test_answers_are_followed_over_the_run(home, dashboard, size, text, un
 
 
 @pytest.mark.asyncio
-async def test_pictures_as_large_as_the_screen(home, dashboard, size, text, until) -> None:
+async def test_images_as_large_as_the_screen(home, dashboard, size, text, until) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, find_run(home, "receipts-lora-r32"), until)
         await pilot.press("i")
-        assert isinstance(app.screen, PictureScreen)
+        assert isinstance(app.screen, ImageScreen)
         await until(pilot, lambda: text(app).count("▀" * 30) >= size[1] // 2)
         assert "1 of 2" in text(app) and "What animal" in text(app)
         await pilot.press("full_stop")
@@ -130,7 +130,7 @@ async def test_pictures_as_large_as_the_screen(home, dashboard, size, text, unti
 
 
 @pytest.mark.asyncio
-async def test_a_hostile_picture_name_and_one_that_is_none(tmp_path, dashboard, text, until) -> None:
+async def test_a_hostile_image_name_and_one_that_is_none(tmp_path, dashboard, text, until) -> None:
     folder = RunFolder.create(tmp_path, TrainingSpec.parse({"base_model": "tiny", "dataset": "d.jsonl"}))
     with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
         journal.write("started", pid=1, host="h", attempt=1, resumed_from=None)
@@ -139,7 +139,7 @@ async def test_a_hostile_picture_name_and_one_that_is_none(tmp_path, dashboard, 
         async with app.run_test(size=(80, 24)) as pilot:
             await _open(app, pilot, folder, until)
             await pilot.press("a", "comma", "i")
-            await until(pilot, lambda: "no picture:" in text(app))
+            await until(pilot, lambda: "no image:" in text(app))
             shown = text(app)
             assert "[bold red]no" in shown and "\x1b" not in shown and "\u202e" not in shown
 
@@ -232,7 +232,7 @@ async def test_the_terminals_graphics_or_half_cells(home, dashboard, text, until
         await pilot.press("i")
         if works:
             await until(pilot, lambda: "drawn by the terminal: " in text(app))
-            assert not app.screen.query_one(PictureCells).display
+            assert not app.screen.query_one(ImageCells).display
             await pilot.press("full_stop")
             await until(pilot, lambda: len(app.screen.query(".drawn")) == 1 and "2 of 2" in text(app))
         else:

@@ -74,7 +74,7 @@ async def test_the_log_follows_until_it_is_held(home, dashboard, until) -> None:
         await until(pilot, lambda: log.scroll_offset.y == log.max_scroll_y)
 
 
-async def test_pictures_stand_beside_the_answers(home, dashboard, size, text, until) -> None:
+async def test_images_stand_beside_the_answers(home, dashboard, size, text, until) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, find_run(home, "receipts-lora-r32"), until)

@@ -32,7 +32,7 @@ async def _open(pilot, app) -> SettingsScreen:
 
 async def test_every_setting_says_what_it_is_and_where_it_is_from(own_file, tmp_path, size, monkeypatch) -> None:
     own_file.write_text("[ui]\nupdates_per_second = 1\n")
-    monkeypatch.setenv("MODEL_GARDEN_UI_PICTURES", "kitty")
+    monkeypatch.setenv("MODEL_GARDEN_UI_IMAGES", "kitty")
     app = GardenApp(load_settings(home=tmp_path))
     async with app.run_test(size=size) as pilot:
         screen = await _open(pilot, app)
@@ -47,7 +47,7 @@ async def test_every_setting_says_what_it_is_and_where_it_is_from(own_file, tmp_
         assert said["paths.home"] == "from --home"
         assert said["ui.theme"] == "from the default"
         assert said["ui.updates_per_second"].endswith("own.toml")
-        assert said["ui.pictures"] == "from MODEL_GARDEN_UI_PICTURES"
+        assert said["ui.images"] == "from MODEL_GARDEN_UI_IMAGES"
 
 
 async def test_a_change_counts_and_is_written_with_comments_kept(own_file, tmp_path, size, text, until) -> None:

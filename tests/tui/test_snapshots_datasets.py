@@ -22,7 +22,7 @@ from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.models import ModelsScreen
-from mg_tui.tui.widgets.image_box import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.models.conversation import ChatQuestion
 from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
 
@@ -76,8 +76,8 @@ def engine(monkeypatch):
 
 
 async def _wait_drawn(app, pilot, until) -> None:
-    """Until no picture is being read any more."""
-    await until(pilot, lambda: all("reading …" not in str(box.render()) for box in app.screen.query(PictureBox)))
+    """Until no image is being read any more."""
+    await until(pilot, lambda: all("reading …" not in str(box.render()) for box in app.screen.query(ImageBox)))
     await pilot.pause(0.2)
 
 

@@ -193,7 +193,7 @@ async def test_plugins(tmp_path, dashboard, size, same, until, monkeypatch) -> N
 
 
 async def test_settings(tmp_path, dashboard, size, same, monkeypatch) -> None:
-    shown = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.pictures")]
+    shown = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.images")]
     monkeypatch.setattr("mg_tui.tui.screens.settings.SETTINGS", shown)
     monkeypatch.setattr("mg_tui.tui.screens.settings.PLACES", {"settings": "Settings"})
     app = dashboard(tmp_path)

@@ -175,13 +175,13 @@ async def test_answers(full, dashboard, size, text, until, compared) -> None:
         compared(app, "answers")
 
 
-async def test_picture(full, dashboard, size, text, until, compared) -> None:
+async def test_image(full, dashboard, size, text, until, compared) -> None:
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
         await _run(app, pilot, until, find_run(full, "receipts-lora-r32"))
         await pilot.press("i")
         await until(pilot, lambda: "▀" in text(app))
-        compared(app, "picture")
+        compared(app, "image")
 
 
 async def test_compare(full, dashboard, size, text, until, compared) -> None:

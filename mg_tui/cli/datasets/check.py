@@ -1,4 +1,4 @@
-"""`model-garden datasets check`: every row and picture looked at, and what is wrong with them said."""
+"""`model-garden datasets check`: every row and image looked at, and what is wrong with them said."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ _MAX_EXAMPLES: Final = 3
 @BASE_MODEL_OPTION
 @click.option("--fix", "out", type=click.Path(path_type=Path), help="Write a repaired dataset to this new file.")
 @click.option("--force", is_flag=True, help="Let --fix replace a file that is there.")
-@click.option("--full", is_flag=True, help="Decode every pixel; else pictures are judged by their headers.")
+@click.option("--full", is_flag=True, help="Decode every pixel; else images are judged by their headers.")
 @click.option("--all", "every", is_flag=True, help="List every finding that is kept, not three of each kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -50,7 +50,7 @@ def check(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Check FILE: fields, turns, pictures, repeats, answers, and with --base-model the tokens of every row.
+    """Check FILE: fields, turns, images, repeats, answers, and with --base-model the tokens of every row.
 
     It is the check that every run begins with. Exits with 1 when something would stop a run. What was seen and counted
     is kept, so that a second check is quick.
@@ -70,7 +70,7 @@ def check(
     count = base_model is not None or "base_model" in settings.train
     asked = open_check(spec, settings, source, cwd=Path.cwd(), count=count)
     fixed = None
-    with asked as how, progress_bar("checking rows and pictures") as tell:
+    with asked as how, progress_bar("checking rows and images") as tell:
         if out is None:
             report = run_check(source, reading, how.limits, evaluation=how.evaluation, progress=tell)
         else:
@@ -134,9 +134,9 @@ def _figure_lines(report: "CheckReport") -> Iterator[str]:
     formats = ", ".join(f"{count:,} {name}" for name, count in report.formats.items())
     places = ", ".join(f"{count:,} by {place}" for place, count in report.image_locations.items())
     if report.images:
-        yield f"pictures  {report.images:,}, shown {report.image_uses:,} times: {formats}; found: {places}"
+        yield f"images  {report.images:,}, shown {report.image_uses:,} times: {formats}; found: {places}"
     figures = (
-        ("pixels", "pictures", report.pixels),
+        ("pixels", "images", report.pixels),
         ("tokens", "rows", report.total_tokens),
         ("learned", "rows", report.supervised_tokens),
         ("answers", "rows", report.answer_characters),

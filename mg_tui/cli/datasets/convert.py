@@ -28,7 +28,7 @@ _IMAGE_MODES = ("auto", "link", "copy", "embed")
     type=click.Choice(_IMAGE_MODES),
     default="auto",
     show_default=True,
-    help="Name pictures where they are, copy them beside OUT, or put them into it; auto is what the format is used to.",
+    help="Name images where they are, copy them beside OUT, or put them into it; auto is what the format is used to.",
 )
 @click.option(
     "--on-bad-row",
@@ -101,7 +101,7 @@ def _result_lines(made: "ConvertResult") -> list[str]:
     from mg_tui.data.sources.base import FORMATS
 
     rows = f"{made.rows:,} row{'s' if made.rows != 1 else ''}"
-    beside = f", with pictures in {made.images.name}/ beside it" if made.images else ""
+    beside = f", with images in {made.images.name}/ beside it" if made.images else ""
     lines = [f"Wrote {rows} to {made.out} ({FORMATS[made.format]}, {made.layout}){beside}."]
     lines += [f"lost, in {count:,} of them: {what}" for what, count in made.losses.items()]
     if made.rejects:

@@ -15,10 +15,10 @@ from mg_tui.core.errors import UsageError
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The dataset file to make.  [default: data/vision_sample.jsonl]"
 )
-@click.option("--from-folder", type=click.Path(path_type=Path), help="Make a row for each picture in this folder.")
+@click.option("--from-folder", type=click.Path(path_type=Path), help="Make a row for each image in this folder.")
 @click.option("--prompt", metavar="TEXT", help="With --from-folder: what is asked.  [default: Describe this image.]")
 @click.option("--num-examples", type=click.IntRange(min=1), help="Without: rows to make.  [default: 10]")
-@click.option("--seed", type=click.IntRange(min=0), help="Without: decides pictures and questions.  [default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Without: decides images and questions.  [default: 0]")
 @click.option("--force", is_flag=True, help="Replace what was made earlier.")
 @click.option("--json", "as_json", is_flag=True, help="Print a record of what was made.")
 @click.pass_context
@@ -34,19 +34,19 @@ def create(
 ) -> None:
     """Make a dataset to begin with.
 
-    Without --from-folder it is that of `create-vision-dataset`: drawn pictures, and it trains as it stands. With it, a
-    row is made for each of your own pictures; a text file beside a picture (cat.jpg, cat.txt) is its caption, and rows
+    Without --from-folder it is that of `create-vision-dataset`: drawn images, and it trains as it stands. With it, a
+    row is made for each of your own images; a text file beside an image (cat.jpg, cat.txt) is its caption, and rows
     without one are for you to answer.
     """
     if from_folder is None:
         if prompt is not None:
-            raise UsageError("--prompt is asked of your own pictures", hint="add --from-folder DIR")
+            raise UsageError("--prompt is asked of your own images", hint="add --from-folder DIR")
         given = {"output": output, "num_examples": num_examples, "seed": seed}
         values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         ctx.invoke(create_vision_dataset, **values, force=force, as_json=as_json)
         return
     if num_examples is not None or seed is not None:
-        raise UsageError("--num-examples and --seed are for drawn pictures", hint="leave them out with --from-folder")
+        raise UsageError("--num-examples and --seed are for drawn images", hint="leave them out with --from-folder")
     _create_from_folder(from_folder, output or Path("data/captions.jsonl"), prompt, force=force, as_json=as_json)
 
 

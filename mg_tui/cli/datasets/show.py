@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """Show rows of FILE: the first ones, or those that are asked for.
 
-    With --tokens the chat template of --base-model is applied; learned text stands between ⟦ and ⟧, and a picture is
+    With --tokens the chat template of --base-model is applied; learned text stands between ⟦ and ⟧, and an image is
     shown by its size and the number of its tokens.
     """
     from mg_tui.data.browser import open_browser
@@ -211,12 +211,12 @@ def _row_lines(row: "Row", judged: "LoadedRow", seen: dict[str, Any] | None) -> 
         raw = raw or (row.problem.raw if row.problem is not None else "")
         yield Text("  " + printable(raw.encode("utf-8", "replace").decode(), limit=_MAX_CHARACTERS), style="dim")
         return
-    pictures = iter(judged.images)
+    images = iter(judged.images)
     for message in judged.example.messages:
-        yield Text.assemble((f"  {message.role:<9} ", "cyan"), *_format_parts(message.parts, pictures))
+        yield Text.assemble((f"  {message.role:<9} ", "cyan"), *_format_parts(message.parts, images))
 
 
-def _format_parts(parts: Any, pictures: Iterator[Any]) -> Iterator[Any]:
+def _format_parts(parts: Any, images: Iterator[Any]) -> Iterator[Any]:
     from mg_tui.core.example import TextPart
     from mg_tui.core.text import printable
     from mg_tui.data.row_problems import safe_line
@@ -225,7 +225,7 @@ def _format_parts(parts: Any, pictures: Iterator[Any]) -> Iterator[Any]:
         if isinstance(part, TextPart):
             yield printable(part.text, limit=_MAX_CHARACTERS).replace("\n", "\n            ")
             continue
-        given, outcome = next(pictures)
+        given, outcome = next(images)
         info = getattr(outcome, "info", None)
         size = f" {info.width} x {info.height} {info.format}" if info is not None else ""
         yield f"[{safe_line(given, limit=80)}{size}] ", "magenta"

@@ -49,9 +49,9 @@ def split(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Part rows of FILE off for evaluation, so that no picture is on both sides.
+    """Part rows of FILE off for evaluation, so that no image is on both sides.
 
-    Rows that show a common picture, directly or through a third, stay together. FILE is never changed.
+    Rows that show a common image, directly or through a third, stay together. FILE is never changed.
     """
     from mg_tui.data.subset import split_dataset as part_off
 

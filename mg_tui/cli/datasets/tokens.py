@@ -31,7 +31,7 @@ def format_tokens(seen: dict[str, Any]) -> Iterator[Any]:
     if learning:
         text.append("⟧", style="bold green")
     yield from text.split("\n")
-    images = f", {seen['image_tokens']:,} of them for pictures" if seen["image_tokens"] else ""
+    images = f", {seen['image_tokens']:,} of them for images" if seen["image_tokens"] else ""
     yield Text(f"  {seen['tokens']:,} tokens{images}; {seen['learned']:,} learned", style="bold")
 
 
@@ -39,7 +39,7 @@ def _format_image(image: dict[str, Any], index: int) -> str:
     size, at = image["size"], image.get("seen_at")
     resized = f" seen at {at[0]} x {at[1]}" if at else ""
     tokens = f": {image['tokens']:,} tokens" if image["tokens"] is not None else ""
-    return f"[picture {index + 1}, {size[0]} x {size[1]}{resized}{tokens}]"
+    return f"[image {index + 1}, {size[0]} x {size[1]}{resized}{tokens}]"
 
 
 def open_token_inspector(spec: TrainingSpec) -> "EngineProcess":

@@ -86,9 +86,7 @@ class AnswerCheck:
             share = f"{short / self._rows:.0%} of the answers have {SHORT_ANSWER_CHARACTERS} characters or fewer"
             yield Finding(WHOLE_DATASET, "answers-short", None, share)
         if self._shown > ROWS_PER_IMAGE * len(self._images) > 0:
-            yield Finding(
-                WHOLE_DATASET, "few-images", None, f"{self._shown:,} rows show {len(self._images):,} pictures"
-            )
+            yield Finding(WHOLE_DATASET, "few-images", None, f"{self._shown:,} rows show {len(self._images):,} images")
 
     def _find_repeated(self, counter: Counter[int], share: float, kind: str, verb: str) -> Iterator[Finding]:
         (key, count), *_others = counter.most_common(1)

@@ -1,4 +1,4 @@
-"""A row as the checks see it: its conversation, and what became of its pictures."""
+"""A row as the checks see it: its conversation, and what became of its images."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ class LoadedRow:
 
     Attributes:
         row: its number.
-        example: its conversation; None when its fields are wrong or a picture cannot be used.
+        example: its conversation; None when its fields are wrong or an image cannot be used.
         problems: what is wrong with the row or its fields.
-        pictures: each picture as the row names it, and what it led to; empty when the fields are wrong.
+        images: each image as the row names it, and what it led to; empty when the fields are wrong.
         image_field: the field that names them.
         readable: False when the row is no row at all.
     """
@@ -33,7 +33,7 @@ class LoadedRow:
 
     @property
     def usable_images(self) -> list[ImageProbe]:
-        """The pictures that can be used."""
+        """The images that can be used."""
         return [outcome for _given, outcome in self.images if isinstance(outcome, ImageProbe)]
 
 

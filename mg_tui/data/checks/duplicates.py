@@ -1,4 +1,4 @@
-"""Rows that are there twice, and pictures that are there under two names."""
+"""Rows that are there twice, and images that are there under two names."""
 
 import hashlib
 from array import array

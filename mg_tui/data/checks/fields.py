@@ -1,4 +1,4 @@
-"""Rows that are none, and fields and pictures that cannot be used."""
+"""Rows that are none, and fields and images that cannot be used."""
 
 from collections.abc import Iterator
 

@@ -121,15 +121,15 @@ class CheckReport:
     Attributes:
         dataset: the dataset as it was given.
         rows: rows looked at; `good` of them can be trained on.
-        images: distinct pictures; `image_uses` counts how often rows show one.
+        images: distinct images; `image_uses` counts how often rows show one.
         findings: the first `MAX_FINDINGS_PER_KIND` of each kind, errors first, by row.
         counts: how many there are of each kind.
         rows_of: for each kind the numbers of its rows, ascending, each once.
-        tokens: tokens of a row, those of its pictures included; None when they were not counted.
-        image_tokens, learned: tokens of pictures, and tokens trained on, of a row; None likewise.
-        pixels: pixels of a distinct picture. answers: characters of an answer.
-        formats: distinct pictures by format.
-        places: uses of pictures by where they were found.
+        tokens: tokens of a row, those of its images included; None when they were not counted.
+        image_tokens, learned: tokens of images, and tokens trained on, of a row; None likewise.
+        pixels: pixels of a distinct image. answers: characters of an answer.
+        formats: distinct images by format.
+        places: uses of images by where they were found.
         remedies: for over-long rows.
         complete: False when the check was stopped early.
         seconds: how long it took.

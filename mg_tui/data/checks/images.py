@@ -1,4 +1,4 @@
-"""Pictures that can be used and may not be what was meant: small, long, heavy, of several frames, of unusual pixels."""
+"""Images that can be used and may not be what was meant: small, long, heavy, of several frames, of unusual pixels."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -48,10 +48,10 @@ _UNUSUAL_MODES: Final = {
 
 
 class ImageCheck:
-    """Judges pictures by what their headers say.
+    """Judges images by what their headers say.
 
     Args:
-        max_pixels: a larger picture is reduced to this many.
+        max_pixels: a larger image is reduced to this many.
     """
 
     def __init__(self, max_pixels: int):
@@ -64,7 +64,7 @@ class ImageCheck:
 
     @property
     def distinct_count(self) -> int:
-        """Pictures seen."""
+        """Images seen."""
         return len(self._seen)
 
     def check_row(self, judged: LoadedRow) -> Iterator[Finding]:

@@ -26,23 +26,21 @@ KINDS: Final[Mapping[str, FindingKind]] = {
     "field": FindingKind(
         "error",
         "bad field",
-        "A field is missing, empty or of the wrong type; a turn has no known role; marks and pictures do not add up.",
+        "A field is missing, empty or of the wrong type; a turn has no known role; marks and images do not add up.",
         fix="numbers become text, halves of surrogate pairs and characters kept from text are dropped",
     ),
     "image-missing": FindingKind(
         "error",
-        "picture not found",
+        "image not found",
         "There is no such file, or its address is refused or does not answer.",
         fix="white space, backslashes and a different case of letters in a path that then leads to one file",
     ),
     "image-damaged": FindingKind(
-        "error", "picture cannot be read", "It is truncated, damaged, or no picture.", "Image quality"
+        "error", "image cannot be read", "It is truncated, damaged, or no image.", "Image quality"
     ),
-    "image-bomb": FindingKind(
-        "error", "picture claims too many pixels", "Decoding it would take the machine's memory."
-    ),
+    "image-bomb": FindingKind("error", "image claims too many pixels", "Decoding it would take the machine's memory."),
     "image-shape": FindingKind(
-        "error", "picture too long for the model", "The model family takes no picture so much longer than wide."
+        "error", "image too long for the model", "The model family takes no image so much longer than wide."
     ),
     "template": FindingKind(
         "error", "refused by the chat template", "The conversation cannot be written as the model reads it."
@@ -52,11 +50,11 @@ KINDS: Final[Mapping[str, FindingKind]] = {
         "error", "nothing to learn", "No token of the row would be trained on.", "Response quality"
     ),
     "image-small": FindingKind(
-        "warning", "small picture", "It is enlarged to what the model sees: details are not there.", "Image quality"
+        "warning", "small image", "It is enlarged to what the model sees: details are not there.", "Image quality"
     ),
     "image-ratio": FindingKind(
         "warning",
-        "very long picture",
+        "very long image",
         "One side is many times the other: resizing leaves little of it.",
         "Image quality",
     ),
@@ -75,12 +73,12 @@ KINDS: Final[Mapping[str, FindingKind]] = {
         "note", "wrong ending", "The file is another format than its name says; it is read as it is."
     ),
     "image-repeated": FindingKind(
-        "warning", "same picture in two files", "Files of equal content count as different pictures.", "Data diversity"
+        "warning", "same image in two files", "Files of equal content count as different images.", "Data diversity"
     ),
     "row-repeated": FindingKind(
         "warning",
         "row repeated",
-        "The same conversation about the same pictures is learned twice.",
+        "The same conversation about the same images is learned twice.",
         "Data diversity",
         "repeats are left out",
     ),
@@ -99,10 +97,10 @@ KINDS: Final[Mapping[str, FindingKind]] = {
     "questions-alike": FindingKind(
         "note", "one question for many rows", "Other wordings will be answered worse.", "Data diversity"
     ),
-    "few-images": FindingKind("note", "few pictures", "Many rows share few pictures.", "Data diversity"),
+    "few-images": FindingKind("note", "few images", "Many rows share few images.", "Data diversity"),
     "few-rows": FindingKind("note", "few rows", "So few are learned by heart quickly.", "Data diversity"),
     "eval-overlap": FindingKind(
-        "warning", "evaluated on what is trained on", "The row, or its picture, is in the evaluation dataset too."
+        "warning", "evaluated on what is trained on", "The row, or its image, is in the evaluation dataset too."
     ),
     "tokens-unknown": FindingKind(
         "note", "tokens not counted", "Whether rows are too long is seen when the run starts."

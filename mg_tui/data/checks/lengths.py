@@ -1,6 +1,6 @@
 """How many tokens rows have, which are too long, what would save them, and which teach nothing.
 
-Text is counted by the model's own template and tokenizer with one token in the place of each picture; a picture's
+Text is counted by the model's own template and tokenizer with one token in the place of each image; an image's
 tokens follow from its size. So a change of the limits on pixels needs no second count of the text.
 """
 
@@ -13,9 +13,9 @@ from mg_tui.core.example import Example
 from mg_tui.data.checks.base import LoadedRow
 from mg_tui.data.checks.findings import WHOLE_DATASET, Finding, Histogram, LengthSuggestion
 
-# (width, height, min_pixels, max_pixels) to tokens; raises DataError for a picture that the family refuses.
+# (width, height, min_pixels, max_pixels) to tokens; raises DataError for an image that the family refuses.
 ImageTokenCounter = Callable[[int, int, int, int], int]
-# Text tokens with one for each picture, and learned tokens; or why the row cannot be written as the model reads it.
+# Text tokens with one for each image, and learned tokens; or why the row cannot be written as the model reads it.
 TextTokenCounts = tuple[int, int] | str
 
 
@@ -29,7 +29,7 @@ class TextTokenCounter(Protocol):
     identity: str
 
     def count(self, examples: Sequence[Example]) -> list[TextTokenCounts]:
-        """For each example its text tokens, with one for each picture, and its learned tokens, or a refusal."""
+        """For each example its text tokens, with one for each image, and its learned tokens, or a refusal."""
         ...
 
 
@@ -43,14 +43,14 @@ class LengthCheck:
 
     Args:
         limit: the most tokens of a row.
-        min_pixels, max_pixels: between which pictures are brought.
-        picture_tokens: None when the family cannot tell a picture's tokens from its size.
+        min_pixels, max_pixels: between which images are brought.
+        image_tokens: None when the family cannot tell an image's tokens from its size.
     """
 
-    def __init__(self, limit: int, min_pixels: int, max_pixels: int, picture_tokens: ImageTokenCounter | None):
+    def __init__(self, limit: int, min_pixels: int, max_pixels: int, image_tokens: ImageTokenCounter | None):
         self._limit = limit
         self._min, self._max = min_pixels, max_pixels
-        self._picture_tokens = picture_tokens
+        self._image_tokens = image_tokens
         self.tokens, self.image_tokens, self.supervised_tokens = Histogram(), Histogram(), Histogram()
         self._over: Counter[int] = Counter()  # by the length it needs
         self._saved: Counter[int] = Counter()  # by the limit on pixels that would do
@@ -71,7 +71,7 @@ class LengthCheck:
             what = error.what + (f" ({error.why})" if error.why else "")
             yield Finding(judged.number, "image-shape", judged.image_field, what, error.hint)
             return
-        total = text + images - (len(sizes) if self._picture_tokens is not None else 0)
+        total = text + images - (len(sizes) if self._image_tokens is not None else 0)
         self.tokens.add(total)
         self.image_tokens.add(images)
         self.supervised_tokens.add(learned)
@@ -81,9 +81,9 @@ class LengthCheck:
             yield self._too_long_finding(judged.number, total, images, len(sizes), sizes, text)
 
     def _images(self, sizes: Sequence[tuple[int, int]], most: int) -> int:
-        if self._picture_tokens is None:
+        if self._image_tokens is None:
             return 0
-        return sum(self._picture_tokens(width, height, self._min, most) for width, height in sizes)
+        return sum(self._image_tokens(width, height, self._min, most) for width, height in sizes)
 
     def _too_long_finding(
         self, row: int, total: int, images: int, shown: int, sizes: Sequence[tuple[int, int]], text: int
@@ -92,10 +92,10 @@ class LengthCheck:
         fits = next((step for step in self._steps if self._fits(sizes, text, step)), None)
         if fits is not None:
             self._saved[fits] += 1
-        share = f", {images:,} of them for its picture{'s' if shown > 1 else ''}" if images else ""
+        share = f", {images:,} of them for its image{'s' if shown > 1 else ''}" if images else ""
         ways = [f"raise --max-seq-length to {total}"]
         if fits is not None:
-            ways.insert(0, f"shrink pictures with --max-pixels {fits}")
+            ways.insert(0, f"shrink images with --max-pixels {fits}")
         what = f"has {total:,} tokens{share}; the limit is {self._limit:,}"
         return Finding(row, "too-long", None, what, ", or ".join([*ways, "leave it out with --on-bad-row skip"]))
 
@@ -103,7 +103,7 @@ class LengthCheck:
         return bool(sizes) and text - len(sizes) + self._images(sizes, step) <= self._limit
 
     def suggestions(self) -> tuple[LengthSuggestion, ...]:
-        """What would save how many of the over-long rows: smaller pictures, a larger limit, or leaving them out."""
+        """What would save how many of the over-long rows: smaller images, a larger limit, or leaving them out."""
         over = sum(self._over.values())
         if not over:
             return ()
@@ -112,7 +112,7 @@ class LengthCheck:
         for step in self._steps:
             if self._saved[step]:
                 saved += self._saved[step]
-                found.append(LengthSuggestion(f"shrink pictures to {step:,} pixels", f"--max-pixels {step}", saved))
+                found.append(LengthSuggestion(f"shrink images to {step:,} pixels", f"--max-pixels {step}", saved))
         for share in (0.5, 0.9, 1.0):
             needed = Histogram(self._over).percentile(share)
             saves = sum(count for length, count in self._over.items() if length <= needed)
@@ -124,7 +124,7 @@ class LengthCheck:
 
     def finish(self) -> Iterator[Finding]:
         """See `Check`."""
-        if self._picture_tokens is None and self.tokens.total:
+        if self._image_tokens is None and self.tokens.total:
             yield Finding(
-                WHOLE_DATASET, "tokens-unknown", None, "the family cannot tell a picture's tokens from its size"
+                WHOLE_DATASET, "tokens-unknown", None, "the family cannot tell an image's tokens from its size"
             )

@@ -1,4 +1,4 @@
-"""Rows and pictures of one dataset that are in another."""
+"""Rows and images of one dataset that are in another."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ _HINT = "leave it out of one of them: what was seen in training says little abou
 
 
 class ContentIndex:
-    """A dataset's rows and pictures: what is compared with."""
+    """A dataset's rows and images: what is compared with."""
 
     def __init__(self) -> None:
         self._rows: set[int] = set()
@@ -38,7 +38,7 @@ class ContentIndex:
         return judged.example is not None and conversation_digest(judged.example) in self._rows
 
     def has_image(self, found: ImageProbe) -> bool:
-        """Whether a picture is here, under this path or another; files are read only where their sizes agree."""
+        """Whether an image is here, under this path or another; files are read only where their sizes agree."""
         path = found.resolved.ref.path
         if digest(path) in self._images:
             return True
@@ -52,7 +52,7 @@ class ContentIndex:
 
 
 class OverlapCheck:
-    """Finds rows that the evaluation dataset has too, or whose pictures it shows."""
+    """Finds rows that the evaluation dataset has too, or whose images it shows."""
 
     def __init__(self, evaluation: ContentIndex):
         self._evaluation = evaluation
@@ -67,9 +67,7 @@ class OverlapCheck:
             return
         for found in judged.usable_images:
             if self._shown(found):
-                what = (
-                    f"its picture {quote_text(found.resolved.ref.original, limit=80)} is in the evaluation dataset too"
-                )
+                what = f"its image {quote_text(found.resolved.ref.original, limit=80)} is in the evaluation dataset too"
                 yield Finding(judged.number, "eval-overlap", None, what, _HINT)
                 return
 

@@ -1,7 +1,7 @@
-"""The check: every row read, every picture looked at, every rule applied, in bounded memory and as often as one likes.
+"""The check: every row read, every image looked at, every rule applied, in bounded memory and as often as one likes.
 
 Rows are taken in portions. While one is being counted by the model's tokenizer, in processes of its own, the next is
-read and its pictures are opened by threads. What was seen in pictures and counted in texts is kept in the cache by what
+read and its images are opened by threads. What was seen in images and counted in texts is kept in the cache by what
 they contain (`mg_tui.data.image_info_cache`, `mg_tui.data.token_count_cache`), so that a second check costs what reading costs.
 """
 
@@ -45,16 +45,16 @@ _ROWS_PER_BATCH: Final = 1024  # rows
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How rows become conversations, and how their pictures are found and looked at.
+    """How rows become conversations, and how their images are found and looked at.
 
     Attributes:
         recognised: what the dataset is taken for; what the source takes it for when left out.
         image_root, cwd: where relative paths are looked up after the dataset's folder.
         cache: the garden's cache folder.
         system_prompt: put before every conversation that has none.
-        depth: decode every picture, read its header, or only see that it is there.
+        depth: decode every image, read its header, or only see that it is there.
         allow_private_urls, policy: see `ImageResolver`.
-        workers: threads for pictures; all usable cores when left out.
+        workers: threads for images; all usable cores when left out.
     """
 
     detected_format: "DetectedFormat | None" = None
@@ -68,7 +68,7 @@ class ReadOptions:
     policy: ReadPolicy = ALLOW_ALL
 
     def make_resolver(self, base: Path) -> ImageResolver:
-        """Finds the pictures of a dataset whose relative paths are seen from `base`."""
+        """Finds the images of a dataset whose relative paths are seen from `base`."""
         return ImageResolver(
             base,
             self.image_root,
@@ -85,9 +85,9 @@ class CheckLimits:
 
     Attributes:
         max_length: the most tokens of a row.
-        min_pixels, max_pixels: between which pictures are brought.
+        min_pixels, max_pixels: between which images are brought.
         counter: counts the tokens of text; None leaves lengths unjudged.
-        picture_tokens: see `LengthCheck`.
+        image_tokens: see `LengthCheck`.
         lanes: portions counted at a time.
     """
 
@@ -111,7 +111,7 @@ def run_checks(
     """Check a dataset.
 
     Args:
-        evaluation: a dataset that shall have no row and no picture in common with it, and how it is read.
+        evaluation: a dataset that shall have no row and no image in common with it, and how it is read.
         progress: called from this thread a few times a second.
         stop: asked between portions; true ends the check early, with a report that says so.
 
@@ -136,7 +136,7 @@ def run_checks(
 
 
 def load_rows(source: "Source", reading: ReadOptions, *, progress: Progress | None = None) -> Iterator[list[LoadedRow]]:
-    """Rows with their pictures looked at, in portions, in order."""
+    """Rows with their images looked at, in portions, in order."""
     judge = RowLoader(source, reading)
     total = _progress_total(source)
     rows = source.rows()
@@ -152,7 +152,7 @@ def load_rows(source: "Source", reading: ReadOptions, *, progress: Progress | No
 
 
 class RowLoader:
-    """Reads rows as conversations and looks at their pictures, each once."""
+    """Reads rows as conversations and looks at their images, each once."""
 
     def __init__(self, source: "Source", reading: ReadOptions):
         self._reading = reading
@@ -162,7 +162,7 @@ class RowLoader:
         self._seen: dict[ImageInput, ProbeOutcome] = {}
 
     def read_draft(self, row: Row) -> ExampleDraft | list[RowProblem]:
-        """A row's conversation, its pictures not looked at."""
+        """A row's conversation, its images not looked at."""
         return to_draft(row, self.detected_format.layout, self.detected_format.fields, self._store)
 
     def __call__(self, rows: Sequence[Row]) -> list[LoadedRow]:
@@ -194,14 +194,14 @@ def _to_loaded_row(
 ) -> LoadedRow:
     if not isinstance(draft, ExampleDraft):
         return LoadedRow(number, None, tuple(draft), is_row=readable)
-    pictures = tuple(
+    images = tuple(
         (given.original if isinstance(given, EmbeddedImage) else given, seen[given]) for given in draft.images
     )
-    found = [outcome for _given, outcome in pictures if isinstance(outcome, ImageProbe)]
-    if len(found) < len(pictures):
-        return LoadedRow(number, None, (), pictures, draft.image_field)
+    found = [outcome for _given, outcome in images if isinstance(outcome, ImageProbe)]
+    if len(found) < len(images):
+        return LoadedRow(number, None, (), images, draft.image_field)
     example = draft.to_example([one.resolved.ref for one in found], reading.system_prompt)
-    return LoadedRow(number, example, (), pictures, draft.image_field)
+    return LoadedRow(number, example, (), images, draft.image_field)
 
 
 def check_loaded_rows(
@@ -244,11 +244,11 @@ class _CheckRun:
 
     def __init__(self, limits: CheckLimits, evaluation: ContentIndex | None, *, lengths_only: bool):
         self._limits = limits
-        self._pictures = ImageCheck(limits.max_pixels)
+        self._images = ImageCheck(limits.max_pixels)
         self._answers = AnswerCheck()
         self._lengths = LengthCheck(limits.max_length, limits.min_pixels, limits.max_pixels, limits.count_image_tokens)
         overlap = [OverlapCheck(evaluation)] if evaluation is not None else []
-        more: list[Check] = [self._pictures, DuplicateRowCheck(), DuplicateImageCheck(), self._answers, *overlap]
+        more: list[Check] = [self._images, DuplicateRowCheck(), DuplicateImageCheck(), self._answers, *overlap]
         self._checks: list[Check] = [FieldCheck(), *([] if lengths_only else more)]
         self._found = FindingCollector()
         self._rows = self._good = 0
@@ -280,18 +280,18 @@ class _CheckRun:
             path=path,
             rows=self._rows,
             good_rows=self._good,
-            images=self._pictures.distinct_count,
-            image_uses=self._pictures.use_count,
+            images=self._images.distinct_count,
+            image_uses=self._images.use_count,
             findings=self._found.findings,
             counts=dict(self._found.counts),
             rows_by_kind=self._found.rows_by_kind,
             total_tokens=lengths.tokens if counted else None,
             image_tokens=lengths.image_tokens if counted and self._limits.count_image_tokens is not None else None,
             supervised_tokens=lengths.supervised_tokens if counted else None,
-            pixels=self._pictures.pixels,
+            pixels=self._images.pixels,
             answer_characters=self._answers.answer_lengths,
-            formats=dict(self._pictures.formats.most_common()),
-            image_locations=dict(self._pictures.locations),
+            formats=dict(self._images.formats.most_common()),
+            image_locations=dict(self._images.locations),
             suggestions=lengths.suggestions(),
             complete=complete,
             seconds=seconds,

@@ -50,7 +50,7 @@ class ConvertRequest:
         out: the file or folder to make.
         format: a key of `IMAGE_FORMATS` but "hub"; told from the name of `out` when None.
         layout: a key of `WRITABLE_LAYOUTS`; the one of the source, as near as there is, when None.
-        images: how pictures go along: "auto" is what is usual in the format.
+        images: how images go along: "auto" is what is usual in the format.
         skip: leave rows out that cannot be read or written, and keep them in a file beside `out`.
         force: replace a file that is there.
     """
@@ -68,7 +68,7 @@ class ConvertResult:
     """What was made.
 
     Attributes:
-        out, images: the dataset, and the folder of copied pictures if there is one beside it.
+        out, images: the dataset, and the folder of copied images if there is one beside it.
         format, layout: what it was written as.
         rows, left_out: rows written, and rows that could not be.
         rejects: the file of those rows.
@@ -99,7 +99,7 @@ def convert(
     Args:
         source, recognised: what is read; see `mg_tui.data.from_spec.open_source_from_spec`.
         cache: the garden's cache folder.
-        resolver: finds the pictures of `source`.
+        resolver: finds the images of `source`.
         progress: called with rows done, of twice as many as there are.
 
     Raises:
@@ -118,21 +118,21 @@ def convert(
         raise _unwritable_error(out, error) from None
     target = workshop / out.name
     inside = format == "imagefolder"
-    pictures = ImageExporter(
+    exporter = ImageExporter(
         _image_mode(asked.images, format),
         resolver,
         out.parent,
         target if inside else workshop / "images",
         "" if inside else images.name,
     )
-    reading = RowConverter(source, recognised, layout, EmbeddedImageStore(cache), pictures, progress)
+    reading = RowConverter(source, recognised, layout, EmbeddedImageStore(cache), exporter, progress)
     try:
         reading.scan()
         if reading.problems and not asked.skip_bad_rows:
             raise BadRows(reading.problems, where=safe_line(source.name), examples=reading.good_rows)
         if not reading.good_rows:
             raise DataError("no row can be converted", where=safe_line(source.name), why=str(reading.problems[0]))
-        writer = open_writer(format, target, reading.schema, pictures)
+        writer = open_writer(format, target, reading.schema, exporter)
         try:
             for values, draft in reading.converted_rows():
                 writer.write(values, draft.images)
@@ -141,7 +141,7 @@ def convert(
                 writer.close()
             raise
         writer.close()
-        copied = not inside and pictures.copied_count > 0
+        copied = not inside and exporter.copied_count > 0
         _move_into_place(target, out, workshop / "images" if copied else None, images)
     except OSError as error:
         raise _unwritable_error(out, error) from None
@@ -171,12 +171,12 @@ def _resolve_format_and_layout(asked: ConvertRequest, recognised: DetectedFormat
     if layout not in WRITABLE_LAYOUTS:
         raise UsageError(f"rows are not written as {layout!r}", hint="layouts are " + ", ".join(WRITABLE_LAYOUTS))
     if layout == "openai" and format in _IMAGES_INSIDE_FORMATS:
-        what = f"a {FORMATS[format]} keeps its pictures beside the text, and openai in it"
+        what = f"a {FORMATS[format]} keeps its images beside the text, and openai in it"
         raise UsageError(what, hint="choose --layout messages")
     if asked.images == "embed" and format == "imagefolder":
-        raise UsageError("a folder of pictures has them as files", hint="leave out --images, or choose copy or link")
+        raise UsageError("a folder of images has them as files", hint="leave out --images, or choose copy or link")
     if asked.images in ("link", "copy") and format == "webdataset":
-        raise UsageError("WebDataset shards have their pictures inside", hint="leave out --images")
+        raise UsageError("WebDataset shards have their images inside", hint="leave out --images")
     return format, layout
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a dataset that is written: referred to where they are, copied beside it, or put into its rows."""
+"""Images of a dataset that is written: referred to where they are, copied beside it, or put into its rows."""
 
 import base64
 import os
@@ -26,11 +26,11 @@ _IMAGE_TYPES: Final[tuple[tuple[bytes, str, str], ...]] = (
 
 
 class ImageExporter:
-    """Makes what a row says of a picture.
+    """Makes what a row says of an image.
 
     Args:
         mode: "auto" refers to files and addresses, and copies what came out of rows.
-        resolver: finds pictures.
+        resolver: finds images.
         beside: the folder that the dataset will be in.
         workshop: the folder that copies are made in.
         name: what that folder will be called beside the dataset; "" where the dataset is that folder.
@@ -47,11 +47,11 @@ class ImageExporter:
 
     @property
     def copied_count(self) -> int:
-        """How many pictures were copied."""
+        """How many images were copied."""
         return len(self._copied)
 
     def require_exists(self, given: ImageInput) -> None:
-        """See that a picture is there, as far as this mode needs it.
+        """See that an image is there, as far as this mode needs it.
 
         Raises:
             ImageError: it is not.
@@ -60,7 +60,7 @@ class ImageExporter:
             self._resolver.locate(given)
 
     def reference(self, given: ImageInput) -> str:
-        """The text that names a picture in a row of a text file.
+        """The text that names an image in a row of a text file.
 
         Raises:
             ImageError: it is not there.
@@ -80,14 +80,14 @@ class ImageExporter:
         return real.relative_to(self._beside).as_posix() if real.is_relative_to(self._beside) else str(real)
 
     def read_bytes(self, given: ImageInput) -> tuple[bytes, str]:
-        """A picture's bytes and a name for it; raises as `reference`."""
+        """An image's bytes and a name for it; raises as `reference`."""
         path = Path(self._resolver.locate(given).ref.path)
         data = path.read_bytes()
         name = path.name if isinstance(given, str) and not is_url(given) else _safe_file_name(given)
         return data, name if Path(name).suffix else name + image_extension(data)
 
     def copy(self, given: ImageInput, *, link: bool = False) -> str:
-        """Put a picture into the folder, once, and say its path from the dataset; raises as `reference`."""
+        """Put an image into the folder, once, and say its path from the dataset; raises as `reference`."""
         source = self._resolver.locate(given).ref.path
         name = self._copied.get(source)
         if name is None:
@@ -113,17 +113,17 @@ class ImageExporter:
 
 
 def embedded_value(content: tuple[bytes, str]) -> Mapping[str, Any]:
-    """A picture as Hugging Face's `Image` keeps it."""
+    """An image as Hugging Face's `Image` keeps it."""
     return {"bytes": content[0], "path": content[1]}
 
 
 def image_extension(data: bytes) -> str:
-    """The ending of a picture's name by its first bytes; empty when they are no picture's."""
+    """The ending of an image's name by its first bytes; empty when they are no image's."""
     return next((ending for magic, ending, _kind in _IMAGE_TYPES if data.startswith(magic)), "")
 
 
 def _safe_file_name(given: ImageInput) -> str:
-    """The last part of what a picture was called, where that can be a file's name; else a number will be put to it."""
+    """The last part of what an image was called, where that can be a file's name; else a number will be put to it."""
     text = given.original if isinstance(given, EmbeddedImage) else given
     name = text.replace("\\", "/").rsplit("/", 1)[-1].partition("?")[0]
-    return name if _SAFE_NAME.fullmatch(name) and "." in name else "picture"
+    return name if _SAFE_NAME.fullmatch(name) and "." in name else "image"

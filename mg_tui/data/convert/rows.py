@@ -29,13 +29,13 @@ class RowConverter:
         recognised: DetectedFormat,
         layout: str,
         store: EmbeddedImageStore,
-        pictures: ImageExporter,
+        images: ImageExporter,
         progress: Callable[[int], None] | None,
     ):
         self._source = source
         self._recognised = recognised
         self._store = store
-        self._pictures = pictures
+        self._images = images
         self._progress = progress
         self._done = 0
         self.schema = RowSchema(layout)
@@ -91,7 +91,7 @@ class RowConverter:
             return RowProblem(row.number, None, str(error), "choose another --layout", self._source.raw(row))
         for given in draft.images:
             try:
-                self._pictures.require_exists(given)
+                self._images.require_exists(given)
             except ImageError as error:
                 name = quote_text(given.original if isinstance(given, EmbeddedImage) else given)
                 what = f"{name} {error.reason}"

@@ -19,7 +19,7 @@ class RowSchema:
 
     Attributes:
         layout: what rows are written as.
-        several: some row has more than one picture.
+        several: some row has more than one image.
         weighted: some answer is not to be learned.
         names: the layout's fields that some row has, then those that go along.
         along: fields that go along, and the kind of their values.
@@ -63,13 +63,13 @@ def arrow_schema(facts: RowSchema, *, embed: bool) -> "pa.Schema":
     import pyarrow as pa
 
     text = pa.string()
-    picture = pa.struct([("bytes", pa.binary()), ("path", text)]) if embed else text
+    image = pa.struct([("bytes", pa.binary()), ("path", text)]) if embed else text
     kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
     weight = [("weight", pa.int64())] if facts.weighted else []
     part = pa.struct([("type", text), ("text", text), ("image_url", pa.struct([("url", text)]))])
     own = {
-        "image": pa.list_(picture) if facts.multiple_images else picture,
-        "images": pa.list_(picture),
+        "image": pa.list_(image) if facts.multiple_images else image,
+        "images": pa.list_(image),
         "messages": pa.list_(pa.struct([("role", text), ("content", text), *weight])),
         "conversations": pa.list_(pa.struct([("from", text), ("value", text), *weight])),
         "texts": pa.list_(pa.struct([("user", text), ("assistant", text)])),

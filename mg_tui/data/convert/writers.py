@@ -23,10 +23,10 @@ _SHARD_BYTES: Final = 2**30
 class FormatWriter(ABC):
     """Writes rows under `target`, which is a file or a folder inside a workshop."""
 
-    def __init__(self, target: Path, facts: RowSchema, pictures: ImageExporter):
+    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
         self.target = target
         self.schema = facts
-        self.image_exporter = pictures
+        self.image_exporter = images
 
     @abstractmethod
     def write(self, values: Mapping[str, Any], images: Sequence[ImageInput]) -> None:
@@ -40,8 +40,8 @@ class FormatWriter(ABC):
 class JsonLinesWriter(FormatWriter):
     """JSON Lines, a JSON array, CSV or TSV; packed when the name says so."""
 
-    def __init__(self, target: Path, facts: RowSchema, pictures: ImageExporter):
-        super().__init__(target, facts, pictures)
+    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
+        super().__init__(target, facts, images)
         self._file = io.TextIOWrapper(_open_compressed(target), encoding="utf-8", newline="")
         self._rows = 0
 
@@ -83,12 +83,12 @@ class CsvWriter(JsonLinesWriter):
 
 
 class ColumnarWriter(FormatWriter):
-    """Parquet, Arrow, or a folder as `datasets` saves one; pictures are in the rows unless they are referred to."""
+    """Parquet, Arrow, or a folder as `datasets` saves one; images are in the rows unless they are referred to."""
 
-    def __init__(self, target: Path, facts: RowSchema, pictures: ImageExporter, format: str):
-        super().__init__(target, facts, pictures)
-        # A part of OpenAI's content names its picture by a text, a data URI if need be.
-        self._embed = pictures.mode == "embed" and facts.layout != "openai"
+    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter, format: str):
+        super().__init__(target, facts, images)
+        # A part of OpenAI's content names its image by a text, a data URI if need be.
+        self._embed = images.mode == "embed" and facts.layout != "openai"
         self._schema = arrow_schema(facts, embed=self._embed)
         self._format = format
         self._rows: list[dict[str, Any]] = []
@@ -162,10 +162,10 @@ class ColumnarWriter(FormatWriter):
 
 
 class ImageFolderWriter(FormatWriter):
-    """A folder of pictures with a `metadata.jsonl`."""
+    """A folder of images with a `metadata.jsonl`."""
 
-    def __init__(self, target: Path, facts: RowSchema, pictures: ImageExporter):
-        super().__init__(target, facts, pictures)
+    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
+        super().__init__(target, facts, images)
         target.mkdir(exist_ok=True)
         self._file = (target / "metadata.jsonl").open("w", encoding="utf-8", newline="\n")
 
@@ -189,8 +189,8 @@ class ImageFolderWriter(FormatWriter):
 class WebDatasetWriter(FormatWriter):
     """WebDataset: one tar, or a folder of tars of about a gigabyte."""
 
-    def __init__(self, target: Path, facts: RowSchema, pictures: ImageExporter):
-        super().__init__(target, facts, pictures)
+    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
+        super().__init__(target, facts, images)
         self._single = target.suffix == ".tar"
         if not self._single:
             target.mkdir()
@@ -230,10 +230,10 @@ class WebDatasetWriter(FormatWriter):
         self._tar.close()
 
 
-def open_writer(format: str, target: Path, facts: RowSchema, pictures: ImageExporter) -> FormatWriter:
+def open_writer(format: str, target: Path, facts: RowSchema, images: ImageExporter) -> FormatWriter:
     """The writer of a format."""
     if format in ("parquet", "arrow", "saved"):
-        return ColumnarWriter(target, facts, pictures, format)
+        return ColumnarWriter(target, facts, images, format)
     kinds: dict[str, Callable[[Path, RowSchema, ImageExporter], FormatWriter]] = {
         "jsonl": JsonLinesWriter,
         "json": JsonArrayWriter,
@@ -241,7 +241,7 @@ def open_writer(format: str, target: Path, facts: RowSchema, pictures: ImageExpo
         "imagefolder": ImageFolderWriter,
         "webdataset": WebDatasetWriter,
     }
-    return kinds[format](target, facts, pictures)
+    return kinds[format](target, facts, images)
 
 
 def _open_compressed(target: Path) -> BinaryIO:

@@ -1,7 +1,7 @@
 """What every source of rows is, and how one is opened from what a person wrote.
 
 A source gives rows in order, in the memory of one row or one batch, as often as it is asked. Values are those of JSON,
-and pictures as bytes besides: `{"bytes": b"...", "path": "name in the archive" or None}`, as Hugging Face's `Image`
+and images as bytes besides: `{"bytes": b"...", "path": "name in the archive" or None}`, as Hugging Face's `Image`
 keeps them.
 """
 
@@ -29,7 +29,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "parquet": "Parquet",
     "arrow": "Arrow",
     "saved": "folder saved by datasets",
-    "imagefolder": "folder of pictures",
+    "imagefolder": "folder of images",
     "webdataset": "WebDataset shards",
     "hub": "dataset of the Hugging Face hub",
 }
@@ -78,7 +78,7 @@ class Source(ABC):
         name: as it was given.
         format: a key of `IMAGE_FORMATS`.
         path: the file or folder; None for a dataset of a hub.
-        base: the folder that relative paths of pictures are seen from.
+        base: the folder that relative paths of images are seen from.
         told: what showed the format.
         address: what names it from every folder.
     """
@@ -115,7 +115,7 @@ class Source(ABC):
         return None
 
     def raw(self, row: Row) -> str:
-        """The row as text, for a file of rejected rows: as the file has it, or as JSON without its pictures' bytes."""
+        """The row as text, for a file of rejected rows: as the file has it, or as JSON without its images' bytes."""
         if row.values is None:
             return row.problem.raw if row.problem is not None else ""
         return json.dumps(row.values, ensure_ascii=False, default=_describe_bytes)

@@ -1,8 +1,8 @@
 """Rows that hold a conversation: lists of turns as OpenAI, LLaVA, LLaMA-Factory, ms-swift and others write them.
 
-Pictures are said in three ways: as parts of a turn's content; as `<image>` in its text, standing for the pictures of
-the row in order (a newline after the mark belongs to it, as LLaVA does); or not at all, and then the row's pictures
-come before the first question. Marks and pictures have to be equal in number. Where content is a list of parts,
+Images are said in three ways: as parts of a turn's content; as `<image>` in its text, standing for the images of
+the row in order (a newline after the mark belongs to it, as LLaVA does); or not at all, and then the row's images
+come before the first question. Marks and images have to be equal in number. Where content is a list of parts,
 `<image>` in them is text.
 """
 
@@ -47,7 +47,7 @@ def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, 
 
 
 def find_images_field(values: Mapping[str, Any], fields: FieldMap) -> str | None:
-    """The field with the row's pictures: the one that was named, else the first of the usual ones that is there."""
+    """The field with the row's images: the one that was named, else the first of the usual ones that is there."""
     return next((name for name in (fields.image, *_IMAGE_FIELDS) if name in values), None)
 
 
@@ -56,34 +56,32 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     name, items = _read_turn_items(reader, fields)
     if items is None:
         return None
-    pictures = _read_row_images(reader, fields)
-    if pictures is None:
+    images = _read_row_images(reader, fields)
+    if images is None:
         return None
-    tags, all_pictures = _detect_turn_keys(items, fields.turn_keys), len(pictures)
+    tags, all_images = _detect_turn_keys(items, fields.turn_keys), len(images)
     turns: list[DraftTurn] = []
     literal: set[int] = set()
     for index, item in enumerate(items, 1):
-        turn = TurnReader(reader, name, f"turn {index} ", tags, pictures).read(item)
+        turn = TurnReader(reader, name, f"turn {index} ", tags, images).read(item)
         if turn is not None:
             if isinstance(item[tags.content], list):
                 literal.add(len(turns))
             turns.append(turn)
-    if 0 < len(pictures) < all_pictures:
-        used = all_pictures - len(pictures)
-        reader.add_problem(
-            name, f"has {used} place{'s' if used != 1 else ''} for pictures and the row has {all_pictures}"
-        )
+    if 0 < len(images) < all_images:
+        used = all_images - len(images)
+        reader.add_problem(name, f"has {used} place{'s' if used != 1 else ''} for images and the row has {all_images}")
     if reader.problems:
         return None
-    placed = _insert_images(reader, name, turns, pictures, literal)
+    placed = _insert_images(reader, name, turns, images, literal)
     return None if placed is None else _validate_turns(reader, name, _prepend_system(reader, placed, fields), fields)
 
 
 def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     """The turns of the layout "texts": pairs of user and assistant."""
     name, items = _read_turn_items(reader, fields)
-    pictures = _read_row_images(reader, fields) if items is not None else None
-    if items is None or pictures is None:
+    images = _read_row_images(reader, fields) if items is not None else None
+    if items is None or images is None:
         return None
     turns: list[DraftTurn] = []
     for index, item in enumerate(items, 1):
@@ -93,7 +91,7 @@ def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
             )
             continue
         _add_pair(reader, turns, name, f"turn {index}: ", item.get("user"), item.get("assistant"))
-    placed = None if reader.problems else _insert_images(reader, name, turns, pictures)
+    placed = None if reader.problems else _insert_images(reader, name, turns, images)
     return None if placed is None else _validate_turns(reader, name, _prepend_system(reader, placed, fields), fields)
 
 
@@ -107,8 +105,8 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
             reader.add_problem(
                 name, f"is not there; the row has {list_fields(list(values))}", f"name it with --{purpose}-field"
             )
-    pictures = _read_row_images(reader, fields)
-    if reader.problems or pictures is None:
+    images = _read_row_images(reader, fields)
+    if reader.problems or images is None:
         return None
     turns: list[DraftTurn] = []
     history = fields.history or "history"
@@ -124,7 +122,7 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     if isinstance(question, str) and isinstance(more, str) and more:
         question = f"{question}\n{more}" if question else more
     _add_pair(reader, turns, asked, "", question, values[answered], answered)
-    placed = None if reader.problems else _insert_images(reader, asked, turns, pictures)
+    placed = None if reader.problems else _insert_images(reader, asked, turns, images)
     return None if placed is None else _validate_turns(reader, asked, _prepend_system(reader, placed, fields), fields)
 
 
@@ -215,21 +213,21 @@ def _validate_turns(reader: RowReader, name: str, placed: list[DraftTurn], field
 
 
 def _insert_images(
-    reader: RowReader, name: str, turns: list[DraftTurn], pictures: list[int], literal: Collection[int] = ()
+    reader: RowReader, name: str, turns: list[DraftTurn], images: list[int], literal: Collection[int] = ()
 ) -> list[DraftTurn] | None:
-    """The turns with the row's pictures in their places; those whose index is in `literal` have no marks."""
+    """The turns with the row's images in their places; those whose index is in `literal` have no marks."""
     texts = ["" if index in literal else _marked_text(turn) for index, turn in enumerate(turns)]
     marks = sum(len(_IMAGE_MARK_PATTERN.findall(text)) for text in texts)
-    if marks == 0 and pictures:
+    if marks == 0 and images:
         first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
         if first is not None:
-            turns[first] = replace(turns[first], parts=(*pictures, *turns[first].parts))
+            turns[first] = replace(turns[first], parts=(*images, *turns[first].parts))
         return turns
-    if marks != len(pictures):
-        said = f"{len(pictures)} picture{'s' if len(pictures) != 1 else ''}"
+    if marks != len(images):
+        said = f"{len(images)} image{'s' if len(images) != 1 else ''}"
         reader.add_problem(name, f"has {marks} {IMAGE_MARK} mark{'s' if marks != 1 else ''} and the row has {said}")
         return None
-    waiting = iter(pictures)
+    waiting = iter(images)
     return [
         replace(turn, parts=tuple(_split_at_marks(text, waiting))) if text else turn
         for turn, text in zip(turns, texts, strict=True)
@@ -243,9 +241,9 @@ def _marked_text(turn: DraftTurn) -> str:
     return turn.parts[0]
 
 
-def _split_at_marks(text: str, pictures: Iterator[int]) -> Iterator[str | int]:
+def _split_at_marks(text: str, images: Iterator[int]) -> Iterator[str | int]:
     for index, piece in enumerate(_IMAGE_MARK_PATTERN.split(text)):
         if index:
-            yield next(pictures)
+            yield next(images)
         if piece:
             yield piece

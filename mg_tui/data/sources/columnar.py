@@ -19,7 +19,7 @@ from mg_tui.data.sources.base import FormatEvidence, Source
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-# Rows with pictures inside take megabytes each.
+# Rows with images inside take megabytes each.
 _BATCH_ROWS: Final = 32
 _STREAM_MAGIC: Final = b"\xff\xff\xff\xff"
 

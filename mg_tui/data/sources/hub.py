@@ -88,7 +88,7 @@ class HubSource(Source):
         return _without_decoding(stream)
 
     def _load_remote_images(self, value: Any) -> Any:
-        """A value with pictures as bytes, those included that the stream only names."""
+        """A value with images as bytes, those included that the stream only names."""
         if isinstance(value, Mapping):
             path = value.get("path")
             if set(value) == {"bytes", "path"} and value["bytes"] is None and isinstance(path, str) and "://" in path:
@@ -139,7 +139,7 @@ def resolve_commit(repository: str, revision: str | None) -> str:
 
 
 def _without_decoding(stream: Any) -> Any:
-    """The stream with pictures as bytes and classes by name: decoding is for where every other picture is opened."""
+    """The stream with images as bytes and classes by name: decoding is for where every other image is opened."""
     import datasets
 
     features = stream.features

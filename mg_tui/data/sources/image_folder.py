@@ -1,8 +1,8 @@
-"""A folder of pictures as a source, with the words that lie beside them.
+"""A folder of images as a source, with the words that lie beside them.
 
-Three ways are known, looked for in this order: a `metadata.csv` or `metadata.jsonl` whose `file_name` names a picture
-in its folder (`file_names` several), as ImageFolder of `datasets` has it; a `.txt` beside each picture; and folders
-named after what is on their pictures. Links to folders are not followed, so that a loop of them ends.
+Three ways are known, looked for in this order: a `metadata.csv` or `metadata.jsonl` whose `file_name` names an image
+in its folder (`file_names` several), as ImageFolder of `datasets` has it; a `.txt` beside each image; and folders
+named after what is on their images. Links to folders are not followed, so that a loop of them ends.
 """
 
 import os
@@ -45,7 +45,7 @@ class ImageFolderSource(Source):
             any_row = True
             yield Row(number, values, RowProblem(number, *problem) if problem else None)
         if not any_row:
-            raise DataError("the folder has no pictures", where=safe_line(str(self._folder)))
+            raise DataError("the folder has no images", where=safe_line(str(self._folder)))
 
     def _walk(self) -> Iterator[Path]:
         return (path for path in walk_files(self._folder) if self._policy.allows(path))
@@ -104,7 +104,7 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 
 def _resolve_file_names(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A row of metadata with its pictures' names seen from the folder of the dataset."""
+    """A row of metadata with its images' names seen from the folder of the dataset."""
     placed: dict[str, Any] = {}
     for name, value in values.items():
         if name in ("file_name", "file_names") or name.endswith(("_file_name", "_file_names")):

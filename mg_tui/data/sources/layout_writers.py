@@ -1,6 +1,6 @@
 """The other way round: a conversation said in a layout, for writing it.
 
-Pictures are left as `ImageSlot`s, since every format has its own way of holding them.
+Images are left as `ImageSlot`s, since every format has its own way of holding them.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from mg_tui.data.sources.layouts import LAYOUTS
 # What rows can be written as: the layouts they are read in, and OpenAI's parts, which are read as "messages".
 WRITABLE_LAYOUTS: Final[Mapping[str, str]] = {
     **{name: said for name, said in LAYOUTS.items() if name != "vqa"},
-    "openai": "turns with role and content, pictures as parts of content (OpenAI)",
+    "openai": "turns with role and content, images as parts of content (OpenAI)",
 }
 
 _SINGLE_TURN_LAYOUTS: Final = ("fields", "captions")
@@ -22,7 +22,7 @@ _SINGLE_TURN_LAYOUTS: Final = ("fields", "captions")
 
 @dataclass(frozen=True, slots=True)
 class ImageSlot:
-    """The place of a picture, by its index in the row's."""
+    """The place of an image, by its index in the row's."""
 
     index: int
 
@@ -45,7 +45,7 @@ def to_row(draft: ExampleDraft, layout: str, fields: FieldMap, *, several: bool)
     Args:
         layout: a key of `WRITABLE_LAYOUTS`.
         fields: of the dataset the row comes from.
-        several: some row of the dataset has more than one picture, so that every row has a list.
+        several: some row of the dataset has more than one image, so that every row has a list.
 
     Raises:
         Unsayable: the layout cannot hold the row.
@@ -130,17 +130,17 @@ def _to_single_turn_row(
         raise LayoutError(f"has {len(turns)} turns, and {layout} holds a question and its answer")
     asked, answered = turns
     if any(isinstance(part, int) for part in answered.parts):
-        raise LayoutError(f"has a picture in its answer, which {layout} cannot hold")
+        raise LayoutError(f"has an image in its answer, which {layout} cannot hold")
     lost = []
-    pictures = [part for part in asked.parts if isinstance(part, int)]
-    if list(asked.parts[: len(pictures)]) != pictures:
-        lost.append("the place of a picture inside its question: it comes first now")
-    slots = [ImageSlot(index) for index in pictures]
+    images = [part for part in asked.parts if isinstance(part, int)]
+    if list(asked.parts[: len(images)]) != images:
+        lost.append("the place of an image inside its question: it comes first now")
+    slots = [ImageSlot(index) for index in images]
     image: Any = slots if several else slots[0] if slots else None
     values: dict[str, Any] = {"image": image}
     if layout == "captions":
         if not slots:
-            raise LayoutError("has no picture, which captions need")
+            raise LayoutError("has no image, which captions need")
         values["caption"] = answered.text
         if asked.text != fields.caption_prompt:
             lost.append("the question: the caption prompt is asked instead")
@@ -175,7 +175,7 @@ def _content_parts(turn: DraftTurn) -> dict[str, Any]:
 
 
 def _text_with_marks(turn: DraftTurn) -> str:
-    """A turn's text with a mark for each picture."""
+    """A turn's text with a mark for each image."""
     if chat_layouts.IMAGE_MARK in turn.text:
-        raise LayoutError(f"has {chat_layouts.IMAGE_MARK} in its text, which would be read as the place of a picture")
+        raise LayoutError(f"has {chat_layouts.IMAGE_MARK} in its text, which would be read as the place of an image")
     return "".join(part if isinstance(part, str) else f"{chat_layouts.IMAGE_MARK}\n" for part in turn.parts)

@@ -15,16 +15,16 @@ from mg_tui.data.sources.base import Certainty
 
 # What each layout is called for people.
 LAYOUTS: Final[Mapping[str, str]] = {
-    "fields": "a question, pictures and an answer in three fields",
+    "fields": "a question, images and an answer in three fields",
     "messages": "turns with role and content (OpenAI, LLaMA-Factory, ms-swift)",
     "conversations": "turns with from and value (LLaVA, ShareGPT)",
     "texts": "turns with user and assistant (The Cauldron)",
     "alpaca": "instruction, input and output (Alpaca, LLaMA-Factory)",
-    "vqa": "a question, pictures and one or several answers (visual question answering)",
-    "captions": "a picture and its caption or label",
+    "vqa": "a question, images and one or several answers (visual question answering)",
+    "captions": "an image and its caption or label",
 }
 
-# Formats whose "text" beside a picture is its caption by convention.
+# Formats whose "text" beside an image is its caption by convention.
 _CAPTION_FORMATS: Final = frozenset({"imagefolder", "webdataset"})
 _CAPTION_FIELDS: Final = ("caption", "captions", "description")
 _QUESTION_FIELDS: Final = ("question",)
@@ -34,9 +34,9 @@ LayoutReader = Callable[[RowReader, FieldMap], list[DraftTurn] | None]
 
 
 def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore) -> ExampleDraft | list[RowProblem]:
-    """The row's conversation and pictures, or every problem with its fields (their `raw` is left empty).
+    """The row's conversation and images, or every problem with its fields (their `raw` is left empty).
 
-    Pictures inside the row are written to `store`.
+    Images inside the row are written to `store`.
 
     Raises:
         EnvironmentProblem: `store` cannot be written.
@@ -62,7 +62,7 @@ def detect_layout(
     Args:
         rows: some of the first ones.
         fields: as far as the user named them.
-        format: a key of `IMAGE_FORMATS`; in some, `text` beside a picture is its caption.
+        format: a key of `IMAGE_FORMATS`; in some, `text` beside an image is its caption.
     """
     fields = fields or FieldMap()
     found: Counter[tuple[str, FieldMap]] = Counter()
@@ -125,7 +125,7 @@ def _layout_reason(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, An
         case "fields" | "vqa":
             return f"{said(fields.text)}, {said(fields.image)} and {said(fields.response)}"
         case "captions":
-            return f"a picture in {said(fields.image)} and words in {said(fields.response)}, and no question"
+            return f"an image in {said(fields.image)} and words in {said(fields.response)}, and no question"
         case "alpaca":
             return "an instruction and an output" if rows and "instruction" in rows[0] else "query and response"
     keys = {"messages": "role and content", "conversations": "from and value", "texts": "user and assistant"}[layout]
@@ -138,32 +138,32 @@ def _first_present(values: Mapping[str, Any], names: Sequence[str]) -> str | Non
 
 def _read_fields_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     text = reader.read_field("text", fields.text)
-    pictures = _read_images(reader, fields)
+    images = _read_images(reader, fields)
     response = reader.read_field("response", fields.response)
-    if text is None or pictures is None or response is None:
+    if text is None or images is None or response is None:
         return None
-    return [*_read_system(reader, fields), DraftTurn("user", (*pictures, text)), DraftTurn("assistant", (response,))]
+    return [*_read_system(reader, fields), DraftTurn("user", (*images, text)), DraftTurn("assistant", (response,))]
 
 
 def _read_vqa_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     text = reader.read_field("text", fields.text)
-    pictures = _read_images(reader, fields)
+    images = _read_images(reader, fields)
     response = _read_answer(reader, fields.response)
-    if text is None or pictures is None or response is None:
+    if text is None or images is None or response is None:
         return None
-    return [*_read_system(reader, fields), DraftTurn("user", (*pictures, text)), DraftTurn("assistant", (response,))]
+    return [*_read_system(reader, fields), DraftTurn("user", (*images, text)), DraftTurn("assistant", (response,))]
 
 
 def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
-    pictures = _read_images(reader, fields)
+    images = _read_images(reader, fields)
     response = _read_answer(reader, fields.response)
-    if pictures == []:
-        reader.add_problem(fields.image, "has no picture for the caption")
-    if not pictures or response is None:
+    if images == []:
+        reader.add_problem(fields.image, "has no image for the caption")
+    if not images or response is None:
         return None
     return [
         *_read_system(reader, fields),
-        DraftTurn("user", (*pictures, fields.caption_prompt)),
+        DraftTurn("user", (*images, fields.caption_prompt)),
         DraftTurn("assistant", (response,)),
     ]
 

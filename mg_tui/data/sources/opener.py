@@ -177,7 +177,7 @@ def _open_entry(asked: SourceRequest, file: Path, entries: Any) -> Source:
 
 
 def _open_folder(asked: SourceRequest, path: Path) -> Source:
-    """A folder: one that `datasets` saved, one with shards, one with a description, or one with pictures."""
+    """A folder: one that `datasets` saved, one with shards, one with a description, or one with images."""
     where = str(path)
     if asked.format in (None, "saved"):
         if (path / "dataset_dict.json").is_file():
@@ -290,16 +290,14 @@ def _open_image_folder(asked: SourceRequest, path: Path) -> Source:
     else:
         splits.require_no_split(asked.split, where=str(path))
     names = [file.name for file in islice(walk_files(folder), _MAX_FILES_SCANNED)]
-    pictures = sum(Path(name).suffix[1:].lower() in IMAGE_EXTENSIONS for name in names)
+    images = sum(Path(name).suffix[1:].lower() in IMAGE_EXTENSIONS for name in names)
     metadata = next((name for name in names if name in METADATA_FILES), None)
     if metadata:
-        told = FormatEvidence("sure", f"the folder has pictures and a {metadata}{said}")
-    elif pictures:
-        told = FormatEvidence("likely", f"the folder has {pictures} picture{'s' if pictures != 1 else ''}{said}")
+        told = FormatEvidence("sure", f"the folder has images and a {metadata}{said}")
+    elif images:
+        told = FormatEvidence("likely", f"the folder has {images} image{'s' if images != 1 else ''}{said}")
     else:
         others = [f for f in names if format_extension(Path(f)) in (".jsonl", ".json", ".csv", ".tsv", ".ndjson")][:5]
         hint = "the folder has " + ", ".join(safe_line(name, limit=60) for name in others) if others else "give a file"
-        raise DataError(
-            "the dataset is a folder, not a file, and has no pictures", where=safe_line(str(path)), hint=hint
-        )
+        raise DataError("the dataset is a folder, not a file, and has no images", where=safe_line(str(path)), hint=hint)
     return ImageFolderSource(asked.given, folder, told, asked.policy)

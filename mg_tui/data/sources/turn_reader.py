@@ -1,4 +1,4 @@
-"""One turn of a list of turns: who speaks, and the texts and pictures of its content."""
+"""One turn of a list of turns: who speaks, and the texts and images of its content."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -21,14 +21,14 @@ _ROLES: Final[Mapping[str, Role]] = {
 
 
 class TurnReader:
-    """Reads one turn of a list; `pictures` are those of the row."""
+    """Reads one turn of a list; `images` are those of the row."""
 
-    def __init__(self, reader: RowReader, name: str, which: str, tags: TurnKeys, pictures: list[int]):
+    def __init__(self, reader: RowReader, name: str, which: str, tags: TurnKeys, images: list[int]):
         self._reader = reader
         self._name = name
         self._which = which
         self._tags = tags
-        self._unplaced = pictures
+        self._unplaced = images
 
     def read(self, item: Any) -> DraftTurn | None:
         """The turn, or None with its problems kept."""
@@ -106,7 +106,7 @@ class TurnReader:
                     return reader.read_image(name, value, which=which)
             if self._unplaced:
                 return self._unplaced.pop(0)
-            reader.add_problem(name, f"{which}stands for a picture, and the row has no more of them")
+            reader.add_problem(name, f"{which}stands for an image, and the row has no more of them")
             return None
         said = quote_text(kind, limit=40) if isinstance(kind, str) else describe_type(kind)
         reader.add_problem(name, f"{which}is of type {said}, and text and image_url are read")

@@ -1,7 +1,7 @@
 """WebDataset shards as a source: tar files whose members belong together by the name before its first dot.
 
 A member's name is never a path: nothing is unpacked to disk, and links and devices are refused. The values of a row are
-what its members hold: a picture as `image` (several as `images`), `.txt` as `text`, `.cls` as `label`, the fields of a
+what its members hold: an image as `image` (several as `images`), `.txt` as `text`, `.cls` as `label`, the fields of a
 `.json` object under their own names, and `__key__`. Members of other kinds are not read; `told` counts them.
 """
 
@@ -58,7 +58,7 @@ class _ShardRow:
     def __init__(self, key: str):
         self.key = key
         self.values: dict[str, Any] = {}
-        self.pictures: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.size = 0
 
@@ -67,8 +67,8 @@ class _ShardRow:
             what = "; ".join(self.problems[:3])
             return Row(number, None, RowProblem(number, None, what, None, json.dumps({"__key__": self.key})))
         values = {"__key__": self.key, **self.values}
-        if self.pictures:
-            values.update({"image": self.pictures[0]} if len(self.pictures) == 1 else {"images": self.pictures})
+        if self.images:
+            values.update({"image": self.images[0]} if len(self.images) == 1 else {"images": self.images})
         return Row(number, values, None)
 
     def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> None:
@@ -86,7 +86,7 @@ class _ShardRow:
         file = tar.extractfile(member)
         data = file.read() if file is not None else b""
         if kind in IMAGE_EXTENSIONS:
-            self.pictures.append({"bytes": data, "path": member.name})
+            self.images.append({"bytes": data, "path": member.name})
         else:
             self._text(name, kind, data)
 

@@ -1,11 +1,11 @@
-"""The demo's dataset: questions the tiny checkpoint was never asked, on drawn pictures and on crops of real photos.
+"""The demo's dataset: questions the tiny checkpoint was never asked, on drawn images and on crops of real photos.
 
 The setting is a made-up parts store. A drawn part goes into a bay by what it lies on and into a bin by its colour, and
 its stock label says both; photos are sorted by what they show and by album. The checkpoint's pre-training knows colours
 and backgrounds but none of these questions and none of these answers, so that every right answer was learned in the
 demo.
 
-Held-out pictures are new pictures: other shapes, positions, sizes and shades for drawings, and for photos other crops.
+Held-out images are new images: other shapes, positions, sizes and shades for drawings, and for photos other crops.
 A held-out crop is of one of the same nine photos and may overlap with crops that were trained on; it never equals one.
 """
 
@@ -31,7 +31,7 @@ DEMO_HYPERPARAMETERS: Mapping[str, int | float] = MappingProxyType(
     {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "lora_r": 32, "lora_alpha": 32, "warmup_ratio": 0.05}
 )
 
-PICTURE_SIZE = (168, 168)
+IMAGE_SIZE = (168, 168)
 
 BAYS: Mapping[str, str] = MappingProxyType(
     dict(zip((*BACKGROUNDS, PHOTO_BACKGROUND), ("north", "south", "east", "west", "cellar"), strict=True))
@@ -83,7 +83,7 @@ def _draw_part(rng: random.Random, number: int, region: PhotoRegion) -> tuple[Im
     colour = list(COLOURS)[number % len(COLOURS)]
     background = list(BAYS)[number // len(COLOURS) % len(BAYS)]
     shape = rng.choice(SHAPES)
-    image, _ = draw_image(rng, size=PICTURE_SIZE, shapes=[(shape, colour)], background=background, region=region)
+    image, _ = draw_image(rng, size=IMAGE_SIZE, shapes=[(shape, colour)], background=background, region=region)
     bay, bin_ = BAYS[background], BINS[colour]
     return image, {"bay": bay, "bin": bin_, "stock label": f"{bay}-{bin_}"}
 
@@ -91,7 +91,7 @@ def _draw_part(rng: random.Random, number: int, region: PhotoRegion) -> tuple[Im
 def _crop_random_photo(rng: random.Random, number: int) -> tuple[Image.Image, dict[str, str]]:
     """One crop of a photo; the photos take turns."""
     photo = PHOTOS[number % len(PHOTOS)]
-    image, _ = crop_photo(rng, photo, size=PICTURE_SIZE, scale=(0.6, 1.0))
+    image, _ = crop_photo(rng, photo, size=IMAGE_SIZE, scale=(0.6, 1.0))
     subject, album = SUBJECTS[photo]
     return image, {"photo subject": subject, "photo album": album}
 
@@ -105,9 +105,9 @@ def _generate_images(
 
 
 def make_demo_dataset(folder: Path, *, seed: int = 0, train: int = 432, held_out: int = 108) -> DemoDataset:
-    """Write ``train.jsonl``, ``held_out.jsonl`` and ``images/`` into a folder; counts are pictures, not questions.
+    """Write ``train.jsonl``, ``held_out.jsonl`` and ``images/`` into a folder; counts are images, not questions.
 
-    The same seed writes the same bytes. No held-out picture equals a training picture.
+    The same seed writes the same bytes. No held-out image equals a training image.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
@@ -123,7 +123,7 @@ def make_demo_dataset(folder: Path, *, seed: int = 0, train: int = 432, held_out
             image.save(buffer, "JPEG", quality=92)
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
             if digest in seen:
-                raise ValueError(f"picture {name} of seed {seed} has been drawn before; take another seed")
+                raise ValueError(f"image {name} of seed {seed} has been drawn before; take another seed")
             seen.add(digest)
             (folder / name).write_bytes(buffer.getvalue())
             for kind, answer in answers.items():

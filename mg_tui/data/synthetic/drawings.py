@@ -1,7 +1,7 @@
-"""Drawn pictures whose contents are known, and questions whose answers are therefore known too.
+"""Drawn images whose contents are known, and questions whose answers are therefore known too.
 
-Every picture comes from a seeded ``random.Random``: the same seed draws the same pixels on every machine that has the
-same pillow. A picture is returned together with its facts, and questions are made from the facts alone.
+Every image comes from a seeded ``random.Random``: the same seed draws the same pixels on every machine that has the
+same pillow. An image is returned together with its facts, and questions are made from the facts alone.
 
 Only pillow and the standard library: the dashboard and the command line use this module without torch.
 """
@@ -59,7 +59,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class DrawingFacts:
-    """What is in a drawn picture; shapes from left to right."""
+    """What is in a drawn image; shapes from left to right."""
 
     width: int
     height: int
@@ -69,7 +69,7 @@ class DrawingFacts:
 
 @dataclass(frozen=True)
 class VisualQuestion:
-    """A question about a picture, its short answer, and the same answer as a sentence."""
+    """A question about an image, its short answer, and the same answer as a sentence."""
 
     kind: str
     text: str
@@ -133,7 +133,7 @@ def draw_image(
     background: str | None = None,
     region: PhotoRegion = "train",
 ) -> tuple[Image.Image, DrawingFacts]:
-    """Draw a picture and return it with its facts.
+    """Draw an image and return it with its facts.
 
     ``shapes`` are (kind, colour) pairs, by default one to five at random; ``background`` is a name from BACKGROUNDS or
     "photo" (a crop of the given region of a real photo), by default one of them at random.
@@ -170,7 +170,7 @@ def draw_image(
 
 
 def quadrant_name(shape: Shape, facts: DrawingFacts) -> str | None:
-    """The quarter of the picture a shape lies in, or None where one could argue about it."""
+    """The quarter of the image a shape lies in, or None where one could argue about it."""
     dx, dy = shape.x / facts.width - 0.5, shape.y / facts.height - 0.5
     if min(abs(dx), abs(dy)) < 0.1:
         return None
@@ -197,7 +197,7 @@ def _make_question(kind: str, text: str, answer: str, sentence: str) -> VisualQu
 
 
 def make_questions(rng: random.Random, facts: DrawingFacts | PhotoFacts) -> list[VisualQuestion]:
-    """Every kind of question that has one clear answer on this picture, at most one of each kind, in random order."""
+    """Every kind of question that has one clear answer on this image, at most one of each kind, in random order."""
     asked = _make_photo_questions(rng, facts) if isinstance(facts, PhotoFacts) else _make_drawing_questions(rng, facts)
     rng.shuffle(asked)
     return asked

@@ -1,7 +1,7 @@
-"""A sample dataset that trains as it stands: drawn pictures beside a JSON Lines file in the guide's format.
+"""A sample dataset that trains as it stands: drawn images beside a JSON Lines file in the guide's format.
 
 Everything is made under other names and moved into place at the end, the dataset last: where the dataset is, its
-pictures are.
+images are.
 """
 
 import json
@@ -25,7 +25,7 @@ _IMAGE_SIZE: Final = (224, 224)
 
 @dataclass(frozen=True, slots=True)
 class SyntheticDataset:
-    """What was written: the dataset, the folder of its pictures, and the number of rows."""
+    """What was written: the dataset, the folder of its images, and the number of rows."""
 
     dataset: Path
     images: Path
@@ -35,13 +35,13 @@ class SyntheticDataset:
 def create_vision_dataset(
     output: Path, num_examples: int = 10, *, force: bool = False, seed: int = 0
 ) -> SyntheticDataset:
-    """Write `output` and, beside it, `<stem>_images/` with one drawn picture for each row.
+    """Write `output` and, beside it, `<stem>_images/` with one drawn image for each row.
 
     Args:
         output: the dataset file to make; its folder is made if need be.
         num_examples: rows.
         force: replace a sample made earlier.
-        seed: the same seed draws the same pictures and asks the same questions.
+        seed: the same seed draws the same images and asks the same questions.
 
     Raises:
         UsageError: something is in the way, or the number is out of bounds.
@@ -81,13 +81,13 @@ def _require_output_free(output: Path, images: Path, *, force: bool) -> None:
     where = safe_line(str(images))
     if not force:
         raise UsageError(
-            "the folder for the pictures is already there",
+            "the folder for the images is already there",
             where=where,
             hint="choose another name, or replace it with --force",
         )
     if images.is_symlink() or not images.is_dir() or not all(_IMAGE_NAME.fullmatch(p.name) for p in images.iterdir()):
         raise UsageError(
-            "the folder for the pictures holds other things than a sample's pictures, and is left alone",
+            "the folder for the images holds other things than a sample's images, and is left alone",
             where=where,
             hint="choose another name for the output",
         )
@@ -105,10 +105,10 @@ def _write_files(workshop: Path, images_name: str, num_examples: int, seed: int)
     rng = random.Random(seed)
     with (workshop / "dataset").open("w", encoding="utf-8", newline="\n") as file:
         for number in range(1, num_examples + 1):
-            picture, facts = draw_image(rng, size=_IMAGE_SIZE)
+            image, facts = draw_image(rng, size=_IMAGE_SIZE)
             question = make_questions(rng, facts)[0]
             name = f"{number:04d}.png"
-            picture.save(folder / name)
+            image.save(folder / name)
             row = {"text": question.text, "image": f"{images_name}/{name}", "response": question.sentence}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         file.flush()

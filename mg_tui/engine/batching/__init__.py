@@ -1,1 +1,1 @@
-"""From examples to what a forward pass takes: read, tokenised, laid out, pictures encoded once, handed over in time."""
+"""From examples to what a forward pass takes: read, tokenised, laid out, images encoded once, handed over in time."""

@@ -1,7 +1,7 @@
 """From a step's example indices to tensors: one item of the data loader is one whole optimizer step.
 
-Worker processes open the pictures, shape them and tokenise, ahead of training (see `stream`). They hold nothing between
-steps: a picture is opened, used and closed, once a step however many examples show it.
+Worker processes open the images, shape them and tokenise, ahead of training (see `stream`). They hold nothing between
+steps: an image is opened, used and closed, once a step however many examples show it.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ from mg_tui.families.contract import Collator
 class MicroBatch:
     """One forward pass: the model's arguments, where it is learned (see `loss.supervised`), and the rows in it.
 
-    `tokens` counts the examples' tokens, padding left out, `images` their pictures; `laid_out` the tokens that are
+    `tokens` counts the examples' tokens, padding left out, `images` their images; `laid_out` the tokens that are
     really computed, where examples share some. `weights`, where rows have them, has the weight of each target's row.
     """
 
@@ -79,7 +79,7 @@ class StepBatch:
 
     @property
     def images(self) -> int:
-        """Pictures of the examples, each as often as it is shown."""
+        """Images of the examples, each as often as it is shown."""
         return sum(part.images for part in self.micro_batches)
 
     def map_values(self, change: Callable[[Any], Any]) -> "StepBatch":
@@ -100,12 +100,12 @@ class StepBatch:
 class StepLayout(Protocol):
     """How the examples of one step become forward passes; what they are changes neither loss nor gradient."""
 
-    def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
+    def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
         """The forward passes of a step; every example is in exactly one.
 
         Args:
             examples: those of the step.
-            pictures: the pictures they show, RGB, by path.
+            images: the images they show, RGB, by path.
         """
         ...
 
@@ -133,17 +133,17 @@ class PaddedLayout:
         self.levels = levels
         self._size = multiprocessing.Value("q", batch_size)
 
-    def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
+    def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
         """See `StepLayout`."""
         size = self._size.value
         if self.lengths is not None and size > 1:
             # The longest first: if there is no memory for it, that is known before anything else is done.
             lengths = self.lengths
             examples = sorted(examples, key=lambda example: (-lengths.get(example.row, 0), example.row))
-        return [self._collate(examples[at : at + size], pictures) for at in range(0, len(examples), size)]
+        return [self._collate(examples[at : at + size], images) for at in range(0, len(examples), size)]
 
-    def _collate(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> MicroBatch:
-        part = collate(examples, pictures, self.collator)
+    def _collate(self, examples: Sequence[Example], images: Mapping[str, Any]) -> MicroBatch:
+        part = collate(examples, images, self.collator)
         if self.levels is not None:
             self.levels.encode(part.inputs)
         return part
@@ -182,43 +182,43 @@ class StepDataset:
 
     def __getitem__(self, number: int) -> StepBatch:
         batch = StepBatch(number, [])
-        pictures: dict[str, Any] = {}
+        images: dict[str, Any] = {}
         step: Sequence[int] = self.plan.step(number)
         if self.shares is None:
-            self._add(batch, step, pictures)
+            self._add(batch, step, images)
         else:
             for indices in self.shares.rank_passes(step, getattr(self.layout, "budget", None)):
-                self._add(batch, indices, pictures)
+                self._add(batch, indices, images)
         return batch
 
-    def _add(self, batch: StepBatch, indices: Sequence[int], pictures: dict[str, Any]) -> None:
+    def _add(self, batch: StepBatch, indices: Sequence[int], images: dict[str, Any]) -> None:
         """Lay out some examples of the step."""
         readable = []
         for index in indices:
             example = self.examples[index]
             try:
-                _open_images(example, pictures, self.opener)
+                _open_images(example, images, self.opener)
             except GardenError as error:
                 batch.failures.append(RowFailure(example.row, error.what, error.why, error.hint))
             else:
                 readable.append(index)
         examples = [self.examples[index] for index in readable]
         try:
-            batch.micro_batches += self.layout(examples, pictures)
+            batch.micro_batches += self.layout(examples, images)
         except GardenError:
-            good = [example for example in examples if self._can_lay_out(example, pictures, batch)]
-            batch.micro_batches += self.layout(good, pictures)
+            good = [example for example in examples if self._can_lay_out(example, images, batch)]
+            batch.micro_batches += self.layout(good, images)
 
-    def _can_lay_out(self, example: Example, pictures: Mapping[str, Any], batch: StepBatch) -> bool:
+    def _can_lay_out(self, example: Example, images: Mapping[str, Any], batch: StepBatch) -> bool:
         try:
-            self.layout([example], pictures)
+            self.layout([example], images)
         except GardenError as error:
             batch.failures.append(RowFailure(example.row, error.what, error.why, error.hint))
             return False
         return True
 
 
-# From a path to a picture, or to what stands for one; see `packed.PictureOpener`.
+# From a path to an image, or to what stands for one; see `packed.ImageOpener`.
 OpenImage = Callable[[str], Any]
 
 
@@ -228,15 +228,15 @@ def _open_image(path: str) -> Any:
     return open_image(path)
 
 
-def _open_images(example: Example, pictures: dict[str, Any], opener: OpenImage = _open_image) -> None:
+def _open_images(example: Example, images: dict[str, Any], opener: OpenImage = _open_image) -> None:
     for ref in example.images:
-        if ref.path not in pictures:
-            pictures[ref.path] = opener(ref.path)
+        if ref.path not in images:
+            images[ref.path] = opener(ref.path)
 
 
-def collate(examples: Sequence[Example], pictures: Mapping[str, Any], collator: Collator) -> MicroBatch:
-    """One forward pass from examples and their pictures by path."""
-    batch = dict(collator(examples, [[pictures[ref.path] for ref in example.images] for example in examples]))
+def collate(examples: Sequence[Example], images: Mapping[str, Any], collator: Collator) -> MicroBatch:
+    """One forward pass from examples and their images by path."""
+    batch = dict(collator(examples, [[images[ref.path] for ref in example.images] for example in examples]))
     labels = batch.pop("labels")
     positions, targets = supervised_positions(labels)
     weights = None
@@ -255,19 +255,19 @@ def collate(examples: Sequence[Example], pictures: Mapping[str, Any], collator: 
     )
 
 
-def open_pictures(examples: Sequence[Example]) -> dict[str, Any]:
-    """The pictures of some examples by path.
+def open_images(examples: Sequence[Example]) -> dict[str, Any]:
+    """The images of some examples by path.
 
     Raises:
         DataError: one cannot be read; the message names its row.
     """
-    pictures: dict[str, Any] = {}
+    images: dict[str, Any] = {}
     for example in examples:
         try:
-            _open_images(example, pictures)
+            _open_images(example, images)
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
-    return pictures
+    return images
 
 
 def to_tensor(value: Any) -> Any:
@@ -287,7 +287,7 @@ class EvaluationBatches:
         return len(self.examples)
 
     def __call__(self) -> Iterator[StepBatch]:
-        """Raises DataError when a picture cannot be read; the message names its row."""
+        """Raises DataError when an image cannot be read; the message names its row."""
         for start in range(0, len(self.examples), self._at_once):
             some = self.examples[start : start + self._at_once]
-            yield StepBatch(start // self._at_once, self.layout(some, open_pictures(some)))
+            yield StepBatch(start // self._at_once, self.layout(some, open_images(some)))

@@ -1,10 +1,10 @@
 """Features of a frozen vision tower kept on disk between epochs and runs (see `mg_tui.data.feature_store`).
 
-The processes that read pictures look in the store first: a picture whose features are there is neither decoded nor
+The processes that read images look in the store first: an image whose features are there is neither decoded nor
 shaped. They start before the model is loaded, and what names an entry includes a digest of the tower's weights, so they
-learn that digest through shared memory as soon as it is known and read pictures until then.
+learn that digest through shared memory as soon as it is known and read images until then.
 
-An entry's name is a hash of the file's bytes, of how pictures are shaped (the image processor's settings), of the tower
+An entry's name is a hash of the file's bytes, of how images are shaped (the image processor's settings), of the tower
 and projector's weights, of the dtype, and of everything that decides how sums are rounded (versions, kind of device,
 threads): features are right to the last bit, or not found.
 """
@@ -27,7 +27,7 @@ _MAX_READ_SHARE = 0.5  # reading must take less than this share of the time of e
 
 
 class CachedImage:
-    """A picture whose features are known: `size` (width, height) in pixels, and `features` (tokens, width)."""
+    """An image whose features are known: `size` (width, height) in pixels, and `features` (tokens, width)."""
 
     def __init__(self, size: tuple[int, int], features: torch.Tensor):
         self.size = size
@@ -35,11 +35,11 @@ class CachedImage:
 
 
 class FeatureCache:
-    """Looks up and keeps features for one run; shared by the processes that read pictures and the one that trains.
+    """Looks up and keeps features for one run; shared by the processes that read images and the one that trains.
 
     Args:
         store: where they are kept.
-        shaping: what describes how a picture becomes model input, e.g. the image processor's settings.
+        shaping: what describes how an image becomes model input, e.g. the image processor's settings.
     """
 
     def __init__(self, store: FeatureStore, shaping: object):
@@ -50,7 +50,7 @@ class FeatureCache:
         self.enabled = True
 
     def image_digest(self, path: str) -> str:
-        """A digest of a picture's bytes.
+        """A digest of an image's bytes.
 
         Raises:
             OSError: it cannot be read.
@@ -68,7 +68,7 @@ class FeatureCache:
         self.enabled = False
 
     def find(self, content: str) -> CachedImage | None:
-        """The features of a picture by the digest of its bytes, or None."""
+        """The features of an image by the digest of its bytes, or None."""
         if not self._known.value:
             return None
         found = self.store.get(self._key(content))
@@ -78,7 +78,7 @@ class FeatureCache:
         return CachedImage(found.size, raw.view(found.shape))
 
     def put(self, content: str, size: tuple[int, int], features: torch.Tensor) -> bool:
-        """Keep a picture's features (tokens, width); False when there is no room."""
+        """Keep an image's features (tokens, width); False when there is no room."""
         if not self._known.value:
             return False
         held = features.detach().to("cpu").contiguous()
@@ -87,7 +87,7 @@ class FeatureCache:
         return self.store.put(self._key(content), entry)
 
     def is_worthwhile(self, content: str, encode_seconds: float) -> tuple[bool, str]:
-        """Whether reading back a picture just kept is quicker than encoding it was; and the figures in words."""
+        """Whether reading back an image just kept is quicker than encoding it was; and the figures in words."""
         start = time.perf_counter()
         self.find(content)
         read = time.perf_counter() - start
@@ -104,7 +104,7 @@ class FeatureCache:
 
 
 def vision_digest(model: Any, family: ModelFamily) -> bytes:
-    """A digest of all weights that pictures go through, of their dtype, and of what computes with them.
+    """A digest of all weights that images go through, of their dtype, and of what computes with them.
 
     A run that is gone on with is the same to the last bit only with features that are, and those depend on the library
     and on the number of threads that share a matrix product.

@@ -1,4 +1,4 @@
-"""A step's examples merged and packed: each shared token laid out once, each distinct picture prepared once.
+"""A step's examples merged and packed: each shared token laid out once, each distinct image prepared once.
 
 What a forward pass gets, for L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
 has them alone, and `tree_ends` (L,), of which `dense_tree_mask` makes the attention mask. A place may predict several next
@@ -21,9 +21,9 @@ from mg_tui.engine.layout.trie import Trie, build_trie
 from mg_tui.families.split_encoding import SplitEncoder, SplitTokens
 
 SUBTREE_ENDS = "tree_ends"
-IMAGE_ORDER = "picture_order"
-IMAGE_DIGESTS = "picture_names"
-IMAGE_SIZES = "picture_sizes"
+IMAGE_ORDER = "image_order"
+IMAGE_DIGESTS = "image_names"
+IMAGE_SIZES = "image_sizes"
 CACHED_FEATURES = "known_features"
 CACHED_TOKENS = "known_tokens"
 CACHED_DTYPE = "known_dtype"
@@ -42,17 +42,17 @@ class PackedLayout:
         self._pixel_codec = PixelCodec.from_processor(apart.encoder.processor.image_processor)
         self._budget = multiprocessing.Value("q", budget)
 
-    def __call__(self, examples: Sequence[Example], pictures: Mapping[str, Any]) -> list[MicroBatch]:
+    def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
         """The forward passes of a step.
 
         Args:
             examples: those of the step, readable all of them.
-            pictures: the pictures they show, RGB, by path.
+            images: the images they show, RGB, by path.
 
         Raises:
             DataError: a row cannot be encoded, and is named.
         """
-        step = _PackedStep(self.apart, pictures, self._pixel_codec)
+        step = _PackedStep(self.apart, images, self._pixel_codec)
         for example in examples:
             step.add(example)
         return [step.forward(group) for group in pack(step.keys, self._budget.value, enough=self.enough)]
@@ -77,7 +77,7 @@ class PackedLayout:
 @dataclass(slots=True)
 class _PackedStep:
     apart: SplitEncoder
-    pictures: Mapping[str, Any]
+    images: Mapping[str, Any]
     levels: PixelCodec | None
     examples: list[Example] = field(default_factory=list)
     skeletons: list[SplitTokens] = field(default_factory=list)
@@ -86,11 +86,11 @@ class _PackedStep:
     _prepared: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, example: Example) -> None:
-        skeleton = self.apart.text(example, [self.pictures[ref.path].size for ref in example.images])
+        skeleton = self.apart.text(example, [self.images[ref.path].size for ref in example.images])
         numbers = [self._numbers.setdefault(ref.path, len(self._numbers)) for ref in example.images]
         self.examples.append(example)
         self.skeletons.append(skeleton)
-        # Tokens of different pictures have one id and are not interchangeable: each picture gets a negative number.
+        # Tokens of different images have one id and are not interchangeable: each image gets a negative number.
         self.keys.append(
             tuple(
                 token if shown < 0 else -1 - numbers[shown]
@@ -145,7 +145,7 @@ class _PackedStep:
         )
 
     def _vision_inputs(self, trie: Trie, group: tuple[int, ...]) -> dict[str, Any]:
-        """Distinct pictures, and in which order the layout shows them (one may be shown after different beginnings)."""
+        """Distinct images, and in which order the layout shows them (one may be shown after different beginnings)."""
         shown: list[int] = []
         for segment in trie.segments:
             index = group[segment.example]
@@ -156,9 +156,9 @@ class _PackedStep:
                     shown.append(numbers[run[at]])
         if not shown:
             return {}
-        found = {number: self.pictures[self._path(number)] for number in dict.fromkeys(shown)}
-        fresh = [number for number, picture in found.items() if not isinstance(picture, CachedImage)]
-        known = [number for number, picture in found.items() if isinstance(picture, CachedImage)]
+        found = {number: self.images[self._path(number)] for number in dict.fromkeys(shown)}
+        fresh = [number for number, image in found.items() if not isinstance(image, CachedImage)]
+        known = [number for number, image in found.items() if isinstance(image, CachedImage)]
         distinct = [*fresh, *known]  # the order in which the features will come
         inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in shown])}
         if fresh:
@@ -180,10 +180,10 @@ class _PackedStep:
 
     def _prepare(self, number: int) -> dict[str, Any]:
         if number not in self._prepared:
-            picture = self.pictures[self._path(number)]
-            given = self.apart.encode_image(picture.image if isinstance(picture, HashedImage) else picture)
+            image = self.images[self._path(number)]
+            given = self.apart.encode_image(image.image if isinstance(image, HashedImage) else image)
             self._prepared[number] = self._encode_pixels(dict(given))
-        prepared = dict(self._prepared[number])  # kept as bytes, since all pictures of a step are
+        prepared = dict(self._prepared[number])  # kept as bytes, since all images of a step are
         decode_pixels(prepared)
         return prepared
 
@@ -195,7 +195,7 @@ class _PackedStep:
 
 @dataclass(frozen=True, slots=True)
 class HashedImage:
-    """A picture with the digest of its bytes, under which its features will be kept."""
+    """An image with the digest of its bytes, under which its features will be kept."""
 
     image: Any
     digest: str
@@ -209,10 +209,10 @@ class HashedImage:
 
 @dataclass(frozen=True, slots=True)
 class CachedImageOpener:
-    """Opens a picture by its path, or finds its features where they are kept.
+    """Opens an image by its path, or finds its features where they are kept.
 
     Raises:
-        DataError: from a call: the picture cannot be read.
+        DataError: from a call: the image cannot be read.
     """
 
     cache: FeatureCache

@@ -1,7 +1,7 @@
-"""Pixels on their way from data workers to the model: as the bytes of the picture, not as the numbers made of them.
+"""Pixels on their way from data workers to the model: as the bytes of the image, not as the numbers made of them.
 
-A processor makes a float32 of every byte, by one affine function a channel, and shows some models each picture as two
-equal frames. So what a worker hands over, and what goes to a GPU, would be four to eight times the picture. The way
+A processor makes a float32 of every byte, by one affine function a channel, and shows some models each image as two
+equal frames. So what a worker hands over, and what goes to a GPU, would be four to eight times the image. The way
 back is a table of the very numbers the processor made: the same bits, or the pixels are handed over as they are.
 """
 
@@ -73,7 +73,7 @@ class PixelCodec:
         return (codes, table) if torch.equal(_decode(codes, table), apart) else None
 
     def _by_channel(self, pixels: Tensor) -> Tensor | None:
-        """A view (pictures or patches, channels, values), of two equal frames only one; None for another layout."""
+        """A view (images or patches, channels, values), of two equal frames only one; None for another layout."""
         channels = len(self.mean)
         if pixels.dim() >= 4 and pixels.shape[-3] == channels:
             return pixels.reshape(-1, channels, pixels.shape[-2] * pixels.shape[-1])

@@ -26,7 +26,7 @@ class StepStream:
     `start` is the first step (optimizer steps already done), `total` the number of steps of the whole run. Reading
     begins with `open`, which forks the workers: call it before a CUDA context or much memory is there to be forked.
     Without `shared_memory` batches come from the workers through pipes: slower, but a container's 64 MiB of shared
-    memory do not hold a step with pictures. With `give_back` free memory goes back to the system between steps.
+    memory do not hold a step with images. With `give_back` free memory goes back to the system between steps.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from mg_tui.families.contract import Collator
 
 
 class TokenMeasure(Protocol):
-    """Counts tokens: for each example all of its tokens, and those of its pictures among them."""
+    """Counts tokens: for each example all of its tokens, and those of its images among them."""
 
     def __call__(self, examples: Sequence[Example], infos: Mapping[str, ImageInfo]) -> list[tuple[int, int]]: ...
 
@@ -18,14 +18,14 @@ class TokenMeasure(Protocol):
 def choose_token_measure(collator: Collator) -> tuple[TokenMeasure, str]:
     """The way to count with this collator, and the reason for it in words."""
     if isinstance(collator, ExampleEncoder) and collator.family.image_tokens is not None:
-        return _MeasureFromSizes(collator), "from the text and the sizes of the pictures"
+        return _MeasureFromSizes(collator), "from the text and the sizes of the images"
     return _MeasureWithProcessor(
         collator
-    ), "by the processor, as the family cannot tell a picture's tokens from its size"
+    ), "by the processor, as the family cannot tell an image's tokens from its size"
 
 
 class _MeasureFromSizes:
-    """Text through template and tokenizer, and for each picture what the family says it becomes."""
+    """Text through template and tokenizer, and for each image what the family says it becomes."""
 
     def __init__(self, encoder: ExampleEncoder):
         self._encoder = encoder
@@ -44,16 +44,16 @@ class _MeasureFromSizes:
 
 
 class _MeasureWithProcessor:
-    """Every picture through the processor: exact for any family, at the price of a pass over all pixels."""
+    """Every image through the processor: exact for any family, at the price of a pass over all pixels."""
 
     def __init__(self, collator: Collator):
         self._collator = collator
 
     def __call__(self, examples: Sequence[Example], infos: Mapping[str, ImageInfo]) -> list[tuple[int, int]]:
-        from mg_tui.engine.batching.batches import collate, open_pictures
+        from mg_tui.engine.batching.batches import collate, open_images
 
         counts = []
         for example in examples:
-            total = collate([example], open_pictures([example]), self._collator).tokens
+            total = collate([example], open_images([example]), self._collator).tokens
             counts.append((total, 0))
         return counts

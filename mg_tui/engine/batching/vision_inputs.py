@@ -1,4 +1,4 @@
-"""Pictures into a forward pass: each distinct picture encoded once, its features put wherever the layout shows it.
+"""Images into a forward pass: each distinct image encoded once, its features put wherever the layout shows it.
 
 With a frozen tower the features are computed without a graph and given to the model as `mm_encoder_outputs`, which
 transformers takes in place of pixels; the model's own code puts them into the token embeddings. They may also come from
@@ -17,7 +17,7 @@ from mg_tui.engine.compute import attention
 
 
 class VisionInputs:
-    """Makes what a model's forward takes of what a collator made; counts the pictures it encoded.
+    """Makes what a model's forward takes of what a collator made; counts the images it encoded.
 
     Args:
         frozen: whether neither the vision tower nor the projector is trained.
@@ -73,7 +73,7 @@ class VisionInputs:
         return inputs
 
     def pop_counts(self) -> tuple[int, int]:
-        """Pictures encoded, and taken from the store, since the last call."""
+        """Images encoded, and taken from the store, since the last call."""
         found = self.encoded, self.cached
         self.encoded = self.cached = 0
         return found
@@ -99,7 +99,7 @@ class VisionInputs:
             if kept and self._on_decision is not None:
                 pays, why = cache.is_worthwhile(kept[0], each)
                 pays = pays or self._always_cache
-                self._on_decision("on" if pays else "off", f"a picture takes {why}")
+                self._on_decision("on" if pays else "off", f"an image takes {why}")
                 self._on_decision = None
                 if not pays:
                     cache.close()
@@ -116,14 +116,14 @@ class VisionInputs:
 
 
 def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:
-    """Features of pictures, (tokens, width) each, without a graph.
+    """Features of images, (tokens, width) each, without a graph.
 
-    On a CPU one picture after another: the products are no slower, the peak of memory is one picture's, and features do
+    On a CPU one image after another: the products are no slower, the peak of memory is one image's, and features do
     not depend, in their last bits, on what else was encoded.
 
     Args:
-        pixel_values: (patches, values), the pictures' patches one after another.
-        grid: (pictures, 3), patches of each over time, height and width.
+        pixel_values: (patches, values), the images' patches one after another.
+        grid: (images, 3), patches of each over time, height and width.
     """
     parts = [(pixel_values, grid)]
     if not pixel_values.is_cuda:
@@ -140,9 +140,9 @@ class _PooledOutput:
 
 
 def _repeat_images(pixel_values: torch.Tensor, grid: torch.Tensor, order: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The pixels of each place that shows a picture: one that is trained on is encoded for every place."""
-    pictures = pixel_values.split(grid.prod(-1).tolist())
+    """The pixels of each place that shows an image: one that is trained on is encoded for every place."""
+    images = pixel_values.split(grid.prod(-1).tolist())
     return {
-        "pixel_values": torch.cat([pictures[index] for index in order.tolist()]),
+        "pixel_values": torch.cat([images[index] for index in order.tolist()]),
         "image_grid_thw": grid[order],
     }

@@ -1,6 +1,6 @@
 """Loss on the tokens that are learned, and on no others.
 
-The output layer (`lm_head`) is by far the widest of a model, and most positions of a step (prompt, picture, padding)
+The output layer (`lm_head`) is by far the widest of a model, and most positions of a step (prompt, image, padding)
 are not learned. A hook in front of it lets only the supervised positions through, so that logits exist for those alone.
 The hook needs nothing of a model but `get_output_embeddings()`, and works the same inside PEFT, autocast and DDP. A
 model that reshapes its hidden states before the output layer gets full logits, and the same loss, chosen from them.

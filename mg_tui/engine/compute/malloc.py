@@ -31,7 +31,7 @@ def retain_freed() -> None:
 def trim_large() -> None:
     """From now on give back large blocks, such as logits: for steps that are to need little.
 
-    Measured with steps of eight pictures and questions: a third less above the model, and no slower.
+    Measured with steps of eight images and questions: a third less above the model, and no slower.
     """
     trim_above(larger_than=2**22)
 

@@ -42,4 +42,4 @@ def _install_tree_attention(model: Any, asked: str, warn: Callable[[str, str], N
         if warn is not None:
             warn("flex attention does not work here: packed layouts have their attention by blocks", why_not)
     attention.install(model)
-    return "tree attention", "by blocks", f"pictures and branches see nothing of each other; {why_not}"
+    return "tree attention", "by blocks", f"images and branches see nothing of each other; {why_not}"

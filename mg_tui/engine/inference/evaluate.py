@@ -120,7 +120,7 @@ def generate_answers(
     """Greedy answers to the prompts of examples, all in one batch, without blanks around them.
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
         EnvironmentProblem: the device has no memory for them.
     """
     import torch
@@ -131,8 +131,8 @@ def generate_answers(
 
     tokenizer = encoder.processor.tokenizer
     config = generation_config(model, tokenizer, Sampling(max_new_tokens=max_new_tokens))
-    pictures = [[open_image(ref.path) for ref in example.images] for example in examples]
-    inputs = encoder.encode_prompts([example.prompt for example in examples], pictures)
+    images = [[open_image(ref.path) for ref in example.images] for example in examples]
+    inputs = encoder.encode_prompts([example.prompt for example in examples], images)
     moved = {n: v.to(model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
     with translate_out_of_memory("a batch of rows"), torch.inference_mode():
         output = model.generate(**moved, generation_config=config)

@@ -48,7 +48,7 @@ class LoadModelRequest(ChannelRequest):
 
 
 class ChatTurn(ChannelRequest):
-    """One turn of a conversation; its pictures are shown before its text, as in training."""
+    """One turn of a conversation; its images are shown before its text, as in training."""
 
     role: Role
     text: str
@@ -56,8 +56,8 @@ class ChatTurn(ChannelRequest):
 
     def message(self) -> Message:
         """The turn as the core's noun."""
-        pictures = [ImagePart(ImageRef(str(Path(path).absolute()), path)) for path in self.images]
-        return Message(self.role, (*pictures, TextPart(self.text)))
+        images = [ImagePart(ImageRef(str(Path(path).absolute()), path)) for path in self.images]
+        return Message(self.role, (*images, TextPart(self.text)))
 
 
 class GenerateRequest(ChannelRequest):

@@ -37,10 +37,10 @@ class GeneratedAnswer:
     Attributes:
         text: the answer without special tokens.
         tokens: generated, the one that ends the answer included.
-        prompt_tokens: read, image tokens included; `image_tokens` of them are pictures (None when not known).
+        prompt_tokens: read, image tokens included; `image_tokens` of them are images (None when not known).
         seconds: reading and writing; `first_token_seconds` until the first token.
         ended: "end" by the model, "length" by max_new_tokens, "cancelled" by the person.
-        images: for each picture its size as given and as the model saw it (None when not known): (width, height).
+        images: for each image its size as given and as the model saw it (None when not known): (width, height).
         seed: of sampling; None when greedy.
     """
 
@@ -82,20 +82,20 @@ def generate_answer(
     Args:
         model: in evaluation mode.
         encoder: see `make_encoder`; it puts the trained system prompt before a conversation that brings none.
-        images: RGB pictures in the order the messages show them.
+        images: RGB images in the order the messages show them.
         on_text: given each piece of the answer as soon as it is whole text; joined they are the answer.
         cancelled: asked before each token.
 
     Raises:
         DataError: the model's processor or chat template refuses the conversation.
-        UsageError: the conversation shows more or fewer pictures than were given.
+        UsageError: the conversation shows more or fewer images than were given.
     """
     import torch
 
     sampling = sampling or Sampling()
     shown = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
     if shown != len(images):
-        raise UsageError(f"the conversation shows {shown} pictures, and {len(images)} were given")
+        raise UsageError(f"the conversation shows {shown} images, and {len(images)} were given")
     processor = encoder.processor
     inputs = encoder.encode_prompts([messages], [images])
     prompt_tokens = int(inputs["input_ids"].shape[1])
@@ -149,9 +149,9 @@ def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
 
 
 def processed_sizes(processor: Any, inputs: Batch, count: int) -> list[tuple[int, int] | None]:
-    """Width and height of each picture as the model saw it, in pixels; None where the inputs do not tell.
+    """Width and height of each image as the model saw it, in pixels; None where the inputs do not tell.
 
-    Two layouts tell: a grid of patches per picture, and pixels of shape (pictures, channels, height, width).
+    Two layouts tell: a grid of patches per image, and pixels of shape (images, channels, height, width).
     """
     grid = inputs.get("image_grid_thw")
     patch = getattr(getattr(processor, "image_processor", None), "patch_size", None)

@@ -6,8 +6,8 @@
         -> row {"pieces": [[text, learned], ...], "tokens", "learned", "image_tokens",
                 "images": [{"path", "size", "seen_at", "tokens"}]}
 
-A piece is the text of one token, or of the few that make one character. Instead of its text a picture's piece has the
-picture's index: its tokens are counted and not listed. Only the processor is loaded, not the model.
+A piece is the text of one token, or of the few that make one character. Instead of its text an image's piece has the
+image's index: its tokens are counted and not listed. Only the processor is loaded, not the model.
 """
 
 import time
@@ -31,7 +31,7 @@ _MAX_TOKENS_PER_PIECE = 8  # tokens that are put together in the hope of whole c
 
 
 class OpenRequest(ChannelRequest):
-    """Whose tokens, and how pictures are resized."""
+    """Whose tokens, and how images are resized."""
 
     base_model: Annotated[str, Field(min_length=1)]
     revision: str | None = None
@@ -48,13 +48,13 @@ class TextContent(ChannelRequest):
 
 
 class ImageContent(ChannelRequest):
-    """A picture, by its path."""
+    """An image, by its path."""
 
     image: str
 
 
 class TurnContent(ChannelRequest):
-    """One turn: text and pictures in the order they are said, and whether an answer is learned."""
+    """One turn: text and images in the order they are said, and whether an answer is learned."""
 
     role: Role
     parts: tuple[TextContent | ImageContent, ...]
@@ -132,7 +132,7 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
     """What the model sees of an example; see the module's head.
 
     Raises:
-        DataError: a picture cannot be opened, or the chat template refuses the conversation.
+        DataError: an image cannot be opened, or the chat template refuses the conversation.
     """
     from mg_tui.data.images import probe_image
 
@@ -140,11 +140,11 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
     infos = [probe_image(ref.path) for ref in refs]
     ids, learned = encoder.tokenize_with_supervision(example)
     tokenizer = encoder.processor.tokenizer
-    pictures = {int(tokenizer.convert_tokens_to_ids(token)) for token in image_placeholders(encoder)}
+    placeholders = {int(tokenizer.convert_tokens_to_ids(token)) for token in image_placeholders(encoder)}
     images = [_describe_image(encoder, ref.path, info) for ref, info in zip(refs, infos, strict=True)]
     counted = sum(image["tokens"] or 0 for image in images)
     return {
-        "pieces": split_pieces(tokenizer, ids, learned, pictures if refs else set()),
+        "pieces": split_pieces(tokenizer, ids, learned, placeholders if refs else set()),
         "tokens": len(ids) + sum((image["tokens"] or 1) - 1 for image in images),
         "learned": sum(learned),
         "image_tokens": counted if all(image["tokens"] is not None for image in images) else None,
@@ -153,27 +153,27 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
 
 
 def image_placeholders(encoder: "ExampleEncoder") -> list[str]:
-    """The tokens that stand for a whole picture, as the processor names them."""
+    """The tokens that stand for a whole image, as the processor names them."""
     named = [getattr(encoder.processor, name, None) for name in ("image_token", "boi_token", "img_token")]
     found = [token for token in named[:1] if isinstance(token, str)] or [t for t in named if isinstance(t, str)]
     return found or sorted(encoder.template.image_tokens)
 
 
 def split_pieces(
-    tokenizer: Any, ids: Sequence[int], learned: Sequence[bool], pictures: set[int]
+    tokenizer: Any, ids: Sequence[int], learned: Sequence[bool], placeholders: set[int]
 ) -> list[tuple[str | int, bool]]:
-    """Text and whether it is learned, token by token; a picture's index instead of text."""
+    """Text and whether it is learned, token by token; an image's index instead of text."""
     found: list[tuple[str | int, bool]] = []
     waiting: list[int] = []
     shown = 0
     for at, (token, learn) in enumerate(zip(ids, learned, strict=True)):
-        if token in pictures:
+        if token in placeholders:
             found.append((shown, learn))
             shown += 1
             continue
         waiting.append(token)
         text = str(tokenizer.decode(waiting, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        last = at + 1 == len(ids) or ids[at + 1] in pictures or learned[at + 1] != learn
+        last = at + 1 == len(ids) or ids[at + 1] in placeholders or learned[at + 1] != learn
         if _REPLACEMENT in text and len(waiting) < _MAX_TOKENS_PER_PIECE and not last:
             continue  # part of a character: the rest of it is in the next token
         found.append((text, learn))
@@ -191,12 +191,12 @@ def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> 
         if family.layout is not None:
             seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
     except GardenError:
-        tokens = None  # the check says why a picture is refused
+        tokens = None  # the check says why an image is refused
     return {"path": path, "size": size, "seen_at": seen, "tokens": tokens}
 
 
 def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height in pixels of a picture that becomes `grid` (rows, columns) of tokens; None if not known."""
+    """Width and height in pixels of an image that becomes `grid` (rows, columns) of tokens; None if not known."""
     image_processor = getattr(processor, "image_processor", None)
     patch, merge = (getattr(image_processor, name, None) for name in ("patch_size", "merge_size"))
     if not isinstance(patch, int) or not isinstance(merge, int):

@@ -116,7 +116,7 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> 
         contract = _metadata_from_spec(contract, run)
     if contract.assumed:
         notes.append(
-            f"{folder} has no {METADATA_FILE}: pictures are resized to between {contract.min_pixels:,} and "
+            f"{folder} has no {METADATA_FILE}: images are resized to between {contract.min_pixels:,} and "
             f"{contract.max_pixels:,} pixels, which may differ from how it was trained"
         )
     if contract.kind != "adapter":

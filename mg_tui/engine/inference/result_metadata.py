@@ -1,4 +1,4 @@
-"""`model_garden.json`: how text and pictures became model input while training, kept beside the weights.
+"""`model_garden.json`: how text and images became model input while training, kept beside the weights.
 
 Generation, merging, evaluation and serving read it, so that a model is used as it was trained. A folder that another
 program wrote has none; it is then read with defaults, and `Contract.assumed` says so.

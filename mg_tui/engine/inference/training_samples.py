@@ -57,7 +57,7 @@ class SampleWriter:
 
 
 def choose_sample_examples(train: Sequence[Example], evaluation: Sequence[Example], count: int) -> list[Example]:
-    """The examples to read along with: held-out ones where there are any, with different pictures as far as they go."""
+    """The examples to read along with: held-out ones where there are any, with different images as far as they go."""
     chosen: dict[tuple[str, ...], Example] = {}
     pool = evaluation or train
     for example in pool:

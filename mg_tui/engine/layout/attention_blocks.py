@@ -1,6 +1,6 @@
 """How the attention of a packed layout is cut into pieces that hold little but what is really seen. No torch in here.
 
-A mask over the whole layout (see `trie`) is quadratic in its length, and nearly all of it is empty where pictures, or
+A mask over the whole layout (see `trie`) is quadratic in its length, and nearly all of it is empty where images, or
 branches, see nothing of each other. So the layout is cut into blocks: a run of queries, and the runs of keys before it
 that all of them see. A block is a chain (each of its places sees those before it: no mask, and a causal kernel does
 half the work) or a bush of short branches, which gets a small mask of its own.

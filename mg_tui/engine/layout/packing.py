@@ -12,9 +12,7 @@ from collections.abc import Sequence
 
 from mg_tui.engine.layout.trie import common_prefix_length
 
-_SMALL_SHARED_FRACTION = (
-    0.1  # of an example's tokens, when they are shared: a system prompt before pictures that differ
-)
+_SMALL_SHARED_FRACTION = 0.1  # of an example's tokens, when they are shared: a system prompt before images that differ
 
 
 def pack(sequences: Sequence[Sequence[int]], budget: int, *, enough: int | None = None) -> list[tuple[int, ...]]:

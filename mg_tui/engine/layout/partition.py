@@ -1,7 +1,7 @@
 """One optimizer step over several processes: which rank does which examples, in how many passes. No torch in here.
 
 What a rank gets is a function of the step's examples alone, so every rank finds the same without asking. Examples that
-show the same pictures stay on one rank while that keeps tokens balanced. Every rank makes the same number of passes
+show the same images stay on one rank while that keeps tokens balanced. Every rank makes the same number of passes
 where it has that many examples; a rank that has fewer makes as many as it can and none in vain, which is allowed since
 nothing in a pass waits for another rank (see `together`): a rank with text only runs no vision tower while others do.
 """
@@ -39,7 +39,7 @@ class StepPartition:
     Attributes:
         world: this process and how many there are.
         tokens: of each example of the dataset.
-        groups: a number for each example; those with the same show the same pictures. None when none do.
+        groups: a number for each example; those with the same show the same images. None when none do.
         shared: for each example, how many of its tokens others of its group have too.
     """
 

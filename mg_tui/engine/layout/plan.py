@@ -18,7 +18,7 @@ class StepPlan:
     """The steps of a run over `examples` examples, `per_step` at a time; step numbers count from 0 across epochs.
 
     `shuffle` False keeps the order of the dataset, as an evaluation does. `groups` has a number for each example: those
-    with the same number (which show the same pictures, say) are met in the same step as far as steps allow. Groups come
+    with the same number (which show the same images, say) are met in the same step as far as steps allow. Groups come
     in random order, and examples of a group too; what a step is made of is then less mixed than without groups.
     """
 

@@ -1,6 +1,6 @@
 """Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. No torch in here.
 
-Examples that begin alike (the same picture under many questions, one prompt before many captions) share their first
+Examples that begin alike (the same image under many questions, one prompt before many captions) share their first
 tokens. Put the tokens of the trie in depth-first order and give each token the place where the subtree below it ends:
 
     query q sees key k   iff   k <= q < end[k]
@@ -70,7 +70,7 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
 
     Args:
         sequences: one for each example, none of them empty. Tokens that are not interchangeable must differ: an image
-            token is given as a number of its own for each picture (see `mg_tui.engine.batch`).
+            token is given as a number of its own for each image (see `mg_tui.engine.batch`).
 
     Returns:
         The trie; equal sequences share all their tokens. Its size is the least that sharing prefixes can give.

@@ -1,4 +1,4 @@
-"""Whether a merged model answers as the adapter did: logits of both on drawn pictures, position by position.
+"""Whether a merged model answers as the adapter did: logits of both on drawn images, position by position.
 
 Rounding alone moves logits: a merged weight is rounded once more to its dtype, and activations are rounded in another
 order. On a model of four layers that is 0.25 eps of the logits' spread on average, in bfloat16 and float16 alike; it
@@ -30,7 +30,7 @@ _PROMPTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MergeSample:
-    """A drawn picture, a question about it, and an answer whose tokens are looked at."""
+    """A drawn image, a question about it, and an answer whose tokens are looked at."""
 
     example: Example
     image: "Image.Image"
@@ -71,7 +71,7 @@ class LogitComparison:
 
 
 def make_samples(seed: int = 7) -> list[MergeSample]:
-    """Pictures with a question each; the answers are still to be written (see `add_answers`)."""
+    """Images with a question each; the answers are still to be written (see `add_answers`)."""
     from mg_tui.data.synthetic.drawings import draw_image
 
     samples = []
@@ -90,7 +90,7 @@ def add_answers(samples: list[MergeSample], model: Any, encoder: ExampleEncoder)
     for sample in samples:
         given = generate_answer(model, encoder, sample.example.messages, [sample.image], Sampling(max_new_tokens=24))
         # An answer without text leaves nothing to look at; any text will do then.
-        text = given.text.strip() or "A picture with some shapes."
+        text = given.text.strip() or "An image with some shapes."
         turns = (*sample.example.messages, Message("assistant", (TextPart(text),)))
         answered.append(MergeSample(Example(sample.example.row, turns), sample.image))
     return answered

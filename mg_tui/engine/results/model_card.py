@@ -37,7 +37,7 @@ turns = [
 {system}    {{"role": "user", "content": [{{"type": "image"}}, {{"type": "text", "text": {question}}}]}},
 ]
 text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-image = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+image = ImageOps.exif_transpose(Image.open("image.jpg")).convert("RGB")
 inputs = processor(text=[text], images=[image], return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens=256, do_sample=False, repetition_penalty=1.0)
 print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
@@ -127,7 +127,7 @@ def _usage_section(contract: ResultMetadata, folder: Path) -> str:
         "remote": remote,
     }
     load = (_LOAD_ADAPTER_CODE if contract.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
-    ours = f"model-garden generate-vision {shlex.quote(str(folder))} --image picture.jpg --prompt {_EXAMPLE_PROMPT!r}"
+    ours = f"model-garden generate-vision {shlex.quote(str(folder))} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
     # As in training: a trained system prompt is part of what the model expects.
     spoken = [{"type": "text", "text": contract.system_prompt}]
     system = f'    {{"role": "system", "content": {_python_literal(spoken)}}},\n' if contract.system_prompt else ""
@@ -199,7 +199,7 @@ def _options_section(contract: ResultMetadata) -> str:
 
 def _preprocessing_section(contract: ResultMetadata) -> str:
     lines = [
-        f"- pictures: EXIF orientation applied, RGB, resized to between {contract.min_pixels:,} and "
+        f"- images: EXIF orientation applied, RGB, resized to between {contract.min_pixels:,} and "
         f"{contract.max_pixels:,} pixels, in the order given",
         f"- system prompt: {_inline_code(contract.system_prompt) if contract.system_prompt else 'none of its own'}",
         "- chat template and tokenizer: the files beside this card",

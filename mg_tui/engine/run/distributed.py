@@ -1,6 +1,6 @@
 """A step done by several processes: one sum of all gradients at its end, and nothing else that waits.
 
-Passes are done without synchronisation. So ranks may differ in how many they make, in whether a pass has pictures (a
+Passes are done without synchronisation. So ranks may differ in how many they make, in whether a pass has images (a
 rank with text only runs no vision tower), and in how often they lay a step out anew when memory is short; none of this
 can make another wait for what never comes. Gradients are summed, since each rank's loss is divided by the supervised
 tokens of all ranks already. A weight that got a gradient nowhere has none afterwards, as in one process, so that the

@@ -15,7 +15,7 @@ import numpy
 import torch
 
 from mg_tui.core.example import Example
-from mg_tui.engine.batching.batches import MicroBatch, open_pictures
+from mg_tui.engine.batching.batches import MicroBatch, open_images
 from mg_tui.engine.batching.vision_inputs import VisionInputs
 from mg_tui.engine.layout.budget import CUDA_MEMORY_SHARE, PassMeasurement
 from mg_tui.engine.monitoring import step_checks
@@ -92,13 +92,13 @@ class MemoryProbe:
 
         Raises:
             StepFailed: one example alone does not fit.
-            DataError: a picture cannot be read.
+            DataError: an image cannot be read.
         """
         layout: Any = trainer.stream.dataset.layout
-        pictures = open_pictures([example for step in self.candidate_steps for example in step])
+        images = open_images([example for step in self.candidate_steps for example in step])
         at_most = None
         while True:
-            parts = largest_micro_batches([part for step in self.candidate_steps for part in layout(step, pictures)])
+            parts = largest_micro_batches([part for step in self.candidate_steps for part in layout(step, images)])
             try:
                 found = max((self._measure(trainer, model, part) for part in parts), key=lambda one: one.peak_bytes)
                 break

@@ -85,7 +85,7 @@ def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
     if spec.share_images and spec.examples_per_step > 1:
         numbers: dict[tuple[str, ...], int] = {}
         shown = [
-            # A text without pictures has nothing to share: it is a group of its own.
+            # A text without images has nothing to share: it is a group of its own.
             numbers.setdefault(tuple(ref.path for ref in example.images) or (f"row {example.row}",), len(numbers))
             for example in examples
         ]
@@ -180,7 +180,7 @@ def make_memory_probe(
 
 def _why_not_packed(base: RunContext) -> str | None:
     if base.family.layout is None:
-        return f"{base.family.title} does not say how its pictures are laid out"
+        return f"{base.family.title} does not say how its images are laid out"
     if base.encoder is None:
         return f"{base.family.title} has a collator of its own"
     if base.placement.attention != "sdpa":  # the others want numbers to add, or no mask at all, not what may be seen
@@ -191,16 +191,16 @@ def _why_not_packed(base: RunContext) -> str | None:
 def make_feature_cache(
     spec: TrainingSpec, base: RunContext, plan: StepPlan, layout: StepLayout, *, total: int, folder: Path
 ) -> tuple[FeatureCache | None, list[DecisionFields]]:
-    """Where features of pictures are kept in `folder`, or None where they are not; opened once the model is there."""
+    """Where features of images are kept in `folder`, or None where they are not; opened once the model is there."""
     why_not = None
     if spec.vision_cache == "off":
         why_not = "asked for"
     elif not is_vision_frozen(spec):
         why_not = "the vision tower or the projector is trained"
     elif isinstance(layout, PaddedLayout) or base.encoder is None:
-        why_not = "only the packed layout takes pictures apart from text"
+        why_not = "only the packed layout takes images apart from text"
     elif spec.vision_cache == "auto" and total <= plan.steps_per_epoch:
-        why_not = "no picture comes a second time: there is one epoch"
+        why_not = "no image comes a second time: there is one epoch"
     if why_not is not None or base.encoder is None:
         if spec.vision_cache == "on":
             raise FamilyError(
@@ -213,7 +213,7 @@ def make_feature_cache(
 
 
 def is_vision_frozen(spec: TrainingSpec) -> bool:
-    """Whether what a picture becomes is the same at every step."""
+    """Whether what an image becomes is the same at every step."""
     return spec.train_vision == "none" and spec.train_projector == "none"
 
 

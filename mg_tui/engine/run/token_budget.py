@@ -119,7 +119,7 @@ def make_memory_question(
             shape=memory.model_shape(model),
             spec=settled,
             rows=tuple(workload_rows(spec, model, data, encoder)),
-            picture_tokens=memory.image_token_counter(model, spec),
+            image_tokens=memory.image_token_counter(model, spec),
             device="cuda" if placed.cuda else "cpu",
             can_pack=model.family is not None and model.family.layout is not None,
         )
@@ -137,8 +137,8 @@ def workload_rows(
     for index in chosen:
         example, tokens = data.train[index], data.tokens[index]
         sizes = tuple((info.width, info.height) for info in data.infos_of(example))
-        pictures = sum(count(*one, spec.min_pixels, spec.max_pixels) for one in sizes) if count is not None else 0
-        text = max(tokens - pictures, 1)
+        images = sum(count(*one, spec.min_pixels, spec.max_pixels) for one in sizes) if count is not None else 0
+        text = max(tokens - images, 1)
         learned = text if spec.train_on_prompt else min(_count_answer_tokens(example, encoder), text)
         rows.append(ExampleSize(text, learned, sizes))
     return rows

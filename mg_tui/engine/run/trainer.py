@@ -42,7 +42,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         store: writes checkpoints.
         stopper: looked at between forward passes.
         journal: told when a step is laid out anew.
-        vision: turns pictures of a batch into what the model's forward takes.
+        vision: turns images of a batch into what the model's forward takes.
         tolerate_bad_rows: leave out examples that cannot be read any more.
         label_smoothing: see `loss.token_loss_sum`.
         groups: gives the optimizer's groups of a model's parameters, of which some decay by name; None for one rate.

@@ -1,7 +1,7 @@
 """One run from spec to result: data read and measured, model loaded, steps done, result saved.
 
 The order is chosen so that what can be wrong is found before what takes long: rows before weights, and the processes
-that read pictures are forked before a model's memory is there to be forked with them. Libraries are imported where they
+that read images are forked before a model's memory is there to be forked with them. Libraries are imported where they
 are first needed: the first bad row is named before torch is there.
 """
 

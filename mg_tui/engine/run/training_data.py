@@ -35,7 +35,7 @@ class MeasuredRows:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run trains and evaluates on; `tokens` counts the training examples' tokens, pictures included."""
+    """What a run trains and evaluates on; `tokens` counts the training examples' tokens, images included."""
 
     train: tuple[Example, ...]
     tokens: tuple[int, ...]
@@ -49,7 +49,7 @@ class TrainingData:
         return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
 
     def infos_of(self, example: Example) -> list[ImageInfo]:
-        """What is known of the pictures of an example; one that nothing is known of is left out."""
+        """What is known of the images of an example; one that nothing is known of is left out."""
         return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
 
 
@@ -92,10 +92,10 @@ def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> 
 
 
 def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:
-    share = f", {images:,} of them for its picture{'s' if len(example.images) > 1 else ''}" if images else ""
+    share = f", {images:,} of them for its image{'s' if len(example.images) > 1 else ''}" if images else ""
     hint = f"raise --max-seq-length to {longest} (the longest row)"
     if images:
-        hint += ", or shrink pictures with a lower --max-pixels"
+        hint += ", or shrink images with a lower --max-pixels"
     return RowProblem(example.row, None, f"has {count:,} tokens{share}; the limit is {limit:,}", hint)
 
 
@@ -127,7 +127,7 @@ def prepare_training_data(
         journal.write(
             "warning",
             what="nothing could be held out for evaluation",
-            why="all rows show the same picture, or there is only one row",
+            why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
     tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
@@ -181,7 +181,7 @@ def data_summary(data: TrainingData) -> dict[str, Any]:
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A number that changes when a row, its text, its weight or the place of a picture does, or the order of rows."""
+    """A number that changes when a row, its text, its weight or the place of an image does, or the order of rows."""
     value = 0
     for example in examples:
         text = "\0".join(

@@ -1,4 +1,4 @@
-"""What would fit: the largest batch, the largest picture, and the single changes of a spec that make it fit."""
+"""What would fit: the largest batch, the largest image, and the single changes of a spec that make it fit."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -35,15 +35,15 @@ class MemoryAdvisor:
         shape: the model.
         spec: the run.
         rows: the dataset; without, a row is assumed.
-        picture_tokens: counts a picture's tokens; without, its area does.
+        image_tokens: counts an image's tokens; without, its area does.
         device: the kind of device.
-        can_pack: the family lays out pictures apart from text.
+        can_pack: the family lays out images apart from text.
     """
 
     shape: ModelShape
     spec: TrainingSpec
     rows: tuple[ExampleSize, ...] = ()
-    picture_tokens: ImageTokenCount | None = None
+    image_tokens: ImageTokenCount | None = None
     device: DeviceKind = "cuda"
     can_pack: bool = True
     _known: dict[tuple[tuple[str, Any], ...], MemoryEstimate] = field(default_factory=dict, init=False, repr=False)
@@ -64,7 +64,7 @@ class MemoryAdvisor:
                 self.shape,
                 spec,
                 rows=self.rows,
-                picture_tokens=self.picture_tokens,
+                image_tokens=self.image_tokens,
                 device=self.device,
                 can_pack=self.can_pack,
             )
@@ -82,14 +82,14 @@ class MemoryAdvisor:
         return largest_fitting(1, MAX_BATCH, lambda size: self.estimate(batch_size=size).peak <= free_bytes)
 
     def largest_pixels(self, free_bytes: int) -> int | None:
-        """The most pixels a picture may have (`max_pixels`) that fit; None when none fit or the dataset has no picture.
+        """The most pixels an image may have (`max_pixels`) that fit; None when none fit or the dataset has no image.
 
-        The longest row may grow with it: `max_seq_length` is raised where pictures need it. With a dataset, pictures
+        The longest row may grow with it: `max_seq_length` is raised where images need it. With a dataset, images
         are not enlarged, so the answer is at most what its largest one has.
         """
         most = MAX_PIXELS
         if self.rows:
-            most = max((width * height for row in self.rows for width, height in row.pictures), default=0)
+            most = max((width * height for row in self.rows for width, height in row.images), default=0)
             most = min(most, MAX_PIXELS)
         least = max(self.spec.min_pixels, _MIN_PIXELS)
         if most < least:
@@ -122,10 +122,10 @@ class MemoryAdvisor:
         return self.estimate(max_pixels=pixels, max_seq_length=self._length_for(pixels)).peak <= free_bytes
 
     def _length_for(self, pixels: int) -> int:
-        """The longest row when pictures have at most so many pixels."""
-        count = self.picture_tokens or image_tokens_by_area(self.shape)
+        """The longest row when images have at most so many pixels."""
+        count = self.image_tokens or image_tokens_by_area(self.shape)
         least = self.spec.min_pixels
-        rows = (row.text + sum(count(*size, least, pixels) for size in row.pictures) for row in self.rows)
+        rows = (row.text + sum(count(*size, least, pixels) for size in row.images) for row in self.rows)
         longest = max(rows, default=pixels // self.shape.pixels_per_token + 256)
         return max(self.spec.max_seq_length, longest)
 
@@ -153,7 +153,7 @@ class MemoryAdvisor:
             yield {"optimizer": "paged_adamw_8bit"}, "moments in 8 bits, moved to the host when memory is short"
         pixels = self.largest_pixels(free_bytes)
         if pixels is not None and pixels < spec.max_pixels:
-            yield {"max_pixels": pixels}, "pictures are shrunk: small print may become illegible"
+            yield {"max_pixels": pixels}, "images are shrunk: small print may become illegible"
         for part in ("vision", "projector"):
             name = f"train_{part}"
             if getattr(spec, name) != "none" and spec.train_language != "none":

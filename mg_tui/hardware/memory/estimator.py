@@ -86,7 +86,7 @@ def estimate_memory(
     spec: TrainingSpec,
     *,
     rows: Sequence[ExampleSize] = (),
-    picture_tokens: ImageTokenCount | None = None,
+    image_tokens: ImageTokenCount | None = None,
     device: DeviceKind = "cuda",
     can_pack: bool = True,
 ) -> MemoryEstimate:
@@ -96,21 +96,21 @@ def estimate_memory(
         shape: the model.
         spec: the run.
         rows: the dataset, or its rows that matter (`condensed`); without, a row is assumed.
-        picture_tokens: counts a picture's tokens; without, its area does.
+        image_tokens: counts an image's tokens; without, its area does.
         device: the kind of device; "cpu" gives the memory of the training process.
-        can_pack: the family lays out pictures apart from text.
+        can_pack: the family lays out images apart from text.
     """
     setup = resolve_setup(spec, device=device, can_pack=can_pack)
     assumed: list[str] = []
     if not rows:
         rows = assumed_example_sizes(shape, spec)
         assumed.append(
-            f"no dataset was given: rows are taken to show one picture of {spec.max_pixels:,} pixels and to have "
+            f"no dataset was given: rows are taken to show one image of {spec.max_pixels:,} pixels and to have "
             f"{rows[0].text} tokens of text, {rows[0].supervised} of them learned"
         )
     if not shape.exact:
         assumed.append("the family describes no shape of its models: it was read off the checkpoint in a general way")
-    work = largest_forward_pass(shape, setup, spec, rows, picture_tokens or image_tokens_by_area(shape))
+    work = largest_forward_pass(shape, setup, spec, rows, image_tokens or image_tokens_by_area(shape))
     moment = max(phases_of_step(shape, setup, work), key=lambda one: one.bytes)
     parts = [*_static_parts(shape, setup, work), *_transient_parts(moment, setup, work, spec)]
     parts += _non_tensor_parts(setup, moment)
@@ -174,11 +174,11 @@ def _transient_parts(
     else:
         logits = f"{work.supervised:,} supervised positions, in float32, and their gradients"
     again = "one block computed again, and its" if setup.checkpointing else "a block's"
-    pictures = "encoded without a graph" if setup.vision_frozen else "kept for their backward pass"
+    images = "encoded without a graph" if setup.vision_frozen else "kept for their backward pass"
     return [
         _part("activations", moment.activations, f"of {laid}: {kept}"),
         _part("block at work", moment.transient, f"{again} widest layer at work, with casts of trained weights"),
-        _part("vision", moment.vision, f"pictures of {work.patches:,} patches, {pictures}"),
+        _part("vision", moment.vision, f"images of {work.patches:,} patches, {images}"),
         _part("logits", moment.logits, logits),
         _part("embedding gradients", moment.gradients, "of the token embedding and output layer, on their way"),
     ]

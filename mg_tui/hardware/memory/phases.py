@@ -36,7 +36,7 @@ class PhaseMemory:
 
 @dataclass(frozen=True, slots=True)
 class _VisionMemory:
-    encoding: float  # while pictures are encoded
+    encoding: float  # while images are encoded
     retained: float  # from then on, to the end of the pass
     backward: float  # beside that, in the backward pass of tower and projector
 
@@ -80,7 +80,7 @@ def phases_of_step(shape: ModelShape, setup: TrainingSetup, work: Workload) -> l
         ),
     ]
     if work.patches:
-        found.append(PhaseMemory("encoding pictures", 0.0, seen.encoding))
+        found.append(PhaseMemory("encoding images", 0.0, seen.encoding))
     if seen.backward:
         found.append(
             PhaseMemory("the backward pass of the vision tower", 0.0, seen.retained, left, later + seen.backward)

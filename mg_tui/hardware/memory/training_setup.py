@@ -60,7 +60,7 @@ class TrainingSetup:
 
     @property
     def vision_frozen(self) -> bool:
-        """Pictures are encoded apart and without a graph."""
+        """Images are encoded apart and without a graph."""
         return self.methods["vision"] == "none" and self.methods["projector"] == "none"
 
     def count_recomputed(self, depth: int) -> int:
@@ -89,7 +89,7 @@ def resolve_setup(spec: TrainingSpec, *, device: DeviceKind, can_pack: bool = Tr
     Args:
         spec: the run.
         device: the kind of device.
-        can_pack: the family lays out pictures apart from text (`ModelFamily.layout`).
+        can_pack: the family lays out images apart from text (`ModelFamily.layout`).
     """
     dtype: str = spec.dtype
     if dtype == "auto":

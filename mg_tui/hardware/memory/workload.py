@@ -1,4 +1,4 @@
-"""What the largest forward pass of a run holds: its tokens, its pictures, and how many of its tokens are learned."""
+"""What the largest forward pass of a run holds: its tokens, its images, and how many of its tokens are learned."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.training_setup import TrainingSetup
 from mg_tui.hardware.model_shape import ModelShape
 
-# (width, height, min_pixels, max_pixels) of a picture, in pixels, to its tokens.
+# (width, height, min_pixels, max_pixels) of an image, in pixels, to its tokens.
 ImageTokenCount = Callable[[int, int, int, int], int]
 
 # As the engine has it: a packed forward pass takes at least so many tokens, unless told otherwise.
 MIN_TOKEN_BUDGET: Final = 2048
 
-# A row nobody has seen: a short question and answer about one picture as large as it may be, and the template.
+# A row nobody has seen: a short question and answer about one image as large as it may be, and the template.
 ASSUMED_TEXT_TOKENS: Final = 192
 ASSUMED_SUPERVISED_TOKENS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleSize:
-    """An example as memory sees it: tokens of its text, how many of those are learned, sizes of its pictures."""
+    """An example as memory sees it: tokens of its text, how many of those are learned, sizes of its images."""
 
     text: int
     supervised: int
-    pictures: tuple[tuple[int, int], ...] = ()
+    images: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Workload:
         rows: sequences side by side.
         length: tokens of each.
         learned: positions whose logits are needed.
-        patches: of all its pictures.
+        patches: of all its images.
         examples: how many examples it holds.
         masked: attention gets a mask: trees of packed examples, or padding.
         forwards: there are several forward passes in a step, so gradients are there while others run.
@@ -58,15 +58,15 @@ class Workload:
 
 
 def assumed_example_sizes(shape: ModelShape, spec: TrainingSpec) -> tuple[ExampleSize, ...]:
-    """A row to reckon with when there is no dataset: one square picture of as many pixels as are allowed."""
+    """A row to reckon with when there is no dataset: one square image of as many pixels as are allowed."""
     side = int(spec.max_pixels**0.5)
     room = max(spec.max_seq_length - spec.max_pixels // shape.pixels_per_token, 16)
     text = min(ASSUMED_TEXT_TOKENS, room)
-    return (ExampleSize(text=text, supervised=min(ASSUMED_SUPERVISED_TOKENS, text), pictures=((side, side),)),)
+    return (ExampleSize(text=text, supervised=min(ASSUMED_SUPERVISED_TOKENS, text), images=((side, side),)),)
 
 
 def image_tokens_by_area(shape: ModelShape) -> ImageTokenCount:
-    """Tokens of a picture by its area within the limits: for families that do not count them."""
+    """Tokens of an image by its area within the limits: for families that do not count them."""
 
     def count(width: int, height: int, least: int, most: int) -> int:
         return max(1, round(min(max(width * height, least), most) / shape.pixels_per_token))
@@ -93,7 +93,7 @@ def _text_tokens(row: ExampleSize) -> int:
 
 
 def _image_pixels(row: ExampleSize) -> int:
-    return sum(width * height for width, height in row.pictures)
+    return sum(width * height for width, height in row.images)
 
 
 def _supervised_tokens(row: ExampleSize) -> int:
@@ -105,7 +105,7 @@ def largest_forward_pass(
     setup: TrainingSetup,
     spec: TrainingSpec,
     rows: Sequence[ExampleSize],
-    picture_tokens: ImageTokenCount,
+    image_tokens: ImageTokenCount,
 ) -> Workload:
     """The forward pass that needs most, when the longest rows meet. Tokens that examples share are not taken off.
 
@@ -113,7 +113,7 @@ def largest_forward_pass(
     """
     measured = []
     for row in rows:
-        shown = sum(picture_tokens(*size, spec.min_pixels, spec.max_pixels) for size in row.pictures)
+        shown = sum(image_tokens(*size, spec.min_pixels, spec.max_pixels) for size in row.images)
         if row.text + shown <= spec.max_seq_length:
             measured.append((row.text + shown, row.supervised, shown * shape.patches_per_token))
     if not measured:

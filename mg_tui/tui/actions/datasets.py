@@ -33,7 +33,7 @@ ACTIONS: Final = (
         "datasets.folder",
         ("d",),
         "Open the folder itself",
-        "Open a folder of pictures, of shards, or one that `datasets` saved.",
+        "Open a folder of images, of shards, or one that `datasets` saved.",
         *_DATASETS,
         "folder as dataset",
         3,
@@ -61,7 +61,7 @@ ACTIONS: Final = (
         "train",
         1,
     ),
-    Action("dataset.check", ("c",), "Check", "Check every row and picture, or stop doing so.", *_DATASET, "check", 2),
+    Action("dataset.check", ("c",), "Check", "Check every row and image, or stop doing so.", *_DATASET, "check", 2),
     Action("dataset.find", ("slash",), "Find text", "Show only rows with a text in them.", *_DATASET, "find", 4),
     Action("dataset.jump", ("colon",), "Go to a row", "Go to a row by its number.", *_DATASET, "go to", 5),
     Action(
@@ -83,7 +83,7 @@ ACTIONS: Final = (
         "only kind",
         5,
     ),
-    Action("dataset.row", ("r",), "The row", "Show the fields and the pictures of the row.", *_DATASET, "row", 7),
+    Action("dataset.row", ("r",), "The row", "Show the fields and the images of the row.", *_DATASET, "row", 7),
     Action(
         "dataset.tokens",
         ("t",),
@@ -94,8 +94,8 @@ ACTIONS: Final = (
         5,
     ),
     Action("dataset.findings", ("f",), "Findings", "Show what the check found, by kind.", *_DATASET, "findings", 6),
-    Action("dataset.sizes", ("h",), "Sizes", "Show how large pictures and how long rows are.", *_DATASET, "sizes", 6),
-    Action("dataset.picture", ("i",), "Next picture", "Show the row's next picture.", *_DATASET, "next picture", 6),
+    Action("dataset.sizes", ("h",), "Sizes", "Show how large images and how long rows are.", *_DATASET, "sizes", 6),
+    Action("dataset.image", ("i",), "Next image", "Show the row's next image.", *_DATASET, "next image", 6),
     Action(
         "dataset.reading",
         ("m",),
@@ -115,7 +115,7 @@ ACTIONS: Final = (
         7,
     ),
     Action(
-        "dataset.chat", ("a",), "Ask a model", "Ask a model about the row's picture, and compare.", *_DATASET, "ask", 7
+        "dataset.chat", ("a",), "Ask a model", "Ask a model about the row's image, and compare.", *_DATASET, "ask", 7
     ),
     Action("dataset.zoom", ("z",), "Zoom", "Give the lower pane the whole screen, and back.", *_DATASET, "zoom", 6),
     Action(

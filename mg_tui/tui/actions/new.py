@@ -38,7 +38,7 @@ ACTIONS: Final = (
         "new.sample",
         ("m",),
         "Make a sample dataset",
-        "Draw twenty pictures with questions and answers, and train on those.",
+        "Draw twenty images with questions and answers, and train on those.",
         "new",
         "New run",
         "sample data",

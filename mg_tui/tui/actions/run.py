@@ -48,12 +48,10 @@ ACTIONS: Final = (
         "search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7
     ),
     _action("notes", ("n",), "Notes", "Show warnings, and what was decided for you and why.", "notes", 6),
-    _action(
-        "samples", ("a",), "Answers", "Show answers generated while training, beside their pictures.", "answers", 6
-    ),
+    _action("samples", ("a",), "Answers", "Show answers generated while training, beside their images.", "answers", 6),
     _action("sample_back", ("comma",), "Answers before", "Show the answers of the step before."),
     _action("sample_next", ("full_stop",), "Answers after", "Show the answers of the next step."),
-    _action("picture", ("i",), "Picture", "Show the pictures of the answers as large as the screen."),
+    _action("image", ("i",), "Image", "Show the images of the answers as large as the screen."),
     _action("saved", ("p",), "Checkpoints", "Show the checkpoints that are whole.", "saved", 7),
     _action("spec", ("o",), "Options", "Show what was asked of the run.", "options", 7),
     _action("zoom", ("z",), "Large pane", "Give the lower pane the whole screen, and back.", "zoom", 5),

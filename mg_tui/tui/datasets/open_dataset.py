@@ -105,16 +105,16 @@ class OpenDataset:
         """What each field is used for, by its name."""
         fields = self.fields
         if fields.messages is not None:
-            used = {fields.messages: "conversation", fields.image: "pictures"}
+            used = {fields.messages: "conversation", fields.image: "images"}
         elif self.layout == "captions":
-            used = {fields.response: "answer", fields.image: "pictures"}
+            used = {fields.response: "answer", fields.image: "images"}
         else:
-            used = {fields.response: "answer", fields.image: "pictures", fields.text: "question"}
+            used = {fields.response: "answer", fields.image: "images", fields.text: "question"}
         there = self.field_names()
         return {name: purpose for name, purpose in used.items() if name in there}
 
     def to_example(self, row: "Row") -> "tuple[Example | None, list[str]]":
-        """The row as an example whose pictures are still to be found, or why it is none."""
+        """The row as an example whose images are still to be found, or why it is none."""
         from mg_tui.core.example import ImageRef
         from mg_tui.data.embedded_images import EmbeddedImage
         from mg_tui.data.field_map import ExampleDraft
@@ -130,7 +130,7 @@ class OpenDataset:
         return drafted.to_example(refs, None), []
 
     def find_images(self, example: "Example") -> list[ImageView]:
-        """The pictures of an example, each found or with the reason why not."""
+        """The images of an example, each found or with the reason why not."""
         from mg_tui.data.image_resolver import ImageResolver
         from mg_tui.data.images import ImageError
         from mg_tui.tui.datasets.row_view import probe_image_view

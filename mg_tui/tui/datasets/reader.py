@@ -237,5 +237,5 @@ def read_row_question(given: str, number: int, *, cwd: Path, cache: Path) -> "Ch
     if not detail.question:
         why = detail.problems[0] if detail.problems else None
         raise DataError(f"row {number:,} asks nothing", where=one_line(given, limit=200), why=why)
-    pictures = tuple(shown.path for shown in detail.pictures if shown.path is not None)
-    return ChatQuestion(detail.question, pictures, detail.answer, f"row {number:,}")
+    images = tuple(shown.path for shown in detail.images if shown.path is not None)
+    return ChatQuestion(detail.question, images, detail.answer, f"row {number:,}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mg_tui.tui.datasets.open_dataset import OpenDataset
 
 CELL_CHARS: Final = 240  # characters of a text in the table
-FIELD_CHARS: Final = 6_000  # characters of a field beside its picture
+FIELD_CHARS: Final = 6_000  # characters of a field beside its image
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class RowView:
     number: int
     question: str = ""
     answer: str = ""
-    pictures: int = 0
+    images: int = 0
     problem: str = ""
     blank: bool = False
     loading: bool = False
@@ -36,7 +36,7 @@ class RowView:
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """A field of a row: its name, what it is used for ("question", "pictures", ...; empty for nothing), its text."""
+    """A field of a row: its name, what it is used for ("question", "images", ...; empty for nothing), its text."""
 
     name: str
     purpose: str
@@ -48,8 +48,8 @@ class RowDetail:
     """A row in full, as far as a screen goes.
 
     Attributes:
-        turns: (role, text, number of pictures) of the conversation; empty when the row makes none.
-        pictures: found or not, in the order of the conversation.
+        turns: (role, text, number of images) of the conversation; empty when the row makes none.
+        images: found or not, in the order of the conversation.
         problems: why it cannot be trained on.
         messages: the conversation as the engine takes it; None when it cannot be asked for.
     """
@@ -57,7 +57,7 @@ class RowDetail:
     number: int
     fields: tuple[FieldView, ...] = ()
     turns: tuple[tuple[str, str, int], ...] = ()
-    pictures: tuple[ImageView, ...] = ()
+    images: tuple[ImageView, ...] = ()
     problems: tuple[str, ...] = ()
     messages: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
     question: str = ""
@@ -76,7 +76,7 @@ def build_row_view(row: "Row", opened: "OpenDataset") -> RowView:
         row.number,
         one_line(asked[: CELL_CHARS * 2], limit=CELL_CHARS),
         one_line(answered[: CELL_CHARS * 2], limit=CELL_CHARS),
-        pictures=len(example.images),
+        images=len(example.images),
     )
 
 
@@ -87,7 +87,7 @@ def question_and_answer(example: "Example") -> tuple[str, str]:
 
 
 def build_row_detail(row: "Row", opened: "OpenDataset") -> RowDetail:
-    """A row in full; looks for its pictures and reads their headers."""
+    """A row in full; looks for its images and reads their headers."""
     example, problems = opened.to_example(row)
     fields = _field_views(row, opened)
     if example is None:
@@ -98,7 +98,7 @@ def build_row_detail(row: "Row", opened: "OpenDataset") -> RowDetail:
         for message in example.messages
     )
     asked, answered = question_and_answer(example)
-    said = tuple(f"picture {index}: {shown.placeholder}" for index, shown in enumerate(found, 1) if shown.path is None)
+    said = tuple(f"image {index}: {shown.placeholder}" for index, shown in enumerate(found, 1) if shown.path is None)
     return RowDetail(
         row.number,
         fields,
@@ -148,7 +148,7 @@ def _field_views(row: "Row", opened: "OpenDataset") -> tuple[FieldView, ...]:
 
 
 def format_field(value: object, limit: int = FIELD_CHARS) -> str:
-    """A field's value as text, however large it is: pictures by their size, the rest as JSON."""
+    """A field's value as text, however large it is: images by their size, the rest as JSON."""
     if isinstance(value, str):
         whole = printable(value, limit=limit)
         return whole if len(value) <= limit else f"{whole} ({len(value):,} characters)"
@@ -172,7 +172,7 @@ def _to_plain(value: object, depth: int = 0) -> object:
 
 
 def probe_image_view(path: Path) -> ImageView:
-    """A picture with its size and format as caption, or the reason why it cannot be shown."""
+    """An image with its size and format as caption, or the reason why it cannot be shown."""
     from mg_tui.data.images import ImageError, probe_image
 
     try:

@@ -126,8 +126,8 @@ def _row_lengths(
         return []
     from mg_tui.hardware.memory.workload import image_tokens_by_area
 
-    tokens = question.picture_tokens or image_tokens_by_area(question.shape)
+    tokens = question.image_tokens or image_tokens_by_area(question.shape)
     return [
-        row.text + sum(tokens(width, height, spec.min_pixels, spec.max_pixels) for width, height in row.pictures)
+        row.text + sum(tokens(width, height, spec.min_pixels, spec.max_pixels) for width, height in row.images)
         for row in rows
     ]

@@ -22,7 +22,7 @@ SAMPLE_ROWS: Final = 20
 
 
 class PreflightStatus(Message):
-    """What the check is at: pictures done and all of them, 0 when they are not counted yet."""
+    """What the check is at: images done and all of them, 0 when they are not counted yet."""
 
     def __init__(self, what: str, done: int = 0, total: int = 0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A chat with a model about pictures. The model is loaded once and kept until the screen is left."""
+"""A chat with a model about images. The model is loaded once and kept until the screen is left."""
 
 import os
 from functools import partial
@@ -21,7 +21,7 @@ from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import ImageView, PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox, ImageView
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.models.chat_head import ChatHead
 from mg_tui.tui.widgets.models.conversation import (
@@ -36,7 +36,7 @@ GENERATE_PROGRAM = "mg_tui.engine.inference.generate"
 
 
 class ChatScreen(GardenScreen[None]):
-    """Questions below, conversation above, the picture beside it."""
+    """Questions below, conversation above, the image beside it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
     AUTO_FOCUS = "#ask"
@@ -53,8 +53,8 @@ class ChatScreen(GardenScreen[None]):
         yield ErrorBand()
         with Horizontal(id="talk"):
             yield ConversationScroll(id="said")
-            yield PictureBox("no picture yet: ctrl+o chooses one", id="side")
-        yield Input(one_line(self._draft.question), placeholder="ask about the picture", id="ask", compact=True)
+            yield ImageBox("no image yet: ctrl+o chooses one", id="side")
+        yield Input(one_line(self._draft.question), placeholder="ask about the image", id="ask", compact=True)
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -65,7 +65,7 @@ class ChatScreen(GardenScreen[None]):
             self, GENERATE_PROGRAM, every=self.dashboard.update_period if is_over_ssh(os.environ) else 0.1
         )
         self._conversation.hint = _hint()
-        self._show_pictures()
+        self._show_images()
         self._load_model()
 
     def on_unmount(self) -> None:
@@ -140,7 +140,7 @@ class ChatScreen(GardenScreen[None]):
         typed = event.value.strip()
         if not typed or self._answering:
             return
-        asked = ChatQuestion(typed, self._draft.pictures)
+        asked = ChatQuestion(typed, self._draft.images)
         if typed == one_line(self._draft.question):  # the row's own question, not what a line of input made of it
             asked = self._draft
         turns = build_messages(self.exchanges, asked)
@@ -158,15 +158,15 @@ class ChatScreen(GardenScreen[None]):
         self._refresh_conversation()
         self.refresh_keys()
 
-    # --- pictures
+    # --- images
 
-    def _show_pictures(self) -> None:
-        pictures = self._draft.pictures
+    def _show_images(self) -> None:
+        images = self._draft.images
         said = "for the next question" if self.exchanges else ""
-        box = self.query_one(PictureBox)
-        if pictures:
-            box.show([ImageView(path, f"{path.name}  {said}".strip()) for path in pictures])
-        elif not self.exchanges or not any(exchange.question.pictures for exchange in self.exchanges):
+        box = self.query_one(ImageBox)
+        if images:
+            box.show([ImageView(path, f"{path.name}  {said}".strip()) for path in images])
+        elif not self.exchanges or not any(exchange.question.images for exchange in self.exchanges):
             box.show([])
 
     def set_question(self, asked: ChatQuestion) -> None:
@@ -177,28 +177,28 @@ class ChatScreen(GardenScreen[None]):
             box.value = one_line(asked.question)
             box.cursor_position = len(box.value)
         box.focus()
-        self._show_pictures()
+        self._show_images()
 
     def _add_image(self, given: str | None) -> None:
         if given is not None:
-            recents.remember(self.dashboard.settings.home, "pictures", given)
-            pictures = (*self._draft.pictures, Path(given)) if not self._draft.expected else (Path(given),)
-            self.set_question(ChatQuestion("", pictures))
+            recents.remember(self.dashboard.settings.home, "images", given)
+            images = (*self._draft.images, Path(given)) if not self._draft.expected else (Path(given),)
+            self.set_question(ChatQuestion("", images))
 
     # --- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "drop":
-            return bool(self._draft.pictures)
+            return bool(self._draft.images)
         if action == "fresh":
             return bool(self.is_mounted and self.query(ConversationText) and self.exchanges) and not self._answering
         return True
 
-    def action_picture(self) -> None:
+    def action_image(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "pictures")]
-        self.dashboard.push_screen(PickScreen("picture", "Choose a picture", recent), self._add_image)
+        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "images")]
+        self.dashboard.push_screen(PickScreen("image", "Choose an image", recent), self._add_image)
 
     def action_row(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
@@ -230,14 +230,14 @@ class ChatScreen(GardenScreen[None]):
 
     def action_drop(self) -> None:
         self.set_question(ChatQuestion(self._draft.question))
-        self.query_one(PictureBox).show([])
+        self.query_one(ImageBox).show([])
         self.refresh_keys()
 
     def action_fresh(self) -> None:
-        last = next((item.question.pictures for item in reversed(self.exchanges) if item.question.pictures), ())
+        last = next((item.question.images for item in reversed(self.exchanges) if item.question.images), ())
         self.exchanges.clear()
-        self._draft = ChatQuestion("", self._draft.pictures or last)
-        self._show_pictures()
+        self._draft = ChatQuestion("", self._draft.images or last)
+        self._show_images()
         self._refresh_conversation()
         self.refresh_keys()
 
@@ -256,9 +256,9 @@ class ChatScreen(GardenScreen[None]):
 
 def _hint() -> list[Content]:
     return [
-        Content.styled("Choose a picture, ask, and the answer is written here.", tone("dim")),
+        Content.styled("Choose an image, ask, and the answer is written here.", tone("dim")),
         Content(),
-        line(("ctrl+o ", tone("key", "bold")), ("a picture by its path", tone("dim"))),
+        line(("ctrl+o ", tone("key", "bold")), ("an image by its path", tone("dim"))),
         line(("ctrl+r ", tone("key", "bold")), ("a row of a dataset, with its question", tone("dim"))),
         line(("enter  ", tone("key", "bold")), ("asks", tone("dim"))),
     ]

@@ -24,7 +24,7 @@ from mg_tui.tui.widgets.datasets.panes import DatasetTabs, RowText
 from mg_tui.tui.widgets.datasets.row_table import RowTable
 from mg_tui.tui.widgets.datasets.tokens import TokenPane
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.job_line import JobLine
 from mg_tui.tui.widgets.table import Table
 
@@ -44,7 +44,7 @@ class DatasetScreen(DatasetScreenBase):
         yield DatasetTabs()
         with ContentSwitcher(initial="row", id="panes"):
             with Horizontal(id="row"):
-                yield PictureBox("no picture")
+                yield ImageBox("no image")
                 with VerticalScroll(can_focus=False):
                     yield RowText()
             yield TokenPane(id="tokens")
@@ -101,8 +101,8 @@ class DatasetScreen(DatasetScreenBase):
                 return self._row_severities is not None and bool(self._row_severities.rows)
             case "kinds":
                 return self.report is not None and bool(self.report.counts)
-            case "picture":
-                return self.row_detail is not None and len(self.row_detail.pictures) > 1
+            case "image":
+                return self.row_detail is not None and len(self.row_detail.images) > 1
             case "chat":
                 return self.row_detail is not None and bool(self.row_detail.question)
         return True
@@ -149,8 +149,8 @@ class DatasetScreen(DatasetScreenBase):
     def action_zoom(self) -> None:
         self.toggle_class("-zoomed")
 
-    def action_picture(self) -> None:
-        self.query_one(PictureBox).step()
+    def action_image(self) -> None:
+        self.query_one(ImageBox).step()
 
     async def action_find(self) -> None:
         if not self.query("#find"):
@@ -242,9 +242,9 @@ class DatasetScreen(DatasetScreenBase):
         from mg_tui.tui.widgets.models.conversation import ChatQuestion
 
         if self.row_detail is not None and self.row_detail.question:
-            pictures = tuple(shown.path for shown in self.row_detail.pictures if shown.path is not None)
+            images = tuple(shown.path for shown in self.row_detail.images if shown.path is not None)
             asked = ChatQuestion(
-                self.row_detail.question, pictures, self.row_detail.answer, f"row {self.row_detail.number}"
+                self.row_detail.question, images, self.row_detail.answer, f"row {self.row_detail.number}"
             )
             self.dashboard.push_screen(ChooseModelScreen(asked, self.dashboard.settings))
 

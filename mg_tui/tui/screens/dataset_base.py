@@ -38,7 +38,7 @@ from mg_tui.tui.widgets.datasets.panes import DatasetTabs, RowText
 from mg_tui.tui.widgets.datasets.row_table import RowTable
 from mg_tui.tui.widgets.datasets.tokens import TokenPane
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.job_line import JobLine
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class DatasetScreenBase(GardenScreen[None]):
         self.set_timer(1.0, self._show_opening)
 
     def _show_opening(self) -> None:
-        """A hub, or a large file of pictures, takes a while: then it is said that something happens."""
+        """A hub, or a large file of images, takes a while: then it is said that something happens."""
         if self.dataset is None and not self._head_state.failed:
             self.query_one(JobLine).start(f"opening {one_line(self.options.reference, limit=80)}")
 
@@ -140,7 +140,7 @@ class DatasetScreenBase(GardenScreen[None]):
             return
         self.row_detail = message.detail
         self.query_one(RowText).detail = message.detail
-        self.query_one(PictureBox).show(message.detail.pictures, empty="no picture")
+        self.query_one(ImageBox).show(message.detail.images, empty="no image")
         self.query_one(TokenPane).show(message.detail, self.base_model)
         self.refresh_keys()
 

@@ -164,5 +164,5 @@ def _hint() -> Content:
         ("o", tone("key", "bold")),
         (" a path or OWNER/NAME of the hub    ", tone("dim")),
         ("d", tone("key", "bold")),
-        (" a folder of pictures or shards", tone("dim")),
+        (" a folder of images or shards", tone("dim")),
     )

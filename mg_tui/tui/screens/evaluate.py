@@ -17,7 +17,7 @@ from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import ImageView, PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox, ImageView
 from mg_tui.tui.widgets.job_line import JobLine
 from mg_tui.tui.widgets.models.evaluation import (
     ROW_FILTERS,
@@ -56,7 +56,7 @@ class EvaluateScreen(GardenScreen[None]):
         yield EvaluationTable()
         yield Static(id="empty")
         with Horizontal(id="lower"):
-            yield PictureBox("no picture")
+            yield ImageBox("no image")
             with VerticalScroll(can_focus=False):
                 yield EvaluatedRowText()
         yield KeyBar()
@@ -156,7 +156,7 @@ class EvaluateScreen(GardenScreen[None]):
     def on_table_moved(self) -> None:
         item = self.query_one(EvaluationTable).current
         self.query_one(EvaluatedRowText).item = item
-        self.query_one(PictureBox).show([ImageView(path, path.name) for path in item.pictures] if item else [])
+        self.query_one(ImageBox).show([ImageView(path, path.name) for path in item.images] if item else [])
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()

@@ -1,4 +1,4 @@
-"""A picture as large as the screen, with the question and the answer about it below."""
+"""An image as large as the screen, with the question and the answer about it below."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,24 +23,24 @@ from mg_tui.tui.widgets.lines import Lines, fit, hanging_indent, line
 
 @dataclass(frozen=True, slots=True)
 class AnsweredImage:
-    """A picture's file, what was asked about it and what was answered; texts may be anything."""
+    """An image's file, what was asked about it and what was answered; texts may be anything."""
 
     path: Path
     prompt: str = ""
     answer: str = ""
 
 
-class PictureCells(Lines):
-    """The picture in half cells, in the middle."""
+class ImageCells(Lines):
+    """The image in half cells, in the middle."""
 
     DEFAULT_CSS = """
-    PictureCells { height: 1fr; }
+    ImageCells { height: 1fr; }
     """
     path: reactive[Path | None] = reactive(None, repaint=False)
 
     def __init__(self) -> None:
         super().__init__()
-        self._pictures = ImageLoader(self._came)
+        self._images = ImageLoader(self._came)
 
     def _came(self) -> None:
         if self.is_running:
@@ -53,17 +53,17 @@ class PictureCells(Lines):
         self.redraw()
 
     def on_unmount(self) -> None:
-        self._pictures.stop()
+        self._images.stop()
 
     def lines(self, width: int) -> list[Content]:
         height = self.content_size.height
         if self.path is None or not height:
             return [Content()]
-        found = self._pictures.get(self.path, width, height)
+        found = self._images.get(self.path, width, height)
         if found is None:
-            drawn = [Content.styled("reading the picture …", tone("dim"))]
+            drawn = [Content.styled("reading the image …", tone("dim"))]
         elif isinstance(found, str):
-            drawn = Content.styled(f"no picture: {found}", tone("failed")).wrap(width)
+            drawn = Content.styled(f"no image: {found}", tone("failed")).wrap(width)
         else:
             drawn = list(found)
         left = max((width - max(item.cell_length for item in drawn)) // 2, 0)
@@ -73,7 +73,7 @@ class PictureCells(Lines):
 
 
 class ImageCaption(Lines):
-    """Which picture it is, what was asked and what was answered."""
+    """Which image it is, what was asked and what was answered."""
 
     DEFAULT_CSS = """
     ImageCaption { padding: 0 1; background: $surface; max-height: 6; }
@@ -81,7 +81,7 @@ class ImageCaption(Lines):
 
     def __init__(self) -> None:
         super().__init__()
-        self.content_shown: tuple[AnsweredImage, str, str] | None = None  # the picture, its number in words, a note
+        self.content_shown: tuple[AnsweredImage, str, str] | None = None  # the image, its number in words, a note
 
     def show(self, shown: AnsweredImage, number: str, note: str) -> None:
         """Show another caption."""
@@ -100,71 +100,69 @@ class ImageCaption(Lines):
         return [*lines, Content.styled(note, tone("eval"))] if note else lines
 
 
-class PictureScreen(GardenScreen[None]):
-    """One picture after the other; by the terminal's graphics where the user has chosen so and it works."""
+class ImageScreen(GardenScreen[None]):
+    """One image after the other; by the terminal's graphics where the user has chosen so and it works."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("picture")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("image")]
 
-    def __init__(self, pictures: Sequence[AnsweredImage]) -> None:
+    def __init__(self, images: Sequence[AnsweredImage]) -> None:
         super().__init__()
-        self.pictures = list(pictures)
+        self.images = list(images)
         self.index = 0
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield Container(PictureCells(), id="picture")
+        yield Container(ImageCells(), id="image")
         yield ImageCaption()
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one(TopBar).breadcrumb = "pictures"
+        self.query_one(TopBar).breadcrumb = "images"
         self._show()
 
     def _show(self, note: str = "") -> None:
-        if not self.pictures:
-            self.query_one(ImageCaption).show(
-                AnsweredImage(Path("no picture")), "–", "These answers are about no picture."
-            )
+        if not self.images:
+            self.query_one(ImageCaption).show(AnsweredImage(Path("no image")), "–", "These answers are about no image.")
             return
-        shown, graphics = self.pictures[self.index], self.dashboard.graphics
+        shown, graphics = self.images[self.index], self.dashboard.graphics
         note = note or (f"half cells, for {graphics.why}" if graphics.why else "")
-        self.query_one(ImageCaption).show(shown, f"{self.index + 1} of {len(self.pictures)}", note)
+        self.query_one(ImageCaption).show(shown, f"{self.index + 1} of {len(self.images)}", note)
         if graphics.widget_class is None:
-            self.query_one(PictureCells).path = shown.path
+            self.query_one(ImageCells).path = shown.path
         else:
             self.run_worker(
                 partial(self._load_for_graphics, shown.path), thread=True, exclusive=True, exit_on_error=False
             )
 
     def _load_for_graphics(self, path: Path) -> None:
-        """In a thread: read the picture for the terminal's graphics."""
+        """In a thread: read the image for the terminal's graphics."""
         from mg_tui.data.images import open_image
 
         try:
             image = open_image(path)
-        except Exception as error:  # a picture nobody can read is said in its place
+        except Exception as error:  # an image nobody can read is said in its place
             self.app.call_from_thread(self._show_half_cells, path, one_line(str(error), limit=300))
             return
         self.call_later(self._mount_graphics, path, image)
 
     async def _mount_graphics(self, path: Path, image: object) -> None:
-        if not self.is_attached or self.pictures[self.index].path != path:
+        if not self.is_attached or self.images[self.index].path != path:
             return
-        holder = self.query_one("#picture", Container)
+        holder = self.query_one("#image", Container)
         try:
             widget = self.dashboard.graphics.create_widget(image)  # type: ignore[arg-type]
             await holder.query(".drawn").remove()
             widget.add_class("drawn")
-            self.query_one(PictureCells).display = False
+            self.query_one(ImageCells).display = False
             await holder.mount(widget)
         except Exception as error:  # another's widget; half cells always work
             self._show_half_cells(path, one_line(f"{type(error).__name__}: {error}", limit=200))
 
     def _show_half_cells(self, path: Path, why: str) -> None:
-        cells = self.query_one(PictureCells)
+        cells = self.query_one(ImageCells)
         cells.display, cells.path = True, path
-        shown = self.pictures[self.index]
-        self.query_one(ImageCaption).show(shown, f"{self.index + 1} of {len(self.pictures)}", why)
+        shown = self.images[self.index]
+        self.query_one(ImageCaption).show(shown, f"{self.index + 1} of {len(self.images)}", why)
 
     def action_after(self) -> None:
         self._show_other(1)
@@ -173,8 +171,8 @@ class PictureScreen(GardenScreen[None]):
         self._show_other(-1)
 
     def _show_other(self, by: int) -> None:
-        if self.pictures:
-            self.index = (self.index + by) % len(self.pictures)
+        if self.images:
+            self.index = (self.index + by) % len(self.images)
             self._show()
 
     def action_back(self) -> None:

@@ -60,7 +60,7 @@ def _device_lines(answer: "DeviceFit", width: int) -> list[Content]:
     name = cell(Content.styled(one_line(answer.place.name), "bold" if answer.place.here else ""), 27)
     label = line(mark, name, f"{formatting.size(answer.place.free):>8}  ")
     if answer.fits:
-        pixels = f", pictures of {answer.pixels:,} pixels" if answer.pixels else ""
+        pixels = f", images of {answer.pixels:,} pixels" if answer.pixels else ""
         said = f"up to batch {answer.batch:,}{pixels}" if answer.batch else ""
     elif answer.suggestions:
         first = answer.suggestions[0]

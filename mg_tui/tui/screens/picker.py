@@ -16,13 +16,13 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.text import printable
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.image_box import ImageView, PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox, ImageView
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.path_table import PathEntry, PathKind, PathTable, complete_path
 from mg_tui.tui.widgets.table import Table
 
 PLACEHOLDERS: Final = {
-    "picture": "path of a picture",
+    "image": "path of an image",
     "dataset": "path of a file or folder, or OWNER/NAME on the hub",
     "model": "path of a model's folder, or OWNER/NAME on the hub",
 }
@@ -61,8 +61,8 @@ class PickScreen(ModalScreen[str | None]):
             yield Input(self._start, placeholder=PLACEHOLDERS[self._kind], id="path", compact=True)
             with Horizontal(id="below"):
                 yield PathTable()
-                if self._kind == "picture":
-                    yield PictureBox()
+                if self._kind == "image":
+                    yield ImageBox()
             yield Static(id="problem")
             keys = (("enter", "open"), ("tab", "complete"), ("↑↓", "choose"), ("esc", "close"))
             parts = [line((key, tone("key", "bold")), f" {what}") for key, what in keys]
@@ -115,9 +115,9 @@ class PickScreen(ModalScreen[str | None]):
 
     def on_table_moved(self) -> None:
         entry = self.query_one(PathTable).current
-        for box in self.query(PictureBox):
-            picture = entry is not None and not entry.is_folder
-            box.show([ImageView(self._path(entry.reference))] if picture and entry is not None else [])
+        for box in self.query(ImageBox):
+            image = entry is not None and not entry.is_folder
+            box.show([ImageView(self._path(entry.reference))] if image and entry is not None else [])
 
     # --- actions
 
@@ -186,13 +186,13 @@ class PickScreen(ModalScreen[str | None]):
 
     def _may_be_hub_name(self, typed: str) -> bool:
         """Whether it can be a name on the hub: OWNER/NAME, or of a model an alias."""
-        if self._kind == "picture" or typed.startswith((".", "/", "~")) or typed.endswith("/"):
+        if self._kind == "image" or typed.startswith((".", "/", "~")) or typed.endswith("/"):
             return False
         return typed.count("/") == 1 or (self._kind == "model" and "/" not in typed)
 
     def _exists(self, typed: str) -> bool:
         path = self._path(typed)
-        if self._kind == "picture":
+        if self._kind == "image":
             return path.is_file()
         return path.is_file() if not typed.endswith("/") else path.is_dir()
 

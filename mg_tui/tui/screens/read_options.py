@@ -121,7 +121,7 @@ def build_choices(reading: DatasetOptions, opened: OpenDataset | None) -> list[O
     names = [(name, one_line(name, limit=80)) for name in opened.field_names()]
     for name, title, used in (
         ("text_field", "Question", opened.fields.text),
-        ("image_field", "Pictures", opened.fields.image),
+        ("image_field", "Images", opened.fields.image),
         ("response_field", "Answer", opened.fields.response),
     ):
         found.append(_build_choice(name, title, names, getattr(reading, name), f"found: {one_line(used, limit=80)}"))

@@ -152,7 +152,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             return state in RESUMABLE_STATES
         if action == "replay":
             return state is not None and state.ended
-        if action in ("sample_back", "sample_next", "picture"):
+        if action in ("sample_back", "sample_next", "image"):
             return bool(self.detail is not None and self.detail.samples)
         return True
 
@@ -234,8 +234,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         else:
             self.query_one(SampleAnswers).change_step(by)
 
-    def action_picture(self) -> None:
-        from mg_tui.tui.screens.image import AnsweredImage, PictureScreen
+    def action_image(self) -> None:
+        from mg_tui.tui.screens.image import AnsweredImage, ImageScreen
 
         if self.detail is not None:
             answers = [
@@ -243,8 +243,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
                 for sample, _ in self.query_one(SampleAnswers).samples_shown(self.detail)
                 if sample.image is not None
             ]
-            pictures = [AnsweredImage(self.folder.path / str(item.image), item.prompt, item.answer) for item in answers]
-            self.app.push_screen(PictureScreen(pictures))
+            images = [AnsweredImage(self.folder.path / str(item.image), item.prompt, item.answer) for item in answers]
+            self.app.push_screen(ImageScreen(images))
 
     # --- the log's filter
 

@@ -15,7 +15,7 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
 
-PathKind = Literal["picture", "dataset", "model"]
+PathKind = Literal["image", "dataset", "model"]
 
 IMAGE_SUFFIXES: Final = frozenset(
     ".jpg .jpeg .jpe .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .jp2 .j2k .avif .ico .mpo".split()
@@ -55,7 +55,7 @@ def complete_path(
     head, _slash, tail = typed.rpartition("/")
     shown_head = f"{head}/" if _slash else ""
     folder = cwd / os.path.expanduser(shown_head or ".")  # noqa: PTH111 - an unknown user is just no folder
-    if typed.endswith("/") and wanted != "picture" and folder.is_dir():
+    if typed.endswith("/") and wanted != "image" and folder.is_dir():
         found.append(PathEntry(typed, "this folder", is_this_folder=True))
     try:
         listed = list(os.scandir(folder))
@@ -91,7 +91,7 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
 
 
 def _has_suffix(name: str, wanted: PathKind) -> bool:
-    return Path(name).suffix.lower() in (IMAGE_SUFFIXES if wanted == "picture" else DATASET_SUFFIXES)
+    return Path(name).suffix.lower() in (IMAGE_SUFFIXES if wanted == "image" else DATASET_SUFFIXES)
 
 
 def _file_size(item: "os.DirEntry[str]") -> int | None:

@@ -1,4 +1,4 @@
-"""Text and pictures encoded apart give what the processor gives for them together, and the model's own positions."""
+"""Text and images encoded apart give what the processor gives for them together, and the model's own positions."""
 
 from pathlib import Path
 
@@ -30,15 +30,15 @@ def model() -> Qwen2_5_VLModel:
         return Qwen2_5_VLModel(AutoConfig.from_pretrained(Path(str(TINY))))
 
 
-def picture(size: tuple[int, int]) -> tuple[ImagePart, Image.Image]:
+def make_image_part(size: tuple[int, int]) -> tuple[ImagePart, Image.Image]:
     return ImagePart(ImageRef(f"/{size}", str(size))), Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), 50).convert(
         "RGB"
     )
 
 
-def conversation(*pictures: ImagePart) -> Example:
+def conversation(*image_parts: ImagePart) -> Example:
     turns: list[Message] = []
-    for number, part in enumerate(pictures):
+    for number, part in enumerate(image_parts):
         turns.append(Message("user", (TextPart("look: "), part, TextPart(f"what is number {number}?"))))
         turns.append(Message("assistant", (TextPart(f"it is a square, {number}"),)))
     return Example(1, tuple(turns))
@@ -46,7 +46,7 @@ def conversation(*pictures: ImagePart) -> Example:
 
 @pytest.mark.parametrize("sizes", [SIZES[:1], SIZES[1:2], SIZES, SIZES[2:] * 2], ids=str)
 def test_apart_is_together(encoder: SplitEncoder, model: Qwen2_5_VLModel, sizes: list[tuple[int, int]]) -> None:
-    parts, images = zip(*(picture(size) for size in sizes), strict=True)
+    parts, images = zip(*(make_image_part(size) for size in sizes), strict=True)
     example = conversation(*parts)
     together = encoder.encoder.encode(example, images)
     apart = encoder.text(example, sizes)
@@ -62,14 +62,14 @@ def test_apart_is_together(encoder: SplitEncoder, model: Qwen2_5_VLModel, sizes:
     )
     assert torch.equal(torch.tensor(apart.positions), own[:, 0])
 
-    pictures = [encoder.encode_image(image) for image in images]
+    encoded = [encoder.encode_image(image) for image in images]
     for name, value in together.vision.items():
-        assert torch.equal(torch.cat([found[name] for found in pictures]), value), name
+        assert torch.equal(torch.cat([part[name] for part in encoded]), value), name
     counts = [apart.image_index.count(index) for index in range(len(sizes))]
     assert counts == (together.vision["image_grid_thw"].prod(-1) // 4).tolist()
 
 
-def test_an_example_without_pictures(encoder: SplitEncoder) -> None:
+def test_an_example_without_images(encoder: SplitEncoder) -> None:
     example = Example(1, (Message("user", (TextPart("hello"),)), Message("assistant", (TextPart("hi"),))))
     apart = encoder.text(example, [])
     assert list(apart.ids) == encoder.encoder.encode(example, []).input_ids.tolist()

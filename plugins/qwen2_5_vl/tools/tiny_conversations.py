@@ -79,7 +79,7 @@ def made_up_word(rng: random.Random) -> str:
 
 @dataclass
 class TinyExample:
-    """A picture (or none) with its facts, the system prompt (or none) and the turns asked about it."""
+    """An image (or none) with its facts, the system prompt (or none) and the turns asked about it."""
 
     image: Image.Image | None
     facts: DrawingFacts | PhotoFacts | None
@@ -123,7 +123,7 @@ def make_copy_task(rng: random.Random) -> tuple[str, str]:
 def make_image(
     rng: random.Random, *, simple: float, region: PhotoRegion = "train"
 ) -> tuple[Image.Image, DrawingFacts | PhotoFacts]:
-    """A drawn picture or a crop of a photo; ``simple`` is the share of drawings with a single shape."""
+    """A drawn image or a crop of a photo; ``simple`` is the share of drawings with a single shape."""
     size = rng.choice(SIZES)
     if rng.random() < 0.22:
         image, photo_facts = crop_photo(rng, rng.choice(PHOTOS), size=size, region=region, scale=(0.4, 1.0))
@@ -135,7 +135,7 @@ def make_image(
 
 
 def make_crowded_image(rng: random.Random) -> tuple[Image.Image, DrawingFacts | PhotoFacts]:
-    """A picture with many shapes most of the time: the more there is to see, the more is learned from it."""
+    """An image with many shapes most of the time: the more there is to see, the more is learned from it."""
     if rng.random() < 0.15:
         return make_image(rng, simple=0.2)
     shapes = [(rng.choice(SHAPES), rng.choice(list(COLOURS))) for _ in range(rng.randint(3, 5))]

@@ -2,16 +2,16 @@
 
     python plugins/qwen2_5_vl/tools/train_tiny.py [--out FOLDER] [--steps N] [--seed N]
 
-The result is a Qwen2.5-VL in every respect but size. It learns on pictures drawn while it trains (shapes, colours,
+The result is a Qwen2.5-VL in every respect but size. It learns on images drawn while it trains (shapes, colours,
 counts, places, captions) and on crops of nine real photos (photo or drawing, main colour, brightness).
 
-Answers alone teach a random vision tower very slowly: a word is little to learn a whole picture from. So the tower
+Answers alone teach a random vision tower very slowly: a word is little to learn a whole image from. So the tower
 first learns to see, without the language model: a linear layer, thrown away afterwards, tells for each image token what
 is drawn there and roughly what its pixels are. Then everything is trained together, with the loss on the answers (and,
 with little weight, still on what is seen).
 
-One row of a batch is one picture with several questions. The questions are branches of a tree: each sees the picture
-and itself but not the others, and has the positions it would have alone, so that the picture is computed once and every
+One row of a batch is one image with several questions. The questions are branches of a tree: each sees the image
+and itself but not the others, and has the positions it would have alone, so that the image is computed once and every
 question is still learned as if it had been asked first. Some rows are ordinary conversations of several turns instead.
 """
 
@@ -33,7 +33,7 @@ import tokenizers
 import torch
 import transformers
 from PIL import Image
-from tiny_conversations import Row, corpus, make_crowd, make_picture, make_row
+from tiny_conversations import Row, corpus, make_crowd, make_image, make_row
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import (
@@ -123,7 +123,7 @@ def make_tokenizer(seed: int) -> Qwen2Tokenizer:
 
 
 def make_processor(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
-    """Qwen2.5-VL's processor with pixel limits for small pictures."""
+    """Qwen2.5-VL's processor with pixel limits for small images."""
     pixels = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=pixels, patch_size=14, merge_size=2, temporal_patch_size=2),
@@ -162,7 +162,7 @@ def make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2_5_VLForConditional
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "tokens_per_second": 2,
-            "window_size": 56,  # half of the real one, so that a 112-pixel picture has four windows
+            "window_size": 56,  # half of the real one, so that a 112-pixel image has four windows
             "fullatt_block_indexes": [1, 3],
         },
         image_token_id=ids["<|image_pad|>"],
@@ -192,7 +192,7 @@ def make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2_5_VLForConditional
 def equal_blocks_attention(self: nn.Module, hidden_states: Tensor, cu_seqlens: Tensor, **kwargs: object) -> Tensor:
     """The vision tower's attention with all blocks of one length in one call: the same result, several times faster.
 
-    The model's own code calls attention once per window and picture, which is most of the time at this size.
+    The model's own code calls attention once per window and image, which is most of the time at this size.
     """
     length = hidden_states.shape[0]
     qkv = self.qkv(hidden_states).reshape(length, 3, self.num_heads, -1).permute(1, 0, 2, 3)
@@ -285,7 +285,7 @@ class TreeCollator:
 
 
 class TokenProbe(nn.Linear):
-    """What a picture shows at each image token, read off its features by one linear layer that is thrown away."""
+    """What an image shows at each image token, read off its features by one linear layer that is thrown away."""
 
     parts = (len(SHAPES) + 1, len(COLOURS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
     pixels = 3 * 7 * 7  # the 28 pixels square of one token, four times smaller
@@ -309,7 +309,7 @@ class TokenProbe(nn.Linear):
 
     @staticmethod
     def targets(row: Row) -> tuple[Tensor, Tensor]:
-        """Names (tokens x 4) and small pixels (tokens x 147) of one picture."""
+        """Names (tokens x 4) and small pixels (tokens x 147) of one image."""
         assert row.image is not None
         backgrounds = [*BACKGROUNDS, PHOTO_BACKGROUND]
         drawing = row.facts if isinstance(row.facts, DrawingFacts) else None
@@ -362,12 +362,12 @@ def batch_loss(
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def held_out_questions(seed: int, pictures: int) -> list[tuple[Image.Image, VisualQuestion]]:
-    """Questions on pictures from another seed, whose photo crops come from the regions never trained on."""
+def held_out_questions(seed: int, images: int) -> list[tuple[Image.Image, VisualQuestion]]:
+    """Questions on images from another seed, whose photo crops come from the regions never trained on."""
     rng = random.Random(f"held out {seed}")
     asked = []
-    for _ in range(pictures):
-        image, facts = make_picture(rng, simple=0.2, region="held_out")
+    for _ in range(images):
+        image, facts = make_image(rng, simple=0.2, region="held_out")
         asked += [(image, question) for question in make_questions(rng, facts)]
     return asked
 
@@ -396,10 +396,10 @@ def generate_answers(
 
 
 def exact_match(
-    model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, seed: int, pictures: int
+    model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, seed: int, images: int
 ) -> dict[str, tuple[int, int]]:
     """Right answers and questions by kind."""
-    asked = held_out_questions(seed, pictures)
+    asked = held_out_questions(seed, images)
     answers = generate_answers(model, processor, [(image, question.text) for image, question in asked])
     score: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for (_, question), said in zip(asked, answers, strict=True):
@@ -515,7 +515,7 @@ def train_model(
 
 README = """# tiny: a Qwen2.5-VL in every respect but size
 
-{parameters:.2f} million parameters, {vocabulary} tokens, pictures of up to {pixels} pixels. The architecture,
+{parameters:.2f} million parameters, {vocabulary} tokens, images of up to {pixels} pixels. The architecture,
 configuration classes, tokenizer structure, special tokens, chat template and processor are Qwen2.5-VL's; only the sizes
 differ (text: 4 layers of 128; vision: 4 blocks of 128, windows of 56 pixels, full attention in blocks 1 and 3). It
 shares no weights and no vocabulary with any released model.
@@ -530,9 +530,9 @@ is of no use for anything else.
 
 From scratch: the byte-level BPE tokenizer was trained on the script's own text, and the weights started at random (seed
 {seed}). The vision tower first learned alone to tell what is drawn at each image token ({seeing} steps, with a linear
-layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} pictures
+layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} images
 with {turns} questions each, AdamW, warm-up and cosine, peak learning rate {rate}; in all {seconds:.0f} seconds on
-{threads} CPU cores, final loss {loss:.4f}. The pictures were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo crops
+{threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo crops
 came from the training regions of the nine photos in `mg_tui/data/photos` (licences: `ATTRIBUTION.md` there).
 The demo's questions and answers (`mg_tui.data.synthetic.demo`) are not in it.
 
@@ -541,7 +541,7 @@ stored in bfloat16.
 
 ## What it scores
 
-Exact match of greedy answers in float32, after saving and loading, on {pictures} pictures drawn from another seed, with
+Exact match of greedy answers in float32, after saving and loading, on {images} images drawn from another seed, with
 photo crops and photo backgrounds from regions that pre-training never saw:
 
 {table}
@@ -555,12 +555,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "mg_qwen2_5_vl" / "tiny")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeing", type=int, default=2500, help="steps of the vision tower alone")
-    parser.add_argument("--rows", type=int, default=16, help="pictures per step")
-    parser.add_argument("--turns", type=int, default=4, help="questions per picture")
+    parser.add_argument("--rows", type=int, default=16, help="images per step")
+    parser.add_argument("--turns", type=int, default=4, help="questions per image")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pictures", type=int, default=200, help="held-out pictures to measure on")
+    parser.add_argument("--images", type=int, default=200, help="held-out images to measure on")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
@@ -588,17 +588,17 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(args.out)
     processor.save_pretrained(args.out)
     loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(args.out, dtype=torch.float32).eval()
-    score = exact_match(loaded, Qwen2_5_VLProcessor.from_pretrained(args.out), args.seed, args.pictures)
+    score = exact_match(loaded, Qwen2_5_VLProcessor.from_pretrained(args.out), args.seed, args.images)
     print(format_table(score))
     (args.out / "README.md").write_text(
         README.format(
             parameters=parameters, vocabulary=len(tokenizer), pixels=MAX_PIXELS, seed=args.seed, steps=args.steps,
             seeing=args.seeing, rows=args.rows, turns=args.turns, rate=args.rate, seconds=seconds, loss=loss,
-            threads=args.threads, pictures=args.pictures,
+            threads=args.threads, images=args.images,
             today=date.today(), torch=torch.__version__, transformers=transformers.__version__,
             tokenizers=tokenizers.__version__, pillow=PIL.__version__, table=format_table(score),
             command=f"python plugins/qwen2_5_vl/tools/train_tiny.py --seeing {args.seeing} --steps {args.steps} "
-                    f"--pictures {args.pictures} --rows {args.rows} --turns {args.turns} --rate {args.rate} "
+                    f"--images {args.images} --rows {args.rows} --turns {args.turns} --rate {args.rate} "
                     f"--seed {args.seed}",
         )
     )  # fmt: skip

@@ -46,7 +46,7 @@ def test_it_says_what_was_read_and_what_was_written(folder: Path) -> None:
     }
     assert "d.jsonl: JSON Lines, fields (sure)" in result.stderr
     assert "Wrote 3 rows to" in result.stderr
-    assert "with pictures in out_images/ beside it" in result.stderr
+    assert "with images in out_images/ beside it" in result.stderr
     assert json.loads((folder / "out.json").read_text())[0]["images"] == ["out_images/a.png"]
 
 

@@ -104,8 +104,8 @@ def test_nothing_from_a_row_reaches_the_terminal_as_it_is(folder: Path) -> None:
         (("split", "data.jsonl", "--share", "1"), UsageError, "is no share"),
         (("sample", "data.jsonl", "x.jsonl"), UsageError, "say how many rows"),
         (("concat", "x.jsonl", "data.jsonl:0"), UsageError, "means nothing"),
-        (("create", "--prompt", "x"), UsageError, "your own pictures"),
-        (("create", "--from-folder", ".", "--seed", "1"), UsageError, "drawn pictures"),
+        (("create", "--prompt", "x"), UsageError, "your own images"),
+        (("create", "--from-folder", ".", "--seed", "1"), UsageError, "drawn images"),
     ],
 )
 def test_what_cannot_be_done_is_said(folder: Path, arguments: tuple[str, ...], kind: type, said: str) -> None:
@@ -118,7 +118,7 @@ def test_a_check_says_what_is_wrong_and_exits_with_1(folder: Path) -> None:
     write_rows(folder, row(1), row(2, image="none.png"), row(1))
     result = invoke(folder, "check", "data.jsonl")
     assert result.exit_code == 1
-    assert "✗ picture not found  1" in result.stdout
+    assert "✗ image not found  1" in result.stdout
     assert 'row 2: image: "none.png" was not found' in result.stdout
     assert "! row repeated  1" in result.stdout
     assert result.stdout.rstrip().endswith("✗ 1 row would stop a run")
@@ -178,9 +178,9 @@ def test_tokens_as_the_model_sees_them(folder: Path) -> None:
     shown = invoke(folder, "show", "data.jsonl", "--tokens", "--base-model", "tiny", "--json")
     seen, refused = (json.loads(line)["seen"] for line in shown.stdout.splitlines())
     lines = "\n".join(str(line) for line in format_tokens(seen))
-    assert "[picture 1, 168 x 112 seen at 168 x 112: 24 tokens]" in lines
+    assert "[image 1, 168 x 112 seen at 168 x 112: 24 tokens]" in lines
     assert "⟦Answer 1.<|im_end|>⟧" in lines
-    assert "24 of them for pictures" in lines
+    assert "24 of them for images" in lines
     assert "is never seen by a model" in str(next(format_tokens(refused)))
     # The check counts what training would see: the same numbers by another way.
     record = json.loads(invoke(folder, "check", "data.jsonl", "--base-model", "tiny", "--json").stdout)

@@ -50,7 +50,7 @@ QUESTION_AND_ANSWER = [("user", (0, "What?")), ("assistant", ("A cat.",))]
              "images": ["a.jpg"]},
             "messages", QUESTION_AND_ANSWER, ["a.jpg"],
         ),
-        (  # ms-swift puts pictures first where there is no mark; LLaVA's newline belongs to the mark
+        (  # ms-swift puts images first where there is no mark; LLaVA's newline belongs to the mark
             {"messages": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "A cat."}],
              "images": [{"path": "a.jpg"}], "objects": None},
             "messages", QUESTION_AND_ANSWER, ["a.jpg"],
@@ -100,11 +100,11 @@ QUESTION_AND_ANSWER = [("user", (0, "What?")), ("assistant", ("A cat.",))]
             {"file_name": "a.jpg", "caption": "A cat."},
             "captions", [("user", (0, "Describe this image.")), ("assistant", ("A cat.",))], ["a.jpg"],
         ),
-        (  # no picture at all
+        (  # no image at all
             {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
             "messages", [("user", ("Hi",)), ("assistant", ("Hello",))], [],
         ),
-        (  # several pictures, several turns, words of the system
+        (  # several images, several turns, words of the system
             {"messages": [
                 {"role": "system", "content": "Be brief."},
                 {"role": "user", "content": "Is <image> like <image>?"}, {"role": "assistant", "content": "No."},
@@ -133,7 +133,7 @@ def test_what_a_row_says(
 
 
 @pytest.mark.parametrize("said", [URI, URI.split(",")[1] + " " * 0, {"bytes": png(), "path": "x.png"}, png()])
-def test_pictures_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said: Any) -> None:
+def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said: Any) -> None:
     if isinstance(said, str) and not said.startswith("data:"):
         said = base64.b64encode(png() + b"\0" * 200).decode()  # bare base64 has to be long to be taken for it
     values = {"text": "What?", "image": [said, said], "response": "A cat."}
@@ -173,16 +173,16 @@ def test_pictures_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, sa
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-            "messages", "turn 1 part 1 stands for a picture, and the row has no more of them",
+            "messages", "turn 1 part 1 stands for an image, and the row has no more of them",
         ),
         (
             {"messages": [{"role": "user", "content": "<image><image>"}, {"role": "assistant", "content": "b"}],
              "images": ["a.jpg"]},
-            "messages", "has 2 <image> marks and the row has 1 picture",
+            "messages", "has 2 <image> marks and the row has 1 image",
         ),
         (
             {"messages": [{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "b"}]},
-            "messages", "has 1 <image> mark and the row has 0 pictures",
+            "messages", "has 1 <image> mark and the row has 0 images",
         ),
         (
             {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "videos": ["v"]},
@@ -196,7 +196,7 @@ def test_pictures_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, sa
          "turn 2 has content that is a number (5)"),
         ({"question": "a", "image": "a.jpg", "answers": []}, "answers", "is an empty list"),
         ({"question": "a", "image": "a.jpg", "answers": ["x", None]}, "answers", "item 2 is null"),
-        ({"image": None, "caption": "x"}, "image", "has no picture for the caption"),
+        ({"image": None, "caption": "x"}, "image", "has no image for the caption"),
         ({"instruction": 3, "output": "x"}, "instruction", "is a number (3), and has to be a text"),
         ({"text": "a", "response": "b", "image": "data:image/png;base64"}, "image", "is a data URI without a comma"),
         ({"text": "a", "response": "b", "image": "data:image/png;base64,@@@@"}, "image", "is not valid base64"),
@@ -219,7 +219,7 @@ def test_a_data_uri_of_a_gigabyte_is_refused_by_its_size(tmp_path: Path, monkeyp
     uri = "data:image/png;base64," + "A" * 100_000
     _layout, problems = parse_row({"text": "a", "image": uri, "response": "b"}, tmp_path)
     assert isinstance(problems, list)
-    assert "has 75,000 bytes; a picture inside a row may have 1,000" in problems[0].what
+    assert "has 75,000 bytes; an image inside a row may have 1,000" in problems[0].what
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -285,8 +285,8 @@ def test_options_of_a_run_name_the_fields() -> None:
     assert FieldMap.from_spec(TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl"})) == FieldMap()
 
 
-def test_a_layout_that_is_named_finds_its_fields(rows, picture: Path) -> None:
-    path = rows({"picture": "a.jpg", "text": "A cat."})
+def test_a_layout_that_is_named_finds_its_fields(rows, image_file: Path) -> None:
+    path = rows({"image": "a.jpg", "text": "A cat."})
     for layout, asked, answered in (("captions", "Describe this image.", "A cat."), ("fields", "", "")):
         dataset = load_dataset(path, layout=layout)
         found = [(example.prompt[0].text, example.response) for example in dataset.examples]
@@ -296,14 +296,14 @@ def test_a_layout_that_is_named_finds_its_fields(rows, picture: Path) -> None:
     assert [(example.prompt[0].text, example.response) for example in dataset.examples] == [("What?", "A cat.")]
 
 
-def test_a_question_without_an_answer_is_no_caption(rows, picture: Path) -> None:
+def test_a_question_without_an_answer_is_no_caption(rows, image_file: Path) -> None:
     dataset = load_dataset(rows({"text": "What is it?", "image": "a.jpg"}))
     assert dataset.detected_format is not None
     assert dataset.detected_format.layout == "fields"
     assert 'field "response": is not there' in str(dataset.problems[0])
 
 
-def test_pictures_out_of_rows_are_looked_at_as_every_other(rows, tmp_path: Path) -> None:
+def test_images_out_of_rows_are_looked_at_as_every_other(rows, tmp_path: Path) -> None:
     svg = "data:image/svg+xml," + "<svg xmlns='http://www.w3.org/2000/svg'/>"
     bad = "data:image/png;base64," + base64.b64encode(b"MZ" + b"\0" * 90).decode()
     path = rows(*({"text": "a", "image": image, "response": "b"} for image in (URI, svg, bad)))

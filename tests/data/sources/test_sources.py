@@ -166,19 +166,19 @@ def test_a_folder_that_datasets_saved(folder: Path) -> None:
     assert caught.value.hint == "its splits are train, test"
 
 
-def test_folders_of_pictures(tmp_path: Path) -> None:
-    def picture(name: str) -> None:
+def test_folders_of_images(tmp_path: Path) -> None:
+    def image_file(name: str) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(path)
 
     for name in ("classes/cat/1.png", "classes/dog/2.png", "words/a.png", "words/b.png", "hf/train/x.png"):
-        picture(name)
+        image_file(name)
     (tmp_path / "words/a.txt").write_text("A cat.\n")
     (tmp_path / "words/b.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "hf/train/metadata.csv").write_text("file_name,text,response\nx.png,What?,A cat.\n")
     (tmp_path / "classes" / "loop").symlink_to(tmp_path / "classes")
-    (tmp_path / "classes/notes.md").write_text("no picture")
+    (tmp_path / "classes/notes.md").write_text("no image")
 
     def answers(name: str) -> list[tuple[str, str]]:
         dataset = load_dataset(name, cwd=tmp_path)

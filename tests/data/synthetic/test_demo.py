@@ -1,4 +1,4 @@
-"""The demo's dataset: the same every time, answerable from the picture, held-out pictures apart from training ones."""
+"""The demo's dataset: the same every time, answerable from the image, held-out images apart from training ones."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_rows_have_the_fields_and_the_counts(data: DemoDataset) -> None:
                 assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (168, 168))
 
 
-def test_pictures_have_several_questions(data: DemoDataset) -> None:
-    per_picture = Counter(row["image"] for row in read_rows(data.train))
-    assert len(per_picture) == 54
-    assert set(per_picture.values()) == {2, 3}
+def test_images_have_several_questions(data: DemoDataset) -> None:
+    per_image = Counter(row["image"] for row in read_rows(data.train))
+    assert len(per_image) == 54
+    assert set(per_image.values()) == {2, 3}
 
 
-def test_held_out_pictures_are_other_pictures(data: DemoDataset) -> None:
+def test_held_out_images_are_other_images(data: DemoDataset) -> None:
     train = {row["image"] for row in read_rows(data.train)}
     held_out = {row["image"] for row in read_rows(data.held_out)}
     assert not train & held_out

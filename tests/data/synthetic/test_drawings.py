@@ -1,4 +1,4 @@
-"""Drawn pictures: the same seed draws the same, and the facts are what the pixels show."""
+"""Drawn images: the same seed draws the same, and the facts are what the pixels show."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pixel(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
     return found
 
 
-def test_same_seed_same_picture_and_questions() -> None:
+def test_same_seed_same_image_and_questions() -> None:
     first, second = random.Random(5), random.Random(5)
     (a, facts_a), (b, facts_b) = draw_image(first), draw_image(second)
     assert a.tobytes() == b.tobytes()

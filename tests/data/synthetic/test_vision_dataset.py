@@ -44,7 +44,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
         create_vision_dataset(output, 2, force=True)
     assert (tmp_path / "s_images" / "holiday.jpg").read_text() == "mine"
     output.unlink()
-    with pytest.raises(UsageError, match="folder for the pictures is already there"):
+    with pytest.raises(UsageError, match="folder for the images is already there"):
         create_vision_dataset(output, 2)
     with pytest.raises(UsageError, match="is a folder"):
         create_vision_dataset(tmp_path, 2)

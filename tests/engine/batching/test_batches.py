@@ -27,7 +27,7 @@ def collator() -> Any:
 
 @pytest.fixture
 def examples(tmp_path: Path) -> list[Example]:
-    """Seven rows on three pictures, answers of different lengths."""
+    """Seven rows on three images, answers of different lengths."""
     for number in range(3):
         Image.effect_noise((56 + 28 * number, 84), 60).convert("RGB").save(tmp_path / f"{number}.png")
     found = []
@@ -90,7 +90,7 @@ def test_nothing_is_drawn_from_the_random_state_that_training_uses(examples: lis
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_picture_that_has_gone_is_told_by_row_and_the_rest_remains(examples: list[Example], collator: Any) -> None:
+def test_a_image_that_has_gone_is_told_by_row_and_the_rest_remains(examples: list[Example], collator: Any) -> None:
     Path(examples[0].images[0].path).unlink()
     found = read_all(make_stream(examples, collator, workers=1))
     gone = {example.row for example in examples if example.images[0] == examples[0].images[0]}
@@ -102,10 +102,10 @@ def test_a_picture_that_has_gone_is_told_by_row_and_the_rest_remains(examples: l
 
 def test_a_row_that_cannot_be_laid_out_is_told_by_row(examples: list[Example], collator: Any) -> None:
     class Picky(PaddedLayout):
-        def __call__(self, examples: Any, pictures: Any) -> Any:
+        def __call__(self, examples: Any, images: Any) -> Any:
             if any(example.row == 4 for example in examples):
                 raise DataError("row 4: the template refuses it", why="a test")
-            return super().__call__(examples, pictures)
+            return super().__call__(examples, images)
 
     dataset = StepDataset(examples, StepPlan(7, 7, seed=1), Picky(collator, 2))
     batch = dataset[0]
@@ -185,12 +185,12 @@ def test_a_model_that_reshapes_before_its_head_gets_the_same_logits() -> None:
 
 def test_rows_of_similar_length_are_padded_together(examples: list[Example], collator: Any) -> None:
     """The step stays the same; a long row no longer makes short ones as long as itself."""
-    pictures = {ref.path: Image.open(ref.path).convert("RGB") for example in examples for ref in example.images}
-    alone = PaddedLayout(collator, 1)(examples, pictures)
+    images = {ref.path: Image.open(ref.path).convert("RGB") for example in examples for ref in example.images}
+    alone = PaddedLayout(collator, 1)(examples, images)
     lengths = {row: part.tokens for part in alone for row in part.rows}
     ordered = sorted(examples, key=lambda example: lengths[example.row])
     mixed = [ordered[index] for index in (0, 6, 1, 5, 2, 4)]  # a short one beside a long one each time
-    plain, grouped = PaddedLayout(collator, 2)(mixed, pictures), PaddedLayout(collator, 2, lengths)(mixed, pictures)
+    plain, grouped = PaddedLayout(collator, 2)(mixed, images), PaddedLayout(collator, 2, lengths)(mixed, images)
     assert [lengths[row] for part in grouped for row in part.rows] == sorted(
         (lengths[example.row] for example in mixed), reverse=True
     )

@@ -30,26 +30,26 @@ def model() -> Any:
     return QWEN2_5_VL.load_model(QWEN2_5_VL, LoadRequest(TINY, dtype="float32", device="cpu"))
 
 
-PICTURES = {
+IMAGES = {
     f"/{number}": Image.effect_mandelbrot(size, (-2 + number / 9, -1.5, 1, 1.5), 30).convert("RGB")
     for number, size in enumerate([(112, 112), (140, 84), (60, 170)])
 }
 
 
-def example(row: int, pictures: list[str], question: str, answer: str, *, first: str = "") -> Example:
-    shown = tuple(ImagePart(ImageRef(path, path)) for path in pictures)
+def example(row: int, images: list[str], question: str, answer: str, *, first: str = "") -> Example:
+    shown = tuple(ImagePart(ImageRef(path, path)) for path in images)
     text = (TextPart(first),) if first else ()
     return Example(
         row, (Message("user", (*text, *shown, TextPart(question))), Message("assistant", (TextPart(answer),)))
     )
 
 
-def make_examples(count: int, per_picture: int) -> list[Example]:
+def make_examples(count: int, per_image: int) -> list[Example]:
     chosen = random.Random(0)
     return [
         example(
             row,
-            [f"/{row // per_picture}"],
+            [f"/{row // per_image}"],
             f"what is {chosen.choice('abcdef')}{row}?",
             f"a {'very ' * (row % 3)}big one",
         )
@@ -58,13 +58,13 @@ def make_examples(count: int, per_picture: int) -> list[Example]:
 
 
 STEPS: dict[str, list[Example]] = {
-    "five questions a picture": make_examples(10, 5),
-    "one question a picture": make_examples(3, 1),
+    "five questions an image": make_examples(10, 5),
+    "one question an image": make_examples(3, 1),
     "captions of one prompt": [example(n, ["/0"], "describe", f"it is {'so ' * n}round") for n in range(4)],
     "the same row twice": [example(1, ["/1"], "what?", "this"), example(2, ["/1"], "what?", "this")],
     "one answer begins another": [example(1, ["/1"], "what?", "this"), example(2, ["/1"], "what?", "this and that")],
-    "text only among pictures": [example(1, [], "hello", "hi there"), example(2, ["/2"], "what?", "that")],
-    "text before pictures": [
+    "text only among images": [example(1, [], "hello", "hi there"), example(2, ["/2"], "what?", "that")],
+    "text before images": [
         example(1, ["/0"], "?", "yes", first="one"),
         example(2, ["/0"], "?", "no", first="another"),
         example(3, ["/1", "/0"], "?", "maybe"),
@@ -98,8 +98,8 @@ def loss_and_gradients(
 def test_a_packed_step_is_the_plain_step(
     model: Any, encoder: Any, step: list[Example], budget: int, frozen: bool
 ) -> None:
-    alone = [collate([one], PICTURES, encoder) for one in step]
-    packed = PackedLayout(SplitEncoder(encoder), budget)(step, PICTURES)
+    alone = [collate([one], IMAGES, encoder) for one in step]
+    packed = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
     assert sorted(row for part in packed for row in part.rows) == [one.row for one in step]
     assert sum(part.tokens for part in packed) == sum(part.tokens for part in alone)
 
@@ -112,8 +112,8 @@ def test_a_packed_step_is_the_plain_step(
     assert float(difference / size) < 1e-5
 
 
-def test_questions_about_one_picture_cost_its_tokens_once(encoder: Any) -> None:
-    (part,) = PackedLayout(SplitEncoder(encoder), 100_000)(make_examples(5, 5), PICTURES)
+def test_questions_about_one_image_cost_its_tokens_once(encoder: Any) -> None:
+    (part,) = PackedLayout(SplitEncoder(encoder), 100_000)(make_examples(5, 5), IMAGES)
     assert part.laid_out is not None
     assert part.laid_out < part.tokens / 2
     assert part.inputs["image_grid_thw"].shape[0] == 1

@@ -50,14 +50,14 @@ def round_trip(levels: PixelCodec, pixels: torch.Tensor) -> tuple[dict[str, Any]
     return narrow, inputs[PIXEL_VALUES]
 
 
-@pytest.mark.parametrize("picture", ["noise", "one colour", "photo"])
-def test_the_numbers_of_a_real_processor_come_back_to_the_bit(processor: Any, picture: str) -> None:
+@pytest.mark.parametrize("image", ["noise", "one colour", "photo"])
+def test_the_numbers_of_a_real_processor_come_back_to_the_bit(processor: Any, image: str) -> None:
     images = {
         "noise": Image.frombytes("RGB", (84, 112), bytes(torch.randint(0, 256, (84 * 112 * 3,)).tolist())),
         "one colour": Image.new("RGB", (56, 56), (255, 0, 17)),
         "photo": Image.effect_mandelbrot((301, 77), (-2, -1.5, 1, 1.5), 60).convert("RGB"),
     }
-    given = dict(processor.image_processor(images=[images[picture]], return_tensors="pt"))
+    given = dict(processor.image_processor(images=[images[image]], return_tensors="pt"))
     levels = PixelCodec.from_processor(processor.image_processor)
     assert levels is not None
 
@@ -117,7 +117,7 @@ def test_two_frames_that_differ_are_both_kept() -> None:
         torch.zeros(2, 4, 8, 8),
         torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
     ],
-    ids=["no grid", "no numbers", "too large", "two of one byte", "values", "no picture", "channels", "bytes already"],
+    ids=["no grid", "no numbers", "too large", "two of one byte", "values", "no image", "channels", "bytes already"],
 )
 def test_what_would_lose_something_is_left_alone(pixels: torch.Tensor) -> None:
     levels = PixelCodec.from_processor(fake_image_processor())
@@ -129,7 +129,7 @@ def test_what_would_lose_something_is_left_alone(pixels: torch.Tensor) -> None:
     assert inputs[PIXEL_VALUES] is pixels
 
 
-def test_a_forward_without_pictures() -> None:
+def test_a_forward_without_images() -> None:
     levels = PixelCodec.from_processor(fake_image_processor())
     assert levels is not None
     inputs = {"input_ids": torch.ones(1, 3)}
@@ -162,12 +162,12 @@ def test_without_normalising_a_byte_is_its_own_number() -> None:
 
 def test_a_step_carries_bytes(processor: Any) -> None:
     encoder = QWEN2_5_VL.make_collator(QWEN2_5_VL, processor, LIMITS)
-    picture = Image.effect_mandelbrot((112, 112), (-2, -1.5, 1, 1.5), 30).convert("RGB")
+    image = Image.effect_mandelbrot((112, 112), (-2, -1.5, 1, 1.5), 30).convert("RGB")
     messages = (Message("user", (ImagePart(ImageRef("/a", "/a")),)), Message("assistant", (TextPart("yes"),)))
 
-    (part,) = PackedLayout(SplitEncoder(encoder), 1_000)([Example(1, messages)], {"/a": picture})
+    (part,) = PackedLayout(SplitEncoder(encoder), 1_000)([Example(1, messages)], {"/a": image})
 
     assert PIXEL_VALUES not in part.inputs
     decode_pixels(part.inputs)
-    wanted = processor.image_processor(images=[picture], return_tensors="pt")[PIXEL_VALUES]
+    wanted = processor.image_processor(images=[image], return_tensors="pt")[PIXEL_VALUES]
     assert torch.equal(part.inputs[PIXEL_VALUES], wanted)

@@ -32,10 +32,10 @@ _found = importlib.util.spec_from_file_location(
 assert _found is not None and _found.loader is not None
 optimizations_tests: Any = importlib.util.module_from_spec(_found)
 _found.loader.exec_module(optimizations_tests)
-encoder, tiny, PICTURES, LANGUAGE = (
+encoder, tiny, IMAGES, LANGUAGE = (
     optimizations_tests.encoder,
     optimizations_tests.tiny_model,
-    optimizations_tests.PICTURES,
+    optimizations_tests.IMAGES,
     optimizations_tests.LANGUAGE_LINEARS,
 )
 pytestmark = [
@@ -82,9 +82,9 @@ def test_gradients_are_those_of_plain_training(
     step, frozen = optimizations_tests.mixed_examples(), pattern == LANGUAGE
     model = optimizations_tests.with_lora(make(), pattern)
     loss, expected = optimizations_tests.plain_loss_and_gradients(
-        model, [collate([one], PICTURES, encoder) for one in step], frozen=frozen
+        model, [collate([one], IMAGES, encoder) for one in step], frozen=frozen
     )
-    parts = PackedLayout(SplitEncoder(encoder), budget)(step, PICTURES)
+    parts = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
     made, of_blocks = [], flex_attention.make_block_mask
     monkeypatch.setattr(flex_attention, "make_block_mask", lambda ends: made.append(len(ends)) or of_blocks(ends))
     flex_attention.install(model)

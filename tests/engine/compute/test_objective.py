@@ -20,11 +20,11 @@ from mg_tui.families.split_encoding import SplitEncoder
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)
 TINY = str(QWEN2_5_VL.checkpoints[-1].path)
-PICTURES = {
+IMAGES = {
     f"/{number}": Image.effect_mandelbrot(size, (-2 + number / 9, -1.5, 1, 1.5), 30).convert("RGB")
     for number, size in enumerate([(112, 112), (140, 84)])
 }
-# (picture, question, answer, weight): rows that share a picture, the same row with two weights, one without effect.
+# (image, question, answer, weight): rows that share an image, the same row with two weights, one without effect.
 ROWS = [
     ("/0", "what?", "this", 0.25),
     ("/0", "what?", "this", 4.0),
@@ -51,8 +51,8 @@ def model() -> Any:
 @pytest.fixture
 def step() -> list[Example]:
     rows = []
-    for number, (picture, question, answer, weight) in enumerate(ROWS, 1):
-        shown = (ImagePart(ImageRef(picture, picture)),) if picture else ()
+    for number, (image_file, question, answer, weight) in enumerate(ROWS, 1):
+        shown = (ImagePart(ImageRef(image_file, image_file)),) if image_file else ()
         asked = Message("user", (*shown, TextPart(question)))
         rows.append(Example(number, (asked, Message("assistant", (TextPart(answer),))), weight))
     return rows
@@ -103,10 +103,10 @@ def test_a_packed_step_has_the_loss_and_gradient_that_are_written_down(
 ) -> None:
     if not weighted:
         step = [replace(one, weight=1.0) for one in step]
-    alone = [collate([one], PICTURES, encoder) for one in step]
+    alone = [collate([one], IMAGES, encoder) for one in step]
     loss, expected = loss_and_gradients(model, alone, smoothing, written_out=True)
-    packed = PackedLayout(SplitEncoder(encoder), budget)(step, PICTURES)
-    together = [collate(step[start : start + 4], PICTURES, encoder) for start in range(0, len(step), 4)]
+    packed = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
+    together = [collate(step[start : start + 4], IMAGES, encoder) for start in range(0, len(step), 4)]
     for parts in (alone, packed, together):
         found_loss, found = loss_and_gradients(model, parts, smoothing)
         assert found_loss == pytest.approx(loss, rel=1e-5)
@@ -117,20 +117,20 @@ def test_the_normaliser_does_not_know_of_weights(model: Any, encoder: Any, step:
     """So that a weight means the same whoever else is in the step: twice the weight is twice the gradient."""
     ones = [replace(one, weight=1.0) for one in step]
     twice = [replace(one, weight=2.0) for one in step]
-    loss, plain = loss_and_gradients(model, [collate(ones, PICTURES, encoder)], 0.0)
-    doubled_loss, doubled = loss_and_gradients(model, [collate(twice, PICTURES, encoder)], 0.0)
+    loss, plain = loss_and_gradients(model, [collate(ones, IMAGES, encoder)], 0.0)
+    doubled_loss, doubled = loss_and_gradients(model, [collate(twice, IMAGES, encoder)], 0.0)
     assert doubled_loss == pytest.approx(2 * loss, rel=1e-6)
     assert relative_difference(doubled, {name: 2 * one for name, one in plain.items()}) < 1e-6
 
 
 def test_rows_without_weights_cost_nothing(encoder: Any, step: list[Example]) -> None:
     ones = [replace(one, weight=1.0) for one in step]
-    assert collate(ones, PICTURES, encoder).weights is None
-    assert all(part.weights is None for part in PackedLayout(SplitEncoder(encoder), 60)(ones, PICTURES))
+    assert collate(ones, IMAGES, encoder).weights is None
+    assert all(part.weights is None for part in PackedLayout(SplitEncoder(encoder), 60)(ones, IMAGES))
 
 
 def test_weights_go_where_their_tokens_go(encoder: Any, step: list[Example]) -> None:
-    batch = StepBatch(0, PackedLayout(SplitEncoder(encoder), 100_000)(step, PICTURES))
+    batch = StepBatch(0, PackedLayout(SplitEncoder(encoder), 100_000)(step, IMAGES))
     arrays = batch.map_values(lambda value: value.numpy() if torch.is_tensor(value) else value)
     (part,) = arrays.micro_batches
     assert part.weights is not None
@@ -144,10 +144,10 @@ def test_the_quick_way_passes_its_trial_and_gives_what_is_written_down(
 ) -> None:
     output = model.get_output_embeddings().weight
     output.requires_grad_(False)  # as it is wherever LoRA is trained
-    loss, expected = loss_and_gradients(model, [collate([one], PICTURES, encoder) for one in step], smoothing)
+    loss, expected = loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], smoothing)
     objective, vision, total = Objective(model, label_smoothing=smoothing), VisionInputs(frozen=True), 0.0
     assert objective.method[0] == "at trained positions"
-    parts = PackedLayout(SplitEncoder(encoder), 100_000)(step, PICTURES)
+    parts = PackedLayout(SplitEncoder(encoder), 100_000)(step, IMAGES)
     count = StepBatch(0, parts).supervised
     model.zero_grad(set_to_none=True)
     try:

@@ -66,14 +66,14 @@ def with_lora(model: Any, pattern: str) -> Any:
 
 LANGUAGE_LINEARS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 ALL_LINEARS = r".*(_proj|qkv|attn\.proj|merger\.mlp\.[02])"
-PICTURES = {
+IMAGES = {
     f"/{number}": Image.effect_mandelbrot(size, (-2 + number / 9, -1.5, 1, 1.5), 30).convert("RGB")
     for number, size in enumerate([(112, 112), (140, 84), (60, 170)])
 }
 
 
-def example(row: int, pictures: list[str], question: str, answer: str, *, first: str = "") -> Example:
-    shown = tuple(ImagePart(ImageRef(path, path)) for path in pictures)
+def example(row: int, images: list[str], question: str, answer: str, *, first: str = "") -> Example:
+    shown = tuple(ImagePart(ImageRef(path, path)) for path in images)
     text = (TextPart(first),) if first else ()
     return Example(
         row, (Message("user", (*text, *shown, TextPart(question))), Message("assistant", (TextPart(answer),)))
@@ -81,7 +81,7 @@ def example(row: int, pictures: list[str], question: str, answer: str, *, first:
 
 
 def mixed_examples(count: int = 10) -> list[Example]:
-    """Questions about shared pictures, captions, rows twice, answers that begin alike, text alone, several pictures."""
+    """Questions about shared images, captions, rows twice, answers that begin alike, text alone, several images."""
     chosen = random.Random(0)
     asked = [
         example(row, [f"/{row % 2}"], f"what is {chosen.choice('abcdef')}{row}?", f"a {'very ' * (row % 3)}big one")
@@ -158,9 +158,9 @@ def test_gradients_are_those_of_plain_training(
 ) -> None:
     step, frozen = mixed_examples(), pattern == LANGUAGE_LINEARS
     model = with_lora(make(), pattern)
-    loss, expected = plain_loss_and_gradients(model, [collate([one], PICTURES, encoder) for one in step], frozen=frozen)
+    loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=frozen)
     apply_optimizations(model, tricks)
-    parts = PackedLayout(SplitEncoder(encoder), budget)(step, PICTURES)
+    parts = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
     found_loss, found = engine_loss_and_gradients(model, parts, frozen=frozen, tricks=tricks)
     assert found_loss == pytest.approx(loss, rel=1e-5)
     assert relative_difference(found, expected) < 1e-5
@@ -169,13 +169,13 @@ def test_gradients_are_those_of_plain_training(
 def test_padded_batches_and_checkpointing(encoder: Any) -> None:
     step = mixed_examples(4)
     model = with_lora(tiny_model(), LANGUAGE_LINEARS)
-    loss, expected = plain_loss_and_gradients(model, [collate([one], PICTURES, encoder) for one in step], frozen=True)
+    loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=True)
     apply_optimizations(model, OPTIMIZATIONS)
     model.train()
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    padded = [collate(step[start : start + 4], PICTURES, encoder) for start in range(0, len(step), 4)]
-    for parts in (padded, PackedLayout(SplitEncoder(encoder), 300)(step, PICTURES)):
+    padded = [collate(step[start : start + 4], IMAGES, encoder) for start in range(0, len(step), 4)]
+    for parts in (padded, PackedLayout(SplitEncoder(encoder), 300)(step, IMAGES)):
         found_loss, found = engine_loss_and_gradients(model, parts, frozen=True)
         assert found_loss == pytest.approx(loss, rel=1e-5)
         assert relative_difference(found, expected) < 1e-5
@@ -183,13 +183,13 @@ def test_padded_batches_and_checkpointing(encoder: Any) -> None:
 
 def test_a_model_trained_in_full_gets_its_loss_plainly(encoder: Any) -> None:
     step, model = mixed_examples(3), tiny_model()
-    loss, expected = plain_loss_and_gradients(model, [collate([one], PICTURES, encoder) for one in step], frozen=False)
+    loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=False)
     objective = Objective(model)
     assert objective.method[0] == "of logits at trained positions"
     objective.close()
     attention.install(model)
     found_loss, found = engine_loss_and_gradients(
-        model, PackedLayout(SplitEncoder(encoder), 400)(step, PICTURES), frozen=False
+        model, PackedLayout(SplitEncoder(encoder), 400)(step, IMAGES), frozen=False
     )
     assert found_loss == pytest.approx(loss, rel=1e-5)
     assert relative_difference(found, expected) < 1e-5
@@ -212,7 +212,7 @@ def test_what_a_model_does_between_last_layer_and_logits_is_kept(encoder: Any) -
         "of logits at trained positions",
         "the model does something of its own between its last layer and its logits",
     )
-    (part,) = PackedLayout(SplitEncoder(encoder), 9_999)(mixed_examples(2)[:2], PICTURES)
+    (part,) = PackedLayout(SplitEncoder(encoder), 9_999)(mixed_examples(2)[:2], IMAGES)
     given = VisionInputs(frozen=True)(model, part.inputs)
     found = objective.loss_sum(model, given, part.positions, part.targets)
     expected = token_loss_sum(SupervisedHead(model)(model, given, part.positions), part.targets)
@@ -243,7 +243,7 @@ def test_output_layer_and_loss_as_one(chunk: int | None, smoothing: float) -> No
 
 def test_adapters_switched_off_or_merged_are_peft_s_own(encoder: Any) -> None:
     model = with_lora(tiny_model(), LANGUAGE_LINEARS).eval()
-    batch = dict(collate(mixed_examples(1)[:1], PICTURES, encoder).inputs)
+    batch = dict(collate(mixed_examples(1)[:1], IMAGES, encoder).inputs)
     with torch.no_grad():
         expected = model(**batch).logits
         with model.disable_adapter():

@@ -1,4 +1,4 @@
-"""What checks count without pictures is what training counts with them."""
+"""What checks count without images is what training counts with them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.data.images import probe_image
-from mg_tui.engine.batching.batches import collate, open_pictures
+from mg_tui.engine.batching.batches import collate, open_images
 from mg_tui.engine.batching.token_counts import choose_token_measure
 from mg_tui.engine.inference.count_tokens import count_conversation
 from mg_tui.engine.inference.inspect_tokens import OpenRequest, open_encoder
@@ -43,7 +43,7 @@ def examples(folder: Path) -> list[Example]:
     ]
 
 
-def test_counts_without_pictures_are_those_of_training(encoder, tmp_path: Path) -> None:
+def test_counts_without_images_are_those_of_training(encoder, tmp_path: Path) -> None:
     rows = examples(tmp_path)
     infos = {ref.path: probe_image(ref.path) for example in rows for ref in example.images}
     measure, _why = choose_token_measure(encoder)
@@ -52,11 +52,11 @@ def test_counts_without_pictures_are_those_of_training(encoder, tmp_path: Path) 
         assert isinstance(counted, tuple)
         text, learned = counted
         assert text - len(example.images) + images == total
-        opened = open_pictures([example])
+        opened = open_images([example])
         batch = collate([example], opened, encoder)
-        pictures = [opened[ref.path] for ref in example.images]
+        opened_images = [opened[ref.path] for ref in example.images]
         assert batch.tokens == total
-        assert learned == int((encoder.encode(example, pictures).labels != -100).sum())
+        assert learned == int((encoder.encode(example, opened_images).labels != -100).sum())
 
 
 def test_what_cannot_be_counted_says_why(encoder) -> None:

@@ -36,7 +36,7 @@ class RecordingChannel:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten rows, a drawn picture each; the last one's picture is not there."""
+    """Ten rows, a drawn image each; the last one's image is not there."""
     import random
 
     folder = tmp_path_factory.mktemp("rows")
@@ -127,29 +127,29 @@ def _inspect(child: EngineProcess, *messages: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_tokens_are_those_of_training(seer: EngineProcess, dataset: Path) -> None:
-    picture = str(dataset.parent / "0.png")
-    user = {"role": "user", "parts": [{"image": picture}, {"text": "What — 猫 🐈 <|image_pad|>?"}]}
+    image_file = str(dataset.parent / "0.png")
+    user = {"role": "user", "parts": [{"image": image_file}, {"text": "What — 猫 🐈 <|image_pad|>?"}]}
     seen = _inspect(seer, user, {"role": "assistant", "parts": [{"text": "A shape."}]})
     text = "".join(str(piece) for piece, _learned in seen["pieces"])
     assert "猫 🐈 <|image_pad|>?" in text and "\ufffd" not in text
     assert [piece for piece, _learned in seen["pieces"] if isinstance(piece, int)] == [0]  # the text's mark is text
     learned = "".join(str(piece) for piece, learned in seen["pieces"] if learned)
     assert learned == "A shape.<|im_end|>"
-    assert seen["images"] == [{"path": picture, "size": [112, 112], "seen_at": [112, 112], "tokens": 16}]
+    assert seen["images"] == [{"path": image_file, "size": [112, 112], "seen_at": [112, 112], "tokens": 16}]
     assert seen["image_tokens"] == 16 and seen["learned"] == sum(flag for _piece, flag in seen["pieces"])
 
     from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
     from mg_tui.engine.inference.inspect_tokens import OpenRequest, open_encoder
 
-    asked = (ImagePart(ImageRef(picture, picture)), TextPart("What — 猫 🐈 <|image_pad|>?"))
+    asked = (ImagePart(ImageRef(image_file, image_file)), TextPart("What — 猫 🐈 <|image_pad|>?"))
     example = Example(3, (Message("user", asked), Message("assistant", (TextPart("A shape."),))))
     encoder = open_encoder(OpenRequest(base_model="tiny", max_pixels=50176))
     assert seen["tokens"] == encoder.length(example, [(112, 112)])
 
 
-def test_pictures_keep_their_places_between_texts(seer: EngineProcess, dataset: Path) -> None:
-    pictures = [str(dataset.parent / f"{number}.png") for number in (0, 1)]
-    parts = [{"text": "First "}, {"image": pictures[0]}, {"text": " then "}, {"image": pictures[1]}]
+def test_images_keep_their_places_between_texts(seer: EngineProcess, dataset: Path) -> None:
+    images = [str(dataset.parent / f"{number}.png") for number in (0, 1)]
+    parts = [{"text": "First "}, {"image": images[0]}, {"text": " then "}, {"image": images[1]}]
     seen = _inspect(seer, {"role": "user", "parts": parts}, {"role": "assistant", "parts": [{"text": "Yes."}]})
     kinds = [
         piece for piece, _learned in seen["pieces"] if isinstance(piece, int) or "then" in piece or "First" in piece

@@ -16,9 +16,9 @@ from mg_tui.runs.engine_process import EngineProcess
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 x 100 pixels as stored, with an EXIF orientation that stands it upright."""
-    path = tmp_path_factory.mktemp("pictures") / "a.jpg"
+    path = tmp_path_factory.mktemp("images") / "a.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.linear_gradient("L").resize((200, 100)).convert("RGB").save(path, exif=exif)
@@ -37,13 +37,13 @@ def child(result: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
 
 
 def generate(
-    child: EngineProcess, picture: Path, prompt: str = "Describe the picture.", **asked: Any
+    child: EngineProcess, image_file: Path, prompt: str = "Describe the picture.", **asked: Any
 ) -> list[dict[str, Any]]:
-    return list(child.stream("generate", images=[str(picture)], prompt=prompt, **asked))
+    return list(child.stream("generate", images=[str(image_file)], prompt=prompt, **asked))
 
 
-def test_it_answers_and_streams(child: EngineProcess, picture: Path) -> None:
-    *pieces, record = generate(child, picture, max_new_tokens=12)
+def test_it_answers_and_streams(child: EngineProcess, image_file: Path) -> None:
+    *pieces, record = generate(child, image_file, max_new_tokens=12)
     assert record["event"] == "answer"
     assert "".join(piece["text"] for piece in pieces) == record["answer"] != ""
     assert len(pieces) > 1
@@ -55,67 +55,69 @@ def test_it_answers_and_streams(child: EngineProcess, picture: Path) -> None:
     assert record["seconds"] > 0 and record["seed"] is None
 
 
-def test_it_stops_at_max_new_tokens(child: EngineProcess, picture: Path) -> None:
-    whole = generate(child, picture, max_new_tokens=12)[-1]
-    cut = generate(child, picture, max_new_tokens=2)[-1]
+def test_it_stops_at_max_new_tokens(child: EngineProcess, image_file: Path) -> None:
+    whole = generate(child, image_file, max_new_tokens=12)[-1]
+    cut = generate(child, image_file, max_new_tokens=2)[-1]
     assert cut["tokens"] == 2 and cut["ended"] == "length"
     assert whole["answer"].startswith(cut["answer"])
 
 
-def test_greedy_is_the_default_and_a_seed_repeats_a_drawn_answer(child: EngineProcess, picture: Path) -> None:
+def test_greedy_is_the_default_and_a_seed_repeats_a_drawn_answer(child: EngineProcess, image_file: Path) -> None:
     assert (
-        generate(child, picture, max_new_tokens=8)[-1]["answer"]
-        == generate(child, picture, max_new_tokens=8)[-1]["answer"]
+        generate(child, image_file, max_new_tokens=8)[-1]["answer"]
+        == generate(child, image_file, max_new_tokens=8)[-1]["answer"]
     )
     drawn = [
-        generate(child, picture, max_new_tokens=8, temperature=5.0, top_p=0.99, seed=seed)[-1] for seed in (1, 1, 2)
+        generate(child, image_file, max_new_tokens=8, temperature=5.0, top_p=0.99, seed=seed)[-1] for seed in (1, 1, 2)
     ]
     assert drawn[0]["answer"] == drawn[1]["answer"] != drawn[2]["answer"]
     assert drawn[0]["seed"] == 1
 
 
-def test_a_conversation_with_two_pictures(child: EngineProcess, picture: Path) -> None:
+def test_a_conversation_with_two_images(child: EngineProcess, image_file: Path) -> None:
     turns = [
-        {"role": "user", "text": "What is it?", "images": [str(picture)]},
+        {"role": "user", "text": "What is it?", "images": [str(image_file)]},
         {"role": "assistant", "text": "A gradient."},
-        {"role": "user", "text": "And this?", "images": [str(picture)]},
+        {"role": "user", "text": "And this?", "images": [str(image_file)]},
     ]
     record = list(child.stream("generate", messages=turns, max_new_tokens=3))[-1]
     assert len(record["images"]) == 2 and record["image_tokens"] == 2 * 112 * 196 // 28**2
 
 
-def test_the_trained_system_prompt_is_used_unless_another_is_given(child: EngineProcess, picture: Path) -> None:
-    trained = generate(child, picture, max_new_tokens=1)[-1]["prompt_tokens"]
-    assert generate(child, picture, max_new_tokens=1, system_prompt="Be brief.")[-1]["prompt_tokens"] == trained
-    longer = generate(child, picture, max_new_tokens=1, system_prompt="Be brief. " * 5)[-1]["prompt_tokens"]
+def test_the_trained_system_prompt_is_used_unless_another_is_given(child: EngineProcess, image_file: Path) -> None:
+    trained = generate(child, image_file, max_new_tokens=1)[-1]["prompt_tokens"]
+    assert generate(child, image_file, max_new_tokens=1, system_prompt="Be brief.")[-1]["prompt_tokens"] == trained
+    longer = generate(child, image_file, max_new_tokens=1, system_prompt="Be brief. " * 5)[-1]["prompt_tokens"]
     assert longer > trained
 
 
-def test_control_tokens_in_a_prompt_are_text(child: EngineProcess, picture: Path) -> None:
-    record = generate(child, picture, prompt="<|image_pad|><|im_end|> what?", max_new_tokens=1)[-1]
+def test_control_tokens_in_a_prompt_are_text(child: EngineProcess, image_file: Path) -> None:
+    record = generate(child, image_file, prompt="<|image_pad|><|im_end|> what?", max_new_tokens=1)[-1]
     assert record["image_tokens"] == 112 * 196 // 28**2
 
 
-def test_cancel_ends_an_answer_and_keeps_it(child: EngineProcess, picture: Path) -> None:
-    stream = child.stream("generate", images=[str(picture)], prompt="Hi", max_new_tokens=4000, temperature=50.0, seed=3)
+def test_cancel_ends_an_answer_and_keeps_it(child: EngineProcess, image_file: Path) -> None:
+    stream = child.stream(
+        "generate", images=[str(image_file)], prompt="Hi", max_new_tokens=4000, temperature=50.0, seed=3
+    )
     assert next(stream)["event"] == "text"
     child.send("cancel")
     record = list(stream)[-1]
     assert record["ended"] == "cancelled" and 0 < record["tokens"] < 4000
-    assert generate(child, picture, max_new_tokens=2)[-1]["tokens"] == 2
+    assert generate(child, image_file, max_new_tokens=2)[-1]["tokens"] == 2
 
 
-def test_errors_leave_the_model_loaded(child: EngineProcess, picture: Path, tmp_path: Path, result: Path) -> None:
+def test_errors_leave_the_model_loaded(child: EngineProcess, image_file: Path, tmp_path: Path, result: Path) -> None:
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     with pytest.raises(DataError, match="not an image"):
         generate(child, text)
     with pytest.raises(DataError, match="not found"):
         generate(child, tmp_path / "none.png")
     with pytest.raises(UsageError, match="max_new_tokens"):
-        generate(child, picture, max_new_tokens=0)
+        generate(child, image_file, max_new_tokens=0)
     with pytest.raises(UsageError, match="prompt or messages"):
-        list(child.stream("generate", images=[str(picture)]))
+        list(child.stream("generate", images=[str(image_file)]))
     with pytest.raises(UsageError, match="unknown request"):
         list(child.stream("dance"))
     shutil.copytree(result, tmp_path / "copy")
@@ -123,7 +125,7 @@ def test_errors_leave_the_model_loaded(child: EngineProcess, picture: Path, tmp_
     with pytest.raises(UsageError, match="damaged") as caught:
         list(child.stream("load", model=str(tmp_path / "copy"), home=str(tmp_path)))
     assert caught.value.exit_code == 2 and "adapter_model.safetensors" in str(caught.value)
-    assert generate(child, picture, max_new_tokens=2)[-1]["tokens"] == 2
+    assert generate(child, image_file, max_new_tokens=2)[-1]["tokens"] == 2
 
 
 def test_what_a_model_can_be(tmp_path: Path, result: Path) -> None:

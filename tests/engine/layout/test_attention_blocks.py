@@ -21,9 +21,9 @@ def test_blocks_see_what_the_tree_sees(sequences: list[list[int]], bush: int) ->
             assert keys == [key for key in range(query + 1) if query < ends[key]]
 
 
-def test_pictures_see_nothing_of_each_other() -> None:
-    """Two pictures after one beginning, three questions each."""
-    rows = [[1, 1, *[10 + picture] * 40, 100 + question, 7] for picture in range(2) for question in range(3)]
+def test_images_see_nothing_of_each_other() -> None:
+    """Two images after one beginning, three questions each."""
+    rows = [[1, 1, *[10 + image] * 40, 100 + question, 7] for image in range(2) for question in range(3)]
     found = cut_blocks(build_trie(rows).subtree_ends(), bush=10)
     assert [(block.queries, block.context, block.chain) for block in found] == [
         ((0, 2), (), True),

@@ -1,4 +1,4 @@
-"""A step spread over ranks: every example once, as many passes everywhere, tokens balanced, pictures kept together."""
+"""A step spread over ranks: every example once, as many passes everywhere, tokens balanced, images kept together."""
 
 import random
 
@@ -50,14 +50,14 @@ def test_passes_stay_within_the_budget() -> None:
     assert partition_step([5000, 10, 10, 10], 2, 1000)[0][0] == (0,)  # a longer one goes alone
 
 
-def test_questions_about_a_picture_stay_on_its_rank() -> None:
+def test_questions_about_a_image_stay_on_its_rank() -> None:
     groups = [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
     found = partition_step([150] * 20, 4, 1000, groups=groups, shared=[100] * 20)
     assert sorted(sorted(flatten(passes)) for passes in found) == [list(range(5 * n, 5 * n + 5)) for n in range(4)]
     assert all(len(passes) == 1 for passes in found)  # 100 + 5 x 50 tokens
 
 
-def test_one_picture_of_all_is_no_reason_for_idle_ranks() -> None:
+def test_one_image_of_all_is_no_reason_for_idle_ranks() -> None:
     found = partition_step([150] * 8, 4, 1000, groups=[0] * 8, shared=[100] * 8)
     assert [len(flatten(passes)) for passes in found] == [2, 2, 2, 2]
 

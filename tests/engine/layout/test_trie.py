@@ -36,9 +36,9 @@ def test_any_sequences(sequences: list[list[int]]) -> None:
             assert seen == places[: depth + 1]
 
 
-def test_five_questions_about_one_picture() -> None:
-    picture = [7] * 256
-    trie = build_trie([[1, 2, *picture, 3, 10 + question, 4] for question in range(5)])
+def test_five_questions_about_one_image() -> None:
+    image_file = [7] * 256
+    trie = build_trie([[1, 2, *image_file, 3, 10 + question, 4] for question in range(5)])
     assert (trie.length, trie.tokens) == (2 + 256 + 1 + 5 * 2, 5 * 261)
     assert trie.shared_tokens == 4 * 259
 

@@ -33,8 +33,8 @@ print(json.dumps([inputs["input_ids"].tolist(), logits[0, -1].double().tolist()]
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "a.png"
+def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "a.png"
     Image.linear_gradient("L").resize((640, 300)).convert("RGB").save(path)
     return path
 
@@ -98,12 +98,12 @@ def test_a_hub_base_is_named_for_the_hub(
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "Qwen/Q"
 
 
-def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path, spec: TrainingSpec) -> None:
+def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: Path, spec: TrainingSpec) -> None:
     """In a process that never imports our package, by the code of the card."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", (result / "README.md").read_text(), re.S))
-    code = code.replace("picture.jpg", str(picture))
+    code = code.replace("image.jpg", str(image_file))
     ran = subprocess.run(
-        [sys.executable, "-c", PLAIN_TRANSFORMERS_SCRIPT.format(card=code), str(picture)],
+        [sys.executable, "-c", PLAIN_TRANSFORMERS_SCRIPT.format(card=code), str(image_file)],
         capture_output=True,
         text=True,
         check=False,
@@ -118,10 +118,10 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path
     from mg_tui.engine.inference.generation import Sampling, generate_answer, make_encoder
     from mg_tui.engine.inference.loading import load_for_inference
 
-    loaded = load_for_inference(str(result), home=picture.parent, device="cpu")
+    loaded = load_for_inference(str(result), home=image_file.parent, device="cpu")
     encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
-    asked = Message("user", (ImagePart(ImageRef(str(picture), "a.png")), TextPart("What shape is it?")))
-    inputs = encoder.encode_prompts([[asked]], [[Image.open(picture)]])
+    asked = Message("user", (ImagePart(ImageRef(str(image_file), "a.png")), TextPart("What shape is it?")))
+    inputs = encoder.encode_prompts([[asked]], [[Image.open(image_file)]])
     assert inputs["input_ids"].tolist() == ids
     with torch.inference_mode():
         ours = loaded.model(**inputs).logits[0, -1].double().tolist()
@@ -130,7 +130,9 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path
     assert ours == theirs
     assert ours != untrained
     question = Message("user", (asked.parts[0], TextPart("What is in this image?")))
-    answered = generate_answer(loaded.model, encoder, [question], [Image.open(picture)], Sampling(max_new_tokens=256))
+    answered = generate_answer(
+        loaded.model, encoder, [question], [Image.open(image_file)], Sampling(max_new_tokens=256)
+    )
     assert answered.text == "\n".join(their_answer)
 
 

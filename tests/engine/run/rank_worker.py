@@ -35,13 +35,13 @@ IMAGES = {
 
 
 def examples() -> list[Example]:
-    """The first step has pictures on one rank and text alone on the other, and the second no picture at all."""
+    """The first step has images on one rank and text alone on the other, and the second no image at all."""
     rows = [("/0", "what is it?", "a thing"), ("/0", "which one?", "that"), ("/1", "and this?", "another thing")]
     rows += [(None, "say a lot", "a great many words and then some more of them, on and on " * 2)] * 2
     rows += [(None, f"say {n}", f"{n} is said") for n in range(4)]
     found = []
-    for number, (picture, question, answer) in enumerate(rows, 1):
-        shown = (ImagePart(ImageRef(picture, picture)),) if picture else ()
+    for number, (image_file, question, answer) in enumerate(rows, 1):
+        shown = (ImagePart(ImageRef(image_file, image_file)),) if image_file else ()
         asked = Message("user", (*shown, TextPart(question)))
         found.append(Example(number, (asked, Message("assistant", (TextPart(answer),))), 1.0 + number % 3))
     return found

@@ -69,7 +69,7 @@ def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
         size = torch.stack([one.norm() for one in alone["gradients"].values()]).norm()
         off = torch.stack([(gradients[name] - one).norm() for name, one in alone["gradients"].items()]).norm()
         assert float(off / size) < 1e-5
-        # The second step has no picture anywhere: the tower has no gradient, and not one of zeros.
+        # The second step has no image anywhere: the tower has no gradient, and not one of zeros.
         assert found["without"] == alone["without"]
         assert found["without"] and all(".visual." in name for name in found["without"])
     assert alone["steps"][0]["images"] == 3

@@ -1,4 +1,4 @@
-"""Every format: browsed, checked, trained on for one step, converted; with real photos among the pictures."""
+"""Every format: browsed, checked, trained on for one step, converted; with real photos among the images."""
 
 import json
 import shutil

@@ -29,7 +29,7 @@ Start = Callable[..., RunFolder]
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four pictures, three questions about each."""
+    """Four images, three questions about each."""
     folder = tmp_path_factory.mktemp("data")
     rows = []
     for number in range(4):

@@ -1,4 +1,4 @@
-"""What a check found, by kind; and how large pictures and how long rows are."""
+"""What a check found, by kind; and how large images and how long rows are."""
 
 from array import array
 from bisect import bisect_left
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SEVERITY_ORDER: Final = {"error": 0, "warning": 1, "note": 2}
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-CHECKING_TEXT: Final = "Rows and pictures are being looked at …"
+CHECKING_TEXT: Final = "Rows and images are being looked at …"
 LABEL_WIDTH: Final = 15  # cells of a class's name
 TOKEN_EDGES: Final = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 # Sides of a square with as many pixels, and how a class is written.
@@ -133,7 +133,7 @@ class FindingsSummary(Lines):
     def lines(self, width: int) -> list[Content]:
         report = self.report
         if report is None:
-            said = CHECKING_TEXT if self.checking else "c checks every row and picture."
+            said = CHECKING_TEXT if self.checking else "c checks every row and image."
             return [Content.styled(said, tone("dim"))]
         bad = report.rows - report.good_rows
         verdict = (
@@ -144,7 +144,7 @@ class FindingsSummary(Lines):
         parts = [
             verdict,
             line((f"{report.rows:,}", "bold"), " rows"),
-            line((f"{report.images:,}", "bold"), " pictures"),
+            line((f"{report.images:,}", "bold"), " images"),
             Content.styled(f"in {formatting.duration(report.seconds)}", tone("dim")),
         ]
         if not report.complete:
@@ -182,7 +182,7 @@ class SizeHistograms(Lines):
             return [Content.styled(said, tone("dim"))]
         side_by_side = width >= 76
         each = (width - 3) // 2 if side_by_side else width
-        left, right = self._tokens(report, each), self._pictures(report, each)
+        left, right = self._tokens(report, each), self._images(report, each)
         if not side_by_side:
             return [*left, Content(), *right]
         count = max(len(left), len(right))
@@ -201,14 +201,14 @@ class SizeHistograms(Lines):
             *histogram_lines(found, TOKEN_EDGES, _token_label, width, limit=self.max_tokens),
         ]
 
-    def _pictures(self, report: "CheckReport", width: int) -> list[Content]:
+    def _images(self, report: "CheckReport", width: int) -> list[Content]:
         found = report.pixels
         if not found.total:
-            return [Content.styled("No pictures.", tone("dim"))]
+            return [Content.styled("No images.", tone("dim"))]
         middle = f"median {_format_side(found.percentile(0.5))}, largest {_format_side(found.largest)}"
         edges = tuple(side**2 for side in SIDE_EDGES)
         return [
-            *_heading_lines("Pictures, as the side of a square", middle),
+            *_heading_lines("Images, as the side of a square", middle),
             *histogram_lines(found, edges, _side_label, width),
         ]
 

@@ -1,4 +1,4 @@
-"""The lower panes of a dataset's screen: the row with its pictures, and the row as tokens."""
+"""The lower panes of a dataset's screen: the row with its images, and the row as tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging_indent, line, link
 
 PANES: Final = (("row", "Row", "r"), ("tokens", "Tokens", "t"), ("findings", "Findings", "f"), ("sizes", "Sizes", "h"))
-PURPOSE_TONES: Final = {"question": "key", "answer": "finished", "pictures": "eval", "conversation": "key"}
+PURPOSE_TONES: Final = {"question": "key", "answer": "finished", "images": "eval", "conversation": "key"}
 ROLE_TONES: Final = {"system": "dim", "user": "key", "assistant": "finished"}
 LABEL_WIDTH: Final = 13
 
@@ -83,9 +83,9 @@ class RowText(Lines):
             lines += hanging_indent(Content.styled("✗", tone("failed", "bold")), text, 2, width)
         for finding in self.findings:
             lines += hanging_indent(finding[:1], finding[2:], 2, width)
-        for role, spoken, pictures in detail.turns:
+        for role, spoken, images in detail.turns:
             label = Content.styled(role, tone(ROLE_TONES.get(role, "dim"), "bold"))
-            said = line((f"▣×{pictures} " if pictures > 1 else "▣ " if pictures else "", tone("eval")), spoken)
+            said = line((f"▣×{images} " if images > 1 else "▣ " if images else "", tone("eval")), spoken)
             lines += hanging_indent(label, said, LABEL_WIDTH, width)
         used = {"question", "answer", "conversation"} if detail.turns else set()
         rest = [item for item in detail.fields if item.purpose not in used]

@@ -86,7 +86,7 @@ class RowTable(Table[RowView]):
         Column("mark", "", 1),
         Column("question", "Question", 20, grow=3, max_width=120),
         Column("answer", "Answer", 14, grow=2, max_width=80, drop_rank=1),
-        Column("pictures", "Pics", 4, drop_rank=2, align_right=True),
+        Column("images", "Pics", 4, drop_rank=2, align_right=True),
     )
 
     def __init__(self, wanted: Callable[[list[int]], None], *, id: str | None = None) -> None:
@@ -117,7 +117,7 @@ class RowTable(Table[RowView]):
             case "answer":
                 return Content.styled(row.answer, tone("finished"))
             case _:
-                return Content.styled(f"{row.pictures}" if row.pictures != 1 else "", tone("dim"))
+                return Content.styled(f"{row.images}" if row.images != 1 else "", tone("dim"))
 
     # --- rows come and go
 

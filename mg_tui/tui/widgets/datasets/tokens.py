@@ -88,7 +88,7 @@ class TokenPane(VerticalScroll, can_focus=False):
 
 
 class TokenText(Lines):
-    """A row token by token: what is learned in colour and underlined, a picture as one cell with its count."""
+    """A row token by token: what is learned in colour and underlined, an image as one cell with its count."""
 
     DEFAULT_CSS = """
     TokenText { padding: 0 1; }
@@ -109,7 +109,7 @@ class TokenText(Lines):
 
 
 def token_summary(record: Mapping[str, Any], width: int) -> list[Content]:
-    """How many tokens there are, how many are learned, and how the pictures are seen."""
+    """How many tokens there are, how many are learned, and how the images are seen."""
     tokens, learned = int(record["tokens"]), int(record["learned"])
     said = line(
         (f"{tokens:,}", "bold"),
@@ -121,7 +121,7 @@ def token_summary(record: Mapping[str, Any], width: int) -> list[Content]:
     lines = [fit(said, width)]
     for number, image in enumerate(record["images"], 1):
         size, seen, count = image["size"], image["seen_at"], image["tokens"]
-        text = f"▣ picture {number}: {size[0]}x{size[1]}" + (f", seen at {seen[0]}x{seen[1]}" if seen else "")
+        text = f"▣ image {number}: {size[0]}x{size[1]}" + (f", seen at {seen[0]}x{seen[1]}" if seen else "")
         text += f", {count:,} tokens" if count is not None else ", its tokens are known only to the processor"
         lines.append(fit(Content.styled(text, tone("eval")), width))
     return lines

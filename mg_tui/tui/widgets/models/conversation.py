@@ -21,10 +21,10 @@ CURSOR: Final = "▌"
 
 @dataclass(frozen=True, slots=True)
 class ChatQuestion:
-    """A question with its pictures, and the answer that a dataset expects, if it is from one. Texts are unsafe."""
+    """A question with its images, and the answer that a dataset expects, if it is from one. Texts are unsafe."""
 
     question: str = ""
-    pictures: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
     expected: str | None = None
     source: str = ""
 
@@ -63,15 +63,15 @@ def build_messages(exchanges: list[Exchange], asked: ChatQuestion) -> list[dict[
 
 
 def _user_message(asked: ChatQuestion) -> dict[str, Any]:
-    return {"role": "user", "text": asked.question, "images": [str(path) for path in asked.pictures]}
+    return {"role": "user", "text": asked.question, "images": [str(path) for path in asked.images]}
 
 
 def exchange_lines(exchange: Exchange, width: int) -> list[Content]:
     """One question and its answer."""
     asked = exchange.question
     lines = _turn_lines("you", tone("key", "bold"), Content(printable(asked.question, limit=MAX_CHARS)), width)
-    if asked.pictures:
-        names = ", ".join(one_line(path.name, limit=80) for path in asked.pictures)
+    if asked.images:
+        names = ", ".join(one_line(path.name, limit=80) for path in asked.images)
         lines += _turn_lines("", "", Content.styled(f"▣ {names}", tone("dim")), width)
     if asked.expected is not None:
         lines += _turn_lines(
@@ -100,14 +100,14 @@ def _turn_lines(label: str, style: str, text: Content, width: int) -> list[Conte
 
 
 def format_generation_stats(record: Mapping[str, Any]) -> str:
-    """What an answer took: tokens, time, how the pictures were seen, how it ended."""
+    """What an answer took: tokens, time, how the images were seen, how it ended."""
     parts = [formatting.count(int(record.get("tokens", 0)), "token")]
     if rate := record.get("tokens_per_second"):
         parts.append(f"{formatting.compact(float(rate))} a second")
     parts.append(f"first after {formatting.compact(float(record.get('first_token_seconds', 0.0)))} s")
     for image in record.get("images", ())[:2]:
         size, seen = image["size"], image["seen_at"]
-        text = f"picture {size[0]}x{size[1]}"
+        text = f"image {size[0]}x{size[1]}"
         parts.append(text if seen is None or list(seen) == list(size) else f"{text} seen at {seen[0]}x{seen[1]}")
     if tokens := record.get("image_tokens"):
         parts.append(f"{formatting.count(int(tokens), 'image token')}")

@@ -39,7 +39,7 @@ class EvaluatedRow:
     """A row and its answers. Texts are as the dataset and the models wrote them: not safe to print."""
 
     row: int
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     question: str
     expected: str
     answer: str
@@ -48,11 +48,11 @@ class EvaluatedRow:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "EvaluatedRow":
         """From the engine's record of a row."""
-        pictures = tuple(Path(path) for path in record.get("images") or ())
+        images = tuple(Path(path) for path in record.get("images") or ())
         before = record.get("base_answer")
         return cls(
             int(record["row"]),
-            pictures,
+            images,
             str(record["prompt"]),
             str(record["expected"]),
             str(record["answer"]),
@@ -75,7 +75,7 @@ class EvaluatedRow:
     @property
     def chat_question(self) -> ChatQuestion:
         """The row as a question for a chat."""
-        return ChatQuestion(self.question, self.pictures, self.expected, f"row {self.row}")
+        return ChatQuestion(self.question, self.images, self.expected, f"row {self.row}")
 
 
 def verdict_text(item: EvaluatedRow) -> Content:

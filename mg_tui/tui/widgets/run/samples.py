@@ -1,4 +1,4 @@
-"""Generations made while training: each question with its picture, its answer, and how the answer came about."""
+"""Generations made while training: each question with its image, its answer, and how the answer came about."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ class SampleAnswers(PaneLines):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pictures = ImageLoader(self._image_loaded)
+        self._images = ImageLoader(self._image_loaded)
         self.step: int | None = None  # None: the newest
 
     def _image_loaded(self) -> None:
@@ -68,7 +68,7 @@ class SampleAnswers(PaneLines):
             self.app.call_later(self.redraw)
 
     def on_unmount(self) -> None:
-        self._pictures.stop()
+        self._images.stop()
 
     def change_step(self, by: int) -> None:
         """Show the answers of another step; at the last one, whatever is newest."""
@@ -108,11 +108,11 @@ class SampleAnswers(PaneLines):
     def _image_lines(self, detail: RunDetail, sample: Sample, columns: int, rows: int) -> list[Content]:
         if not columns or sample.image is None:
             return []
-        found = self._pictures.get(detail.row.folder.path / Path(sample.image), columns, rows)
+        found = self._images.get(detail.row.folder.path / Path(sample.image), columns, rows)
         if found is None:
             return [Content.styled("…", tone("dim"))]
         if isinstance(found, str):
-            return Content.styled(f"no picture: {found}", tone("dim")).wrap(columns)[:rows]
+            return Content.styled(f"no image: {found}", tone("dim")).wrap(columns)[:rows]
         return list(found)
 
 
