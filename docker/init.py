@@ -139,7 +139,7 @@ class Init:
                 self.send_signal(number, self.command)
         elif number == signal.SIGINT:
             if time.monotonic() - self.last_interrupt < DOUBLE_PRESS_SECONDS:
-                log("Stopping: each run saves a checkpoint first.")
+                log("Stopping; each run saves a checkpoint first.")
                 self.stop_all(number)
             else:
                 log("Ctrl+C again stops the runs of this container; each saves a checkpoint first.")
@@ -167,12 +167,12 @@ class Init:
 def format_still_running(others: list[Process]) -> str:
     """How to come back to what the command leaves behind."""
     runs = [Path(process.command[-1]).name for process in others if process.is_run]
-    what = f"Going on in this container: {', '.join(runs) or f'{len(others)} processes'}."
+    what = f"Still running in this container: {', '.join(runs) or f'{len(others)} processes'}."
     name = socket.gethostname() if re.fullmatch(r"[0-9a-f]{12}", socket.gethostname()) else "CONTAINER"
     return (
-        f"{what} It ends with the last of them.\n"
-        f"  look again   docker exec -it {name} model-garden\n"
-        f"  leave        Ctrl+P Ctrl+Q, or the detach keys you chose\n"
+        f"{what} The container exits when they end.\n"
+        f"  reattach docker exec -it {name} model-garden\n"
+        f"  detach Ctrl+P Ctrl+Q, or your detach keys\n"
         f"  stop         Ctrl+C twice, or docker stop {name}: a checkpoint is saved first"
     )
 

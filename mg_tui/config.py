@@ -147,13 +147,13 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+        raise UsageError("invalid TOML in the configuration file", where=str(path), why=str(error)) from None
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     for name, table in document.items():
         if name not in TABLES or not isinstance(table, dict):
             raise UsageError(
-                f"garden.toml has no table [{name}]",
+                f"unknown table [{name}]",
                 where=str(path),
                 hint="tables are " + ", ".join(f"[{known}]" for known in TABLES),
             )
@@ -179,7 +179,7 @@ def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+        raise UsageError("invalid TOML in the configuration file", where=str(path), why=str(error)) from None
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     table: Any = document
@@ -224,7 +224,7 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 isinstance(keys, list) and keys and all(isinstance(key, str) and key.strip() for key in keys)
             ):
                 raise UsageError(
-                    f'[keys] {action}: got {keys!r}; give a key, or a list of keys (e.g. "ctrl+r")', where=where
+                    f'[keys] {action}: got {keys!r}; expected a key or a list of keys (e.g. "ctrl+r")', where=where
                 )
     elif name in ("presets", "datasets"):
         known = _train_table_keys() if name == "presets" else _dataset_table_keys()
@@ -243,7 +243,7 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
 def _check_keys(name: str, table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"[{name}] has no key {key}", where=where, hint="keys are " + ", ".join(sorted(known)))
+            raise UsageError(f"unknown key {key} in [{name}]", where=where, hint="keys are " + ", ".join(sorted(known)))
 
 
 def _parse_setting(setting: Setting, value: Any, *, where: str, name: str) -> Any:
@@ -270,9 +270,9 @@ def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
     if found and (unknown := sorted(set(found) - _train_table_keys())):
         raise UsageError(
-            f"{prefix}{unknown[0].upper()} names no option of train-vision",
+            f"{prefix}{unknown[0].upper()} is not an option of train-vision",
             where="environment",
-            hint="`model-garden train-vision --help` lists them",
+            hint="see `model-garden train-vision --help`",
         )
     if not found:
         return {}

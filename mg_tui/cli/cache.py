@@ -10,12 +10,12 @@ from mg_tui.config import Settings
 
 # Folder in the cache, and what is in it. All of it can be made again.
 CACHES: Final = {
-    "features": "what frozen vision towers made of images",
-    "images": "images downloaded from addresses in datasets",
-    "embedded-images": "images that came inside rows of datasets",
-    "indexes": "where the lines of datasets begin",
-    "looks": "sizes and formats of images that were looked at",
-    "tokens": "tokens of rows that were counted",
+    "features": "image features of frozen vision towers",
+    "images": "images downloaded from URLs in datasets",
+    "embedded-images": "images embedded in dataset rows",
+    "indexes": "line indexes of datasets",
+    "looks": "sizes and formats of image files",
+    "tokens": "token counts of rows",
 }
 
 
@@ -23,7 +23,7 @@ CACHES: Final = {
 @click.option("--json", "as_json", is_flag=True, help="Print a record.")
 @click.pass_context
 def cache(ctx: click.Context, as_json: bool) -> None:
-    """Show what is kept to save time; `cache clear` throws it away."""
+    """Show the caches; `cache clear` deletes them."""
     if ctx.invoked_subcommand is not None:
         return
     settings: Settings = ctx.obj
@@ -41,7 +41,7 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 @click.argument("which", type=click.Choice(list(CACHES)), nargs=-1)
 @click.pass_obj
 def clear(settings: Settings, which: tuple[str, ...]) -> None:
-    """Remove what is kept; name what to remove only a part. Runs that are using it make it again."""
+    """Delete all caches, or only those named. Running runs recreate what they need."""
     for name in which or tuple(CACHES):
         files, size = 0, 0
         for path in _list_files(settings.cache / name):

@@ -15,8 +15,8 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            "The dashboard needs a terminal.",
-            why="standard input or output is not one",
+            "The dashboard requires a terminal.",
+            why="standard input or output is not a terminal",
             hint="`model-garden runs` lists runs, `model-garden --help` the commands",
         )
     folder = None
@@ -60,4 +60,4 @@ def _print_still_running(titles: list[str]) -> None:
         import click
 
         runs = titles[0] if len(titles) == 1 else f"{len(titles)} runs"
-        click.echo(f"{runs} {'goes' if len(titles) == 1 else 'go'} on; `model-garden` shows it again.", err=True)
+        click.echo(f"{runs} still running; reopen with `model-garden`.", err=True)

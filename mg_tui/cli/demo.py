@@ -25,21 +25,22 @@ TINY_MAX_PIXELS = 12_544  # the most that the tiny checkpoint saw of an image wh
 
 
 @click.command("demo")
-@click.option("--dashboard/--no-dashboard", default=None, help="Watch in the dashboard; the default in a terminal.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws other images.")
-@click.option("--json", "as_json", is_flag=True, help="Print one record: scores, answers, times.")
+@click.option(
+    "--dashboard/--no-dashboard", default=None, help="Show progress in the dashboard (default in a terminal)."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed for the images.")
+@click.option("--json", "as_json", is_flag=True, help="Print scores, answers and times as JSON.")
 @click.pass_obj
 def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -> None:
-    """Fine-tune the tiny model on a small task and show what it learned.
+    """Fine-tune the tiny model on a small task and show the result.
 
-    The base model comes with Model Garden and is trained on drawn images; the task is one it was never asked. The
-    table at the end compares answers to held-out images before and after, real photos among them.
+    The base model is bundled and was trained on synthetic images; the task is new to it. The final table compares answers to held-out images, including real photos, before and after fine-tuning.
     """
     from mg_tui.data.synthetic.demo import make_demo_dataset
 
     began = time.monotonic()
     data = make_demo_dataset(settings.home / "demo" / f"seed-{seed}", seed=seed)
-    click.echo(f"{data.train_rows} questions to learn, {data.held_out_rows} held out: {data.folder}", err=True)
+    click.echo(f"{data.train_rows} training rows, {data.held_out_rows} held-out rows: {data.folder}", err=True)
     folder = _train(settings, demo_spec(data.train, settings), dashboard=dashboard, as_json=as_json)
     rows = _evaluate(settings, folder, data.held_out)
     report = _build_report(folder, rows, time.monotonic() - began)
@@ -84,7 +85,7 @@ def _train(settings: Settings, spec: TrainingSpec, *, dashboard: bool | None, as
         code = exit_code_of(state, folder)
         if code:
             raise RunFailed(
-                f"the demo's run is {state.label}", hint=f"model-garden runs show {folder.id} says what happened"
+                f"the demo run did not finish ({state.label})", hint=f"see `model-garden runs show {folder.id}`"
             )
         raise click.exceptions.Exit(0)
     return folder
@@ -97,7 +98,7 @@ def _evaluate(settings: Settings, folder: RunFolder, held_out: Path) -> list[dic
 
     with (
         EngineProcess("mg_tui.engine.inference.evaluate") as child,
-        spinner("answering the held-out questions, before and after"),
+        spinner("evaluating held-out rows with base model and result"),
     ):
         list(child.stream("load", model=folder.id, home=str(settings.home)))
         *_progress, reply = child.stream("exam", dataset=str(held_out), max_new_tokens=MAX_ANSWER_TOKENS)
@@ -163,7 +164,7 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
         table.add_section()
         table.add_row(kind, str(score["questions"]), f"{score['before']:.1%}", f"{score['after']:.1%}")
     console.print(table)
-    samples = Table(title="One of each, as they were answered")
+    samples = Table(title="Sample answers")
     for column in ("image", "question", "expected", "before", "after"):
         samples.add_column(column, overflow="fold")
     for row in report["samples"]:
@@ -171,5 +172,5 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
         samples.add_row(*(Text(one_line(text, limit=60)) for text in texts))
     console.print(samples)
     memory = f", {report['host_memory'] / 2**30:.1f} GiB of memory" if report["host_memory"] else ""
-    console.print(f"trained in {report['training_seconds']:.0f} s, all in {report['seconds']:.0f} s{memory}")
-    console.print(f"ask it yourself: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION")
+    console.print(f"training {report['training_seconds']:.0f} s, total {report['seconds']:.0f} s{memory}")
+    console.print(f"try it: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION")

@@ -26,10 +26,9 @@ _NO_DATASET: Final = "(none)"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values: Any) -> None:
-    """Say what a run will need in memory, without starting it or loading the model.
+    """Estimate a run's memory without starting it or loading the model.
 
-    Takes the flags of `train-vision`. With a dataset, its longest rows and its own images count; without, a row is
-    assumed. Nothing is downloaded; a base model that a plugin lists need not be on this machine.
+    Accepts the flags of `train-vision`. With a dataset, its longest rows and image sizes are used; otherwise a typical row is assumed. Nothing is downloaded; base models listed by a plugin need not be available locally.
     """
     from mg_tui.hardware.memory.candidates import find_candidates, fit_on
     from mg_tui.preflight import memory
@@ -48,7 +47,7 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
     )
     if dataset is not None and (bad := len(dataset.bad_rows)):
         rows = f"{bad:,} bad rows are" if bad > 1 else "1 bad row is"
-        click.echo(f"{rows} not counted; the first: {one_line(str(dataset.problems[0]))}", err=True)
+        click.echo(f"{rows} ignored; first: {one_line(str(dataset.problems[0]))}", err=True)
     found, why_none = find_candidates(spec)
     answers = [fit_on(question, place) for place in found]
     if as_json:
@@ -59,7 +58,7 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
 
 for _param in estimate.params:
     if isinstance(_param, click.Option) and _param.name == "dataset":
-        _param.help = "The JSONL file with the examples; without, a row is assumed."
+        _param.help = "The dataset; without it, a typical row is assumed."
 
 
 def _estimate_record(question: "MemoryAdvisor", answers: "list[DeviceFit]", why_none: str | None) -> dict[str, Any]:
@@ -98,14 +97,14 @@ def _print_estimate(question: "MemoryAdvisor", answers: "list[DeviceFit]", why_n
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("Memory", footer="peak")
     table.add_column("Size", justify="right", footer=format_bytes(found.peak), no_wrap=True)
-    table.add_column("What it is", footer=found.moment, overflow="fold")
+    table.add_column("Description", footer=found.moment, overflow="fold")
     for part in found.parts:
         table.add_row(part.name, format_bytes(part.bytes), Text(part.why))
     title = f"{one_line(question.spec.base_model)}: {found.parameters:,} parameters, {found.trained:,} trained"
     console.print(Text(title, style="bold"))
     console.print(table)
     fit = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Would fit with"):
+    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Suggested change"):
         fit.add_column(heading, overflow="fold", justify="right" if heading in ("Has", "Batch", "Pixels") else "left")
     for answer in answers:
         mark = Text("✓ yes", style="green") if answer.fits else Text("✗ no", style="red")
@@ -124,7 +123,7 @@ def _first_fix(answer: "DeviceFit") -> str:
     if answer.fits:
         return ""
     if not answer.suggestions:
-        return "no single change"
+        return "no single change is enough"
     first = answer.suggestions[0]
     return f"{first.flags} ({format_bytes(first.estimate.peak)})"
 
@@ -138,5 +137,5 @@ def _note_lines(question: "MemoryAdvisor", answers: "list[DeviceFit]", why_none:
     for answer in answers:
         if answer.place.here and not answer.fits:
             for one in answer.suggestions:
-                yield f"{one_line(answer.place.name)}: {one.flags} makes it {format_bytes(one.estimate.peak)} ({one.cost})"
-    yield "Batch and pixels are the largest that fit with everything else as it is."
+                yield f"{one_line(answer.place.name)}: {one.flags} reduces it to {format_bytes(one.estimate.peak)} ({one.cost})"
+    yield "Batch and pixels: the largest values that fit with all other options unchanged."

@@ -66,7 +66,7 @@ def follow_run(folder: RunFolder) -> RunState:
                 if answer == "detach":
                     return _detach(folder, watch)
                 control.send_request(folder, "stop_now" if answer == "now" else "stop", control.requester("cli"))
-                click.echo("asked the run to stop; ctrl+c again to detach", err=True)
+                click.echo("stop requested; press ctrl+c again to detach", err=True)
                 asked = True
     for line in format_outcome(folder, watch.view, watch.state):
         click.echo(line, err=True)
@@ -145,7 +145,7 @@ class LineDisplay:
         steps = [event.n for event in events if event.kind == "step" and self._due(event, watch)]
         recent = set(steps[-_MAX_BACKLOG_LINES:])
         if len(steps) > len(recent):
-            click.echo(f"… {len(steps) - len(recent)} earlier lines left out", err=True)
+            click.echo(f"… {len(steps) - len(recent)} earlier lines omitted", err=True)
         for event in events:
             if event.n in recent:
                 click.echo(self._line(event, watch), err=True)
@@ -215,7 +215,7 @@ class BarDisplay:
 def _phase_text(watch: RunObserver) -> str:
     if watch.state is RunState.RUNNING:
         return watch.view.phase or "starting"
-    return {RunState.CREATED: "waiting to start", RunState.QUEUED: "in the queue"}.get(watch.state, watch.state.label)
+    return {RunState.CREATED: "waiting to start", RunState.QUEUED: "queued"}.get(watch.state, watch.state.label)
 
 
 def _is_terminal() -> bool:
@@ -226,7 +226,7 @@ def _ask_on_interrupt(asked: bool) -> InterruptChoice:
     """What to do with the run. Nobody there to answer, or a second ctrl+c: detach."""
     if not sys.stdin.isatty():
         return "detach"
-    question = "stop at once or detach?" if asked else "stop (checkpoint first) or detach?"
+    question = "stop immediately or detach?" if asked else "stop (saves a checkpoint) or detach?"
     try:
         said = _read_answer(f"\n{question} [s/D]: ")
     except KeyboardInterrupt:
@@ -260,7 +260,7 @@ def _read_answer(question: str) -> str:
 
 
 def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
-    click.echo(f"detached: the run goes on; come back with `model-garden runs watch {folder.id}`", err=True)
+    click.echo(f"detached; the run continues. Reattach with `model-garden runs watch {folder.id}`", err=True)
     if not sys.stdin.isatty():
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
     return watch.state

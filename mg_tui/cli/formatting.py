@@ -94,7 +94,7 @@ def _outcome_lines(found: Outcome) -> list[str]:
 
 
 def _resume_hint(folder: RunFolder) -> str:
-    return f"  go on: model-garden runs resume {folder.id}"
+    return f"  resume: model-garden runs resume {folder.id}"
 
 
 def format_message(what: Any, **more: Any) -> str:
@@ -133,8 +133,8 @@ _FORMATTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "checkpoint": _format_checkpoint,
     "warning": _format_warning,
     "decision": lambda data: f"chose {data.get('what')}: {data.get('value')} ({data.get('why')})",
-    "rows_skipped": lambda data: f"warning: {data.get('count')} rows left out; they are in {data.get('file')}",
-    "request": lambda data: f"{data.get('request')} asked for by {data.get('by')}",
+    "rows_skipped": lambda data: f"warning: {data.get('count')} rows skipped; see {data.get('file')}",
+    "request": lambda data: f"{data.get('request')} requested by {data.get('by')}",
     "started": lambda data: (
         f"resumed from step {data.get('resumed_from')}" if data.get("resumed_from") is not None else "started"
     ),

@@ -9,11 +9,9 @@ import click
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
 
-_DETACH_OPTION = click.option("--detach", is_flag=True, help="Start the run, print its id and return.")
-_QUEUE_OPTION = click.option("--queue", is_flag=True, help="Start when it is its turn and its devices are free.")
-_GPUS_OPTION = click.option(
-    "--gpus", metavar="0,1|any|cpu", help="Devices to use, as nvidia-smi counts them.  [default: any free one]"
-)
+_DETACH_OPTION = click.option("--detach", is_flag=True, help="Start the run in the background and print its id.")
+_QUEUE_OPTION = click.option("--queue", is_flag=True, help="Add the run to the queue.")
+_GPUS_OPTION = click.option("--gpus", metavar="0,1|any|cpu", help="GPUs by nvidia-smi index. [default: any free one]")
 
 
 def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +64,7 @@ def detach_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, qu
     """
     if detach:
         click.echo(folder.id)
-        click.echo(f"follow it: model-garden runs watch {folder.id}", err=True)
+        click.echo(f"follow with: model-garden runs watch {folder.id}", err=True)
         return 0
     from mg_tui.cli.follow import exit_code_of, follow_run
     from mg_tui.runs import launch
@@ -93,9 +91,9 @@ def wake_queue(home: Path, *, resume: bool = False) -> None:
             resumed = resume_interrupted(home, control.requester("resume_interrupted"))
         woken = queues.restart_waiters(home, launch.start_waiter)
     except GardenError as error:
-        click.echo(f"the queue cannot be woken: {error.what} {error.why or ''}".rstrip(), err=True)
+        click.echo(f"the queue could not be restarted: {error.what} {error.why or ''}".rstrip(), err=True)
         return
     for folder in resumed:
-        click.echo(f"goes on: {folder.id} was interrupted", err=True)
+        click.echo(f"resumed: {folder.id} (was interrupted)", err=True)
     for folder in woken:
-        click.echo(f"waits again: {folder.id}", err=True)
+        click.echo(f"queued again: {folder.id}", err=True)

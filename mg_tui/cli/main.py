@@ -24,22 +24,20 @@ class LazyCommand(NamedTuple):
 
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
-    "demo": LazyCommand(
-        "mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show what it learned."
-    ),
+    "demo": LazyCommand("mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show the result."),
     "create-vision-dataset": LazyCommand(
-        "mg_tui.cli.datasets.vision_sample", "create_vision_dataset", "Write a sample dataset with drawn images."
+        "mg_tui.cli.datasets.vision_sample", "create_vision_dataset", "Write a sample dataset with synthetic images."
     ),
-    "datasets": LazyCommand("mg_tui.cli.datasets", "datasets", "Look at datasets, check, repair, split and mix them."),
+    "datasets": LazyCommand(
+        "mg_tui.cli.datasets", "datasets", "Show, check, repair, convert, split and combine datasets."
+    ),
     "train-vision": LazyCommand("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
-    "estimate": LazyCommand(
-        "mg_tui.cli.estimate", "estimate", "Say what a run will need in memory, and where it fits."
-    ),
-    "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Ask a model about an image."),
-    "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
-    "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop and queue runs, and go on with them."),
-    "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear what is kept to save time."),
-    "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and say why one is broken."),
+    "estimate": LazyCommand("mg_tui.cli.estimate", "estimate", "Estimate a run's memory and the GPUs it fits on."),
+    "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Run inference on images."),
+    "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model and verify the result."),
+    "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
+    "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
+    "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
 }
 
 
@@ -85,7 +83,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of runs; also MODEL_GARDEN_HOME.")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder for runs; also MODEL_GARDEN_HOME.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
@@ -93,7 +91,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
 def cli(ctx: click.Context, home: Path | None) -> None:
     """Fine-tune vision-language models on your own GPU box.
 
-    Without a command, the dashboard opens.
+    Without a command, opens the dashboard.
     """
     ctx.obj = load_settings(home=home)
     if ctx.invoked_subcommand is None:

@@ -18,13 +18,12 @@ _WIDE_COLUMNS = 140  # columns from which reasons fit beside the rest
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--check", is_flag=True, help="Try what the families promise, without weights; exit 1 if one is broken.")
+@click.option("--check", is_flag=True, help="Run the conformance tests without weights; exit 1 on failure.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
-    """List model families and say why one is broken.
+    """List model families and plugin errors.
 
-    A plugin that is broken is left out and nothing else suffers. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME leaves plugins
-    out on purpose.
+    Broken plugins are skipped. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME disables plugins.
     """
     from mg_tui.families.registry import DISABLE_ENV, load_registry
 
@@ -36,7 +35,7 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
     else:
         _print_table(registry, findings)
     for name in registry.unknown_disabled:
-        click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, and no plugin is called so", err=True)
+        click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
     if findings is not None and (
         any(findings.values()) or any(plugin.status == "broken" for plugin in registry.plugins)
     ):
@@ -60,7 +59,7 @@ def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFam
 
 def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
-        click.echo("No plugins are installed; `pip install model-garden-qwen2-5-vl` brings Qwen2.5-VL.", err=True)
+        click.echo("No plugins installed; install Qwen2.5-VL with `pip install model-garden-qwen2-5-vl`.", err=True)
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -86,7 +85,7 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
             ", ".join(family.title for family in families),
             ", ".join(kind for family in families for kind in family.model_types),
         ]
-        status = Text(f"{glyph} {'fails its check' if found else plugin.status}", style=colour)
+        status = Text(f"{glyph} {'failed' if found else plugin.status}", style=colour)
         table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if beside else []))
     console.print(table)
     if not beside:

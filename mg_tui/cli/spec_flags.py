@@ -60,16 +60,14 @@ def _default_note(opt: Option) -> str:
     if opt.required:
         return "  [required]"
     if opt.kind == "list":
-        return "  [repeat for several]"
+        return "  [repeatable]"
     if opt.default is None:
         return ""
     default = {True: "on", False: "off"}.get(opt.default, opt.default) if opt.kind == "switch" else opt.default
     return f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
 
 
-PRESET_OPTION = click.option(
-    "--preset", metavar="NAME", help="Take a set of values that go together; flags take the place of them."
-)
+PRESET_OPTION = click.option("--preset", metavar="NAME", help="Apply a preset; flags override its values.")
 
 
 def default_values(settings: Settings, preset: str | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @spec_flags(TrainingSpec)
 @click.command("train-vision", cls=SpecCommand)
-@click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
+@click.option("--check-only", is_flag=True, help="Check options, model and data without starting a run.")
 @PRESET_OPTION
 @launch_options
 @click.pass_context
@@ -35,8 +35,7 @@ def train_vision(
 ) -> None:
     """Fine-tune a vision-language model.
 
-    The run is a process of its own: closing this terminal, or losing the connection, does not end it. Defaults can be
-    set in the [train] table of garden.toml, and named sets of values in [presets.NAME].
+    The run is a separate process that keeps running if this terminal closes or the connection is lost. Set defaults in the [train] table of garden.toml and presets in [presets.NAME].
     """
     settings: Settings = ctx.obj
     asked = {**default_values(settings, preset), **explicit_values(values)}
@@ -61,7 +60,7 @@ def start_and_follow(
     asked = parse_gpus(gpus)
     if check_only:
         run_preflight(spec, settings)
-        click.echo("everything checked can be trained on; nothing was started", err=True)
+        click.echo("all checks passed; no run was started", err=True)
         return 0
     return detach_or_follow(start_run(spec, settings, gpus=asked, queue=queue), detach=detach)
 
@@ -129,7 +128,7 @@ def _print_preflight(found: "PreflightResult") -> None:
     from mg_tui.core.text import printable
 
     dataset = found.dataset
-    family = found.model.family.title if found.model.family else "known after the download"
+    family = found.model.family.title if found.model.family else "determined after the download"
     click.echo(f"model    {printable(found.model.name)} ({family})", err=True)
     click.echo(
         f"dataset  {len(dataset.examples)} examples; images {dataset.format_image_locations() or 'none'}", err=True
@@ -140,9 +139,9 @@ def _print_preflight(found: "PreflightResult") -> None:
         click.echo(f"eval     {len(found.evaluation.examples)} examples", err=True)
     if dataset.problems:
         rows = len({problem.row for problem in dataset.problems})
-        click.echo(f"skipping {rows} bad rows; they are kept in skipped_rows.jsonl beside the run", err=True)
+        click.echo(f"skipping {rows} bad rows, saved to skipped_rows.jsonl in the run folder", err=True)
     if found.report is not None:
         from mg_tui.preflight.loaded_dataset_check import format_warnings
 
         if said := format_warnings(found.report):
-            click.echo(f"check    {said}; `model-garden datasets check` says which rows", err=True)
+            click.echo(f"check    {said}; see `model-garden datasets check` for the rows", err=True)

@@ -66,5 +66,5 @@ def resolve_named_datasets(
 
 def _require_path(name: str, table: Mapping[str, Any]) -> Any:
     if "path" not in table:
-        raise UsageError(f"[datasets.{name}] has no path", hint="say where it is, e.g. path = 'data/mine.jsonl'")
+        raise UsageError(f"[datasets.{name}] has no path", hint="set it, e.g. path = 'data/mine.jsonl'")
     return table["path"]

@@ -158,7 +158,7 @@ def _describe_accepted(
     if bounds:
         noun += " " + " and ".join(bounds)
     if optional:
-        noun += ", or leave it out"
+        noun += ", or omit it"
     return noun + (f" (e.g. {example})" if example else "")
 
 
@@ -198,9 +198,9 @@ def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProb
     name = str(details["loc"][0]) if details["loc"] else "spec"
     given = details.get("input")
     if details["type"] == "missing":
-        return FieldProblem(name, None, known[name].accepted if name in known else "it is required")
+        return FieldProblem(name, None, known[name].accepted if name in known else "required")
     if details["type"] == "extra_forbidden":
-        return FieldProblem(name, given, f"there is no such option{_did_you_mean(name, known)}")
+        return FieldProblem(name, given, f"unknown option{_did_you_mean(name, known)}")
     if details["type"] == "value_error":
         # Raised by our own validators, whose words already name the value that is wrong and what would do.
         message = details["msg"].removeprefix("Value error, ")

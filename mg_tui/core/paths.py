@@ -24,4 +24,4 @@ def expand_user(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UsageError("the path begins with a user that is not on this machine", where=str(path)) from None
+        raise UsageError("unknown user in path", where=str(path)) from None

@@ -30,7 +30,7 @@ BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "gradient_checkpointing": True,
         "learning_rate": 1e-4,
     },
-    "LoRA on every part": {
+    "LoRA on all parts": {
         "train_language": "lora",
         "train_projector": "lora",
         "train_vision": "lora",
@@ -39,7 +39,7 @@ BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "gradient_checkpointing": True,
         "learning_rate": 1e-4,
     },
-    "Everything in full": {
+    "Full fine-tuning": {
         "train_language": "full",
         "train_projector": "full",
         "train_vision": "full",
@@ -50,10 +50,10 @@ BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
 }
 PRESET_DESCRIPTIONS: Final[Mapping[str, str]] = {
-    "QLoRA, 24 GB": "An adapter on a 4-bit language model: 7B on one card of 24 GB.",
-    "LoRA in bfloat16": "An adapter on unquantised weights: a little more exact, two to three times the memory.",
-    "LoRA on every part": "Adapters on language model, projector and vision tower: for images unlike photographs.",
-    "Everything in full": "All weights, moments in 8 bits: the most memory, for large datasets.",
+    "QLoRA, 24 GB": "LoRA on a 4-bit language model: 7B on a 24 GB GPU.",
+    "LoRA in bfloat16": "LoRA on unquantized weights: slightly more accurate, two to three times the memory.",
+    "LoRA on every part": "LoRA on language model, projector and vision tower: for images unlike photographs.",
+    "Everything in full": "Full fine-tuning with 8-bit optimizer states: the most memory, for large datasets.",
 }
 
 
@@ -65,5 +65,5 @@ def find_preset(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str,
     """
     known = {**BUILT_IN_PRESETS, **own}
     if name not in known:
-        raise UsageError(f"there is no preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
+        raise UsageError(f"unknown preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
     return known[name]

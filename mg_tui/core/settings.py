@@ -67,7 +67,7 @@ class Setting:
         if self.kind == "switch":
             return "give true or false"
         if self.kind == "text":
-            return "give a few characters"
+            return "enter a short text"
         return "give a path"
 
     def read(self, value: Any) -> Any:
@@ -104,17 +104,19 @@ SETTINGS: Final = (
         "paths",
         "home",
         "Home folder",
-        "Where runs are kept; runs in another home are not shown.",
+        "Folder for runs; runs in other home folders are not listed.",
         "path",
         needs_restart=True,
     ),
-    Setting("paths", "cache", "Cache folder", "Downloads and what can be made again.", "path", needs_restart=True),
+    Setting(
+        "paths", "cache", "Cache folder", "Downloads and other data that can be recreated.", "path", needs_restart=True
+    ),
     Setting("ui", "theme", "Theme", "Dark or light.", "choice", THEMES[0], THEMES),
     Setting(
         "ui",
         "updates_per_second",
         "Update rate",
-        "How often the screen is brought up to date at most; fewer are kinder to a slow connection.",
+        "Maximum refresh rate of the screen; lower it on slow connections.",
         "number",
         2.0,
         low=0.1,
@@ -126,7 +128,7 @@ SETTINGS: Final = (
         "ui",
         "images",
         "Images",
-        "How images are drawn: half-cell works everywhere; kitty and sixel need a terminal that has it and the extra "
+        "How images are drawn: half-cell works everywhere; kitty and sixel require terminal support and the extra "
         "`graphics`.",
         "choice",
         IMAGE_MODES[0],
@@ -137,7 +139,7 @@ SETTINGS: Final = (
         "runs",
         "resume_interrupted",
         "Resume interrupted runs",
-        "After a restart of the container or the machine, go on by itself with the runs it interrupted.",
+        "Automatically resume interrupted runs after a restart of the container or the machine.",
         "switch",
         False,
     ),
@@ -145,7 +147,7 @@ SETTINGS: Final = (
         "cost",
         "per_kwh",
         "Price of a kWh",
-        "What a kilowatt hour costs; runs then say what their GPUs' energy cost.",
+        "Price of a kilowatt hour; runs then report the cost of GPU energy.",
         "number",
         low=0.0,
         high=1_000_000.0,
@@ -154,11 +156,11 @@ SETTINGS: Final = (
         "cost",
         "per_gpu_hour",
         "Price of a GPU hour",
-        "What an hour of one GPU costs, for example rented; added to the price of energy.",
+        "Price of one GPU hour, e.g. rental; added to the cost of energy.",
         "number",
         low=0.0,
         high=1_000_000.0,
     ),
-    Setting("cost", "currency", "Currency", "Written after an amount of money.", "text", "EUR"),
+    Setting("cost", "currency", "Currency", "Currency of the amounts shown.", "text", "EUR"),
 )
 SETTINGS_BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}

@@ -55,5 +55,5 @@ def resolve_allowed_addresses(host: str, port: int, *, allow_private: bool) -> l
     if not allow_private:
         for address in addresses:
             if not is_public(ipaddress.ip_address(address)):
-                raise ForbiddenAddress(f"leads to {address}, inside a private or reserved network")
+                raise ForbiddenAddress(f"resolves to {address}, a private or reserved address")
     return addresses

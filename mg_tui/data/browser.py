@@ -146,7 +146,7 @@ class IndexedBrowser:
         status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != (self._index.identity.size, self._index.identity.mtime_ns):
             raise DataError(
-                "the dataset changed while it was being read", where=safe_line(str(self._path)), hint="open it again"
+                "the dataset was modified while it was being read", where=safe_line(str(self._path)), hint="reopen it"
             )
 
     def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
@@ -282,11 +282,9 @@ def _read_rows_from(file: BinaryIO, number: int, offset: int) -> Iterator[Row]:
 
 def _no_such_row_error(where: Path, number: int, count: int | None) -> DataError:
     if count is not None and not 1 <= number <= count:
-        return DataError(f"there is no row {number:,}; the last is {count:,}", where=safe_line(str(where)))
-    return DataError(f"there is no row {number:,}: the line is blank or not there", where=safe_line(str(where)))
+        return DataError(f"row {number:,} does not exist; the last row is {count:,}", where=safe_line(str(where)))
+    return DataError(f"row {number:,} does not exist: the line is blank or missing", where=safe_line(str(where)))
 
 
 def _unreadable_error(path: Path, error: OSError) -> DataError:
-    return DataError(
-        "the dataset cannot be read", where=safe_line(str(path)), why=safe_line(error.strerror or str(error))
-    )
+    return DataError("cannot read the dataset", where=safe_line(str(path)), why=safe_line(error.strerror or str(error)))

@@ -41,7 +41,7 @@ class Dataset:
 
     Attributes:
         path: the file or folder, or the name on a hub.
-        examples: the rows that can be trained on, in the order of the file.
+        examples: the rows that trainable, in the order of the file.
         problems: every reason why a row is not among them, by row; a row may have several.
         image_places: images of the examples by the place they were found in ("dataset folder", "image root",
             "working folder", "absolute path", "address", "row"), each use counted.
@@ -76,7 +76,7 @@ _LOCATION_TEXTS = {
     "working folder": "the working folder",
     "absolute path": "absolute paths",
     "address": "addresses",
-    "row": "the rows themselves",
+    "row": "embedded in rows",
 }
 
 
@@ -241,7 +241,7 @@ class _ExampleAssembler:
         if found.info is not None:
             self.infos[found.resolved.ref.path] = found.info
             if found.info.animated:
-                what = f"{_quote_name(given)} has several frames or pages; the first is used"
+                what = f"{_quote_name(given)} has several frames or pages; only the first is used"
                 self.notes.append(RowProblem(draft.row, draft.image_field, what))
 
 

@@ -79,9 +79,7 @@ class DatasetWriter:
         self.rows += 1
 
     def _write_error(self, error: OSError) -> EnvironmentProblem:
-        return EnvironmentProblem(
-            "the new dataset cannot be written", where=safe_line(str(self.path)), why=error.strerror
-        )
+        return EnvironmentProblem("cannot write the new dataset", where=safe_line(str(self.path)), why=error.strerror)
 
 
 def require_output_free(path: Path, *, force: bool, sources: Sequence[Path | None] = ()) -> None:
@@ -90,9 +88,11 @@ def require_output_free(path: Path, *, force: bool, sources: Sequence[Path | Non
     if path.is_dir():
         raise UsageError("the output is a folder", where=where, hint="name a file")
     if any(source is not None and source.exists() and path.exists() and source.samefile(path) for source in sources):
-        raise UsageError("the output is the dataset itself, which is never changed", where=where, hint="name another")
+        raise UsageError("the output is the input dataset, which is never modified", where=where, hint="name another")
     if not force and (path.exists() or path.is_symlink()):
-        raise UsageError("the output is already there", where=where, hint="name another, or replace it with --force")
+        raise UsageError(
+            "the output already exists", where=where, hint="choose another name, or overwrite it with --force"
+        )
 
 
 class RowRewriter:
@@ -180,7 +180,7 @@ class RowRewriter:
                 temporary.replace(target)
             except OSError as error:
                 raise EnvironmentProblem(
-                    "an image cannot be written", where=safe_line(str(folder)), why=error.strerror
+                    "cannot write an image", where=safe_line(str(folder)), why=error.strerror
                 ) from None
         return f"{folder.name}/{target.name}"
 

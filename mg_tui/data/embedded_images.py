@@ -70,7 +70,7 @@ class EmbeddedImageStore:
         if len(data) > MAX_EMBEDDED_IMAGE_BYTES:
             raise ImageError(too_large_message(len(data)))
         if self._folder is None:
-            raise ImageError("is inside the row, and there is no cache folder to write it to")
+            raise ImageError("is embedded in the row, but there is no cache folder")
         name = hashlib.sha256(data).hexdigest() + image_extension(data)
         path = self._folder / name[:2] / name
         try:
@@ -78,7 +78,7 @@ class EmbeddedImageStore:
                 _write_atomically(path, data)
         except OSError as error:
             raise EnvironmentProblem(
-                "an image cannot be written to the cache", where=safe_line(str(path.parent)), why=error.strerror
+                "cannot write an image to the cache", where=safe_line(str(path.parent)), why=error.strerror
             ) from None
         return EmbeddedImage(str(path), given)
 
@@ -142,7 +142,7 @@ def decode_base64(text: str) -> bytes:
 
 def too_large_message(size: int) -> str:
     """Why an image of `size` bytes inside a row is refused."""
-    return f"has {size:,} bytes; an image inside a row may have {MAX_EMBEDDED_IMAGE_BYTES:,}"
+    return f"has {size:,} bytes; the limit for embedded images is {MAX_EMBEDDED_IMAGE_BYTES:,}"
 
 
 def image_extension(data: bytes) -> str:

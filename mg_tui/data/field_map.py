@@ -38,8 +38,8 @@ FIELD_ALIASES: Final[Mapping[FieldPurpose, tuple[str, ...]]] = {
     "response": ("answer", "caption", "output", "response", "label", "target", "description", "completion"),
 }
 _MAX_LISTED_FIELDS: Final = 12
-_LONE_SURROGATE: Final = "has half of a surrogate pair, which is no character"
-_LONE_SURROGATE_HINT: Final = "remove escapes like \\ud83d that stand alone"
+_LONE_SURROGATE: Final = "contains a lone surrogate"
+_LONE_SURROGATE_HINT: Final = "remove escapes such as \\ud83d that stand alone"
 _NO_IMAGE_HINT: Final = "use null or [] for a row without an image"
 
 
@@ -101,9 +101,9 @@ class FieldMap:
         """Raises DataError when two purposes name the same field: the answer would be part of the question."""
         if len({self.text, self.image, self.response}) < 3:
             raise DataError(
-                "text, image and response have to be three different fields",
+                "text, image and response must be different fields",
                 why=f"text is {quote_text(self.text)}, image {quote_text(self.image)}, response {quote_text(self.response)}",
-                hint="give each its own with --text-field, --image-field and --response-field",
+                hint="set them with --text-field, --image-field and --response-field",
             )
 
 
@@ -175,8 +175,8 @@ class RowReader:
     def read_text(self, name: str, value: Any, *, which: str = "", empty: bool = False) -> str | None:
         """A value as text, or None with its problem kept. `which` begins the reason; `empty` allows it to be empty."""
         if not isinstance(value, str):
-            hint = "write numbers in quotes where they are answers" if isinstance(value, int | float) else None
-            self.add_problem(name, f"{which}is {describe_type(value)}, and has to be a text", hint)
+            hint = "quote numeric answers" if isinstance(value, int | float) else None
+            self.add_problem(name, f"{which}is {describe_type(value)}, expected text", hint)
         elif not empty and not value.strip():
             self.add_problem(name, f"{which}is empty")
         elif _has_lone_surrogate(value):
@@ -198,10 +198,10 @@ class RowReader:
         flag = f"--{purpose}-field"
         known = [other for other in FIELD_ALIASES[purpose] if other in names]
         guess = next(iter(known or get_close_matches(name, names, n=1)), None)
-        hint = f"name the field with {flag}" + (
+        hint = f"set the field with {flag}" + (
             f", e.g. {flag} {shlex.quote(safe_line(guess, limit=40))}" if guess else ""
         )
-        self.add_problem(name, f"is not there; the row has {list_fields(names)}", hint)
+        self.add_problem(name, f"is missing; the row has {list_fields(names)}", hint)
 
     def read_image(self, name: str, value: Any, *, which: str = "") -> int | None:
         """The index of one more image of the row, or None with its problem kept."""
@@ -231,9 +231,7 @@ class RowReader:
         if isinstance(value, Mapping):
             return self._image_from_object(name, value, which)
         if not isinstance(value, str):
-            self.add_problem(
-                name, f"{which}is {describe_type(value)}, and has to be a path or an address", _NO_IMAGE_HINT
-            )
+            self.add_problem(name, f"{which}is {describe_type(value)}, expected a path or URL", _NO_IMAGE_HINT)
         elif not value.strip():
             self.add_problem(name, f"{which}is empty", _NO_IMAGE_HINT)
         elif _has_lone_surrogate(value):

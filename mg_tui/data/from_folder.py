@@ -48,7 +48,7 @@ def create_from_folder(
     """
     folder = expand_user(folder).absolute()
     if not folder.is_dir():
-        raise UsageError("there is no such folder of images", where=safe_line(str(folder)))
+        raise UsageError("the image folder does not exist", where=safe_line(str(folder)))
     if not prompt.strip():
         raise UsageError("the prompt is empty", hint=f'e.g. --prompt "{_DEFAULT_PROMPT}"')
     files = [str(path) for path in _find_image_files(folder)]
@@ -56,7 +56,7 @@ def create_from_folder(
     good = [path for path in files if isinstance(looked[path], ImageProbe)]
     if not good:
         endings = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise UsageError("the folder has no images", where=safe_line(str(folder)), why=f"looked for {endings}")
+        raise UsageError("the folder contains no images", where=safe_line(str(folder)), why=f"looked for {endings}")
     reasons = [
         f"{safe_line(path)} {outcome.reason}" for path in files if not isinstance(outcome := looked[path], ImageProbe)
     ]

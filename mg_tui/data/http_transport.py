@@ -63,7 +63,7 @@ def to_ascii_url(url: str) -> str:
 def _open_proxy_pool(proxy: str, context: SSLContext | None, backend: "_DeadlineBackend") -> httpcore.ConnectionPool:
     asked = httpx.Proxy(proxy)
     if asked.url.scheme not in ("http", "https"):
-        raise ValueError(f"a proxy of kind {asked.url.scheme} is not supported")
+        raise ValueError(f"{asked.url.scheme} proxies are not supported")
     return httpcore.HTTPProxy(str(asked.url), proxy_auth=asked.raw_auth, ssl_context=context, network_backend=backend)
 
 
@@ -105,12 +105,12 @@ class _DeadlineBackend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
-        raise httpcore.ConnectError("the name has no address")
+        raise httpcore.ConnectError("the host name cannot be resolved")
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
-        raise ForbiddenAddress("leads to a socket of this machine")
+        raise ForbiddenAddress("points to a local socket")
 
 
 class _DeadlineStream(httpcore.NetworkStream):

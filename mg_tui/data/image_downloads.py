@@ -31,7 +31,7 @@ MAX_REDIRECTS: Final = 5
 # A host that could not be reached this often is not asked again: a thousand rows must not wait a thousand times.
 MAX_HOST_FAILURES: Final = 3
 
-_OFFLINE_HINT: Final = "check the network, or give the images as files"
+_OFFLINE_HINT: Final = "check the network, or use local image files"
 
 
 class ImageDownloads:
@@ -97,13 +97,13 @@ class ImageDownloads:
                 if next_url is None:
                     return
                 url = next_url
-        raise ImageError(f"redirects more than {MAX_REDIRECTS} times")
+        raise ImageError(f"exceeds {MAX_REDIRECTS} redirects")
 
     def _require_reachable_host(self, host: str) -> None:
         with self._lock:
             tried = self._unreachable[host]
         if tried >= MAX_HOST_FAILURES:
-            what = f"was not asked for: {safe_line(host, limit=80)} could not be reached {tried} times"
+            what = f"was skipped: {safe_line(host, limit=80)} was unreachable {tried} times"
             raise ImageError(what, hint=_OFFLINE_HINT)
 
     def _request(self, url: str, host: str, deadline: float, file: int) -> str | None:
@@ -124,14 +124,14 @@ class ImageDownloads:
                     self._write(response, file)
                 return location
         except ForbiddenAddress as error:
-            raise ImageError(str(error), hint=f"set {ALLOW_PRIVATE}=1 if you mean it") from None
+            raise ImageError(str(error), hint=f"set {ALLOW_PRIVATE}=1 to allow it") from None
         except DeadlineExceeded:
             raise ImageError(slow) from None
         except httpcore.TimeoutException:
             if time.monotonic() >= deadline:
                 raise ImageError(slow) from None
             self._count_unreachable(host)
-            raise ImageError("did not answer in time", hint=_OFFLINE_HINT) from None
+            raise ImageError("timed out", hint=_OFFLINE_HINT) from None
         except (httpcore.ConnectError, httpcore.ProxyError, OSError) as error:
             self._count_unreachable(host)
             raise ImageError(f"could not be reached: {_reason(error)}", hint=_OFFLINE_HINT) from None
@@ -147,7 +147,7 @@ class ImageDownloads:
         if response.status in (301, 302, 303, 307, 308) and b"location" in headers:
             return urljoin(url, headers[b"location"])
         if response.status != 200:
-            raise ImageError(f"was answered with status {response.status}")
+            raise ImageError(f"returned status {response.status}")
         announced = headers.get(b"content-length", "")
         if announced.isdecimal() and int(announced[:20]) > self._max_bytes:
             raise ImageError(self._too_large_message())
@@ -167,7 +167,7 @@ class ImageDownloads:
                 raise self._cache_write_error(error) from None
 
     def _cache_write_error(self, error: OSError) -> EnvironmentProblem:
-        what = "a downloaded image cannot be written to the cache"
+        what = "cannot write a downloaded image to the cache"
         return EnvironmentProblem(what, where=safe_line(str(self._folder)), why=_reason(error))
 
     def _too_large_message(self) -> str:
@@ -188,13 +188,11 @@ def _require_host(url: str) -> str:
         host = parts.hostname
         _port = parts.port
     except ValueError as error:
-        raise ImageError(f"is no usable address: {safe_line(str(error), limit=80)}") from None
+        raise ImageError(f"is an invalid URL: {safe_line(str(error), limit=80)}") from None
     if parts.scheme not in ("http", "https"):
-        raise ImageError(
-            f"leads to an address of kind {safe_line(parts.scheme, limit=20)}; only http and https are opened"
-        )
+        raise ImageError(f"redirects to a {safe_line(parts.scheme, limit=20)} URL; only http and https are supported")
     if not host:
-        raise ImageError("is an address without a host")
+        raise ImageError("is a URL without a host")
     return host
 
 
@@ -202,7 +200,7 @@ def _require_image(path: Path) -> None:
     try:
         probe_image(path)
     except ImageError as error:
-        raise ImageError(f"was downloaded and {error.reason}", hint=error.hint) from None
+        raise ImageError(f"was downloaded but {error.reason}", hint=error.hint) from None
 
 
 def _reason(error: BaseException) -> str:

@@ -100,7 +100,7 @@ class ImageResolver:
         reasons = []
         for place, path in candidates:
             # Judged before it is looked for: whether a file exists is not told either.
-            reason = _why_not_file(path) if self._policy.allows(path) else "outside the folders that may be read"
+            reason = _why_not_file(path) if self._policy.allows(path) else "outside the allowed folders"
             if reason is None:
                 return ResolvedImage(ImageRef(str(self._real_path(path)), given), place)
             reasons.append(reason)
@@ -108,16 +108,14 @@ class ImageResolver:
 
     def _candidate_paths(self, given: str) -> list[tuple[ImageLocation, Path]]:
         if given[:5].lower() == "data:":
-            raise ImageError("is a data URI; save the image to a file and name the file")
+            raise ImageError("is a data URI; save the image to a file and use its path")
         if given[:5].lower() == "file:":
             machine, slash, rest = given[5:].removeprefix("//").partition("/")
             if machine not in ("", "localhost"):
-                raise ImageError(f"is on another machine ({safe_line(machine, limit=60)})")
+                raise ImageError(f"is on a remote machine ({safe_line(machine, limit=60)})")
             return [("absolute path", Path(unquote(slash + rest)))]
         if (scheme := _URL_SCHEME.match(given)) and given[scheme.end() :].startswith("//"):
-            raise ImageError(
-                f"is an address of kind {safe_line(scheme[0], limit=20)} and only http and https are opened"
-            )
+            raise ImageError(f"is a {safe_line(scheme[0], limit=20)} URL; only http and https are supported")
         path = Path(given)
         if path.is_absolute():
             return [("absolute path", path)]
@@ -139,7 +137,7 @@ class ImageResolver:
 
     def _download(self, given: str) -> Path:
         if self._cache is None:
-            raise ImageError("is an address, and there is no cache folder to download it to")
+            raise ImageError("is a URL, but there is no cache folder for downloads")
         with self._lock:
             if self._downloads is None:
                 from mg_tui.data.image_downloads import ImageDownloads
@@ -183,8 +181,8 @@ def _not_found_error(given: str, paths: list[Path], reasons: list[str]) -> Image
         return ImageError(f"is a folder: {tried}")
     hint = None
     if "\\" in given:
-        hint = "paths are written with / here"
+        hint = "use / as the path separator"
     elif not Path(given).is_absolute():
-        hint = "relative paths start at the dataset file's folder, then at --image-root, then at the working folder"
-    said = "is not a file" if set(reasons) - {"missing"} else "was not found"
+        hint = "relative paths are resolved against the dataset's folder, --image-root and the working directory"
+    said = "is not a file" if set(reasons) - {"missing"} else "does not exist"
     return ImageError(f"{said}; tried {tried}", hint=hint)

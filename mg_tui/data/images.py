@@ -39,8 +39,8 @@ _IMAGE_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
 )
 _NOT_IMAGES: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"version https://git-lfs", "is a Git LFS pointer: the image was never downloaded (git lfs pull)"),
-    (b"%!ps", "is PostScript, which is not opened; save it as PNG"),
+    (b"version https://git-lfs", "is a Git LFS pointer; download the file with git lfs pull"),
+    (b"%!ps", "is PostScript, which is not supported; save it as PNG"),
     (b"%pdf", "is a PDF; save its pages as PNG"),
     (b"<!doctype html", "is a web page, not an image"),
     (b"<html", "is a web page, not an image"),
@@ -175,12 +175,12 @@ def _open_file(path: str | Path) -> tuple[BinaryIO, int]:
         if stat.S_ISDIR(status.st_mode):
             raise ImageError("is a folder", path=path)
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError("is a pipe or a device, not a file", path=path)
+            raise ImageError("is not a regular file", path=path)
         if status.st_size == 0:
             raise ImageError("is empty (0 bytes)", path=path)
         return path.open("rb"), status.st_size
     except FileNotFoundError:
-        raise ImageError("was not found", path=path, kind="missing") from None
+        raise ImageError("does not exist", path=path, kind="missing") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be read: {_os_reason(error)}", path=path) from None
 
@@ -192,7 +192,7 @@ def _os_reason(error: OSError | ValueError) -> str:
 def _require_valid_size(image: "Image.Image", path: str | Path) -> None:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
-        size = f"claims {width:,} x {height:,} pixels; at most {MAX_IMAGE_PIXELS:,} pixels are opened"
+        size = f"claims {width:,} x {height:,} pixels; at most {MAX_IMAGE_PIXELS:,} pixels are allowed"
         raise ImageError(size, path=path, kind="bomb")
     if width < 1 or height < 1:
         raise ImageError(f"claims {width:,} x {height:,} pixels", path=path)
@@ -226,16 +226,16 @@ def _to_image_error(error: Exception, path: str | Path, file: BinaryIO) -> Image
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         claimed = re.search(r"\((\d+) pixels\)", str(error))
         pixels = f"{int(claimed[1]):,}" if claimed else "too many"
-        what = f"claims {pixels} pixels; at most {MAX_IMAGE_PIXELS:,} are opened"
+        what = f"claims {pixels} pixels; at most {MAX_IMAGE_PIXELS:,} are allowed"
         return ImageError(what, path=path, kind="bomb")
     if isinstance(error, MemoryError):
-        return ImageError("does not fit into memory", path=path)
+        return ImageError("is too large for memory", path=path)
     if isinstance(error, UnidentifiedImageError):
         return _unidentified_error(path, file)
     detail = safe_line(str(error), limit=120) or type(error).__name__
     if "truncated" in detail.lower() or "Truncated" in type(error).__name__ or isinstance(error, EOFError):
         return ImageError(f"is truncated: {detail}", path=path, hint="copy or download it again")
-    return ImageError(f"is damaged or of an unknown kind: {detail}", path=path)
+    return ImageError(f"is damaged or has an unknown format: {detail}", path=path)
 
 
 def _unidentified_error(path: str | Path, file: BinaryIO) -> ImageError:
@@ -246,13 +246,13 @@ def _unidentified_error(path: str | Path, file: BinaryIO) -> ImageError:
         head = b""
     for magic, name in _IMAGE_MAGIC:
         if head.startswith(magic):
-            return ImageError(f"begins like a {name} image but is truncated or damaged", path=path)
+            return ImageError(f"is a truncated or damaged {name} image", path=path)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        return ImageError(f"is HEIC, which is not opened; save it as {COMMON_FORMATS}", path=path)
+        return ImageError(f"is HEIC, which is not supported; save it as {COMMON_FORMATS}", path=path)
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if begin.startswith(b"<svg") or (begin.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in begin):
-        return ImageError("is SVG, a drawing without pixels; save it as PNG", path=path)
+        return ImageError("is SVG, a vector format; save it as PNG", path=path)
     for magic, reason in _NOT_IMAGES:
         if begin.startswith(magic):
             return ImageError(reason, path=path)
-    return ImageError(f"is not an image; {COMMON_FORMATS} are", path=path)
+    return ImageError(f"is not a supported image; use {COMMON_FORMATS}", path=path)

@@ -28,13 +28,13 @@ UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"PK\x03\x04", "is a zip archive", "unpack it"),
     (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
     (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
-    (b"version https://git-lfs", "is a Git LFS pointer: the data was never downloaded", "run git lfs pull"),
+    (b"version https://git-lfs", "is a Git LFS pointer; the data was not downloaded", "run git lfs pull"),
 )
 _NOT_JSON_LINES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
-    (b"PAR1", "is a Parquet file, not JSON Lines", "write it as JSON Lines, one object a line"),
-    (b"ARROW1", "is an Arrow file, not JSON Lines", "write it as JSON Lines, one object a line"),
+    (b"PAR1", "is a Parquet file, not JSON Lines", "convert it to JSON Lines, one object per line"),
+    (b"ARROW1", "is an Arrow file, not JSON Lines", "convert it to JSON Lines, one object per line"),
     *UNSUPPORTED_FILES,
 )
 
@@ -77,7 +77,7 @@ def read_rows(
     except READ_ERRORS as error:
         raise unreadable_error(path, error) from None
     if not any_row:
-        raise DataError("the dataset has no rows: it has only blank lines", where=safe_line(str(path)))
+        raise DataError("the dataset is empty: only blank lines", where=safe_line(str(path)))
 
 
 def read_row(number: int, line: bytes, offset: int, length: int | None = None) -> Row | None:
@@ -114,7 +114,7 @@ def require_data_file(path: Path) -> int:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            "the dataset was not found", where=safe_line(str(path)), hint=_nearby_datasets_hint(path)
+            "the dataset does not exist", where=safe_line(str(path)), hint=_nearby_datasets_hint(path)
         ) from None
     except (OSError, ValueError) as error:
         raise unreadable_error(path, error) from None
@@ -126,7 +126,7 @@ def require_data_file(path: Path) -> int:
         )
     if not stat.S_ISREG(status.st_mode):
         raise DataError(
-            "the dataset is a pipe or a device; it is read more than once, so it has to be a file",
+            "the dataset is a pipe or a device; a regular file is required because it is read more than once",
             where=safe_line(str(path)),
         )
     if status.st_size == 0:
@@ -140,13 +140,15 @@ def _nearby_datasets_hint(path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     listed = ", ".join(safe_line(name, limit=60) for name in found[:5])
-    return f"the folder has {listed}" + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else None
+    return (
+        f"the folder contains {listed}" + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else None
+    )
 
 
 def unreadable_error(path: Path, error: Exception) -> DataError:
     """The error of a file that cannot be read, or read to its end."""
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return DataError("the dataset cannot be read", where=safe_line(str(path)), why=safe_line(why or str(error)))
+    return DataError("cannot read the dataset", where=safe_line(str(path)), why=safe_line(why or str(error)))
 
 
 def _require_json_lines(path: Path, head: bytes) -> None:
@@ -157,7 +159,7 @@ def _require_json_lines(path: Path, head: bytes) -> None:
         raise DataError(
             "the dataset is a JSON array, not JSON Lines with one object a line",
             where=safe_line(str(path)),
-            hint="turn it into JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
+            hint="convert it to JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
         )
 
 
@@ -182,7 +184,7 @@ def _skip_rest(file: BinaryIO) -> int:
 
 def overlong_problem(number: int, line: bytes, length: int) -> RowProblem:
     """The problem of a row that is too long, of which `line` is the beginning."""
-    what = f"has {length:,} bytes; a row may have {MAX_ROW_BYTES:,} (only its beginning is kept)"
+    what = f"has {length:,} bytes; the limit is {MAX_ROW_BYTES:,} (only the beginning is saved)"
     return RowProblem(number, None, what, None, raw_text(line[:_OVERLONG_PREFIX_BYTES]))
 
 
@@ -222,15 +224,17 @@ def parse_row(
         wrong = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
         return bad(f"is not UTF-8: {wrong}", "save it as UTF-8")
     except json.JSONDecodeError as error:
-        return bad(f"is not JSON: {safe_line(error.msg)} at {_error_position(what, number, error)}", _json_hint(text))
+        return bad(
+            f"is invalid JSON: {safe_line(error.msg)} at {_error_position(what, number, error)}", _json_hint(text)
+        )
     except _DuplicateField as error:
-        return bad(f"has the field {quote_text(str(error))} twice")
+        return bad(f"has a duplicate field {quote_text(str(error))}")
     except RecursionError:
-        return bad("is not usable JSON: it is nested too deeply")
+        return bad("is invalid JSON: nested too deeply")
     except ValueError as error:  # a number with thousands of digits
-        return bad(f"is not usable JSON: {safe_line(str(error), limit=120)}")
+        return bad(f"is invalid JSON: {safe_line(str(error), limit=120)}")
     if not isinstance(values, dict):
-        return bad(f"is {describe_type(values)}, and a row is a JSON object", 'write {"text": ..., "image": ..., ...}')
+        return bad(f"is {describe_type(values)}, expected a JSON object", 'write {"text": ..., "image": ..., ...}')
     return values, None
 
 
@@ -242,9 +246,9 @@ def _json_hint(text: bytes) -> str | None:
     if text in (b"{", b"["):
         return "write each row on one line, e.g. with jq -c . data.json > data.jsonl"
     if b"\r" in text:
-        return "lines end in carriage returns alone: save the file with Unix line ends"
+        return "the file uses CR line endings; save it with Unix line endings"
     if text[:1] == b"{" and b"'" in text and b'"' not in text:
-        return "JSON takes double quotes"
+        return "JSON requires double quotes"
     return None
 
 

@@ -108,7 +108,7 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
         import numpy as np
 
         if not np.isfinite(np.asarray(image)).all():
-            raise PixelConversionError("holds pixels that are NaN or infinite")
+            raise PixelConversionError("contains NaN or infinite pixels")
     low, high = (float(bound) for bound in _extrema(image))
     if image.format == "PPM":
         scale, offset = 1 / 257, 0.0  # Pillow stretches PGM to 16 bits, whatever its largest value is.
@@ -127,7 +127,7 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
 def _extrema(image: "Image.Image") -> tuple[float, float]:
     low, high = image.getextrema()
     if isinstance(low, tuple) or isinstance(high, tuple):
-        raise PixelConversionError("has several bands of numbers")
+        raise PixelConversionError("has several floating-point channels")
     return low, high
 
 

@@ -46,7 +46,7 @@ class BadRows(DataError):
         self.problems = tuple(problems)
         bad = len({problem.row for problem in self.problems})
         rows = f"{bad:,} row{'s' if bad != 1 else ''}"
-        heading = f"{rows} of {bad + examples:,} cannot be trained on:"
+        heading = f"{rows} of {bad + examples:,} are invalid:"
         lines = [f"  {problem}" for problem in self.problems[:MAX_LISTED_PROBLEMS]]
         rest = self.problems[MAX_LISTED_PROBLEMS:]
         if rest:
@@ -62,7 +62,7 @@ def _common_hints(problems: Iterable[RowProblem]) -> str:
     """The commonest hints, each once, then the way to go on without the rows."""
     counts = Counter(problem.hint for problem in problems if problem.hint)
     hints = [hint for hint, _count in counts.most_common(3)]
-    return "; ".join([*hints, "or leave such rows out with --on-bad-row skip"])
+    return "; ".join([*hints, "or skip them with --on-bad-row skip"])
 
 
 def write_rejects(path: Path, problems: Iterable[RowProblem]) -> int:

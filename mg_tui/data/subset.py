@@ -85,12 +85,12 @@ def split_dataset(
         share: of the rows to part off, above 0 and below 1; as near below it as images allow.
 
     Raises:
-        UsageError: something is in the way, or nothing can be parted off.
+        UsageError: something is in the way, or the dataset cannot be split.
         DataError: the dataset cannot be read.
         EnvironmentProblem: the new files cannot be written.
     """
     if train.absolute() == evaluation.absolute():
-        raise UsageError("both sides of a split would be one file", where=str(train))
+        raise UsageError("training and evaluation output are the same file", where=str(train))
     reader = _DraftReader(source, reading, progress)
     numbers, images = array("Q"), []
     for row, draft in reader:
@@ -100,7 +100,7 @@ def split_dataset(
     held = {numbers[index] for index in choose_held_out(images, share, seed)}
     if not held:
         raise UsageError(
-            "nothing can be parted off", where=source.name, why="all rows show the same image, or there is only one"
+            "the dataset cannot be split", where=source.name, why="all rows share an image, or there is only one row"
         )
     with ExitStack() as stack:
         kept = stack.enter_context(DatasetWriter(train, force=force, sources=[source.path]))
@@ -126,7 +126,7 @@ def sample_dataset(
     wanted = count if count is not None else round((share or 0.0) * len(numbers))
     if not 1 <= wanted <= len(numbers):
         raise UsageError(
-            f"{wanted:,} of {len(numbers):,} rows cannot be drawn", hint=f"ask for 1 to {len(numbers):,} rows"
+            f"cannot sample {wanted:,} of {len(numbers):,} rows", hint=f"choose 1 to {len(numbers):,} rows"
         )
     chosen = {numbers[index] for index in random.Random(seed).sample(range(len(numbers)), wanted)}
     with DatasetWriter(out, force=force, sources=[source.path]) as new:
@@ -212,5 +212,5 @@ def parse_weighted_path(text: str) -> tuple[str, float]:
     if math.isnan(weight):
         return text, 1.0
     if not 0 < weight <= 1000:
-        raise UsageError(f"a weight of {number} means nothing", where=text, hint="2 is every row twice, 0.5 a half")
+        raise UsageError(f"invalid weight {number}", where=text, hint="2 repeats every row twice, 0.5 takes half")
     return name, weight

@@ -53,13 +53,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise FamilyError(
-            "this folder holds no model: it has no config.json", where=str(folder), hint=_suggest_instead(folder)
-        )
+        raise FamilyError("not a model folder: no config.json", where=str(folder), hint=_suggest_instead(folder))
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FamilyError("the model's config.json cannot be read", where=str(file), why=str(error)) from None
+        raise FamilyError("cannot read the model's config.json", where=str(file), why=str(error)) from None
     if not isinstance(config, dict):
         raise FamilyError("the model's config.json is not a JSON object", where=str(file))
     return config
@@ -67,13 +65,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _suggest_instead(folder: Path) -> str:
     if (folder / "adapter_config.json").is_file():
-        return "it is an adapter: merge it first (`model-garden merge`), or train its base model"
+        return "this is an adapter; merge it first (`model-garden merge`), or train its base model"
     if any(folder.glob("*.gguf")):
-        return "GGUF files cannot be trained: give the checkpoint they were made from"
+        return "GGUF files cannot be trained; use the original checkpoint"
     inner = sorted(path.parent.name for path in folder.glob("*/config.json"))
     if inner:
         return f"did you mean {folder / inner[0]}?"
-    return "give a folder with config.json and *.safetensors, a hub name, or `tiny`"
+    return "use a folder with config.json and *.safetensors, a Hub name, or `tiny`"
 
 
 def looks_like_path(name: str) -> bool:
@@ -98,8 +96,8 @@ def local_folder(name: str) -> Path | None:
     if is_file:
         raise UsageError("the base model is a file, not a folder", where=str(path), hint=_suggest_instead(path.parent))
     if looks_like_path(name):
-        hint = "give a folder with config.json and *.safetensors, a hub name, or `tiny`"
-        raise UsageError("the base model's folder does not exist", where=str(path.absolute()), hint=hint)
+        hint = "use a folder with config.json and *.safetensors, a Hub name, or `tiny`"
+        raise UsageError("the base model folder does not exist", where=str(path.absolute()), hint=hint)
     return None
 
 
@@ -114,8 +112,8 @@ def require_hub_name(name: str, known: list[str]) -> None:
     close = closest_model(name, known)
     hint = f"did you mean {close}?" if close else f"known base models: {', '.join(known)}"
     raise UsageError(
-        f"there is no base model called {one_line(name, limit=100)!r}",
-        why="it is no folder here, no alias, and not a hub name (OWNER/NAME)",
+        f"unknown base model {one_line(name, limit=100)!r}",
+        why="not a local folder, an alias, or a Hub name (OWNER/NAME)",
         hint=hint,
     )
 

@@ -42,8 +42,8 @@ class ChatTemplate:
         if not template:
             raise FamilyError(
                 f"{self.title}: this checkpoint has no chat template",
-                why="a base model that was never taught to answer has none",
-                hint="choose the checkpoint whose name ends in Instruct, Chat or -it",
+                why="pretrained models without instruction tuning usually have none",
+                hint="use the Instruct, Chat or -it variant",
             )
         return str(template)
 
@@ -86,7 +86,7 @@ class ChatTemplate:
             FamilyError: the template cannot be marked.
         """
         if not messages or messages[-1].role != "assistant":
-            raise DataError(f"{_name_row(row)}: the conversation does not end in an answer to learn")
+            raise DataError(f"{_name_row(row)}: the conversation does not end with a supervised answer")
         full = self._render(messages, row)
         answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
         spans = [self._answer(messages, index, full, row) for index in answers]
@@ -99,14 +99,16 @@ class ChatTemplate:
 
     def _answer(self, messages: Sequence[Message], index: int, full: str, row: int | None) -> tuple[int, int]:
         if index == 0:
-            raise DataError(f"{_name_row(row)}: the conversation begins with an answer", hint="put the question first")
+            raise DataError(
+                f"{_name_row(row)}: the conversation starts with an assistant turn", hint="start with a user turn"
+            )
         before = self._render(messages[:index], row, answer_next=True)
         until = self._render(messages[: index + 1], row)
         if not (until.startswith(before) and full.startswith(until)):
             raise FamilyError(
-                f"{self.title}: it cannot be told which tokens of the chat template are the answer",
-                why="the template renders the beginning of a conversation differently once more of it is there",
-                hint="the family needs a make_collator of its own",
+                f"{self.title}: cannot locate the answer tokens in the chat template's output",
+                why="the template's output for a prefix changes when more turns follow",
+                hint="the family must provide make_collator",
             )
         return len(before), max(len(until.rstrip()), len(before))
 
@@ -122,7 +124,7 @@ class ChatTemplate:
             if not isinstance(error, TemplateError):
                 raise
             raise DataError(
-                f"{_name_row(row)}: the chat template of {self.title} refuses this conversation", why=str(error)
+                f"{_name_row(row)}: the chat template of {self.title} rejects this conversation", why=str(error)
             ) from error
         return str(text)
 
@@ -144,7 +146,7 @@ class ChatTemplate:
     def _plain(self, text: str, row: int | None) -> str:
         if any(mark in text for mark in MARKS):
             raise DataError(
-                f"{_name_row(row)}: the text has a character that Unicode keeps from text (U+FDD0 to U+FDD2)",
+                f"{_name_row(row)}: the text contains a Unicode noncharacter (U+FDD0 to U+FDD2)",
                 hint="remove it",
             )
         for found in reversed(list(self._control.finditer(text))):

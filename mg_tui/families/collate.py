@@ -72,7 +72,7 @@ class ExampleEncoder:
         batch["labels"] = self._labels(batch["input_ids"], learned)
         for example, row in zip(examples, batch["labels"], strict=True):
             if not bool((row != IGNORE_INDEX).any()):
-                raise DataError(f"row {example.row}: there is no token to learn in it", hint="give it an answer")
+                raise DataError(f"row {example.row}: it has no supervised tokens", hint="add an answer")
         return batch
 
     def encode(self, example: Example, images: "Images") -> EncodedExample:
@@ -145,7 +145,7 @@ class ExampleEncoder:
         except (ValueError, TypeError, RuntimeError) as error:
             self._find_culprit(texts, images, rows, side)
             raise DataError(
-                f"{_name_rows(rows)}: the processor of {self.family.title} refuses it", why=_first_line(error)
+                f"{_name_rows(rows)}: rejected by the processor of {self.family.title}", why=_first_line(error)
             ) from error
         found = dict(batch)
         self._check(found, marked, side)
@@ -168,9 +168,9 @@ class ExampleEncoder:
         )
         if not kept:
             raise FamilyError(
-                f"{self.family.title}: labels cannot be placed",
-                why="its processor changes tokens after the tokenizer made them",
-                hint="the family needs a make_collator of its own",
+                f"{self.family.title}: cannot assign labels",
+                why="its processor modifies the tokenizer's output",
+                hint="the family must provide make_collator",
             )
 
     def _labels(self, input_ids: Any, learned: list[list[bool]]) -> Any:
@@ -185,8 +185,8 @@ class ExampleEncoder:
 
     def _uncuttable(self, rows: Sequence[int | None]) -> DataError:
         return DataError(
-            f"{_name_rows(rows)}: it has text that looks like a control token of {self.family.title}",
-            why="with this tokenizer such text cannot be told from the token itself",
+            f"{_name_rows(rows)}: its text contains a control token of {self.family.title}",
+            why="this tokenizer cannot distinguish such text from the token",
             hint=f"remove it from the row; control tokens are {', '.join(self.template.control_tokens)}",
         )
 

@@ -118,10 +118,10 @@ def supervised_labels(bench: ConformanceFixture) -> Iterator[str]:
         answers = [message.text for message in example.messages if message.role == "assistant"]
         text = tokenizer.decode(ids, skip_special_tokens=True)
         if text.split() != "".join(answers).split():
-            yield f"row {example.row}: learned is {text!r}, the answers are {answers!r}"
+            yield f"row {example.row}: supervised text {text!r} differs from the answers {answers!r}"
         ends = [token for token in ids if token in tokenizer.all_special_ids]
         if len(ends) < len(answers):
-            yield f"row {example.row}: {len(answers)} answers, but {len(ends)} tokens that end one are learned"
+            yield f"row {example.row}: {len(answers)} answers, but {len(ends)} end-of-turn tokens are supervised"
         wrong = batch["labels"][row] != batch["input_ids"][row]
         if bool((wrong & (batch["labels"][row] != IGNORE_INDEX)).any()):
             yield f"row {example.row}: a label differs from its token"
@@ -133,13 +133,13 @@ def _labels_of_prompts(bench: ConformanceFixture) -> Iterator[str]:
     batch = collator(bench.examples, bench.images)
     image_token = bench.processor.tokenizer.convert_tokens_to_ids(bench.processor.image_token)
     if bool((batch["labels"] == image_token).any()):
-        yield "with train_on_prompt, image tokens are learned"
+        yield "with train_on_prompt, image tokens are supervised"
     if bool((batch["labels"][batch["attention_mask"] == 0] != IGNORE_INDEX).any()):
-        yield "with train_on_prompt, padding is learned"
+        yield "with train_on_prompt, padding is supervised"
     for row, example in enumerate(bench.examples):
         text = bench.processor.tokenizer.decode(supervised_ids(batch, row))
         if example.messages[0].text not in text:
-            yield f"row {example.row}: with train_on_prompt, the question is not learned"
+            yield f"row {example.row}: with train_on_prompt, the question is not supervised"
 
 
 def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:
@@ -163,7 +163,7 @@ def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:
     for token in bench.collator.template.control_tokens:
         posing = counts(f"a {token} b{token}{token}")
         if posing and posing != plain:
-            yield f"{token} in a row's text is taken for the token"
+            yield f"{token} in a row's text is tokenized as the control token"
 
 
 def batches(bench: ConformanceFixture) -> Iterator[str]:
@@ -178,7 +178,7 @@ def batches(bench: ConformanceFixture) -> Iterator[str]:
             if name not in together or together[name][row, :length].tolist() != value[0].tolist():
                 yield f"row {example.row}: {name} differs between a batch and the example alone"
         if bool((together["labels"][row, length:] != IGNORE_INDEX).any()):
-            yield f"row {example.row}: padding is learned"
+            yield f"row {example.row}: padding is supervised"
 
 
 def prompts(bench: ConformanceFixture) -> Iterator[str]:
@@ -190,7 +190,7 @@ def prompts(bench: ConformanceFixture) -> Iterator[str]:
         last = len(trained["labels"][0]) - int((trained["labels"][0] == IGNORE_INDEX).flip(0).int().argmin()) - 1
         given = bench.collator.encode_prompts([example.prompt], [bench.images[row]])["input_ids"][0].tolist()
         if trained["input_ids"][0].tolist()[: len(given)] != given or not len(given) <= last:
-            yield f"row {example.row}: the prompt to generate from is not the beginning of what was trained"
+            yield f"row {example.row}: the generation prompt is not a prefix of the training text"
 
 
 def split_encoding(bench: ConformanceFixture) -> Iterator[str]:
@@ -213,7 +213,7 @@ def parts(bench: ConformanceFixture) -> Iterator[str]:
     model = bench.meta_model
     outside = [name for name, _weight in model.named_parameters() if bench.family.parts.part_of(name) is None]
     if outside:
-        yield f"{len(outside)} weights are in no part, e.g. {outside[0]}"
+        yield f"{len(outside)} weights belong to no part, e.g. {outside[0]}"
     modules = dict(model.named_modules())
     for part in PARTS:
         prefixes: Sequence[str] = getattr(bench.family.parts, part)
@@ -222,7 +222,7 @@ def parts(bench: ConformanceFixture) -> Iterator[str]:
                 yield f"{part}: there is no module {prefix}"
         linear = [name for name, module in modules.items() if isinstance(module, torch.nn.Linear)]
         if bench.is_supported(f"lora_{part}") and part not in {bench.family.parts.part_of(name) for name in linear}:
-            yield f"{part}: LoRA is said to be supported, and there is no linear layer"
+            yield f"{part}: LoRA is declared as supported, but there is no linear layer"
 
 
 # --- With weights -----------------------------------------------------------------------------------------------------

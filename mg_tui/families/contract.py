@@ -209,4 +209,4 @@ class ModelFamily:
 
     def capability(self, name: CapabilityName) -> Capability:
         """What the family says of a capability; one it does not mention is experimental."""
-        return self.capabilities.get(name, Experimental("the family does not say"))
+        return self.capabilities.get(name, Experimental("not declared by the family"))

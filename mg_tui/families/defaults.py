@@ -41,7 +41,7 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
         )
     except ImportError as error:
         raise EnvironmentProblem(
-            "something this model needs is not installed", where=request.source, why=str(error).strip().splitlines()[0]
+            "missing dependency of this model", where=request.source, why=str(error).strip().splitlines()[0]
         ) from error
     except (OSError, ValueError) as error:
         raise hub.to_garden_error(error, request.source) from error
@@ -53,7 +53,7 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
         raise hub.to_garden_error(error, request.source) from error
     if missing := sorted(report.get("missing_keys", ())):
         raise FamilyError(
-            f"the checkpoint lacks {len(missing)} of the model's weights",
+            f"{len(missing)} weights are missing from the checkpoint",
             where=request.source,
             why=_first_names(missing),
         )
@@ -81,7 +81,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
         processor = AutoProcessor.from_pretrained(folder, **options)
     except ImportError as error:
         raise EnvironmentProblem(
-            "something this model's processor needs is not installed",
+            "missing dependency of this model's processor",
             where=source,
             why=str(error).strip().splitlines()[0],
         ) from error
@@ -89,15 +89,13 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
         raise hub.to_garden_error(error, source) from error
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise FamilyError(
-            f"{family.title}: the checkpoint's processor takes no images",
+            f"{family.title}: the checkpoint's processor does not accept images",
             where=source,
-            why="preprocessor_config.json is missing or names no image processor",
+            why="preprocessor_config.json is missing or has no image processor",
         )
     if not processor.tokenizer.encode("a", add_special_tokens=False):
         # Without its files a tokenizer loads all the same, empty, and drops every character.
-        raise UsageError(
-            "the model's tokenizer is missing", where=source, why="tokenizer.json is not there, or is empty"
-        )
+        raise UsageError("the model's tokenizer is missing", where=source, why="tokenizer.json is missing or empty")
     limit_pixels(processor, preprocessing)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -139,9 +137,9 @@ def _quantization_config(family: ModelFamily, request: LoadRequest, source: str,
         if method == "bitsandbytes":
             return None
         raise UsageError(
-            f"the checkpoint is already quantised ({method})",
+            f"the checkpoint is already quantized ({method})",
             where=request.source,
-            hint="choose the checkpoint it was made from",
+            hint="use the original checkpoint",
         )
     # Names of modules, matched from the start up to a dot. Naming some replaces the library's own choice, which is the
     # output layer: it is named again, by the name that nearly every model gives it.
@@ -165,9 +163,9 @@ def _check_quantized(model: Any, family: ModelFamily) -> None:
     wrong = [name for name in quantised if family.parts.part_of(name) in ("vision", "projector")]
     if wrong or not quantised:
         raise FamilyError(
-            f"{family.title}: quantisation went wrong",
-            why=f"quantised though it should not be: {_first_names(wrong)}" if wrong else "nothing was quantised",
-            hint="load without quantisation, and check the family's parts with `model-garden plugins --check`",
+            f"{family.title}: quantization failed",
+            why=f"unexpectedly quantized: {_first_names(wrong)}" if wrong else "no layer was quantized",
+            hint="load without quantization, and check the family's parts with `model-garden plugins --check`",
         )
 
 

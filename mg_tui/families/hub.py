@@ -65,7 +65,7 @@ def fetch_config(name: str, revision: str | None = None, *, known: list[str] | N
     """Download the `config.json` of a model into the cache.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached or wants a login.
+        EnvironmentProblem: the hub is unreachable or wants a login.
         UsageError: there is no such model or revision.
     """
     if not is_reachable():
@@ -134,9 +134,9 @@ def _ping(address: str) -> bool:
 
 def unreachable_error(name: str, *, partly: bool = False) -> EnvironmentProblem:
     """The error for a model that is not, or only `partly`, on this machine, and not to be had."""
-    what, why = f"{name} is {'only partly' if partly else 'not'} on this machine", None
+    what, why = f"{name} is {'only partially' if partly else 'not'} available locally", None
     if is_offline():
-        why = "the environment forbids downloads (HF_HUB_OFFLINE)"
+        why = "HF_HUB_OFFLINE is set"
     else:
         what += f", and {endpoint()} cannot be reached"
     return EnvironmentProblem(
@@ -159,7 +159,7 @@ def to_garden_error(error: BaseException, source: str, *, known: list[str] | Non
         if (said := _translate_error(link, source, known or [])) is not None:
             return said
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UsageError("the model's files cannot be loaded", where=source, why=f"{type(error).__name__}: {first_line}")
+    return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line}")
 
 
 def _translate_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
@@ -167,22 +167,22 @@ def _translate_error(error: BaseException, source: str, known: list[str]) -> Gar
     page = f"{endpoint()}/{source}"
     if kind == "GatedRepoError":
         hint = f"accept its terms at {page}, then run `hf auth login`"
-        return EnvironmentProblem(f"{source} is only for people who accepted its terms", hint=hint)
+        return EnvironmentProblem(f"{source} is gated", hint=hint)
     if kind == "RepositoryNotFoundError":
         close = closest_model(source, known)
-        hint = (f"did you mean {close}? " if close else "") + "for a private model run `hf auth login`"
-        return UsageError(f"the hub has no model called {source}", hint=hint)
+        hint = (f"did you mean {close}? " if close else "") + "for private models, run `hf auth login`"
+        return UsageError(f"the Hub has no model {source}", hint=hint)
     if kind == "RevisionNotFoundError":
-        return UsageError(f"{source} has no such revision", hint=f"see the branches and tags at {page}")
+        return UsageError(f"revision not found: {source}", hint=f"see the branches and tags at {page}")
     if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "ReadTimeout"):
         return unreachable_error(source)
     if kind == "SafetensorError":
-        return UsageError("the model's weights are damaged", where=source, why=str(error), hint="download them again")
+        return UsageError("the model weights are corrupted", where=source, why=str(error), hint="download them again")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentProblem("there is no space left for the model", where=str(cache_folder()))
+        return EnvironmentProblem("no disk space left for the model", where=str(cache_folder()))
     if isinstance(error, OSError) and "safetensors" in str(error):
-        hint = "weights in other formats are pickles, which could run any code: convert them to safetensors"
-        return UsageError("the model has no weights in safetensors files", where=source, hint=hint)
+        hint = "other formats are pickles, which can execute arbitrary code; convert them to safetensors"
+        return UsageError("the model has no safetensors weights", where=source, hint=hint)
     return None
 
 

@@ -105,7 +105,7 @@ def _load_families(entry: EntryPoint) -> tuple[ModelFamily, ...]:
 
 def _validate_hook_result(results: Sequence[Any], place: str) -> tuple[ModelFamily, ...]:
     if not results or results[0] is None:
-        raise _ContractViolation(f"{HOOK_NAME} gave nothing: yield ModelFamily objects ({place})")
+        raise _ContractViolation(f"{HOOK_NAME} yielded nothing; yield ModelFamily objects ({place})")
     (given,) = results
     if isinstance(given, ModelFamily):
         raise _ContractViolation(f"{HOOK_NAME} returned one ModelFamily: yield it, or return a list ({place})")

@@ -55,7 +55,7 @@ class Registry:
         for family in self.families:
             if family.key == key:
                 return family
-        raise FamilyError(f"no model family {one_line(key)!r} is installed", why=self._installed(), hint=self._hint())
+        raise FamilyError(f"model family {one_line(key)!r} is not installed", why=self._installed(), hint=self._hint())
 
     def by_model_type(self, model_type: str) -> ModelFamily:
         """The family that the `model_type` of a `config.json` selects.
@@ -70,7 +70,7 @@ class Registry:
             claimants = self.conflicting_model_types[model_type]
             raise FamilyError(
                 f"model type {model_type!r} is claimed by {' and '.join(claimants)}",
-                why="which of them is right cannot be known, so neither is used",
+                why="ambiguous, so neither is used",
                 hint=f"uninstall one, or set {DISABLE_ENV}={claimants[-1]}",
             )
         raise FamilyError(
@@ -94,7 +94,7 @@ class Registry:
             if model_type in self.conflicting_model_types or has_vision(config):
                 raise FamilyError(error.what, where=where, why=error.why, hint=error.hint) from None
             raise FamilyError(
-                f"this is a text-only model (model type {one_line(model_type, limit=100)}): it cannot see images",
+                f"this is a text-only model (model type {one_line(model_type, limit=100)}): it has no vision input",
                 where=where,
                 why=f"its config.json has no vision_config; {self._installed()}",
                 hint="choose a vision-language checkpoint",
@@ -134,13 +134,13 @@ class Registry:
 
     def _installed(self) -> str:
         if not self.families:
-            return "no model family can be used"
+            return "no usable model family"
         listed = "; ".join(f"{family.title} ({', '.join(family.model_types)})" for family in self.families)
         return f"installed families: {listed}"
 
     def _hint(self) -> str:
         broken = [plugin.name for plugin in self.plugins if plugin.status != "ok"]
-        return "see `model-garden plugins`" + (f": not in use are {', '.join(broken)}" if broken else "")
+        return "see `model-garden plugins`" + (f"; disabled or broken: {', '.join(broken)}" if broken else "")
 
 
 @cache

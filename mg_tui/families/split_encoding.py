@@ -47,8 +47,8 @@ class SplitEncoder:
         layout = encoder.family.layout
         if layout is None:
             raise FamilyError(
-                f"{encoder.family.title}: text and images cannot be encoded apart",
-                why="the family does not say how many tokens an image has and which positions they get",
+                f"{encoder.family.title}: text and images cannot be encoded separately",
+                why="the family defines no token layout",
             )
         self.encoder = encoder
         self.layout: TokenLayout = layout

@@ -35,7 +35,7 @@ def _declaration_problems(family: Any) -> Iterator[str]:
         yield f"key {family.key!r} is not an identifier in lower case"
     if not isinstance(family.title, str) or not family.title.strip():
         yield "title is empty"
-    yield from _text_tuple_problems("model_types", family.model_types, empty="no checkpoint could ever select it")
+    yield from _text_tuple_problems("model_types", family.model_types, empty="the family can never be selected")
     yield from _part_problems(family.parts)
     yield from _checkpoint_problems(family.checkpoints)
     yield from _capability_problems(family.capabilities)
@@ -50,13 +50,13 @@ def _declaration_problems(family: Any) -> Iterator[str]:
 
 def _text_tuple_problems(name: str, value: Any, *, empty: str) -> Iterator[str]:
     if isinstance(value, str):
-        yield f'{name} is a text; write ("{value}",)'
+        yield f'{name} is a string; write ("{value}",)'
     elif not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
         yield f"{name} is not a tuple of texts"
     elif not value:
         yield f"{name} is empty: {empty}"
     elif len(set(value)) < len(value):
-        yield f"{name} has one twice: {', '.join(value)}"
+        yield f"{name} has duplicates: {', '.join(value)}"
 
 
 def _part_problems(parts: Any) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _capability_problems(capabilities: Any) -> Iterator[str]:
         return
     for name, value in capabilities.items():
         if name not in CAPABILITIES:
-            yield f"capability {name!r} is not known; known are {', '.join(sorted(CAPABILITIES))}"
+            yield f"capability {name!r} is unknown; expected one of {', '.join(sorted(CAPABILITIES))}"
         if not isinstance(value, Supported | Experimental | Unsupported):
             yield f"capability {name} is {value!r}, not Supported(), Experimental(why) or Unsupported(why)"
 

@@ -30,13 +30,15 @@ def read_tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UsageError("the model's weights are not here", where=str(folder), why="there is no *.safetensors file")
+        raise UsageError(
+            "the model weights are not available locally", where=str(folder), why="no *.safetensors file found"
+        )
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
         try:
             shapes.update(_read_header(file))
         except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-            raise UsageError("a file of the model's weights is damaged", where=str(file), why=str(error)) from None
+            raise UsageError("a weights file is corrupted", where=str(file), why=str(error)) from None
     return shapes
 
 
@@ -44,7 +46,7 @@ def _read_header(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
         if length > _MAX_HEADER_BYTES:
-            raise ValueError("its header is too long to be one")
+            raise ValueError("its header is too large")
         header = json.loads(opened.read(length))
     yield from (
         (str(name), tuple(map(int, tensor["shape"]))) for name, tensor in header.items() if name != "__metadata__"
@@ -134,7 +136,7 @@ def _transformer_stack(config: Mapping[str, Any], shapes: TensorShapes, *, gated
 def _require_size(config: Mapping[str, Any], *names: str) -> int:
     found = _optional_size(config, 0, *names)
     if not found:
-        raise UsageError("the model's memory cannot be estimated", why=f"its config.json has no {names[0]}")
+        raise UsageError("cannot estimate the model's memory", why=f"its config.json has no {names[0]}")
     return found
 
 

@@ -9,9 +9,9 @@ from mg_tui.hardware.sampler import Gpu, GpuProcess
 
 _RETRY_SECONDS: Final = 10.0  # seconds between attempts to open a library that is there but does not answer
 
-NO_LIBRARY: Final = "no NVIDIA driver: its library libnvidia-ml is not here (in a container: start it with --gpus all)"
+NO_LIBRARY: Final = "no NVIDIA driver: libnvidia-ml not found (in a container, start it with --gpus all)"
 NO_BINDING: Final = "the Python package nvidia-ml-py is not installed"
-NO_DEVICE: Final = "the NVIDIA driver is here and sees no GPU"
+NO_DEVICE: Final = "the NVIDIA driver reports no GPU"
 
 
 class Nvml:
@@ -30,7 +30,7 @@ class Nvml:
         try:
             count = int(self._api.nvmlDeviceGetCount())
         except self._api.NVMLError as error:
-            self._lose(f"the NVIDIA driver stopped answering: {error}")
+            self._lose(f"the NVIDIA driver stopped responding: {error}")
             return (), self._why
         if count == 0:
             return (), NO_DEVICE
@@ -72,7 +72,7 @@ class Nvml:
         except pynvml.NVMLError_LibraryNotFound:
             self._why = NO_LIBRARY
         except pynvml.NVMLError as error:
-            self._why = f"the NVIDIA driver does not answer: {error}"
+            self._why = f"the NVIDIA driver does not respond: {error}"
         else:
             self._open, self._why = True, None
         return self._open
@@ -93,7 +93,7 @@ class Nvml:
         try:
             handle = api.nvmlDeviceGetHandleByIndex(index)
         except api.NVMLError as error:
-            return Gpu(index, f"GPU {index}", problem=f"it does not answer: {error}")
+            return Gpu(index, f"GPU {index}", problem=f"no response: {error}")
         memory = self._ask(api.nvmlDeviceGetMemoryInfo, handle)
         rates = self._ask(api.nvmlDeviceGetUtilizationRates, handle)
         return Gpu(

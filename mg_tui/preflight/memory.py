@@ -79,8 +79,8 @@ def model_shape(model: "ResolvedModel") -> ModelShape:
     family, config, folder = model.family, model.config, _model_folder(model)
     if family is None:
         raise FamilyError(
-            f"the size of {model.name} is not known before it is downloaded",
-            hint="download it once, or give the folder of a checkpoint",
+            f"the size of {model.name} is unknown until it is downloaded",
+            hint="download it, or use a local checkpoint folder",
         )
     if config is None:
         config = next((known.config for known in family.checkpoints if known.name == model.name), None)
@@ -89,13 +89,13 @@ def model_shape(model: "ResolvedModel") -> ModelShape:
             return family.shape(config)
         except KeyError as error:
             raise FamilyError(
-                f"{family.title}: the model's config.json lacks a size", where=model.source, why=f"no {error.args[0]}"
+                f"{family.title}: config.json is missing a size", where=model.source, why=f"no {error.args[0]}"
             ) from None
     if config is None or folder is None:
         raise FamilyError(
-            f"the size of {model.name} is not known before it is downloaded",
+            f"the size of {model.name} is unknown until it is downloaded",
             why=f"{family.title} does not list its configuration",
-            hint="download it once, or give the folder of a checkpoint",
+            hint="download it, or use a local checkpoint folder",
         )
     from mg_tui.hardware.checkpoint_shape import infer_model_shape, read_tensor_shapes
 

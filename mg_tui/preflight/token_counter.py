@@ -98,7 +98,7 @@ class TokenCounterPool:
         except queue.Empty:
             with self._lock:
                 if self._closed:
-                    raise EnvironmentProblem("tokens are not counted any more: the check was broken off") from None
+                    raise EnvironmentProblem("token counting was canceled") from None
                 child = EngineProcess(COUNTING_PROGRAM)
                 self._children.append(child)
             for _event in child.stream("open", **self._open):

@@ -48,14 +48,14 @@ def send_request(folder: RunFolder, request: RequestName, by: str) -> Path:
         EnvironmentProblem: it could not be written.
     """
     if request not in REQUESTS:
-        raise ValueError(f"unknown request {request!r}; known are {', '.join(REQUESTS)}")
+        raise ValueError(f"unknown request {request!r}; expected one of {', '.join(REQUESTS)}")
     path = folder.control_dir / f"{time.time_ns():020d}-{request}-{secrets.token_hex(2)}.json"
     try:
         folder.control_dir.mkdir(exist_ok=True)
         write_atomic(path, json.dumps({"request": request, "by": by, "t": time.time()}).encode())
     except OSError as error:
         raise EnvironmentProblem(
-            "The request cannot be written to the run's folder.", where=str(folder.control_dir), why=error.strerror
+            "Cannot write the request to the run folder.", where=str(folder.control_dir), why=error.strerror
         ) from error
     return path
 

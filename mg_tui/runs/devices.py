@@ -67,7 +67,7 @@ def parse_devices(asked: str | None) -> tuple[str, ...]:
     if words in ([ANY], [CPU]):
         return (words[0],)
     if not all(word.isdecimal() for word in words):
-        raise UsageError(f"gpus: got {asked!r}; give numbers as nvidia-smi counts them (0,1), any, or cpu")
+        raise UsageError(f"gpus: got {asked!r}; expected nvidia-smi indices (0,1), any, or cpu")
     return tuple(dict.fromkeys(str(int(word)) for word in words))
 
 
@@ -91,8 +91,8 @@ def require_devices(asked: Sequence[str], here: Sequence[Device]) -> None:
     missing = [name for name in asked if name not in (*names, ANY, CPU)]
     if missing:
         raise EnvironmentProblem(
-            f"There is no {format_devices(missing)} here.",
-            why="this machine has no GPU that NVML can see" if names == [CPU] else f"there is {format_devices(names)}",
+            f"{format_devices(missing)} not found on this machine.",
+            why="NVML reports no GPU" if names == [CPU] else f"available: {format_devices(names)}",
             hint="give --gpus any" if names == [CPU] else f"give --gpus {','.join(names)}",
         )
 
@@ -139,7 +139,7 @@ class DeviceLocks:
         except OSError as error:
             self.release()
             raise EnvironmentProblem(
-                "A device's lock cannot be taken.", where=str(self._dir), why=error.strerror
+                "Cannot acquire the device lock.", where=str(self._dir), why=error.strerror
             ) from error
         return True
 
@@ -182,7 +182,7 @@ class DeviceLocks:
                 return None
         except EnvironmentProblem:
             return None  # a home without locks cannot have a queue either
-        return f"a queued run has {format_devices(names)}: both share its memory and its time"
+        return f"a queued run is using {format_devices(names)}; the two runs share memory and compute"
 
 
 def _describe_user(gpu: "Gpu") -> str | None:
@@ -197,7 +197,7 @@ def _describe_user(gpu: "Gpu") -> str | None:
         return f"{name} (process {first.pid}{size})" + (f" and {more} more" if more else "")
     # In a container the driver may name no process of the host's.
     if not gpu.processes and (gpu.memory_used or 0) > _DRIVER_BYTES:
-        return f"a process that cannot be seen from here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
+        return f"a process not visible here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
     return None
 
 

@@ -124,8 +124,8 @@ class EngineProcess:
         self._stderr.seek(0)
         lines = [line for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        hint = "the machine may have run out of memory" if code == -9 else None
-        return RunFailed(f"the engine process ended without an answer ({how})", why="\n".join(lines[-5:]), hint=hint)
+        hint = "possibly out of memory" if code == -9 else None
+        return RunFailed(f"the engine process exited without a response ({how})", why="\n".join(lines[-5:]), hint=hint)
 
 
 def error_from_record(record: Mapping[str, Any]) -> GardenError:
@@ -140,4 +140,4 @@ def error_from_record(record: Mapping[str, Any]) -> GardenError:
     kind = next((_ERROR_CLASSES[name] for name in names if name in _ERROR_CLASSES), None)
     if kind is None:
         kind = {2: UsageError, 3: EnvironmentProblem}.get(int(record.get("exit_code", 1)), RunFailed)
-    return kind(text("what") or "something went wrong", where=text("where"), why=text("why"), hint=text("hint"))
+    return kind(text("what") or "unknown error", where=text("where"), why=text("why"), hint=text("hint"))

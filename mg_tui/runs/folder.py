@@ -92,7 +92,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise _unreadable_spec(self, error) from error
         if not isinstance(values, dict):
-            raise _unreadable_spec(self, ValueError("it is not a JSON object"))
+            raise _unreadable_spec(self, ValueError("not a JSON object"))
         return values
 
     def read_spec(self) -> "TrainingSpec":
@@ -134,10 +134,10 @@ class RunFolder:
             fsync_folder(runs)
         except OSError as error:
             raise EnvironmentProblem(
-                "A run's folder cannot be made.",
+                "Cannot create the run folder.",
                 where=str(error.filename or runs),
                 why=error.strerror or str(error),
-                hint="choose another home folder with --home or MODEL_GARDEN_HOME, or make room on the disk",
+                hint="free disk space, or set another home folder with --home or MODEL_GARDEN_HOME",
             ) from error
         return cls(runs / run_id)
 
@@ -207,4 +207,4 @@ def _remove_abandoned(runs: Path) -> None:
 
 def _unreadable_spec(folder: RunFolder, error: Exception) -> UsageError:
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return UsageError("The run's spec cannot be read.", where=str(folder.spec_file), why=why)
+    return UsageError("Cannot read the run's spec.", where=str(folder.spec_file), why=why)

@@ -26,7 +26,7 @@ def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = Non
         if watch.state.ended:
             return
         if not folder.path.exists():
-            raise RunFailed("The run's folder is gone.", where=str(folder.path), why="somebody removed it")
+            raise RunFailed("The run folder no longer exists.", where=str(folder.path), why="it was deleted")
         if exit_status is not None and watch.view.lifecycle in (None, "created", "queued"):
-            raise start_error(folder, f"it ended with status {exit_status}")
+            raise start_error(folder, f"exit status {exit_status}")
         time.sleep(poll)

@@ -47,7 +47,7 @@ class JournalWriter:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EnvironmentProblem("The journal cannot be opened.", where=str(path), why=error.strerror) from error
+            raise EnvironmentProblem("Cannot open the journal.", where=str(path), why=error.strerror) from error
         try:
             lock_exclusive(self._fd, path)
             self._pid = os.getpid()
@@ -57,9 +57,9 @@ class JournalWriter:
             if torn:
                 self.write(
                     "warning",
-                    what="The last line of the journal was torn and has been set aside.",
+                    what="The last line of the journal was incomplete and has been moved aside.",
                     where=str(self.torn_file),
-                    why="the process or the machine that wrote it died in the middle",
+                    why="the writing process or the machine died while writing it",
                 )
         except BaseException:
             self.close()
@@ -78,11 +78,11 @@ class JournalWriter:
             EnvironmentProblem: it could not be written; the journal is as it was before.
         """
         if kind not in KINDS:
-            raise ValueError(f"unknown kind of event {kind!r}; known are {', '.join(KINDS)}")
+            raise ValueError(f"unknown event kind {kind!r}; expected one of {', '.join(KINDS)}")
         if clash := _RESERVED_FIELDS & data.keys():
-            raise ValueError(f"a field of an event cannot be called {', '.join(sorted(clash))}")
+            raise ValueError(f"reserved event field name: {', '.join(sorted(clash))}")
         if self._fd < 0 or os.getpid() != self._pid:
-            raise ValueError("the journal is closed, or belongs to the process that forked this one")
+            raise ValueError("the journal is closed or owned by the parent process")
         with self._writing:
             event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
             self._append(event.to_line().encode("utf-8", "surrogatepass"))
@@ -137,10 +137,10 @@ class JournalWriter:
 
     def _problem(self, error: OSError) -> EnvironmentProblem:
         return EnvironmentProblem(
-            "The journal cannot be written.",
+            "Cannot write the journal.",
             where=str(self.path),
             why=error.strerror,
-            hint="make room on this disk" if error.errno in _DISK_FULL_ERRNOS else None,
+            hint="free space on this disk" if error.errno in _DISK_FULL_ERRNOS else None,
         )
 
     def _cut_torn_line(self) -> bool:

@@ -57,7 +57,7 @@ class JournalReader:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise EnvironmentProblem("The journal cannot be read.", where=str(self.path), why=error.strerror) from error
+            raise EnvironmentProblem("Cannot read the journal.", where=str(self.path), why=error.strerror) from error
 
     def _start_over(self) -> None:
         self.offset = 0

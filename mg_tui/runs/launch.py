@@ -152,9 +152,7 @@ def write_device_request(folder: RunFolder, asked: Sequence[str], used: Sequence
     try:
         write_atomic(path, (json.dumps({"asked": list(asked), "used": list(used)}) + "\n").encode())
     except OSError as error:
-        raise EnvironmentProblem(
-            "The devices of a run cannot be written down.", where=str(path), why=error.strerror
-        ) from error
+        raise EnvironmentProblem("Cannot save the run's devices.", where=str(path), why=error.strerror) from error
 
 
 def read_requested_devices(folder: RunFolder) -> tuple[str, ...] | None:
@@ -204,7 +202,7 @@ def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[st
             )
     except OSError as error:
         raise EnvironmentProblem(
-            "The training process cannot be started.", where=str(folder.path), why=error.strerror
+            "Cannot start the training process.", where=str(folder.path), why=error.strerror
         ) from error
     _started_processes[folder.path] = process
     return process.pid
@@ -232,9 +230,9 @@ def wait_until_started(folder: RunFolder, timeout: float = 120.0, poll: float = 
         if watch.view.attempt > attempts:
             return watch.state
         if ended is not None:
-            raise start_error(folder, f"it ended with status {ended}")
+            raise start_error(folder, f"exit status {ended}")
         if time.monotonic() >= deadline:
-            raise start_error(folder, f"it said nothing for {timeout:g} seconds")
+            raise start_error(folder, f"no response within {timeout:g} seconds")
         time.sleep(poll)
 
 
@@ -244,7 +242,7 @@ def start_error(folder: RunFolder, why: str) -> RunFailed:
     return RunFailed(
         "The training process did not start.",
         where=str(folder.log_file),
-        why=f"{why}; its last words: {last[-1]}" if last else why,
+        why=f"{why}; last log line: {last[-1]}" if last else why,
         hint=f"model-garden runs logs {folder.id}",
     )
 

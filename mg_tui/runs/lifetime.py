@@ -31,9 +31,9 @@ class Lifetime:
         """What has ended since `then` was noted, in words; None when nothing has, or it is not known."""
         boot, container = then.get("boot"), then.get("container")
         if boot and self.boot and boot != self.boot:
-            return "the machine it ran on was restarted, or is another than this one"
+            return "the machine was restarted or is a different one"
         if container and self.container and container != self.container:
-            return "the container it ran in has ended, or is another than this one"
+            return "its container has ended or is a different one"
         return None
 
 

@@ -51,7 +51,7 @@ class RunLock:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EnvironmentProblem(
-                "The run's lock file cannot be opened.", where=str(self.path), why=error.strerror
+                "Cannot open the run's lock file.", where=str(self.path), why=error.strerror
             ) from error
         try:
             lock_exclusive(fd, self.path, patience=patience)
@@ -109,7 +109,7 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise EnvironmentProblem("A run's lock cannot be read.", where=str(path), why=error.strerror) from error
+        raise EnvironmentProblem("Cannot read the run's lock.", where=str(path), why=error.strerror) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
@@ -138,7 +138,7 @@ def lock_exclusive(fd: int, path: Path, *, patience: float = _LOCK_TIMEOUT) -> N
                 raise _locks_unsupported(path, error) from error
             if time.monotonic() >= deadline:
                 raise RunFailed(
-                    "Another process is already working on this run.",
+                    "Another worker is already running this run.",
                     where=str(path),
                     hint="follow it with `model-garden runs watch`",
                 ) from None
@@ -147,10 +147,10 @@ def lock_exclusive(fd: int, path: Path, *, patience: float = _LOCK_TIMEOUT) -> N
 
 def _locks_unsupported(path: Path, error: OSError) -> EnvironmentProblem:
     return EnvironmentProblem(
-        "The file system cannot lock files.",
+        "The file system does not support file locks.",
         where=str(path),
         why=error.strerror,
-        hint="put the home folder on a local disk (`--home`)",
+        hint="use a home folder on a local disk (`--home`)",
     )
 
 

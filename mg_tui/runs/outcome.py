@@ -83,7 +83,7 @@ def _crashed_outcome(folder: RunFolder, view: RunView) -> Outcome:
     doing = read_current_step(folder)
     facts: tuple[tuple[str, str], ...] = ()
     if list(folder.checkpoints_dir.glob(f"{_UNFINISHED_PREFIX}*")):
-        what = f"crashed after step {view.step}, while a checkpoint was written"
+        what = f"crashed while writing a checkpoint after step {view.step}"
     elif doing is not None and doing.step == view.step + 1:
         what = f"crashed during step {doing.step}"
         facts = _known_facts(
@@ -94,11 +94,11 @@ def _crashed_outcome(folder: RunFolder, view: RunView) -> Outcome:
     else:
         what = "crashed before the first step" + (f", while {view.phase}" if view.phase else "")
     facts += _known_facts(
-        ("why", "its process died without a word: killed, out of memory, or the power was cut"),
+        ("why", "the process died without an error: killed, out of memory, or power loss"),
         ("memory", _describe_memory(view)),
         ("checkpoint", _describe_checkpoints(view)),
     )
-    kernel = "sudo dmesg | grep -i 'killed process'   (says whether the kernel killed it for its memory)"
+    kernel = "sudo dmesg | grep -i 'killed process'   (shows whether the kernel killed it for lack of memory)"
     return Outcome(what, facts, _log_lines(folder), (*_resume_command(folder, view), kernel))
 
 
@@ -111,12 +111,12 @@ def _describe_checkpoints(view: RunView) -> str | None:
         return "none"
     newest = view.checkpoints[-1].step
     best = f"; the best is step {view.best.step}" if view.best is not None and view.best.step != newest else ""
-    return f"the newest is step {newest}{best}"
+    return f"latest: step {newest}{best}"
 
 
 def _describe_memory(view: RunView) -> str | None:
     used = view.latest_step.get("host_memory")
-    return f"{used / 2**30:.1f} GiB were in use by it at its last step" if isinstance(used, int) else None
+    return f"{used / 2**30:.1f} GiB in use at the last step" if isinstance(used, int) else None
 
 
 def _log_lines(folder: RunFolder) -> tuple[str, ...]:

@@ -69,12 +69,10 @@ def _make_folders(path: Path) -> list[Path]:
             folder.mkdir()
             made.append(folder)
         if not path.is_dir():
-            raise UsageError("The output folder is not a folder.", where=str(path), hint=_HINT)
+            raise UsageError("The output path is not a folder.", where=str(path), hint=_HINT)
     except OSError as error:
         _remove_folders(made)
-        raise UsageError(
-            "The output folder cannot be made.", where=str(path), why=error.strerror, hint=_HINT
-        ) from error
+        raise UsageError("Cannot create the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
     return made
 
 
@@ -82,12 +80,10 @@ def _require_empty(path: Path) -> None:
     try:
         found = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
-        raise UsageError(
-            "The output folder cannot be read.", where=str(path), why=error.strerror, hint=_HINT
-        ) from error
+        raise UsageError("Cannot read the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
     if found:
         some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise UsageError("The output folder is not empty.", where=str(path), why=f"it holds {some}", hint=_HINT)
+        raise UsageError("The output folder is not empty.", where=str(path), why=f"it contains {some}", hint=_HINT)
 
 
 def _require_writable(path: Path) -> None:
@@ -96,7 +92,7 @@ def _require_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(
-            "The output folder cannot be written to.", where=str(path), why=error.strerror, hint=_HINT
+            "The output folder is not writable.", where=str(path), why=error.strerror, hint=_HINT
         ) from error
 
 
@@ -104,9 +100,9 @@ def _require_unreserved(path: Path, home: Path) -> None:
     run_id = next((folder.id for folder in run_folders(home) if _reserves(folder, path)), None)
     if run_id is not None:
         raise UsageError(
-            "The output folder is where another run puts its result.",
+            "The output folder is in use by another run.",
             where=str(path),
-            why=f"run {run_id} is not over",
+            why=f"run {run_id} has not finished",
             hint=_HINT,
         )
 

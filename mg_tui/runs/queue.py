@@ -78,7 +78,7 @@ def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise EnvironmentProblem("The queue cannot be locked.", where=str(path), why=error.strerror) from error
+        raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
     try:
         deadline = time.monotonic() + patience
         while True:
@@ -87,9 +87,7 @@ def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() >= deadline or not isinstance(error, BlockingIOError):
-                    raise EnvironmentProblem(
-                        "The queue cannot be locked.", where=str(path), why=error.strerror
-                    ) from error
+                    raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
             time.sleep(0.02)
         yield
     finally:
@@ -121,7 +119,7 @@ def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
         write_atomic(folder.path / QUEUE_FILE, (json.dumps(asdict(place)) + "\n").encode())
     except OSError as error:
         raise EnvironmentProblem(
-            "A run's place in the queue cannot be written.", where=str(folder.path / QUEUE_FILE), why=error.strerror
+            "Cannot save the run's queue position.", where=str(folder.path / QUEUE_FILE), why=error.strerror
         ) from error
 
 
@@ -279,4 +277,4 @@ def restart_waiters(home: Path, start: Callable[[RunFolder], object], *, thoroug
 def _require_queued(folder: RunFolder) -> None:
     state, _why = read_state(folder)
     if state is not RunState.QUEUED:
-        raise UsageError(f"Run {folder.id} is not queued; it is {state.label}.", hint="model-garden runs queue")
+        raise UsageError(f"Run {folder.id} is not queued (state: {state.label}).", hint="model-garden runs queue")

@@ -79,10 +79,10 @@ def read_result(folder: Path, run: RunFolder | None = None) -> Result:
     file = folder / METADATA_FILE
     try:
         if file.stat().st_size > _MAX_METADATA_BYTES:
-            raise ValueError("it is too large")
+            raise ValueError("file too large")
         values = json.loads(file.read_bytes())
         if not isinstance(values, dict):
-            raise ValueError("it is not a JSON object")
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         return Result(folder, problem=f"{METADATA_FILE} cannot be read: {error}")
     spec = _optional_table(values, "spec")

@@ -39,13 +39,13 @@ class ResumeTarget:
     def summary(self) -> str:
         """Where it goes on, in words."""
         if self.step is None:
-            return "from the beginning: there is no checkpoint"
+            return "from step 0 (no checkpoint)"
         again = self.last_step - self.step
-        said = f"from the checkpoint of step {self.step}"
+        said = f"from the checkpoint at step {self.step}"
         if again > 0:
-            said += f"; {again} step{'s' if again != 1 else ''} after it {'are' if again != 1 else 'is'} done again"
+            said += f"; {again} step{'s' if again != 1 else ''} will be repeated"
         if self.removed_steps:
-            said += f"; the later checkpoints (step {', '.join(map(str, self.removed_steps))}) are removed"
+            said += f"; later checkpoints (step {', '.join(map(str, self.removed_steps))}) are deleted"
         return said
 
 
@@ -68,18 +68,18 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
     if state is RunState.RUNNING:
         raise UsageError(f"Run {run} is running.", hint=f"model-garden runs watch {run}")
     if state is RunState.QUEUED:
-        raise UsageError(f"Run {run} is queued and will start by itself.", hint="model-garden runs queue")
+        raise UsageError(f"Run {run} is already queued.", hint="model-garden runs queue")
     if state is RunState.FINISHED:
-        raise UsageError(f"Run {run} is finished: nothing is left to do.", hint=f"model-garden runs rerun {run}")
+        raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
     folder.read_spec()
     if at is not None:
         return _target_at(folder, view, at)
     found = newest_checkpoint(folder)
     if found is None and not from_start:
         raise UsageError(
-            f"Run {run} has nothing to go on from: there is no whole checkpoint.",
+            f"Run {run} has no valid checkpoint to resume from.",
             where=str(folder.checkpoints_dir),
-            hint=f"begin anew in the same run with `model-garden runs resume {run} --from-start`",
+            hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
     return ResumeTarget(folder, found and found[0], view.step, view.attempt)
 
@@ -97,9 +97,7 @@ def write_resume_target(folder: RunFolder, found: ResumeTarget) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise EnvironmentProblem(
-            "The run's folder cannot be written to.", where=str(path), why=error.strerror
-        ) from error
+        raise EnvironmentProblem("The run folder is not writable.", where=str(path), why=error.strerror) from error
 
 
 def read_resume_step(folder: RunFolder) -> int | None:
@@ -125,17 +123,17 @@ def newest_checkpoint(folder: RunFolder) -> tuple[int, Path] | None:
 def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
     whole = _complete_checkpoints(folder)
     steps = [step for step, _path in whole]
-    hint = f"there is {', '.join(map(str, steps))}" if steps else "there is no whole checkpoint"
+    hint = f"available: {', '.join(map(str, steps))}" if steps else "no valid checkpoint"
     if at == "best":
         if view.best is None:
-            raise UsageError(f"No checkpoint of run {folder.id} is the best: none was evaluated.", hint=hint)
+            raise UsageError(f"Run {folder.id} has no best checkpoint: none was evaluated.", hint=hint)
         step = view.best.step
     elif at.isdecimal():
         step = int(at)
     else:
-        raise UsageError(f"from: got {at!r}; give best, or the step of a checkpoint", hint=hint)
+        raise UsageError(f"from: got {at!r}; expected best or a checkpoint step", hint=hint)
     if step not in steps:
-        raise UsageError(f"Run {folder.id} has no whole checkpoint of step {step}.", hint=hint)
+        raise UsageError(f"Run {folder.id} has no valid checkpoint at step {step}.", hint=hint)
     later = tuple(
         sorted(found for path in _checkpoint_folders(folder) if (found := _checkpoint_step(path) or 0) > step)
     )

@@ -40,13 +40,13 @@ def allocate_devices(run_id: str, queue: Sequence[QueueRequest], here: Mapping[s
         free = bool(wanted) and all(name in taken and taken[name] is None for name in wanted)
         if wish.run_id == run_id:
             if not wish.ready:
-                return Allocation(why="held: `model-garden runs release` lets it go on")
+                return Allocation(why="on hold; release it with `model-garden runs release`")
             return Allocation(devices=wanted) if free else Allocation(why=_why_not_free(wish.gpus, wanted, taken))
         if wish.ready:
             for name in wanted:
                 if taken.get(name) is None:
-                    taken[name] = f"run {wish.run_id} is before it"
-    return Allocation(why="it is in the queue no longer")
+                    taken[name] = f"waiting for run {wish.run_id}"
+    return Allocation(why="no longer queued")
 
 
 def _candidate_devices(gpus: tuple[str, ...], taken: Mapping[str, str | None]) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def _candidate_devices(gpus: tuple[str, ...], taken: Mapping[str, str | None]) -
 
 def _why_not_free(gpus: tuple[str, ...], wanted: tuple[str, ...], taken: Mapping[str, str | None]) -> str:
     if missing := [name for name in wanted if name not in taken]:
-        return f"there is no {format_devices(missing)} now"
+        return f"{format_devices(missing)} not available"
     names = wanted or tuple(taken)
     said = [f"{device_title(name)}: {taken[name]}" for name in names if taken.get(name) is not None]
     return "; ".join(said) or f"no device is free for {', '.join(gpus)}"

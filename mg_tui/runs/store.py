@@ -121,7 +121,7 @@ def describe_damage(watch: RunWatch) -> str | None:
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
     found = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
     found += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
-    return f"The journal has {' and '.join(found)}; the rest is shown." if found else None
+    return f"The journal has {' and '.join(found)}; showing the rest." if found else None
 
 
 def run_folders(home: Path) -> list[RunFolder]:
@@ -151,7 +151,7 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
     except GardenError as error:
         problem = ": ".join(part for part in (error.what, error.why) if part)
     if watch.view.lifecycle is None:
-        problem = problem or "The journal says nothing: it is missing, empty or not a journal."
+        problem = problem or "The journal is missing, empty or invalid."
     return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
 
 
@@ -166,7 +166,7 @@ def find_run(home: Path, ref: str) -> RunFolder:
     folders = run_folders(home)
     if not folders:
         raise UsageError(
-            "There are no runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
+            "No runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
         )
     if ref == "last":
         return folders[0]
@@ -177,11 +177,11 @@ def find_run(home: Path, ref: str) -> RunFolder:
         return found[0]
     if found:
         raise UsageError(
-            f"{ref!r} means {len(found)} runs.",
-            hint="give more of the id: " + ", ".join(folder.id for folder in found[:6]),
+            f"{ref!r} matches {len(found)} runs.",
+            hint="use a longer id: " + ", ".join(folder.id for folder in found[:6]),
         )
     near = get_close_matches(ref, [folder.id for folder in folders], n=3, cutoff=0.5) or [f.id for f in folders[:3]]
-    raise UsageError(f"There is no run {ref!r}.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
+    raise UsageError(f"Run {ref!r} not found.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
 
 
 def _matches_id(run_id: str, ref: str) -> bool:
@@ -199,5 +199,5 @@ def _run_name(folder: RunFolder) -> str | None:
 def _run_at_path(ref: str) -> RunFolder:
     folder = RunFolder(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
-        raise UsageError("That is not a run's folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
+        raise UsageError("Not a run folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
     return folder

@@ -79,7 +79,7 @@ class Waiter:
             self.folder.id, wishes, with_cpu(here, wishes, self._why_not(devices.Device(devices.CPU)))
         )
         if found.devices and not self._locks.take(found.devices):
-            return Allocation(why=f"{devices.format_devices(found.devices)}: taken this moment")
+            return Allocation(why=f"{devices.format_devices(found.devices)}: just taken")
         return found
 
     def _ready(self, entry: queue.QueueEntry) -> bool:
@@ -108,7 +108,7 @@ class Waiter:
 
     def _why_not(self, device: devices.Device) -> str | None:
         if not self._locks.free(device.name):
-            return "another run has it"
+            return "in use by another run"
         return device.used_by and f"used by {device.used_by}"
 
     def _cancelled(self) -> bool:
@@ -121,7 +121,7 @@ class Waiter:
     def _become_worker(self, names: tuple[str, ...]) -> None:
         launch.write_device_request(self.folder, queue.read_queue_record(self.folder).gpus, names)
         with JournalWriter(self.folder.journal_file) as journal:
-            journal.write("decision", what="devices", value=devices.format_devices(names), why="its turn in the queue")
+            journal.write("decision", what="devices", value=devices.format_devices(names), why="its queue position")
         handed = {**self._lock.hand_over(), **self._locks.hand_over(), **devices.device_environment(names)}
         command = launch.worker_command(self.folder)
         sys.stdout.flush()
@@ -129,7 +129,7 @@ class Waiter:
             os.execve(command[0], list(command), {**os.environ, **handed})
         except OSError as error:
             self._locks.release()
-            self._write("failed", what="the worker cannot be started", why=error.strerror, exit_code=3)
+            self._write("failed", what="cannot start the worker", why=error.strerror, exit_code=3)
 
     def _say(self, why: str) -> None:
         """Say what is waited for, once."""
@@ -144,7 +144,7 @@ class Waiter:
     def _log(self, text: str) -> None:
         if text != self._said:
             self._said = text
-            sys.stderr.write(f"waiting goes on: {text}\n")
+            sys.stderr.write(f"still waiting: {text}\n")
 
 
 def nvml_finder() -> FindDevices:

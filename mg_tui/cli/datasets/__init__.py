@@ -8,18 +8,16 @@ import click
 from mg_tui.cli.main import LazyCommand, LazyGroup
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
-    "show": LazyCommand("mg_tui.cli.datasets.show", "show", "Show rows, as they are or as the model sees them."),
-    "check": LazyCommand("mg_tui.cli.datasets.check", "check", "Look at every row and image, and say what is wrong."),
+    "show": LazyCommand("mg_tui.cli.datasets.show", "show", "Show rows, raw or as the model sees them."),
+    "check": LazyCommand("mg_tui.cli.datasets.check", "check", "Check every row and image, and report problems."),
     "convert": LazyCommand("mg_tui.cli.datasets.convert", "convert", "Write a dataset in another format or layout."),
-    "split": LazyCommand(
-        "mg_tui.cli.datasets.subset", "split", "Part rows for evaluation off; no image is on both sides."
-    ),
-    "sample": LazyCommand("mg_tui.cli.datasets.subset", "sample", "Draw some rows at random."),
-    "concat": LazyCommand("mg_tui.cli.datasets.subset", "concat", "Put several datasets into one, each with a weight."),
+    "split": LazyCommand("mg_tui.cli.datasets.subset", "split", "Split off an evaluation set without shared images."),
+    "sample": LazyCommand("mg_tui.cli.datasets.subset", "sample", "Sample rows at random."),
+    "concat": LazyCommand("mg_tui.cli.datasets.subset", "concat", "Concatenate datasets, each with a weight."),
     "create": LazyCommand(
-        "mg_tui.cli.datasets.create", "create", "Start a dataset: drawn samples, or your own images."
+        "mg_tui.cli.datasets.create", "create", "Create a dataset: synthetic, or from an image folder."
     ),
-    "list": LazyCommand("mg_tui.cli.datasets.create", "list_datasets", "List datasets that were opened before."),
+    "list": LazyCommand("mg_tui.cli.datasets.create", "list_datasets", "List named and recently opened datasets."),
 }
 
 
@@ -31,7 +29,7 @@ class DatasetsGroup(LazyGroup):
 
 @click.group("datasets", cls=DatasetsGroup)
 def datasets() -> None:
-    """Look at datasets, check and repair them, split, draw from and mix them.
+    """Show, check, repair, convert, split, sample and combine datasets.
 
-    A dataset is a file, a folder or a name on the hub, in any of the formats that docs/datasets.md lists.
+    A dataset is a file, a folder or a Hub name, in any format listed in docs/datasets.md.
     """

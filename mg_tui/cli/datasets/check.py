@@ -32,10 +32,10 @@ _MAX_EXAMPLES: Final = 3
 @click.command("check", cls=SpecCommand)
 @click.argument("file")
 @BASE_MODEL_OPTION
-@click.option("--fix", "out", type=click.Path(path_type=Path), help="Write a repaired dataset to this new file.")
-@click.option("--force", is_flag=True, help="Let --fix replace a file that is there.")
-@click.option("--full", is_flag=True, help="Decode every pixel; else images are judged by their headers.")
-@click.option("--all", "every", is_flag=True, help="List every finding that is kept, not three of each kind.")
+@click.option("--fix", "out", type=click.Path(path_type=Path), help="Write a repaired dataset to this file.")
+@click.option("--force", is_flag=True, help="Allow --fix to overwrite an existing file.")
+@click.option("--full", is_flag=True, help="Decode every image fully instead of reading headers only.")
+@click.option("--all", "every", is_flag=True, help="List all findings instead of three per kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def check(
@@ -50,13 +50,11 @@ def check(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Check FILE: fields, turns, images, repeats, answers, and with --base-model the tokens of every row.
+    """Check FILE: fields, turns, images, duplicates, answers and, with --base-model, token counts.
 
-    It is the check that every run begins with. Exits with 1 when something would stop a run. What was seen and counted
-    is kept, so that a second check is quick.
+    Every run starts with the same check. Exits with 1 if a run would be stopped. Results are cached, so a second check is fast.
 
-    --fix writes what can be repaired, and all that is good, to a new file, and the rest to OUT's name with
-    .rejects.jsonl; FILE is never changed.
+    --fix writes valid and repaired rows to a new file and the rest to OUT.rejects.jsonl. FILE is never modified.
     """
     from mg_tui.data.checks.runner import run_checks as run_check
     from mg_tui.data.fix import fix_dataset
@@ -114,13 +112,13 @@ def _print_report(report: "CheckReport", *, every: bool, counted: bool) -> None:
         if kind == "too-long":
             for remedy in report.suggestions:
                 saved = (
-                    f"saves {remedy.rows_saved:,} of {count:,}" if remedy.rows_saved else "the others are trained on"
+                    f"fixes {remedy.rows_saved:,} of {count:,}" if remedy.rows_saved else "trains on the remaining rows"
                 )
                 console.print(Text(f"  {remedy.flags:<28} {remedy.change}; {saved}"))
     console.print()
     console.print(_verdict(report))
     if not counted:
-        click.echo("tokens were not counted: add --base-model to see which rows are too long", err=True)
+        click.echo("tokens were not counted; add --base-model to find rows that are too long", err=True)
 
 
 def _sort_key(kind: str) -> tuple[int, int]:
@@ -130,11 +128,11 @@ def _sort_key(kind: str) -> tuple[int, int]:
 
 
 def _figure_lines(report: "CheckReport") -> Iterator[str]:
-    yield f"rows      {report.rows:,}; {report.good_rows:,} can be trained on"
+    yield f"rows      {report.rows:,}; {report.good_rows:,} trainable"
     formats = ", ".join(f"{count:,} {name}" for name, count in report.formats.items())
     places = ", ".join(f"{count:,} by {place}" for place, count in report.image_locations.items())
     if report.images:
-        yield f"images  {report.images:,}, shown {report.image_uses:,} times: {formats}; found: {places}"
+        yield f"images  {report.images:,}, used {report.image_uses:,} times: {formats}; located: {places}"
     figures = (
         ("pixels", "images", report.pixels),
         ("tokens", "rows", report.total_tokens),
@@ -145,7 +143,7 @@ def _figure_lines(report: "CheckReport") -> Iterator[str]:
         if histogram is not None and histogram.total:
             half, most = histogram.percentile(0.5), histogram.percentile(0.9)
             unit = " characters" if name == "answers" else ""
-            said = f"half of the {whose} to {half:,}, nine in ten to {most:,}, at most {histogram.largest:,}{unit}"
+            said = f"median {half:,}, 90th percentile {most:,}, maximum {histogram.largest:,}{unit} (per {whose})"
             yield f"{name:<9} {said}"
     yield f"took      {report.seconds:.1f} s"
 
@@ -155,11 +153,9 @@ def _verdict(report: "CheckReport") -> Any:
 
     if report.blocks_run:
         bad = report.rows - report.good_rows
-        what = (
-            f"{bad:,} row{'s' if bad != 1 else ''} would stop a run" if report.good_rows else "no row can be trained on"
-        )
+        what = f"{bad:,} row{'s' if bad != 1 else ''} would stop a run" if report.good_rows else "no trainable rows"
         return Text(f"✗ {what}", style="bold red")
-    return Text("✓ nothing stops a run", style="bold green")
+    return Text("✓ no errors", style="bold green")
 
 
 def _fixed_record(fixed: "FixResult", out: Path | None) -> dict[str, Any]:
@@ -181,5 +177,5 @@ def _print_fixed(fixed: "FixResult", out: Path | None) -> None:
     click.echo(one_line(said), err=True)
     if fixed.rejects is not None:
         rows = f"{fixed.rows_rejected:,} row{'s' if fixed.rows_rejected != 1 else ''}"
-        repeats = f", {fixed.duplicates_dropped:,} of them repeated" if fixed.duplicates_dropped else ""
-        click.echo(one_line(f"kept {rows} aside in {fixed.rejects}{repeats}"), err=True)
+        repeats = f", {fixed.duplicates_dropped:,} of them duplicates" if fixed.duplicates_dropped else ""
+        click.echo(one_line(f"moved {rows} to {fixed.rejects}{repeats}"), err=True)

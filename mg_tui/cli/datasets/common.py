@@ -36,7 +36,7 @@ def is_check_option(option: Option) -> bool:
 
 
 BASE_MODEL_OPTION = click.option(
-    "--base-model", metavar="TEXT", help="Whose tokens count: a hub name, a local folder, or `tiny`."
+    "--base-model", metavar="TEXT", help="Base model whose tokenizer is used: a Hub name, a local folder, or `tiny`."
 )
 
 
@@ -91,7 +91,7 @@ def find_rows_with_finding(
     from mg_tui.preflight.dataset_check import open_check
 
     if kind not in KINDS:
-        raise UsageError(f"there are no findings of kind {kind!r}", hint="kinds are " + ", ".join(KINDS))
+        raise UsageError(f"unknown finding kind {kind!r}", hint="choose one of " + ", ".join(KINDS))
     # The base model costs a tokenizer, which only these ask.
     count = kind in ("too-long", "template", "nothing-learned", "image-shape")
     with open_check(spec, settings, source, cwd=Path.cwd(), count=count) as how, progress_bar("checking") as tell:

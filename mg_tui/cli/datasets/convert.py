@@ -21,24 +21,24 @@ _IMAGE_MODES = ("auto", "link", "copy", "embed")
 @click.command("convert", cls=SpecCommand)
 @click.argument("source")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--to", "to", metavar="FORMAT", help="What to write.  [default: told by the name of OUT]")
-@click.option("--layout", metavar="LAYOUT", help="How rows are said.  [default: as they are]")
+@click.option("--to", "to", metavar="FORMAT", help="Output format. [default: inferred from OUT]")
+@click.option("--layout", metavar="LAYOUT", help="Row layout. [default: unchanged]")
 @click.option(
     "--images",
     type=click.Choice(_IMAGE_MODES),
     default="auto",
     show_default=True,
-    help="Name images where they are, copy them beside OUT, or put them into it; auto is what the format is used to.",
+    help="Reference image files, copy them next to OUT, or embed them; auto follows the format's convention.",
 )
 @click.option(
     "--on-bad-row",
     type=click.Choice(("stop", "skip")),
     default="stop",
     show_default=True,
-    help="stop: write nothing. skip: leave such rows out, and keep them in OUT.rejects.jsonl.",
+    help="stop: write nothing. skip: skip such rows and save them to OUT.rejects.jsonl.",
 )
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
-@click.option("--json", "as_json", is_flag=True, help="Print a record of what was written.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
 def convert(
     settings: Settings,
@@ -55,7 +55,7 @@ def convert(
 ) -> None:
     """Write SOURCE as OUT in another format or layout.
 
-    SOURCE is never changed. Whatever OUT cannot hold is said.
+    SOURCE is never modified. Losses are reported.
     """
     from mg_tui.core.text import one_line
     from mg_tui.data import convert as converting
@@ -101,9 +101,9 @@ def _result_lines(made: "ConvertResult") -> list[str]:
     from mg_tui.data.sources.base import FORMATS
 
     rows = f"{made.rows:,} row{'s' if made.rows != 1 else ''}"
-    beside = f", with images in {made.images.name}/ beside it" if made.images else ""
+    beside = f", with images in {made.images.name}/ next to it" if made.images else ""
     lines = [f"Wrote {rows} to {made.out} ({FORMATS[made.format]}, {made.layout}){beside}."]
-    lines += [f"lost, in {count:,} of them: {what}" for what, count in made.losses.items()]
+    lines += [f"lost in {count:,} rows: {what}" for what, count in made.losses.items()]
     if made.rejects:
-        lines.append(f"left out {made.skipped_rows:,} that could not be written; they are in {made.rejects.name}")
+        lines.append(f"skipped {made.skipped_rows:,} rows that could not be written; see {made.rejects.name}")
     return lines

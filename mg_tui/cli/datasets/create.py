@@ -13,14 +13,16 @@ from mg_tui.core.errors import UsageError
 
 @click.command("create")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="The dataset file to make.  [default: data/vision_sample.jsonl]"
+    "--output", type=click.Path(path_type=Path), help="The dataset file to write.  [default: data/vision_sample.jsonl]"
 )
-@click.option("--from-folder", type=click.Path(path_type=Path), help="Make a row for each image in this folder.")
-@click.option("--prompt", metavar="TEXT", help="With --from-folder: what is asked.  [default: Describe this image.]")
-@click.option("--num-examples", type=click.IntRange(min=1), help="Without: rows to make.  [default: 10]")
-@click.option("--seed", type=click.IntRange(min=0), help="Without: decides images and questions.  [default: 0]")
-@click.option("--force", is_flag=True, help="Replace what was made earlier.")
-@click.option("--json", "as_json", is_flag=True, help="Print a record of what was made.")
+@click.option("--from-folder", type=click.Path(path_type=Path), help="Create one row per image in this folder.")
+@click.option("--prompt", metavar="TEXT", help="With --from-folder: the question.  [default: Describe this image.]")
+@click.option(
+    "--num-examples", type=click.IntRange(min=1), help="Without --from-folder: number of rows.  [default: 10]"
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Without --from-folder: random seed.  [default: 0]")
+@click.option("--force", is_flag=True, help="Overwrite existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def create(
     ctx: click.Context,
@@ -32,21 +34,21 @@ def create(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a dataset to begin with.
+    """Create a dataset.
 
-    Without --from-folder it is that of `create-vision-dataset`: drawn images, and it trains as it stands. With it, a
-    row is made for each of your own images; a text file beside an image (cat.jpg, cat.txt) is its caption, and rows
-    without one are for you to answer.
+    Without --from-folder, same as `create-vision-dataset`: synthetic images, ready to train on. With it, one row per image; a text file of the same name (cat.jpg, cat.txt) is the caption, and other responses are left empty for you to fill in.
     """
     if from_folder is None:
         if prompt is not None:
-            raise UsageError("--prompt is asked of your own images", hint="add --from-folder DIR")
+            raise UsageError("--prompt requires --from-folder", hint="add --from-folder DIR")
         given = {"output": output, "num_examples": num_examples, "seed": seed}
         values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         ctx.invoke(create_vision_dataset, **values, force=force, as_json=as_json)
         return
     if num_examples is not None or seed is not None:
-        raise UsageError("--num-examples and --seed are for drawn images", hint="leave them out with --from-folder")
+        raise UsageError(
+            "--num-examples and --seed apply to synthetic images only", hint="omit them with --from-folder"
+        )
     _create_from_folder(from_folder, output or Path("data/captions.jsonl"), prompt, force=force, as_json=as_json)
 
 
@@ -71,18 +73,20 @@ def _create_from_folder(folder: Path, output: Path, prompt: str | None, *, force
         one_line(f"Wrote {made.examples:,} rows to {output}, {made.captioned:,} of them with a caption."), err=True
     )
     for reason in made.reasons[:5]:
-        click.echo(one_line(f"left out: {reason}"), err=True)
+        click.echo(one_line(f"skipped: {reason}"), err=True)
     if made.rejected > 5:
-        click.echo(f"left out: {made.rejected - 5:,} more", err=True)
+        click.echo(f"skipped: {made.rejected - 5:,} more", err=True)
     if made.captioned < made.examples:
-        click.echo(one_line(f"Next: write the missing responses, then: model-garden datasets check {output}"), err=True)
+        click.echo(
+            one_line(f"Next: fill in the missing responses, then run: model-garden datasets check {output}"), err=True
+        )
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a dataset.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dataset.")
 @click.pass_obj
 def list_datasets(settings: Settings, as_json: bool) -> None:
-    """List datasets that garden.toml names, and those that were opened before, newest first."""
+    """List datasets named in garden.toml and recently opened ones, newest first."""
     from datetime import datetime
 
     from mg_tui.core.text import one_line
@@ -100,8 +104,8 @@ def list_datasets(settings: Settings, as_json: bool) -> None:
     for name, path in named.items():
         click.echo(one_line(f"{name}  {path}  (garden.toml)"))
     if not found and not named:
-        click.echo("no dataset was opened yet: model-garden datasets show FILE", err=True)
+        click.echo("no datasets yet; open one with `model-garden datasets show FILE`", err=True)
     for one in found:
         when = datetime.fromtimestamp(one.opened_at).strftime("%Y-%m-%d %H:%M")
-        gone = "" if Path(one.reference).exists() or not Path(one.reference).is_absolute() else "  (not there any more)"
+        gone = "" if Path(one.reference).exists() or not Path(one.reference).is_absolute() else "  (missing)"
         click.echo(one_line(f"{when}  {one.reference}{gone}"))

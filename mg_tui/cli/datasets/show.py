@@ -38,13 +38,13 @@ _MAX_CHARACTERS: Final = 2000  # characters of a text on a terminal
 @spec_flags(TrainingSpec, only=is_reader_option)
 @click.command("show", cls=SpecCommand)
 @click.argument("file")
-@click.option("--row", type=click.IntRange(min=1), multiple=True, help="Show this row; may be repeated.")
-@click.option("--rows", "span", metavar="A:B", help="Show rows A to B, both included; either may be left out.")
-@click.option("--find", metavar="TEXT", help="Show only rows with this text, capitals or not.")
-@click.option("--finding", metavar="KIND", help="Show only rows in which the check finds this, e.g. too-long.")
-@click.option("--tokens", is_flag=True, help="Show what the model sees: the template, and what of it is learned.")
+@click.option("--row", type=click.IntRange(min=1), multiple=True, help="Show this row; repeatable.")
+@click.option("--rows", "span", metavar="A:B", help="Show rows A to B, inclusive; either may be omitted.")
+@click.option("--find", metavar="TEXT", help="Show only rows containing this text, case-insensitive.")
+@click.option("--finding", metavar="KIND", help="Show only rows with this kind of finding, e.g. too-long.")
+@click.option("--tokens", is_flag=True, help="Show the row after the chat template, with supervised tokens marked.")
 @BASE_MODEL_OPTION
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row.")
 @click.pass_obj
 def show(
     settings: Settings,
@@ -59,17 +59,16 @@ def show(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Show rows of FILE: the first ones, or those that are asked for.
+    """Show rows of FILE: the first ten, or the selected ones.
 
-    With --tokens the chat template of --base-model is applied; learned text stands between ⟦ and ⟧, and an image is
-    shown by its size and the number of its tokens.
+    --tokens applies the chat template of --base-model; supervised text is shown between ⟦ and ⟧, and images with size and token count.
     """
     from mg_tui.data.browser import open_browser
     from mg_tui.data.checks.runner import RowLoader
 
     spec = dataset_spec(settings, file, base_model, values)
     if tokens and base_model is None and "base_model" not in settings.train:
-        raise UsageError("--tokens needs to know whose tokens", hint="add --base-model, e.g. --base-model tiny")
+        raise UsageError("--tokens requires a base model", hint="add --base-model, e.g. --base-model tiny")
     source, reading = open_and_remember(settings, spec)
     if not as_json:
         print_detected_format(source, reading)
@@ -96,7 +95,7 @@ def _filter_rows(found: list[int], asked: tuple[int, ...], first: int, last: int
     """Rows of a kind of finding, as far as they are among those that are asked for."""
     numbers = [n for n in found if n >= first and (last is None or n <= last) and (not asked or n in asked)]
     if not numbers:
-        raise UsageError(f"the check finds {kind} in no row", where="among the rows that were asked for")
+        raise UsageError(f"no row has a finding of kind {kind}", where="among the selected rows")
     return tuple(numbers)
 
 
@@ -110,7 +109,7 @@ def _parse_range(text: str | None) -> tuple[int, int | None]:
         raise UsageError(f"--rows takes A:B, not {text!r}", hint="e.g. --rows 100:120")
     first, last = int(found[1] or 1), int(found[2]) if found[2] else None
     if last is not None and last < first:
-        raise UsageError(f"--rows {text} has no rows: the second number is below the first")
+        raise UsageError(f"--rows {text} is empty: the second number is smaller than the first")
     return first, last
 
 

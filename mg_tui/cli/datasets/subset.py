@@ -17,22 +17,18 @@ if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
     from mg_tui.data.subset import WrittenDataset
 
-_SEED_OPTION = click.option(
-    "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="The same seed chooses the same rows."
-)
-_FORCE_OPTION = click.option("--force", is_flag=True, help="Replace files that are there.")
-_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print a record of what was written.")
+_SEED_OPTION = click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Random seed.")
+_FORCE_OPTION = click.option("--force", is_flag=True, help="Overwrite existing files.")
+_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _PATH = click.Path(path_type=Path)
 
 
 @spec_flags(TrainingSpec, only=is_reader_option)
 @click.command("split", cls=SpecCommand)
 @click.argument("file")
-@click.option(
-    "--share", type=float, default=0.1, show_default=True, help="Share of the rows to part off for evaluation."
-)
-@click.option("--train", "train", type=_PATH, help="File for the rows to train on.  [default: FILE's name -train]")
-@click.option("--eval", "evaluation", type=_PATH, help="File for the others.  [default: FILE's name -eval]")
+@click.option("--share", type=float, default=0.1, show_default=True, help="Fraction of rows for evaluation.")
+@click.option("--train", "train", type=_PATH, help="Training file. [default: FILE-train]")
+@click.option("--eval", "evaluation", type=_PATH, help="Evaluation file. [default: FILE-eval]")
 @_SEED_OPTION
 @_FORCE_OPTION
 @_JSON_OPTION
@@ -49,14 +45,14 @@ def split(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Part rows of FILE off for evaluation, so that no image is on both sides.
+    """Split FILE into a training and an evaluation set without shared images.
 
-    Rows that show a common image, directly or through a third, stay together. FILE is never changed.
+    Rows that share an image, directly or transitively, stay together. FILE is never modified.
     """
     from mg_tui.data.subset import split_dataset as part_off
 
     if not 0 < share < 1:
-        raise UsageError(f"--share {share:g} is no share", hint="give a number between 0 and 1, e.g. --share 0.1")
+        raise UsageError(f"--share {share:g} is not between 0 and 1", hint="e.g. --share 0.1")
     source, reading = _open_dataset(settings, file, values)
     train = train or _output_beside(source, "train")
     evaluation = evaluation or _output_beside(source, "eval")
@@ -72,8 +68,8 @@ def split(
 @click.command("sample", cls=SpecCommand)
 @click.argument("file")
 @click.argument("out", type=_PATH)
-@click.option("--count", type=click.IntRange(min=1), help="How many rows.")
-@click.option("--share", type=float, help="Which share of the rows.")
+@click.option("--count", type=click.IntRange(min=1), help="Number of rows.")
+@click.option("--share", type=float, help="Fraction of the rows.")
 @_SEED_OPTION
 @_FORCE_OPTION
 @_JSON_OPTION
@@ -90,13 +86,13 @@ def sample(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Draw rows of FILE at random and write them to OUT, in FILE's order."""
+    """Sample rows of FILE at random and write them to OUT, in their original order."""
     from mg_tui.data.subset import sample_dataset as draw
 
     if (count is None) == (share is None):
-        raise UsageError("say how many rows", hint="give one of --count 1000 and --share 0.1")
+        raise UsageError("missing number of rows", hint="give either --count 1000 or --share 0.1")
     source, reading = _open_dataset(settings, file, values)
-    with progress_bar("drawing") as tell:
+    with progress_bar("sampling") as tell:
         written = draw(source, reading, out, count=count, share=share, seed=seed, force=force, progress=tell)
     if as_json:
         click.echo(json.dumps(_subset_record(written)))
@@ -121,10 +117,9 @@ def concat(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Put DATASETS into OUT, each with a weight: `concat mix.jsonl photos.jsonl:2 charts.jsonl:0.5`.
+    """Concatenate DATASETS into OUT, each with a weight: `concat mix.jsonl photos.jsonl:2 charts.jsonl:0.5`.
 
-    A weight of 2 puts every row in twice, 0.5 a random half of them; 1 when left out. A run on OUT trains on the
-    mixture.
+    A weight of 2 repeats every row twice, 0.5 takes a random half; the default is 1.
     """
     from mg_tui.data.subset import WeightedSource, parse_weighted_path
     from mg_tui.data.subset import concat_datasets as put_together
@@ -161,4 +156,4 @@ def _print_subset(written: "WrittenDataset") -> None:
 
     click.echo(one_line(f"wrote {written.rows:,} row{'s' if written.rows != 1 else ''} to {written.path}"), err=True)
     if written.unwritable_rows:
-        click.echo(f"{written.unwritable_rows:,} rows are not there: they are damaged, or no conversations", err=True)
+        click.echo(f"{written.unwritable_rows:,} rows were skipped: damaged, or not conversations", err=True)

@@ -31,13 +31,13 @@ def format_tokens(seen: dict[str, Any]) -> Iterator[Any]:
     if learning:
         text.append("⟧", style="bold green")
     yield from text.split("\n")
-    images = f", {seen['image_tokens']:,} of them for images" if seen["image_tokens"] else ""
-    yield Text(f"  {seen['tokens']:,} tokens{images}; {seen['learned']:,} learned", style="bold")
+    images = f", {seen['image_tokens']:,} of them image tokens" if seen["image_tokens"] else ""
+    yield Text(f"  {seen['tokens']:,} tokens{images}; {seen['learned']:,} supervised", style="bold")
 
 
 def _format_image(image: dict[str, Any], index: int) -> str:
     size, at = image["size"], image.get("seen_at")
-    resized = f" seen at {at[0]} x {at[1]}" if at else ""
+    resized = f" resized to {at[0]} x {at[1]}" if at else ""
     tokens = f": {image['tokens']:,} tokens" if image["tokens"] is not None else ""
     return f"[image {index + 1}, {size[0]} x {size[1]}{resized}{tokens}]"
 
@@ -71,7 +71,7 @@ def inspect_row(seer: "EngineProcess", judged: "LoadedRow") -> dict[str, Any]:
     from mg_tui.core.example import TextPart
 
     if judged.example is None:
-        return {"refused": "a row with these problems is never seen by a model"}
+        return {"refused": "rows with errors cannot be tokenized"}
     messages = [
         {
             "role": message.role,

@@ -25,14 +25,14 @@ _RUN_ARGUMENT = click.argument("run", metavar="ID")
 
 # Commands that live elsewhere and are imported when they are called, with their line in the help.
 _LAZY_COMMANDS: Final = {
-    "resume": ("mg_tui.cli.runs.resume", "Go on with a run that was stopped, failed or crashed."),
-    "rerun": ("mg_tui.cli.runs.resume", "Start a new run from the spec of an old one."),
-    "replay": ("mg_tui.cli.runs.resume", "Play a run's journal as it was."),
-    "queue": ("mg_tui.cli.runs.queue", "The runs that wait for their turn."),
-    "hold": ("mg_tui.cli.runs.queue", "Keep a queued run from starting."),
-    "release": ("mg_tui.cli.runs.queue", "Let a held run have its turn again."),
-    "move": ("mg_tui.cli.runs.queue", "Move a queued run to another place."),
-    "wake": ("mg_tui.cli.runs.queue", "Start what should be waiting and is not."),
+    "resume": ("mg_tui.cli.runs.resume", "Resume a stopped, interrupted, failed or crashed run."),
+    "rerun": ("mg_tui.cli.runs.resume", "Start a new run from an existing run's spec."),
+    "replay": ("mg_tui.cli.runs.resume", "Replay a run's journal."),
+    "queue": ("mg_tui.cli.runs.queue", "List queued runs."),
+    "hold": ("mg_tui.cli.runs.queue", "Put a queued run on hold."),
+    "release": ("mg_tui.cli.runs.queue", "Release a held run."),
+    "move": ("mg_tui.cli.runs.queue", "Change a run's queue position."),
+    "wake": ("mg_tui.cli.runs.queue", "Restart the queue, e.g. after a reboot."),
 }
 
 
@@ -66,10 +66,9 @@ def print_json(value: Any) -> None:
 @_JSON_OPTION
 @click.pass_context
 def runs(ctx: click.Context, as_json: bool) -> None:
-    """List, show, follow, stop and queue runs, and go on with them.
+    """List, show, follow, stop, resume and queue runs.
 
-    ID is a run's id, a unique beginning or end of it, its name, a path to its folder, or "last". Without a command,
-    the runs are listed.
+    ID is a run id, a unique prefix or suffix of it, a name, a path, or "last". Without a command, lists all runs.
     """
     if ctx.invoked_subcommand not in ("wake", "logs", "rm"):
         from mg_tui.cli.launch import wake_queue
@@ -83,7 +82,7 @@ def runs(ctx: click.Context, as_json: bool) -> None:
 @_JSON_OPTION
 @click.pass_obj
 def list_(settings: Settings, as_json: bool) -> None:
-    """Every run, newest first."""
+    """List all runs, newest first."""
     from mg_tui.cli.runs.summary import format_table
     from mg_tui.runs.store import list_runs
 
@@ -92,9 +91,7 @@ def list_(settings: Settings, as_json: bool) -> None:
         print_json([run.as_dict(now, settings.cost) for run in found])
         return
     if not found:
-        click.echo(
-            "There are no runs yet; start one with `model-garden train-vision` or `model-garden demo`.", err=True
-        )
+        click.echo("No runs yet; start one with `model-garden train-vision` or `model-garden demo`.", err=True)
         return
     for line in format_table(found, now, width=_terminal_width()):
         click.echo(line)
@@ -106,7 +103,7 @@ def list_(settings: Settings, as_json: bool) -> None:
 @_JSON_OPTION
 @click.pass_obj
 def show(settings: Settings, run: str, as_json: bool) -> None:
-    """One run: what was asked, how far it is, how it ended."""
+    """Show a run: options, progress, outcome."""
     from mg_tui.cli.runs.summary import format_page, run_record
     from mg_tui.runs.store import find_run, summarize_run
 
@@ -120,11 +117,13 @@ def show(settings: Settings, run: str, as_json: bool) -> None:
 
 @runs.command()
 @_RUN_ARGUMENT
-@click.option("-f", "--follow", is_flag=True, help="Print what is added, until the run ends.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Lines to begin with.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the run ends.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Number of lines to show first."
+)
 @click.pass_obj
 def logs(settings: Settings, run: str, follow: bool, lines: int) -> None:
-    """What the worker of a run printed."""
+    """Show the worker's log."""
     from mg_tui.runs.store import find_run
     from mg_tui.runs.watch import RunWatch
     from mg_tui.runs.worker_log import LogReader
@@ -145,13 +144,13 @@ def logs(settings: Settings, run: str, follow: bool, lines: int) -> None:
 
 @runs.command()
 @_RUN_ARGUMENT
-@click.option("--now", is_flag=True, help="End at once, without a checkpoint.")
+@click.option("--now", is_flag=True, help="Exit immediately, without a checkpoint.")
 @_JSON_OPTION
 @click.pass_obj
 def stop(settings: Settings, run: str, now: bool, as_json: bool) -> None:
-    """Ask a run to stop: it writes a checkpoint first. Asked a second time, it ends at once.
+    """Stop a run after saving a checkpoint. A second stop exits immediately.
 
-    A queued run is taken out of the queue.
+    A queued run is removed from the queue.
     """
     from mg_tui.runs import control, operations
     from mg_tui.runs.store import find_run
@@ -166,7 +165,7 @@ def stop(settings: Settings, run: str, now: bool, as_json: bool) -> None:
 @_JSON_OPTION
 @click.pass_obj
 def checkpoint(settings: Settings, run: str, as_json: bool) -> None:
-    """Ask a run for a checkpoint now."""
+    """Save a checkpoint now."""
     from mg_tui.runs import control, operations
     from mg_tui.runs.store import find_run
 
@@ -180,7 +179,7 @@ def checkpoint(settings: Settings, run: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the journal's events as JSON lines.")
 @click.pass_context
 def watch(ctx: click.Context, run: str, as_json: bool) -> None:
-    """Follow a run to its end. Ctrl+c asks whether to stop it or to leave it running."""
+    """Follow a run until it ends. Ctrl+c asks whether to stop it or detach."""
     from mg_tui.cli.follow import exit_code_of, follow_run
     from mg_tui.runs.follow import follow
     from mg_tui.runs.store import find_run
@@ -198,10 +197,10 @@ def watch(ctx: click.Context, run: str, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run", metavar="ID...", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
 @click.pass_obj
 def rm(settings: Settings, run: tuple[str, ...], yes: bool) -> None:
-    """Remove runs with their checkpoints and the results in their folders. A running one is refused."""
+    """Delete runs with their checkpoints and results. Running runs cannot be deleted."""
     from mg_tui.runs.remove import remove_run
     from mg_tui.runs.store import find_run
 
@@ -215,7 +214,7 @@ def rm(settings: Settings, run: tuple[str, ...], yes: bool) -> None:
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError("Removing a run asks first, and there is nobody to ask.", hint="add --yes")
+        raise UsageError("Cannot ask for confirmation without a terminal.", hint="add --yes")
     click.confirm(printable(question), default=False, abort=True, err=True)
 
 
@@ -226,8 +225,8 @@ def print_resume_hint(found: "Sequence[RunSummary]") -> None:
     ids = [printable(run.id) for run in found if run.state is RunState.INTERRUPTED]
     if ids:
         click.echo(
-            f"{len(ids)} interrupted by a restart; go on with `model-garden runs resume {ids[0]}`, or with all of them "
-            "by `model-garden runs wake --resume`",
+            f"{len(ids)} interrupted by a restart; resume with `model-garden runs resume {ids[0]}`, or resume all "
+            "with `model-garden runs wake --resume`",
             err=True,
         )
 
@@ -237,11 +236,11 @@ def _print_request(asked: "RequestResult", *, as_json: bool) -> None:
         print_json({"id": asked.folder.id, "request": asked.request, "seen": asked.acknowledged})
     elif asked.queued:
         click.echo(
-            "taken out of the queue" if asked.acknowledged else "asked; its waiting process has not answered yet",
+            "removed from the queue" if asked.acknowledged else "requested; no response from its waiter process yet",
             err=True,
         )
     else:
-        said = "the run has seen it" if asked.acknowledged else _pending_message(asked.folder)
+        said = "acknowledged" if asked.acknowledged else _pending_message(asked.folder)
         click.echo(f"{asked.request.replace('_', ' ')}: {said}", err=True)
 
 
@@ -251,7 +250,7 @@ def _pending_message(folder: "RunFolder") -> str:
     watched = RunWatch(folder)
     watched.refresh()
     doing = printable(watched.view.phase or "busy", limit=40)
-    return f"asked; the run has not answered yet ({doing}) and will when it can (process {watched.view.pid})"
+    return f"requested; not acknowledged yet ({doing}, process {watched.view.pid})"
 
 
 def _print_log_line(line: str) -> None:

@@ -15,7 +15,7 @@ _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 @_JSON_OPTION
 @click.pass_obj
 def queue(settings: Settings, as_json: bool) -> None:
-    """The runs that wait for their turn, in their order, and what each waits for."""
+    """List queued runs in order, and what each is waiting for."""
     from mg_tui.cli.runs import print_json
     from mg_tui.runs import queue as queues
 
@@ -24,7 +24,7 @@ def queue(settings: Settings, as_json: bool) -> None:
         print_json(found)
         return
     if not found:
-        click.echo("Nothing is queued; `model-garden train-vision --queue` queues a run.", err=True)
+        click.echo("The queue is empty; add a run with `model-garden train-vision --queue`.", err=True)
     for line in _queue_lines(found):
         click.echo(line)
 
@@ -33,7 +33,7 @@ def queue(settings: Settings, as_json: bool) -> None:
 @_RUN_ARGUMENT
 @click.pass_obj
 def hold(settings: Settings, run: str) -> None:
-    """Keep a queued run from starting until it is released; those behind it go on."""
+    """Put a queued run on hold; the runs behind it proceed."""
     _set_held(settings, run, True)
 
 
@@ -41,7 +41,7 @@ def hold(settings: Settings, run: str) -> None:
 @_RUN_ARGUMENT
 @click.pass_obj
 def release(settings: Settings, run: str) -> None:
-    """Let a held run have its turn again."""
+    """Release a held run."""
     _set_held(settings, run, False)
 
 
@@ -50,26 +50,26 @@ def release(settings: Settings, run: str) -> None:
 @click.argument("place", metavar="first|last|N")
 @click.pass_obj
 def move(settings: Settings, run: str, place: str) -> None:
-    """Move a queued run to another place in the order: first, last, or a number from 1."""
+    """Move a queued run to another position: first, last, or a number from 1."""
     from mg_tui.core.errors import UsageError
     from mg_tui.runs import queue as queues
     from mg_tui.runs.store import find_run
 
     if place not in ("first", "last") and not (place.isdecimal() and int(place) > 0):
-        raise UsageError(f"place: got {place!r}; give first, last, or a number from 1")
+        raise UsageError(f"position: got {place!r}; expected first, last, or a number from 1")
     number = {"first": 1, "last": 1 << 30}.get(place) or int(place)
     folder = find_run(settings.home, run)
-    click.echo(f"{printable(folder.id)} is number {queues.move_to_position(folder, number)} now", err=True)
+    click.echo(f"{printable(folder.id)} is now at position {queues.move_to_position(folder, number)}", err=True)
 
 
 @click.command()
-@click.option("--resume", is_flag=True, help="Go on with interrupted runs too; [runs] resume_interrupted does always.")
+@click.option("--resume", is_flag=True, help="Also resume interrupted runs; always on with [runs] resume_interrupted.")
 @_JSON_OPTION
 @click.pass_obj
 def wake(settings: Settings, resume: bool, as_json: bool) -> None:
-    """Start what should be waiting and is not, as after a reboot: for a systemd unit or a container's start.
+    """Restart the queue after a reboot, e.g. from a systemd unit or a container entry point.
 
-    Any command that shows runs, and the dashboard, do the same when they start.
+    The dashboard and other `runs` commands do this on start.
     """
     from mg_tui.cli.runs import print_json, print_resume_hint
     from mg_tui.runs import control, launch
@@ -86,11 +86,11 @@ def wake(settings: Settings, resume: bool, as_json: bool) -> None:
         print_json([{"id": folder.id, "what": what} for folders, what in did for folder in folders])
         return
     for folder in resumed:
-        click.echo(f"goes on: {printable(folder.id)}", err=True)
+        click.echo(f"resumed: {printable(folder.id)}", err=True)
     for folder in woken:
-        click.echo(f"waits again: {printable(folder.id)}", err=True)
+        click.echo(f"queued again: {printable(folder.id)}", err=True)
     if not (woken or resumed):
-        click.echo("Nothing to wake.", err=True)
+        click.echo("Nothing to restart.", err=True)
     print_resume_hint(left)
 
 
@@ -115,5 +115,5 @@ def _waiting_reason(entry: dict[str, Any]) -> str:
     if entry["held"]:
         return "held"
     if not entry["waiting_process"]:
-        return "its waiting process is gone; `model-garden runs wake` starts another"
+        return "its waiter process died; restart it with `model-garden runs wake`"
     return one_line(str(entry["waits_for"] or "about to start"), limit=200)

@@ -16,21 +16,21 @@ _RUN_ARGUMENT = click.argument("run", metavar="ID")
 
 @click.command()
 @_RUN_ARGUMENT
-@click.option("--from-start", is_flag=True, help="Begin anew in the same run when there is no checkpoint.")
+@click.option("--from-start", is_flag=True, help="Restart from step 0 if there is no checkpoint.")
 @click.option(
     "--from",
     "at",
     metavar="best|STEP",
-    help="Go on from an earlier checkpoint; later ones are removed.  [default: newest]",
+    help="Resume from an earlier checkpoint; later ones are deleted. [default: latest]",
 )
 @launch_options
 @click.pass_context
 def resume(
     ctx: click.Context, run: str, from_start: bool, at: str | None, gpus: str | None, queue: bool, detach: bool
 ) -> None:
-    """Go on with a run that was stopped, interrupted, failed or crashed, from its newest whole checkpoint.
+    """Resume a stopped, interrupted, failed or crashed run from its latest valid checkpoint.
 
-    It stays the same run: its journal, its curves and its folder go on.
+    The run keeps its id, folder, journal and curves.
     """
     from mg_tui.runs.resume import find_resume_target, write_resume_target
     from mg_tui.runs.store import find_run
@@ -46,15 +46,15 @@ def resume(
 @spec_flags(TrainingSpec)
 @click.command(cls=SpecCommand)
 @_RUN_ARGUMENT
-@click.option("--check-only", is_flag=True, help="Check options, model and data, and start nothing.")
+@click.option("--check-only", is_flag=True, help="Check options, model and data without starting a run.")
 @launch_options
 @click.pass_context
 def rerun(
     ctx: click.Context, /, run: str, check_only: bool, gpus: str | None, queue: bool, detach: bool, **values: Any
 ) -> None:
-    """Start a new run from the spec of an old one; options given here take the place of the old ones.
+    """Start a new run from an existing run's spec; options given here override it.
 
-    An output folder that holds the old result is refused: give another with --output-dir.
+    If the output folder already holds a result, set another one with --output-dir.
     """
     from mg_tui.cli.train import start_and_follow
     from mg_tui.runs.operations import rerun_spec
@@ -69,18 +69,20 @@ def rerun(
 
 @click.command()
 @_RUN_ARGUMENT
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="How fast.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, help="Playback speed."
+)
 @click.option(
     "--longest-pause",
     type=click.FloatRange(min=0),
     default=3.0,
     show_default=True,
-    help="Seconds after which a pause between two events is cut short.",
+    help="Maximum pause between two events, in seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the journal's events as JSON lines.")
 @click.pass_obj
 def replay(settings: Settings, run: str, speed: float, longest_pause: float, as_json: bool) -> None:
-    """Play a run's journal as it was, SPEED times as fast."""
+    """Replay a run's journal at SPEED times real time."""
     from mg_tui.cli.follow import play_replay
     from mg_tui.runs.replay import Replay
     from mg_tui.runs.store import find_run

@@ -71,7 +71,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
         ("used", compute_cost(view.energy_j, view.gpu_seconds, prices).summary),
         (
             "skipped",
-            f"{view.skipped_rows} rows, kept in {folder.skipped_rows_file.name}" if view.skipped_rows else None,
+            f"{view.skipped_rows} rows; see {folder.skipped_rows_file.name}" if view.skipped_rows else None,
         ),
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]

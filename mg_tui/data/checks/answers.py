@@ -57,7 +57,7 @@ class AnswerCheck:
                 judged.number,
                 "answer-in-question",
                 None,
-                f"the question holds the answer {quote_text(answer, limit=60)}",
+                f"the question contains the answer {quote_text(answer, limit=60)}",
             )
 
     def _count(self, counter: Counter[int], text: str) -> None:
@@ -74,9 +74,7 @@ class AnswerCheck:
         median = self.answer_lengths.percentile(0.5)
         for row, length in self._long:
             if length > OUTLIER_TIMES * max(median, 1):
-                yield Finding(
-                    row, "answer-outlier", None, f"its answer has {length:,} characters; half have {median:,}"
-                )
+                yield Finding(row, "answer-outlier", None, f"its answer has {length:,} characters (median: {median:,})")
         if self._rows < MIN_ROWS_FOR_SHARES:
             return
         yield from self._find_repeated(self._answers, SAME_ANSWER_SHARE, "answers-alike", "are answered")
@@ -86,7 +84,9 @@ class AnswerCheck:
             share = f"{short / self._rows:.0%} of the answers have {SHORT_ANSWER_CHARACTERS} characters or fewer"
             yield Finding(WHOLE_DATASET, "answers-short", None, share)
         if self._shown > ROWS_PER_IMAGE * len(self._images) > 0:
-            yield Finding(WHOLE_DATASET, "few-images", None, f"{self._shown:,} rows show {len(self._images):,} images")
+            yield Finding(
+                WHOLE_DATASET, "few-images", None, f"{self._shown:,} rows use only {len(self._images):,} images"
+            )
 
     def _find_repeated(self, counter: Counter[int], share: float, kind: str, verb: str) -> Iterator[Finding]:
         (key, count), *_others = counter.most_common(1)

@@ -31,7 +31,7 @@ class DuplicateRowCheck:
     def finish(self) -> Iterator[Finding]:
         """See `Check`."""
         for first, again in find_duplicates(self.digests):
-            yield Finding(self._rows[again], "row-repeated", None, f"is the same as row {self._rows[first]:,}")
+            yield Finding(self._rows[again], "row-repeated", None, f"duplicates row {self._rows[first]:,}")
 
 
 def find_duplicates(values: "array[int]") -> Iterator[tuple[int, int]]:
@@ -91,7 +91,7 @@ class DuplicateImageCheck:
                     what = (
                         f"{quote_text(given, limit=80)} has the same content as {quote_text(known[content], limit=160)}"
                     )
-                    yield Finding(row, "image-repeated", None, what, "name one file in both rows")
+                    yield Finding(row, "image-repeated", None, what, "use the same file in both rows")
                 else:
                     known[content] = path
 

@@ -36,13 +36,13 @@ _EXTENSIONS: Final = {
 }
 _KNOWN_EXTENSIONS: Final = frozenset(ending for endings in _EXTENSIONS.values() for ending in endings)
 _UNUSUAL_MODES: Final = {
-    "CMYK": "is in CMYK, for printing",
+    "CMYK": "is a CMYK image",
     "P": "has a palette",
     "PA": "has a palette with transparency",
     "RGBA": "is partly transparent",
     "LA": "is partly transparent",
-    "LAB": "is in LAB colours",
-    "I": "has 32-bit numbers for pixels",
+    "LAB": "is a LAB image",
+    "I": "has 32-bit integer pixels",
     "F": "has floating-point pixels",
 }
 
@@ -90,18 +90,18 @@ class ImageCheck:
         if short < MIN_SIDE:
             yield "image-small", f"has {size}; the guide recommends 224 x 224 to 512 x 512"
         if long > MAX_ASPECT_RATIO * short:
-            yield "image-ratio", f"has {size}, {long / short:.0f} times as long as wide"
+            yield "image-ratio", f"has {size}, aspect ratio {long / short:.0f}:1"
         if info.bytes > MAX_FILE_BYTES:
             yield "image-heavy", f"has {info.bytes / 1e6:.1f} MB"
         if info.width * info.height > MAX_PIXEL_FACTOR * self._max_pixels:
-            yield "image-large", f"has {size}; {self._max_pixels:,} pixels of them are seen"
+            yield "image-large", f"has {size}; it is downscaled to {self._max_pixels:,} pixels"
         if info.animated:
-            yield "image-animated", "has several frames or pages; the first is used"
+            yield "image-animated", "has several frames or pages; only the first is used"
         if info.mode not in _USUAL_MODES:
-            yield "image-mode", _UNUSUAL_MODES.get(info.mode, f"has pixels of mode {info.mode}")
+            yield "image-mode", _UNUSUAL_MODES.get(info.mode, f"has pixel mode {info.mode}")
         ending = PurePath(given.partition("?")[0]).suffix.lower()
         if ending in _KNOWN_EXTENSIONS and ending not in _EXTENSIONS.get(info.format, (ending,)):
-            yield "image-ending", f"is {info.format}, whatever its name says"
+            yield "image-ending", f"is {info.format}, despite its file extension"
 
     def finish(self) -> Iterator[Finding]:
         """See `Check`."""

@@ -22,89 +22,91 @@ class FindingKind(NamedTuple):
 
 
 KINDS: Final[Mapping[str, FindingKind]] = {
-    "row": FindingKind("error", "not a row", "The line is no JSON object, or no UTF-8."),
+    "row": FindingKind("error", "not a row", "The line is not a JSON object or not UTF-8."),
     "field": FindingKind(
         "error",
         "bad field",
-        "A field is missing, empty or of the wrong type; a turn has no known role; marks and images do not add up.",
-        fix="numbers become text, halves of surrogate pairs and characters kept from text are dropped",
+        "A field is missing, empty or has the wrong type; a role is unknown; placeholders and images do not match.",
+        fix="converts numbers to text; removes lone surrogates and noncharacters",
     ),
     "image-missing": FindingKind(
         "error",
         "image not found",
-        "There is no such file, or its address is refused or does not answer.",
-        fix="white space, backslashes and a different case of letters in a path that then leads to one file",
+        "The file does not exist, or its URL is blocked or unreachable.",
+        fix="corrects whitespace, backslashes and letter case if exactly one file matches",
     ),
     "image-damaged": FindingKind(
-        "error", "image cannot be read", "It is truncated, damaged, or no image.", "Image quality"
+        "error", "unreadable image", "It is truncated, damaged, or not an image.", "Image quality"
     ),
-    "image-bomb": FindingKind("error", "image claims too many pixels", "Decoding it would take the machine's memory."),
+    "image-bomb": FindingKind("error", "decompression bomb", "Decoding it would exhaust memory."),
     "image-shape": FindingKind(
-        "error", "image too long for the model", "The model family takes no image so much longer than wide."
+        "error", "unsupported aspect ratio", "The model family does not accept this aspect ratio."
     ),
     "template": FindingKind(
-        "error", "refused by the chat template", "The conversation cannot be written as the model reads it."
+        "error", "rejected by the chat template", "The chat template raises an error for this conversation."
     ),
-    "too-long": FindingKind("error", "too long", "The row has more tokens than the maximum length, and is never cut."),
+    "too-long": FindingKind("error", "too long", "The row exceeds the maximum length; rows are never truncated."),
     "nothing-learned": FindingKind(
-        "error", "nothing to learn", "No token of the row would be trained on.", "Response quality"
+        "error", "no supervised tokens", "The row has no supervised tokens.", "Response quality"
     ),
-    "image-small": FindingKind(
-        "warning", "small image", "It is enlarged to what the model sees: details are not there.", "Image quality"
-    ),
+    "image-small": FindingKind("warning", "small image", "It is upscaled and lacks detail.", "Image quality"),
     "image-ratio": FindingKind(
         "warning",
-        "very long image",
-        "One side is many times the other: resizing leaves little of it.",
+        "extreme aspect ratio",
+        "One side is many times the other; little detail remains after resizing.",
         "Image quality",
     ),
-    "image-heavy": FindingKind("note", "file over 5 MB", "Reading it costs time in every epoch.", "Image quality"),
+    "image-heavy": FindingKind("note", "file over 5 MB", "Reading it slows down every epoch.", "Image quality"),
     "image-large": FindingKind(
-        "note", "much larger than is seen", "It is reduced to the maximum of pixels at every reading.", "Image quality"
+        "note", "much larger than needed", "It is downscaled to the pixel limit every time it is read.", "Image quality"
     ),
     "image-animated": FindingKind("note", "several frames", "Only the first frame or page is used.", "Image quality"),
     "image-mode": FindingKind(
         "note",
-        "unusual pixels",
-        "CMYK, palette, transparency or 16 bits: converted to RGB over white.",
+        "unusual pixel mode",
+        "CMYK, palette, transparency or 16-bit: converted to RGB on white.",
         "Image quality",
     ),
     "image-ending": FindingKind(
-        "note", "wrong ending", "The file is another format than its name says; it is read as it is."
+        "note", "wrong file extension", "The file's format does not match its extension; the actual format is used."
     ),
     "image-repeated": FindingKind(
-        "warning", "same image in two files", "Files of equal content count as different images.", "Data diversity"
+        "warning", "duplicate image file", "Files with identical content count as different images.", "Data diversity"
     ),
     "row-repeated": FindingKind(
         "warning",
-        "row repeated",
-        "The same conversation about the same images is learned twice.",
+        "duplicate row",
+        "The same conversation and images occur more than once.",
         "Data diversity",
-        "repeats are left out",
+        "drops duplicates",
     ),
     "answer-in-question": FindingKind(
-        "warning", "question holds the answer", "The answer stands in the question word for word.", "Response quality"
+        "warning",
+        "question contains the answer",
+        "The answer is contained verbatim in the question.",
+        "Response quality",
     ),
     "answers-alike": FindingKind(
-        "warning", "one answer for many rows", "A model that always says it would look good.", "Response quality"
+        "warning",
+        "same answer in many rows",
+        "A model that always gives this answer would score well.",
+        "Response quality",
     ),
     "answers-short": FindingKind(
-        "note", "very short answers", "They teach little but their format.", "Response quality"
+        "note", "very short answers", "They teach little beyond the format.", "Response quality"
     ),
     "answer-outlier": FindingKind(
-        "note", "answer far longer than the others", "It may be of another style than the rest.", "Response quality"
+        "note", "unusually long answer", "Its style may differ from the rest.", "Response quality"
     ),
     "questions-alike": FindingKind(
-        "note", "one question for many rows", "Other wordings will be answered worse.", "Data diversity"
+        "note", "same question in many rows", "The model may not generalize to other phrasings.", "Data diversity"
     ),
     "few-images": FindingKind("note", "few images", "Many rows share few images.", "Data diversity"),
-    "few-rows": FindingKind("note", "few rows", "So few are learned by heart quickly.", "Data diversity"),
+    "few-rows": FindingKind("note", "few rows", "A small dataset is quickly memorized.", "Data diversity"),
     "eval-overlap": FindingKind(
-        "warning", "evaluated on what is trained on", "The row, or its image, is in the evaluation dataset too."
+        "warning", "train/eval overlap", "The row or its image is also in the evaluation dataset."
     ),
-    "tokens-unknown": FindingKind(
-        "note", "tokens not counted", "Whether rows are too long is seen when the run starts."
-    ),
+    "tokens-unknown": FindingKind("note", "tokens not counted", "Row lengths are checked when the run starts."),
 }
 
 
@@ -112,6 +114,6 @@ def kinds_table() -> str:
     """The table of docs/checks.md."""
     lines = ["| kind | what it is | severity | why it matters | what `--fix` does |", "|---|---|---|---|---|"]
     for name, kind in KINDS.items():
-        fixed = kind.fix or ("sets the row aside" if kind.severity == "error" else "–")
+        fixed = kind.fix or ("moves the row to the rejects file" if kind.severity == "error" else "–")
         lines.append(f"| `{name}` | {kind.title} | {kind.severity} | {kind.why} | {fixed} |")
     return "\n".join(lines) + "\n"

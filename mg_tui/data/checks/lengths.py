@@ -44,7 +44,7 @@ class LengthCheck:
     Args:
         limit: the most tokens of a row.
         min_pixels, max_pixels: between which images are brought.
-        image_tokens: None when the family cannot tell an image's tokens from its size.
+        image_tokens: None when the model family cannot compute token counts from image sizes.
     """
 
     def __init__(self, limit: int, min_pixels: int, max_pixels: int, image_tokens: ImageTokenCounter | None):
@@ -76,7 +76,7 @@ class LengthCheck:
         self.image_tokens.add(images)
         self.supervised_tokens.add(learned)
         if learned == 0:
-            yield Finding(judged.number, "nothing-learned", None, "no token of it is learned", "give it an answer")
+            yield Finding(judged.number, "nothing-learned", None, "it has no supervised tokens", "add an answer")
         if total > self._limit:
             yield self._too_long_finding(judged.number, total, images, len(sizes), sizes, text)
 
@@ -95,9 +95,9 @@ class LengthCheck:
         share = f", {images:,} of them for its image{'s' if shown > 1 else ''}" if images else ""
         ways = [f"raise --max-seq-length to {total}"]
         if fits is not None:
-            ways.insert(0, f"shrink images with --max-pixels {fits}")
+            ways.insert(0, f"downscale images with --max-pixels {fits}")
         what = f"has {total:,} tokens{share}; the limit is {self._limit:,}"
-        return Finding(row, "too-long", None, what, ", or ".join([*ways, "leave it out with --on-bad-row skip"]))
+        return Finding(row, "too-long", None, what, ", or ".join([*ways, "skip it with --on-bad-row skip"]))
 
     def _fits(self, sizes: Sequence[tuple[int, int]], text: int, step: int) -> bool:
         return bool(sizes) and text - len(sizes) + self._images(sizes, step) <= self._limit
@@ -112,19 +112,19 @@ class LengthCheck:
         for step in self._steps:
             if self._saved[step]:
                 saved += self._saved[step]
-                found.append(LengthSuggestion(f"shrink images to {step:,} pixels", f"--max-pixels {step}", saved))
+                found.append(LengthSuggestion(f"downscale images to {step:,} pixels", f"--max-pixels {step}", saved))
         for share in (0.5, 0.9, 1.0):
             needed = Histogram(self._over).percentile(share)
             saves = sum(count for length, count in self._over.items() if length <= needed)
-            remedy = LengthSuggestion(f"raise the maximum length to {needed:,}", f"--max-seq-length {needed}", saves)
+            remedy = LengthSuggestion(f"raise the limit to {needed:,}", f"--max-seq-length {needed}", saves)
             if remedy not in found:
                 found.append(remedy)
-        found.append(LengthSuggestion(f"leave {over:,} row{'s' if over > 1 else ''} out", "--on-bad-row skip", 0))
+        found.append(LengthSuggestion(f"skip {over:,} row{'s' if over > 1 else ''}", "--on-bad-row skip", 0))
         return tuple(found)
 
     def finish(self) -> Iterator[Finding]:
         """See `Check`."""
         if self._image_tokens is None and self.tokens.total:
             yield Finding(
-                WHOLE_DATASET, "tokens-unknown", None, "the family cannot tell an image's tokens from its size"
+                WHOLE_DATASET, "tokens-unknown", None, "the model family cannot compute token counts from image sizes"
             )

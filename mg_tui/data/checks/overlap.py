@@ -9,7 +9,7 @@ from mg_tui.data.checks.findings import Finding
 from mg_tui.data.image_probe import ImageProbe
 from mg_tui.data.row_problems import quote_text
 
-_HINT = "leave it out of one of them: what was seen in training says little about anything else"
+_HINT = "remove it from one of the datasets; evaluating on training data is misleading"
 
 
 class ContentIndex:
@@ -63,11 +63,13 @@ class OverlapCheck:
         if judged.example is None:
             return
         if self._evaluation.has_row(judged):
-            yield Finding(judged.number, "eval-overlap", None, "the row is in the evaluation dataset too", _HINT)
+            yield Finding(judged.number, "eval-overlap", None, "the row is also in the evaluation dataset", _HINT)
             return
         for found in judged.usable_images:
             if self._shown(found):
-                what = f"its image {quote_text(found.resolved.ref.original, limit=80)} is in the evaluation dataset too"
+                what = (
+                    f"its image {quote_text(found.resolved.ref.original, limit=80)} is also in the evaluation dataset"
+                )
                 yield Finding(judged.number, "eval-overlap", None, what, _HINT)
                 return
 

@@ -163,20 +163,20 @@ def _image_mode(asked: ImageMode, format: str) -> ImageMode:
 def _resolve_format_and_layout(asked: ConvertRequest, recognised: DetectedFormat) -> tuple[str, str]:
     format = asked.format or FORMAT_BY_EXTENSION.get(format_extension(asked.out))
     if format is None:
-        hint = f"say it with --to: {', '.join(name for name in FORMATS if name != 'hub')}"
-        raise UsageError("the name of the output does not say its format", where=safe_line(str(asked.out)), hint=hint)
+        hint = f"set --to: {', '.join(name for name in FORMATS if name != 'hub')}"
+        raise UsageError("cannot infer the format from the output name", where=safe_line(str(asked.out)), hint=hint)
     if format == "hub" or format not in FORMATS:
-        raise UsageError(f"nothing is written in the format {format}")
+        raise UsageError(f"the format {format} cannot be written")
     layout = asked.layout or {"vqa": "fields"}.get(recognised.layout, recognised.layout)
     if layout not in WRITABLE_LAYOUTS:
-        raise UsageError(f"rows are not written as {layout!r}", hint="layouts are " + ", ".join(WRITABLE_LAYOUTS))
+        raise UsageError(f"the layout {layout!r} cannot be written", hint="layouts are " + ", ".join(WRITABLE_LAYOUTS))
     if layout == "openai" and format in _IMAGES_INSIDE_FORMATS:
-        what = f"a {FORMATS[format]} keeps its images beside the text, and openai in it"
+        what = f"a {FORMATS[format]} stores images separately; the openai layout embeds them in the text"
         raise UsageError(what, hint="choose --layout messages")
     if asked.images == "embed" and format == "imagefolder":
-        raise UsageError("a folder of images has them as files", hint="leave out --images, or choose copy or link")
+        raise UsageError("an image folder stores images as files", hint="omit --images, or use copy or link")
     if asked.images in ("link", "copy") and format == "webdataset":
-        raise UsageError("WebDataset shards have their images inside", hint="leave out --images")
+        raise UsageError("WebDataset shards embed images", hint="omit --images")
     return format, layout
 
 
@@ -185,9 +185,9 @@ def _losses_of_format(format: str, facts: RowSchema, rows: int) -> Counter[str]:
     lost: Counter[str] = Counter()
     for name, kind in kinds.items():
         if format == "csv":
-            lost[f"the kind of the field {quote_text(name, limit=40)}: a table holds texts"] = rows
+            lost[f"the type of field {quote_text(name, limit=40)}: CSV stores text only"] = rows
         elif format in ("parquet", "arrow", "saved") and kind == "json":
-            lost[f"the kind of the field {quote_text(name, limit=40)}: it is written as JSON text"] = rows
+            lost[f"the type of field {quote_text(name, limit=40)}: written as JSON text"] = rows
     return lost
 
 
@@ -197,10 +197,12 @@ def _require_output_free(out: Path, images: Path, force: bool) -> None:
             continue
         if path.is_dir() and not path.is_symlink():
             if any(path.iterdir()) or path == images:
-                raise UsageError("a folder is in the way", where=safe_line(str(path)), hint="choose another name")
+                raise UsageError(
+                    "the path is an existing folder", where=safe_line(str(path)), hint="choose another name"
+                )
         elif not (force and replaceable):
-            hint = "choose another name, or replace it with --force"
-            raise UsageError("the output is already there", where=safe_line(str(path)), hint=hint)
+            hint = "choose another name, or overwrite it with --force"
+            raise UsageError("the output already exists", where=safe_line(str(path)), hint=hint)
 
 
 def _move_into_place(target: Path, out: Path, copies: Path | None, images: Path) -> None:
@@ -218,4 +220,4 @@ def _move_into_place(target: Path, out: Path, copies: Path | None, images: Path)
 
 def _unwritable_error(out: Path, error: OSError) -> EnvironmentProblem:
     where = safe_line(str(error.filename or out))
-    return EnvironmentProblem("the dataset cannot be written", where=where, why=safe_line(error.strerror or str(error)))
+    return EnvironmentProblem("cannot write the dataset", where=where, why=safe_line(error.strerror or str(error)))

@@ -67,7 +67,7 @@ class RowConverter:
                 continue
             found = self._convert_row(row, draft)
             if isinstance(found, RowProblem):
-                raise DataError("the dataset changed while it was converted", where=safe_line(self._source.name))
+                raise DataError("the dataset was modified during the conversion", where=safe_line(self._source.name))
             said, along = found
             yield {**said.values, **along}, draft
         self.problems = before
@@ -97,7 +97,7 @@ class RowConverter:
                 what = f"{name} {error.reason}"
                 return RowProblem(row.number, draft.image_field, what, error.hint, self._source.raw(row))
         if any(depth > _MAX_DEPTH for _item, depth in _walk_values(row.values)):
-            what = f"has values nested deeper than {_MAX_DEPTH} levels, which are not written"
+            what = f"is nested deeper than {_MAX_DEPTH} levels"
             return RowProblem(row.number, None, what, None, self._source.raw(row))
         return said, {
             name: value for name, value in self._extra_fields(row).items() if self._is_carried_over(name, value)
@@ -114,8 +114,7 @@ class RowConverter:
     def _dropped_fields(self, row: Row) -> list[str]:
         """Fields that do not go along: bytes, and those in the way of the layout's own."""
         return [
-            f"the field {quote_text(name, limit=40)}: "
-            + ("it holds bytes" if _has_bytes(value) else "its name is taken")
+            f"the field {quote_text(name, limit=40)}: " + ("contains bytes" if _has_bytes(value) else "duplicate name")
             for name, value in self._extra_fields(row).items()
             if not self._is_carried_over(name, value) and value not in (None, "", [])
         ]

@@ -28,10 +28,10 @@ FORMATS: Final[Mapping[str, str]] = {
     "csv": "CSV or TSV",
     "parquet": "Parquet",
     "arrow": "Arrow",
-    "saved": "folder saved by datasets",
-    "imagefolder": "folder of images",
+    "saved": "saved `datasets` folder",
+    "imagefolder": "image folder",
     "webdataset": "WebDataset shards",
-    "hub": "dataset of the Hugging Face hub",
+    "hub": "Hugging Face Hub dataset",
 }
 
 

@@ -70,7 +70,7 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
             turns.append(turn)
     if 0 < len(images) < all_images:
         used = all_images - len(images)
-        reader.add_problem(name, f"has {used} place{'s' if used != 1 else ''} for images and the row has {all_images}")
+        reader.add_problem(name, f"has {used} image placeholder{'s' if used != 1 else ''} but the row has {all_images}")
     if reader.problems:
         return None
     placed = _insert_images(reader, name, turns, images, literal)
@@ -87,7 +87,7 @@ def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     for index, item in enumerate(items, 1):
         if not isinstance(item, Mapping):
             reader.add_problem(
-                name, f"turn {index} is {describe_type(item)}, and has to be an object with user and assistant"
+                name, f"turn {index} is {describe_type(item)}, expected an object with user and assistant"
             )
             continue
         _add_pair(reader, turns, name, f"turn {index}: ", item.get("user"), item.get("assistant"))
@@ -103,7 +103,7 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     for purpose, name in (("text", asked), ("response", answered)):
         if name not in values:
             reader.add_problem(
-                name, f"is not there; the row has {list_fields(list(values))}", f"name it with --{purpose}-field"
+                name, f"is missing; the row has {list_fields(list(values))}", f"name it with --{purpose}-field"
             )
     images = _read_row_images(reader, fields)
     if reader.problems or images is None:
@@ -115,7 +115,7 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
             _add_pair(reader, turns, history, f"turn {index}: ", *pair)
         else:
             reader.add_problem(
-                history, f"turn {index} is {describe_type(pair)}, and has to be a pair of question and answer"
+                history, f"turn {index} is {describe_type(pair)}, expected a pair of question and answer"
             )
     more = values.get(fields.input or "input")
     question = values[asked]
@@ -145,14 +145,14 @@ def _read_turn_items(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any
     names = (fields.messages,) if fields.messages else _TURN_FIELDS
     name = next((name for name in names if name in reader.values), names[0])
     if name not in reader.values:
-        hint = "name the field with --messages-field, or the layout with --dataset-layout"
+        hint = "set --messages-field or --dataset-layout"
         reader.add_problem(name, f"is not there; the row has {list_fields(list(reader.values))}", hint)
         return name, None
     items = _parse_list(reader.values[name])
     if items is None:
-        reader.add_problem(name, f"is {describe_type(reader.values[name])}, and has to be a list of turns")
+        reader.add_problem(name, f"is {describe_type(reader.values[name])}, expected a list of turns")
     elif not items:
-        reader.add_problem(name, "is an empty list, and has to have turns")
+        reader.add_problem(name, "is empty")
         items = None
     return name, items
 
@@ -170,10 +170,10 @@ def _parse_list(value: Any) -> list[Any] | None:
 def _read_row_images(reader: RowReader, fields: FieldMap) -> list[int] | None:
     for name in _UNSUPPORTED_MEDIA:
         if reader.values.get(name):
-            reader.add_problem(name, "has video or sound, which is not trained on")
+            reader.add_problem(name, "has video or audio, which is not supported")
     if reader.values.get("objects"):
         reader.add_problem(
-            "objects", "has boxes beside the text, which are not put into it", "write the boxes into the answer"
+            "objects", "has bounding boxes outside the text, which are not supported", "include the boxes in the answer"
         )
     images = find_images_field(reader.values, fields)
     return [] if images is None else reader.read_images(images)
@@ -201,14 +201,14 @@ def _validate_turns(reader: RowReader, name: str, placed: list[DraftTurn], field
     """See that there is an answer to learn after a question, and say which are learned."""
     spoken = [turn.role for turn in placed if turn.role != "system"]
     if not spoken or spoken[0] != "user":
-        reader.add_problem(name, "does not begin with a question", "put a turn by user first")
+        reader.add_problem(name, "does not start with a user turn", "add a user turn first")
     elif spoken[-1] != "assistant":
-        reader.add_problem(name, "does not end in an answer", "leave out what comes after the last answer")
+        reader.add_problem(name, "does not end with an assistant turn", "remove the turns after the last answer")
     if fields.supervised_answers == "last":
         last = len(placed) - 1
         placed = [replace(turn, supervised=turn.supervised and index == last) for index, turn in enumerate(placed)]
     if not any(turn.supervised for turn in placed if turn.role == "assistant"):
-        reader.add_problem(name, "has no answer that is to be learned", "a weight or loss of 0 leaves an answer out")
+        reader.add_problem(name, "has no supervised answer", "answers with weight or loss 0 are not supervised")
     return None if reader.problems else placed
 
 
@@ -225,7 +225,9 @@ def _insert_images(
         return turns
     if marks != len(images):
         said = f"{len(images)} image{'s' if len(images) != 1 else ''}"
-        reader.add_problem(name, f"has {marks} {IMAGE_MARK} mark{'s' if marks != 1 else ''} and the row has {said}")
+        reader.add_problem(
+            name, f"has {marks} {IMAGE_MARK} placeholder{'s' if marks != 1 else ''} but the row has {said}"
+        )
         return None
     waiting = iter(images)
     return [

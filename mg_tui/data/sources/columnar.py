@@ -176,13 +176,13 @@ def saved_dataset_files(folder: Path) -> list[Path]:
         files = [str(entry["filename"]) for entry in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            "the folder was saved by datasets, and its state.json cannot be read",
+            "cannot read state.json of the saved dataset",
             where=safe_line(str(folder)),
             why=safe_line(str(error), limit=200),
         ) from None
     for name in files:
         if Path(name).name != name:
             raise DataError(
-                "state.json names a file outside its folder", where=safe_line(str(folder)), why=safe_line(name)
+                "state.json refers to a file outside its folder", where=safe_line(str(folder)), why=safe_line(name)
             )
     return [folder / name for name in files]

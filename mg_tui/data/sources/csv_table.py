@@ -41,7 +41,7 @@ class CsvSource(Source):
         except READ_ERRORS as error:
             raise unreadable_error(self._file, error) from None
         if not any_row:
-            raise DataError("the dataset has no rows below its header", where=safe_line(str(self._file)))
+            raise DataError("the dataset has only a header", where=safe_line(str(self._file)))
 
     def _records(self, file: io.TextIOWrapper) -> Iterator[Row]:
         first = file.readline(2**20)
@@ -60,8 +60,8 @@ class CsvSource(Source):
                 return
             except csv.Error as error:
                 number += 1
-                what = f"is not CSV near line {reader.line_num + 1:,}: {safe_line(str(error), limit=120)}"
-                yield Row(number, None, RowProblem(number, None, what, "put texts with quotes or newlines in quotes"))
+                what = f"is invalid CSV near line {reader.line_num + 1:,}: {safe_line(str(error), limit=120)}"
+                yield Row(number, None, RowProblem(number, None, what, "quote values that contain quotes or newlines"))
                 continue
             if cells:
                 number += 1
@@ -70,9 +70,9 @@ class CsvSource(Source):
     def _refuse_header(self, names: list[str]) -> None:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if not any(name.strip() for name in names):
-            what = "the first line of the table does not name its fields"
+            what = "the first line is not a header"
         elif twice:
-            what = f"the table has the field {quote_text(twice[0], limit=60)} twice"
+            what = f"duplicate column {quote_text(twice[0], limit=60)}"
         else:
             return
         raise DataError(
@@ -86,7 +86,7 @@ def _to_row(number: int, names: list[str], cells: list[str], delimiter: str) -> 
 
     if len(cells) != len(names):
         hint = f"put texts with {'a tab' if delimiter == chr(9) else delimiter} in quotes"
-        return bad(f"has {len(cells)} cell{'s' if len(cells) != 1 else ''} and the header has {len(names)}", hint)
+        return bad(f"has {len(cells)} cell{'s' if len(cells) != 1 else ''} but the header has {len(names)}", hint)
     if any(not cell.isascii() and any("\udc80" <= c <= "\udcff" for c in cell) for cell in cells):
-        return bad("is not UTF-8", "save the table as UTF-8")
+        return bad("is not UTF-8", "save the file as UTF-8")
     return Row(number, {name: cell or None for name, cell in zip(names, cells, strict=True)}, None)

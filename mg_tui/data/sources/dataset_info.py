@@ -31,7 +31,7 @@ def read_entries(file: Path) -> Mapping[str, Mapping[str, Any]] | None:
             return None
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError("the description cannot be read", where=safe_line(str(file)), why=error.strerror) from None
+        raise DataError("cannot read dataset_info.json", where=safe_line(str(file)), why=error.strerror) from None
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):
@@ -69,12 +69,12 @@ def parse_entry_layout(entry: Mapping[str, Any], where: str) -> tuple[str, Field
     """
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
     if not isinstance(columns, dict) or not isinstance(tags, dict):
-        raise DataError("columns and tags of a description have to be objects", where=safe_line(where))
-    for key, what in (("ranking", "pairs of better and worse answers"), ("kto_tag", "judged answers")):
+        raise DataError("columns and tags must be objects", where=safe_line(where))
+    for key, what in (("ranking", "preference pairs"), ("kto_tag", "scored answers")):
         if entry.get(key) or columns.get(key):
-            raise DataError(f"the dataset has {what}, which are not trained on", where=safe_line(where))
+            raise DataError(f"the dataset has {what}, which are not supported", where=safe_line(where))
     if entry.get("script_url"):
-        raise DataError("the dataset is a program, and programs of datasets are never run", where=safe_line(where))
+        raise DataError("the dataset uses a loading script, which is never executed", where=safe_line(where))
     column = {str(key): str(value) for key, value in columns.items()}
     tag = {str(key): str(value) for key, value in tags.items()}
     images = column.get("images") or column.get("image") or "images"

@@ -31,12 +31,12 @@ def detect_format(source: Source, fields: FieldMap | None = None, layout: str | 
     named = _apply_named_fields(told.fields, fields or FieldMap())
     layout = None if layout in (None, "auto") else layout
     if layout is not None and layout not in LAYOUTS:
-        raise DataError(f"there is no layout {layout!r}", hint="layouts are " + ", ".join(LAYOUTS))
+        raise DataError(f"unknown layout {layout!r}", hint="layouts are " + ", ".join(LAYOUTS))
     if layout or told.layout:
         found, rows = layout or str(told.layout), list(_first_rows(source))
         guessed, settled, _certainty, _why = detect_layout(rows, named, format=source.format)
         settled = settled if guessed == found else find_layout_fields(found, rows, named)
-        return DetectedFormat(source.format, found, told.certainty, f"{told.why}; the layout was named", settled)
+        return DetectedFormat(source.format, found, told.certainty, f"{told.why}; layout set explicitly", settled)
     found, settled, certainty, why = detect_layout(list(_first_rows(source)), named, format=source.format)
     certainty = min(certainty, told.certainty, key=_CERTAINTY_ORDER.index)
     return DetectedFormat(source.format, found, certainty, f"{told.why}; {why}", settled)

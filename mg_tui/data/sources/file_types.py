@@ -17,9 +17,9 @@ _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _COMPRESSION_EXTENSIONS: Final = (".gz", ".gzip", ".zst", ".zstd")
 _UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
     *UNSUPPORTED_FILES,
-    (b"BZh", "is compressed with bzip2", "unpack it, or compress it with gzip or zstd"),
-    (b"\xfd7zXZ", "is compressed with xz", "unpack it, or compress it with gzip or zstd"),
-    (b"SQLite format 3", "is an SQLite database", "write its rows as JSON Lines or CSV"),
+    (b"BZh", "is compressed with bzip2", "decompress it, or use gzip or zstd"),
+    (b"\xfd7zXZ", "is compressed with xz", "decompress it, or use gzip or zstd"),
+    (b"SQLite format 3", "is an SQLite database", "convert it to JSON Lines or CSV"),
     (b"\x89HDF", "is an HDF5 file", "write its rows as Parquet"),
     (b"\x93NUMPY", "is a NumPy array", "write its rows as Parquet"),
     (b"%PDF", "is a PDF", "write its rows as JSON Lines"),
@@ -82,7 +82,7 @@ def require_supported_file(path: Path, head: bytes) -> None:
             raise DataError(f"the dataset {what}", where=safe_line(str(path)), hint=hint)
     if head.startswith(_PICKLE) or format_extension(path) in (".pkl", ".pickle", ".pt", ".pth"):
         raise DataError(
-            "the dataset is a pickle, and reading one runs the program that it is",
+            "the dataset is a pickle; unpickling executes arbitrary code",
             where=safe_line(str(path)),
-            hint="write it as Parquet or JSON Lines where you trust it",
+            hint="convert it to Parquet or JSON Lines in a trusted environment",
         )

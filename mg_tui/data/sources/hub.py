@@ -21,7 +21,7 @@ from mg_tui.data.sources.base import FormatEvidence, Source
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,200})?")
 _PREFIX: Final = re.compile(r"(hf://datasets/|hub:)")
 _TIMEOUT_SECONDS: Final = 15.0  # seconds
-_NETWORK_HINT: Final = "check the network, or give a file; HF_ENDPOINT names a mirror"
+_NETWORK_HINT: Final = "check the network or HF_ENDPOINT, or use a local file"
 
 
 def parse_hub_name(given: str) -> str | None:
@@ -108,23 +108,25 @@ class HubSource(Source):
         why = safe_line(str(error).strip().splitlines()[0] if str(error).strip() else kind, limit=300)
         where = safe_line(self.name)
         if os.environ.get("HF_HUB_OFFLINE") == "1" or os.environ.get("HF_DATASETS_OFFLINE") == "1":
-            what = "the dataset is on the hub, and this machine was told to stay offline (HF_HUB_OFFLINE)"
-            return EnvironmentProblem(what, where=where, hint="unset it, or give a file")
+            what = "the dataset is on the Hub, but HF_HUB_OFFLINE is set"
+            return EnvironmentProblem(what, where=where, hint="unset it, or use a local file")
         if kind == "GatedRepoError" or "gated" in why.lower():
-            hint = "ask for access on its page, and give a token in HF_TOKEN"
+            hint = "request access on its page and set HF_TOKEN"
             return EnvironmentProblem("the dataset is gated", where=where, why=why, hint=hint)
         if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
-            hint = "check the name; a private dataset needs a token in HF_TOKEN"
-            return DataError("there is no such file here, and no such dataset on the hub", where=where, hint=hint)
+            hint = "check the name; private datasets require HF_TOKEN"
+            return DataError("no such local file or Hub dataset", where=where, hint=hint)
         if isinstance(error, ValueError) and "onfig" in why:
-            return DataError("the dataset cannot be opened as asked", where=where, why=why, hint="use --dataset-config")
+            return DataError(
+                "cannot open this dataset configuration", where=where, why=why, hint="use --dataset-config"
+            )
         if "script" in why.lower():
-            what = "the dataset is a program, and programs of datasets are never run"
-            return DataError(what, where=where, hint="look for a version of it in Parquet")
+            what = "the dataset uses a loading script, which is never executed"
+            return DataError(what, where=where, hint="use a Parquet version of it")
         if isinstance(error, OSError) or "onnect" in kind or "Timeout" in kind:
-            what = "there is no such file here, and the hub cannot be reached to look for a dataset of that name"
+            what = "no such local file, and the Hub is unreachable"
             return EnvironmentProblem(what, where=where, why=why, hint=_NETWORK_HINT)
-        return DataError("the dataset of the hub cannot be read", where=where, why=f"{kind}: {why}")
+        return DataError("cannot read the Hub dataset", where=where, why=f"{kind}: {why}")
 
 
 def resolve_commit(repository: str, revision: str | None) -> str:
@@ -170,6 +172,4 @@ class _ClassNamer:
 
 def hub_evidence(repository: str) -> FormatEvidence:
     """What shows that a text is a name on the hub."""
-    return FormatEvidence(
-        "likely", f"{safe_line(repository)} is written like a name on the hub, and there is no such file here"
-    )
+    return FormatEvidence("likely", f"{safe_line(repository)} looks like a Hub name and is not a local file")

@@ -45,7 +45,7 @@ class ImageFolderSource(Source):
             any_row = True
             yield Row(number, values, RowProblem(number, *problem) if problem else None)
         if not any_row:
-            raise DataError("the folder has no images", where=safe_line(str(self._folder)))
+            raise DataError("the folder contains no images", where=safe_line(str(self._folder)))
 
     def _walk(self) -> Iterator[Path]:
         return (path for path in walk_files(self._folder) if self._policy.allows(path))

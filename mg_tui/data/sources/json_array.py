@@ -44,7 +44,7 @@ class JsonArraySource(TextFileSource):
         except READ_ERRORS as error:
             raise unreadable_error(self._file, error) from None
         if not any_row:
-            raise DataError("the dataset has no rows: its array is empty", where=safe_line(str(self._file)))
+            raise DataError("the dataset is empty", where=safe_line(str(self._file)))
 
 
 class _ArrayScanner:
@@ -137,14 +137,14 @@ class _ArrayScanner:
         while not rest and (chunk := self._file.read(_CHUNK_BYTES)):
             rest = chunk.strip(_WHITESPACE)
         if rest:
-            what = "comes after the end of the array, so it and what follows is not read"
+            what = "follows the end of the array and is ignored"
             yield Row(
                 self._number + 1, None, RowProblem(self._number + 1, None, what, None, raw_text(rest[:_PREFIX_BYTES]))
             )
 
     def _unclosed(self) -> Iterator[Row]:
         rest = bytes(self._buffer[self._begin :])
-        what = "is not closed: the file ends inside the array"
+        what = "is unterminated: the file ends inside the array"
         number = self._number + 1
         hint = "copy or download it again"
         yield Row(number, None, RowProblem(number, None, what, hint, raw_text(rest[:_PREFIX_BYTES])))

@@ -56,9 +56,9 @@ def to_row(draft: ExampleDraft, layout: str, fields: FieldMap, *, several: bool)
         return _to_single_turn_row(draft, turns, system, layout, fields, several)
     if layout in ("alpaca", "texts"):
         if any(turn.role == "system" for turn in turns) or not _is_alternating(turns):
-            raise LayoutError(f"has turns that are not question and answer by turns, which {layout} cannot hold")
+            raise LayoutError(f"has turns that do not alternate, which {layout} cannot represent")
         if not all(turn.supervised for turn in turns):
-            raise LayoutError(f"has an answer that is not to be learned, which {layout} cannot say")
+            raise LayoutError(f"has an unsupervised answer, which {layout} cannot represent")
     if layout == "openai":
         return LayoutRow({"messages": [_content_parts(turn) for turn in draft.turns]})
     values: dict[str, Any] = {}
@@ -127,23 +127,23 @@ def _to_single_turn_row(
     draft: ExampleDraft, turns: list[DraftTurn], system: str | None, layout: str, fields: FieldMap, several: bool
 ) -> LayoutRow:
     if [turn.role for turn in turns] != ["user", "assistant"]:
-        raise LayoutError(f"has {len(turns)} turns, and {layout} holds a question and its answer")
+        raise LayoutError(f"has {len(turns)} turns; {layout} supports a single question and answer")
     asked, answered = turns
     if any(isinstance(part, int) for part in answered.parts):
-        raise LayoutError(f"has an image in its answer, which {layout} cannot hold")
+        raise LayoutError(f"has an image in its answer, which {layout} cannot represent")
     lost = []
     images = [part for part in asked.parts if isinstance(part, int)]
     if list(asked.parts[: len(images)]) != images:
-        lost.append("the place of an image inside its question: it comes first now")
+        lost.append("the image position within the question; the image is moved to the front")
     slots = [ImageSlot(index) for index in images]
     image: Any = slots if several else slots[0] if slots else None
     values: dict[str, Any] = {"image": image}
     if layout == "captions":
         if not slots:
-            raise LayoutError("has no image, which captions need")
+            raise LayoutError("has no image, which captions requires")
         values["caption"] = answered.text
         if asked.text != fields.caption_prompt:
-            lost.append("the question: the caption prompt is asked instead")
+            lost.append("the question; replaced by the caption prompt")
     else:
         values = {"text": asked.text, **values, "response": answered.text}
     if system is not None:
@@ -177,5 +177,5 @@ def _content_parts(turn: DraftTurn) -> dict[str, Any]:
 def _text_with_marks(turn: DraftTurn) -> str:
     """A turn's text with a mark for each image."""
     if chat_layouts.IMAGE_MARK in turn.text:
-        raise LayoutError(f"has {chat_layouts.IMAGE_MARK} in its text, which would be read as the place of an image")
+        raise LayoutError(f"has {chat_layouts.IMAGE_MARK} in its text, which would be read as an image placeholder")
     return "".join(part if isinstance(part, str) else f"{chat_layouts.IMAGE_MARK}\n" for part in turn.parts)

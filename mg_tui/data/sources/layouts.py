@@ -15,13 +15,13 @@ from mg_tui.data.sources.base import Certainty
 
 # What each layout is called for people.
 LAYOUTS: Final[Mapping[str, str]] = {
-    "fields": "a question, images and an answer in three fields",
+    "fields": "question, images and answer in separate fields",
     "messages": "turns with role and content (OpenAI, LLaMA-Factory, ms-swift)",
     "conversations": "turns with from and value (LLaVA, ShareGPT)",
     "texts": "turns with user and assistant (The Cauldron)",
     "alpaca": "instruction, input and output (Alpaca, LLaMA-Factory)",
-    "vqa": "a question, images and one or several answers (visual question answering)",
-    "captions": "an image and its caption or label",
+    "vqa": "question, images and one or more answers (visual question answering)",
+    "captions": "an image with a caption or label",
 }
 
 # Formats whose "text" beside an image is its caption by convention.
@@ -72,7 +72,7 @@ def detect_layout(
             found[guess] += 1
     if not found:
         seen = f"; the first has {list_fields(list(usable[0]))}" if usable else ""
-        return "fields", fields, "guess", f"no row looks like any layout{seen}"
+        return "fields", fields, "guess", f"no known layout matches{seen}"
     (layout, settled), count = found.most_common(1)[0]
     why = f"{count} of the first {len(usable)} rows have " if count < len(usable) else "rows have "
     why += _layout_reason(layout, settled, usable)
@@ -125,7 +125,7 @@ def _layout_reason(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, An
         case "fields" | "vqa":
             return f"{said(fields.text)}, {said(fields.image)} and {said(fields.response)}"
         case "captions":
-            return f"an image in {said(fields.image)} and words in {said(fields.response)}, and no question"
+            return f"an image in {said(fields.image)} and text in {said(fields.response)}, but no question"
         case "alpaca":
             return "an instruction and an output" if rows and "instruction" in rows[0] else "query and response"
     keys = {"messages": "role and content", "conversations": "from and value", "texts": "user and assistant"}[layout]
@@ -158,7 +158,7 @@ def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn
     images = _read_images(reader, fields)
     response = _read_answer(reader, fields.response)
     if images == []:
-        reader.add_problem(fields.image, "has no image for the caption")
+        reader.add_problem(fields.image, "has a caption but no image")
     if not images or response is None:
         return None
     return [
@@ -196,7 +196,7 @@ def _read_answer(reader: RowReader, name: str) -> str | None:
         return reader.read_text(name, value)
     answers = [item.get("answer") if isinstance(item, Mapping) else item for item in value]
     if not answers:
-        reader.add_problem(name, "is an empty list, and has to have an answer")
+        reader.add_problem(name, "is empty")
         return None
     for index, answer in enumerate(answers, 1):
         if reader.read_text(name, answer, which=f"item {index} ") is None:

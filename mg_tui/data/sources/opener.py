@@ -49,7 +49,7 @@ class SourceRequest:
 def _open_request(asked: SourceRequest) -> Source:
     """See `open_source`."""
     if asked.format is not None and asked.format not in FORMATS:
-        raise DataError(f"there is no format {asked.format!r}", hint="formats are auto, " + ", ".join(FORMATS))
+        raise DataError(f"unknown format {asked.format!r}", hint="choose auto, " + ", ".join(FORMATS))
     if asked.format == "hub" or hub.has_hub_prefix(asked.given):
         return _open_hub(asked)
     path = asked.cwd / expand_user(asked.given)
@@ -68,7 +68,7 @@ def _open_request(asked: SourceRequest) -> Source:
 def _require_allowed(asked: SourceRequest, files: Sequence[Path]) -> None:
     for file in files:
         if not asked.policy.allows(file):
-            raise DataError("the dataset lies outside the folders that may be read", where=safe_line(str(file)))
+            raise DataError("the dataset is outside the allowed folders", where=safe_line(str(file)))
 
 
 def _path_exists(path: Path) -> bool:
@@ -92,12 +92,12 @@ def _may_be_on_hub(given: str, path: Path) -> bool:
 
 def _open_hub(asked: SourceRequest) -> Source:
     if asked.policy.roots is not None:
-        raise DataError("datasets of a hub may not be opened here", where=safe_line(asked.given))
+        raise DataError("Hub datasets are not allowed here", where=safe_line(asked.given))
     name = hub.parse_hub_name(asked.given)
     if name is None:
-        raise DataError("this is no name on the hub", where=safe_line(asked.given), hint="names look like owner/name")
+        raise DataError("invalid Hub name", where=safe_line(asked.given), hint="use owner/name")
     marked = hub.has_hub_prefix(asked.given) or asked.format == "hub"
-    told = FormatEvidence("sure", "it was said to be on the hub") if marked else hub.hub_evidence(name)
+    told = FormatEvidence("sure", "the name starts with hub:") if marked else hub.hub_evidence(name)
     return hub.HubSource(asked.given, name, asked.cwd, config=asked.config, split=asked.split, told=told)
 
 
@@ -111,7 +111,7 @@ def _open_file(asked: SourceRequest, path: Path) -> Source:
     if format in ("parquet", "arrow"):
         if detect_compression(path) is not None:
             raise DataError(
-                f"a compressed {FORMATS[format]} file is not read", where=safe_line(str(path)), hint="unpack it"
+                f"compressed {FORMATS[format]} files are not supported", where=safe_line(str(path)), hint="unpack it"
             )
         splits.require_no_split(asked.split, where=str(path))
         return ColumnarSource(asked.given, format, path, [path], told)
@@ -128,33 +128,33 @@ def _open_file(asked: SourceRequest, path: Path) -> Source:
     return kinds[format](asked.given, path, told)
 
 
-_FORMAT_WAS_NAMED: Final = FormatEvidence("sure", "the format was named")
+_FORMAT_WAS_NAMED: Final = FormatEvidence("sure", "format set explicitly")
 
 
 def _detect_file_format(path: Path, head: bytes) -> tuple[str, FormatEvidence]:
     """The format of a file by its first bytes (unpacked), else by its name."""
     ending = format_extension(path)
     if head.startswith(b"PAR1"):
-        return "parquet", FormatEvidence("sure", "the file begins as Parquet does")
+        return "parquet", FormatEvidence("sure", "the file has the Parquet signature")
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        return "arrow", FormatEvidence("sure", "the file begins as Arrow does")
+        return "arrow", FormatEvidence("sure", "the file has the Arrow signature")
     if head[257:262] == b"ustar":
         return "webdataset", FormatEvidence("sure", "the file is a tar archive")
-    packed = f", packed with {kind}" if (kind := detect_compression(path)) else ""
+    packed = f", compressed with {kind}" if (kind := detect_compression(path)) else ""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if is_json_array(head):
-        return "json", FormatEvidence("sure", f"the file begins with a bracket{packed}")
+        return "json", FormatEvidence("sure", f"the file starts with `[`{packed}")
     if begin[:1] == b"{":
         agrees = ending in (".jsonl", ".ndjson", ".json", ".jsonlines")
-        return "jsonl", FormatEvidence("sure" if agrees else "likely", f"the file begins with an object{packed}")
+        return "jsonl", FormatEvidence("sure" if agrees else "likely", f"the file starts with `{{`{packed}")
     if ending in _CSV_EXTENSIONS:
-        return "csv", FormatEvidence("sure", f"the file's name ends in {ending}{packed}")
+        return "csv", FormatEvidence("sure", f"the file extension is {ending}{packed}")
     if ending in (".jsonl", ".ndjson", ".json", ".jsonlines"):
-        return "jsonl", FormatEvidence("likely", f"the file's name ends in {ending}{packed}")
+        return "jsonl", FormatEvidence("likely", f"the file extension is {ending}{packed}")
     first = begin.split(b"\n", 1)[0]
     if ending in (".txt", "") and (b"," in first or b"\t" in first) and b"\0" not in head:
-        return "csv", FormatEvidence("guess", f"the first line looks like the header of a table{packed}")
-    return "jsonl", FormatEvidence("guess", f"nothing says what the file is{packed}")
+        return "csv", FormatEvidence("guess", f"the first line looks like a CSV header{packed}")
+    return "jsonl", FormatEvidence("guess", f"the format could not be detected{packed}")
 
 
 def _open_entry(asked: SourceRequest, file: Path, entries: Any) -> Source:
@@ -169,7 +169,7 @@ def _open_entry(asked: SourceRequest, file: Path, entries: Any) -> Source:
     elif isinstance(entry.get("hf_hub_url"), str):
         source = _open_request(replace(inner, given=f"hub:{entry['hf_hub_url']}"))
     else:
-        raise DataError("the entry names no file and no dataset of the hub", where=safe_line(where))
+        raise DataError("the entry has neither a file nor a Hub dataset", where=safe_line(where))
     source.name, source.address = asked.given, str(file)
     why = f"{source.evidence.why}; entry {safe_line(name, limit=60)} of {dataset_info.DATASET_INFO_FILE}"
     source.evidence = FormatEvidence(source.evidence.certainty, why, layout, fields)
@@ -184,10 +184,10 @@ def _open_folder(asked: SourceRequest, path: Path) -> Source:
             return _open_saved_splits(asked, path)
         if (path / "state.json").is_file():
             splits.require_no_split(asked.split, where=where)
-            told = FormatEvidence("sure", "the folder has a state.json of datasets")
+            told = FormatEvidence("sure", "the folder has a `datasets` state.json")
             return _open_saved(asked, path, path, told)
         if asked.format == "saved":
-            raise DataError("the folder was not saved by datasets: it has no state.json", where=safe_line(where))
+            raise DataError("not a saved `datasets` folder: no state.json", where=safe_line(where))
     if asked.format is None and (path / dataset_info.DATASET_INFO_FILE).is_file():
         entries = dataset_info.read_entries(path / dataset_info.DATASET_INFO_FILE)
         if entries is not None:
@@ -196,7 +196,7 @@ def _open_folder(asked: SourceRequest, path: Path) -> Source:
         return _open_shards(asked, path, files)
     if asked.format in (None, "imagefolder"):
         return _open_image_folder(asked, path)
-    raise DataError(f"the folder has no files of the format {asked.format}", where=safe_line(where))
+    raise DataError(f"the folder contains no {asked.format} files", where=safe_line(where))
 
 
 def _open_saved_splits(asked: SourceRequest, path: Path) -> Source:
@@ -210,7 +210,7 @@ def _open_saved_splits(asked: SourceRequest, path: Path) -> Source:
     split = splits.choose_split(available, asked.split, where=str(path))
     if Path(split).name != split:
         raise DataError(
-            "dataset_dict.json names a folder outside its own", where=safe_line(str(path)), why=safe_line(split)
+            "dataset_dict.json refers to a folder outside its own", where=safe_line(str(path)), why=safe_line(split)
         )
     told = FormatEvidence(
         "sure", f"the folder has a dataset_dict.json of datasets{splits.describe_split(split, available)}"
@@ -237,8 +237,8 @@ def _find_shards(path: Path, format: str | None) -> list[Path]:
         found = [file for file in found if format in (None, endings[file.suffix])]
         kinds = {endings[file.suffix] for file in found}
         if len(kinds) > 1:
-            hint = f"name one of them, or say which with --dataset-format: {', '.join(sorted(kinds))}"
-            raise DataError("the folder has files of several formats", where=safe_line(str(folder)), hint=hint)
+            hint = f"choose one with --dataset-format: {', '.join(sorted(kinds))}"
+            raise DataError("the folder contains several formats", where=safe_line(str(folder)), hint=hint)
         if found:
             return found
     return []
@@ -250,7 +250,7 @@ def _expand_pattern(path: Path) -> list[Path]:
     if braces := _BRACES.search(text):
         first, last, width = int(braces[1]), int(braces[2]), len(braces[1])
         if not 0 <= last - first < _MAX_SHARDS:
-            raise DataError("the range of the pattern cannot be used", where=safe_line(text))
+            raise DataError("invalid range in the pattern", where=safe_line(text))
         numbers = range(first, last + 1)
         return [Path(text[: braces.start()] + f"{n:0{width}}" + text[braces.end() :]) for n in numbers]
     if any(character in text for character in "*?["):
@@ -277,8 +277,8 @@ def _open_shards(asked: SourceRequest, path: Path, files: Sequence[Path]) -> Sou
         return WebDatasetSource(asked.given, base, chosen, told)
     if format in ("parquet", "arrow"):
         return ColumnarSource(asked.given, format, base, chosen, told)
-    what = f"several files of the format {FORMATS[format]} are not read as one dataset"
-    raise DataError(what, where=safe_line(str(path)), hint="convert them, or give one file")
+    what = f"several files of the format {FORMATS[format]} cannot be combined into one dataset"
+    raise DataError(what, where=safe_line(str(path)), hint="convert them, or use a single file")
 
 
 def _open_image_folder(asked: SourceRequest, path: Path) -> Source:
@@ -293,11 +293,11 @@ def _open_image_folder(asked: SourceRequest, path: Path) -> Source:
     images = sum(Path(name).suffix[1:].lower() in IMAGE_EXTENSIONS for name in names)
     metadata = next((name for name in names if name in METADATA_FILES), None)
     if metadata:
-        told = FormatEvidence("sure", f"the folder has images and a {metadata}{said}")
+        told = FormatEvidence("sure", f"the folder contains images and {metadata}{said}")
     elif images:
-        told = FormatEvidence("likely", f"the folder has {images} image{'s' if images != 1 else ''}{said}")
+        told = FormatEvidence("likely", f"the folder contains {images} image{'s' if images != 1 else ''}{said}")
     else:
         others = [f for f in names if format_extension(Path(f)) in (".jsonl", ".json", ".csv", ".tsv", ".ndjson")][:5]
         hint = "the folder has " + ", ".join(safe_line(name, limit=60) for name in others) if others else "give a file"
-        raise DataError("the dataset is a folder, not a file, and has no images", where=safe_line(str(path)), hint=hint)
+        raise DataError("the dataset is a folder without images", where=safe_line(str(path)), hint=hint)
     return ImageFolderSource(asked.given, folder, told, asked.policy)

@@ -22,13 +22,13 @@ def choose_split(available: Sequence[str], asked: str | None, *, where: str) -> 
     if asked is not None:
         if asked in available:
             return asked
-        raise DataError(f"the dataset has no split {asked!r}", where=safe_line(where), hint=f"its splits are {listed}")
+        raise DataError(f"unknown split {asked!r}", where=safe_line(where), hint=f"available splits: {listed}")
     if len(available) == 1:
         return available[0]
     if "train" in available:
         return "train"
     raise DataError(
-        "the dataset has several splits and none is called train",
+        "the dataset has several splits, none named train",
         where=safe_line(where),
         hint=f"choose one with --dataset-split: {listed}",
     )
@@ -37,7 +37,7 @@ def choose_split(available: Sequence[str], asked: str | None, *, where: str) -> 
 def require_no_split(asked: str | None, *, where: str) -> None:
     """Raises DataError when a split was asked for of a dataset that has none."""
     if asked is not None:
-        raise DataError(f"the dataset has no splits, so none called {asked!r}", where=safe_line(where))
+        raise DataError(f"the dataset has no splits; {asked!r} not found", where=safe_line(where))
 
 
 def group_by_split(files: Iterable[Path]) -> Mapping[str, list[Path]]:

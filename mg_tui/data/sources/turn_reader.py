@@ -33,16 +33,14 @@ class TurnReader:
     def read(self, item: Any) -> DraftTurn | None:
         """The turn, or None with its problems kept."""
         if not isinstance(item, Mapping):
-            self._bad(
-                f"is {describe_type(item)}, and has to be an object with {self._tags.role} and {self._tags.content}"
-            )
+            self._bad(f"is {describe_type(item)}, expected an object with {self._tags.role} and {self._tags.content}")
             return None
         role = self._role(item.get(str(self._tags.role)))
         content = item.get(str(self._tags.content))
         if role is None:
             return None
         if item.get("tool_calls"):
-            self._bad("calls a tool, which is not trained on")
+            self._bad("is a tool call, which is not supported")
             return None
         learn = not any(item.get(key) in (0, False) and item.get(key) is not None for key in ("weight", "loss"))
         if isinstance(content, list):
@@ -51,12 +49,12 @@ class TurnReader:
             text = self._reader.read_text(self._name, content, which=self._which, empty=role != "assistant")
             parts = None if text is None else [text]
         else:
-            self._bad(f"has content that is {describe_type(content)}, and has to be a text or a list of parts")
+            self._bad(f"has content that is {describe_type(content)}, expected text or a list of parts")
             return None
         if parts is None:
             return None
         if role == "assistant" and not any(isinstance(part, str) and part.strip() for part in parts):
-            self._bad("is an answer without words")
+            self._bad("is an empty answer")
             return None
         return DraftTurn(role, tuple(parts), learn)
 
@@ -73,9 +71,9 @@ class TurnReader:
             role = named.get(said) or _ROLES.get(said.strip().lower())
             if role is not None:
                 return role
-            self._bad(f"is by {quote_text(said, limit=40)}, and has to be by system, user or assistant")
+            self._bad(f"is by {quote_text(said, limit=40)}, expected system, user or assistant")
         else:
-            self._bad(f"has a {self._tags.role} that is {describe_type(said)}, and has to be system, user or assistant")
+            self._bad(f"has a {self._tags.role} that is {describe_type(said)}, expected system, user or assistant")
         return None
 
     def _parts(self, content: Sequence[Any]) -> list[str | int] | None:
@@ -92,7 +90,7 @@ class TurnReader:
         if isinstance(part, str):
             return reader.read_text(name, part, which=which, empty=True)
         if not isinstance(part, Mapping):
-            reader.add_problem(name, f"{which}is {describe_type(part)}, and has to be an object with a type")
+            reader.add_problem(name, f"{which}is {describe_type(part)}, expected an object with a type")
             return None
         # Tables give every part every key, most of them null.
         given = {key: value for key, value in part.items() if value is not None}
@@ -106,8 +104,8 @@ class TurnReader:
                     return reader.read_image(name, value, which=which)
             if self._unplaced:
                 return self._unplaced.pop(0)
-            reader.add_problem(name, f"{which}stands for an image, and the row has no more of them")
+            reader.add_problem(name, f"{which}is an image placeholder without a matching image")
             return None
         said = quote_text(kind, limit=40) if isinstance(kind, str) else describe_type(kind)
-        reader.add_problem(name, f"{which}is of type {said}, and text and image_url are read")
+        reader.add_problem(name, f"{which}is of type {said}; supported: text, image_url")
         return None

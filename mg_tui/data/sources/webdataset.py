@@ -74,7 +74,7 @@ class _ShardRow:
     def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> None:
         name = quote_text(member.name, limit=80)
         if not member.isreg():
-            self.problems.append(f"the member {name} is {_describe_member(member)}, which is not followed")
+            self.problems.append(f"the member {name} is {_describe_member(member)}, which is ignored")
             return
         limit = MAX_EMBEDDED_IMAGE_BYTES if kind in IMAGE_EXTENSIONS else MAX_ROW_BYTES
         self.size += member.size
@@ -100,7 +100,7 @@ class _ShardRow:
         except UnicodeDecodeError:
             self.problems.append(f"the member {name} is not UTF-8")
         except (ValueError, RecursionError) as error:
-            self.problems.append(f"the member {name} is not JSON: {safe_line(str(error), limit=100)}")
+            self.problems.append(f"the member {name} is invalid JSON: {safe_line(str(error), limit=100)}")
         else:
             self.values.update(value if isinstance(value, dict) else {"json": value})
 
@@ -123,7 +123,7 @@ def _read_shard(file: BinaryIO, number: int) -> Iterator[Row]:
                     sample = _ShardRow(key)
                 sample.add(tar, member, kind)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        what = f"the shard is damaged or ends too early: {safe_line(str(error), limit=120)}"
+        what = f"the shard is damaged or truncated: {safe_line(str(error), limit=120)}"
         key = sample.key if sample is not None else ""
         yield Row(number + 1, None, RowProblem(number + 1, None, what, None, json.dumps({"__key__": key})))
         return

@@ -48,7 +48,7 @@ def create_vision_dataset(
         EnvironmentProblem: nothing can be written there.
     """
     if not 1 <= num_examples <= MAX_EXAMPLES:
-        raise UsageError(f"a sample of {num_examples:,} examples cannot be made", hint=f"give 1 to {MAX_EXAMPLES:,}")
+        raise UsageError(f"cannot create {num_examples:,} examples", hint=f"give 1 to {MAX_EXAMPLES:,}")
     output = expand_user(output).absolute()
     images = output.with_name(f"{output.stem}_images")
     _require_output_free(output, images, force=force)
@@ -62,7 +62,7 @@ def create_vision_dataset(
             shutil.rmtree(workshop, ignore_errors=True)
     except OSError as error:
         where = safe_line(str(error.filename or output))
-        raise EnvironmentProblem("the sample cannot be written", where=where, why=error.strerror) from None
+        raise EnvironmentProblem("cannot write the sample", where=where, why=error.strerror) from None
     return SyntheticDataset(output, images, num_examples)
 
 
@@ -70,24 +70,24 @@ def _require_output_free(output: Path, images: Path, *, force: bool) -> None:
     where = safe_line(str(output))
     if output.is_dir():
         raise UsageError(
-            "the output is a folder", where=where, hint=f"name a file, e.g. {safe_line(str(output))}/sample.jsonl"
+            "the output is a folder", where=where, hint=f"give a file name, e.g. {safe_line(str(output))}/sample.jsonl"
         )
     if not force and _exists(output):
         raise UsageError(
-            "the output is already there", where=where, hint="choose another name, or replace it with --force"
+            "the output already exists", where=where, hint="choose another name, or overwrite it with --force"
         )
     if not _exists(images):
         return
     where = safe_line(str(images))
     if not force:
         raise UsageError(
-            "the folder for the images is already there",
+            "the image folder already exists",
             where=where,
-            hint="choose another name, or replace it with --force",
+            hint="choose another name, or overwrite it with --force",
         )
     if images.is_symlink() or not images.is_dir() or not all(_IMAGE_NAME.fullmatch(p.name) for p in images.iterdir()):
         raise UsageError(
-            "the folder for the images holds other things than a sample's images, and is left alone",
+            "the image folder contains other files and is not overwritten",
             where=where,
             hint="choose another name for the output",
         )

@@ -132,36 +132,36 @@ class MemoryAdvisor:
     def _single_changes(self, free_bytes: int) -> Iterator[tuple[dict[str, Any], str]]:
         spec, setup = self.spec, self.estimate().setup
         if not spec.gradient_checkpointing:
-            yield {"gradient_checkpointing": True}, "about a third more time a step"
+            yield {"gradient_checkpointing": True}, "about 33 % slower steps"
         if spec.checkpointing_interval > 1:
-            yield {"checkpointing_interval": 1}, "every block is computed again: more time a step"
+            yield {"checkpointing_interval": 1}, "recomputes every block: slower steps"
         if setup.packed:
             budget = self._largest_budget(free_bytes)
             if budget is not None:
-                yield {"token_budget": budget}, "more forward passes a step; the same gradients"
+                yield {"token_budget": budget}, "more forward passes per step; identical gradients"
         batch = self.largest_batch(free_bytes) if spec.batch_size > 1 else None
         if batch is not None and batch < spec.batch_size:
             steps = -(-spec.examples_per_step // batch)
-            yield {"batch_size": batch, "gradient_accumulation_steps": steps}, "more forward passes a step"
+            yield {"batch_size": batch, "gradient_accumulation_steps": steps}, "more forward passes per step"
         if setup.quantization == "none" and spec.train_language != "full" and self.device == "cuda":
-            yield {"quantization": "nf4"}, "4-bit frozen weights: a little exactness, some time"
+            yield {"quantization": "nf4"}, "4-bit frozen weights: slightly less accurate, slower"
         elif setup.quantization == "int8":
-            yield {"quantization": "nf4"}, "4 bits in place of 8: a little exactness"
+            yield {"quantization": "nf4"}, "4 instead of 8 bits: slightly less accurate"
         if self.device == "cuda" and spec.optimizer == "adamw":
-            yield {"optimizer": "adamw_8bit"}, "moments in 8 bits"
+            yield {"optimizer": "adamw_8bit"}, "8-bit optimizer states"
         if self.device == "cuda" and spec.optimizer != "paged_adamw_8bit":
-            yield {"optimizer": "paged_adamw_8bit"}, "moments in 8 bits, moved to the host when memory is short"
+            yield {"optimizer": "paged_adamw_8bit"}, "8-bit optimizer states, paged to the host when memory is low"
         pixels = self.largest_pixels(free_bytes)
         if pixels is not None and pixels < spec.max_pixels:
-            yield {"max_pixels": pixels}, "images are shrunk: small print may become illegible"
+            yield {"max_pixels": pixels}, "images are downscaled: small text may become illegible"
         for part in ("vision", "projector"):
             name = f"train_{part}"
             if getattr(spec, name) != "none" and spec.train_language != "none":
                 yield {name: "none"}, f"the {part} is not trained"
         if spec.train_language == "full":
-            yield {"train_language": "lora", "quantization": "auto"}, "LoRA in place of all weights"
+            yield {"train_language": "lora", "quantization": "auto"}, "LoRA instead of full training"
         if spec.lora_r > 8:
-            yield {"lora_r": 8}, "an adapter that can learn less"
+            yield {"lora_r": 8}, "lower adapter capacity"
 
     def _largest_budget(self, free_bytes: int) -> int | None:
         """The most tokens of a packed forward pass that fit, when that is fewer than now and no row is longer."""

@@ -77,7 +77,7 @@ class MemoryEstimate:
 
 
 _LOADED_PARTS = ("language model", "embeddings and output layer", "vision tower", "projector")
-_TRANSIENT_PARTS = ("activations", "block at work", "vision", "logits", "embedding gradients")
+_TRANSIENT_PARTS = ("activations", "active block", "vision", "logits", "embedding gradients")
 _NON_TENSOR_PARTS = ("CUDA context and libraries", "Python and torch", "margin for fragmentation")
 
 
@@ -105,11 +105,11 @@ def estimate_memory(
     if not rows:
         rows = assumed_example_sizes(shape, spec)
         assumed.append(
-            f"no dataset was given: rows are taken to show one image of {spec.max_pixels:,} pixels and to have "
-            f"{rows[0].text} tokens of text, {rows[0].supervised} of them learned"
+            f"no dataset given; assuming rows with one image of {spec.max_pixels:,} pixels and "
+            f"{rows[0].text} text tokens, {rows[0].supervised} of them supervised"
         )
     if not shape.exact:
-        assumed.append("the family describes no shape of its models: it was read off the checkpoint in a general way")
+        assumed.append("the family defines no model shape; derived from the checkpoint instead")
     work = largest_forward_pass(shape, setup, spec, rows, image_tokens or image_tokens_by_area(shape))
     moment = max(phases_of_step(shape, setup, work), key=lambda one: one.bytes)
     parts = [*_static_parts(shape, setup, work), *_transient_parts(moment, setup, work, spec)]
@@ -131,8 +131,8 @@ def estimate_memory(
 def _static_parts(shape: ModelShape, setup: TrainingSetup, work: Workload) -> list[EstimatePart]:
     loaded = base_bytes(shape, setup)
     blocks = {
-        "nf4": "4 bits a weight, with a scale for every 64 weights",
-        "int8": "8 bits a weight, with a scale for every row",
+        "nf4": "4 bits per weight plus one scale per 64 weights",
+        "int8": "8 bits per weight plus one scale per row",
         "none": f"{shape.language.parameters:,} parameters",
     }[setup.quantization]
     learned = trainable_counts(shape, setup)
@@ -142,19 +142,19 @@ def _static_parts(shape: ModelShape, setup: TrainingSetup, work: Workload) -> li
     how = [f"LoRA of rank {setup.rank} on {adapted}"] if adapted else []
     how += [f"a trained copy of {copied}"] if copied else []
     state = {
-        "adamw": "two moments in float32 for each trained number",
-        "adamw_8bit": "two moments in 8 bits for each trained number",
+        "adamw": "two float32 moments per trained parameter",
+        "adamw_8bit": "two 8-bit moments per trained parameter",
         "paged_adamw_8bit": "",
     }[setup.optimizer]
-    kept = {part: "float32, as it is trained" if learned[part].whole and not copied else setup.dtype for part in PARTS}
-    tied = "one matrix for both" if shape.tied_embeddings else "two matrices"
+    kept = {part: "float32 (trained)" if learned[part].whole and not copied else setup.dtype for part in PARTS}
+    tied = "tied weights" if shape.tied_embeddings else "two matrices"
     return [
         _part("language model", loaded["language"], f"the blocks: {blocks}"),
-        _part("embeddings and output layer", loaded["embedding"], f"{tied}, in {kept['language']}, never quantised"),
+        _part("embeddings and output layer", loaded["embedding"], f"{tied}, in {kept['language']}, never quantized"),
         _part("vision tower", loaded["vision"], f"{shape.vision.parameters:,} parameters in {kept['vision']}"),
         _part("projector", loaded["projector"], f"{shape.projector_parameters:,} parameters in {kept['projector']}"),
         _part("adapter", trainable_bytes(shape, setup), f"{' and '.join(how)}, in float32"),
-        _part("gradients", 4 * numbers, f"float32, one for each of {numbers:,} trained numbers"),
+        _part("gradients", 4 * numbers, f"float32, for {numbers:,} trained parameters"),
         _part("optimizer state", optimizer_bytes(numbers, setup), state),
     ]
 
@@ -166,21 +166,21 @@ def _transient_parts(
     laid += f" ({work.examples} example{'s' if work.examples > 1 else ''}, {'packed' if setup.packed else 'padded'})"
     kept = "what every block saves"
     if setup.checkpointing:
-        kept = "the input of each block; the rest is computed again"
+        kept = "block inputs only; the rest is recomputed"
         if setup.interval > 1:
-            kept = f"what blocks save, but of one in {setup.interval} its input only: it is computed again"
+            kept = f"saved activations; every {setup.interval}-th block saves its input only and is recomputed"
     if setup.fused_cross_entropy:
-        logits = f"of {work.supervised:,} supervised positions, some at a time, and the gradient of their hidden states"
+        logits = f"of {work.supervised:,} supervised positions, in chunks, and the gradient of their hidden states"
     else:
         logits = f"{work.supervised:,} supervised positions, in float32, and their gradients"
-    again = "one block computed again, and its" if setup.checkpointing else "a block's"
-    images = "encoded without a graph" if setup.vision_frozen else "kept for their backward pass"
+    again = "one recomputed block and its" if setup.checkpointing else "a block's"
+    images = "encoded without autograd" if setup.vision_frozen else "with activations saved for backward"
     return [
         _part("activations", moment.activations, f"of {laid}: {kept}"),
         _part("block at work", moment.transient, f"{again} widest layer at work, with casts of trained weights"),
         _part("vision", moment.vision, f"images of {work.patches:,} patches, {images}"),
         _part("logits", moment.logits, logits),
-        _part("embedding gradients", moment.gradients, "of the token embedding and output layer, on their way"),
+        _part("embedding gradients", moment.gradients, "temporary gradients of token embedding and output layer"),
     ]
 
 
@@ -196,7 +196,7 @@ def _non_tensor_parts(setup: TrainingSetup, moment: PhaseMemory) -> list[Estimat
         _part(
             "margin for fragmentation",
             FRAGMENTATION * moment.bytes,
-            f"{FRAGMENTATION:.0%} of what comes and goes: the allocator holds more than its tensors (assumed)",
+            f"{FRAGMENTATION:.0%} of transient memory for allocator overhead (assumed)",
         ),
     ]
 
