@@ -26,8 +26,8 @@ from harness.terminal import Terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "dashboard.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-GARDEN = (sys.executable, "-c", "from mg_tui.cli.main import main; main()")
-BARE = """
+COMMAND = (sys.executable, "-c", "from mg_tui.cli.main import main; main()")
+BARE_APP = """
 from textual.app import App
 from textual.widgets import Static
 class Bare(App):
@@ -36,23 +36,23 @@ class Bare(App):
 Bare().run()
 """
 TITLES = ("Learning rate", "Gradient norm", "Memory", "Tokens/s", "Images/s", "Data wait", "Loss")
-ORDERS = ("by state", "by name", "by loss", "run")  # what the top line says after each press of o
+SORT_LABELS = ("by state", "by name", "by loss", "run")  # what the top line says after each press of o
 
 
-def first_frames(home: Path, repeats: int) -> tuple[list[float], list[float]]:
+def measure_first_frames(home: Path, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds from the start of the process to its first words, ours and a bare Textual application's, interleaved."""
     bare = home.parent / "bare.py"
-    bare.write_text(BARE)
+    bare.write_text(BARE_APP)
     ours, theirs = [], []
     for _ in range(repeats):
-        for command, wanted, found in (((sys.executable, str(bare)), "bare is here", theirs), (GARDEN, "quit", ours)):
+        for command, wanted, found in (((sys.executable, str(bare)), "bare is here", theirs), (COMMAND, "quit", ours)):
             with Terminal(command, _environ(home)) as shown:
                 shown.until(wanted)
                 found.append(time.perf_counter() - shown.started)
     return ours, theirs
 
 
-def latencies(shown: Terminal, key: str, answers: Sequence[str], presses: int) -> list[float]:
+def measure_latencies(shown: Terminal, key: str, answers: Sequence[str], presses: int) -> list[float]:
     """Milliseconds from a key to the first bytes that answer it; `answers` come in turn."""
     found, dice = [], random.Random(1)
     for index in range(presses):
@@ -68,10 +68,10 @@ def latencies(shown: Terminal, key: str, answers: Sequence[str], presses: int) -
 
 def start_run(home: Path) -> str:
     """Start a run of the tiny model that goes on for a long time; returns its id."""
-    from mg_tui.data.demo import make_demo_dataset
+    from mg_tui.data.synthetic.demo import make_demo_dataset
 
     data = make_demo_dataset(home / "data", seed=0)
-    command = [*GARDEN, "train-vision", "--base-model", "tiny", "--dataset", str(data.train), "--name", "measured"]
+    command = [*COMMAND, "train-vision", "--base-model", "tiny", "--dataset", str(data.train), "--name", "measured"]
     command += ["--max-steps", "100000", "--max-pixels", "12544", "--detach"]
     done = subprocess.run(command, env={**os.environ, **_environ(home)}, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -83,32 +83,32 @@ def measure(repeats: int, presses: int, seconds: float) -> list[tuple[str, str]]
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch) / "home"
         home.mkdir()
-        ours, theirs = map(statistics.median, first_frames(home, repeats))
+        ours, theirs = map(statistics.median, measure_first_frames(home, repeats))
         rows.append(("first frame", f"{ours:.2f} s; a bare Textual application {theirs:.2f} s ({ours / theirs:.2f}x)"))
-        with Terminal(GARDEN, _environ(home)) as shown:
+        with Terminal(COMMAND, _environ(home)) as shown:
             shown.until("quit")
             shown.watch(4.0)
-            rows.append(("at rest, no runs", _sent(shown.watch(seconds))))
+            rows.append(("at rest, no runs", _format_stats(shown.watch(seconds))))
         run = start_run(home)
         try:
-            rows += _while_training(home, presses, seconds)
+            rows += _measure_while_training(home, presses, seconds)
         finally:
-            subprocess.run([*GARDEN, "runs", "stop", "--now", run], env={**os.environ, **_environ(home)}, check=False)
+            subprocess.run([*COMMAND, "runs", "stop", "--now", run], env={**os.environ, **_environ(home)}, check=False)
             time.sleep(2.0)
     return rows
 
 
-def _while_training(home: Path, presses: int, seconds: float) -> list[tuple[str, str]]:
-    with Terminal(GARDEN, _environ(home)) as shown:
+def _measure_while_training(home: Path, presses: int, seconds: float) -> list[tuple[str, str]]:
+    with Terminal(COMMAND, _environ(home)) as shown:
         shown.until(" running", 120.0)
         shown.watch(30.0)  # it loads first
-        rows = [("list, a run training", _sent(shown.watch(seconds)))]
-        listed = latencies(shown, "o", ORDERS, presses)
+        rows = [("list, a run training", _format_stats(shown.watch(seconds)))]
+        listed = measure_latencies(shown, "o", SORT_LABELS, presses)
         shown.press("\r")
         shown.until("Loss", 20.0)
         shown.watch(3.0)
-        rows.append(("run screen, the run training", _sent(shown.watch(seconds))))
-        opened = latencies(shown, "m", TITLES, presses)
+        rows.append(("run screen, the run training", _format_stats(shown.watch(seconds))))
+        opened = measure_latencies(shown, "m", TITLES, presses)
         for name, found in (("keys in the list", listed), ("keys on the run screen", opened)):
             cuts = statistics.quantiles(found, n=20)
             said = (
@@ -118,7 +118,7 @@ def _while_training(home: Path, presses: int, seconds: float) -> list[tuple[str,
         return rows
 
 
-def _sent(sent: object) -> str:
+def _format_stats(sent: object) -> str:
     from harness.terminal import Sent
 
     assert isinstance(sent, Sent)
@@ -132,7 +132,7 @@ def _environ(home: Path) -> dict[str, str]:
     return {"MODEL_GARDEN_HOME": str(home), "MODEL_GARDEN_CONFIG": str(home / "none.toml"), "HF_HUB_OFFLINE": "1"}
 
 
-def page(rows: Sequence[tuple[str, str]], load: float) -> str:
+def format_table(rows: Sequence[tuple[str, str]], load: float) -> str:
     """The table with what it was measured on."""
     said = f"Measured on {datetime.date.today()} on {machine()}; Textual {version('textual')}, Python "
     said += f"{sys.version.split()[0]}; load average before: {load:.1f}. `benchmarks/dashboard.py` measures again."
@@ -150,7 +150,7 @@ def main() -> None:
     if given.cores:
         os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
     load = os.getloadavg()[0]
-    text = page(measure(given.repeats, given.presses, given.seconds), load)
+    text = format_table(measure(given.repeats, given.presses, given.seconds), load)
     print(text)
     if not given.only_print:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

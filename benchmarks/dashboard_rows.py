@@ -20,19 +20,19 @@ from typing import Any
 
 from mg_tui.config import Settings
 from mg_tui.tui.app import GardenApp
+from mg_tui.tui.datasets.open_dataset import DatasetOptions
 from mg_tui.tui.screens.dataset import DatasetScreen
-from mg_tui.tui.testing_places import photo
-from mg_tui.tui.widgets.datasets.opened import Reading
-from mg_tui.tui.widgets.datasets.rows import RowTable
+from mg_tui.tui.widgets.datasets.row_table import RowTable
+from tests.tui.synthetic_places import photo
 
 
-def write(file: Path, rows: int) -> None:
+def write_dataset(file: Path, rows: int) -> None:
     """A JSON Lines file of one photo; one row in a hundred thousand has the word that is looked for."""
-    picture = str(photo("chelsea"))
+    image = str(photo("chelsea"))
     with file.open("w", encoding="utf-8") as stream:
         for number in range(1, rows + 1):
             answer = "needle in hay" if number % 99_999 == 0 else "A cat."
-            stream.write(json.dumps({"text": f"Question {number}: what?", "image": picture, "response": answer}) + "\n")
+            stream.write(json.dumps({"text": f"Question {number}: what?", "image": image, "response": answer}) + "\n")
 
 
 async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]:
@@ -41,7 +41,7 @@ async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]
     found: list[tuple[str, float]] = []
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause(1)
-        screen = DatasetScreen(Reading(str(file)))
+        screen = DatasetScreen(DatasetOptions(str(file)))
 
         def shown(text: str) -> bool:
             return any(
@@ -56,22 +56,24 @@ async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]
         began = time.monotonic()
         app.push_screen(screen)
         await until("first rows", lambda: shown("Question 1:"), began)
-        await until("every row indexed", lambda: screen._head.total == rows, began)
+        await until("every row indexed", lambda: screen._head_state.row_count == rows, began)
         for number in (rows * 9 // 10, 5, rows // 2, rows):
             began = time.monotonic()
-            screen._jump(number)
+            screen._go_to_row(number)
             await until(f"row {number:,}", lambda number=number: shown(f"Question {number}:"), began)  # type: ignore[misc]
         began = time.monotonic()
         await screen.action_find()
         await pilot.pause(0.01)
         await pilot.press(*"needle", "enter")
-        await until("rows with a text", lambda: screen._head.only and not screen._head.looking, began)
+        await until(
+            "rows with a text", lambda: screen._head_state.filter_text and not screen._head_state.searching, began
+        )
         await pilot.press("escape")
         began = time.monotonic()
         for _ in range(40):
             await pilot.press("pagedown")
         found.append(("a page further (mean of 40)", (time.monotonic() - began) / 40))
-        assert len(screen.query_one(RowTable).lazy) == rows
+        assert len(screen.query_one(RowTable).lazy_rows) == rows
     return found
 
 
@@ -79,7 +81,7 @@ def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "rows.jsonl"
-        write(file, rows)
+        write_dataset(file, rows)
         found = asyncio.run(measure(file, Path(scratch) / "cache", rows))
         size = file.stat().st_size
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,6 +1,6 @@
 """Opening, jumping, searching and checking of datasets, beside `datasets` and plain Python, in one run.
 
-    uv run python benchmarks/data.py                 # 10^3 to 10^6 rows, 100,000 pictures, docs/data-benchmarks.md
+    uv run python benchmarks/data.py                 # 10^3 to 10^6 rows, 100,000 images, docs/data-benchmarks.md
     uv run python benchmarks/data.py --most 10000    # quick, and printed only
 
 Every figure is taken in a process of its own, whose peak of resident memory is beside it; files are made in a temporary
@@ -30,56 +30,56 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "data-benchmarks.md"
 BEGIN, END = "<!-- measured by benchmarks/data.py -->", "<!-- end of what was measured -->"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-JUMPS = 20
-WORDS = "a the red blue cat dog house on in near small large picture shows what which colour how many stands".split()
+JUMP_COUNT = 20
+WORDS = "a the red blue cat dog house on in near small large image shows what which colour how many stands".split()
 
 
 # --- what is measured, each in a process of its own ---
 
 
-def browser(path: Path, cache: Path) -> Any:
-    from mg_tui.data.browse import open_browser
+def open_rows(path: Path, cache: Path) -> Any:
+    from mg_tui.data.browser import open_browser
     from mg_tui.data.sources.base import open_source
 
     return open_browser(open_source(str(path), cwd=path.parent, cache=cache), cache)
 
 
 def ours_first(path: Path, cache: Path, rows: int) -> Any:
-    assert len(browser(path, cache).window(1, 50)) == 50
+    assert len(open_rows(path, cache).read_rows(1, 50)) == 50
 
 
 def ours_ready(path: Path, cache: Path, rows: int) -> Any:
-    assert browser(path, cache).build_index()
+    assert open_rows(path, cache).build_index()
 
 
 def ours_jump(path: Path, cache: Path, rows: int) -> Any:
-    opened = browser(path, cache)
+    opened = open_rows(path, cache)
     opened.build_index()
-    return [timed(lambda n=number: opened.row(n)) for number in numbers(rows)]
+    return [timed(lambda n=number: opened.read_row(n)) for number in jump_targets(rows)]
 
 
 def ours_find(path: Path, cache: Path, rows: int) -> Any:
-    opened = browser(path, cache)
+    opened = open_rows(path, cache)
     return [timed(lambda: list(opened.find(f"number {rows} of")) == [rows])]
 
 
 def ours_check(path: Path, cache: Path, rows: int) -> Any:
-    from mg_tui.data.checking import Limits, Reading, check
+    from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
     from mg_tui.data.sources.base import open_source
 
     source = open_source(str(path), cwd=path.parent, cache=cache)
-    report = check(source, Reading(cwd=path.parent, cache=cache), Limits(2048, 3136, 1_003_520))
-    assert report.rows == rows and not report.stops, report.counts
+    report = run_checks(source, ReadOptions(cwd=path.parent, cache=cache), CheckLimits(2048, 3136, 1_003_520))
+    assert report.rows == rows and not report.blocks_run, report.counts
 
 
 def ours_tokens(path: Path, cache: Path, rows: int) -> Any:
-    from mg_tui.ahead.inspection import inspect
     from mg_tui.config import Settings
     from mg_tui.core.spec import TrainingSpec
+    from mg_tui.preflight.dataset_check import check_dataset
 
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(path)})
-    report = inspect(spec, Settings(cache / "home", cache), cwd=path.parent)
-    assert report.rows == rows and report.tokens is not None and report.tokens.total == rows
+    report = check_dataset(spec, Settings(cache / "home", cache), cwd=path.parent)
+    assert report.rows == rows and report.total_tokens is not None and report.total_tokens.total == rows
 
 
 def peer_open(path: Path, cache: Path) -> Any:
@@ -103,7 +103,7 @@ def peer_ready(path: Path, cache: Path, rows: int) -> Any:
 
 def peer_jump(path: Path, cache: Path, rows: int) -> Any:
     opened = peer_open(path, cache)
-    return [timed(lambda n=number: opened[n - 1]) for number in numbers(rows)]
+    return [timed(lambda n=number: opened[n - 1]) for number in jump_targets(rows)]
 
 
 def peer_find(path: Path, cache: Path, rows: int) -> Any:
@@ -124,7 +124,7 @@ def plain_jump(path: Path, cache: Path, rows: int) -> Any:
         with path.open(encoding="utf-8") as file:
             json.loads(next(islice(file, number - 1, None)))
 
-    return [timed(lambda n=number: jump(n)) for number in list(numbers(rows))[:5]]
+    return [timed(lambda n=number: jump(n)) for number in list(jump_targets(rows))[:5]]
 
 
 def plain_find(path: Path, cache: Path, rows: int) -> Any:
@@ -156,13 +156,13 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def numbers(rows: int) -> Iterator[int]:
+def jump_targets(rows: int) -> Iterator[int]:
     """Rows to jump to."""
     rng = random.Random(rows)
-    return (rng.randint(1, rows) for _jump in range(JUMPS))
+    return (rng.randint(1, rows) for _jump in range(JUMP_COUNT))
 
 
-def one(task: str, path: Path, cache: Path, rows: int) -> None:
+def run_task(task: str, path: Path, cache: Path, rows: int) -> None:
     """Measure, and print seconds and peak memory."""
     began = time.perf_counter()
     inner = TASKS[task](path, cache, rows)
@@ -177,26 +177,26 @@ def one(task: str, path: Path, cache: Path, rows: int) -> None:
 # --- making files, running, and the page ---
 
 
-def make(path: Path, rows: int, *, pictures: int = 0) -> Path:
-    """A dataset of about a kilobyte a row; with `pictures`, a file of its own for every row up to that many."""
+def write_dataset(path: Path, rows: int, *, images: int = 0) -> Path:
+    """A dataset of about a kilobyte a row; with `images`, a file of its own for every row up to that many."""
     rng = random.Random(1)
     body = " ".join(rng.choice(WORDS) for _word in range(400))
-    folder = path.parent / "pictures"
-    if pictures:
-        _pictures(folder, pictures)
+    folder = path.parent / "images"
+    if images:
+        _write_images(folder, images)
     with path.open("w", encoding="utf-8") as file:
         for number in range(1, rows + 1):
             at = number % 900
             row = {
                 "text": f"What is number {number}?",
-                "image": f"pictures/{number % pictures}.jpg" if pictures else None,
+                "image": f"images/{number % images}.jpg" if images else None,
                 "response": f"It is number {number} of many. {body[at : at + 800]}",
             }
             file.write(json.dumps(row) + "\n")
     return path
 
 
-def _pictures(folder: Path, count: int) -> None:
+def _write_images(folder: Path, count: int) -> None:
     import io
 
     from PIL import Image
@@ -254,7 +254,7 @@ def _seconds(value: float) -> str:
     return f"{value * 1000:.3g} ms" if value < 0.1 else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
-def page(tables: list[str], quiet: bool) -> str:
+def format_page(tables: list[str], quiet: bool) -> str:
     """What stands between the marks."""
     names = ("model-garden-tui", "datasets", "pyarrow", "pillow", "tokenizers", "transformers")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
@@ -270,12 +270,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="leave larger sizes out, and write no page")
     parser.add_argument("--tokens", type=int, default=10_000, help="count tokens up to this many rows")
-    parser.add_argument("--pictures", type=int, default=100_000, help="picture files of the last table")
+    parser.add_argument("--images", type=int, default=100_000, help="image files of the last table")
     parser.add_argument("--one", nargs=4, metavar=("TASK", "FILE", "CACHE", "ROWS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         task, path, cache, rows = asked.one
-        one(task, Path(path), Path(cache), int(rows))
+        run_task(task, Path(path), Path(cache), int(rows))
         return
     quiet = os.getloadavg()[0] < 0.5
     sizes = [size for size in SIZES if size <= asked.most]
@@ -284,7 +284,7 @@ def main() -> None:
         for size in sizes:
             folder = Path(name) / str(size)
             folder.mkdir()
-            path = make(folder / "data.jsonl", size)
+            path = write_dataset(folder / "data.jsonl", size)
             for task in TASKS:
                 if task.endswith("tokens") and size > asked.tokens:
                     continue
@@ -292,11 +292,11 @@ def main() -> None:
                 cache = folder / task.rpartition(" ")[0].replace(" ", "-")
                 found[task, size] = measure(task, path, cache, size)
             _remove(folder)
-        pictures = _picture_table(Path(name) / "pictures", min(asked.pictures, asked.most))
-    tables = [*rows_table(found, sizes), "", *pictures]
+        images = _image_table(Path(name) / "images", min(asked.images, asked.most))
+    tables = [*rows_table(found, sizes), "", *images]
     print("\n".join(tables))
     if asked.most == SIZES[-1]:
-        _write(page(tables, quiet))
+        _write_page(format_page(tables, quiet))
 
 
 def _remove(folder: Path) -> None:
@@ -305,17 +305,17 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _picture_table(folder: Path, count: int) -> list[str]:
+def _image_table(folder: Path, count: int) -> list[str]:
     folder.mkdir()
-    path = make(folder / "data.jsonl", count, pictures=count)
-    lines = [f"| {count:,} rows with a picture file each | time | peak memory |", "|---|---:|---:|"]
+    path = write_dataset(folder / "data.jsonl", count, images=count)
+    lines = [f"| {count:,} rows with an image file each | time | peak memory |", "|---|---:|---:|"]
     for said in ("headers read", "again, nothing changed"):
         figure = measure("Model Garden check", path, folder / "cache", count)
         lines.append(f"| {said} | {_cell(figure).replace(', ', ' | ')} |")
     return lines
 
 
-def _write(block: str) -> None:
+def _write_page(block: str) -> None:
     text = DOCS.read_text(encoding="utf-8")
     start, end = text.index(BEGIN), text.index(END) + len(END)
     DOCS.write_text(text[:start] + block + text[end:], encoding="utf-8")

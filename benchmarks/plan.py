@@ -1,4 +1,4 @@
-"""How long planning takes: which examples meet in a step, and how steps are laid out. No torch, no pictures.
+"""How long planning takes: which examples meet in a step, and how steps are laid out. No torch, no images.
 
 `uv run python benchmarks/plan.py --examples 100000`
 """
@@ -8,10 +8,10 @@ import platform
 import random
 import time
 
+from mg_tui.engine.layout.attention_blocks import cut_blocks
 from mg_tui.engine.layout.packing import pack
 from mg_tui.engine.layout.plan import StepPlan
-from mg_tui.engine.layout.tree import blocks
-from mg_tui.engine.layout.trie import build
+from mg_tui.engine.layout.trie import build_trie
 
 
 def main() -> None:
@@ -34,12 +34,12 @@ def main() -> None:
     some = met[:200]
     began = time.perf_counter()
     for step in some:
-        # 240 tokens of a picture behind 15 of a beginning, then a question of 25 tokens of its own.
+        # 240 tokens of an image behind 15 of a beginning, then a question of 25 tokens of its own.
         keys = [
             (*range(15), *[-1 - groups[index]] * 240, *(chosen.randrange(900) for _ in range(25))) for index in step
         ]
         for forward in pack(keys, 2048):
-            blocks(build([keys[index] for index in forward]).ends())
+            cut_blocks(build_trie([keys[index] for index in forward]).subtree_ends())
     print(f"one step laid out: {(time.perf_counter() - began) / len(some) * 1e3:.2f} ms")
 
 

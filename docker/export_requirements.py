@@ -19,25 +19,25 @@ HEADER = "# Written by `uv run python docker/export_requirements.py{arguments}`;
 _REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[^ ;\\]+)")
 
 
-def entries(text: str) -> list[str]:
+def list_requirements(text: str) -> list[str]:
     """The requirements of a list, each on one line with its marker and its hashes."""
     lines = text.replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def pins(text: str) -> dict[str, set[str]]:
+def list_versions(text: str) -> dict[str, set[str]]:
     """Versions by package; more than one where markers tell them apart."""
     found: dict[str, set[str]] = {}
-    for entry in entries(text):
+    for entry in list_requirements(text):
         if match := _REQUIREMENT.match(entry):
             found.setdefault(match["name"], set()).add(match["version"])
     return found
 
 
-def problems(text: str) -> list[str]:
+def find_problems(text: str) -> list[str]:
     """What keeps a list from being installable anywhere with `--require-hashes`: one sentence each."""
-    found = [] if entries(text) else ["there is no package in it"]
-    for entry in entries(text):
+    found = [] if list_requirements(text) else ["there is no package in it"]
+    for entry in list_requirements(text):
         name = entry.split()[0]
         if not _REQUIREMENT.match(entry):
             found.append(f"{name} is not a package with an exact version")
@@ -81,10 +81,10 @@ def compile_tools(upgrade: bool) -> str:
 
 def write(path: Path, text: str, arguments: str = "") -> None:
     """Write a list, unless something is wrong with it."""
-    if found := problems(text):
+    if found := find_problems(text):
         sys.exit(f"{path.name}: " + "; ".join(found))
     path.write_text(HEADER.format(arguments=arguments) + text, encoding="utf-8")
-    print(f"{path.relative_to(ROOT)}: {len(pins(text))} packages")
+    print(f"{path.relative_to(ROOT)}: {len(list_versions(text))} packages")
 
 
 def main() -> None:

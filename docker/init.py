@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-PASSED_ON = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-HANDLED = {signal.SIGCHLD, signal.SIGTERM} | PASSED_ON
-FROM_KERNEL = 0x80  # si_code of what a terminal sends to everybody in its foreground
-SETTLE = 1.0  # seconds a process may outlive the command before it counts as going on
-LOOK = 1.0  # seconds between looks at runs that are not children, and so end without a SIGCHLD
-TWICE = 5.0  # seconds within which a second ctrl+c means it
+FORWARDED_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+HANDLED_SIGNALS = {signal.SIGCHLD, signal.SIGTERM} | FORWARDED_SIGNALS
+SI_KERNEL = 0x80  # si_code of what a terminal sends to everybody in its foreground
+SETTLE_SECONDS = 1.0  # seconds a process may outlive the command before it counts as going on
+POLL_SECONDS = 1.0  # seconds between looks at runs that are not children, and so end without a SIGCHLD
+DOUBLE_PRESS_SECONDS = 5.0  # seconds within which a second ctrl+c means it
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -46,7 +46,7 @@ class Process(NamedTuple):
         return "".join(self.command[self.command.index("-m") + 1 :][:1]).startswith("mg_tui.")
 
 
-def processes() -> Iterator[Process]:
+def list_processes() -> Iterator[Process]:
     """Every process that can be seen and is no zombie."""
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ends while we look
@@ -60,13 +60,13 @@ class Init:
     """The state of process 1: its command, and what it was asked for."""
 
     def __init__(self, command: list[str]) -> None:
-        self.me = os.getpid()
-        self.told: set[int] = set()  # processes that were asked to end
+        self.own_pid = os.getpid()
+        self.signaled: set[int] = set()  # processes that were asked to end
         self.status: int | None = None  # exit status of the command, once it has one
-        self.ended = 0.0  # when that was
-        self.said = False  # whether it was said that runs go on
+        self.ended_at = 0.0  # when that was
+        self.announced = False  # whether it was said that runs go on
         self.stopping: signal.Signals | None = None  # what those who go on are told to end by
-        self.asked = -TWICE  # when ctrl+c was last pressed with the command gone
+        self.last_interrupt = -DOUBLE_PRESS_SECONDS  # when ctrl+c was last pressed with the command gone
         self.command = self.start(command)
 
     def start(self, command: list[str]) -> int:
@@ -74,24 +74,24 @@ class Init:
         pid = os.fork()
         if pid:
             return pid
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         try:
             os.execvp(command[0], command)
         except OSError as error:
             print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         os._exit(127)
 
-    def others(self) -> list[Process]:
+    def other_processes(self) -> list[Process]:
         """What keeps the container alive beside the command: orphans, and runs started from `docker exec`."""
         # As process 1 all that can be seen is in this container. Anywhere else only children are ours.
         return [
             process
-            for process in processes()
-            if process.pid not in (self.me, self.command)
-            and (process.parent == self.me or (self.me == 1 and process.is_run))
+            for process in list_processes()
+            if process.pid not in (self.own_pid, self.command)
+            and (process.parent == self.own_pid or (self.own_pid == 1 and process.is_run))
         ]
 
-    def collect(self) -> None:
+    def reap(self) -> None:
         """Take the exit status of every child that has ended; wake the command where nobody else can (Ctrl+Z)."""
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -100,90 +100,90 @@ class Init:
                     return
                 if os.WIFSTOPPED(status):
                     if pid == self.command:
-                        self.tell(signal.SIGCONT, pid)
+                        self.send_signal(signal.SIGCONT, pid)
                     continue
-                self.told.discard(pid)
+                self.signaled.discard(pid)
                 if pid == self.command:
-                    self.status, self.ended = os.waitstatus_to_exitcode(status), time.monotonic()
+                    self.status, self.ended_at = os.waitstatus_to_exitcode(status), time.monotonic()
 
-    def tell(self, number: signal.Signals, pid: int) -> None:
+    def send_signal(self, number: signal.Signals, pid: int) -> None:
         """Send a signal to a process that may have just ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    def stop(self, number: signal.Signals | None = None) -> None:
+    def stop_all(self, number: signal.Signals | None = None) -> None:
         """Ask the command, every run and every other dashboard to end, each once.
 
         Runs get SIGTERM when the container is shut down, which makes them interrupted, and SIGINT when a person wants
         them stopped.
         """
         self.stopping = self.stopping or number
-        others = self.others()
+        others = self.other_processes()
         found = {process.pid for process in others}
         runs = {process.pid for process in others if process.is_run}
-        if self.me == 1:  # dashboards of `docker exec`, whose runs become ours when they end
-            found |= {process.pid for process in processes() if process.pid == process.session != 1}
+        if self.own_pid == 1:  # dashboards of `docker exec`, whose runs become ours when they end
+            found |= {process.pid for process in list_processes() if process.pid == process.session != 1}
         if self.status is None:
             found.add(self.command)
-        for pid in found - self.told:
-            self.told.add(pid)
-            self.tell(self.stopping if self.stopping and pid in runs else signal.SIGTERM, pid)
+        for pid in found - self.signaled:
+            self.signaled.add(pid)
+            self.send_signal(self.stopping if self.stopping and pid in runs else signal.SIGTERM, pid)
 
     def on_signal(self, number: signal.Signals, from_terminal: bool) -> None:
         """Act on a signal that came to us."""
         if number == signal.SIGTERM:
-            self.told.clear()  # asked again, it is passed on again
-            self.stop(number)
+            self.signaled.clear()  # asked again, it is passed on again
+            self.stop_all(number)
         elif self.status is None:
             if not from_terminal:
-                self.tell(number, self.command)
+                self.send_signal(number, self.command)
         elif number == signal.SIGINT:
-            if time.monotonic() - self.asked < TWICE:
-                say("Stopping: each run saves a checkpoint first.")
-                self.stop(number)
+            if time.monotonic() - self.last_interrupt < DOUBLE_PRESS_SECONDS:
+                log("Stopping; each run saves a checkpoint first.")
+                self.stop_all(number)
             else:
-                say("Ctrl+C again stops the runs of this container; each saves a checkpoint first.")
-            self.asked = time.monotonic()
+                log("Ctrl+C again stops the runs of this container; each saves a checkpoint first.")
+            self.last_interrupt = time.monotonic()
 
     def wait(self) -> int:
         """Stay until nothing is left. Gives the command's exit status, as a shell gives it."""
         while True:
-            info = signal.sigtimedwait(HANDLED, LOOK)
+            info = signal.sigtimedwait(HANDLED_SIGNALS, POLL_SECONDS)
             if info and info.si_signo != signal.SIGCHLD:
-                self.on_signal(signal.Signals(info.si_signo), info.si_code == FROM_KERNEL)
-            self.collect()
+                self.on_signal(signal.Signals(info.si_signo), info.si_code == SI_KERNEL)
+            self.reap()
             if self.stopping:
-                self.stop()  # what its end has made ours
+                self.stop_all()  # what its end has made ours
             if self.status is None:
                 continue
-            others = self.others()
+            others = self.other_processes()
             if not others:
                 return self.status if self.status >= 0 else 128 - self.status
-            if not (self.said or self.stopping) and time.monotonic() - self.ended > SETTLE:
-                self.said = True
-                say(goes_on(others))
+            if not (self.announced or self.stopping) and time.monotonic() - self.ended_at > SETTLE_SECONDS:
+                self.announced = True
+                log(format_still_running(others))
 
 
-def goes_on(others: list[Process]) -> str:
+def format_still_running(others: list[Process]) -> str:
     """How to come back to what the command leaves behind."""
     runs = [Path(process.command[-1]).name for process in others if process.is_run]
-    what = f"Going on in this container: {', '.join(runs) or f'{len(others)} processes'}."
+    what = f"Still running in this container: {', '.join(runs) or f'{len(others)} processes'}."
     name = socket.gethostname() if re.fullmatch(r"[0-9a-f]{12}", socket.gethostname()) else "CONTAINER"
     return (
-        f"{what} It ends with the last of them.\n"
-        f"  look again   docker exec -it {name} model-garden\n"
-        f"  leave        Ctrl+P Ctrl+Q, or the detach keys you chose\n"
+        f"{what} The container exits when they end.\n"
+        f"  reattach docker exec -it {name} model-garden\n"
+        f"  detach Ctrl+P Ctrl+Q, or your detach keys\n"
         f"  stop         Ctrl+C twice, or docker stop {name}: a checkpoint is saved first"
     )
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Tell whoever still looks."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """Be the parent of every orphan below us, which only process 1 is by itself (`docker run --init`)."""
     import ctypes
 
@@ -191,9 +191,9 @@ def adopt_orphans() -> None:
 
 
 def main() -> NoReturn:
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     if os.getpid() != 1:
-        adopt_orphans()
+        become_subreaper()
     sys.exit(Init(sys.argv[1:] or ["model-garden"]).wait())
 
 

@@ -4,7 +4,7 @@ Later wins: built-in defaults, the user's `garden.toml` (the platform's configur
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
 sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
 those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
-`mg_tui.core.named`; [keys] names actions of the dashboard.
+`mg_tui.core.named_datasets`; [keys] names actions of the dashboard.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ from typing import Any, Final
 import platformdirs
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.core.paths import expanded
-from mg_tui.core.settings import BY_ID, SETTINGS, Setting
+from mg_tui.core.paths import expand_user
+from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID, Setting
 
 APP_NAME: Final = "model-garden"
-FILE_NAME: Final = "garden.toml"
+CONFIG_FILE_NAME: Final = "garden.toml"
 ENV_PREFIX: Final = "MODEL_GARDEN_"
 
 TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), "train", "presets", "datasets", "keys")
-DEFAULT: Final = "default"
-FLAG: Final = "--home"
+DEFAULT_ORIGIN: Final = "default"
+HOME_FLAG: Final = "--home"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Settings:
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
         ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with what the environment says of them.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
-        datasets: named datasets, by keys of `mg_tui.core.named.KEYS`, as the files gave them.
+        datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
         origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default"; and the
@@ -67,7 +67,7 @@ class Settings:
     @property
     def resume_interrupted(self) -> bool:
         """Whether runs that a restart interrupted are gone on with by themselves."""
-        return bool(self.value(BY_ID["runs.resume_interrupted"]))
+        return bool(self.value(SETTINGS_BY_ID["runs.resume_interrupted"]))
 
     def train_origins(self) -> dict[str, str]:
         """File or variable of each default of `train-vision`, by field, for messages."""
@@ -90,28 +90,30 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
-    origins = {setting.id: DEFAULT for setting in SETTINGS}
+    origins = {setting.id: DEFAULT_ORIGIN for setting in SETTINGS}
     sources = []
-    for path in (user_file(environ), (cwd or Path.cwd()) / FILE_NAME):
+    for path in (user_config_file(environ), (cwd or Path.cwd()) / CONFIG_FILE_NAME):
         if path.is_file():
             sources.append(path)
-            for name, table in read_file(path).items():
+            for name, table in read_config_file(path).items():
                 tables[name].update(table)
-                known = (key for key in table if f"{name}.{key}" in BY_ID or name in ("keys", "train"))
+                known = (key for key in table if f"{name}.{key}" in SETTINGS_BY_ID or name in ("keys", "train"))
                 origins.update({f"{name}.{key}": str(path) for key in known})
     for setting in SETTINGS:
-        if said := environ.get(setting.variable):
-            tables[setting.table][setting.name] = _checked(setting, said, where="environment", name=setting.variable)
-            origins[setting.id] = setting.variable
+        if said := environ.get(setting.env_variable):
+            tables[setting.table][setting.name] = _parse_setting(
+                setting, said, where="environment", name=setting.env_variable
+            )
+            origins[setting.id] = setting.env_variable
     defaults = _train_from_environment(environ)
     tables["train"].update(defaults)
     origins.update({f"train.{name}": f"{ENV_PREFIX}TRAIN_{name.upper()}" for name in defaults})
     if home:
-        origins["paths.home"] = FLAG
+        origins["paths.home"] = HOME_FLAG
 
     return Settings(
-        home=_absolute(home or tables["paths"].get("home") or platformdirs.user_data_path(APP_NAME)),
-        cache=_absolute(tables["paths"].get("cache") or platformdirs.user_cache_path(APP_NAME)),
+        home=_absolute_path(home or tables["paths"].get("home") or platformdirs.user_data_path(APP_NAME)),
+        cache=_absolute_path(tables["paths"].get("cache") or platformdirs.user_cache_path(APP_NAME)),
         train=tables["train"],
         ui=tables["ui"],
         runs=tables["runs"],
@@ -124,17 +126,17 @@ def load_settings(
     )
 
 
-def user_file(environ: Mapping[str, str] | None = None) -> Path:
+def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
     """The user's own `garden.toml`, whether or not it is there; `MODEL_GARDEN_CONFIG` names another."""
     named = (os.environ if environ is None else environ).get(f"{ENV_PREFIX}CONFIG")
-    return Path(named) if named else platformdirs.user_config_path(APP_NAME) / FILE_NAME
+    return Path(named) if named else platformdirs.user_config_path(APP_NAME) / CONFIG_FILE_NAME
 
 
-def _absolute(path: str | Path) -> Path:
-    return expanded(path).absolute()
+def _absolute_path(path: str | Path) -> Path:
+    return expand_user(path).absolute()
 
 
-def read_file(path: Path) -> dict[str, dict[str, Any]]:
+def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """One garden.toml, checked.
 
     Raises:
@@ -145,13 +147,13 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+        raise UsageError("invalid TOML in the configuration file", where=str(path), why=str(error)) from None
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     for name, table in document.items():
         if name not in TABLES or not isinstance(table, dict):
             raise UsageError(
-                f"garden.toml has no table [{name}]",
+                f"unknown table [{name}]",
                 where=str(path),
                 hint="tables are " + ", ".join(f"[{known}]" for known in TABLES),
             )
@@ -159,7 +161,7 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
     return document
 
 
-def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
+def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
     """Set one value of a garden.toml, or take it out when it is None; comments and everything else stay as they are.
 
     Args:
@@ -177,7 +179,7 @@ def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+        raise UsageError("invalid TOML in the configuration file", where=str(path), why=str(error)) from None
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     table: Any = document
@@ -191,10 +193,10 @@ def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
         table.pop(keys[-1], None)
     else:
         table[keys[-1]] = dict(value) if isinstance(value, Mapping) else value
-    _replace(path, tomlkit.dumps(document))
+    _replace_file(path, tomlkit.dumps(document))
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_file(path: Path, text: str) -> None:
     """Write a file whole; a link stays one, and what it points to is replaced."""
     target = Path(os.path.realpath(path))
     beside = target.with_name(f".{target.name}.{os.getpid()}")
@@ -222,55 +224,55 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 isinstance(keys, list) and keys and all(isinstance(key, str) and key.strip() for key in keys)
             ):
                 raise UsageError(
-                    f'[keys] {action}: got {keys!r}; give a key, or a list of keys (e.g. "ctrl+r")', where=where
+                    f'[keys] {action}: got {keys!r}; expected a key or a list of keys (e.g. "ctrl+r")', where=where
                 )
     elif name in ("presets", "datasets"):
-        known = _train_keys() if name == "presets" else _dataset_keys()
+        known = _train_table_keys() if name == "presets" else _dataset_table_keys()
         for one, values in table.items():
             if not isinstance(values, dict):
                 raise UsageError(f"[{name}] {one}: got {values!r}; write it as [{name}.{one}]", where=where)
             _check_keys(f"{name}.{one}", values, known, where)
     elif name == "train":
-        _check_keys(name, table, _train_keys(), where)
+        _check_keys(name, table, _train_table_keys(), where)
     else:
         _check_keys(name, table, frozenset(one.name for one in SETTINGS if one.table == name), where)
         for key, value in table.items():
-            table[key] = _checked(BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
+            table[key] = _parse_setting(SETTINGS_BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
 
 
 def _check_keys(name: str, table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"[{name}] has no key {key}", where=where, hint="keys are " + ", ".join(sorted(known)))
+            raise UsageError(f"unknown key {key} in [{name}]", where=where, hint="keys are " + ", ".join(sorted(known)))
 
 
-def _checked(setting: Setting, value: Any, *, where: str, name: str) -> Any:
+def _parse_setting(setting: Setting, value: Any, *, where: str, name: str) -> Any:
     try:
         return setting.read(value)
     except ValueError as error:
         raise UsageError(f"{name}: {error}", where=where) from None
 
 
-def _train_keys() -> frozenset[str]:
+def _train_table_keys() -> frozenset[str]:
     from mg_tui.core.spec import TrainingSpec
 
     return frozenset(TrainingSpec.model_fields)
 
 
-def _dataset_keys() -> frozenset[str]:
-    from mg_tui.core.named import KEYS
+def _dataset_table_keys() -> frozenset[str]:
+    from mg_tui.core.named_datasets import DATASET_KEYS
 
-    return frozenset(KEYS)
+    return frozenset(DATASET_KEYS)
 
 
 def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     prefix = f"{ENV_PREFIX}TRAIN_"
     found = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
-    if found and (unknown := sorted(set(found) - _train_keys())):
+    if found and (unknown := sorted(set(found) - _train_table_keys())):
         raise UsageError(
-            f"{prefix}{unknown[0].upper()} names no option of train-vision",
+            f"{prefix}{unknown[0].upper()} is not an option of train-vision",
             where="environment",
-            hint="`model-garden train-vision --help` lists them",
+            hint="see `model-garden train-vision --help`",
         )
     if not found:
         return {}

@@ -19,7 +19,7 @@ import pluggy
 T = TypeVar("T")
 
 # Set to the names of plugins that shall not be loaded, or to "all".
-DISABLE: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
+DISABLE_ENV: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
 # The entry-point group of plugins that add metrics; that of model families is in `mg_tui.families.hookspec`.
 METRICS_GROUP: Final = "mg_tui.metrics"
 
@@ -69,7 +69,7 @@ class Loaded(Generic[T]):
     values: tuple[T, ...] = ()
 
 
-class _Misdeclared(Exception):
+class _ContractViolation(Exception):
     """The plugin breaks the contract; the message says how and where."""
 
 
@@ -81,21 +81,21 @@ def load(entry: EntryPoint, hook: Hook[T], *, disabled: bool = False) -> Loaded[
         "distribution": dist.name if dist else None,
         "version": dist.version if dist else None,
         "module": entry.module,
-        "file": _file_of(entry.module),
+        "file": _module_file(entry.module),
     }
     if disabled:
-        return Loaded(**facts, status="disabled", problem=f"by {DISABLE}")
+        return Loaded(**facts, status="disabled", problem=f"by {DISABLE_ENV}")
     try:
-        values = _values_of(entry, hook)
-    except _Misdeclared as error:
+        values = _load_values(entry, hook)
+    except _ContractViolation as error:
         return Loaded(**facts, status="broken", problem=str(error))
     except (Exception, SystemExit) as error:
-        problem = f"{type(error).__name__}: {error} ({_place(error, facts['file'])})"
+        problem = f"{type(error).__name__}: {error} ({_error_location(error, facts['file'])})"
         return Loaded(**facts, status="broken", problem=problem)
     return Loaded(**facts, status="ok", values=values)
 
 
-def _values_of(entry: EntryPoint, hook: Hook[T]) -> tuple[T, ...]:
+def _load_values(entry: EntryPoint, hook: Hook[T]) -> tuple[T, ...]:
     plugin = entry.load()
     manager = pluggy.PluginManager(hook.project)
     manager.add_hookspecs(hook.spec)
@@ -104,38 +104,38 @@ def _values_of(entry: EntryPoint, hook: Hook[T]) -> tuple[T, ...]:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         # Its message repeats the plugin and the spec over several lines; the last ones say what is wrong.
-        raise _Misdeclared(f"{' '.join(str(error).split())} ({_first_hook_line(plugin, hook)})") from error
+        raise _ContractViolation(f"{' '.join(str(error).split())} ({_hook_location(plugin, hook)})") from error
     callers = [caller for caller in manager.get_hookcallers(plugin) or () if caller.name == hook.name]
     if not callers:
-        raise _Misdeclared(f"{entry.value} has no {hook.name} marked @hookimpl ({inspect.getfile(plugin)}:1)")
+        raise _ContractViolation(f"{entry.value} has no {hook.name} marked @hookimpl ({inspect.getfile(plugin)}:1)")
     (implementation,) = callers[0].get_hookimpls()
-    place = _line_of(implementation.function)
-    values = _as_values(callers[0](), hook, place)
+    place = _function_location(implementation.function)
+    values = _validate_result(callers[0](), hook, place)
     problems = [problem for value in values for problem in hook.problems(value)]
     if problems:
-        raise _Misdeclared("; ".join(problems) + f" ({place})")
+        raise _ContractViolation("; ".join(problems) + f" ({place})")
     return values
 
 
-def _as_values(results: Sequence[Any], hook: Hook[T], place: str) -> tuple[T, ...]:
+def _validate_result(results: Sequence[Any], hook: Hook[T], place: str) -> tuple[T, ...]:
     kind = hook.kind.__name__
     if not results or results[0] is None:
-        raise _Misdeclared(f"{hook.name} gave nothing: yield {kind} objects ({place})")
+        raise _ContractViolation(f"{hook.name} yielded nothing; yield {kind} objects ({place})")
     (given,) = results
     if isinstance(given, hook.kind):
-        raise _Misdeclared(f"{hook.name} returned one {kind}: yield it, or return a list ({place})")
+        raise _ContractViolation(f"{hook.name} returned one {kind}: yield it, or return a list ({place})")
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise _Misdeclared(f"{hook.name} returned {type(given).__name__}: yield {kind} objects ({place})")
+        raise _ContractViolation(f"{hook.name} returned {type(given).__name__}: yield {kind} objects ({place})")
     values = tuple(given)
     for item in values:
         if not isinstance(item, hook.kind):
-            raise _Misdeclared(f"{hook.name} gave {type(item).__name__} where a {kind} belongs ({place})")
+            raise _ContractViolation(f"{hook.name} gave {type(item).__name__} where a {kind} belongs ({place})")
     if not values:
-        raise _Misdeclared(f"{hook.name} gave no {hook.noun} ({place})")
+        raise _ContractViolation(f"{hook.name} gave no {hook.noun} ({place})")
     return values
 
 
-def _file_of(module: str) -> str | None:
+def _module_file(module: str) -> str | None:
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError, AttributeError):
@@ -143,20 +143,20 @@ def _file_of(module: str) -> str | None:
     return spec.origin if spec else None
 
 
-def _line_of(function: Any) -> str:
+def _function_location(function: Any) -> str:
     code = inspect.unwrap(function).__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
-def _first_hook_line(plugin: Any, hook: Hook[T]) -> str:
+def _hook_location(plugin: Any, hook: Hook[T]) -> str:
     """Where the plugin's first function marked as a hook is, else its file."""
     for value in vars(plugin).values() if isinstance(plugin, ModuleType) else ():
         if hasattr(value, f"{hook.project}_impl"):
-            return _line_of(value)
+            return _function_location(value)
     return f"{inspect.getfile(plugin)}:1" if isinstance(plugin, ModuleType) else repr(plugin)
 
 
-def _place(error: BaseException, file: str | None) -> str:
+def _error_location(error: BaseException, file: str | None) -> str:
     """The file and line in the plugin that raised; the innermost line of all when none of its lines took part."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"

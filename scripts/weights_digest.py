@@ -29,7 +29,7 @@ OPTIONS = {
 }
 
 
-def garden(home: Path, *arguments: str) -> str:
+def run_cli(home: Path, *arguments: str) -> str:
     """What `model-garden ARGUMENTS` printed.
 
     Raises:
@@ -44,12 +44,12 @@ def wait_for(journal: Path, kind: str) -> None:
     """Return once an event of this kind stands in the journal.
 
     Raises:
-        TimeoutError: it does not within two minutes.
+        RuntimeError: it does not within two minutes, or the run fails.
     """
     give_up = time.monotonic() + 120
-    while not journal.is_file() or f'"kind":"{kind}"' not in journal.read_text(encoding="utf-8"):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"no event {kind} in {journal}")
+    while f'"kind":"{kind}"' not in (text := journal.read_text(encoding="utf-8")):
+        if time.monotonic() > give_up or '"kind":"failed"' in text:
+            raise RuntimeError(f"no event {kind}; the journal ends with {text[-500:]}")
         time.sleep(0.02)
 
 
@@ -57,15 +57,15 @@ def main() -> None:
     """Train, stop, resume and print the digest."""
     with tempfile.TemporaryDirectory() as folder:
         home, result, data = Path(folder) / "home", Path(folder) / "result", Path(folder) / "data.jsonl"
-        garden(home, "create-vision-dataset", "--output", str(data), "--num-examples", "24")
+        run_cli(home, "create-vision-dataset", "--output", str(data), "--num-examples", "24")
         options = {**OPTIONS, "--dataset": data, "--output-dir": result}
-        run = garden(home, "train-vision", *(str(word) for pair in options.items() for word in pair), "--detach")
+        run = run_cli(home, "train-vision", *(str(word) for pair in options.items() for word in pair), "--detach")
         journal = home / "runs" / run / "events.jsonl"
         wait_for(journal, "checkpoint")
-        garden(home, "runs", "stop", run)
+        run_cli(home, "runs", "stop", run)
         wait_for(journal, "stopped")
         time.sleep(1)  # the worker frees its lock as it exits
-        garden(home, "runs", "resume", run)
+        run_cli(home, "runs", "resume", run)
         print(hashlib.sha256((result / "adapter_model.safetensors").read_bytes()).hexdigest())
 
 

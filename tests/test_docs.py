@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from mg_tui.cli.main import COMMANDS
-from mg_tui.tui.actions import docs_table
+from mg_tui.tui.actions import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_keys_are_those_of_the_registry() -> None:
-    assert (ROOT / "docs" / "keys.md").read_text().endswith(docs_table())
+    assert (ROOT / "docs" / "keys.md").read_text().endswith(markdown_table())
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -40,11 +40,11 @@ def test_tests_that_are_named_are_there(page: Path) -> None:
 
 
 def test_every_setting_and_preset_is_explained() -> None:
-    from mg_tui.core.presets import ABOUT
+    from mg_tui.core.presets import PRESET_DESCRIPTIONS
     from mg_tui.core.settings import SETTINGS
 
     text = (ROOT / "docs" / "settings.md").read_text()
     for setting in SETTINGS:
-        assert f"| `[{setting.table}] {setting.name}` | `{setting.variable}` |" in text and setting.help in text
-    for name, about in ABOUT.items():
+        assert f"| `[{setting.table}] {setting.name}` | `{setting.env_variable}` |" in text and setting.help in text
+    for name, about in PRESET_DESCRIPTIONS.items():
         assert f"| `{name}` | {about} |" in text

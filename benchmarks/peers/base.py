@@ -7,7 +7,7 @@ from typing import Protocol
 
 from harness.rows import Row
 
-LORA_RANK, LORA_ALPHA, LEARNING_RATE, CLIP, SEED, LONGEST = 16, 32, 1e-3, 1.0, 42, 2048
+LORA_RANK, LORA_ALPHA, LEARNING_RATE, MAX_GRAD_NORM, SEED, MAX_LENGTH = 16, 32, 1e-3, 1.0, 42, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Job:
 
     model: Path
     rows: Path
-    ordered: Sequence[Row]
+    ordered_rows: Sequence[Row]
     steps: int
     epochs: int
     batch: int
-    accumulate: int
+    accumulation_steps: int
     checkpointing: bool | None
     folder: Path
 

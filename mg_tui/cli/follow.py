@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import click
 
-from mg_tui.cli.run_text import duration, ending, event_line, progress, short, step_line
+from mg_tui.cli.formatting import (
+    format_duration,
+    format_event,
+    format_number,
+    format_outcome,
+    format_progress,
+    format_step,
+)
 from mg_tui.core.events import Event
 from mg_tui.core.text import one_line
 from mg_tui.runs import control
@@ -28,12 +35,12 @@ from mg_tui.runs.watch import RunWatch
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-POLL = 0.5  # seconds: two updates a second are what a slow link bears
-INTERRUPTED = 130
-_HISTORY = 20  # step lines of what was before, when a run is joined late
-_QUIET = frozenset({"started", "phase"})  # what the bar itself shows
+POLL_SECONDS = 0.5  # seconds: two updates a second are what a slow link bears
+EXIT_INTERRUPTED = 130
+_MAX_BACKLOG_LINES = 20  # step lines of what was before, when a run is joined late
+_BAR_KINDS = frozenset({"started", "phase"})  # what the bar itself shows
 
-Answer = Literal["stop", "now", "detach"]
+InterruptChoice = Literal["stop", "now", "detach"]
 
 
 def follow_run(folder: RunFolder) -> RunState:
@@ -45,38 +52,38 @@ def follow_run(folder: RunFolder) -> RunState:
         click.exceptions.Exit: 130, on an interrupt where nobody can be asked; the run goes on.
     """
     watch = RunWatch(folder)
-    display: Display = BarDisplay() if _is_terminal() else PlainDisplay(logging_steps(folder))
+    display: ProgressDisplay = BarDisplay() if _is_terminal() else LineDisplay(read_logging_steps(folder))
     asked = False
-    with _terminated_in_order(), contextlib.closing(display):
+    with _exit_on_signals(), contextlib.closing(display):
         while not watch.state.ended:
             try:
-                for events in follow(folder, POLL, watch=watch):
-                    display.show(watch, events)
+                for events in follow(folder, POLL_SECONDS, watch=watch):
+                    display.update(watch, events)
                 break
             except KeyboardInterrupt:
                 display.close()
-                answer = _ask(asked)
+                answer = _ask_on_interrupt(asked)
                 if answer == "detach":
-                    return _detached(folder, watch)
-                control.send(folder, "stop_now" if answer == "now" else "stop", control.whoami("cli"))
-                click.echo("asked the run to stop; ctrl+c again to detach", err=True)
+                    return _detach(folder, watch)
+                control.send_request(folder, "stop_now" if answer == "now" else "stop", control.requester("cli"))
+                click.echo("stop requested; press ctrl+c again to detach", err=True)
                 asked = True
-    for line in ending(folder, watch.view, watch.state):
+    for line in format_outcome(folder, watch.view, watch.state):
         click.echo(line, err=True)
     return watch.state
 
 
-def show_replay(played: Replay) -> None:
+def play_replay(played: Replay) -> None:
     """Show a replay as the run itself was shown. Ctrl+c ends it and asks nothing.
 
     Raises:
         EnvironmentProblem: the journal cannot be read.
     """
-    display: Display = BarDisplay() if _is_terminal() else PlainDisplay(logging_steps(played.folder))
-    with _terminated_in_order(), contextlib.closing(display):
-        for events in played.play(POLL):
-            display.show(played, events)
-    for line in ending(played.folder, played.view, played.state):
+    display: ProgressDisplay = BarDisplay() if _is_terminal() else LineDisplay(read_logging_steps(played.folder))
+    with _exit_on_signals(), contextlib.closing(display):
+        for events in played.play(POLL_SECONDS):
+            display.update(played, events)
+    for line in format_outcome(played.folder, played.view, played.state):
         click.echo(line, err=True)
 
 
@@ -90,7 +97,7 @@ def exit_code_of(state: RunState, folder: RunFolder) -> int:
     return 1 if state in (RunState.CRASHED, RunState.INTERRUPTED) else 0
 
 
-def logging_steps(folder: RunFolder) -> int:
+def read_logging_steps(folder: RunFolder) -> int:
     """The spec's interval between printed steps; 1 when it cannot be read."""
     from mg_tui.core.errors import UsageError
 
@@ -101,7 +108,7 @@ def logging_steps(folder: RunFolder) -> int:
     return value if isinstance(value, int) and value > 0 else 1
 
 
-class Watched(Protocol):
+class RunObserver(Protocol):
     """A run as it is, or as it was: `RunWatch`, or `Replay`."""
 
     @property
@@ -116,48 +123,48 @@ class Watched(Protocol):
         """The moment, in Unix time."""
 
 
-class Display(Protocol):
+class ProgressDisplay(Protocol):
     """What shows a run; `close` may be followed by more of `show`."""
 
-    def show(self, watch: Watched, events: Sequence[Event]) -> None:
+    def update(self, watch: RunObserver, events: Sequence[Event]) -> None:
         """Show what is new, or only that time goes by."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
 
 
-class PlainDisplay:
+class LineDisplay:
     """One line for each logging interval, for logs and for people who read lines."""
 
     def __init__(self, interval: int):
         self._interval = interval
         self._printed = 0
 
-    def show(self, watch: Watched, events: Sequence[Event]) -> None:
+    def update(self, watch: RunObserver, events: Sequence[Event]) -> None:
         """Print the lines of what is new."""
         steps = [event.n for event in events if event.kind == "step" and self._due(event, watch)]
-        recent = set(steps[-_HISTORY:])
+        recent = set(steps[-_MAX_BACKLOG_LINES:])
         if len(steps) > len(recent):
-            click.echo(f"… {len(steps) - len(recent)} earlier lines left out", err=True)
+            click.echo(f"… {len(steps) - len(recent)} earlier lines omitted", err=True)
         for event in events:
             if event.n in recent:
                 click.echo(self._line(event, watch), err=True)
-            elif (line := event_line(event)) is not None:
+            elif (line := format_event(event)) is not None:
                 click.echo(line, err=True)
 
     def close(self) -> None:
         """Nothing to restore."""
 
-    def _due(self, event: Event, watch: Watched) -> bool:
+    def _due(self, event: Event, watch: RunObserver) -> bool:
         step = event.data.get("step")
         return isinstance(step, int) and (step % self._interval == 0 or step in (1, watch.view.total_steps))
 
-    def _line(self, event: Event, watch: Watched) -> str:
+    def _line(self, event: Event, watch: RunObserver) -> str:
         if event.data.get("step") == watch.view.step:
-            return step_line(watch.view, watch.now())
+            return format_step(watch.view, watch.now())
         total = watch.view.total_steps
         place = f"{event.data.get('step')}/{total}" if total is not None else str(event.data.get("step"))
-        return f"step {place}  loss {short(event.data.get('loss'))}  lr {short(event.data.get('learning_rate'))}"
+        return f"step {place}  loss {format_number(event.data.get('loss'))}  lr {format_number(event.data.get('learning_rate'))}"
 
 
 class BarDisplay:
@@ -179,24 +186,24 @@ class BarDisplay:
         )
         self._task: TaskID = self._bar.add_task("starting", total=None, place="", loss="—", eta="—")
 
-    def show(self, watch: Watched, events: Sequence[Event]) -> None:
+    def update(self, watch: RunObserver, events: Sequence[Event]) -> None:
         """Bring the bar up to date."""
         from rich.text import Text
 
         self._bar.start()
         for event in events:
-            line = None if event.kind in _QUIET else event_line(event)
+            line = None if event.kind in _BAR_KINDS else format_event(event)
             if line is not None:
                 self._console.print(Text(line, style="yellow" if line.startswith("warning") else ""), soft_wrap=True)
         view = watch.view
         self._bar.update(
             self._task,
-            description=one_line(_doing(watch), limit=24),
+            description=one_line(_phase_text(watch), limit=24),
             total=view.total_steps,
             completed=view.step,
-            place=progress(view),
-            loss=short(view.loss),
-            eta=duration(view.eta_seconds(watch.now())),
+            place=format_progress(view),
+            loss=format_number(view.loss),
+            eta=format_duration(view.eta_seconds(watch.now())),
         )
         self._bar.refresh()
 
@@ -205,23 +212,23 @@ class BarDisplay:
         self._bar.stop()
 
 
-def _doing(watch: Watched) -> str:
+def _phase_text(watch: RunObserver) -> str:
     if watch.state is RunState.RUNNING:
         return watch.view.phase or "starting"
-    return {RunState.CREATED: "waiting to start", RunState.QUEUED: "in the queue"}.get(watch.state, watch.state.word)
+    return {RunState.CREATED: "waiting to start", RunState.QUEUED: "queued"}.get(watch.state, watch.state.label)
 
 
 def _is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _ask(asked: bool) -> Answer:
+def _ask_on_interrupt(asked: bool) -> InterruptChoice:
     """What to do with the run. Nobody there to answer, or a second ctrl+c: detach."""
     if not sys.stdin.isatty():
         return "detach"
-    question = "stop at once or detach?" if asked else "stop (checkpoint first) or detach?"
+    question = "stop immediately or detach?" if asked else "stop (saves a checkpoint) or detach?"
     try:
-        said = _answer(f"\n{question} [s/D]: ")
+        said = _read_answer(f"\n{question} [s/D]: ")
     except KeyboardInterrupt:
         click.echo(err=True)
         return "detach"
@@ -230,7 +237,7 @@ def _ask(asked: bool) -> Answer:
     return "now" if asked else "stop"
 
 
-def _answer(question: str) -> str:
+def _read_answer(question: str) -> str:
     """What was typed; empty at the end of the input.
 
     `input()` forgets a ctrl+c that comes between the question and its reading until the next key. Here the signal
@@ -252,15 +259,15 @@ def _answer(question: str) -> str:
         os.close(write)
 
 
-def _detached(folder: RunFolder, watch: RunWatch) -> RunState:
-    click.echo(f"detached: the run goes on; come back with `model-garden runs watch {folder.id}`", err=True)
+def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
+    click.echo(f"detached; the run continues. Reattach with `model-garden runs watch {folder.id}`", err=True)
     if not sys.stdin.isatty():
-        raise click.exceptions.Exit(INTERRUPTED)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
     return watch.state
 
 
 @contextlib.contextmanager
-def _terminated_in_order() -> Iterator[None]:
+def _exit_on_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into an ordinary exit that shows the cursor again. One that is ignored stays so."""
 
     def leave(number: int, _frame: FrameType | None) -> None:

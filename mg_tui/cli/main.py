@@ -15,7 +15,7 @@ from mg_tui.config import load_settings
 from mg_tui.core.errors import GardenError
 
 
-class Entry(NamedTuple):
+class LazyCommand(NamedTuple):
     """Where a command is defined, and its line in the help of the root."""
 
     module: str
@@ -23,32 +23,34 @@ class Entry(NamedTuple):
     help: str
 
 
-COMMANDS: Final[dict[str, Entry]] = {
-    "demo": Entry("mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show what it learned."),
-    "create-vision-dataset": Entry(
-        "mg_tui.cli.dataset", "create_vision_dataset", "Write a sample dataset with drawn pictures."
+COMMANDS: Final[dict[str, LazyCommand]] = {
+    "demo": LazyCommand("mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show the result."),
+    "create-vision-dataset": LazyCommand(
+        "mg_tui.cli.datasets.vision_sample", "create_vision_dataset", "Write a sample dataset with synthetic images."
     ),
-    "datasets": Entry("mg_tui.cli.datasets", "datasets", "Look at datasets, check, repair, split and mix them."),
-    "train-vision": Entry("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
-    "estimate": Entry("mg_tui.cli.estimate", "estimate", "Say what a run will need in memory, and where it fits."),
-    "generate-vision": Entry("mg_tui.cli.generate", "generate_vision", "Ask a model about a picture."),
-    "merge": Entry("mg_tui.cli.merge", "merge", "Merge an adapter into its base model, and check the result."),
-    "runs": Entry("mg_tui.cli.runs", "runs", "List, show, follow, stop and queue runs, and go on with them."),
-    "cache": Entry("mg_tui.cli.cache", "cache", "Show and clear what is kept to save time."),
-    "plugins": Entry("mg_tui.cli.plugins", "plugins", "List model families and say why one is broken."),
+    "datasets": LazyCommand(
+        "mg_tui.cli.datasets", "datasets", "Show, check, repair, convert, split and combine datasets."
+    ),
+    "train-vision": LazyCommand("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
+    "estimate": LazyCommand("mg_tui.cli.estimate", "estimate", "Estimate a run's memory and the GPUs it fits on."),
+    "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Run inference on images."),
+    "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model and verify the result."),
+    "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
+    "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
+    "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
 }
 
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are needed; `table` has them."""
 
-    table: Mapping[str, Entry] = COMMANDS
+    lazy_commands: Mapping[str, LazyCommand] = COMMANDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.table)
+        return list(self.lazy_commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = self.table.get(cmd_name)
+        entry = self.lazy_commands.get(cmd_name)
         if entry is None:
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
@@ -59,20 +61,20 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Click would import every command for its one line; the table has them.
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in self.table.items()])
+            formatter.write_dl([(name, entry.help) for name, entry in self.lazy_commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.table and not args[0].startswith("-"):
+        if args and args[0] not in self.lazy_commands and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], list(self.table), n=1)
+            close = get_close_matches(args[0], list(self.lazy_commands), n=1)
             ctx.fail(f"no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
 
 
-def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
         from mg_tui import __version__
 
@@ -81,13 +83,15 @@ def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of runs; also MODEL_GARDEN_HOME.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder for runs; also MODEL_GARDEN_HOME.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
 @click.pass_context
 def cli(ctx: click.Context, home: Path | None) -> None:
     """Fine-tune vision-language models on your own GPU box.
 
-    Without a command, the dashboard opens.
+    Without a command, opens the dashboard.
     """
     ctx.obj = load_settings(home=home)
     if ctx.invoked_subcommand is None:
@@ -108,7 +112,7 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except GardenError as error:
-        show_error(error)
+        print_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); what is left in the buffer has nowhere to go.
@@ -117,7 +121,7 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def show_error(error: GardenError) -> None:
+def print_error(error: GardenError) -> None:
     """Print an error for a person: what, then where, why and what to try, on standard error."""
     from mg_tui.core.text import printable
 

@@ -37,7 +37,7 @@ def spec_flags(
 
     def decorate(command: click.Command) -> click.Command:
         described = [opt for opt in options_of(model) if only is None or only(opt)]
-        command.params[:0] = [_flag(opt) for opt in described]
+        command.params[:0] = [_click_option(opt) for opt in described]
         if isinstance(command, SpecCommand):
             command.groups = {opt.name: opt.group for opt in described}
         return command
@@ -45,7 +45,7 @@ def spec_flags(
     return decorate
 
 
-def _flag(opt: Option) -> click.Option:
+def _click_option(opt: Option) -> click.Option:
     help_text = opt.help + _default_note(opt)
     if opt.kind == "switch":
         return click.Option([f"{opt.flag}/--no-{opt.flag[2:]}", opt.name], default=None, help=help_text)
@@ -60,42 +60,40 @@ def _default_note(opt: Option) -> str:
     if opt.required:
         return "  [required]"
     if opt.kind == "list":
-        return "  [repeat for several]"
+        return "  [repeatable]"
     if opt.default is None:
         return ""
     default = {True: "on", False: "off"}.get(opt.default, opt.default) if opt.kind == "switch" else opt.default
     return f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
 
 
-PRESET = click.option(
-    "--preset", metavar="NAME", help="Take a set of values that go together; flags take the place of them."
-)
+PRESET_OPTION = click.option("--preset", metavar="NAME", help="Apply a preset; flags override its values.")
 
 
-def defaults(settings: Settings, preset: str | None) -> dict[str, Any]:
+def default_values(settings: Settings, preset: str | None) -> dict[str, Any]:
     """What holds where no flag is given: garden.toml and the environment, and over them a preset.
 
     Raises:
         UsageError: there is no such preset.
     """
-    return {**settings.train, **_of_preset(settings, preset)}
+    return {**settings.train, **_preset_values(settings, preset)}
 
 
-def origins(settings: Settings, preset: str | None, values: Mapping[str, Any]) -> dict[str, str]:
+def value_origins(settings: Settings, preset: str | None, values: Mapping[str, Any]) -> dict[str, str]:
     """Where each value stands that no flag in `values` gave, by field, for messages."""
-    found = settings.train_origins() | dict.fromkeys(_of_preset(settings, preset), f"[presets.{preset}]")
-    flags = given(values)
+    found = settings.train_origins() | dict.fromkeys(_preset_values(settings, preset), f"[presets.{preset}]")
+    flags = explicit_values(values)
     return {name: origin for name, origin in found.items() if name not in flags}
 
 
-def _of_preset(settings: Settings, preset: str | None) -> Mapping[str, Any]:
+def _preset_values(settings: Settings, preset: str | None) -> Mapping[str, Any]:
     if preset is None:
         return {}
-    from mg_tui.core.presets import named
+    from mg_tui.core.presets import find_preset
 
-    return named(preset, settings.presets)
+    return find_preset(preset, settings.presets)
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
+def explicit_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Only the flags that were on the command line."""
     return {name: value for name, value in values.items() if value is not None and value != ()}

@@ -82,7 +82,7 @@ class SpecError(UsageError):
             what = str(self.problems[0])
         else:
             own = [f"  {p}" + (f" ({p.where})" if p.where and not where else "") for p in self.problems]
-            what = "\n".join([f"{len(self.problems)} options cannot be used:", *own])
+            what = "\n".join([f"{len(self.problems)} options are invalid:", *own])
         super().__init__(what, where=where)
 
     def as_dict(self) -> dict[str, object]:

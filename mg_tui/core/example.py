@@ -18,7 +18,7 @@ class ImageRef:
     """
 
     path: str
-    given: str
+    original: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,24 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """A picture inside a message."""
+    """An image inside a message."""
 
     image: ImageRef
 
 
-Part = TextPart | ImagePart
+MessagePart = TextPart | ImagePart
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: who speaks, and the text and pictures in the order they are said.
+    """One turn: who speaks, and the text and images in the order they are said.
 
     `learn` is whether an answer is learned; it says nothing of other turns, which never are.
     """
 
     role: Role
-    parts: tuple[Part, ...]
-    learn: bool = True
+    parts: tuple[MessagePart, ...]
+    supervised: bool = True
 
     @property
     def text(self) -> str:
@@ -68,7 +68,7 @@ class Example:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """Every picture, in the order the conversation shows them."""
+        """Every image, in the order the conversation shows them."""
         return tuple(part.image for message in self.messages for part in message.parts if isinstance(part, ImagePart))
 
     @property

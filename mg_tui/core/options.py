@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from mg_tui.core.errors import FieldProblem, SpecError
 
-Kind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
+OptionKind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Option:
     title: str
     help: str
     group: str
-    kind: Kind
+    kind: OptionKind
     required: bool
     optional: bool
     default: Any
@@ -77,10 +77,10 @@ def option(
 
 def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
     """Every field of `model` declared with `option`, in the order of declaration."""
-    return tuple(_describe(name, info) for name, info in model.model_fields.items() if info.json_schema_extra)
+    return tuple(_option_of(name, info) for name, info in model.model_fields.items() if info.json_schema_extra)
 
 
-def _describe(name: str, info: FieldInfo) -> Option:
+def _option_of(name: str, info: FieldInfo) -> Option:
     extra: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
     inner, optional = _strip_none(info.annotation)
     kind, choices = _kind(inner, path=bool(extra.get("path")))
@@ -97,7 +97,7 @@ def _describe(name: str, info: FieldInfo) -> Option:
         unit=extra.get("unit"),
         basic=bool(extra.get("basic")),
         choices=choices,
-        accepted=_accepted(
+        accepted=_describe_accepted(
             kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")
         ),
         known=extra.get("known"),
@@ -112,7 +112,7 @@ def _strip_none(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _kind(annotation: Any, *, path: bool) -> tuple[Kind, tuple[str, ...]]:
+def _kind(annotation: Any, *, path: bool) -> tuple[OptionKind, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return "choice", tuple(str(choice) for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
@@ -127,8 +127,14 @@ def _kind(annotation: Any, *, path: bool) -> tuple[Kind, tuple[str, ...]]:
     return ("path" if path else "text"), ()
 
 
-def _accepted(
-    kind: Kind, choices: tuple[str, ...], info: FieldInfo, *, optional: bool, unit: str | None, example: str | None
+def _describe_accepted(
+    kind: OptionKind,
+    choices: tuple[str, ...],
+    info: FieldInfo,
+    *,
+    optional: bool,
+    unit: str | None,
+    example: str | None,
 ) -> str:
     """What would be accepted, as the end of a sentence: "give a number greater than 0 (e.g. 2e-5)"."""
     noun = {
@@ -144,7 +150,7 @@ def _accepted(
         noun += f" of {unit}"
     words = {"gt": "greater than {}", "ge": "at least {}", "lt": "less than {}", "le": "at most {}"}
     bounds = [
-        text.format(_short(getattr(bound, name)))
+        text.format(_format_number(getattr(bound, name)))
         for bound in info.metadata
         for name, text in words.items()
         if getattr(bound, name, None) is not None
@@ -152,15 +158,15 @@ def _accepted(
     if bounds:
         noun += " " + " and ".join(bounds)
     if optional:
-        noun += ", or leave it out"
+        noun += ", or omit it"
     return noun + (f" (e.g. {example})" if example else "")
 
 
-def _short(number: float) -> str:
+def _format_number(number: float) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
-def as_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
+def format_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
     """The flags that ask for the changed fields of `spec`, each with its value, quoted for a shell."""
     words = []
     for opt in options_of(type(spec)):
@@ -175,7 +181,7 @@ def as_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def spec_error(
+def spec_error_from(
     model: type[BaseModel], error: ValidationError, *, where: str | Mapping[str, str] | None = None
 ) -> SpecError:
     """Pydantic's findings in our words: the same sentence in every face for the same bad value.
@@ -183,18 +189,18 @@ def spec_error(
     `where` its values stand: all of them, or by field those that stand anywhere.
     """
     known = {opt.name: opt for opt in options_of(model)}
-    found = [_problem(details, known) for details in error.errors()]
+    found = [_field_problem(details, known) for details in error.errors()]
     places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in found), where)
     return SpecError([replace(problem, where=places.get(problem.field)) for problem in found])
 
 
-def _problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
+def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
     name = str(details["loc"][0]) if details["loc"] else "spec"
     given = details.get("input")
     if details["type"] == "missing":
-        return FieldProblem(name, None, known[name].accepted if name in known else "it is required")
+        return FieldProblem(name, None, known[name].accepted if name in known else "required")
     if details["type"] == "extra_forbidden":
-        return FieldProblem(name, given, f"there is no such option{_nearest(name, known)}")
+        return FieldProblem(name, given, f"unknown option{_did_you_mean(name, known)}")
     if details["type"] == "value_error":
         # Raised by our own validators, whose words already name the value that is wrong and what would do.
         message = details["msg"].removeprefix("Value error, ")
@@ -207,7 +213,7 @@ def _problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
     return FieldProblem(name, given, details["msg"])
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, list(known), n=1)

@@ -7,15 +7,15 @@ from typing import Final
 from mg_tui.core.errors import UsageError
 
 # Names that say themselves that they are none of this machine's: hub:owner/name, hf://datasets/owner/name.
-_ELSEWHERE: Final = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
+_REMOTE: Final = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
 
 
-def is_elsewhere(text: str) -> bool:
+def is_remote(text: str) -> bool:
     """Whether a text names something that is not a path on this machine."""
-    return _ELSEWHERE.match(text) is not None
+    return _REMOTE.match(text) is not None
 
 
-def expanded(path: str | Path) -> Path:
+def expand_user(path: str | Path) -> Path:
     """`path` with a leading `~` or `~user` put in full.
 
     Raises:
@@ -24,4 +24,4 @@ def expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UsageError("the path begins with a user that is not on this machine", where=str(path)) from None
+        raise UsageError("unknown user in path", where=str(path)) from None

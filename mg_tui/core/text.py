@@ -5,7 +5,7 @@ from typing import Final
 
 # C0 and C1 controls but tab and newline, DEL, the marks that reorder or hide text (bidi overrides, zero width, tags),
 # and halves of surrogate pairs, which no terminal can be sent.
-_UNSAFE: Final = re.compile(
+_UNSAFE_CHARACTERS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -19,7 +19,7 @@ def printable(text: str, *, limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = text[: max(limit - 1, 0)] + "…"
-    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _UNSAFE_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str, *, limit: int | None = None) -> str:

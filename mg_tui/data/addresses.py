@@ -10,16 +10,16 @@ ALLOW_PRIVATE: Final = "MODEL_GARDEN_ALLOW_PRIVATE_URLS"
 # Ranges whose addresses stand for an IPv4 address somewhere inside: judged by that address.
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 # Cloud metadata that lies outside the ranges `is_global` knows to be private.
-_METADATA: Final = frozenset({ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("100.100.100.200")})
+_METADATA_ADDRESSES: Final = frozenset({ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("100.100.100.200")})
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Forbidden(Exception):
+class ForbiddenAddress(Exception):
     """An address outside the public internet; the message is the end of a sentence."""
 
 
-def private_allowed(allowed: bool | None) -> bool:
+def private_addresses_allowed(allowed: bool | None) -> bool:
     """The caller's word, or the environment's where the caller has none."""
     return os.environ.get(ALLOW_PRIVATE, "") == "1" if allowed is None else allowed
 
@@ -34,10 +34,15 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if inner is not None:
         return is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved and address not in _METADATA
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and address not in _METADATA_ADDRESSES
+    )
 
 
-def usable_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
+def resolve_allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
     """The addresses of a host, to be connected to as they are: asking again could give others.
 
     Raises:
@@ -50,5 +55,5 @@ def usable_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
     if not allow_private:
         for address in addresses:
             if not is_public(ipaddress.ip_address(address)):
-                raise Forbidden(f"leads to {address}, inside a private or reserved network")
+                raise ForbiddenAddress(f"resolves to {address}, a private or reserved address")
     return addresses

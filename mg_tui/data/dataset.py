@@ -11,26 +11,26 @@ from pathlib import Path
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImageRef
-from mg_tui.data.check import CheckDepth, Found, Outcome
-from mg_tui.data.check import check_images as look_at_images
+from mg_tui.data.embedded_images import EmbeddedImage, EmbeddedImageStore, ImageInput
+from mg_tui.data.field_map import ExampleDraft, FieldMap
+from mg_tui.data.image_info_cache import ImageInfoCache
+from mg_tui.data.image_probe import ImageProbe, ProbeDepth, ProbeOutcome
+from mg_tui.data.image_probe import probe_images as look_at_images
+from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.images import ImageInfo
-from mg_tui.data.looks import Looks
-from mg_tui.data.mapping import Draft, FieldMap
-from mg_tui.data.pictures import Given, Kept, PictureStore
-from mg_tui.data.policy import ANYWHERE, ReadPolicy
-from mg_tui.data.problems import BadRows, RowProblem, plain, shown, write_rejects
-from mg_tui.data.resolve import ImageResolver
-from mg_tui.data.sources.base import Recognised, Source, open_source
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
+from mg_tui.data.row_problems import BadRows, RowProblem, quote_text, safe_line, write_rejects
+from mg_tui.data.sources.base import DetectedFormat, Source, open_source
+from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.layouts import to_draft
-from mg_tui.data.sources.recognise import recognise
 
 __all__ = [
     "Dataset",
     "FieldMap",
     "RowProblem",
     "load_dataset",
-    "require_clean",
     "require_examples",
+    "require_no_bad_rows",
     "write_rejects",
 ]
 
@@ -41,7 +41,7 @@ class Dataset:
 
     Attributes:
         path: the file or folder, or the name on a hub.
-        examples: the rows that can be trained on, in the order of the file.
+        examples: the rows that trainable, in the order of the file.
         problems: every reason why a row is not among them, by row; a row may have several.
         image_places: images of the examples by the place they were found in ("dataset folder", "image root",
             "working folder", "absolute path", "address", "row"), each use counted.
@@ -54,10 +54,10 @@ class Dataset:
     path: Path
     examples: tuple[Example, ...]
     problems: tuple[RowProblem, ...]
-    image_places: Mapping[str, int] = field(default_factory=dict)
+    image_locations: Mapping[str, int] = field(default_factory=dict)
     image_infos: Mapping[str, ImageInfo] = field(default_factory=dict)
     notes: tuple[RowProblem, ...] = ()
-    recognised: Recognised | None = None
+    detected_format: DetectedFormat | None = None
     address: str = ""
 
     @property
@@ -65,18 +65,18 @@ class Dataset:
         """Numbers of the rows that cannot be trained on."""
         return tuple(sorted({problem.row for problem in self.problems}))
 
-    def places_in_words(self) -> str:
+    def format_image_locations(self) -> str:
         """ "12 from the dataset folder, 3 from the image root"; empty when there are no images."""
-        return ", ".join(f"{count:,} from {_PLACE_WORDS[place]}" for place, count in self.image_places.items())
+        return ", ".join(f"{count:,} from {_LOCATION_TEXTS[place]}" for place, count in self.image_locations.items())
 
 
-_PLACE_WORDS = {
+_LOCATION_TEXTS = {
     "dataset folder": "the dataset's folder",
     "image root": "the image root",
     "working folder": "the working folder",
     "absolute path": "absolute paths",
     "address": "addresses",
-    "row": "the rows themselves",
+    "row": "embedded in rows",
 }
 
 
@@ -88,7 +88,7 @@ def load_dataset(
     system_prompt: str | None = None,
     cwd: Path | None = None,
     cache: Path | None = None,
-    check_images: CheckDepth = "decode",
+    check_images: ProbeDepth = "decode",
     progress: Callable[[int, int], None] | None = None,
     allow_private_urls: bool | None = None,
     workers: int | None = None,
@@ -96,7 +96,7 @@ def load_dataset(
     layout: str | None = None,
     split: str | None = None,
     config: str | None = None,
-    policy: ReadPolicy = ANYWHERE,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> Dataset:
     """Read a dataset of any format and layout, and look at every row and every image.
 
@@ -117,36 +117,36 @@ def load_dataset(
 
     Raises:
         DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows are no error
-            here: they are in `problems` (see `require_clean`).
+            here: they are in `problems` (see `require_no_bad_rows`).
         EnvironmentProblem: the cache folder cannot be written, or a hub cannot be reached.
     """
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
     source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
-    recognised = recognise(source, fields, layout)
-    drafts, problems = _read(source, recognised, PictureStore(cache))
+    recognised = detect_format(source, fields, layout)
+    drafts, problems = _read_drafts(source, recognised, EmbeddedImageStore(cache))
     resolver = ImageResolver(source.base, image_root, cwd, cache, allow_private_urls=allow_private_urls, policy=policy)
-    outcomes = _outcomes(drafts, resolver, check_images, workers, progress, cache)
-    assembled = _Assembly(system_prompt, outcomes)
+    outcomes = _probe_images(drafts, resolver, check_images, workers, progress, cache)
+    assembled = _ExampleAssembler(system_prompt, outcomes)
     examples = tuple(example for draft in drafts if (example := assembled.example(draft)) is not None)
-    problems += _with_raw(source, assembled.problems)
+    problems += _attach_raw_text(source, assembled.problems)
     return Dataset(
         path=source.path or Path(source.name),
         examples=examples,
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        image_places=dict(assembled.places),
+        image_locations=dict(assembled.places),
         image_infos=assembled.infos,
         notes=tuple(assembled.notes),
-        recognised=recognised,
+        detected_format=recognised,
         address=source.address,
     )
 
 
-def require_clean(dataset: Dataset) -> None:
+def require_no_bad_rows(dataset: Dataset) -> None:
     """Raises BadRows, a DataError that lists the bad rows, when there are any."""
     if dataset.problems:
-        raise BadRows(dataset.problems, where=plain(str(dataset.path)), examples=len(dataset.examples))
+        raise BadRows(dataset.problems, where=safe_line(str(dataset.path)), examples=len(dataset.examples))
 
 
 def require_examples(dataset: Dataset) -> None:
@@ -155,18 +155,20 @@ def require_examples(dataset: Dataset) -> None:
         first = dataset.problems[0] if dataset.problems else None
         raise DataError(
             f"none of the {len(dataset.bad_rows):,} rows can be trained on",
-            where=plain(str(dataset.path)),
+            where=safe_line(str(dataset.path)),
             why=str(first) if first else None,
             hint=first.hint if first else None,
         )
 
 
-def _read(source: Source, recognised: Recognised, store: PictureStore) -> tuple[list[Draft], list[RowProblem]]:
-    drafts: list[Draft] = []
+def _read_drafts(
+    source: Source, recognised: DetectedFormat, store: EmbeddedImageStore
+) -> tuple[list[ExampleDraft], list[RowProblem]]:
+    drafts: list[ExampleDraft] = []
     problems: list[RowProblem] = []
     for row in source.rows():
         mapped = to_draft(row, recognised.layout, recognised.fields, store)
-        if isinstance(mapped, Draft):
+        if isinstance(mapped, ExampleDraft):
             drafts.append(mapped)
         else:
             raw = "" if row.values is None else source.raw(row)
@@ -174,7 +176,7 @@ def _read(source: Source, recognised: Recognised, store: PictureStore) -> tuple[
     return drafts, problems
 
 
-def _with_raw(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
+def _attach_raw_text(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
     """The problems with the text of their rows, which is read again: rows with bad images are few, one hopes."""
     wanted = {problem.row for problem in problems}
     texts: dict[int, str] = {}
@@ -187,29 +189,29 @@ def _with_raw(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
     return [replace(problem, raw=texts.get(problem.row, "")) for problem in problems]
 
 
-def _outcomes(
-    drafts: list[Draft],
+def _probe_images(
+    drafts: list[ExampleDraft],
     resolver: ImageResolver,
-    depth: CheckDepth,
+    depth: ProbeDepth,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     cache: Path | None,
-) -> Mapping[Given, Outcome]:
-    def given() -> Iterator[Given]:
+) -> Mapping[ImageInput, ProbeOutcome]:
+    def given() -> Iterator[ImageInput]:
         for draft in drafts:
             yield from draft.images
 
-    looks = Looks(cache)
+    looks = ImageInfoCache(cache)
     try:
         return look_at_images(given(), resolver, depth, workers=workers, progress=progress, looks=looks)
     finally:
         looks.close()
 
 
-class _Assembly:
+class _ExampleAssembler:
     """Puts rows and their images together, collecting what is to be said about them."""
 
-    def __init__(self, system_prompt: str | None, outcomes: Mapping[Given, Outcome]):
+    def __init__(self, system_prompt: str | None, outcomes: Mapping[ImageInput, ProbeOutcome]):
         self._system_prompt = system_prompt
         self._outcomes = outcomes
         self.problems: list[RowProblem] = []
@@ -217,31 +219,31 @@ class _Assembly:
         self.places: Counter[str] = Counter()
         self.infos: dict[str, ImageInfo] = {}
 
-    def example(self, draft: Draft) -> Example | None:
+    def example(self, draft: ExampleDraft) -> Example | None:
         """The row's example, or None with its problems kept."""
         found = [(given, self._outcomes[given]) for given in draft.images]
-        good = [outcome for _given, outcome in found if isinstance(outcome, Found)]
+        good = [outcome for _given, outcome in found if isinstance(outcome, ImageProbe)]
         if len(good) < len(found):
             self.problems += [
-                RowProblem(draft.row, draft.image_field, f"{_shown(given)} {outcome.reason}", outcome.hint)
+                RowProblem(draft.row, draft.image_field, f"{_quote_name(given)} {outcome.reason}", outcome.hint)
                 for given, outcome in found
-                if not isinstance(outcome, Found)
+                if not isinstance(outcome, ImageProbe)
             ]
             return None
         images: list[ImageRef] = []
         for given, outcome in zip(draft.images, good, strict=True):
             self._count(draft, given, outcome)
-            images.append(outcome.located.ref)
-        return draft.example(images, self._system_prompt)
+            images.append(outcome.resolved.ref)
+        return draft.to_example(images, self._system_prompt)
 
-    def _count(self, draft: Draft, given: Given, found: Found) -> None:
-        self.places[found.located.place] += 1
+    def _count(self, draft: ExampleDraft, given: ImageInput, found: ImageProbe) -> None:
+        self.places[found.resolved.location] += 1
         if found.info is not None:
-            self.infos[found.located.ref.path] = found.info
+            self.infos[found.resolved.ref.path] = found.info
             if found.info.animated:
-                what = f"{_shown(given)} has several frames or pages; the first is used"
+                what = f"{_quote_name(given)} has several frames or pages; only the first is used"
                 self.notes.append(RowProblem(draft.row, draft.image_field, what))
 
 
-def _shown(given: Given) -> str:
-    return shown(given.given if isinstance(given, Kept) else given)
+def _quote_name(given: ImageInput) -> str:
+    return quote_text(given.original if isinstance(given, EmbeddedImage) else given)

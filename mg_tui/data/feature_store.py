@@ -1,12 +1,12 @@
-"""What a frozen vision tower makes of pictures, kept on disk: the second epoch need neither decode nor encode.
+"""What a frozen vision tower makes of images, kept on disk: the second epoch need neither decode nor encode.
 
-An entry is named by a hash of everything that decides it (the picture's bytes, its resize, the tower's weights, the
+An entry is named by a hash of everything that decides it (the image's bytes, its resize, the tower's weights, the
 dtype), so an entry is right or absent, and runs share the store. Files are written beside and renamed, and carry a
 checksum: a torn or damaged one reads as absent. The store keeps within a byte budget by dropping what has not been used
 since it was opened; when everything in it is in use it takes no more, since dropping what the next epoch needs would
 only move bytes.
 
-    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the picture, crc32) | data
+    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the image, crc32) | data
 """
 
 import contextlib
@@ -25,8 +25,8 @@ _RECOUNT_EVERY: Final = 256  # writes; other runs write too
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
-    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the picture, (width, height)."""
+class CachedFeatures:
+    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the image, (width, height)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -35,7 +35,7 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFacts:
+class FeatureStoreStats:
     """What is in a store: entries and bytes."""
 
     entries: int
@@ -50,12 +50,12 @@ class FeatureStore:
         self.budget = budget
         self.hits = 0
         self.misses = 0
-        self.refused = 0
+        self.rejected = 0
         self._opened = time.time()
-        self._bytes = self.facts().bytes
+        self._bytes = self.stats().bytes
         self._writes = 0
 
-    def get(self, key: str) -> Features | None:
+    def get(self, key: str) -> CachedFeatures | None:
         """The entry of a key (hexadecimal), or None. A damaged file is removed and reads as None."""
         path = self._path(key)
         try:
@@ -75,11 +75,11 @@ class FeatureStore:
         self.hits += 1
         return entry
 
-    def put(self, key: str, entry: Features) -> bool:
+    def put(self, key: str, entry: CachedFeatures) -> bool:
         """Keep an entry; False when there is no room for it, in the budget or on the disk."""
         content = _pack(entry)
         if not self._make_room(len(content)):
-            self.refused += 1
+            self.rejected += 1
             return False
         path = self._path(key)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -90,19 +90,19 @@ class FeatureStore:
         except OSError:
             with contextlib.suppress(OSError):
                 beside.unlink()
-            self.refused += 1
+            self.rejected += 1
             return False
         self._bytes += len(content)
         return True
 
-    def facts(self) -> StoreFacts:
+    def stats(self) -> FeatureStoreStats:
         """Count what is there."""
         sizes = [stat.st_size for _path, stat in self._files()]
-        return StoreFacts(len(sizes), sum(sizes))
+        return FeatureStoreStats(len(sizes), sum(sizes))
 
-    def clear(self) -> StoreFacts:
+    def clear(self) -> FeatureStoreStats:
         """Remove every entry; returns what was there."""
-        found = self.facts()
+        found = self.stats()
         for path, _stat in self._files():
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -120,7 +120,7 @@ class FeatureStore:
     def _make_room(self, wanted: int) -> bool:
         self._writes += 1
         if self._writes % _RECOUNT_EVERY == 0:
-            self._bytes = self.facts().bytes
+            self._bytes = self.stats().bytes
         if self._bytes + wanted <= self.budget:
             return True
         idle = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
@@ -133,7 +133,7 @@ class FeatureStore:
         return self._bytes + wanted <= self.budget
 
 
-def _pack(entry: Features) -> bytes:
+def _pack(entry: CachedFeatures) -> bytes:
     head: dict[str, Any] = {
         "shape": entry.shape,
         "dtype": entry.dtype,
@@ -145,7 +145,7 @@ def _pack(entry: Features) -> bytes:
     return b"".join((_MAGIC, len(header).to_bytes(4, "little"), header, entry.data))
 
 
-def _unpack(content: bytes) -> Features | None:
+def _unpack(content: bytes) -> CachedFeatures | None:
     if content[:4] != _MAGIC:
         return None
     start = 8 + int.from_bytes(content[4:8], "little")
@@ -155,6 +155,6 @@ def _unpack(content: bytes) -> Features | None:
         if len(data) != head["bytes"] or zlib.crc32(data) != head["crc32"]:
             return None
         width, height = head["size"]
-        return Features(tuple(head["shape"]), str(head["dtype"]), (int(width), int(height)), data)
+        return CachedFeatures(tuple(head["shape"]), str(head["dtype"]), (int(width), int(height)), data)
     except (ValueError, KeyError, TypeError):
         return None

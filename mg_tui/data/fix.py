@@ -13,24 +13,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mg_tui.data.checking import Judge, Limits, Progress, Reading, Stop, check
 from mg_tui.data.checks.fields import FieldCheck
-from mg_tui.data.findings import Finding, Report
-from mg_tui.data.mapping import Draft, FieldMap
-from mg_tui.data.resolve import is_address
-from mg_tui.data.rewrite import NewDataset, Rewriter
+from mg_tui.data.checks.findings import CheckReport, Finding
+from mg_tui.data.checks.runner import CheckLimits, Progress, ReadOptions, RowLoader, Stop, run_checks
+from mg_tui.data.dataset_writer import DatasetWriter, RowRewriter
+from mg_tui.data.field_map import ExampleDraft, FieldMap
+from mg_tui.data.image_resolver import is_url
 from mg_tui.data.rows import Row
 
 if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
 
 # Halves of surrogate pairs, and the three noncharacters that marks of learned text are made of.
-_NO_TEXT: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")
-_SAID: Final = ("content", "value", "text")
+_INVALID_CHARACTERS: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")
+_TEXT_KEYS: Final = ("content", "value", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixResult:
     """What became of a dataset.
 
     Attributes:
@@ -40,25 +40,25 @@ class Fixed:
         rejects: that file; None when nothing was rejected.
     """
 
-    report: Report
-    written: int
-    repaired: int
-    repeated: int
-    rejected: int
+    report: CheckReport
+    rows_written: int
+    rows_repaired: int
+    duplicates_dropped: int
+    rows_rejected: int
     rejects: Path | None
 
 
 class RepairedSource:
     """A source whose rows are repaired as they are read; `changed` has the numbers of those that were."""
 
-    def __init__(self, source: "Source", reading: Reading):
+    def __init__(self, source: "Source", reading: ReadOptions):
         self.name, self.format, self.path, self.base = source.name, source.format, source.path, source.base
-        self.recognised = reading.recognised or source.recognised
+        self.detected_format = reading.detected_format or source.detected_format
         self._source = source
-        self._fields = self.recognised.fields
-        self._resolver = reading.resolver(source.base)
+        self._fields = self.detected_format.fields
+        self._resolver = reading.make_resolver(source.base)
         self._folders: dict[Path, dict[str, list[str]]] = {}
-        self.changed: set[int] = set()
+        self.repaired_rows: set[int] = set()
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
@@ -68,7 +68,7 @@ class RepairedSource:
                 continue
             values = self._repair(row.values)
             if values is not row.values:
-                self.changed.add(row.number)
+                self.repaired_rows.add(row.number)
                 yield replace(row, values=values)
             else:
                 yield row
@@ -82,33 +82,33 @@ class RepairedSource:
         return self._source.raw(row)
 
     def _repair(self, values: dict[str, Any]) -> dict[str, Any]:
-        repaired = _as_text(values, self._fields)
-        repaired = _walked(repaired, _clean)
+        repaired = _numbers_to_text(values, self._fields)
+        repaired = _map_texts(repaired, _remove_invalid_characters)
         for name in {self._fields.image, "image", "images"} & repaired.keys():
-            fixed = _walked(repaired[name], self._path)
+            fixed = _map_texts(repaired[name], self._repair_path)
             if fixed is not repaired[name]:
                 repaired = {**repaired, name: fixed}
         return repaired
 
-    def _path(self, given: str) -> str:
-        if is_address(given) or given[:5].lower() in ("data:", "file:") or len(given) > 4096 or "\0" in given:
+    def _repair_path(self, given: str) -> str:
+        if is_url(given) or given[:5].lower() in ("data:", "file:") or len(given) > 4096 or "\0" in given:
             return given
-        if self._there(given):
+        if self._image_exists(given):
             return given
         tried = dict.fromkeys([given.strip(), given.strip().replace("\\", "/")])
         for path in tried:
-            if path and path != given and self._there(path):
+            if path and path != given and self._image_exists(path):
                 return path
         last = next(reversed(tried), "")
-        return self._other_case(last) or given
+        return self._match_ignoring_case(last) or given
 
-    def _there(self, given: str) -> bool:
+    def _image_exists(self, given: str) -> bool:
         with suppress(Exception):
             self._resolver.locate(given)
             return True
         return False
 
-    def _other_case(self, given: str) -> str | None:
+    def _match_ignoring_case(self, given: str) -> str | None:
         """The one file whose path is this but for capitals, in the folder it names."""
         path = Path(given)
         folder = (self.base / path).parent
@@ -122,17 +122,17 @@ class RepairedSource:
         return str(path.with_name(found[0])) if len(found) == 1 else None
 
 
-def _as_text(values: dict[str, Any], fields: FieldMap) -> dict[str, Any]:
+def _numbers_to_text(values: dict[str, Any], fields: FieldMap) -> dict[str, Any]:
     """Numbers as text where a text belongs: in the fields of question and answer, and in what turns say."""
 
     def turn(item: Any) -> Any:
         if not isinstance(item, Mapping):
             return item
-        numbers = {key: _number(item[key]) for key in _SAID if _is_number(item.get(key))}
+        numbers = {key: _format_number(item[key]) for key in _TEXT_KEYS if _is_number(item.get(key))}
         return {**item, **numbers} if numbers else item
 
     changes: dict[str, Any] = {
-        name: _number(values[name]) for name in (fields.text, fields.response) if _is_number(values.get(name))
+        name: _format_number(values[name]) for name in (fields.text, fields.response) if _is_number(values.get(name))
     }
     for name in (fields.messages, "messages", "conversations"):
         turns = values.get(name) if name else None
@@ -147,76 +147,76 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return json.dumps(value)
 
 
-def _clean(text: str) -> str:
-    return _NO_TEXT.sub("", text) if not text.isascii() else text
+def _remove_invalid_characters(text: str) -> str:
+    return _INVALID_CHARACTERS.sub("", text) if not text.isascii() else text
 
 
-def _walked(value: Any, change: Callable[[str], str]) -> Any:
+def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
     """`value` with every text in it changed; itself when nothing was."""
     if isinstance(value, str):
         changed = change(value)
         return value if changed == value else changed
     if isinstance(value, dict):
-        items = {key: _walked(inner, change) for key, inner in value.items()}
+        items = {key: _map_texts(inner, change) for key, inner in value.items()}
         return items if any(items[key] is not value[key] for key in value) else value
     if isinstance(value, list):
-        found = [_walked(inner, change) for inner in value]
+        found = [_map_texts(inner, change) for inner in value]
         return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
     return value
 
 
-def fix(
+def fix_dataset(
     source: "Source",
-    reading: Reading,
-    limits: Limits,
+    reading: ReadOptions,
+    limits: CheckLimits,
     out: Path,
     *,
     force: bool = False,
     progress: Progress | None = None,
     stop: Stop | None = None,
-) -> Fixed:
+) -> FixResult:
     """Write a repaired dataset to `out` and rejected rows to `<stem>.rejects.jsonl` beside it.
 
     Raises:
         UsageError: something is in the way, or `out` is the dataset itself.
-        DataError, EnvironmentProblem: as `check`; or the new files cannot be written.
+        DataError, EnvironmentProblem: as `run_checks`; or the new files cannot be written.
     """
     repaired: Any = RepairedSource(source, reading)
-    with NewDataset(out, force=force, sources=[source.path]) as new:
+    with DatasetWriter(out, force=force, sources=[source.path]) as new:
         rejects = new.path.with_name(f"{new.path.stem}.rejects.jsonl")
-        report = check(repaired, reading, limits, progress=progress, stop=stop)
-        judge, bad = Judge(repaired, reading), set(report.bad_rows())
-        reasons = _Reasons(report, judge)
-        repeats = set(report.rows_of.get("row-repeated", ())) - bad
-        resolver = reading.resolver(source.base)
-        fields = repaired.recognised.fields
-        writer = Rewriter(source, resolver, new.path, said=(fields.text, fields.response))
-        with NewDataset(rejects, force=True, sources=[source.path]) as aside:
+        report = run_checks(repaired, reading, limits, progress=progress, stop=stop)
+        judge, bad = RowLoader(repaired, reading), set(report.bad_rows())
+        reasons = _RejectReasons(report, judge)
+        repeats = set(report.rows_by_kind.get("row-repeated", ())) - bad
+        resolver = reading.make_resolver(source.base)
+        fields = repaired.detected_format.fields
+        writer = RowRewriter(source, resolver, new.path, said=(fields.text, fields.response))
+        with DatasetWriter(rejects, force=True, sources=[source.path]) as aside:
             changed = 0
             for row in repaired.rows():
-                draft = judge.draft(row)
+                draft = judge.read_draft(row)
                 line = None
-                if row.number not in bad and row.number not in repeats and isinstance(draft, Draft):
-                    line = writer.line(row, draft, changed=row.number in repaired.changed)
+                if row.number not in bad and row.number not in repeats and isinstance(draft, ExampleDraft):
+                    line = writer.rewrite(row, draft, changed=row.number in repaired.changed)
                 if line is None:
-                    aside.add(reasons.line(source, row))
+                    aside.write_line(reasons.line(source, row))
                 else:
                     changed += row.number in repaired.changed
-                    new.add(line)
+                    new.write_line(line)
         judge.close()
     if not aside.rows:
         rejects.unlink(missing_ok=True)
-    return Fixed(report, new.rows, changed, len(repeats), aside.rows, rejects if aside.rows else None)
+    return FixResult(report, new.rows, changed, len(repeats), aside.rows, rejects if aside.rows else None)
 
 
-class _Reasons:
-    """Why rows were rejected. What is wrong with fields and pictures is looked at again, and so told of every row."""
+class _RejectReasons:
+    """Why rows were rejected. What is wrong with fields and images is looked at again, and so told of every row."""
 
-    def __init__(self, report: Report, judge: Judge):
+    def __init__(self, report: CheckReport, judge: RowLoader):
         self._report = report
         self._judge = judge
         self._fields = FieldCheck()
@@ -227,11 +227,11 @@ class _Reasons:
 
     def line(self, source: "Source", row: Row) -> bytes:
         """The row as `problems.write_rejects` writes it."""
-        found = list(self._fields.row(self._judge([row])[0]))
+        found = list(self._fields.check_row(self._judge([row])[0]))
         told = {finding.kind for finding in found}
         found += [finding for finding in self._kept.get(row.number, ()) if finding.kind not in told]
         told = {finding.kind for finding in found}
-        beyond = self._report.beyond(row.number, told)
+        beyond = self._report.unlisted_findings(row.number, told)
         found += [one for one in beyond if one.severity == "error" or one.kind == "row-repeated"]
         reasons = [{"field": one.field, "what": one.what, "hint": one.hint} for one in found]
         return json.dumps({"row": row.number, "problems": reasons, "raw": source.raw(row)}).encode("ascii")

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 _ORIENTATION_TAG: Final = 0x0112
 _ALPHA_MODES: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_NUMBER_MODES: Final = frozenset({"I", "F"})
+_NUMERIC_MODES: Final = frozenset({"I", "F"})
 
 
-class Unconvertible(ValueError):
+class PixelConversionError(ValueError):
     """Pixels that have no meaning as a colour; the message is the end of a sentence about the image."""
 
 
@@ -46,13 +46,13 @@ def to_rgb(image: "Image.Image") -> "Image.Image":
         ValueError: Pillow knows no way from this mode to RGB.
     """
     turn = orientation(image)
-    flat = _flatten(image)
+    flat = _convert_mode(image)
     if turn != 1:
-        flat = flat.transpose(_turns()[turn])
+        flat = flat.transpose(_transpositions()[turn])
     return flat.copy() if flat is image else flat
 
 
-def _turns() -> Mapping[int, "Image.Transpose"]:
+def _transpositions() -> Mapping[int, "Image.Transpose"]:
     from PIL.Image import Transpose
 
     return {
@@ -66,10 +66,10 @@ def _turns() -> Mapping[int, "Image.Transpose"]:
     }
 
 
-def _flatten(image: "Image.Image") -> "Image.Image":
+def _convert_mode(image: "Image.Image") -> "Image.Image":
     if image.mode.startswith("I;16"):
         return _from_sixteen_bits(image)
-    if image.mode in _NUMBER_MODES:
+    if image.mode in _NUMERIC_MODES:
         return _from_numbers(image)
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         return _over_white(image)
@@ -93,7 +93,7 @@ def _over_white(image: "Image.Image") -> "Image.Image":
 
 def _from_sixteen_bits(image: "Image.Image") -> "Image.Image":
     key = image.info.get("transparency")
-    grey = _scaled(image.convert("I"), 1 / 257)
+    grey = _scale_to_grey(image.convert("I"), 1 / 257)
     if isinstance(key, int):
         import numpy as np
         from PIL import Image
@@ -108,7 +108,7 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
         import numpy as np
 
         if not np.isfinite(np.asarray(image)).all():
-            raise Unconvertible("holds pixels that are NaN or infinite")
+            raise PixelConversionError("contains NaN or infinite pixels")
     low, high = (float(bound) for bound in _extrema(image))
     if image.format == "PPM":
         scale, offset = 1 / 257, 0.0  # Pillow stretches PGM to 16 bits, whatever its largest value is.
@@ -121,17 +121,17 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
     else:
         scale = 255 / (high - low) if high > low else 0.0
         offset = -low * scale
-    return _scaled(image, scale, offset).convert("RGB")
+    return _scale_to_grey(image, scale, offset).convert("RGB")
 
 
 def _extrema(image: "Image.Image") -> tuple[float, float]:
     low, high = image.getextrema()
     if isinstance(low, tuple) or isinstance(high, tuple):
-        raise Unconvertible("has several bands of numbers")
+        raise PixelConversionError("has several floating-point channels")
     return low, high
 
 
-def _scaled(image: "Image.Image", scale: float, offset: float = 0.0) -> "Image.Image":
+def _scale_to_grey(image: "Image.Image", scale: float, offset: float = 0.0) -> "Image.Image":
     """`value * scale + offset`, rounded, as an 8-bit grey image; for modes I and F."""
     half_up = offset + 0.5  # Pillow cuts fractions off.
     return image.point(lambda value: value * scale + half_up).convert("L")
@@ -143,5 +143,5 @@ def _from_lab(image: "Image.Image") -> "Image.Image":
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     if turned is None:
-        raise Unconvertible("is in the LAB colour space and cannot be converted")
+        raise PixelConversionError("is in the LAB colour space and cannot be converted")
     return turned

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """Folders that datasets and their pictures may lie in; None allows every place.
+    """Folders that datasets and their images may lie in; None allows every place.
 
     A file is judged by where it really is, with every link followed: a link inside an allowed folder that leads out of
     it is refused.
@@ -25,4 +25,4 @@ class ReadPolicy:
         return any(real.is_relative_to(root.resolve()) for root in self.roots)
 
 
-ANYWHERE = ReadPolicy()
+ALLOW_ALL = ReadPolicy()

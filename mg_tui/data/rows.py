@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mg_tui.data.problems import RowProblem
+from mg_tui.data.row_problems import RowProblem
 
 # A row is text and a few paths. Beyond this a "line" is another kind of file, and reading it would cost its memory.
 MAX_ROW_BYTES: Final = 64 * 2**20

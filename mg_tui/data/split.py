@@ -18,21 +18,21 @@ def split_by_image(
         share: of the examples to hold out, from 0 up to and without 1. As near below it as groups allow, but at least
             one group and never all: with a single group nothing is held out.
     """
-    held = choose_groups([_paths(example) for example in examples], share, seed)
+    held = choose_held_out([_image_paths(example) for example in examples], share, seed)
     train = tuple(example for index, example in enumerate(examples) if index not in held)
     return train, tuple(example for index, example in enumerate(examples) if index in held)
 
 
-def choose_groups(pictures: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
-    """Indexes of the rows to hold out, given the pictures of each; see `split_by_image`."""
-    groups = _groups(pictures)
+def choose_held_out(images: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
+    """Indexes of the rows to hold out, given the images of each; see `split_by_image`."""
+    groups = _connected_groups(images)
     if share <= 0 or len(groups) < 2:
         return set()
     random.Random(seed).shuffle(groups)
-    wanted = max(round(share * len(pictures)), 1)
+    wanted = max(round(share * len(images)), 1)
     held: set[int] = set()
     for group in groups:
-        if len(held) + len(group) <= min(wanted, len(pictures) - 1):
+        if len(held) + len(group) <= min(wanted, len(images) - 1):
             held.update(group)
     # Every group is larger than the share: the smallest one is the nearest to it.
     if not held:
@@ -43,15 +43,15 @@ def choose_groups(pictures: Sequence[Sequence[Hashable]], share: float, seed: in
 
 def groups_by_image(examples: Sequence[Example]) -> list[list[int]]:
     """Indexes of examples that hang together by their images, in the order of their first example."""
-    return _groups([_paths(example) for example in examples])
+    return _connected_groups([_image_paths(example) for example in examples])
 
 
-def _paths(example: Example) -> list[str]:
+def _image_paths(example: Example) -> list[str]:
     return [image.path for image in example.images]
 
 
-def _groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
-    parent = list(range(len(pictures)))
+def _connected_groups(images: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    parent = list(range(len(images)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -60,12 +60,12 @@ def _groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
         return index
 
     first_with: dict[Hashable, int] = {}
-    for index, shown in enumerate(pictures):
-        for picture in shown:
-            other = root(first_with.setdefault(picture, index))
+    for index, shown in enumerate(images):
+        for image in shown:
+            other = root(first_with.setdefault(image, index))
             here = root(index)
             parent[max(other, here)] = min(other, here)
     groups: dict[int, list[int]] = {}
-    for index in range(len(pictures)):
+    for index in range(len(images)):
         groups.setdefault(root(index), []).append(index)
     return list(groups.values())

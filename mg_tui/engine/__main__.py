@@ -6,10 +6,10 @@ import warnings
 from pathlib import Path
 
 # These send what they hold back when the interpreter ends.
-_TRACKERS = frozenset({"wandb", "mlflow", "trackio"})
+_FLUSHING_TRACKERS = frozenset({"wandb", "mlflow", "trackio"})
 
 
-def _settle_environment() -> None:
+def _set_environment_defaults() -> None:
     """What libraries read when they are imported. What the user set stays."""
     # Tokenisation happens in the loader's processes; threads of the tokenizer would fight over the same cores, and
     # warn at every fork.
@@ -30,11 +30,11 @@ def _settle_environment() -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
     # A container with a share of a large machine: threads for all of its cores would only stand in each other's way.
-    if (cores := _granted_cores()) is not None:
+    if (cores := _cgroup_cpu_limit()) is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
-def _granted_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+def _cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
     """Cores that a control group grants this process, when they are fewer than it may run on; else None."""
     try:
         limit, period = quota.read_text(encoding="ascii").split()
@@ -49,16 +49,15 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m mg_tui.engine <run folder>\n")
         sys.exit(2)
-    _settle_environment()
+    _set_environment_defaults()
     # What is going to be renamed in a library's next version concerns its users' programmers, not the log's readers.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|torch)\b")
-    from mg_tui.engine import log_stream, startup
-    from mg_tui.engine.worker import work
+    from mg_tui.engine.run import log_stream
+    from mg_tui.engine.run.worker import run_worker
 
-    log_stream.forgive_full_disks()
-    startup.own_process()
-    code = work(Path(sys.argv[1]))
-    if _TRACKERS.isdisjoint(sys.modules):
+    log_stream.tolerate_full_disk()
+    code = run_worker(Path(sys.argv[1]))
+    if _FLUSHING_TRACKERS.isdisjoint(sys.modules):
         # Taking torch down in good order takes a second or two and fills the log with what its libraries leaked.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mg_tui.core.example import Example
-from mg_tui.hardware.shape import ModelShape
+from mg_tui.hardware.model_shape import ModelShape
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +54,7 @@ class Parts:
     projector: tuple[str, ...]
     vision: tuple[str, ...]
 
-    def of(self, module_name: str) -> PartName | None:
+    def part_of(self, module_name: str) -> PartName | None:
         """The part that a module or parameter belongs to, by its dotted name; None when it is in none of them."""
         prefixes: list[tuple[str, PartName]] = [
             *((prefix, "language") for prefix in self.language),
@@ -88,7 +88,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How text and pictures become model input: saved with a result, and used alike by training, chat and serving."""
+    """How text and images become model input: saved with a result, and used alike by training, chat and serving."""
 
     min_pixels: int
     max_pixels: int
@@ -110,12 +110,12 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """How pictures become tokens, for families whose text and pictures can be encoded apart (see `apart`).
+    """How images become tokens, for families whose text and images can be encoded apart (see `apart`).
 
     Attributes:
-        grid: (width, height, preprocessing) of a picture, in pixels, to the rows and columns of its tokens.
+        grid: (width, height, preprocessing) of an image, in pixels, to the rows and columns of its tokens.
         positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of a
-            picture: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
+            image: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
     """
 
     grid: Callable[[int, int, Preprocessing], tuple[int, int]]
@@ -127,14 +127,14 @@ Batch = dict[str, Any]
 
 
 class Collator(Protocol):
-    """Examples and their pictures to one padded batch."""
+    """Examples and their images to one padded batch."""
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Sequence["Image.Image"]]) -> Batch:
         """Lay out `examples` side by side.
 
         Args:
             examples: the conversations, each ending in an answer.
-            images: for each example its pictures, RGB, in the order of `example.images`.
+            images: for each example its images, RGB, in the order of `example.images`.
 
         Returns:
             The forward's arguments, `input_ids` and `labels` of shape (examples, tokens): `labels` equals `input_ids`
@@ -163,19 +163,19 @@ class MakeCollator(Protocol):
     ) -> Collator: ...
 
 
-def _load_model(family: "ModelFamily", request: LoadRequest) -> Any:
+def _default_load_model(family: "ModelFamily", request: LoadRequest) -> Any:
     from mg_tui.families import defaults
 
     return defaults.load_model(family, request)
 
 
-def _load_processor(family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
+def _default_load_processor(family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
     from mg_tui.families import defaults
 
     return defaults.load_processor(family, source, preprocessing, **hub)
 
 
-def _make_collator(
+def _default_make_collator(
     family: "ModelFamily", processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
 ) -> Collator:
     from mg_tui.families import defaults
@@ -188,7 +188,7 @@ class ModelFamily:
     """One architecture: who it is, where its parts live, what works, and how it is loaded and fed.
 
     `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
-    family. `image_tokens(width, height, preprocessing)` counts the tokens of a picture from its size alone, in pixels;
+    family. `image_tokens(width, height, preprocessing)` counts the tokens of an image from its size alone, in pixels;
     None when the family cannot tell without its processor. `layout` is what sharing tokens between examples needs; None
     when the family leaves that to padded batches. `shape` reads the sizes that decide memory out of a `config.json`,
     raising KeyError when one is missing; None leaves it to a general reading of the checkpoint's files.
@@ -203,10 +203,10 @@ class ModelFamily:
     image_tokens: Callable[[int, int, Preprocessing], int] | None = None
     layout: TokenLayout | None = None
     shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
-    load_model: LoadModel = _load_model
-    load_processor: LoadProcessor = _load_processor
-    make_collator: MakeCollator = _make_collator
+    load_model: LoadModel = _default_load_model
+    load_processor: LoadProcessor = _default_load_processor
+    make_collator: MakeCollator = _default_make_collator
 
     def capability(self, name: CapabilityName) -> Capability:
         """What the family says of a capability; one it does not mention is experimental."""
-        return self.capabilities.get(name, Experimental("the family does not say"))
+        return self.capabilities.get(name, Experimental("not declared by the family"))

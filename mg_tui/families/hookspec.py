@@ -7,11 +7,11 @@ import pluggy
 
 from mg_tui.families.contract import ModelFamily
 
-PROJECT: Final = "mg_tui"
-GROUP: Final = "mg_tui.families"
+PROJECT_NAME: Final = "mg_tui"
+ENTRY_POINT_GROUP: Final = "mg_tui.families"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 
 @hookspec

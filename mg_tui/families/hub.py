@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
-from mg_tui.families.checkpoints import nearest
+from mg_tui.families.base_models import closest_model
 
-_PATIENCE: Final = 6.0  # seconds to wait for the hub's first sign of life
-_TRUE: Final = frozenset({"1", "on", "yes", "true"})
+_TIMEOUT: Final = 6.0  # seconds to wait for the hub's first sign of life
+_TRUE_VALUES: Final = frozenset({"1", "on", "yes", "true"})
 
 
 def endpoint() -> str:
@@ -27,7 +27,7 @@ def endpoint() -> str:
 
 def is_offline() -> bool:
     """Whether the environment forbids the hub (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
-    return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return any(os.environ.get(name, "").lower() in _TRUE_VALUES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
 def cache_folder() -> Path:
@@ -65,24 +65,24 @@ def fetch_config(name: str, revision: str | None = None, *, known: list[str] | N
     """Download the `config.json` of a model into the cache.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached or wants a login.
+        EnvironmentProblem: the hub is unreachable or wants a login.
         UsageError: there is no such model or revision.
     """
-    if not can_reach():
-        raise not_reachable(name)
+    if not is_reachable():
+        raise unreachable_error(name)
     from huggingface_hub import hf_hub_download
 
     try:
         file = hf_hub_download(name, "config.json", revision=revision)
         config = json.loads(Path(file).read_text(encoding="utf-8"))
     except Exception as error:
-        raise in_our_words(error, name, known=known) from error
+        raise to_garden_error(error, name, known=known) from error
     if not isinstance(config, dict):
         raise UsageError("the model's config.json is not a JSON object", where=name)
     return config
 
 
-def place(source: str, hub: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def resolve_source(source: str, hub: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """What to give `from_pretrained`: the source and options, so that it never waits for a hub that is not there.
 
     A folder is loaded from itself, as is a model in the cache while the hub cannot be reached.
@@ -96,31 +96,31 @@ def place(source: str, hub: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """
     options = {key: value for key, value in hub.items() if value is not None}
     if not Path(source).is_dir():
-        if can_reach():
+        if is_reachable():
             return source, options
         snapshot = cached_snapshot(source, options.get("revision"))
         if snapshot is None:
-            raise not_reachable(source)
+            raise unreachable_error(source)
         # By its folder: not everything in transformers heeds `local_files_only`.
         source = str(snapshot)
     options.pop("revision", None)
     return source, {**options, "local_files_only": True}
 
 
-def can_reach() -> bool:
+def is_reachable() -> bool:
     """Whether the hub answers. Asked once a process and endpoint; never waits longer than a few seconds."""
-    return not is_offline() and _answers(endpoint())
+    return not is_offline() and _ping(endpoint())
 
 
 @lru_cache(maxsize=8)
-def _answers(address: str) -> bool:
+def _ping(address: str) -> bool:
     answered = threading.Event()
 
     def ask() -> None:
         import httpx
 
         try:
-            httpx.head(address, timeout=_PATIENCE)
+            httpx.head(address, timeout=_TIMEOUT)
         except httpx.HTTPError:
             return
         answered.set()
@@ -128,15 +128,15 @@ def _answers(address: str) -> bool:
     # In a thread: looking up a name has no time limit of its own.
     thread = threading.Thread(target=ask, name="hub", daemon=True)
     thread.start()
-    thread.join(_PATIENCE)
+    thread.join(_TIMEOUT)
     return answered.is_set()
 
 
-def not_reachable(name: str, *, partly: bool = False) -> EnvironmentProblem:
+def unreachable_error(name: str, *, partly: bool = False) -> EnvironmentProblem:
     """The error for a model that is not, or only `partly`, on this machine, and not to be had."""
-    what, why = f"{name} is {'only partly' if partly else 'not'} on this machine", None
+    what, why = f"{name} is {'only partially' if partly else 'not'} available locally", None
     if is_offline():
-        why = "the environment forbids downloads (HF_HUB_OFFLINE)"
+        why = "HF_HUB_OFFLINE is set"
     else:
         what += f", and {endpoint()} cannot be reached"
     return EnvironmentProblem(
@@ -148,45 +148,45 @@ def not_reachable(name: str, *, partly: bool = False) -> EnvironmentProblem:
     )
 
 
-def in_our_words(error: BaseException, source: str, *, known: list[str] | None = None) -> GardenError:
+def to_garden_error(error: BaseException, source: str, *, known: list[str] | None = None) -> GardenError:
     """What transformers and the hub raise while loading, as one of our errors; ours come back as they are."""
     if isinstance(error, GardenError):
         return error
-    if not Path(source).is_dir() and not can_reach():
+    if not Path(source).is_dir() and not is_reachable():
         # The cache was all there was, and something in it is missing or broken.
-        return not_reachable(source, partly=True)
-    for link in _chain(error):
-        if (said := _known_error(link, source, known or [])) is not None:
+        return unreachable_error(source, partly=True)
+    for link in _exception_chain(error):
+        if (said := _translate_error(link, source, known or [])) is not None:
             return said
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UsageError("the model's files cannot be loaded", where=source, why=f"{type(error).__name__}: {first_line}")
+    return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line}")
 
 
-def _known_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
+def _translate_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
     kind = type(error).__name__
     page = f"{endpoint()}/{source}"
     if kind == "GatedRepoError":
         hint = f"accept its terms at {page}, then run `hf auth login`"
-        return EnvironmentProblem(f"{source} is only for people who accepted its terms", hint=hint)
+        return EnvironmentProblem(f"{source} is gated", hint=hint)
     if kind == "RepositoryNotFoundError":
-        close = nearest(source, known)
-        hint = (f"did you mean {close}? " if close else "") + "for a private model run `hf auth login`"
-        return UsageError(f"the hub has no model called {source}", hint=hint)
+        close = closest_model(source, known)
+        hint = (f"did you mean {close}? " if close else "") + "for private models, run `hf auth login`"
+        return UsageError(f"the Hub has no model {source}", hint=hint)
     if kind == "RevisionNotFoundError":
-        return UsageError(f"{source} has no such revision", hint=f"see the branches and tags at {page}")
+        return UsageError(f"revision not found: {source}", hint=f"see the branches and tags at {page}")
     if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "ReadTimeout"):
-        return not_reachable(source)
+        return unreachable_error(source)
     if kind == "SafetensorError":
-        return UsageError("the model's weights are damaged", where=source, why=str(error), hint="download them again")
+        return UsageError("the model weights are corrupted", where=source, why=str(error), hint="download them again")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentProblem("there is no space left for the model", where=str(cache_folder()))
+        return EnvironmentProblem("no disk space left for the model", where=str(cache_folder()))
     if isinstance(error, OSError) and "safetensors" in str(error):
-        hint = "weights in other formats are pickles, which could run any code: convert them to safetensors"
-        return UsageError("the model has no weights in safetensors files", where=source, hint=hint)
+        hint = "other formats are pickles, which can execute arbitrary code; convert them to safetensors"
+        return UsageError("the model has no safetensors weights", where=source, hint=hint)
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

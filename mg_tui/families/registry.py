@@ -15,13 +15,13 @@ from typing import Any
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.text import one_line
-from mg_tui.families.checkpoints import ResolvedModel, local_folder, read_config, require_hub_name, sees
+from mg_tui.families.base_models import ResolvedModel, has_vision, local_folder, read_config, require_hub_name
 from mg_tui.families.contract import Checkpoint, ModelFamily
-from mg_tui.families.hookspec import GROUP
-from mg_tui.families.loading import LoadedPlugin, PluginStatus, load_plugin
-from mg_tui.hooks import DISABLE, METRICS_GROUP
+from mg_tui.families.hookspec import ENTRY_POINT_GROUP
+from mg_tui.families.plugin_loader import LoadedPlugin, PluginStatus, load_plugin
+from mg_tui.hooks import DISABLE_ENV, METRICS_GROUP
 
-__all__ = ["DISABLE", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
+__all__ = ["DISABLE_ENV", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Registry:
 
     families: tuple[ModelFamily, ...]
     plugins: tuple[PluginStatus, ...]
-    disputed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    conflicting_model_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown_disabled: tuple[str, ...] = ()
 
     @property
@@ -54,7 +54,7 @@ class Registry:
         for family in self.families:
             if family.key == key:
                 return family
-        raise FamilyError(f"no model family {one_line(key)!r} is installed", why=self._installed(), hint=self._hint())
+        raise FamilyError(f"model family {one_line(key)!r} is not installed", why=self._installed(), hint=self._hint())
 
     def by_model_type(self, model_type: str) -> ModelFamily:
         """The family that the `model_type` of a `config.json` selects.
@@ -65,12 +65,12 @@ class Registry:
         for family in self.families:
             if model_type in family.model_types:
                 return family
-        if model_type in self.disputed:
-            claimants = self.disputed[model_type]
+        if model_type in self.conflicting_model_types:
+            claimants = self.conflicting_model_types[model_type]
             raise FamilyError(
                 f"model type {model_type!r} is claimed by {' and '.join(claimants)}",
-                why="which of them is right cannot be known, so neither is used",
-                hint=f"uninstall one, or set {DISABLE}={claimants[-1]}",
+                why="ambiguous, so neither is used",
+                hint=f"uninstall one, or set {DISABLE_ENV}={claimants[-1]}",
             )
         raise FamilyError(
             f"no installed model family handles model type {one_line(model_type, limit=100)!r}",
@@ -78,7 +78,7 @@ class Registry:
             hint=self._hint(),
         )
 
-    def for_config(self, config: Mapping[str, Any], *, where: str) -> ModelFamily:
+    def family_for_config(self, config: Mapping[str, Any], *, where: str) -> ModelFamily:
         """The family of a checkpoint by its configuration; `where` is the checkpoint, for messages.
 
         Raises:
@@ -90,10 +90,10 @@ class Registry:
         try:
             return self.by_model_type(model_type)
         except FamilyError as error:
-            if model_type in self.disputed or sees(config):
+            if model_type in self.conflicting_model_types or has_vision(config):
                 raise FamilyError(error.what, where=where, why=error.why, hint=error.hint) from None
             raise FamilyError(
-                f"this is a text-only model (model type {one_line(model_type, limit=100)}): it cannot see pictures",
+                f"this is a text-only model (model type {one_line(model_type, limit=100)}): it has no vision input",
                 where=where,
                 why=f"its config.json has no vision_config; {self._installed()}",
                 hint="choose a vision-language checkpoint",
@@ -118,7 +118,7 @@ class Registry:
         folder = alias.path if alias and alias.path else local_folder(base_model)
         if folder is not None:
             config = read_config(folder)
-            found_family = self.for_config(config, where=str(folder))
+            found_family = self.family_for_config(config, where=str(folder))
             return ResolvedModel(base_model, str(folder), True, found_family, config, alias=alias is not None)
         require_hub_name(base_model, list(listed))
         from mg_tui.families import hub
@@ -127,56 +127,58 @@ class Registry:
         if found is None and fetch:
             found = hub.fetch_config(base_model, revision, known=list(listed))
         if found is not None:
-            return ResolvedModel(base_model, base_model, False, self.for_config(found, where=base_model), found)
+            return ResolvedModel(base_model, base_model, False, self.family_for_config(found, where=base_model), found)
         family = next((family for family in self.families if alias and alias in family.checkpoints), None)
         return ResolvedModel(base_model, base_model, False, family)
 
     def _installed(self) -> str:
         if not self.families:
-            return "no model family can be used"
+            return "no usable model family"
         listed = "; ".join(f"{family.title} ({', '.join(family.model_types)})" for family in self.families)
         return f"installed families: {listed}"
 
     def _hint(self) -> str:
         broken = [plugin.name for plugin in self.plugins if plugin.status != "ok"]
-        return "see `model-garden plugins`" + (f": not in use are {', '.join(broken)}" if broken else "")
+        return "see `model-garden plugins`" + (f"; disabled or broken: {', '.join(broken)}" if broken else "")
 
 
 @cache
 def load_registry() -> Registry:
     """The registry of this process: every installed plugin of the group `mg_tui.families`, loaded once."""
-    elsewhere = [entry.name for entry in entry_points(group=METRICS_GROUP)]
-    return make_registry(entry_points(group=GROUP), os.environ, elsewhere=elsewhere)
+    other_plugins = [entry.name for entry in entry_points(group=METRICS_GROUP)]
+    return make_registry(entry_points(group=ENTRY_POINT_GROUP), os.environ, other_plugins=other_plugins)
 
 
 def make_registry(
-    entries: Iterable[EntryPoint], environ: Mapping[str, str], *, elsewhere: Iterable[str] = ()
+    entries: Iterable[EntryPoint], environ: Mapping[str, str], *, other_plugins: Iterable[str] = ()
 ) -> Registry:
-    """A registry of these plugins; `environ` may disable some of them, and plugins of other groups (`elsewhere`)."""
-    names = [name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip()]
+    """A registry of these plugins; `environ` may disable some of them and some of `other_plugins`, of other groups."""
+    names = [name.strip() for name in environ.get(DISABLE_ENV, "").split(",") if name.strip()]
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.value))
     loaded = [load_plugin(entry, disabled="all" in names or entry.name in names) for entry in ordered]
-    loaded, disputed = _settle(loaded)
+    loaded, disputed = _drop_conflicts(loaded)
     families = sorted((family for plugin in loaded for family in plugin.families), key=lambda family: family.key)
-    unknown = set(names) - {"all", *elsewhere} - {entry.name for entry in ordered}
+    unknown = set(names) - {"all", *other_plugins} - {entry.name for entry in ordered}
     statuses = tuple(plugin.status for plugin in loaded)
     return Registry(tuple(families), statuses, disputed, tuple(sorted(unknown)))
 
 
-def _settle(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, tuple[str, ...]]]:
+def _drop_conflicts(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, tuple[str, ...]]]:
     """Take away every family whose key, a model type or a checkpoint's name another one claims as well."""
     claims: dict[tuple[str, str], list[tuple[str, ModelFamily]]] = defaultdict(list)
     for plugin in loaded:
         for family in plugin.families:
-            for claim in _claims(family):
+            for claim in _claims_of(family):
                 claims[claim].append((plugin.status.name, family))
     contested = {claim: owners for claim, owners in claims.items() if len(owners) > 1}
     settled = []
     for plugin in loaded:
-        kept = tuple(family for family in plugin.families if not any(claim in contested for claim in _claims(family)))
+        kept = tuple(
+            family for family in plugin.families if not any(claim in contested for claim in _claims_of(family))
+        )
         if len(kept) < len(plugin.families):
-            lost = [claim for family in plugin.families for claim in _claims(family) if claim in contested]
-            plugin = LoadedPlugin(_disputed_status(plugin.status, lost, contested, kept), kept)
+            lost = [claim for family in plugin.families for claim in _claims_of(family) if claim in contested]
+            plugin = LoadedPlugin(_conflict_status(plugin.status, lost, contested, kept), kept)
         settled.append(plugin)
     disputed: dict[str, tuple[str, ...]] = {}
     for owners in contested.values():
@@ -186,12 +188,12 @@ def _settle(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, t
     return settled, disputed
 
 
-def _claims(family: ModelFamily) -> list[tuple[str, str]]:
+def _claims_of(family: ModelFamily) -> list[tuple[str, str]]:
     names = [("checkpoint", checkpoint.name) for checkpoint in family.checkpoints]
     return [("key", family.key), *(("model type", value) for value in family.model_types), *names]
 
 
-def _disputed_status(
+def _conflict_status(
     status: PluginStatus,
     lost: list[tuple[str, str]],
     contested: Mapping[tuple[str, str], list[tuple[str, ModelFamily]]],

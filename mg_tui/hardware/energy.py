@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
-class Meter(Protocol):
+class EnergySource(Protocol):
     """What is needed of `mg_tui.hardware.nvml.Nvml`."""
 
-    def energy_of(self, uuid: str) -> tuple[float | None, float | None]:
+    def read_energy(self, uuid: str) -> tuple[float | None, float | None]:
         """Joules since the driver was loaded, and watts now."""
 
 
-class _Gpu:
+class _EnergyReading:
     """The last readings of one GPU: counter in joules, power in watts, and when in seconds."""
 
     def __init__(self, counter: float | None, power: float | None, at: float):
@@ -43,11 +43,11 @@ class EnergyMeter:
         clock: seconds.
     """
 
-    def __init__(self, uuids: Sequence[str], nvml: Meter, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, uuids: Sequence[str], nvml: EnergySource, clock: Callable[[], float] = time.monotonic):
         self._nvml = nvml
         self._clock = clock
         now = clock()
-        self._gpus = {uuid: _Gpu(*nvml.energy_of(uuid), now) for uuid in uuids}
+        self._gpus = {uuid: _EnergyReading(*nvml.read_energy(uuid), now) for uuid in uuids}
         # One GPU that tells nothing makes the sum a wrong one.
         self.known = bool(self._gpus) and all(
             gpu.counter is not None or gpu.power is not None for gpu in self._gpus.values()
@@ -59,5 +59,5 @@ class EnergyMeter:
         if not self.known:
             return None
         now = self._clock()
-        self._joules += sum(gpu.used(*self._nvml.energy_of(uuid), now) for uuid, gpu in self._gpus.items())
+        self._joules += sum(gpu.used(*self._nvml.read_energy(uuid), now) for uuid, gpu in self._gpus.items())
         return self._joules

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from mg_tui.hardware import health
-from mg_tui.hardware.devices import Gpu, GpuProcess
+from mg_tui.hardware import nvml_health
+from mg_tui.hardware.sampler import Gpu, GpuProcess
 
-_AGAIN_AFTER: Final = 10.0  # seconds between attempts to open a library that is there but does not answer
+_RETRY_SECONDS: Final = 10.0  # seconds between attempts to open a library that is there but does not answer
 
-NO_LIBRARY: Final = "no NVIDIA driver: its library libnvidia-ml is not here (in a container: start it with --gpus all)"
+NO_LIBRARY: Final = "no NVIDIA driver: libnvidia-ml not found (in a container, start it with --gpus all)"
 NO_BINDING: Final = "the Python package nvidia-ml-py is not installed"
-NO_DEVICE: Final = "the NVIDIA driver is here and sees no GPU"
+NO_DEVICE: Final = "the NVIDIA driver reports no GPU"
 
 
 class Nvml:
@@ -30,13 +30,13 @@ class Nvml:
         try:
             count = int(self._api.nvmlDeviceGetCount())
         except self._api.NVMLError as error:
-            self._lose(f"the NVIDIA driver stopped answering: {error}")
+            self._lose(f"the NVIDIA driver stopped responding: {error}")
             return (), self._why
         if count == 0:
             return (), NO_DEVICE
         return tuple(self._gpu(index) for index in range(count)), None
 
-    def energy_of(self, uuid: str) -> tuple[float | None, float | None]:
+    def read_energy(self, uuid: str) -> tuple[float | None, float | None]:
         """A GPU's energy in joules since its driver was loaded and its power in watts; None where it does not say.
 
         Never raises.
@@ -47,8 +47,8 @@ class Nvml:
         if handle is None:
             return None, None
         return (
-            _thousandth(self._ask(self._api.nvmlDeviceGetTotalEnergyConsumption, handle)),
-            _thousandth(self._ask(self._api.nvmlDeviceGetPowerUsage, handle)),
+            _from_milli(self._ask(self._api.nvmlDeviceGetTotalEnergyConsumption, handle)),
+            _from_milli(self._ask(self._api.nvmlDeviceGetPowerUsage, handle)),
         )
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Nvml:
     def _try_to_open(self) -> bool:
         if time.monotonic() < self._try_at:
             return False
-        self._try_at = time.monotonic() + _AGAIN_AFTER
+        self._try_at = time.monotonic() + _RETRY_SECONDS
         try:
             import pynvml
         except ImportError:
@@ -72,14 +72,14 @@ class Nvml:
         except pynvml.NVMLError_LibraryNotFound:
             self._why = NO_LIBRARY
         except pynvml.NVMLError as error:
-            self._why = f"the NVIDIA driver does not answer: {error}"
+            self._why = f"the NVIDIA driver does not respond: {error}"
         else:
             self._open, self._why = True, None
         return self._open
 
     def _lose(self, why: str) -> None:
         self.close()
-        self._why, self._try_at = why, time.monotonic() + _AGAIN_AFTER
+        self._why, self._try_at = why, time.monotonic() + _RETRY_SECONDS
 
     def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
         """The answer, or None when this driver or this device does not give one."""
@@ -93,22 +93,22 @@ class Nvml:
         try:
             handle = api.nvmlDeviceGetHandleByIndex(index)
         except api.NVMLError as error:
-            return Gpu(index, f"GPU {index}", problem=f"it does not answer: {error}")
+            return Gpu(index, f"GPU {index}", problem=f"no response: {error}")
         memory = self._ask(api.nvmlDeviceGetMemoryInfo, handle)
         rates = self._ask(api.nvmlDeviceGetUtilizationRates, handle)
         return Gpu(
             index=index,
             name=self._ask(api.nvmlDeviceGetName, handle) or f"GPU {index}",
             uuid=self._ask(api.nvmlDeviceGetUUID, handle),
-            utilisation=None if rates is None else float(rates.gpu),
+            utilization=None if rates is None else float(rates.gpu),
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
-            power_w=_thousandth(self._ask(api.nvmlDeviceGetPowerUsage, handle)),
-            power_limit_w=_thousandth(self._ask(api.nvmlDeviceGetEnforcedPowerLimit, handle)),
+            power_w=_from_milli(self._ask(api.nvmlDeviceGetPowerUsage, handle)),
+            power_limit_w=_from_milli(self._ask(api.nvmlDeviceGetEnforcedPowerLimit, handle)),
             temperature_c=self._ask(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU),
-            energy_j=_thousandth(self._ask(api.nvmlDeviceGetTotalEnergyConsumption, handle)),
+            energy_j=_from_milli(self._ask(api.nvmlDeviceGetTotalEnergyConsumption, handle)),
             processes=self._processes(handle),
-            **health.facts(self._ask, api, handle),
+            **nvml_health.read_health(self._ask, api, handle),
         )
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:
@@ -129,5 +129,5 @@ class Nvml:
         return ()
 
 
-def _thousandth(value: Any) -> float | None:
+def _from_milli(value: Any) -> float | None:
     return None if value is None else float(value) / 1000

@@ -11,11 +11,11 @@ import pluggy
 from mg_tui.hooks import METRICS_GROUP
 from mg_tui.metrics.contract import Metric
 
-PROJECT: Final = "mg_tui_metrics"
-GROUP: Final = METRICS_GROUP
+PROJECT_NAME: Final = "mg_tui_metrics"
+ENTRY_POINT_GROUP: Final = METRICS_GROUP
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 
 @hookspec

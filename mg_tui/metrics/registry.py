@@ -19,7 +19,7 @@ from typing import Any, Final
 from mg_tui import hooks
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import one_line
-from mg_tui.hooks import DISABLE
+from mg_tui.hooks import DISABLE_ENV
 from mg_tui.metrics import boxes, captions, distance, exact, hookspec, labels, numeric, overlap, structured
 from mg_tui.metrics.contract import Metric
 
@@ -74,12 +74,12 @@ class MetricRegistry:
 @cache
 def load_metrics() -> MetricRegistry:
     """The metrics of this process, every installed plugin of the group `mg_tui.metrics` loaded once."""
-    return make_registry(entry_points(group=hookspec.GROUP), os.environ)
+    return make_registry(entry_points(group=hookspec.ENTRY_POINT_GROUP), os.environ)
 
 
 def make_registry(entries: Iterable[EntryPoint], environ: Mapping[str, str]) -> MetricRegistry:
     """A registry of the built-in metrics and of these plugins; `environ` may disable some of them."""
-    disabled = {name.strip() for name in environ.get(DISABLE, "").split(",") if name.strip()}
+    disabled = {name.strip() for name in environ.get(DISABLE_ENV, "").split(",") if name.strip()}
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.value))
     loaded = [hooks.load(entry, _HOOK, disabled=bool({"all", entry.name} & disabled)) for entry in ordered]
     claims = Counter(name for plugin in loaded for name in {metric.name for metric in plugin.values})
@@ -136,7 +136,7 @@ def metric_problems(metric: Metric) -> list[str]:
     return [f"{name}: {problem}" for problem in problems]
 
 
-_HOOK: Final = hooks.Hook("mg_metrics", hookspec.PROJECT, hookspec, Metric, "metrics", metric_problems)
+_HOOK: Final = hooks.Hook("mg_metrics", hookspec.PROJECT_NAME, hookspec, Metric, "metrics", metric_problems)
 
 
 def docs_table() -> str:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.runs.folder import RunFolder, write_whole
+from mg_tui.runs.folder import RunFolder, write_atomic
 
 RequestName = Literal["stop", "checkpoint", "stop_now"]
 REQUESTS: Final[tuple[str, ...]] = get_args(RequestName)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ControlRequest:
     """What somebody asked of a worker, who, and when (Unix time in seconds)."""
 
     request: RequestName
@@ -31,7 +31,7 @@ class Request:
     t: float
 
 
-def whoami(face: str) -> str:
+def requester(face: str) -> str:
     """Who asks, for the journal: `user@host (face)`."""
     try:
         user = getpass.getuser()
@@ -40,7 +40,7 @@ def whoami(face: str) -> str:
     return f"{user}@{socket.gethostname()} ({face})"
 
 
-def send(folder: RunFolder, request: RequestName, by: str) -> Path:
+def send_request(folder: RunFolder, request: RequestName, by: str) -> Path:
     """Ask something of a run's worker. Returns the request's file, which vanishes when the worker has seen it.
 
     Raises:
@@ -48,24 +48,24 @@ def send(folder: RunFolder, request: RequestName, by: str) -> Path:
         EnvironmentProblem: it could not be written.
     """
     if request not in REQUESTS:
-        raise ValueError(f"unknown request {request!r}; known are {', '.join(REQUESTS)}")
+        raise ValueError(f"unknown request {request!r}; expected one of {', '.join(REQUESTS)}")
     path = folder.control_dir / f"{time.time_ns():020d}-{request}-{secrets.token_hex(2)}.json"
     try:
         folder.control_dir.mkdir(exist_ok=True)
-        write_whole(path, json.dumps({"request": request, "by": by, "t": time.time()}).encode())
+        write_atomic(path, json.dumps({"request": request, "by": by, "t": time.time()}).encode())
     except OSError as error:
         raise EnvironmentProblem(
-            "The request cannot be written to the run's folder.", where=str(folder.control_dir), why=error.strerror
+            "Cannot write the request to the run folder.", where=str(folder.control_dir), why=error.strerror
         ) from error
     return path
 
 
-def is_asked(folder: RunFolder, request: RequestName) -> bool:
+def is_pending(folder: RunFolder, request: RequestName) -> bool:
     """Whether such a request lies there that the worker has not seen yet."""
-    return any(_is_request(path.name) for path in folder.control_dir.glob(f"*-{request}-*.json"))
+    return any(_is_request_file(path.name) for path in folder.control_dir.glob(f"*-{request}-*.json"))
 
 
-def wait_seen(path: Path, timeout: float) -> bool:
+def wait_until_seen(path: Path, timeout: float) -> bool:
     """Whether the worker has seen a request by the time `timeout` seconds have passed."""
     deadline = time.monotonic() + timeout
     while path.exists():
@@ -82,10 +82,10 @@ class ControlInbox:
         self._dir = folder.control_dir
         self.ignored = 0
 
-    def take(self) -> list[Request]:
+    def take(self) -> list[ControlRequest]:
         """The requests that came, oldest first, each removed; a file that is no request is renamed and counted."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self._dir) if _is_request(entry.name))
+            names = sorted(entry.name for entry in os.scandir(self._dir) if _is_request_file(entry.name))
         except OSError:
             return []
         return [request for name in names if (request := self._take_one(self._dir / name)) is not None]
@@ -94,12 +94,12 @@ class ControlInbox:
         """Remove requests that nobody was there to see; returns how many."""
         return len(self.take())
 
-    def _take_one(self, path: Path) -> Request | None:
+    def _take_one(self, path: Path) -> ControlRequest | None:
         try:
             said = json.loads(path.read_bytes())
             if said["request"] not in REQUESTS:
                 raise ValueError("unknown request")
-            found = Request(said["request"], str(said.get("by", "?")), float(said.get("t", 0.0)))
+            found = ControlRequest(said["request"], str(said.get("by", "?")), float(said.get("t", 0.0)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError):
@@ -115,5 +115,5 @@ class ControlInbox:
         return found
 
 
-def _is_request(name: str) -> bool:
+def _is_request_file(name: str) -> bool:
     return name.endswith(".json") and not name.startswith(".")

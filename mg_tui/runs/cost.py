@@ -6,7 +6,7 @@ from typing import Any
 
 from mg_tui.core.text import printable
 
-_JOULES: float = 3_600_000.0  # in a kilowatt hour
+_JOULES_PER_KWH: float = 3_600_000.0  # in a kilowatt hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,22 @@ class Cost:
         }
 
     @property
-    def amount(self) -> str | None:
+    def formatted_money(self) -> str | None:
         """The money, with its currency."""
         return None if self.money is None else f"{self.money:,.2f} {printable(self.currency or '')}".rstrip()
 
     @property
-    def words(self) -> str | None:
+    def summary(self) -> str | None:
         """All of it in a line; None when nothing is known, as on a CPU."""
         parts = [
             None if self.energy_kwh is None else f"{self.energy_kwh:.3g} kWh",
             None if self.gpu_hours is None else f"{self.gpu_hours:.2f} GPU hours",
-            self.amount,
+            self.formatted_money,
         ]
         return ", ".join(part for part in parts if part) or None
 
 
-def cost_of(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any]) -> Cost:
+def compute_cost(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any]) -> Cost:
     """The cost of what was used.
 
     Args:
@@ -52,7 +52,7 @@ def cost_of(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[s
         prices: the [cost] table of the settings: `per_kwh`, `per_gpu_hour`, `currency`. Both prices are added; where
             one is set whose amount is not known, no money is told.
     """
-    kwh = None if energy_j is None else energy_j / _JOULES
+    kwh = None if energy_j is None else energy_j / _JOULES_PER_KWH
     hours = None if gpu_seconds is None else gpu_seconds / 3600
     priced = [(prices.get("per_kwh"), kwh), (prices.get("per_gpu_hour"), hours)]
     owed = [(price, amount) for price, amount in priced if price is not None]
@@ -64,6 +64,6 @@ def cost_of(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[s
 
 def default_currency() -> str:
     """What stands after an amount where nothing else was set."""
-    from mg_tui.core.settings import BY_ID
+    from mg_tui.core.settings import SETTINGS_BY_ID
 
-    return str(BY_ID["cost.currency"].default)
+    return str(SETTINGS_BY_ID["cost.currency"].default)

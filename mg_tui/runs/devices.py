@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.runs.lock import close_in_children
+from mg_tui.runs.lock import register_close_on_fork
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.devices import Gpu
+    from mg_tui.hardware.sampler import Gpu
 
 ANY: Final = "any"
 CPU: Final = "cpu"
-_HANDED_OVER: Final = "MODEL_GARDEN_DEVICE_FDS"
-SHARED: Final = "MODEL_GARDEN_DEVICES"  # what a directly started worker is to share: names with commas
+_INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
+SHARED_DEVICES_ENV: Final = "MODEL_GARDEN_DEVICES"  # what a directly started worker is to share: names with commas
 # A display server or a monitor keeps a little memory on a GPU for ever; a driver keeps some of its own.
-_LITTLE: Final = 256 << 20
-_DRIVERS_OWN: Final = 2 << 30
+_IDLE_PROCESS_BYTES: Final = 256 << 20
+_DRIVER_BYTES: Final = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +37,27 @@ class Device:
     @property
     def title(self) -> str:
         """The name for people."""
-        return title_of(self.name)
+        return device_title(self.name)
 
 
-class Nvml(Protocol):
+class GpuSampler(Protocol):
     """What is needed of `mg_tui.hardware.nvml.Nvml`."""
 
     def sample(self) -> "tuple[tuple[Gpu, ...], str | None]":
         """The GPUs, or why there are none."""
 
 
-def title_of(name: str) -> str:
+def device_title(name: str) -> str:
     """`GPU 1`, or `the CPU`."""
     return "the CPU" if name == CPU else f"GPU {name}"
 
 
-def titles(names: Iterable[str]) -> str:
+def format_devices(names: Iterable[str]) -> str:
     """`GPU 0 and GPU 1`."""
-    return " and ".join(title_of(name) for name in names)
+    return " and ".join(device_title(name) for name in names)
 
 
-def parse(asked: str | None) -> tuple[str, ...]:
+def parse_devices(asked: str | None) -> tuple[str, ...]:
     """What `--gpus` means: the names of the devices, or `("any",)`.
 
     Raises:
@@ -67,21 +67,21 @@ def parse(asked: str | None) -> tuple[str, ...]:
     if words in ([ANY], [CPU]):
         return (words[0],)
     if not all(word.isdecimal() for word in words):
-        raise UsageError(f"gpus: got {asked!r}; give numbers as nvidia-smi counts them (0,1), any, or cpu")
+        raise UsageError(f"gpus: got {asked!r}; expected nvidia-smi indices (0,1), any, or cpu")
     return tuple(dict.fromkeys(str(int(word)) for word in words))
 
 
-def found(nvml: Nvml | None = None) -> list[Device]:
+def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
     """The devices of this machine as they are now; never empty."""
     if nvml is None:
         from mg_tui.hardware.nvml import Nvml as Library
 
         nvml = Library()
     gpus, _why = nvml.sample()
-    return [Device(str(gpu.index), _used_by(gpu)) for gpu in gpus] or [Device(CPU)]
+    return [Device(str(gpu.index), _describe_user(gpu)) for gpu in gpus] or [Device(CPU)]
 
 
-def require(asked: Sequence[str], here: Sequence[Device]) -> None:
+def require_devices(asked: Sequence[str], here: Sequence[Device]) -> None:
     """Refuse devices that this machine does not have.
 
     Raises:
@@ -91,13 +91,13 @@ def require(asked: Sequence[str], here: Sequence[Device]) -> None:
     missing = [name for name in asked if name not in (*names, ANY, CPU)]
     if missing:
         raise EnvironmentProblem(
-            f"There is no {titles(missing)} here.",
-            why="this machine has no GPU that NVML can see" if names == [CPU] else f"there is {titles(names)}",
+            f"{format_devices(missing)} not found on this machine.",
+            why="NVML reports no GPU" if names == [CPU] else f"available: {format_devices(names)}",
             hint="give --gpus any" if names == [CPU] else f"give --gpus {','.join(names)}",
         )
 
 
-def usual(here: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
+def default_devices(here: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
     """The devices a worker uses that nobody chose any for: those that are visible to it, or the first."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     names = [device.name for device in here]
@@ -107,7 +107,7 @@ def usual(here: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]
     return chosen or (names[0],)
 
 
-def environment(names: Sequence[str]) -> dict[str, str]:
+def device_environment(names: Sequence[str]) -> dict[str, str]:
     """What makes a worker use exactly these devices."""
     visible = "" if CPU in names else ",".join(names)
     return {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -119,7 +119,7 @@ class DeviceLocks:
     def __init__(self, home: Path):
         self._dir = home / "devices"
         self._fds: dict[str, int] = {}
-        close_in_children(self)
+        register_close_on_fork(self)
 
     def take(self, names: Iterable[str], *, shared: bool = False) -> bool:
         """Take all of them or none; returns whether they are taken.
@@ -139,7 +139,7 @@ class DeviceLocks:
         except OSError as error:
             self.release()
             raise EnvironmentProblem(
-                "A device's lock cannot be taken.", where=str(self._dir), why=error.strerror
+                "Cannot acquire the device lock.", where=str(self._dir), why=error.strerror
             ) from error
         return True
 
@@ -166,12 +166,12 @@ class DeviceLocks:
         """Keep them across `exec`; returns what the next program must find in its environment."""
         for fd in self._fds.values():
             os.set_inheritable(fd, True)
-        return {_HANDED_OVER: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
+        return {_INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
 
-    def settle(self) -> str | None:
+    def adopt(self) -> str | None:
         """In a worker: hold what was handed over, or share what it was told to; returns what is to be said about it."""
-        handed = os.environ.pop(_HANDED_OVER, None)
-        shared = os.environ.pop(SHARED, None)
+        handed = os.environ.pop(_INHERITED_FDS_ENV, None)
+        shared = os.environ.pop(SHARED_DEVICES_ENV, None)
         with contextlib.suppress(ValueError, OSError):
             for name, fd in (pair.split(":") for pair in (handed or "").split(",") if pair):
                 os.set_inheritable(int(fd), False)
@@ -182,26 +182,26 @@ class DeviceLocks:
                 return None
         except EnvironmentProblem:
             return None  # a home without locks cannot have a queue either
-        return f"a queued run has {titles(names)}: both share its memory and its time"
+        return f"a queued run is using {format_devices(names)}; the two runs share memory and compute"
 
 
-def _used_by(gpu: "Gpu") -> str | None:
+def _describe_user(gpu: "Gpu") -> str | None:
     """Who uses a GPU, in words, when it is more than a little."""
     if gpu.problem:
         return gpu.problem
-    heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _LITTLE]
+    heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _IDLE_PROCESS_BYTES]
     if heavy:
         first, more = heavy[0], len(heavy) - 1
         size = f", {first.memory / 2**30:.1f} GiB" if first.memory is not None else ""
-        name = first.name or _program(first.pid)
+        name = first.name or _process_name(first.pid)
         return f"{name} (process {first.pid}{size})" + (f" and {more} more" if more else "")
     # In a container the driver may name no process of the host's.
-    if not gpu.processes and (gpu.memory_used or 0) > _DRIVERS_OWN:
-        return f"a process that cannot be seen from here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
+    if not gpu.processes and (gpu.memory_used or 0) > _DRIVER_BYTES:
+        return f"a process not visible here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
     return None
 
 
-def _program(pid: int) -> str:
+def _process_name(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     return "a process"

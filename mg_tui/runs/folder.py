@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec  # pydantic takes a while to import; lists of runs do without
 
 RUNS_FOLDER: Final = "runs"
-_UNFINISHED: Final = ".new-"
-_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
-_ABANDONED_AFTER: Final = 3600.0  # seconds
+_UNFINISHED_PREFIX: Final = ".new-"
+_ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+_ABANDONED_SECONDS: Final = 3600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ class RunFolder:
         try:
             values = json.loads(self.spec_file.read_bytes())
         except (OSError, ValueError) as error:
-            raise _no_spec(self, error) from error
+            raise _unreadable_spec(self, error) from error
         if not isinstance(values, dict):
-            raise _no_spec(self, ValueError("it is not a JSON object"))
+            raise _unreadable_spec(self, ValueError("not a JSON object"))
         return values
 
     def read_spec(self) -> "TrainingSpec":
@@ -120,24 +120,24 @@ class RunFolder:
         runs = home / RUNS_FOLDER
         try:
             runs.mkdir(parents=True, exist_ok=True)
-            _sweep(runs)
-            while (runs / (run_id := _new_id(spec.name))).exists():
+            _remove_abandoned(runs)
+            while (runs / (run_id := _new_run_id(spec.name))).exists():
                 pass
-            unfinished = runs / f"{_UNFINISHED}{run_id}"
+            unfinished = runs / f"{_UNFINISHED_PREFIX}{run_id}"
             unfinished.mkdir()
             try:
-                _fill(cls(unfinished), spec, versions or {}, cwd or Path.cwd())
+                _write_new_run(cls(unfinished), spec, versions or {}, cwd or Path.cwd())
                 unfinished.rename(runs / run_id)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
-            sync_folder(runs)
+            fsync_folder(runs)
         except OSError as error:
             raise EnvironmentProblem(
-                "A run's folder cannot be made.",
+                "Cannot create the run folder.",
                 where=str(error.filename or runs),
                 why=error.strerror or str(error),
-                hint="choose another home folder with --home or MODEL_GARDEN_HOME, or make room on the disk",
+                hint="free disk space, or set another home folder with --home or MODEL_GARDEN_HOME",
             ) from error
         return cls(runs / run_id)
 
@@ -148,7 +148,7 @@ def spec_digest(spec: "TrainingSpec") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
     """Write a file beside its place, sync it and rename it: readers see the old one, the new one, or none.
 
     Raises:
@@ -167,7 +167,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def sync_folder(path: Path) -> None:
+def fsync_folder(path: Path) -> None:
     """Wait until the names in a folder are on the disk, where the file system knows how."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -177,34 +177,34 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
+def _write_new_run(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
     folder.lock_file.touch()
     folder.log_file.touch()
-    write_whole(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
     with JournalWriter(folder.journal_file) as journal:
         journal.write(
             "created", name=spec.name, spec_digest=spec_digest(spec), cwd=str(cwd.absolute()), versions=dict(versions)
         )
-    sync_folder(folder.path)
+    fsync_folder(folder.path)
 
 
-def _new_id(name: str | None) -> str:
+def _new_run_id(name: str | None) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    tail = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    tail = "".join(secrets.choice(_ID_ALPHABET) for _ in range(4))
     slug = re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-")[:40].strip("-")
     return "-".join(part for part in (stamp, tail, slug) if part)
 
 
-def _sweep(runs: Path) -> None:
+def _remove_abandoned(runs: Path) -> None:
     """Remove what creations that died half-way left; they hold nothing but a spec."""
-    for left in runs.glob(f"{_UNFINISHED}*"):
+    for left in runs.glob(f"{_UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER:
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _no_spec(folder: RunFolder, error: Exception) -> UsageError:
+def _unreadable_spec(folder: RunFolder, error: Exception) -> UsageError:
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return UsageError("The run's spec cannot be read.", where=str(folder.spec_file), why=why)
+    return UsageError("Cannot read the run's spec.", where=str(folder.spec_file), why=why)

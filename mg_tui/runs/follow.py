@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mg_tui.core.errors import RunFailed
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.launch import did_not_start, died
+from mg_tui.runs.launch import start_error, worker_exit_status
 from mg_tui.runs.watch import RunWatch
 
 
@@ -21,12 +21,12 @@ def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = Non
     """
     watch = watch or RunWatch(folder)
     while True:
-        exit_status = died(folder)
+        exit_status = worker_exit_status(folder)
         yield watch.refresh()
         if watch.state.ended:
             return
         if not folder.path.exists():
-            raise RunFailed("The run's folder is gone.", where=str(folder.path), why="somebody removed it")
+            raise RunFailed("The run folder no longer exists.", where=str(folder.path), why="it was deleted")
         if exit_status is not None and watch.view.lifecycle in (None, "created", "queued"):
-            raise did_not_start(folder, f"it ended with status {exit_status}")
+            raise start_error(folder, f"exit status {exit_status}")
         time.sleep(poll)

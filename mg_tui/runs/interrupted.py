@@ -10,36 +10,40 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary, list_runs
 
 # Starts without a step in between after which a run is no longer resumed by itself: it may be what ended the machine.
-TRIES: Final = 3
+MAX_STARTS_WITHOUT_STEP: Final = 3
 
 
-def interrupted(home: Path) -> list[RunSummary]:
+def find_interrupted(home: Path) -> list[RunSummary]:
     """The interrupted runs of a home, oldest first."""
     return [run for run in reversed(list_runs(home)) if run.state is RunState.INTERRUPTED]
 
 
-def resume_all(home: Path, by: str) -> list[RunFolder]:
+def resume_interrupted(home: Path, by: str) -> list[RunFolder]:
     """Queue every interrupted run to go on, before those that were queued already; returns those that will.
 
     Left alone are runs whose folder was copied here, whose spec or data cannot be read, and those that were started
-    `TRIES` times without coming as far as a step.
+    `MAX_STARTS_WITHOUT_STEP` times without coming as far as a step.
     """
-    found = [run for run in interrupted(home) if _may_go_on(run, home)]
+    found = [run for run in find_interrupted(home) if _is_resumable(run, home)]
     resumed = []
     for run in reversed(found):  # each to the front: the oldest comes to be the first
         try:
-            asked = launch.asked_devices(run.folder) or _usual(run)
-            if queue.add(run.folder, asked, by, first=True, expected=RunState.INTERRUPTED):
-                launch.start_waiting(run.folder)
+            asked = launch.read_requested_devices(run.folder) or _default_devices(run)
+            if queue.enqueue(run.folder, asked, by, first=True, expected=RunState.INTERRUPTED):
+                launch.start_waiter(run.folder)
                 resumed.append(run.folder)
         except GardenError:
             continue  # another face was quicker, or its folder cannot be written to: it stays interrupted, and shown
     return resumed[::-1]
 
 
-def _may_go_on(run: RunSummary, home: Path) -> bool:
-    return run.problem is None and run.view.home in (None, str(home)) and run.view.starts_without_step < TRIES
+def _is_resumable(run: RunSummary, home: Path) -> bool:
+    return (
+        run.problem is None
+        and run.view.home in (None, str(home))
+        and run.view.starts_without_step < MAX_STARTS_WITHOUT_STEP
+    )
 
 
-def _usual(run: RunSummary) -> tuple[str, ...]:
+def _default_devices(run: RunSummary) -> tuple[str, ...]:
     return (devices.CPU,) if run.spec.get("device") == "cpu" else (devices.ANY,)

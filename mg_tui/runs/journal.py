@@ -5,7 +5,7 @@ a reader sees whole lines or a torn last one. When the disk is full the part tha
 number is not used: what is in the file is always whole events. A torn last line left by a machine that died is moved
 to a side file when the journal is opened again, and a warning event says so.
 
-Reading is in `mg_tui.runs.reader`.
+Reading is in `mg_tui.runs.journal_reader`.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import KINDS, Event
-from mg_tui.runs.lock import close_in_children, lock_exclusively
-from mg_tui.runs.reader import JournalReader, read_span
+from mg_tui.runs.journal_reader import JournalReader, read_span
+from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
 
-__all__ = ["SYNCED", "JournalReader", "JournalWriter"]
+__all__ = ["SYNCED_KINDS", "JournalReader", "JournalWriter"]
 
 # What a person would miss most after a power cut reaches the disk before the writer goes on.
-SYNCED: Final = frozenset(
+SYNCED_KINDS: Final = frozenset(
     {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
 )
-_HEAD: Final = frozenset({"v", "n", "t"})
-_NO_ROOM: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_RESERVED_FIELDS: Final = frozenset({"v", "n", "t"})
+_DISK_FULL_ERRNOS: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalWriter:
@@ -47,19 +47,19 @@ class JournalWriter:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EnvironmentProblem("The journal cannot be opened.", where=str(path), why=error.strerror) from error
+            raise EnvironmentProblem("Cannot open the journal.", where=str(path), why=error.strerror) from error
         try:
-            lock_exclusively(self._fd, path)
+            lock_exclusive(self._fd, path)
             self._pid = os.getpid()
-            close_in_children(self)
+            register_close_on_fork(self)
             torn = self._cut_torn_line()
             self.last_number = _last_number(self._fd, self._size)
             if torn:
                 self.write(
                     "warning",
-                    what="The last line of the journal was torn and has been set aside.",
+                    what="The last line of the journal was incomplete and has been moved aside.",
                     where=str(self.torn_file),
-                    why="the process or the machine that wrote it died in the middle",
+                    why="the writing process or the machine died while writing it",
                 )
         except BaseException:
             self.close()
@@ -78,16 +78,16 @@ class JournalWriter:
             EnvironmentProblem: it could not be written; the journal is as it was before.
         """
         if kind not in KINDS:
-            raise ValueError(f"unknown kind of event {kind!r}; known are {', '.join(KINDS)}")
-        if clash := _HEAD & data.keys():
-            raise ValueError(f"a field of an event cannot be called {', '.join(sorted(clash))}")
+            raise ValueError(f"unknown event kind {kind!r}; expected one of {', '.join(KINDS)}")
+        if clash := _RESERVED_FIELDS & data.keys():
+            raise ValueError(f"reserved event field name: {', '.join(sorted(clash))}")
         if self._fd < 0 or os.getpid() != self._pid:
-            raise ValueError("the journal is closed, or belongs to the process that forked this one")
+            raise ValueError("the journal is closed or owned by the parent process")
         with self._writing:
             event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
             self._append(event.to_line().encode("utf-8", "surrogatepass"))
             self.last_number = event.n
-        if kind in SYNCED:
+        if kind in SYNCED_KINDS:
             self.sync()
         return event
 
@@ -137,10 +137,10 @@ class JournalWriter:
 
     def _problem(self, error: OSError) -> EnvironmentProblem:
         return EnvironmentProblem(
-            "The journal cannot be written.",
+            "Cannot write the journal.",
             where=str(self.path),
             why=error.strerror,
-            hint="make room on this disk" if error.errno in _NO_ROOM else None,
+            hint="free space on this disk" if error.errno in _DISK_FULL_ERRNOS else None,
         )
 
     def _cut_torn_line(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-_INIT_STARTED = 19  # field 22 of /proc/PID/stat counted from what follows the program's name (proc(5))
+_START_TIME_FIELD = 19  # field 22 of /proc/PID/stat counted from what follows the program's name (proc(5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Lifetime:
         """What has ended since `then` was noted, in words; None when nothing has, or it is not known."""
         boot, container = then.get("boot"), then.get("container")
         if boot and self.boot and boot != self.boot:
-            return "the machine it ran on was restarted, or is another than this one"
+            return "the machine was restarted or is a different one"
         if container and self.container and container != self.container:
-            return "the container it ran in has ended, or is another than this one"
+            return "its container has ended or is a different one"
         return None
 
 
 @functools.cache
-def here(proc: Path = Path("/proc")) -> Lifetime:
+def current_lifetime(proc: Path = Path("/proc")) -> Lifetime:
     """Of this process."""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip() or None
@@ -46,7 +46,7 @@ def here(proc: Path = Path("/proc")) -> Lifetime:
         boot = None
     try:
         namespace = (proc / "self/ns/pid").readlink()
-        ticks = (proc / "1/stat").read_bytes().rpartition(b")")[2].split()[_INIT_STARTED].decode()
+        ticks = (proc / "1/stat").read_bytes().rpartition(b")")[2].split()[_START_TIME_FIELD].decode()
         container = f"{namespace} {ticks}"
     except (OSError, IndexError):
         container = None

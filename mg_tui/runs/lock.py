@@ -18,9 +18,9 @@ from typing import Final, Self
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 
 # The open file of a lock that is handed over to the program that this process becomes.
-_HANDED_OVER: Final = "MODEL_GARDEN_LOCK_FD"
-_PATIENCE: Final = 2.0  # seconds; a question holds the lock for microseconds
-_BUSY: Final = (errno.EWOULDBLOCK, errno.EACCES)
+_INHERITED_FD_ENV: Final = "MODEL_GARDEN_LOCK_FD"
+_LOCK_TIMEOUT: Final = 2.0  # seconds; a question holds the lock for microseconds
+_LOCKED_ERRNOS: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class RunLock:
@@ -35,7 +35,7 @@ class RunLock:
         """Whether this object holds the lock."""
         return self._fd is not None
 
-    def acquire(self, *, patience: float = _PATIENCE) -> Self:
+    def acquire(self, *, patience: float = _LOCK_TIMEOUT) -> Self:
         """Take the lock, trying for `patience` seconds; one that was handed over to this program is held already.
 
         Raises:
@@ -43,30 +43,30 @@ class RunLock:
             EnvironmentProblem: the file cannot be opened, or its file system has no locks.
         """
         if self._fd is None:
-            self._fd = _inherited(self.path)
-            close_in_children(self)
+            self._fd = _inherited_fd(self.path)
+            register_close_on_fork(self)
         if self._fd is not None:
             return self
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EnvironmentProblem(
-                "The run's lock file cannot be opened.", where=str(self.path), why=error.strerror
+                "Cannot open the run's lock file.", where=str(self.path), why=error.strerror
             ) from error
         try:
-            lock_exclusively(fd, self.path, patience=patience)
+            lock_exclusive(fd, self.path, patience=patience)
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
-        close_in_children(self)
+        register_close_on_fork(self)
         return self
 
     def hand_over(self) -> dict[str, str]:
         """Keep the lock across `exec`; returns what the next program must find in its environment to hold it."""
         assert self._fd is not None
         os.set_inheritable(self._fd, True)
-        return {_HANDED_OVER: str(self._fd)}
+        return {_INHERITED_FD_ENV: str(self._fd)}
 
     def release(self) -> None:
         """Free the lock; doing so twice is fine."""
@@ -85,15 +85,15 @@ class RunLock:
         self.release()
 
 
-def _inherited(path: Path) -> int | None:
+def _inherited_fd(path: Path) -> int | None:
     """The open file of the lock at `path`, when the program that was here before left it."""
     try:
-        fd = int(os.environ[_HANDED_OVER])
+        fd = int(os.environ[_INHERITED_FD_ENV])
         if not os.path.samestat(os.fstat(fd), path.stat()):
             return None
     except (KeyError, ValueError, OSError):
         return None
-    del os.environ[_HANDED_OVER]
+    del os.environ[_INHERITED_FD_ENV]
     os.set_inheritable(fd, False)
     return fd
 
@@ -109,19 +109,19 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise EnvironmentProblem("A run's lock cannot be read.", where=str(path), why=error.strerror) from error
+        raise EnvironmentProblem("Cannot read the run's lock.", where=str(path), why=error.strerror) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _BUSY:
+        if error.errno in _LOCKED_ERRNOS:
             return True
-        raise _no_locks(path, error) from error
+        raise _locks_unsupported(path, error) from error
     finally:
         os.close(fd)
     return False
 
 
-def lock_exclusively(fd: int, path: Path, *, patience: float = _PATIENCE) -> None:
+def lock_exclusive(fd: int, path: Path, *, patience: float = _LOCK_TIMEOUT) -> None:
     """`flock` an open file for this process alone, trying for `patience` seconds.
 
     Raises:
@@ -134,38 +134,38 @@ def lock_exclusively(fd: int, path: Path, *, patience: float = _PATIENCE) -> Non
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except OSError as error:
-            if error.errno not in _BUSY:
-                raise _no_locks(path, error) from error
+            if error.errno not in _LOCKED_ERRNOS:
+                raise _locks_unsupported(path, error) from error
             if time.monotonic() >= deadline:
                 raise RunFailed(
-                    "Another process is already working on this run.",
+                    "Another worker is already running this run.",
                     where=str(path),
                     hint="follow it with `model-garden runs watch`",
                 ) from None
         time.sleep(0.01)
 
 
-def _no_locks(path: Path, error: OSError) -> EnvironmentProblem:
+def _locks_unsupported(path: Path, error: OSError) -> EnvironmentProblem:
     return EnvironmentProblem(
-        "The file system cannot lock files.",
+        "The file system does not support file locks.",
         where=str(path),
         why=error.strerror,
-        hint="put the home folder on a local disk (`--home`)",
+        hint="use a home folder on a local disk (`--home`)",
     )
 
 
-_open_here: "weakref.WeakSet[object]" = weakref.WeakSet()
+_close_on_fork: "weakref.WeakSet[object]" = weakref.WeakSet()
 
 
-def close_in_children(holder: object) -> None:
+def register_close_on_fork(holder: object) -> None:
     """Have `holder.close_after_fork()` called in every child that this process forks while `holder` exists."""
-    _open_here.add(holder)
+    _close_on_fork.add(holder)
 
 
-def _after_fork() -> None:
-    for holder in list(_open_here):
+def _close_registered() -> None:
+    for holder in list(_close_on_fork):
         with contextlib.suppress(OSError):
             holder.close_after_fork()  # type: ignore[attr-defined]
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_close_registered)

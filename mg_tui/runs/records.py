@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mg_tui.runs.series import number
+from mg_tui.runs.series import to_float
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Evaluation:
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
-            whole(data.get("step")) or 0,
-            number(data.get("loss")),
-            number(data.get("seconds")),
-            whole(data.get("examples")) or 0,
+            optional_int(data.get("step")) or 0,
+            to_float(data.get("loss")),
+            to_float(data.get("seconds")),
+            optional_int(data.get("examples")) or 0,
         )
 
 
@@ -42,12 +42,12 @@ class Sample:
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
-            step=whole(data.get("step")) or 0,
-            row=whole(data.get("row")),
-            image=text(data.get("image")),
+            step=optional_int(data.get("step")) or 0,
+            row=optional_int(data.get("row")),
+            image=optional_text(data.get("image")),
             prompt=str(data.get("prompt", "")),
             answer=str(data.get("answer", "")),
-            expected=text(data.get("expected")),
+            expected=optional_text(data.get("expected")),
         )
 
 
@@ -67,17 +67,17 @@ class SavedCheckpoint:
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
-            whole(data.get("step")) or 0,
+            optional_int(data.get("step")) or 0,
             str(data.get("path", "")),
-            whole(data.get("bytes")) or 0,
-            number(data.get("seconds")),
-            None if data.get("eval_loss") is None else number(data["eval_loss"]),
+            optional_int(data.get("bytes")) or 0,
+            to_float(data.get("seconds")),
+            None if data.get("eval_loss") is None else to_float(data["eval_loss"]),
             data.get("best") is True,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class RunWarning:
     """A warning, and how often it came in a row."""
 
     t: float
@@ -97,11 +97,11 @@ class Decision:
     why: str
 
 
-def text(value: Any) -> str | None:
+def optional_text(value: Any) -> str | None:
     """`value` as text; None stays None."""
     return None if value is None else str(value)
 
 
-def whole(value: Any) -> int | None:
+def optional_int(value: Any) -> int | None:
     """A whole number from an event, or None."""
     return int(value) if isinstance(value, int | float) and value == value and abs(value) < 1e18 else None

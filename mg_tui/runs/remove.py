@@ -8,7 +8,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import RunLock
 
 
-def remove(folder: RunFolder) -> None:
+def remove_run(folder: RunFolder) -> None:
     """Remove a run with its checkpoints and, unless it went to an output folder, its result.
 
     Raises:
@@ -20,7 +20,7 @@ def remove(folder: RunFolder) -> None:
         lock.acquire(patience=0.2)  # held while removing, so that no worker starts in it
     except RunFailed:
         raise UsageError(
-            f"Run {folder.id} is running and cannot be removed.", hint=f"model-garden runs stop {folder.id}"
+            f"Run {folder.id} is running and cannot be deleted.", hint=f"model-garden runs stop {folder.id}"
         ) from None
     hidden = folder.path.with_name(f".removed-{folder.id}-{secrets.token_hex(2)}")
     try:
@@ -31,7 +31,7 @@ def remove(folder: RunFolder) -> None:
             shutil.rmtree(hidden)
     except OSError as error:
         raise EnvironmentProblem(
-            "The run's folder cannot be removed.", where=str(error.filename or hidden), why=error.strerror
+            "Cannot delete the run folder.", where=str(error.filename or hidden), why=error.strerror
         ) from error
     finally:
         lock.release()

@@ -7,7 +7,7 @@ from typing import Final
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.lifetime import here
+from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -48,7 +48,7 @@ class Replay:
         """The run's state then; after the last event, its state now."""
         if not self._over:
             return self.view.state(lock_held=True)
-        return self.view.state(is_held(self.folder.lock_file), here())
+        return self.view.state(is_held(self.folder.lock_file), current_lifetime())
 
     def now(self) -> float:
         """The moment that is shown, in Unix time."""

@@ -16,10 +16,10 @@ from mg_tui.core.errors import GardenError
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import run_folders
 
-CONTRACT: Final = "model_garden.json"
+METADATA_FILE: Final = "model_garden.json"
 MODELS_FOLDER: Final = "models"
-_LARGEST_CONTRACT: Final = 4 << 20  # bytes
-_WHOLE_KINDS: Final = ("model", "merged")
+_MAX_METADATA_BYTES: Final = 4 << 20  # bytes
+_FULL_MODEL_KINDS: Final = ("model", "merged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,89 +57,89 @@ class Result:
     @property
     def is_adapter(self) -> bool:
         """Whether it needs its base model, and can be merged into it."""
-        return self.kind not in _WHOLE_KINDS
+        return self.kind not in _FULL_MODEL_KINDS
 
 
 def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
     """Every result of `home`'s runs, under `home`/models and at `remembered` places, newest first."""
     folders: dict[Path, RunFolder | None] = {}
     for run in run_folders(home):
-        for folder in _places(run):
+        for folder in _candidate_folders(run):
             folders.setdefault(folder, run)
     with contextlib.suppress(OSError):  # there is none, or it cannot be read: nothing was put there
         folders.update((folder, None) for folder in (home / MODELS_FOLDER).iterdir() if folder not in folders)
     for folder in remembered:
         folders.setdefault(folder, None)
-    found = [read_result(folder, run) for folder, run in folders.items() if (folder / CONTRACT).is_file()]
+    found = [read_result(folder, run) for folder, run in folders.items() if (folder / METADATA_FILE).is_file()]
     return sorted(found, key=lambda result: -(result.created or 0.0))
 
 
 def read_result(folder: Path, run: RunFolder | None = None) -> Result:
     """What a result folder says of itself; `run` adds what only its run knows."""
-    file = folder / CONTRACT
+    file = folder / METADATA_FILE
     try:
-        if file.stat().st_size > _LARGEST_CONTRACT:
-            raise ValueError("it is too large")
+        if file.stat().st_size > _MAX_METADATA_BYTES:
+            raise ValueError("file too large")
         values = json.loads(file.read_bytes())
         if not isinstance(values, dict):
-            raise ValueError("it is not a JSON object")
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
-        return Result(folder, problem=f"{CONTRACT} cannot be read: {error}")
-    spec = _table(values, "spec")
-    asked = {**spec, **_spec_of(run)}
+        return Result(folder, problem=f"{METADATA_FILE} cannot be read: {error}")
+    spec = _optional_table(values, "spec")
+    asked = {**spec, **_spec_values(run)}
     return Result(
         folder,
         kind=str(values.get("kind", "adapter")),
-        base=str(_table(values, "base").get("name", "")),
-        run=_text(values, "run") or (run.id if run is not None else None),
-        name=_text(asked, "name"),
-        dataset=_text(asked, "dataset"),
-        eval_dataset=_text(asked, "eval_dataset"),
-        created=_moment(values.get("created")) or _modified(file),
-        bytes=_weight(folder),
-        training=_table(values, "training"),
-        fields={key: str(value) for key, value in _table(values, "fields").items()},
-        merge=_table(values, "merge"),
+        base=str(_optional_table(values, "base").get("name", "")),
+        run=_optional_text(values, "run") or (run.id if run is not None else None),
+        name=_optional_text(asked, "name"),
+        dataset=_optional_text(asked, "dataset"),
+        eval_dataset=_optional_text(asked, "eval_dataset"),
+        created=_parse_time(values.get("created")) or _modified_time(file),
+        bytes=_weight_bytes(folder),
+        training=_optional_table(values, "training"),
+        fields={key: str(value) for key, value in _optional_table(values, "fields").items()},
+        merge=_optional_table(values, "merge"),
     )
 
 
-def _places(run: RunFolder) -> list[Path]:
-    output = _spec_of(run).get("output_dir")
+def _candidate_folders(run: RunFolder) -> list[Path]:
+    output = _spec_values(run).get("output_dir")
     return [run.model_dir, *([Path(output)] if isinstance(output, str) and output else [])]
 
 
-def _spec_of(run: RunFolder | None) -> Mapping[str, Any]:
+def _spec_values(run: RunFolder | None) -> Mapping[str, Any]:
     try:
         return run.spec_values() if run is not None else {}
     except GardenError:
         return {}
 
 
-def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _optional_table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = values.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def _text(values: Mapping[str, Any], name: str) -> str | None:
+def _optional_text(values: Mapping[str, Any], name: str) -> str | None:
     value = values.get(name)
     return value if isinstance(value, str) and value else None
 
 
-def _moment(value: object) -> float | None:
+def _parse_time(value: object) -> float | None:
     try:
         return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
     except (ValueError, OverflowError):
         return None
 
 
-def _modified(file: Path) -> float | None:
+def _modified_time(file: Path) -> float | None:
     try:
         return file.stat().st_mtime
     except OSError:
         return None
 
 
-def _weight(folder: Path) -> int:
+def _weight_bytes(folder: Path) -> int:
     try:
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     except OSError:

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.runs.folder import RunFolder, write_whole
+from mg_tui.runs.folder import RunFolder, write_atomic
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
 
-_MANIFEST: Final = "checkpoint.json"
-_WISH: Final = "resume.json"
-_PREFIX: Final = "step-"
+_MANIFEST_FILE: Final = "checkpoint.json"
+_RESUME_FILE: Final = "resume.json"
+_CHECKPOINT_PREFIX: Final = "step-"
 
 
 @dataclass(frozen=True, slots=True)
-class Resumption:
+class ResumeTarget:
     """A run that can go on.
 
     Attributes:
@@ -31,25 +31,25 @@ class Resumption:
 
     folder: RunFolder
     step: int | None
-    reached: int
+    last_step: int
     attempts: int
-    dropped: tuple[int, ...] = ()
+    removed_steps: tuple[int, ...] = ()
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Where it goes on, in words."""
         if self.step is None:
-            return "from the beginning: there is no checkpoint"
-        again = self.reached - self.step
-        said = f"from the checkpoint of step {self.step}"
+            return "from step 0 (no checkpoint)"
+        again = self.last_step - self.step
+        said = f"from the checkpoint at step {self.step}"
         if again > 0:
-            said += f"; {again} step{'s' if again != 1 else ''} after it {'are' if again != 1 else 'is'} done again"
-        if self.dropped:
-            said += f"; the later checkpoints (step {', '.join(map(str, self.dropped))}) are removed"
+            said += f"; {again} step{'s' if again != 1 else ''} will be repeated"
+        if self.removed_steps:
+            said += f"; later checkpoints (step {', '.join(map(str, self.removed_steps))}) are deleted"
         return said
 
 
-def resumable(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> Resumption:
+def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
     """What going on with a run would mean.
 
     Args:
@@ -68,97 +68,99 @@ def resumable(folder: RunFolder, *, from_start: bool = False, at: str | None = N
     if state is RunState.RUNNING:
         raise UsageError(f"Run {run} is running.", hint=f"model-garden runs watch {run}")
     if state is RunState.QUEUED:
-        raise UsageError(f"Run {run} is queued and will start by itself.", hint="model-garden runs queue")
+        raise UsageError(f"Run {run} is already queued.", hint="model-garden runs queue")
     if state is RunState.FINISHED:
-        raise UsageError(f"Run {run} is finished: nothing is left to do.", hint=f"model-garden runs rerun {run}")
+        raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
     folder.read_spec()
     if at is not None:
-        return _from(folder, view, at)
+        return _target_at(folder, view, at)
     found = newest_checkpoint(folder)
     if found is None and not from_start:
         raise UsageError(
-            f"Run {run} has nothing to go on from: there is no whole checkpoint.",
+            f"Run {run} has no valid checkpoint to resume from.",
             where=str(folder.checkpoints_dir),
-            hint=f"begin anew in the same run with `model-garden runs resume {run} --from-start`",
+            hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
-    return Resumption(folder, found and found[0], view.step, view.attempt)
+    return ResumeTarget(folder, found and found[0], view.step, view.attempt)
 
 
-def wish(folder: RunFolder, found: Resumption) -> None:
+def write_resume_target(folder: RunFolder, found: ResumeTarget) -> None:
     """Leave word for the worker which checkpoint it is to go on from; or none, which is the newest.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
-    path = folder.path / _WISH
+    path = folder.path / _RESUME_FILE
     try:
-        if found.dropped:
-            write_whole(path, (json.dumps({"step": found.step}) + "\n").encode())
+        if found.removed_steps:
+            write_atomic(path, (json.dumps({"step": found.step}) + "\n").encode())
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise EnvironmentProblem(
-            "The run's folder cannot be written to.", where=str(path), why=error.strerror
-        ) from error
+        raise EnvironmentProblem("The run folder is not writable.", where=str(path), why=error.strerror) from error
 
 
-def wished(folder: RunFolder) -> int | None:
+def read_resume_step(folder: RunFolder) -> int | None:
     """The step of the checkpoint that the worker is to go on from, should that not be the newest."""
     try:
-        return int(json.loads((folder.path / _WISH).read_bytes())["step"])
+        return int(json.loads((folder.path / _RESUME_FILE).read_bytes())["step"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def fulfilled(folder: RunFolder) -> None:
+def clear_resume_target(folder: RunFolder) -> None:
     """Forget the wish, once later checkpoints are gone."""
     with contextlib.suppress(OSError):
-        (folder.path / _WISH).unlink(missing_ok=True)
+        (folder.path / _RESUME_FILE).unlink(missing_ok=True)
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[int, Path] | None:
     """The step and folder of the newest checkpoint whose files have the sizes they were written with."""
-    whole = _whole_ones(folder)
+    whole = _complete_checkpoints(folder)
     return whole[-1] if whole else None
 
 
-def _from(folder: RunFolder, view: RunView, at: str) -> Resumption:
-    whole = _whole_ones(folder)
+def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
+    whole = _complete_checkpoints(folder)
     steps = [step for step, _path in whole]
-    hint = f"there is {', '.join(map(str, steps))}" if steps else "there is no whole checkpoint"
+    hint = f"available: {', '.join(map(str, steps))}" if steps else "no valid checkpoint"
     if at == "best":
         if view.best is None:
-            raise UsageError(f"No checkpoint of run {folder.id} is the best: none was evaluated.", hint=hint)
+            raise UsageError(f"Run {folder.id} has no best checkpoint: none was evaluated.", hint=hint)
         step = view.best.step
     elif at.isdecimal():
         step = int(at)
     else:
-        raise UsageError(f"from: got {at!r}; give best, or the step of a checkpoint", hint=hint)
+        raise UsageError(f"from: got {at!r}; expected best or a checkpoint step", hint=hint)
     if step not in steps:
-        raise UsageError(f"Run {folder.id} has no whole checkpoint of step {step}.", hint=hint)
-    later = tuple(sorted(found for path in _listed(folder) if (found := _step(path) or 0) > step))
-    return Resumption(folder, step, view.step, view.attempt, later)
+        raise UsageError(f"Run {folder.id} has no valid checkpoint at step {step}.", hint=hint)
+    later = tuple(
+        sorted(found for path in _checkpoint_folders(folder) if (found := _checkpoint_step(path) or 0) > step)
+    )
+    return ResumeTarget(folder, step, view.step, view.attempt, later)
 
 
-def _listed(folder: RunFolder) -> list[Path]:
+def _checkpoint_folders(folder: RunFolder) -> list[Path]:
     try:
-        return [path for path in folder.checkpoints_dir.iterdir() if _step(path) is not None]
+        return [path for path in folder.checkpoints_dir.iterdir() if _checkpoint_step(path) is not None]
     except OSError:
         return []
 
 
-def _whole_ones(folder: RunFolder) -> list[tuple[int, Path]]:
-    return sorted((_step(path) or 0, path) for path in _listed(folder) if _looks_whole(path))
+def _complete_checkpoints(folder: RunFolder) -> list[tuple[int, Path]]:
+    return sorted(
+        (_checkpoint_step(path) or 0, path) for path in _checkpoint_folders(folder) if _has_expected_sizes(path)
+    )
 
 
-def _step(path: Path) -> int | None:
-    digits = path.name.removeprefix(_PREFIX)
-    return int(digits) if path.name.startswith(_PREFIX) and digits.isdecimal() else None
+def _checkpoint_step(path: Path) -> int | None:
+    digits = path.name.removeprefix(_CHECKPOINT_PREFIX)
+    return int(digits) if path.name.startswith(_CHECKPOINT_PREFIX) and digits.isdecimal() else None
 
 
-def _looks_whole(path: Path) -> bool:
+def _has_expected_sizes(path: Path) -> bool:
     try:
-        files = json.loads((path / _MANIFEST).read_bytes())["files"]
+        files = json.loads((path / _MANIFEST_FILE).read_bytes())["files"]
         return all((path / name).stat().st_size == facts["bytes"] for name, facts in files.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False

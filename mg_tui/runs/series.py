@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-POINTS: Final = 5_000
+MAX_POINTS: Final = 5_000
 NAN: Final = float("nan")
 
 
-def number(value: Any) -> float:
+def to_float(value: Any) -> float:
     """A number from an event; "nan", "inf" and "-inf" are how the journal writes those, anything else is NaN."""
     if isinstance(value, int | float):
         return float(value)
@@ -16,10 +16,10 @@ def number(value: Any) -> float:
     return NAN
 
 
-def rate(amount: Any, seconds: Any) -> float:
+def per_second(amount: Any, seconds: Any) -> float:
     """`amount` a second; NaN where either is not known or no time passed."""
-    time = number(seconds)
-    return number(amount) / time if time > 0 else NAN
+    time = to_float(seconds)
+    return to_float(amount) / time if time > 0 else NAN
 
 
 class Series:
@@ -28,7 +28,7 @@ class Series:
     Beyond `points` steps only every k-th is kept, k doubling as the run grows; the first and the newest always are.
     """
 
-    def __init__(self, points: int = POINTS):
+    def __init__(self, points: int = MAX_POINTS):
         self._points = max(points, 8)
         self._stride = 1
         self.steps: list[int] = []
@@ -60,10 +60,10 @@ class Series:
         self.times.append(t)
         seconds = data.get("seconds")
         for name in ("loss", "learning_rate", "grad_norm", "device_memory", "host_memory"):
-            getattr(self, name).append(number(data.get(name)))
-        self.tokens_per_second.append(rate(data.get("tokens"), seconds))
-        self.images_per_second.append(rate(data.get("images"), seconds))
-        self.data_wait.append(rate(data.get("data_wait"), seconds))
+            getattr(self, name).append(to_float(data.get(name)))
+        self.tokens_per_second.append(per_second(data.get("tokens"), seconds))
+        self.images_per_second.append(per_second(data.get("images"), seconds))
+        self.data_wait.append(per_second(data.get("data_wait"), seconds))
         while len(self.steps) > self._points:
             self._stride *= 2
             self._thin()

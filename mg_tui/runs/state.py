@@ -21,7 +21,7 @@ class RunState(StrEnum):
         return _GLYPHS[self]
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The state in a word."""
         return self.value
 

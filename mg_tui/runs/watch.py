@@ -9,7 +9,7 @@ import time
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.lifetime import here
+from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -34,7 +34,7 @@ class RunWatch:
     @property
     def state(self) -> RunState:
         """The run's state as of the last `refresh`."""
-        return self.view.state(self.lock_held, here())
+        return self.view.state(self.lock_held, current_lifetime())
 
     def now(self) -> float:
         """The moment that is shown, in Unix time."""

@@ -5,6 +5,6 @@ actions    every action once: keys, footer, help, palette and the documentation'
 feeds      threads that read journals and devices and post what they found
 snapshot   what a screen shows of a run, made in a feed's thread and never changed after
 screens/   one module a screen; widgets/ mirrors it, with what screens share at its top
-words, draw, braille, picture    numbers, sparklines, curves and pictures as text: pure, no Textual application needed
+words, draw, braille, image    numbers, sparklines, curves and images as text: pure, no Textual application needed
 theme      colours, by meaning
 """

@@ -41,7 +41,7 @@ class Canvas:
                 self._tones[y][x], self._bits[y][x] = tone, 0
             self._bits[y][x] |= _DOTS[column & 1][row & 3]
 
-    def place(self, x: float, y: float) -> tuple[int, int]:
+    def dot_at(self, x: float, y: float) -> tuple[int, int]:
         """The dot at a position."""
         return round(x * (self.width * 2 - 1)), round((1 - y) * (self.height * 4 - 1))
 
@@ -59,11 +59,11 @@ class Canvas:
         for bits, tones in zip(self._bits, self._tones, strict=True):
             for x, name in enumerate(tones):
                 if name == tone:
-                    bits[x] |= _raised(bits[x])
+                    bits[x] |= _shift_up(bits[x])
 
     def mark(self, x: float, y: float, glyph: str, tone: str) -> None:
         """A glyph in place of the dots of a cell."""
-        column, row = self.place(x, y)
+        column, row = self.dot_at(x, y)
         self.stamp(column >> 1, row >> 2, glyph, tone)
 
     def stamp(self, x: int, y: int, glyph: str, tone: str) -> None:
@@ -86,7 +86,7 @@ class Canvas:
         return runs
 
 
-def _raised(bits: int) -> int:
+def _shift_up(bits: int) -> int:
     """A cell's dots moved up by one row."""
     moved = 0
     for column in _DOTS:
@@ -108,14 +108,14 @@ class Pen:
     offset: int = 0
 
 
-def curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], pen: Pen) -> None:
+def draw_curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], pen: Pen) -> None:
     """Draw values over steps, which rise. What falls on one column of dots is drawn from its lowest to its highest
     value, so that a spike stays visible however long the run is; a joined pen connects the columns' means instead.
     """
     height = (frame.high - frame.low) or 1.0
 
     def row(value: float) -> int:
-        return canvas.place(0, min(max((value - frame.low) / height, 0.0), 1.0))[1]
+        return canvas.dot_at(0, min(max((value - frame.low) / height, 0.0), 1.0))[1]
 
     before: tuple[int, int] | None = None
     for column, low, high, mean in _columns(canvas.width * 2, frame, steps, values):
@@ -125,7 +125,7 @@ def curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence
         here = (column, row(mean))
         canvas.line(before or here, here, pen.tone, pen.dash)
         if pen.glyph:
-            _label(canvas, pen, before or here, here)
+            _stamp_glyphs(canvas, pen, before or here, here)
         before = here
 
 
@@ -148,7 +148,7 @@ def _columns(
         index = after
 
 
-def _label(canvas: Canvas, pen: Pen, before: tuple[int, int], here: tuple[int, int]) -> None:
+def _stamp_glyphs(canvas: Canvas, pen: Pen, before: tuple[int, int], here: tuple[int, int]) -> None:
     """The pen's glyph, where a stretch of a curve comes by one of the cells that have it."""
     for x in range(before[0] // 2 + 1, here[0] // 2 + 1):
         if x % pen.every == pen.offset:

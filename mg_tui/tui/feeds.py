@@ -20,18 +20,18 @@ from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.devices import DeviceSampler, DeviceSnapshot
+    from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot
     from mg_tui.runs.folder import RunFolder
-    from mg_tui.runs.log import LogReader
     from mg_tui.runs.store import RunStore
     from mg_tui.runs.watch import RunWatch
-    from mg_tui.tui.snapshot import Curves, RunDetail, RunRow
+    from mg_tui.runs.worker_log import LogReader
+    from mg_tui.tui.runs.snapshot import RunCurves, RunDetail, RunRow
 
-LOG_LINES: Final = 2_000  # lines of a log that are kept to scroll back in
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+MAX_LOG_LINES: Final = 2_000  # lines of a log that are kept to scroll back in
+_ANSI_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
 
-class RunsRead(Message):
+class RunsUpdated(Message):
     """The runs of the home folder, newest first."""
 
     def __init__(self, rows: "tuple[RunRow, ...]") -> None:
@@ -39,7 +39,7 @@ class RunsRead(Message):
         self.rows = rows
 
 
-class RunRead(Message):
+class RunUpdated(Message):
     """One run as it is now, and what was added to its log since the last message."""
 
     def __init__(self, detail: "RunDetail", log: tuple[str, ...]) -> None:
@@ -48,7 +48,7 @@ class RunRead(Message):
         self.log = log
 
 
-class DevicesRead(Message):
+class DevicesUpdated(Message):
     """What the machine is doing."""
 
     def __init__(self, snapshot: "DeviceSnapshot") -> None:
@@ -61,21 +61,21 @@ class FeedFailed(Message):
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__()
-        self.what = what
+        self.subject = what
         self.why = why
 
 
 class Feed(threading.Thread):
     """Reads every `seconds`; `pause` and `resume` follow what is on the screen."""
 
-    what = "the run"
+    subject = "the run"
 
     def __init__(self, target: MessagePump, seconds: float) -> None:
         super().__init__(daemon=True, name=type(self).__name__)
         self._target = target
-        self._seconds = seconds
+        self._period = seconds
         self._wake = threading.Event()
-        self._ended = False
+        self._stopped = False
         self._paused = False
         self._problem = ""
 
@@ -92,35 +92,35 @@ class Feed(threading.Thread):
         self._paused = False
         self._wake.set()
 
-    def slow(self, seconds: float) -> None:
+    def set_period(self, seconds: float) -> None:
         """Read every so many seconds from now on."""
-        self._seconds = seconds
+        self._period = seconds
         self._wake.set()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Let the thread finish by itself; does not wait for it."""
-        self._ended = True
+        self._stopped = True
         self._wake.set()
 
     def run(self) -> None:
-        while not self._ended:
+        while not self._stopped:
             if not self._paused:
-                self._once()
-            self._wake.wait(None if self._paused else self._seconds)
+                self._poll()
+            self._wake.wait(None if self._paused else self._period)
             self._wake.clear()
 
-    def _once(self) -> None:
+    def _poll(self) -> None:
         try:
             message = self.read()
         except Exception as error:  # whatever it is, the dashboard stays and says it
             why = printable(f"{type(error).__name__}: {error}", limit=400)
             if why != self._problem:
                 self._problem = why
-                self._post(FeedFailed(self.what, why))
+                self._post(FeedFailed(self.subject, why))
             return
         if self._problem:
             self._problem = ""
-            self._post(FeedFailed(self.what, ""))
+            self._post(FeedFailed(self.subject, ""))
         if message is not None:
             self._post(message)
 
@@ -128,47 +128,49 @@ class Feed(threading.Thread):
         try:
             self._target.post_message(message)
         except RuntimeError:  # the event loop has closed under it
-            self._ended = True
+            self._stopped = True
 
 
 class RunsFeed(Feed):
     """The list of runs; posts only when a row changed."""
 
-    what = "the list of runs"
+    subject = "the list of runs"
 
     def __init__(self, target: MessagePump, home: Path, seconds: float) -> None:
         super().__init__(target, seconds)
         self._home = home
         self._store: RunStore | None = None
-        self._before: tuple[RunRow, ...] | None = None
+        self._last_rows: tuple[RunRow, ...] | None = None
 
     def read(self) -> Message | None:
         from mg_tui.runs.store import RunStore
-        from mg_tui.tui.snapshot import row_of
+        from mg_tui.tui.runs.snapshot import build_row
 
         if self._store is None:
             self._store = RunStore(self._home)
         now = time.time()
-        rows = in_queue(
-            row_of(run.folder, run.view, run.state, run.spec, now=now, problem=run.problem)
+        rows = with_queue_positions(
+            build_row(run.folder, run.view, run.state, run.spec, now=now, problem=run.problem)
             for run in self._store.refresh()
         )
-        if rows == self._before:
+        if rows == self._last_rows:
             return None
-        self._before = rows
-        return RunsRead(rows)
+        self._last_rows = rows
+        return RunsUpdated(rows)
 
 
-def in_queue(rows: "Iterable[RunRow]") -> "tuple[RunRow, ...]":
+def with_queue_positions(rows: "Iterable[RunRow]") -> "tuple[RunRow, ...]":
     """The rows, the queued ones with their places in the queue."""
     rows = tuple(rows)
     if not any(row.state is RunState.QUEUED for row in rows):
         return rows
-    from mg_tui.runs.queue import read_place
+    from mg_tui.runs.queue import read_queue_record
 
-    asked = {row.id: read_place(row.folder) for row in rows if row.state is RunState.QUEUED}
+    asked = {row.id: read_queue_record(row.folder) for row in rows if row.state is RunState.QUEUED}
     order = {run: number for number, run in enumerate(sorted(asked, key=lambda run: (asked[run].place, run)), start=1)}
-    return tuple(replace(row, queue=(order[row.id], asked[row.id].held)) if row.id in order else row for row in rows)
+    return tuple(
+        replace(row, queue_position=(order[row.id], asked[row.id].held)) if row.id in order else row for row in rows
+    )
 
 
 class RunFeed(Feed):
@@ -187,30 +189,30 @@ class RunFeed(Feed):
         super().__init__(target, seconds)
         self._folder = folder
         self._prices = prices
-        self._with_log = log
+        self._reads_log = log
         self._watch: RunWatch | None = None
         self._log: LogReader | None = None
-        self._curves: tuple[int, Curves] | None = None
-        self._before: tuple[int, str] | None = None
+        self._curves: tuple[int, RunCurves] | None = None
+        self._last_state: tuple[int, str] | None = None
 
     def read(self) -> Message | None:
-        from mg_tui.runs.store import damage
+        from mg_tui.runs.store import describe_damage
         from mg_tui.runs.watch import RunWatch
-        from mg_tui.tui.snapshot import curves_of, detail_of, row_of
+        from mg_tui.tui.runs.snapshot import build_curves, build_detail, build_row
 
         watch = self._watch = self._watch or RunWatch(self._folder)
         watch.refresh()
         lines = self._read_log()
         view, state = watch.view, watch.state
         here = (view.last_number, state.value)
-        if here == self._before and not lines and state.ended:
+        if here == self._last_state and not lines and state.ended:
             return None
-        self._before = here
+        self._last_state = here
         if self._curves is None or self._curves[0] != view.last_number:
-            self._curves = (view.last_number, curves_of(view))
+            self._curves = (view.last_number, build_curves(view))
         now, spec = time.time(), self._spec()
-        row = row_of(self._folder, view, state, spec, now=now, problem=damage(watch))
-        return RunRead(detail_of(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
+        row = build_row(self._folder, view, state, spec, now=now, problem=describe_damage(watch))
+        return RunUpdated(build_detail(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
 
     def _spec(self) -> dict[str, object]:
         from mg_tui.core.errors import GardenError
@@ -221,20 +223,20 @@ class RunFeed(Feed):
             return {}  # the list says what is wrong with the folder; the journal can be shown without it
 
     def _read_log(self) -> tuple[str, ...]:
-        if not self._with_log:
+        if not self._reads_log:
             return ()
         if self._log is None:
-            from mg_tui.runs.log import LogReader
+            from mg_tui.runs.worker_log import LogReader
 
             self._log = LogReader(self._folder.log_file)
-            return tuple(map(clean_line, self._log.last(LOG_LINES)))
-        return tuple(map(clean_line, self._log.new()))[-LOG_LINES:]
+            return tuple(map(clean_log_line, self._log.last(MAX_LOG_LINES)))
+        return tuple(map(clean_log_line, self._log.new()))[-MAX_LOG_LINES:]
 
 
 class DeviceFeed(Feed):
     """Devices and host."""
 
-    what = "the devices"
+    subject = "the devices"
 
     def __init__(self, target: MessagePump, seconds: float, run_pids: Callable[[], Mapping[int, str]]) -> None:
         """`run_pids` has the process ids of living workers and their runs; it is called in the thread."""
@@ -244,13 +246,13 @@ class DeviceFeed(Feed):
 
     def read(self) -> Message | None:
         if self._sampler is None:
-            from mg_tui.hardware.devices import DeviceSampler
+            from mg_tui.hardware.sampler import DeviceSampler
 
             self._sampler = DeviceSampler(self._run_pids)
-        return DevicesRead(self._sampler.sample())
+        return DevicesUpdated(self._sampler.sample())
 
 
-def clean_line(line: str) -> str:
+def clean_log_line(line: str) -> str:
     """A line of a log as text: colours taken out, of a redrawn progress bar its last state, controls made visible."""
-    last = next((part for part in reversed(_ESCAPES.sub("", line).split("\r")) if part.strip()), "")
+    last = next((part for part in reversed(_ANSI_ESCAPES.sub("", line).split("\r")) if part.strip()), "")
     return printable(last.expandtabs(8), limit=2_000)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, Action
+from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, SCOPE_TITLES, Action
 
 _MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
 # Bindings of these hold on every screen, or in what most screens are made of.
-_EVERYWHERE = frozenset({"app", "list", "log", "form"})
+_GLOBAL_SCOPES = frozenset({"app", "list", "log", "form"})
 
 
 @dataclass(frozen=True, slots=True)
-class KeyProblem:
+class KeymapProblem:
     """An entry of [keys] that cannot be used, and why."""
 
     action: str
@@ -22,28 +22,28 @@ class KeyProblem:
         return f"[keys] {self.action}: got {self.keys!r}; {self.why}"
 
 
-def problems(keymap: Mapping[str, str]) -> list[KeyProblem]:
+def find_problems(keymap: Mapping[str, str]) -> list[KeymapProblem]:
     """What is wrong with a keymap: actions and keys there are not, and keys that would mean two things."""
     found = []
     for name, keys in keymap.items():
-        action = BY_ID.get(name)
+        action = ACTIONS_BY_ID.get(name)
         if action is None:
-            found.append(KeyProblem(name, keys, f"there is no such action{_nearest(name)}"))
+            found.append(KeymapProblem(name, keys, f"there is no such action{_suggest_action(name)}"))
             continue
-        wrong = [key for key in split(keys) if not is_key(key)]
+        wrong = [key for key in parse_keys(keys) if not is_key(key)]
         if wrong:
-            found.append(KeyProblem(name, keys, f"{wrong[0]!r} is no key; give e.g. ctrl+r, f2, slash or x"))
-        found += [KeyProblem(name, keys, why) for why in _conflicts(action, keymap)]
+            found.append(KeymapProblem(name, keys, f"{wrong[0]!r} is no key; give e.g. ctrl+r, f2, slash or x"))
+        found += [KeymapProblem(name, keys, why) for why in _find_conflicts(action, keymap)]
     return found
 
 
-def usable(keymap: Mapping[str, str]) -> dict[str, str]:
+def usable_keymap(keymap: Mapping[str, str]) -> dict[str, str]:
     """The entries with which nothing is wrong, as Textual takes them."""
-    bad = {problem.action for problem in problems(keymap)}
-    return {name: ",".join(split(keys)) for name, keys in keymap.items() if name not in bad}
+    bad = {problem.action for problem in find_problems(keymap)}
+    return {name: ",".join(parse_keys(keys)) for name, keys in keymap.items() if name not in bad}
 
 
-def split(keys: str) -> tuple[str, ...]:
+def parse_keys(keys: str) -> tuple[str, ...]:
     """The keys of an entry, in Textual's names."""
     from textual.binding import Binding
 
@@ -51,9 +51,9 @@ def split(keys: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(binding.key for binding in made))
 
 
-def keys_of(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
+def keys_for(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of an action with a keymap."""
-    return split(keymap[action.id]) if action.id in keymap else action.keys
+    return parse_keys(keymap[action.id]) if action.id in keymap else action.keys
 
 
 def is_key(key: str) -> bool:
@@ -67,34 +67,34 @@ def is_key(key: str) -> bool:
     return len(last) == 1 or last in typed or last in {item.value for item in Keys}
 
 
-def _conflicts(action: Action, keymap: Mapping[str, str]) -> Iterator[str]:
-    mine = set(keys_of(action, keymap))
+def _find_conflicts(action: Action, keymap: Mapping[str, str]) -> Iterator[str]:
+    mine = set(keys_for(action, keymap))
     for other in ACTIONS:
-        if other.id == action.id or not _meet(action, other):
+        if other.id == action.id or not _active_together(action, other):
             continue
-        both = mine & set(keys_of(other, keymap))
+        both = mine & set(keys_for(other, keymap))
         if both and both - (set(action.keys) & set(other.keys)):
-            yield f"{sorted(both)[0]} is {other.title} ({other.id}) {_where(other)}"
+            yield f"{sorted(both)[0]} is {other.title} ({other.id}) {_describe_scope(other)}"
 
 
-def _meet(one: Action, other: Action) -> bool:
+def _active_together(one: Action, other: Action) -> bool:
     """Whether both can be asked for at the same moment."""
-    if one.where == other.where:
+    if one.scope == other.scope:
         return True
-    if not ({one.where, other.where} & _EVERYWHERE):
+    if not ({one.scope, other.scope} & _GLOBAL_SCOPES):
         return False
     # What already share a key are never on the screen together, or the one that has the focus is meant.
-    mine = {key for action in ACTIONS if action.where == one.where for key in action.keys}
-    return not mine & {key for action in ACTIONS if action.where == other.where for key in action.keys}
+    mine = {key for action in ACTIONS if action.scope == one.scope for key in action.keys}
+    return not mine & {key for action in ACTIONS if action.scope == other.scope for key in action.keys}
 
 
-def _where(action: Action) -> str:
-    place = PLACES[action.where]
+def _describe_scope(action: Action) -> str:
+    place = SCOPE_TITLES[action.scope]
     return f"in “{place}”"
 
 
-def _nearest(name: str) -> str:
+def _suggest_action(name: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(BY_ID), n=1)
+    close = get_close_matches(name, list(ACTIONS_BY_ID), n=1)
     return f"; did you mean {close[0]}?" if close else "; docs/keys.md lists them"

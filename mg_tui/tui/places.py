@@ -18,19 +18,19 @@ class Place:
     mode: str
     title: str
     module: str
-    screen: str
-    what: str
+    screen_class: str
+    description: str
 
-    def open(self) -> "Screen[Any]":
+    def create_screen(self) -> "Screen[Any]":
         """The place's first screen."""
-        made: Screen[Any] = getattr(import_module(self.module), self.screen)()
+        made: Screen[Any] = getattr(import_module(self.module), self.screen_class)()
         return made
 
 
 PLACES: Final = (
     Place("1", "runs", "Runs", "mg_tui.tui.screens.runs", "RunsScreen", "the list of runs"),
     Place("2", "datasets", "Datasets", "mg_tui.tui.screens.datasets", "DatasetsScreen", "the datasets"),
-    Place("3", "new", "New run", "mg_tui.tui.screens.new", "NewScreen", "the form of a new run"),
+    Place("3", "new", "New run", "mg_tui.tui.screens.new", "NewRunScreen", "the form of a new run"),
     Place("4", "models", "Models", "mg_tui.tui.screens.models", "ModelsScreen", "results and base models"),
     Place("5", "plugins", "Plugins", "mg_tui.tui.screens.plugins", "PluginsScreen", "the model families"),
 )

@@ -12,7 +12,7 @@ import pytest
 GPU = Path(__file__).parents[2] / "benchmarks" / "gpu"
 
 
-def run(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+def run_benchmark(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
     command = [sys.executable, str(GPU / "all.py"), "--dry-run", "--repeats", "1", "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert (out / "gpu.json").exists(), done.stderr[-2000:]
@@ -22,7 +22,7 @@ def run(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_dry_run_of_steps_and_attention(tmp_path: Path) -> None:
-    code, found, page = run(tmp_path, "--pieces", "nvml", "attention", "grid")
+    code, found, page = run_benchmark(tmp_path, "--pieces", "nvml", "attention", "grid")
     assert code == 1
     assert found["dry_run"] is True and "no figure" in page.splitlines()[0]
     assert [(case["size"], case["quantization"]) for case in found["grid"]] == [("tiny", "nf4"), ("tiny", "none")]
@@ -39,14 +39,14 @@ def test_a_dry_run_of_steps_and_attention(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_dry_run_of_the_ladder(tmp_path: Path) -> None:
-    code, found, page = run(tmp_path, "--pieces", "ladder")
+    code, found, page = run_benchmark(tmp_path, "--pieces", "ladder")
     assert (code, found["not_done"]) == (0, {})
     assert found["ladder"]["relaid"] and found["ladder"]["largest_relative_difference"] < 1e-4
     assert "laid out its steps smaller" in page and "Everything was done." in page
 
 
 def test_nothing_is_begun_without_a_device_or_after_the_time(tmp_path: Path) -> None:
-    code, found, page = run(tmp_path, "--minutes", "0")
+    code, found, page = run_benchmark(tmp_path, "--minutes", "0")
     assert code == 1
     assert found["grid"] == [] and len(found["not_done"]) >= 4
     assert all("minutes were over" in why for why in found["not_done"].values())

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.cli import run_text
-from mg_tui.cli.follow import PlainDisplay, exit_code_of, logging_steps
+from mg_tui.cli import formatting
+from mg_tui.cli.follow import LineDisplay, exit_code_of, read_logging_steps
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import summarise
+from mg_tui.runs.store import summarize_run
 from mg_tui.runs.watch import RunWatch
 
 # A worker that trains until it is asked to stop.
-WORKER = """
+WORKER_SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from mg_tui.runs.control import ControlInbox
@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "home", spec)
 
 
-class Terminal:
+class WatchTerminal:
     """`runs watch` on a pseudo-terminal of 80 columns."""
 
     def __init__(self, folder: RunFolder, *arguments: str):
@@ -101,7 +101,7 @@ class Terminal:
 def worker(folder: RunFolder, tmp_path: Path) -> Iterator[None]:
     """A worker that is alive."""
     script = tmp_path / "worker.py"
-    script.write_text(WORKER)
+    script.write_text(WORKER_SCRIPT)
     process = subprocess.Popen([sys.executable, str(script), str(folder.path)], start_new_session=True)
     while b"step" not in folder.journal_file.read_bytes():
         assert process.poll() is None
@@ -112,7 +112,7 @@ def worker(folder: RunFolder, tmp_path: Path) -> Iterator[None]:
 
 
 def test_a_bar_and_a_question_and_detaching_by_default(folder: RunFolder, worker: None) -> None:
-    terminal = Terminal(folder, "watch", "last")
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     assert "training" in terminal.seen
     assert "/1000" in terminal.seen
@@ -124,21 +124,21 @@ def test_a_bar_and_a_question_and_detaching_by_default(folder: RunFolder, worker
     assert terminal.wait() == 0
     assert "the run goes on" in terminal.seen
     assert folder.id in terminal.seen
-    assert summarise(folder).state is RunState.RUNNING
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
 def test_a_second_ctrl_c_detaches(folder: RunFolder, worker: None) -> None:
-    terminal = Terminal(folder, "watch", "last")
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     terminal.type("\x03")
     terminal.read_until("[s/D]")
     terminal.type("\x03")
     assert terminal.wait() == 0
-    assert summarise(folder).state is RunState.RUNNING
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
 def test_stopping_follows_to_the_end(folder: RunFolder, worker: None) -> None:
-    terminal = Terminal(folder, "watch", "last")
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     terminal.type("\x03")
     terminal.read_until("[s/D]")
@@ -146,23 +146,23 @@ def test_stopping_follows_to_the_end(folder: RunFolder, worker: None) -> None:
     assert terminal.wait() == 0
     assert "asked the run to stop" in terminal.seen
     assert "stopped at step" in terminal.seen
-    found = summarise(folder)
+    found = summarize_run(folder)
     assert found.state is RunState.STOPPED
     assert found.view.requests[0]["request"] == "stop"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_shows_the_cursor_again_and_the_run_goes_on(folder: RunFolder, worker: None, number: int) -> None:
-    terminal = Terminal(folder, "watch", "last")
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     assert "\x1b[?25l" in terminal.seen
     terminal.kill(number)
     assert terminal.wait() == 128 + number
     assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
-    assert summarise(folder).state is RunState.RUNNING
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
-def watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
+def start_watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
     code = "from mg_tui.cli.main import main; main()"
     command = [sys.executable, "-c", code, "--home", str(folder.path.parent.parent), "runs", "watch", "last"]
     return subprocess.Popen(
@@ -171,7 +171,7 @@ def watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
 
 
 def test_without_a_terminal_an_interrupt_detaches_with_130(folder: RunFolder, worker: None) -> None:
-    process = watch_without_terminal(folder)
+    process = start_watch_without_terminal(folder)
     assert process.stderr is not None
     first = [process.stderr.readline() for _ in range(4)]
     process.send_signal(signal.SIGINT)
@@ -181,18 +181,18 @@ def test_without_a_terminal_an_interrupt_detaches_with_130(folder: RunFolder, wo
     assert "the run goes on" in rest
     assert out == ""
     assert process.returncode == 130
-    assert summarise(folder).state is RunState.RUNNING
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
-def step(number: int) -> Event:
+def step_event(number: int) -> Event:
     return Event(number, 1.0, "step", {"step": number, "loss": 0.5, "learning_rate": 1e-5, "seconds": 1.0})
 
 
 def test_lines_come_once_an_interval(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    watch, display = RunWatch(folder), PlainDisplay(logging_steps(folder))
-    events = [*(step(n) for n in range(1, 13)), Event(13, 2.0, "plan", {"examples": 3, "steps": 12})]
+    watch, display = RunWatch(folder), LineDisplay(read_logging_steps(folder))
+    events = [*(step_event(n) for n in range(1, 13)), Event(13, 2.0, "plan", {"examples": 3, "steps": 12})]
     watch.view.apply(events)
-    display.show(watch, events)
+    display.update(watch, events)
     display.close()
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("step")] == ["1/12", "5/12", "10/12", "12/12"]
@@ -200,10 +200,10 @@ def test_lines_come_once_an_interval(folder: RunFolder, capsys: pytest.CaptureFi
 
 
 def test_a_long_history_is_summed_up(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    events = [step(n) for n in range(1, 1_001)]
+    events = [step_event(n) for n in range(1, 1_001)]
     watch = RunWatch(folder)
     watch.view.apply(events)
-    PlainDisplay(5).show(watch, events)
+    LineDisplay(5).update(watch, events)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "… 181 earlier lines left out"
     assert len(lines) == 21
@@ -214,7 +214,7 @@ def test_an_interval_that_cannot_be_read_is_one(folder: RunFolder, spec: str | N
     folder.spec_file.unlink()
     if spec is not None:
         folder.spec_file.write_text(spec)
-    assert logging_steps(folder) == 1
+    assert read_logging_steps(folder) == 1
 
 
 @pytest.mark.parametrize(
@@ -241,19 +241,19 @@ def test_exit_codes(folder: RunFolder, state: RunState, data: dict[str, object],
     [(None, "—"), (float("nan"), "—"), (0, "0:00"), (59.6, "1:00"), (3_723, "1:02:03"), (-1, "0:00")],
 )
 def test_durations(seconds: float | None, said: str) -> None:
-    assert run_text.duration(seconds) == said
+    assert formatting.format_duration(seconds) == said
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(None, "—"), (0, "0 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")]
 )
 def test_sizes(count: float | None, said: str) -> None:
-    assert run_text.size(count) == said
+    assert formatting.format_bytes(count) == said
 
 
 def test_every_kind_of_event_can_be_said() -> None:
     from mg_tui.core.events import KINDS
 
     for kind in KINDS:
-        line = run_text.event_line(Event(1, 1.0, kind, {}))
+        line = formatting.format_event(Event(1, 1.0, kind, {}))
         assert line is None or "\n" not in line

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
 from mg_tui.core.errors import SpecError, UsageError
-from mg_tui.core.presets import BUILT_IN, named
+from mg_tui.core.presets import BUILT_IN_PRESETS, find_preset
 
 
 def _estimate(tmp_path: Path, *words: str) -> dict:
@@ -54,6 +54,6 @@ def test_a_bad_value_is_said_to_stand_where_it_does(tmp_path: Path, words: list[
 
 def test_an_unknown_one_is_said_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no preset 'qlora'") as caught:
-        named("qlora", {"mine": {}})
-    assert all(f'"{name}"' in caught.value.hint for name in (*BUILT_IN, "mine"))
-    assert named(next(iter(BUILT_IN)), {next(iter(BUILT_IN)): {"lora_r": 1}}) == {"lora_r": 1}
+        find_preset("qlora", {"mine": {}})
+    assert all(f'"{name}"' in caught.value.hint for name in (*BUILT_IN_PRESETS, "mine"))
+    assert find_preset(next(iter(BUILT_IN_PRESETS)), {next(iter(BUILT_IN_PRESETS)): {"lora_r": 1}}) == {"lora_r": 1}

@@ -8,39 +8,39 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import ImagePart, TextPart
-from mg_tui.data.dataset import FieldMap, load_dataset, require_clean, require_examples, write_rejects
-from mg_tui.data.problems import BadRows
+from mg_tui.data.dataset import FieldMap, load_dataset, require_examples, require_no_bad_rows, write_rejects
+from mg_tui.data.row_problems import BadRows
 
 
 def row(**changes: object) -> dict[str, object]:
     return {"text": "What is it?", "image": "a.jpg", "response": "A cat.", **changes}
 
 
-def test_a_row_becomes_a_conversation(rows, picture: Path, tmp_path: Path) -> None:
+def test_a_row_becomes_a_conversation(rows, image_file: Path, tmp_path: Path) -> None:
     dataset = load_dataset(rows(row()), system_prompt="Be brief.")
     (example,) = dataset.examples
     assert [message.role for message in example.messages] == ["system", "user", "assistant"]
     image, text = example.messages[1].parts
     assert isinstance(image, ImagePart)
-    assert image.image.path == str(picture)
-    assert image.image.given == "a.jpg"
+    assert image.image.path == str(image_file)
+    assert image.image.original == "a.jpg"
     assert text == TextPart("What is it?")
     assert (example.row, example.response, example.messages[0].text) == (1, "A cat.", "Be brief.")
-    assert dataset.image_places == {"dataset folder": 1}
-    assert dataset.places_in_words() == "1 from the dataset's folder"
-    assert dataset.image_infos[str(picture)].width == 64
-    require_clean(dataset)
+    assert dataset.image_locations == {"dataset folder": 1}
+    assert dataset.format_image_locations() == "1 from the dataset's folder"
+    assert dataset.image_infos[str(image_file)].width == 64
+    require_no_bad_rows(dataset)
     require_examples(dataset)
 
 
-def test_several_images_and_none(rows, picture: Path) -> None:
-    dataset = load_dataset(rows(row(image=["a.jpg", str(picture)]), row(image=None), row(image=[])))
+def test_several_images_and_none(rows, image_file: Path) -> None:
+    dataset = load_dataset(rows(row(image=["a.jpg", str(image_file)]), row(image=None), row(image=[])))
     assert [len(example.images) for example in dataset.examples] == [2, 0, 0]
     assert not dataset.problems
-    assert dataset.image_places == {"dataset folder": 1, "absolute path": 1}
+    assert dataset.image_locations == {"dataset folder": 1, "absolute path": 1}
 
 
-def test_other_field_names(rows, picture: Path) -> None:
+def test_other_field_names(rows, image_file: Path) -> None:
     path = rows({"question": "q", "img_path": "a.jpg", "answer": "r"})
     dataset = load_dataset(path, FieldMap("question", "img_path", "answer"))
     assert dataset.examples[0].response == "r"
@@ -79,7 +79,7 @@ def test_other_field_names(rows, picture: Path) -> None:
         ({"image": "http://[::1/a.jpg"}, "image", "no usable address"),
     ],
 )
-def test_bad_fields(rows, picture: Path, tmp_path: Path, changes: dict[str, object], field: str, said: str) -> None:
+def test_bad_fields(rows, image_file: Path, tmp_path: Path, changes: dict[str, object], field: str, said: str) -> None:
     path = rows(row(), row(**changes), row())
     dataset = load_dataset(path, cache=tmp_path / "cache")
     (problem,) = dataset.problems
@@ -89,7 +89,7 @@ def test_bad_fields(rows, picture: Path, tmp_path: Path, changes: dict[str, obje
     assert problem.raw == path.read_text().split("\n")[1]
     assert [example.row for example in dataset.examples] == [1, 3]
     with pytest.raises(DataError) as caught:
-        require_clean(dataset)
+        require_no_bad_rows(dataset)
     assert f'row 2, field "{field}": ' in str(caught.value)
     str(caught.value).encode("utf-8")
 
@@ -117,21 +117,21 @@ def test_bad_images_name_every_place_that_was_tried(rows, tmp_path: Path, bomb: 
         require_examples(dataset)
 
 
-def test_how_deep_images_are_looked_at(rows, picture: Path, tmp_path: Path) -> None:
-    picture.write_bytes(picture.read_bytes()[:900])
+def test_how_deep_images_are_looked_at(rows, image_file: Path, tmp_path: Path) -> None:
+    image_file.write_bytes(image_file.read_bytes()[:900])
     (tmp_path / "text.png").write_text("hello")
     path = rows(row(), row(image="text.png"), row(image="none.png"))
     bad = {depth: load_dataset(path, check_images=depth).bad_rows for depth in ("decode", "header", "none")}
     assert bad == {"decode": (1, 2, 3), "header": (2, 3), "none": (3,)}
 
 
-def test_an_image_used_often_is_looked_at_once(rows, picture: Path) -> None:
+def test_an_image_used_often_is_looked_at_once(rows, image_file: Path) -> None:
     calls: list[tuple[int, int]] = []
     dataset = load_dataset(
         rows(*[row()] * 50, row(image="./a.jpg")), progress=lambda done, total: calls.append((done, total))
     )
     assert calls[-1] == (2, 2)
-    assert dataset.image_places == {"dataset folder": 51}
+    assert dataset.image_locations == {"dataset folder": 51}
     assert len({image.path for example in dataset.examples for image in example.images}) == 1
 
 
@@ -143,10 +143,10 @@ def test_animations_are_noted(rows, tmp_path: Path) -> None:
     assert len(dataset.examples) == 1
 
 
-def test_all_bad_rows_are_listed_and_the_rest_counted(rows, picture: Path) -> None:
+def test_all_bad_rows_are_listed_and_the_rest_counted(rows, image_file: Path) -> None:
     dataset = load_dataset(rows(row(), *[row(text="")] * 30))
     with pytest.raises(BadRows) as caught:
-        require_clean(dataset)
+        require_no_bad_rows(dataset)
     message = str(caught.value)
     assert message.startswith("30 rows of 31 cannot be trained on:")
     assert 'row 21, field "text": is empty' in message
@@ -157,11 +157,11 @@ def test_all_bad_rows_are_listed_and_the_rest_counted(rows, picture: Path) -> No
     assert len(caught.value.as_dict()["problems"]) == 30  # type: ignore[arg-type]
 
 
-def test_what_a_row_says_cannot_escape_into_a_terminal(rows, picture: Path) -> None:
+def test_what_a_row_says_cannot_escape_into_a_terminal(rows, image_file: Path) -> None:
     evil = "\x1b]0;owned\x07\u202e\n\ud800"
     dataset = load_dataset(rows(row(image=evil), {evil: 1}, row(text="", **{evil: 1})))
     with pytest.raises(BadRows) as caught:
-        require_clean(dataset)
+        require_no_bad_rows(dataset)
     message = str(caught.value)
     message.encode("utf-8")
     assert not {"\x1b", "\x07", "\u202e"} & set(message)
@@ -182,7 +182,7 @@ def test_rejects_keep_the_rows(rows, tmp_path: Path) -> None:
     assert target.read_text() == ""
 
 
-def test_the_dataset_may_be_relative_to_the_working_folder(rows, picture: Path, tmp_path: Path) -> None:
+def test_the_dataset_may_be_relative_to_the_working_folder(rows, image_file: Path, tmp_path: Path) -> None:
     rows(row())
     dataset = load_dataset("data.jsonl", cwd=tmp_path)
     assert dataset.path == tmp_path / "data.jsonl"

@@ -12,7 +12,7 @@ from mg_tui.data import images
 from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
 
 
-def reason_of(path: Path) -> str:
+def refusal_reason(path: Path) -> str:
     with pytest.raises(ImageError) as caught:
         verify_image(path)
     with pytest.raises(ImageError) as opened:
@@ -22,19 +22,19 @@ def reason_of(path: Path) -> str:
     return caught.value.reason
 
 
-def test_what_is_known_of_a_good_image(picture: Path) -> None:
-    info = probe_image(picture)
+def test_what_is_known_of_a_good_image(image_file: Path) -> None:
+    info = probe_image(image_file)
     assert (info.width, info.height, info.format, info.mode, info.animated) == (64, 48, "JPEG", "RGB", False)
-    assert info.bytes == picture.stat().st_size
-    assert verify_image(picture) == info
-    assert open_image(str(picture)).size == (64, 48)
+    assert info.bytes == image_file.stat().st_size
+    assert verify_image(image_file) == info
+    assert open_image(str(image_file)).size == (64, 48)
 
 
 def test_a_bomb_is_refused_by_its_header(bomb: Path) -> None:
     assert bomb.stat().st_size < 200
     with pytest.raises(ImageError, match="claims 3,600,000,000 pixels"):
         probe_image(bomb)
-    reason_of(bomb)
+    refusal_reason(bomb)
 
 
 def test_just_over_the_limit(tmp_path: Path, bomb: Path) -> None:
@@ -45,27 +45,27 @@ def test_just_over_the_limit(tmp_path: Path, bomb: Path) -> None:
 
     head = b"IHDR" + pack(">IIBBBBB", 20_000, 9_000, 8, 2, 0, 0, 0)
     path.write_bytes(bomb.read_bytes()[:12] + head + pack(">I", crc32(head)) + bomb.read_bytes()[33:])
-    assert "180,000,000" in reason_of(path) or "20,000 x 9,000" in reason_of(path)
+    assert "180,000,000" in refusal_reason(path) or "20,000 x 9,000" in refusal_reason(path)
 
 
 def test_missing_folder_empty_and_devices(tmp_path: Path) -> None:
-    assert reason_of(tmp_path / "none.png") == "was not found"
-    assert reason_of(tmp_path) == "is a folder"
+    assert refusal_reason(tmp_path / "none.png") == "was not found"
+    assert refusal_reason(tmp_path) == "is a folder"
     (tmp_path / "empty.png").touch()
-    assert reason_of(tmp_path / "empty.png") == "is empty (0 bytes)"
+    assert refusal_reason(tmp_path / "empty.png") == "is empty (0 bytes)"
     os.mkfifo(tmp_path / "pipe.png")
-    assert reason_of(tmp_path / "pipe.png") == "is a pipe or a device, not a file"
-    assert "cannot be read" in reason_of(tmp_path / ("x" * 300))
+    assert refusal_reason(tmp_path / "pipe.png") == "is a pipe or a device, not a file"
+    assert "cannot be read" in refusal_reason(tmp_path / ("x" * 300))
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    assert "cannot be read" in reason_of(tmp_path / "loop.png")
+    assert "cannot be read" in refusal_reason(tmp_path / "loop.png")
 
 
-def test_no_permission(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *_args: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert reason_of(picture) == "cannot be read: permission denied"
+    assert refusal_reason(image_file) == "cannot be read: permission denied"
 
 
 @pytest.mark.parametrize("kept", [3, 20, 200, 0.5, 0.95])
@@ -76,13 +76,15 @@ def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
     whole = path.read_bytes()
     verify_image(path)
     path.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
-    assert any(word in reason_of(path) for word in ("truncated", "damaged", "not an image"))
+    assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not an image"))
 
 
-def test_truncation_is_seen_whatever_another_library_asked_for(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture.write_bytes(picture.read_bytes()[:900])
+def test_truncation_is_seen_whatever_another_library_asked_for(
+    image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_file.write_bytes(image_file.read_bytes()[:900])
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert "truncated" in reason_of(picture)
+    assert "truncated" in refusal_reason(image_file)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +105,11 @@ def test_truncation_is_seen_whatever_another_library_asked_for(picture: Path, mo
 def test_other_files(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    assert reason_of(path).startswith(said)
+    assert refusal_reason(path).startswith(said)
 
 
-def test_a_picture_with_the_wrong_ending_is_a_picture(tmp_path: Path, picture: Path) -> None:
-    path = picture.rename(tmp_path / "a.txt")
+def test_a_image_with_the_wrong_ending_is_a_image(tmp_path: Path, image_file: Path) -> None:
+    path = image_file.rename(tmp_path / "a.txt")
     assert probe_image(path).format == "JPEG"
 
 
@@ -131,7 +133,7 @@ def test_messages_cannot_escape_into_a_terminal(tmp_path: Path) -> None:
     assert "\n" not in caught.value.what
 
 
-def test_memory_and_odd_errors_become_reasons(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_odd_errors_become_reasons(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, said in ((MemoryError(), "memory"), (KeyError("x"), "damaged"), (RuntimeError(), "RuntimeError")):
 
         def fail(_image: object, error: Exception = error) -> None:
@@ -139,13 +141,13 @@ def test_memory_and_odd_errors_become_reasons(picture: Path, monkeypatch: pytest
 
         monkeypatch.setattr(images, "to_rgb", fail)
         with pytest.raises(ImageError, match=said):
-            open_image(picture)
+            open_image(image_file)
 
 
 def test_importing_the_room_imports_neither_pillow_nor_numpy_nor_httpx() -> None:
     code = (
-        "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.sample, mg_tui.data.downloads, "
-        "mg_tui.cli.dataset; print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
+        "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.synthetic.vision_dataset, mg_tui.data.image_downloads, "
+        "mg_tui.cli.datasets.vision_sample; print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

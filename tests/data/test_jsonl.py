@@ -11,12 +11,12 @@ from mg_tui.data import jsonl
 from mg_tui.data.jsonl import read_raw, read_rows
 
 
-def problem_of(path: Path, row: int = 1) -> str:
+def row_problem(path: Path, row: int = 1) -> str:
     problems = {r.number: str(r.problem) for r in read_rows(path) if r.problem is not None}
     return problems[row]
 
 
-def refusal_of(path: Path) -> str:
+def file_refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
         list(read_rows(path))
     return str(caught.value)
@@ -63,7 +63,7 @@ def test_byte_order_marks_carriage_returns_and_unicode_line_ends(tmp_path: Path)
 )
 def test_bad_lines(rows, line: str | bytes, said: str) -> None:
     path = rows({"a": 0}, line, {"a": 3})
-    assert said in problem_of(path, 2)
+    assert said in row_problem(path, 2)
     assert [row.number for row in read_rows(path)] == [1, 2, 3]
 
 
@@ -110,24 +110,24 @@ def test_an_endless_line_is_cut_and_said_to_be(rows, monkeypatch: pytest.MonkeyP
 def test_files_that_are_no_json_lines(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
-    refused = refusal_of(path)
+    refused = file_refusal(path)
     assert said in refused
     assert str(path) in refused
 
 
 def test_lists_as_rows_are_bad_rows_not_a_bad_file(rows) -> None:
-    assert "row 1: is a list" in problem_of(rows("[1]", {"a": 1}))
+    assert "row 1: is a list" in row_problem(rows("[1]", {"a": 1}))
 
 
 def test_missing_folder_and_pipe(tmp_path: Path, rows) -> None:
     rows({"a": 1}, name="other.jsonl")
-    assert "was not found" in refusal_of(tmp_path / "none.jsonl")
-    assert "the folder has other.jsonl" in refusal_of(tmp_path / "none.jsonl")
-    assert "is a folder" in refusal_of(tmp_path)
+    assert "was not found" in file_refusal(tmp_path / "none.jsonl")
+    assert "the folder has other.jsonl" in file_refusal(tmp_path / "none.jsonl")
+    assert "is a folder" in file_refusal(tmp_path)
     os.mkfifo(tmp_path / "pipe.jsonl")
-    assert "pipe or a device" in refusal_of(tmp_path / "pipe.jsonl")
-    assert "cannot be read" in refusal_of(Path("a\0b"))
-    assert "was not found" in refusal_of(tmp_path / "other.jsonl" / "x.jsonl")
+    assert "pipe or a device" in file_refusal(tmp_path / "pipe.jsonl")
+    assert "cannot be read" in file_refusal(Path("a\0b"))
+    assert "was not found" in file_refusal(tmp_path / "other.jsonl" / "x.jsonl")
 
 
 def test_no_permission(rows, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,5 +137,5 @@ def test_no_permission(rows, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert "cannot be read" in refusal_of(path)
-    assert "why: Permission denied" in refusal_of(path)
+    assert "cannot be read" in file_refusal(path)
+    assert "why: Permission denied" in file_refusal(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.cli.demo import matches
+from mg_tui.cli.demo import is_exact_match
 
 
 @pytest.mark.timeout(1200)
@@ -38,4 +38,4 @@ def test_the_demo_learns_a_task_the_tiny_model_does_not_know(tmp_path: Path) -> 
     [("north", "north", True), (" North. ", "north", True), ("north bay", "north", False), ("", "north", False)],
 )
 def test_exact_match(answer: str, expected: str, right: bool) -> None:
-    assert matches(answer, expected) is right
+    assert is_exact_match(answer, expected) is right

@@ -73,7 +73,7 @@ def save(spec: TrainingSpec) -> Callable[..., Path]:
     """Saves a model as the result of `spec`."""
 
     def save_model(model: Any, folder: Path, **changes: Any) -> Path:
-        from mg_tui.engine.results.result import ResultFacts, save_result
+        from mg_tui.engine.results.saving import TrainingSummary, save_result
 
         base = load_registry().resolve("tiny")
         assert base.family is not None
@@ -82,7 +82,9 @@ def save(spec: TrainingSpec) -> Callable[..., Path]:
         from mg_tui.families.contract import Preprocessing
 
         processor = base.family.load_processor(base.family, base.source, Preprocessing(**contract))
-        facts = ResultFacts(final_loss=0.125, steps=30, examples=1200, seconds=61.2, trained_parts={"language": 4096})
+        facts = TrainingSummary(
+            final_loss=0.125, steps=30, examples=1200, seconds=61.2, trained_parts={"language": 4096}
+        )
         given = {"dtype": "float32", "quantization": "none", "run": "run-1", **changes}
         return save_result(
             model, processor, spec=used, family=base.family, base=base, folder=folder, facts=facts, **given

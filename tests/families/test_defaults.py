@@ -35,7 +35,7 @@ def test_only_the_language_part_is_quantised(family: ModelFamily, tiny: Path, me
     model = load(family, tiny, quantization=method)
     kinds: dict[str, set[str]] = {"language": set(), "projector": set(), "vision": set(), "head": set()}
     for name, layer in linear_layers(model).items():
-        part = "head" if name == "lm_head" else str(family.parts.of(name))
+        part = "head" if name == "lm_head" else str(family.parts.part_of(name))
         kinds[part].add(type(layer).__name__)
         if type(layer).__name__ == "Linear":
             assert layer.weight.dtype == torch.bfloat16, name
@@ -148,7 +148,7 @@ def test_attention_that_is_not_installed(family: ModelFamily, tiny: Path) -> Non
 
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(hub, "can_reach", lambda: False)
+    monkeypatch.setattr(hub, "is_reachable", lambda: False)
     yield
 
 

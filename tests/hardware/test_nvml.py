@@ -20,7 +20,7 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 from mg_tui.hardware import nvml
-from mg_tui.hardware.devices import DeviceSampler
+from mg_tui.hardware.sampler import DeviceSampler
 sampler = DeviceSampler(lambda: {os.getpid(): "our-run"})
 os.environ["NVML_PID"] = str(os.getpid())
 found = []
@@ -152,7 +152,7 @@ def test_closing_lets_go_and_sampling_opens_again(samples: Samples) -> None:
 
 
 def test_no_library_says_so(tmp_path: Path) -> None:
-    code = "from mg_tui.hardware.devices import DeviceSampler; print(DeviceSampler().sample().why_no_gpu)"
+    code = "from mg_tui.hardware.sampler import DeviceSampler; print(DeviceSampler().sample().why_no_gpu)"
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
     environ = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
@@ -163,7 +163,7 @@ def test_no_library_says_so(tmp_path: Path) -> None:
 def test_no_binding_says_so() -> None:
     code = (
         "import sys; sys.modules['pynvml'] = None\n"
-        "from mg_tui.hardware.devices import DeviceSampler\n"
+        "from mg_tui.hardware.sampler import DeviceSampler\n"
         "sampler = DeviceSampler(); sampler.sample(); print(sampler.sample().why_no_gpu)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mg_tui.hooks import DISABLE_ENV
 from mg_tui.metrics import Prediction, hookspec
-from mg_tui.metrics.registry import DISABLE, MetricPlugin, MetricRegistry, make_registry
+from mg_tui.metrics.registry import MetricPlugin, MetricRegistry, make_registry
 from mg_tui.metrics.scoring import evaluate
 
 HEAD = "from mg_tui.metrics import MetricOutput, Metric, hookimpl, row_metric\n"
@@ -41,7 +42,7 @@ class Installer:
     def add(self, name: str, source: str) -> Path:
         file = self.folder / f"garden_{name}.py"
         file.write_text(source)
-        self.entries.append(EntryPoint(name=name, value=f"garden_{name}", group=hookspec.GROUP))
+        self.entries.append(EntryPoint(name=name, value=f"garden_{name}", group=hookspec.ENTRY_POINT_GROUP))
         return file
 
     def registry(self, **environ: str) -> MetricRegistry:
@@ -68,7 +69,7 @@ BROKEN = {
         "marked @hookimpl",
         1,
     ),
-    "returns nothing": (HEAD + "@hookimpl\ndef mg_metrics():\n    pass\n", "gave nothing", 2),
+    "returns nothing": (HEAD + "@hookimpl\ndef mg_metrics():\n    pass\n", "yielded nothing", 2),
     "returns one": (HEAD + f"@hookimpl\ndef mg_metrics():\n    return {ONE}\n", "returned one Metric", 2),
     "yields a function": (HEAD + "@hookimpl\ndef mg_metrics():\n    yield len\n", "where a Metric belongs", 2),
     "yields none": (HEAD + "@hookimpl\ndef mg_metrics():\n    return []\n", "gave no metrics", 2),
@@ -110,16 +111,16 @@ def test_two_plugins_that_claim_one_name_both_lose_it(install: Installer) -> Non
         assert "metric 'one' is claimed by first and second, so neither is used" in (
             plugin(registry, name).problem or ""
         )
-    assert names(install.registry(**{DISABLE: "second"})) == ["mine", "one"]
+    assert names(install.registry(**{DISABLE_ENV: "second"})) == ["mine", "one"]
 
 
 def test_the_off_switch_imports_nothing(install: Installer) -> None:
     install.add("loud", "raise RuntimeError\n")
-    registry = install.registry(**{DISABLE: "loud"})
+    registry = install.registry(**{DISABLE_ENV: "loud"})
     assert plugin(registry, "loud").status == "disabled"
     assert "garden_loud" not in sys.modules
     install.add("sound", yields(ONE))
-    assert names(install.registry(**{DISABLE: "all"})) == []
+    assert names(install.registry(**{DISABLE_ENV: "all"})) == []
 
 
 ROWS = [Prediction(1, "Yes", ("yes",)), Prediction(2, "", ("no",)), Prediction(3, "it is no", ("no",))]
@@ -168,7 +169,7 @@ def test_the_example_in_the_hooks_docstring_is_a_working_plugin(install: Install
 
 
 def test_one_module_may_implement_both_hooks(install: Installer) -> None:
-    from mg_tui.families.hookspec import GROUP
+    from mg_tui.families.hookspec import ENTRY_POINT_GROUP
     from mg_tui.families.registry import make_registry as make_families
 
     families = (
@@ -181,7 +182,7 @@ def test_one_module_may_implement_both_hooks(install: Installer) -> None:
     )
     install.add("both", yields(ONE) + "\n" + families)
     assert names(install.registry()) == ["one"]
-    registry = make_families([EntryPoint(name="both", value="garden_both", group=GROUP)], {})
+    registry = make_families([EntryPoint(name="both", value="garden_both", group=ENTRY_POINT_GROUP)], {})
     assert [family.key for family in registry.families] == ["both"]
 
 

@@ -69,7 +69,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_the_table_has_what_the_rows_have(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     folder = written(tmp_path, [row(1, columns={"a": 1, "b": "x"}), row(2, "", columns={"a": 2, "b": [1]})])
     table = pq.read_table(folder / "rows.parquet").to_pydict()
@@ -287,5 +287,12 @@ def test_the_answer_to_an_example() -> None:
 def test_a_damaged_line_is_no_row() -> None:
     line = json.loads(row(1).line())
     assert parse_row(row(1).line()) is not None
-    for change in ({"row": "1"}, {"answer": 3}, {"columns": []}, {"boxes": {"no": 1}}, {"references": 3}):
-        assert parse_row(json.dumps({**line, **change}).encode()) is None
+    changes: list[dict[str, Any]] = [
+        {"row": "1"},
+        {"answer": 3},
+        {"columns": []},
+        {"boxes": {"no": 1}},
+        {"references": 3},
+    ]
+    for change in changes:
+        assert parse_row(json.dumps({**line, name: value}).encode()) is None

@@ -65,7 +65,7 @@ def test_fields(scores_of: Run) -> None:
     same = {"items": [{"name": " bolt"}, {"name": "NUT"}], "paid": True, "total": "12.50", "date": "2024-01-02"}
     half = {"date": "2024-01-03", "total": 12.5, "paid": 1, "items": [{"name": "Bolt"}], "extra": 1}
     scores = scores_of("json_fields", (json.dumps(same), right), (json.dumps(half), json.dumps(right)), ("x", right))
-    assert scores.values == (1, pytest.approx(2 / 5), 0)
+    assert scores.values == pytest.approx((1, 2 / 5, 0))
     assert scores.details["fields_not_in_the_reference"] == 1
     assert scores.details["fields"]["items[].name"] == {"accuracy": 0.5, "rows": 6}
     assert next(iter(scores.details["fields"])) == "date"  # the worst first; of equals by name
@@ -167,7 +167,7 @@ def test_boxes_are_matched_and_inventions_cost(scores_of: Run) -> None:
     two = "[[0, 0, 10, 10], [20, 20, 30, 30]]"
     rows = [("[[20, 20, 30, 30], [0, 0, 10, 10]]", two), ("[0, 0, 10, 10]", two), (two, "[0, 0, 10, 10]"), ("", two)]
     assert scores_of("box_iou", *rows).values == (1, 0.5, 0.5, 0)
-    assert scores_of("box_iou50", *rows).values == (1, pytest.approx(2 / 3), pytest.approx(2 / 3), 0)
+    assert scores_of("box_iou50", *rows).values == pytest.approx((1, 2 / 3, 2 / 3, 0))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_boxes_are_matched_and_inventions_cost(scores_of: Run) -> None:
 def test_boxes_are_compared_in_pixels_of_the_original(frame: BoxFrame, answer: str) -> None:
     (metric,) = (metric for metric in BUILT_IN if metric.name == "box_iou")
     prediction = Prediction(1, answer, ("[100, 50, 300, 250]",), boxes=frame)
-    assert score([prediction], metric).values == (pytest.approx(1),)
+    assert score([prediction], metric).values == pytest.approx((1,))
     other = Prediction(1, answer, ("[100, 50, 300, 250]",), boxes=BoxFrame(frame.answer, "pixels"))
     if frame.answer != "pixels":
         with pytest.raises(DataError, match="boxes of row 1 cannot be put into pixels"):

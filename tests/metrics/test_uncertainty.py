@@ -62,7 +62,8 @@ def test_rows_of_one_image_are_no_independent_rows(scores_of: Run) -> None:
 def test_a_clear_difference(scores_of: Run) -> None:
     before, after = scores_of("exact_match", *rows(20, 30)), scores_of("exact_match", *rows(40, 10))
     found = compare(before, after)
-    assert (found.verdict, found.change) == ("better", pytest.approx(0.4))
+    assert found.verdict == "better"
+    assert found.change == pytest.approx(0.4)
     assert found.fixed == tuple(range(21, 41)) == found.improved
     assert found.broken == found.worsened == ()
     assert found.unchanged == 30

@@ -76,7 +76,7 @@ def test_nothing_is_left_when_it_cannot_be_made(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(folders, "write_whole", full)
+    monkeypatch.setattr(folders, "write_atomic", full)
     with pytest.raises(EnvironmentProblem, match="cannot be made") as caught:
         RunFolder.create(tmp_path, spec)
     assert caught.value.why == "No space left on device"

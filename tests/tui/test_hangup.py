@@ -7,17 +7,17 @@ import sys
 import time
 from pathlib import Path
 
-from mg_tui.tui.hangup import HANGUP, gone
+from mg_tui.tui.terminal import HANGUP_EXIT_CODE, is_hung_up
 
 
 def test_a_terminal_is_gone_once_its_other_end_is_closed() -> None:
     master, slave = pty.openpty()
     try:
-        assert not gone(slave)
+        assert not is_hung_up(slave)
         os.write(master, b"keys nobody took")
-        assert not gone(slave)
+        assert not is_hung_up(slave)
         os.close(master)
-        assert gone(slave)
+        assert is_hung_up(slave)
     finally:
         os.close(slave)
 
@@ -39,6 +39,6 @@ def test_a_terminal_that_goes_without_a_signal_ends_the_dashboard(tmp_path: Path
     assert b"Garden" in shown
     os.close(master)
     try:
-        assert process.wait(20) in (HANGUP, 0, 1)
+        assert process.wait(20) in (HANGUP_EXIT_CODE, 0, 1)
     finally:
         process.kill()

@@ -5,8 +5,8 @@ import pytest
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.widgets.runs.rows import RunTable
+from mg_tui.tui.widgets.runs.run_table import RunTable
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
@@ -26,7 +26,7 @@ def _run(home, name: str) -> RunFolder:
     return folder
 
 
-def _harmless(shown: str) -> None:
+def _assert_harmless(shown: str) -> None:
     bad = [c for c in shown if (ord(c) < 32 and c != "\n") or "\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e"]
     assert not bad, shown
     assert "[bold red]" in shown
@@ -71,4 +71,4 @@ async def test_text_is_text_everywhere(tmp_path, dashboard, size, text, until) -
         seen.append(text(app))
         assert app.is_running
         for shown in seen:
-            _harmless(shown)
+            _assert_harmless(shown)

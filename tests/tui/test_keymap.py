@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from mg_tui.config import Settings
-from mg_tui.tui.actions import ACTIONS, BY_ID
+from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID
 from mg_tui.tui.app import GardenApp
-from mg_tui.tui.keymap import is_key, keys_of, problems, usable
+from mg_tui.tui.keymap import find_problems, is_key, keys_for, usable_keymap
 from mg_tui.tui.screens.plugins import PluginsScreen
 
 
 def test_the_keys_that_actions_come_with_are_keys_and_have_no_conflict() -> None:
-    assert problems({action.id: ",".join(action.keys) for action in ACTIONS}) == []
+    assert find_problems({action.id: ",".join(action.keys) for action in ACTIONS}) == []
     for action in ACTIONS:
         assert all(map(is_key, action.keys)), action.id
 
@@ -31,15 +31,15 @@ def test_the_keys_that_actions_come_with_are_keys_and_have_no_conflict() -> None
     ],
 )
 def test_what_cannot_be_is_named(keymap, words) -> None:
-    assert any(words in str(problem) for problem in problems(keymap))
-    assert usable(keymap) == {}
+    assert any(words in str(problem) for problem in find_problems(keymap))
+    assert usable_keymap(keymap) == {}
 
 
 def test_two_can_change_places() -> None:
     keymap = {"new.start": "u", "new.queue": "r,?"}
-    assert problems({"new.start": "u", "new.queue": "r"}) == []
-    assert [problem.action for problem in problems(keymap)] == ["new.queue"]  # ? is the help
-    assert keys_of(BY_ID["new.queue"], keymap) == ("r", "question_mark")
+    assert find_problems({"new.start": "u", "new.queue": "r"}) == []
+    assert [problem.action for problem in find_problems(keymap)] == ["new.queue"]  # ? is the help
+    assert keys_for(ACTIONS_BY_ID["new.queue"], keymap) == ("r", "question_mark")
 
 
 @pytest.mark.asyncio
@@ -55,7 +55,7 @@ async def test_they_are_in_force_and_shown(tmp_path, text, until) -> None:
         assert isinstance(app.screen, PluginsScreen)
         await pilot.press("question_mark")
         await until(
-            pilot, lambda: "ctrl+x" in "\n".join(line.plain for line in app.screen.query("Keys").first().lines(98))
+            pilot, lambda: "ctrl+x" in "\n".join(line.plain for line in app.screen.query("Keys").first().line_count(98))
         )
         await pilot.press("escape", "ctrl+x")
     assert not app.is_running

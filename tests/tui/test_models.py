@@ -10,17 +10,17 @@ from mg_tui.runs.store import run_folders
 from mg_tui.tui import recents
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
-from mg_tui.tui.screens.exam import ExamScreen
+from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
-from mg_tui.tui.screens.pick import PickScreen
+from mg_tui.tui.screens.picker import PickScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.testing import HOSTILE, Made, garden
-from mg_tui.tui.testing_places import fake_engine, make_result, photo
-from mg_tui.tui.widgets.models.examined import Examined
-from mg_tui.tui.widgets.models.rows import ModelTable
-from mg_tui.tui.widgets.models.talk import Asked, Exchange, turns_of
-from mg_tui.tui.widgets.picturebox import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
+from mg_tui.tui.widgets.models.conversation import ChatQuestion, Exchange, build_messages
+from mg_tui.tui.widgets.models.evaluation import EvaluatedRow
+from mg_tui.tui.widgets.models.model_table import ModelTable
+from tests.tui.synthetic_places import fake_engine, make_result, photo
+from tests.tui.synthetic_runs import HOSTILE, SyntheticRun, synthetic_home
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,8 +55,8 @@ def results(tmp_path):
 def engine(monkeypatch):
     def install(**script):
         kind = fake_engine({"load": [READY], **script})
-        monkeypatch.setattr("mg_tui.runs.child.EngineChild", kind)
-        return kind.asked
+        monkeypatch.setattr("mg_tui.runs.engine_process.EngineProcess", kind)
+        return kind.requests
 
     return install
 
@@ -129,16 +129,16 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         assert "451x300 seen at 448x308" in " ".join(text(app).split())
         [sent] = [fields for op, fields in asked if op == "generate"]
         assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
-        assert recents.read(results, "pictures")[0].given == str(photo("chelsea"))
+        assert recents.read(results, "images")[0].reference == str(photo("chelsea"))
         await pilot.press(*"and now?", "enter")
         await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].over)
         *_others, (_op, last) = [item for item in asked if item[0] == "generate"]
         assert [turn["role"] for turn in last["messages"]] == ["user", "assistant", "user"]
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not app.screen.exchanges)
-        assert app.screen.query_one(PictureBox).count == 1  # the picture stays
+        assert app.screen.query_one(ImageBox).count == 1  # the image stays
         await pilot.press("ctrl+l")
-        assert app.screen.query_one(PictureBox).count == 0
+        assert app.screen.query_one(ImageBox).count == 0
         await pilot.press("pageup", "pagedown", "escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
 
@@ -256,7 +256,7 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         table = await _models(app, pilot, until)
         await _select(table, pilot, until, "adapter")
         await pilot.press("b")
-        await until(pilot, lambda: isinstance(app.screen, ExamScreen) and "exact match 50%" in text(app))
+        await until(pilot, lambda: isinstance(app.screen, EvaluateScreen) and "exact match 50%" in text(app))
         for part in ("before 50%", "▲ 1 better", "▼ 1 worse", "▲ better", "▼ worse", "✓ right", "✗ wrong", "▀▀▀▀"):
             await until(pilot, lambda part=part: part in text(app))
         assert dict(asked)["exam"]["base_too"] is True
@@ -273,7 +273,7 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         asked_of_it = next(fields for op, fields in asked if op == "generate")["messages"][0]["text"]
         assert asked_of_it in {row["prompt"] for row in rows}  # as the row has it, not as it was shown
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, ExamScreen))
+        await until(pilot, lambda: isinstance(app.screen, EvaluateScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         # The score is kept, and takes the place of what the run itself measured.
@@ -329,7 +329,7 @@ async def test_a_merge_goes_on_in_the_background(results, dashboard, size, text,
         hold.set()
         await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.said))
         assert dict(asked)["merge"]["output"] == str(results / "whole")
-        assert recents.read(results, "models")[0].given == str(results / "whole")
+        assert recents.read(results, "models")[0].reference == str(results / "whole")
         assert "merging receipts" not in text(app)
 
 
@@ -364,11 +364,11 @@ async def test_another_model_is_opened_by_its_name(tmp_path, dashboard, text, un
         await pilot.press("o", *"me/mine", "enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen) and asked)
         assert asked[0] == ("load", {"model": "me/mine", "home": str(tmp_path)})
-        assert recents.read(tmp_path, "models")[0].given == "me/mine"
+        assert recents.read(tmp_path, "models")[0].reference == "me/mine"
 
 
 async def test_from_a_result_to_its_run(tmp_path, dashboard, text, until) -> None:
-    with garden(tmp_path, (Made("receipts", "finished", 4, 4, 900.0),)) as home:
+    with synthetic_home(tmp_path, (SyntheticRun("receipts", "finished", 4, 4, 900.0),)) as home:
         [run] = run_folders(home)
         folder = make_result(home, "elsewhere")
         contract = json.loads((folder / "model_garden.json").read_text())
@@ -444,9 +444,9 @@ async def test_any_size(results, dashboard, until, engine) -> None:
 
 
 async def test_a_lost_question_is_not_part_of_the_conversation() -> None:
-    whole = Exchange(Asked("one"), "1", record={"tokens": 1})
-    lost = Exchange(Asked("two"), "", lost="no answer")
-    texts = [turn["text"] for turn in turns_of([whole, lost], Asked("three"))]
+    whole = Exchange(ChatQuestion("one"), "1", generation={"tokens": 1})
+    lost = Exchange(ChatQuestion("two"), "", error="no answer")
+    texts = [turn["text"] for turn in build_messages([whole, lost], ChatQuestion("three"))]
     assert texts == ["one", "1", "three"]
 
 
@@ -455,7 +455,7 @@ async def test_a_lost_question_is_not_part_of_the_conversation() -> None:
     [("x", "a ", "better"), ("a", "b", "worse"), ("a", " a", "right"), ("b", "c", "wrong"), (None, "a", "right")],
 )
 async def test_verdicts(before, after, verdict) -> None:
-    assert Examined(1, (), "q", "a", after, before).verdict == verdict
+    assert EvaluatedRow(1, (), "q", "a", after, before).verdict == verdict
 
 
 async def test_recents_survive_a_broken_file(tmp_path) -> None:
@@ -464,7 +464,7 @@ async def test_recents_survive_a_broken_file(tmp_path) -> None:
     recents.remember(tmp_path, "models", HOSTILE)
     recents.remember(tmp_path, "models", "b")
     recents.remember(tmp_path, "models", HOSTILE)
-    assert [item.given for item in recents.read(tmp_path, "models")] == [HOSTILE, "b"]
+    assert [item.reference for item in recents.read(tmp_path, "models")] == [HOSTILE, "b"]
     recents.forget(tmp_path, "models", "b")
-    assert [item.given for item in recents.read(tmp_path, "models")] == [HOSTILE]
+    assert [item.reference for item in recents.read(tmp_path, "models")] == [HOSTILE]
     assert json.loads((tmp_path / recents.FILE_NAME).read_text())["models"]

@@ -9,20 +9,20 @@ from mg_tui.config import load_settings
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.options import options_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.sample import create_vision_dataset
-from mg_tui.runs.actions import Begun
+from mg_tui.data.synthetic.vision_dataset import create_vision_dataset
 from mg_tui.runs.folder import RunFolder
-from mg_tui.tui.screens.check import CheckScreen, Findings
+from mg_tui.runs.operations import StartedRun
 from mg_tui.tui.screens.choose import ChooseScreen, NameScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
-from mg_tui.tui.screens.memory import InFull, MemoryScreen
-from mg_tui.tui.screens.pick import PickScreen
-from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.memory import MemoryBreakdown, MemoryScreen
+from mg_tui.tui.screens.picker import PickScreen
+from mg_tui.tui.screens.plain_text import PlainTextScreen
+from mg_tui.tui.screens.preflight import PreflightReport, PreflightScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.widgets.form.about import AboutField
 from mg_tui.tui.widgets.form.editor import Completions
-from mg_tui.tui.widgets.new.outlook import OutlookPane
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
+from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
@@ -45,7 +45,7 @@ async def _open(app, pilot, until):
     return app.screen
 
 
-def _go(screen, name: str) -> None:
+def _select_field(screen, name: str) -> None:
     screen.unfolded.add(screen.draft.options[name].group)
     screen.draw_form()
     screen.table.go(name)
@@ -62,7 +62,7 @@ async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, tex
         for opt in options_of(TrainingSpec):
             screen.table.go(opt.name)
             await pilot.pause()
-            about = screen.query_one(AboutField).about
+            about = screen.query_one(FieldHelpPane).about
             assert (about.title, about.help) == (opt.title, opt.help)
         await pilot.press("a")
         assert len(screen.table.rows) < len(shown)
@@ -72,7 +72,7 @@ async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, 
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        _go(screen, "learning_rate")
+        _select_field(screen, "learning_rate")
         await pilot.press("enter", *"x")
         await until(pilot, lambda: "learning_rate: got 'x'; give a number greater than 0" in text(app))
         await pilot.press("escape")
@@ -92,10 +92,10 @@ async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> N
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        _go(screen, "gradient_checkpointing")
+        _select_field(screen, "gradient_checkpointing")
         await pilot.press("space")
         assert screen.draft.outline.gradient_checkpointing is False
-        _go(screen, "quantization")
+        _select_field(screen, "quantization")
         await pilot.press("right")
         assert screen.draft.outline.quantization == "nf4"
         await pilot.press("left", "left")
@@ -104,7 +104,7 @@ async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> N
         assert isinstance(app.screen, ChooseScreen)
         await pilot.press("g", "enter")
         assert screen.draft.outline.quantization == "auto"
-        _go(screen, "report_to")
+        _select_field(screen, "report_to")
         await pilot.press("enter", "space", "j", "space", "enter")
         assert screen.draft.outline.report_to == ("tensorboard", "wandb")
         await pilot.press("delete")
@@ -117,20 +117,20 @@ async def test_keys_that_come_at_once_go_where_they_are_meant(tmp_path, dashboar
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": "x.jsonl"})
-        _send(app, "slash", *"warm")
+        _press_keys(app, "slash", *"warm")
         await until(pilot, lambda: screen.query_text == "warm")
-        _send(app, "escape")
+        _press_keys(app, "escape")
         await until(pilot, lambda: not screen.query("#find"))
-        _go(screen, "name")
-        _send(app, "enter", *"rXq7", "enter")
+        _select_field(screen, "name")
+        _press_keys(app, "enter", *"rXq7", "enter")
         await until(pilot, lambda: screen.draft.text("name") == "rXq7")
         screen.fill({"seed": 7})
-        _send(app, "P", *"r u", "enter")
+        _press_keys(app, "P", *"r u", "enter")
         await until(pilot, lambda: app.settings.presets == {"r u": {"seed": 7}})
         assert app.screen is screen
 
 
-def _send(app, *keys: str) -> None:
+def _press_keys(app, *keys: str) -> None:
     for key in keys:
         app.post_message(events.Key({" ": "space"}.get(key, key), key if len(key) == 1 else None))
 
@@ -153,7 +153,7 @@ async def test_paths_are_completed(tmp_path, dashboard, size, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        _go(screen, "output_dir")
+        _select_field(screen, "output_dir")
         await pilot.press("enter", *"mod")
         completions = screen.query_one(Completions)
         await until(pilot, lambda: completions.found == ("models/",))
@@ -189,7 +189,7 @@ async def test_the_outlook_follows(tmp_path, dashboard, dataset, size, text, unt
         screen = await _open(app, pilot, until)
         await until(pilot, lambda: "Choose a base model" in text(app))
         screen.fill({"base_model": "tiny"})
-        pane = screen.query_one(OutlookPane)
+        pane = screen.query_one(EstimatePane)
         await until(pilot, lambda: pane.outlook is not None and pane.outlook.memory is not None)
         assert "known with a dataset" in text(app) and "language model" in text(app)
         screen.fill({"dataset": str(dataset)})
@@ -207,7 +207,7 @@ async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, unti
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "nobody/nothing"})
-        pane = screen.query_one(OutlookPane)
+        pane = screen.query_one(EstimatePane)
         await until(pilot, lambda: pane.outlook is not None and pane.outlook.unknown)
         assert pane.outlook.memory is None and "reckoning" not in text(app)
         screen.fill({"base_model": "tiny", "dataset": "not-there.jsonl"})
@@ -219,12 +219,12 @@ async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, unti
 
 async def test_a_sample_is_made_and_the_run_started(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
     started: list[RunFolder] = []
-    monkeypatch.setattr("mg_tui.runs.launch.start", lambda folder, gpus=None: started.append(folder))
+    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None: started.append(folder))
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
         await pilot.press("r")  # nothing is there to start: the cursor goes to what is needed
-        assert screen.table.current.id == "base_model" and not isinstance(app.screen, CheckScreen)
+        assert screen.table.current.id == "base_model" and not isinstance(app.screen, PreflightScreen)
         assert "m makes a sample dataset" in screen.about("dataset", False).accepted
         await pilot.press("m")
         await until(pilot, lambda: screen.draft.spec is not None)
@@ -248,8 +248,8 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": "bad.jsonl"})
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(app.screen, CheckScreen) and app.screen.error is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(Findings).lines(70))
+        await until(pilot, lambda: isinstance(app.screen, PreflightScreen) and app.screen.error is not None)
+        shown = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
         assert "row 1" in shown and "gone.png" in shown and "row 3" in shown and "On a bad row" in shown
         assert "Nothing was started" in text(app)
         await pilot.press("j", "G", "escape")
@@ -262,9 +262,9 @@ async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, unt
 
     def begin(folder, by, *, gpus=None, in_queue=False):
         asked.append((gpus, in_queue, by))
-        return Begun(folder, gpus, queued=True, ahead=2)
+        return StartedRun(folder, gpus, queued=True, runs_ahead=2)
 
-    monkeypatch.setattr("mg_tui.runs.actions.begin", begin)
+    monkeypatch.setattr("mg_tui.runs.operations.start_or_queue", begin)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
@@ -284,7 +284,7 @@ async def test_a_device_that_is_not_here_is_said(tmp_path, dashboard, dataset, u
     def broken():
         raise EnvironmentProblem("the driver does not answer")
 
-    monkeypatch.setattr("mg_tui.tui.new.known.device_choices", broken)
+    monkeypatch.setattr("mg_tui.tui.new.choices.device_choices", broken)
     app = dashboard(tmp_path)
     async with app.run_test() as pilot:
         screen = await _open(app, pilot, until)
@@ -355,15 +355,15 @@ async def test_the_command_and_the_memory_in_full(tmp_path, dashboard, dataset, 
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": str(dataset), "lora_r": 4})
         await pilot.press("y")
-        assert isinstance(app.screen, PlainScreen) and app.screen.text == screen.draft.command(lines=True)
+        assert isinstance(app.screen, PlainTextScreen) and app.screen.text == screen.draft.command(lines=True)
         assert "--lora-r 4" in text(app)
         await pilot.press("escape")
-        pane = screen.query_one(OutlookPane)
+        pane = screen.query_one(EstimatePane)
         await until(pilot, lambda: pane.outlook is not None and pane.outlook.work is not None)
         await pilot.press("e")
         assert isinstance(app.screen, MemoryScreen)
-        await until(pilot, lambda: app.screen.query_one(InFull).answered is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(InFull).lines(90))
+        await until(pilot, lambda: app.screen.query_one(MemoryBreakdown).answered is not None)
+        shown = "\n".join(line.plain for line in app.screen.query_one(MemoryBreakdown).lines(90))
         for part in pane.outlook.memory.parts:
             assert part.name in shown
         assert "Where it fits" in shown
@@ -409,7 +409,7 @@ async def test_any_size(tmp_path, dashboard, until) -> None:
         for width, height in ((250, 80), (60, 20), (20, 6), (80, 24)):
             await pilot.resize_terminal(width, height)
             await pilot.pause()
-        _go(screen, "seed")
+        _select_field(screen, "seed")
         await pilot.press("enter", *"1")
         await pilot.resize_terminal(120, 40)
         await pilot.press("enter")

@@ -6,42 +6,42 @@ from textual.message_pump import MessagePump
 from mg_tui.core.events import Event
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import find_run
-from mg_tui.tui.screens.replay import ReplayBar, ReplayFeed, ReplayRead, ReplayScreen
-from mg_tui.tui.tape import LONGEST_PAUSE, SPEEDS, Tape
+from mg_tui.tui.runs.replay_schedule import MAX_PAUSE_SECONDS, SPEEDS, ReplaySchedule
+from mg_tui.tui.screens.replay import ReplayBar, ReplayFeed, ReplayScreen, ReplayUpdated
 
 
-def _tape(*times: float) -> Tape:
-    return Tape([Event(number, time, "step") for number, time in enumerate(times, start=1)])
+def _tape(*times: float) -> ReplaySchedule:
+    return ReplaySchedule([Event(number, time, "step") for number, time in enumerate(times, start=1)])
 
 
 def test_events_come_when_they_are_due() -> None:
     tape = _tape(100.0, 101.0, 103.0)
     assert [event.n for event in tape.advance(0.0)] == [1]
-    assert [event.n for event in tape.advance(0.5)] == [] and tape.now == 100.5
+    assert [event.n for event in tape.advance(0.5)] == [] and tape.timestamp == 100.5
     assert [event.n for event in tape.advance(5.0)] == [2, 3]
-    assert tape.over and tape.at == tape.length == 3.0 and tape.now == 103.0
+    assert tape.finished and tape.position == tape.length == 3.0 and tape.timestamp == 103.0
     tape.rewind()
-    assert not tape.over and [event.n for event in tape.advance(1.0)] == [1, 2]
+    assert not tape.finished and [event.n for event in tape.advance(1.0)] == [1, 2]
 
 
 def test_long_pauses_are_cut_and_clocks_may_jump_back() -> None:
     tape = _tape(0.0, 90_000.0, 89_000.0, 89_001.0)
-    assert tape.length == LONGEST_PAUSE + 1.0
+    assert tape.length == MAX_PAUSE_SECONDS + 1.0
 
 
 def test_nothing_to_play() -> None:
     tape = _tape()
-    assert tape.over and tape.length == 0.0 and list(tape.advance(1.0)) == [] and tape.now == 0.0
+    assert tape.finished and tape.length == 0.0 and list(tape.advance(1.0)) == [] and tape.timestamp == 0.0
 
 
 def test_the_end_may_be_asked_for_before_the_journal_is_read(home) -> None:
     feed = ReplayFeed(MessagePump(), find_run(home, "receipts-lora-r32"), 1.0)
-    feed.jump = "end"
+    feed.jump_to = "end"
     found = feed.read()
-    assert isinstance(found, ReplayRead) and found.at == found.length > 0 and not feed.playing
-    feed.jump = "start"
+    assert isinstance(found, ReplayUpdated) and found.position == found.length > 0 and not feed.playing
+    feed.jump_to = "start"
     found = feed.read()
-    assert isinstance(found, ReplayRead) and found.at == 0.0
+    assert isinstance(found, ReplayUpdated) and found.position == 0.0
 
 
 @pytest.mark.asyncio

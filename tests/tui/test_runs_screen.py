@@ -9,7 +9,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.help import HelpScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.widgets.runs.rows import RunTable
+from mg_tui.tui.widgets.runs.run_table import RunTable
 
 pytestmark = pytest.mark.asyncio
 
@@ -25,7 +25,7 @@ async def test_every_run_is_shown_with_glyph_and_word(home, dashboard, size, tex
         table = await _ready(app, pilot, until)
         shown = text(app)
         for state in set(RunState) - {RunState.QUEUED, RunState.INTERRUPTED}:  # no made-up run is either
-            assert f"{state.glyph} {state.word}" in shown
+            assert f"{state.glyph} {state.label}" in shown
         assert [row.title for row in table.rows][:2] == ["floor-plans", "invoices-v2"]
         assert "62%" in shown and "310/500" in shown
         assert "1 running" in shown and "6 runs" in shown

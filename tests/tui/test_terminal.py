@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 
 
-class Terminal:
+class DashboardTerminal:
     """A pseudo terminal with the dashboard in it."""
 
     def __init__(self, home: Path, **environ: str):
@@ -81,10 +81,10 @@ class Terminal:
 
 @pytest.fixture
 def terminal(home):
-    made: list[Terminal] = []
+    made: list[DashboardTerminal] = []
 
-    def make(**environ: str) -> Terminal:
-        made.append(Terminal(home, **environ))
+    def make(**environ: str) -> DashboardTerminal:
+        made.append(DashboardTerminal(home, **environ))
         return made[-1]
 
     yield make
@@ -92,7 +92,7 @@ def terminal(home):
         item.close()
 
 
-def _restored(terminal: Terminal) -> None:
+def _assert_restored(terminal: DashboardTerminal) -> None:
     assert terminal.output.rindex(b"\x1b[?1049l") > terminal.output.rindex(b"\x1b[?1049h")  # the normal screen
     assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")  # a visible cursor
     assert b"\x1b[?1000l" in terminal.output  # no mouse
@@ -109,7 +109,7 @@ def test_start_resize_and_q(terminal) -> None:
     shown.read_until(b"smoothed")  # the curve of the run below the list, which only a tall screen has
     os.write(shown.fd, b"q")
     assert shown.wait() == 0
-    _restored(shown)
+    _assert_restored(shown)
     assert b"invoices-v2 goes on" in shown.output
 
 
@@ -127,7 +127,7 @@ def test_signals_end_it_and_give_the_terminal_back(terminal, number, code) -> No
     shown.read_until(b"invoices-v2")
     os.kill(shown.pid, number)
     assert shown.wait() == code
-    _restored(shown)
+    _assert_restored(shown)
 
 
 def test_a_terminal_that_goes_away_ends_it(terminal) -> None:

@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import DataError, EnvironmentProblem, UsageError
-from mg_tui.data.convert.files import open_writer
-from mg_tui.data.convert.pictures import Mode, Pictures
-from mg_tui.data.convert.rows import Rows
-from mg_tui.data.convert.schema import Facts
-from mg_tui.data.pictures import PictureStore
-from mg_tui.data.problems import BadRows, plain, shown, write_rejects
-from mg_tui.data.resolve import ImageResolver
-from mg_tui.data.sources.base import FORMATS, Recognised, Source
-from mg_tui.data.sources.files import suffix
-from mg_tui.data.sources.saying import WRITTEN
+from mg_tui.data.convert.images import ImageExporter, ImageMode
+from mg_tui.data.convert.rows import RowConverter
+from mg_tui.data.convert.schema import RowSchema
+from mg_tui.data.convert.writers import open_writer
+from mg_tui.data.embedded_images import EmbeddedImageStore
+from mg_tui.data.image_resolver import ImageResolver
+from mg_tui.data.row_problems import BadRows, quote_text, safe_line, write_rejects
+from mg_tui.data.sources.base import FORMATS, DetectedFormat, Source
+from mg_tui.data.sources.file_types import format_extension
+from mg_tui.data.sources.layout_writers import WRITABLE_LAYOUTS
 
-ENDINGS: Final[Mapping[str, str]] = {
+FORMAT_BY_EXTENSION: Final[Mapping[str, str]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
@@ -38,19 +38,19 @@ ENDINGS: Final[Mapping[str, str]] = {
     ".feather": "arrow",
     ".tar": "webdataset",
 }
-_EMBEDDING: Final = ("parquet", "arrow", "saved", "webdataset")
-_INSIDE: Final = frozenset({"imagefolder", "webdataset"})
+_EMBEDDING_FORMATS: Final = ("parquet", "arrow", "saved", "webdataset")
+_IMAGES_INSIDE_FORMATS: Final = frozenset({"imagefolder", "webdataset"})
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConvertRequest:
     """What is to be made, and how.
 
     Attributes:
         out: the file or folder to make.
-        format: a key of `FORMATS` but "hub"; told from the name of `out` when None.
-        layout: a key of `WRITTEN`; the one of the source, as near as there is, when None.
-        images: how pictures go along: "auto" is what is usual in the format.
+        format: a key of `IMAGE_FORMATS` but "hub"; told from the name of `out` when None.
+        layout: a key of `WRITABLE_LAYOUTS`; the one of the source, as near as there is, when None.
+        images: how images go along: "auto" is what is usual in the format.
         skip: leave rows out that cannot be read or written, and keep them in a file beside `out`.
         force: replace a file that is there.
     """
@@ -58,17 +58,17 @@ class Asked:
     out: Path
     format: str | None = None
     layout: str | None = None
-    images: Mode = "auto"
-    skip: bool = False
+    images: ImageMode = "auto"
+    skip_bad_rows: bool = False
     force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConvertResult:
     """What was made.
 
     Attributes:
-        out, images: the dataset, and the folder of copied pictures if there is one beside it.
+        out, images: the dataset, and the folder of copied images if there is one beside it.
         format, layout: what it was written as.
         rows, left_out: rows written, and rows that could not be.
         rejects: the file of those rows.
@@ -80,26 +80,26 @@ class Converted:
     format: str
     layout: str
     rows: int
-    left_out: int = 0
+    skipped_rows: int = 0
     rejects: Path | None = None
-    lost: Mapping[str, int] = field(default_factory=dict)
+    losses: Mapping[str, int] = field(default_factory=dict)
 
 
 def convert(
     source: Source,
-    recognised: Recognised,
-    asked: Asked,
+    recognised: DetectedFormat,
+    asked: ConvertRequest,
     *,
     cache: Path | None,
     resolver: ImageResolver,
     progress: Callable[[int], None] | None = None,
-) -> Converted:
+) -> ConvertResult:
     """Write a dataset in another format or layout.
 
     Args:
-        source, recognised: what is read; see `mg_tui.data.asked.open_asked`.
+        source, recognised: what is read; see `mg_tui.data.from_spec.open_source_from_spec`.
         cache: the garden's cache folder.
-        resolver: finds the pictures of `source`.
+        resolver: finds the images of `source`.
         progress: called with rows done, of twice as many as there are.
 
     Raises:
@@ -107,103 +107,105 @@ def convert(
         DataError: the source cannot be read, or has rows that cannot be converted (`BadRows`).
         EnvironmentProblem: it cannot be written.
     """
-    format, layout = _settled(asked, recognised)
+    format, layout = _resolve_format_and_layout(asked, recognised)
     out = asked.out.expanduser().absolute()
     images = out.with_name(f"{out.name.split('.')[0]}_images")
-    _refuse_what_is_in_the_way(out, images, asked.force)
+    _require_output_free(out, images, asked.force)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise _unwritable(out, error) from None
+        raise _unwritable_error(out, error) from None
     target = workshop / out.name
     inside = format == "imagefolder"
-    pictures = Pictures(
-        _mode(asked.images, format),
+    exporter = ImageExporter(
+        _image_mode(asked.images, format),
         resolver,
         out.parent,
         target if inside else workshop / "images",
         "" if inside else images.name,
     )
-    reading = Rows(source, recognised, layout, PictureStore(cache), pictures, progress)
+    reading = RowConverter(source, recognised, layout, EmbeddedImageStore(cache), exporter, progress)
     try:
-        reading.look()
-        if reading.problems and not asked.skip:
-            raise BadRows(reading.problems, where=plain(source.name), examples=reading.good)
-        if not reading.good:
-            raise DataError("no row can be converted", where=plain(source.name), why=str(reading.problems[0]))
-        writer = open_writer(format, target, reading.facts, pictures)
+        reading.scan()
+        if reading.problems and not asked.skip_bad_rows:
+            raise BadRows(reading.problems, where=safe_line(source.name), examples=reading.good_rows)
+        if not reading.good_rows:
+            raise DataError("no row can be converted", where=safe_line(source.name), why=str(reading.problems[0]))
+        writer = open_writer(format, target, reading.schema, exporter)
         try:
-            for values, draft in reading.again():
+            for values, draft in reading.converted_rows():
                 writer.write(values, draft.images)
         except BaseException:
             with suppress(Exception):  # what went wrong is already known
                 writer.close()
             raise
         writer.close()
-        copied = not inside and pictures.copies > 0
-        _move(target, out, workshop / "images" if copied else None, images)
+        copied = not inside and exporter.copied_count > 0
+        _move_into_place(target, out, workshop / "images" if copied else None, images)
     except OSError as error:
-        raise _unwritable(out, error) from None
+        raise _unwritable_error(out, error) from None
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
-    lost = reading.lost + _lost_of_format(format, reading.facts, reading.good)
+    lost = reading.losses + _losses_of_format(format, reading.schema, reading.good_rows)
     rejects = out.with_name(f"{out.name}.rejects.jsonl") if reading.problems else None
     if rejects is not None:
         write_rejects(rejects, reading.problems)
     bad = len({problem.row for problem in reading.problems})
-    return Converted(out, images if copied else None, format, layout, reading.good, bad, rejects, dict(lost))
+    return ConvertResult(out, images if copied else None, format, layout, reading.good_rows, bad, rejects, dict(lost))
 
 
-def _mode(asked: Mode, format: str) -> Mode:
-    usual: dict[str, Mode] = {"imagefolder": "copy", **dict.fromkeys(_EMBEDDING, "embed")}
+def _image_mode(asked: ImageMode, format: str) -> ImageMode:
+    usual: dict[str, ImageMode] = {"imagefolder": "copy", **dict.fromkeys(_EMBEDDING_FORMATS, "embed")}
     return usual.get(format, asked) if asked == "auto" else asked
 
 
-def _settled(asked: Asked, recognised: Recognised) -> tuple[str, str]:
-    format = asked.format or ENDINGS.get(suffix(asked.out))
+def _resolve_format_and_layout(asked: ConvertRequest, recognised: DetectedFormat) -> tuple[str, str]:
+    format = asked.format or FORMAT_BY_EXTENSION.get(format_extension(asked.out))
     if format is None:
-        hint = f"say it with --to: {', '.join(name for name in FORMATS if name != 'hub')}"
-        raise UsageError("the name of the output does not say its format", where=plain(str(asked.out)), hint=hint)
+        hint = f"set --to: {', '.join(name for name in FORMATS if name != 'hub')}"
+        raise UsageError("cannot infer the format from the output name", where=safe_line(str(asked.out)), hint=hint)
     if format == "hub" or format not in FORMATS:
-        raise UsageError(f"nothing is written in the format {format}")
+        raise UsageError(f"the format {format} cannot be written")
     layout = asked.layout or {"vqa": "fields"}.get(recognised.layout, recognised.layout)
-    if layout not in WRITTEN:
-        raise UsageError(f"rows are not written as {layout!r}", hint="layouts are " + ", ".join(WRITTEN))
-    if layout == "openai" and format in _INSIDE:
-        what = f"a {FORMATS[format]} keeps its pictures beside the text, and openai in it"
+    if layout not in WRITABLE_LAYOUTS:
+        raise UsageError(f"the layout {layout!r} cannot be written", hint="layouts are " + ", ".join(WRITABLE_LAYOUTS))
+    if layout == "openai" and format in _IMAGES_INSIDE_FORMATS:
+        what = f"a {FORMATS[format]} stores images separately; the openai layout embeds them in the text"
         raise UsageError(what, hint="choose --layout messages")
     if asked.images == "embed" and format == "imagefolder":
-        raise UsageError("a folder of pictures has them as files", hint="leave out --images, or choose copy or link")
+        raise UsageError("an image folder stores images as files", hint="omit --images, or use copy or link")
     if asked.images in ("link", "copy") and format == "webdataset":
-        raise UsageError("WebDataset shards have their pictures inside", hint="leave out --images")
+        raise UsageError("WebDataset shards embed images", hint="omit --images")
     return format, layout
 
 
-def _lost_of_format(format: str, facts: Facts, rows: int) -> Counter[str]:
-    kinds = {name: kind for name, kind in facts.along.items() if kind not in ("text", "null")}
+def _losses_of_format(format: str, facts: RowSchema, rows: int) -> Counter[str]:
+    kinds = {name: kind for name, kind in facts.extra_fields.items() if kind not in ("text", "null")}
     lost: Counter[str] = Counter()
     for name, kind in kinds.items():
         if format == "csv":
-            lost[f"the kind of the field {shown(name, limit=40)}: a table holds texts"] = rows
+            lost[f"the type of field {quote_text(name, limit=40)}: CSV stores text only"] = rows
         elif format in ("parquet", "arrow", "saved") and kind == "json":
-            lost[f"the kind of the field {shown(name, limit=40)}: it is written as JSON text"] = rows
+            lost[f"the type of field {quote_text(name, limit=40)}: written as JSON text"] = rows
     return lost
 
 
-def _refuse_what_is_in_the_way(out: Path, images: Path, force: bool) -> None:
+def _require_output_free(out: Path, images: Path, force: bool) -> None:
     for path, replaceable in ((out, True), (images, False)):
         if not (path.exists() or path.is_symlink()):
             continue
         if path.is_dir() and not path.is_symlink():
             if any(path.iterdir()) or path == images:
-                raise UsageError("a folder is in the way", where=plain(str(path)), hint="choose another name")
+                raise UsageError(
+                    "the path is an existing folder", where=safe_line(str(path)), hint="choose another name"
+                )
         elif not (force and replaceable):
-            hint = "choose another name, or replace it with --force"
-            raise UsageError("the output is already there", where=plain(str(path)), hint=hint)
+            hint = "choose another name, or overwrite it with --force"
+            raise UsageError("the output already exists", where=safe_line(str(path)), hint=hint)
 
 
-def _move(target: Path, out: Path, copies: Path | None, images: Path) -> None:
+def _move_into_place(target: Path, out: Path, copies: Path | None, images: Path) -> None:
     if copies is not None:
         copies.rename(images)
     try:
@@ -216,6 +218,6 @@ def _move(target: Path, out: Path, copies: Path | None, images: Path) -> None:
         raise
 
 
-def _unwritable(out: Path, error: OSError) -> EnvironmentProblem:
-    where = plain(str(error.filename or out))
-    return EnvironmentProblem("the dataset cannot be written", where=where, why=plain(error.strerror or str(error)))
+def _unwritable_error(out: Path, error: OSError) -> EnvironmentProblem:
+    where = safe_line(str(error.filename or out))
+    return EnvironmentProblem("cannot write the dataset", where=where, why=safe_line(error.strerror or str(error)))

@@ -10,41 +10,43 @@ if TYPE_CHECKING:
 
 # Fields that go along: what a column of their values is. Values of several kinds are written as JSON.
 _KINDS: Final[Mapping[type, str]] = {bool: "bool", int: "int", float: "float", str: "text"}
-_LARGEST: Final = 2**63
+_INT64_LIMIT: Final = 2**63
 
 
 @dataclass(slots=True)
-class Facts:
+class RowSchema:
     """Found by looking at every row once.
 
     Attributes:
         layout: what rows are written as.
-        several: some row has more than one picture.
+        several: some row has more than one image.
         weighted: some answer is not to be learned.
         names: the layout's fields that some row has, then those that go along.
         along: fields that go along, and the kind of their values.
     """
 
     layout: str
-    several: bool = False
+    multiple_images: bool = False
     weighted: bool = False
     names: list[str] = field(default_factory=list)
-    along: dict[str, str] = field(default_factory=dict)
+    extra_fields: dict[str, str] = field(default_factory=dict)
 
-    def see(self, values: Mapping[str, Any], along: Mapping[str, Any]) -> None:
+    def observe(self, values: Mapping[str, Any], along: Mapping[str, Any]) -> None:
         """Take note of one row."""
         for name in (*values, *along):
             if name not in self.names:
                 self.names.append(name)
         for name, value in along.items():
-            kind = "json" if isinstance(value, int) and not -_LARGEST <= value < _LARGEST else None
+            kind = "json" if isinstance(value, int) and not -_INT64_LIMIT <= value < _INT64_LIMIT else None
             kind = kind or ("null" if value is None else _KINDS.get(type(value), "json"))
-            before = self.along.get(name, "null")
-            self.along[name] = kind if before == "null" else before if kind in ("null", before) else _both(before, kind)
+            before = self.extra_fields.get(name, "null")
+            self.extra_fields[name] = (
+                kind if before == "null" else before if kind in ("null", before) else _common_kind(before, kind)
+            )
 
-    def as_kind(self, name: str, value: Any) -> Any:
+    def convert_value(self, name: str, value: Any) -> Any:
         """A value that goes along, as its column takes it."""
-        match self.along.get(name):
+        match self.extra_fields.get(name):
             case "json" if value is not None:
                 return json.dumps(value, ensure_ascii=False, default=str)
             case "float" if value is not None:
@@ -52,22 +54,22 @@ class Facts:
         return value
 
 
-def _both(one: str, other: str) -> str:
+def _common_kind(one: str, other: str) -> str:
     return "float" if {one, other} == {"int", "float"} else "json"
 
 
-def schema_of(facts: Facts, *, embed: bool) -> "pa.Schema":
+def arrow_schema(facts: RowSchema, *, embed: bool) -> "pa.Schema":
     """The columns of the rows, with what `datasets` wants to know of them."""
     import pyarrow as pa
 
     text = pa.string()
-    picture = pa.struct([("bytes", pa.binary()), ("path", text)]) if embed else text
+    image = pa.struct([("bytes", pa.binary()), ("path", text)]) if embed else text
     kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
     weight = [("weight", pa.int64())] if facts.weighted else []
     part = pa.struct([("type", text), ("text", text), ("image_url", pa.struct([("url", text)]))])
     own = {
-        "image": pa.list_(picture) if facts.several else picture,
-        "images": pa.list_(picture),
+        "image": pa.list_(image) if facts.multiple_images else image,
+        "images": pa.list_(image),
         "messages": pa.list_(pa.struct([("role", text), ("content", text), *weight])),
         "conversations": pa.list_(pa.struct([("from", text), ("value", text), *weight])),
         "texts": pa.list_(pa.struct([("user", text), ("assistant", text)])),
@@ -76,26 +78,26 @@ def schema_of(facts: Facts, *, embed: bool) -> "pa.Schema":
     if facts.layout == "openai":
         own["messages"] = pa.list_(pa.struct([("role", text), ("content", pa.list_(part)), *weight]))
     fields = [
-        pa.field(name, kinds.get(facts.along[name], text) if name in facts.along else own.get(name, text))
+        pa.field(name, kinds.get(facts.extra_fields[name], text) if name in facts.extra_fields else own.get(name, text))
         for name in facts.names
     ]
     schema = pa.schema(fields)
-    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features_of(schema)}})})
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": hf_features(schema)}})})
 
 
-def features_of(schema: "pa.Schema") -> dict[str, Any]:
+def hf_features(schema: "pa.Schema") -> dict[str, Any]:
     """The columns as `datasets` writes them."""
-    return {column.name: _feature(column.type) for column in schema}
+    return {column.name: _hf_feature(column.type) for column in schema}
 
 
-def _feature(kind: "pa.DataType") -> Any:
+def _hf_feature(kind: "pa.DataType") -> Any:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
         names = [kind.field(index).name for index in range(kind.num_fields)]
         if names == ["bytes", "path"]:
             return {"_type": "Image"}
-        return {name: _feature(kind.field(index).type) for index, name in enumerate(names)}
+        return {name: _hf_feature(kind.field(index).type) for index, name in enumerate(names)}
     if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "List"}
+        return {"feature": _hf_feature(kind.value_type), "_type": "List"}
     return {"dtype": "float64" if pa.types.is_floating(kind) else str(kind), "_type": "Value"}

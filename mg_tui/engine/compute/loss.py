@@ -1,6 +1,6 @@
 """Loss on the tokens that are learned, and on no others.
 
-The output layer (`lm_head`) is by far the widest of a model, and most positions of a step (prompt, picture, padding)
+The output layer (`lm_head`) is by far the widest of a model, and most positions of a step (prompt, image, padding)
 are not learned. A hook in front of it lets only the supervised positions through, so that logits exist for those alone.
 The hook needs nothing of a model but `get_output_embeddings()`, and works the same inside PEFT, autocast and DDP. A
 model that reshapes its hidden states before the output layer gets full logits, and the same loss, chosen from them.
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORED = -100  # the label of a token that is not learned
+IGNORE_INDEX = -100  # the label of a token that is not learned
 
 
-def supervised(labels: Tensor) -> tuple[Tensor, Tensor]:
+def supervised_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Where a batch is learned, and what.
 
     Args:
@@ -27,7 +27,7 @@ def supervised(labels: Tensor) -> tuple[Tensor, Tensor]:
         targets: (n,) the token ids to be predicted there.
     """
     following = labels[:, 1:]
-    learned = following != IGNORED
+    learned = following != IGNORE_INDEX
     rows, columns = learned.nonzero(as_tuple=True)
     return rows * labels.shape[1] + columns, following[learned]
 
@@ -39,10 +39,10 @@ class SupervisedHead:
         self._positions: Tensor | None = None
         self._grid: tuple[int, ...] | None = None
         head = model.get_output_embeddings()
-        self._handle = head.register_forward_pre_hook(self._select) if head is not None else None
+        self._handle = head.register_forward_pre_hook(self._gather) if head is not None else None
 
     def __call__(self, model: Any, inputs: dict[str, Any], positions: Tensor) -> Tensor:
-        """Logits at `positions` (see `supervised`), of shape (n, vocabulary), in the dtype the model gives them."""
+        """Logits at `positions` (see `supervised_positions`), of shape (n, vocabulary), in the dtype the model gives them."""
         self._positions = positions
         self._grid = tuple(inputs["input_ids"].shape)
         try:
@@ -58,7 +58,7 @@ class SupervisedHead:
         if self._handle is not None:
             self._handle.remove()
 
-    def _select(self, _module: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _gather(self, _module: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if self._positions is None or not args:
             return None
         hidden = args[0]
@@ -91,7 +91,9 @@ def token_loss_sum(
     return (each * weights.to(logits.device)).sum()
 
 
-def no_grad_loss_sum(head: SupervisedHead, model: Any, inputs: dict[str, Any], positions: Any, targets: Any) -> float:
+def evaluation_loss_sum(
+    head: SupervisedHead, model: Any, inputs: dict[str, Any], positions: Any, targets: Any
+) -> float:
     """The same without gradients, as a number: for evaluation."""
     with torch.no_grad():
         return float(token_loss_sum(head(model, inputs, positions), targets))

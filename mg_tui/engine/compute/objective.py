@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mg_tui.engine.compute.head import head_loss_sum
-from mg_tui.engine.compute.last_layer import LastLayer
+from mg_tui.engine.compute.fused_cross_entropy import fused_linear_cross_entropy
+from mg_tui.engine.compute.last_layer import RestrictedLastLayer
 from mg_tui.engine.compute.loss import SupervisedHead, token_loss_sum
 
-_TRIED = 6  # tokens of the trial
+_TRIAL_TOKENS = 6  # tokens of the trial
 
 
 class Objective:
@@ -28,32 +28,32 @@ class Objective:
     def __init__(self, model: Any, *, label_smoothing: float = 0.0):
         self.label_smoothing = label_smoothing
         self.plain = SupervisedHead(model)
-        self.last = LastLayer(model)
-        self._head = _plain_layer(model)
+        self.last_layer = RestrictedLastLayer(model)
+        self._head = _plain_output_layer(model)
         self._hidden: Tensor | None = None
-        self._catching = False
-        self._handle = self._head.register_forward_pre_hook(self._catch) if self._head is not None else None
+        self._capturing = False
+        self._handle = self._head.register_forward_pre_hook(self._capture_hidden) if self._head is not None else None
         why_not = self._trial(model)
         if why_not is None and self._head is not None:
-            self.how = (
+            self.method = (
                 "at trained positions",
                 "there the output layer runs, and the last layer beyond its keys and values",
             )
         else:
-            self.how = ("of logits at trained positions", why_not or "")
+            self.method = ("of logits at trained positions", why_not or "")
 
     @contextlib.contextmanager
-    def at(self, positions: Tensor, grid: tuple[int, ...]) -> Iterator[None]:
+    def restricted_to(self, positions: Tensor, grid: tuple[int, ...]) -> Iterator[None]:
         """A block of a forward pass and its backward, in which `positions` (n,) of the flattened grid are learned from.
 
         Backward belongs to it, since checkpointing computes layers again there.
         """
-        if self.last.found:
-            self.last.restrict(torch.unique(positions), grid)
+        if self.last_layer.available:
+            self.last_layer.restrict(torch.unique(positions), grid)
         try:
             yield
         finally:
-            self.last.release()
+            self.last_layer.unrestrict()
 
     def loss_sum(
         self, model: Any, inputs: dict[str, Any], positions: Tensor, targets: Tensor, weights: Tensor | None = None
@@ -70,14 +70,14 @@ class Objective:
             logits = self.plain(model, inputs, positions)
             return token_loss_sum(logits, targets, weights=weights, label_smoothing=self.label_smoothing)
         places, rows = torch.unique(positions, return_inverse=True)
-        self._catching = True
+        self._capturing = True
         try:
             self.plain(model, inputs, places)
             hidden = self._hidden
         finally:
-            self._catching, self._hidden = False, None
+            self._capturing, self._hidden = False, None
         assert hidden is not None
-        return head_loss_sum(
+        return fused_linear_cross_entropy(
             hidden,
             self._head.weight,
             self._head.bias,
@@ -90,13 +90,13 @@ class Objective:
     def close(self) -> None:
         """Take the hooks out."""
         self.plain.close()
-        self.last.close()
+        self.last_layer.close()
         if self._handle is not None:
             self._handle.remove()
         self._handle = self._head = None
 
-    def _catch(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not self._catching or not given or given[0].dim() != 2:
+    def _capture_hidden(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not self._capturing or not given or given[0].dim() != 2:
             return None
         self._hidden = given[0]
         return (given[0][:0], *given[1:])  # the output layer itself has nothing left to do
@@ -104,10 +104,10 @@ class Objective:
     def _trial(self, model: Any) -> str | None:
         """See whether some tokens get the loss they have plainly; else do nothing special, and tell the reason."""
         if self._head is None:
-            self.last.close()
+            self.last_layer.close()
             return "the output layer is trained, or is not a plain one"
         device = self._head.weight.device
-        ids = torch.arange(_TRIED, device=device)[None] % self._head.weight.shape[0]
+        ids = torch.arange(_TRIAL_TOKENS, device=device)[None] % self._head.weight.shape[0]
         positions, targets = torch.tensor([1, 4], device=device), ids[0, [2, 5]]
         training = model.training
         model.eval()
@@ -115,7 +115,7 @@ class Objective:
             with torch.no_grad():
                 logits = self.plain(model, {"input_ids": ids}, positions)
                 expected = token_loss_sum(logits, targets, label_smoothing=self.label_smoothing)
-                with self.at(positions, tuple(ids.shape)):
+                with self.restricted_to(positions, tuple(ids.shape)):
                     found = self.loss_sum(model, {"input_ids": ids}, positions, targets)
             tolerance = 1e-4 if self._head.weight.dtype == torch.float32 else 3e-2
             same = bool((found - expected).abs() <= tolerance * expected.abs())
@@ -125,12 +125,12 @@ class Objective:
             model.train(training)
         if same:
             return None
-        self.last.close()
+        self.last_layer.close()
         self._head = None
         return "the model does something of its own between its last layer and its logits"
 
 
-def _plain_layer(model: Any) -> nn.Linear | None:
+def _plain_output_layer(model: Any) -> nn.Linear | None:
     """The output layer, if it is a linear one that is not trained."""
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and head.weight.is_floating_point() and not head.weight.requires_grad

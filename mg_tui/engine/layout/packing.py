@@ -10,9 +10,9 @@ CPU: there a forward may end as soon as it has enough.
 
 from collections.abc import Sequence
 
-from mg_tui.engine.layout.trie import common_prefix
+from mg_tui.engine.layout.trie import common_prefix_length
 
-_LITTLE = 0.1  # of an example's tokens, when they are shared: a system prompt before pictures that differ
+_SMALL_SHARED_FRACTION = 0.1  # of an example's tokens, when they are shared: a system prompt before images that differ
 
 
 def pack(sequences: Sequence[Sequence[int]], budget: int, *, enough: int | None = None) -> list[tuple[int, ...]]:
@@ -35,24 +35,26 @@ def pack(sequences: Sequence[Sequence[int]], budget: int, *, enough: int | None 
     order = sorted(range(len(spelt)), key=spelt.__getitem__)
     lengths = [len(spelt[index]) for index in order]
     added = [
-        length - (common_prefix(spelt[order[place - 1]], spelt[index]) if place else 0)
+        length - (common_prefix_length(spelt[order[place - 1]], spelt[index]) if place else 0)
         for place, (index, length) in enumerate(zip(order, lengths, strict=True))
     ]
     ends = [
-        enough if enough is not None and length - more <= _LITTLE * length else None
+        enough if enough is not None and length - more <= _SMALL_SHARED_FRACTION * length else None
         for length, more in zip(lengths, added, strict=True)
     ]
-    cuts = _cut(lengths, added, budget, ends)
+    cuts = _cut_into_passes(lengths, added, budget, ends)
     # As many forwards as the budget needs, but even ones: their peak of memory is the longest one's.
-    for even in _tighter(added, budget, len(cuts)):
-        tighter = _cut(lengths, added, even, ends)
+    for even in _tighter_budgets(added, budget, len(cuts)):
+        tighter = _cut_into_passes(lengths, added, even, ends)
         if len(tighter) == len(cuts):
             cuts = tighter
             break
     return [tuple(order[start:stop]) for start, stop in cuts]
 
 
-def _cut(lengths: list[int], added: list[int], budget: int, ends: list[int | None]) -> list[tuple[int, int]]:
+def _cut_into_passes(
+    lengths: list[int], added: list[int], budget: int, ends: list[int | None]
+) -> list[tuple[int, int]]:
     """Consecutive runs whose tokens stay within the budget, as (start, stop); a run of as many tokens as `ends` has for
     the next example ends before it."""
     cuts, start, total = [], 0, 0
@@ -67,7 +69,7 @@ def _cut(lengths: list[int], added: list[int], budget: int, ends: list[int | Non
     return cuts
 
 
-def _tighter(added: list[int], budget: int, forwards: int) -> list[int]:
+def _tighter_budgets(added: list[int], budget: int, forwards: int) -> list[int]:
     """Budgets to try, from an even share of the tokens upwards; none when one forward is enough."""
     share = -(-sum(added) // max(forwards, 1))
     return [round(share + (budget - share) * part / 8) for part in range(8)] if forwards > 1 and share < budget else []

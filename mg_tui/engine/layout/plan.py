@@ -18,7 +18,7 @@ class StepPlan:
     """The steps of a run over `examples` examples, `per_step` at a time; step numbers count from 0 across epochs.
 
     `shuffle` False keeps the order of the dataset, as an evaluation does. `groups` has a number for each example: those
-    with the same number (which show the same pictures, say) are met in the same step as far as steps allow. Groups come
+    with the same number (which show the same images, say) are met in the same step as far as steps allow. Groups come
     in random order, and examples of a group too; what a step is made of is then less mixed than without groups.
     """
 
@@ -58,7 +58,7 @@ class StepPlan:
                 chosen = random.Random(f"order/{self.seed}/{epoch}")
                 chosen.shuffle(order)
                 if self.groups is not None:
-                    order = _grouped(order, self.groups, self.per_step)
+                    order = _order_groups(order, self.groups, self.per_step)
             self._order = (epoch, order)
         return self._order[1]
 
@@ -66,7 +66,7 @@ class StepPlan:
 _LOOK_AHEAD = 32  # groups tried for the rest of a step before one is broken up
 
 
-def _grouped(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
+def _order_groups(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
     """An order in which groups stand together, in the order their first members have, and few lie across two steps."""
     members: dict[int, list[int]] = {}
     for index in order:

@@ -11,7 +11,7 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
 
 
 @contextmanager
-def publish(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
+def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
     """A folder to write into, which becomes `target` when the block ends well and vanishes when it does not.
 
     Where `target` cannot be renamed onto (a mounted volume, a parent that is not ours to write in), the files are
@@ -27,9 +27,9 @@ def publish(target: Path, *, tag: str, replace: bool = False, last: str | None =
         UsageError: `target` exists and is a file or not empty.
         EnvironmentProblem: no permission or no space.
     """
-    with _os_errors(target):
+    with _translate_os_errors(target):
         target = target.expanduser().resolve()
-        require_new(target, allow_files=replace)
+        require_empty_target(target, allow_files=replace)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = os.access(target.parent, os.W_OK | os.X_OK) and not (target.exists() and target.is_mount())
         staging = (target.parent if beside else target) / f".{target.name}.part-{tag}"
@@ -37,17 +37,17 @@ def publish(target: Path, *, tag: str, replace: bool = False, last: str | None =
             shutil.rmtree(staging)
         staging.mkdir(parents=True)
     try:
-        with _os_errors(target):
+        with _translate_os_errors(target):
             yield staging
-            _sync(staging)
-            if not (beside and _renamed(staging, target, replace=replace)):
-                _move_up(staging, target, replace=replace, last=last)
+            _sync_tree(staging)
+            if not (beside and _rename_onto(staging, target, replace=replace)):
+                _move_files(staging, target, replace=replace, last=last)
             _sync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def require_new(target: Path, *, allow_files: bool = False) -> None:
+def require_empty_target(target: Path, *, allow_files: bool = False) -> None:
     """Refuse a place that is a file, or a folder with something in it.
 
     Raises:
@@ -63,7 +63,7 @@ def _is_staging(path: Path, target: Path) -> bool:
     return path.name.startswith(f".{target.name}.part-")
 
 
-def _renamed(staging: Path, target: Path, *, replace: bool) -> bool:
+def _rename_onto(staging: Path, target: Path, *, replace: bool) -> bool:
     """Rename onto `target`; False where the file system does not allow it."""
     old = target.parent / f".{target.name}.old-{os.getpid()}"
     try:
@@ -78,7 +78,7 @@ def _renamed(staging: Path, target: Path, *, replace: bool) -> bool:
     return True
 
 
-def _move_up(staging: Path, target: Path, *, replace: bool, last: str | None) -> None:
+def _move_files(staging: Path, target: Path, *, replace: bool, last: str | None) -> None:
     target.mkdir(exist_ok=True)
     if replace:
         if last:
@@ -93,7 +93,7 @@ def _move_up(staging: Path, target: Path, *, replace: bool, last: str | None) ->
     _sync_folder(target)
 
 
-def _sync(folder: Path) -> None:
+def _sync_tree(folder: Path) -> None:
     """Bring every file and folder below `folder` to the disk, so that the rename never shows less than was written.
 
     Files get the permissions that new files have: safetensors leaves weights readable by their owner alone.
@@ -119,7 +119,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _os_errors(target: Path) -> Iterator[None]:
+def _translate_os_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except GardenError:

@@ -20,18 +20,18 @@ the branches, its float32 copy on the way into LoRA (or, going back, its gradien
 
 from dataclasses import dataclass
 
-from mg_tui.core.spec import Training
-from mg_tui.hardware.memory.assumed import DEQUANTISED_MATRICES, DORA_MATRIX_BYTES, INT8_INPUT_BYTES, NF4_BLOCK
-from mg_tui.hardware.memory.setup import PartName, Setup
+from mg_tui.core.spec import TrainingMethod
+from mg_tui.hardware.memory.assumptions import DEQUANTIZED_MATRICES, DORA_MATRIX_BYTES, INT8_INPUT_BYTES, NF4_BLOCK
+from mg_tui.hardware.memory.training_setup import PartName, TrainingSetup
 from mg_tui.hardware.memory.workload import Workload
-from mg_tui.hardware.shape import Stack
+from mg_tui.hardware.model_shape import TransformerStack
 
-FLOAT = 4
-BOOL = 1
+FLOAT32_BYTES = 4
+BOOL_BYTES = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class BlockMemory:
     """One block of a stack, in bytes.
 
     Attributes:
@@ -44,28 +44,28 @@ class Block:
     """
 
     saved: float
-    running: float
-    returning: float
+    transient: float
+    backward_transient: float
     input: float
     shared: float
     last: float
 
     @property
-    def again(self) -> float:
+    def recompute_bytes(self) -> float:
         """Bytes, beside the input, of computing the block a second time and going back through it."""
-        return self.saved - self.shared + max(self.running, self.returning)
+        return self.saved - self.shared + max(self.transient, self.backward_transient)
 
 
-def block(
-    stack: Stack,
+def block_memory(
+    stack: TransformerStack,
     part: PartName,
-    setup: Setup,
+    setup: TrainingSetup,
     positions: int,
     *,
     mask: int = 0,
     masked: bool = False,
     learned: int | None = None,
-) -> Block:
+) -> BlockMemory:
     """One block of `stack`.
 
     Args:
@@ -77,65 +77,69 @@ def block(
         learned: the positions that the last block is computed for; None for all.
     """
     if not stack.depth:
-        return Block(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return BlockMemory(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     method = setup.methods[part]
-    residual = FLOAT if _wide(part, method, setup) else setup.compute
+    residual = FLOAT32_BYTES if _residual_in_float32(part, method, setup) else setup.compute
     mlp = (3 if stack.gated else 2) * setup.compute * stack.intermediate
     saved = (
-        _norms(stack, method, residual)
-        + _attention(stack, setup, masked=masked)
-        + _inputs(stack, part, method, setup)
+        _norm_bytes(stack, method, residual)
+        + _attention_bytes(stack, setup, masked=masked)
+        + _linear_input_bytes(stack, part, method, setup)
         + mlp
     )
-    rotating = _rotating(stack, setup) - mlp  # it is over before the MLP has begun
+    rotating = _rotary_bytes(stack, setup) - mlp  # it is over before the MLP has begun
     inner = setup.compute * stack.intermediate * positions  # the gradient of the MLP's product
-    returning = max(2 * inner, inner + _gradient_matrices(stack, part, method, setup))
-    running = max(rotating, _widest(stack, part, method, setup, residual)) * positions
+    returning = max(2 * inner, inner + _weight_gradient_bytes(stack, part, method, setup))
+    running = max(rotating, _widest_input_bytes(stack, part, method, setup, residual)) * positions
     if method == "lora" and setup.dora:
-        running += DORA_MATRIX_BYTES * stack.largest_matrix
+        running += DORA_MATRIX_BYTES * stack.largest_matrix_weights
     input_bytes = residual * stack.width * positions
     whole = saved * positions + setup.compute * mask
     last = whole
     if learned is not None and learned < positions:
-        everywhere = _norms(stack, method, residual) + _keys_everywhere(stack, part, method, setup, masked=masked)
+        everywhere = _norm_bytes(stack, method, residual) + _unsupervised_bytes(
+            stack, part, method, setup, masked=masked
+        )
         # Few queries see all keys, by a mask of their own.
         last = everywhere * positions + (saved - everywhere) * learned + setup.compute * learned * positions
-    return Block(
+    return BlockMemory(
         saved=whole,
-        running=running,
-        returning=returning,
+        transient=running,
+        backward_transient=returning,
         input=input_bytes,
-        shared=input_bytes if residual == FLOAT else 0.0,
+        shared=input_bytes if residual == FLOAT32_BYTES else 0.0,
         last=last,
     )
 
 
-def _wide(part: PartName, method: Training, setup: Setup) -> bool:
+def _residual_in_float32(part: PartName, method: TrainingMethod, setup: TrainingSetup) -> bool:
     """The hidden state is in float32: the token embedding is, when it is trained, and everything is added to it."""
     return part == "language" and method == "full" and setup.autocast
 
 
-def _norms(stack: Stack, method: Training, residual: int) -> float:
+def _norm_bytes(stack: TransformerStack, method: TrainingMethod, residual: int) -> float:
     """Two norms: the input in float32; if their scales are trained, the normalised value too."""
-    return 2 * stack.width * (FLOAT + (residual if method == "full" else 0))
+    return 2 * stack.width * (FLOAT32_BYTES + (residual if method == "full" else 0))
 
 
-def _attention(stack: Stack, setup: Setup, *, masked: bool) -> float:
+def _attention_bytes(stack: TransformerStack, setup: TrainingSetup, *, masked: bool) -> float:
     keys = stack.queries if masked or not setup.fused_attention else stack.keys
     given = stack.queries + 2 * keys
     if stack.fused:  # turned queries and keys, and the whole of the matrix that the values are a piece of
         given = 2 * stack.queries + 3 * stack.queries
-    return setup.compute * (given + stack.queries) + FLOAT * stack.heads
+    return setup.compute * (given + stack.queries) + FLOAT32_BYTES * stack.heads
 
 
-def _keys_everywhere(stack: Stack, part: PartName, method: Training, setup: Setup, *, masked: bool) -> float:
+def _unsupervised_bytes(
+    stack: TransformerStack, part: PartName, method: TrainingMethod, setup: TrainingSetup, *, masked: bool
+) -> float:
     """What a block keeps of a position that nothing is learned at: keys, values, and what went into their layers."""
     keys = stack.queries if masked or not setup.fused_attention else stack.keys
     inputs = 0 if method == "none" else stack.width * (2 if setup.copies_inputs(part) else 1)
     return float(setup.compute * (2 * keys + inputs))
 
 
-def _inputs(stack: Stack, part: PartName, method: Training, setup: Setup) -> float:
+def _linear_input_bytes(stack: TransformerStack, part: PartName, method: TrainingMethod, setup: TrainingSetup) -> float:
     """What linear layers save of what goes into them, and what LoRA adds."""
     if method == "none":
         return 0.0
@@ -150,19 +154,21 @@ def _inputs(stack: Stack, part: PartName, method: Training, setup: Setup) -> flo
     if setup.dora:  # what the layer and its adapter gave, for the gradient of the magnitude
         extra += 2 * setup.compute * stack.linear_outputs
     if setup.dropout:  # which numbers were dropped; what is left of them is a tensor for each layer
-        extra += BOOL * stack.linear_inputs
+        extra += BOOL_BYTES * stack.linear_inputs
     separate = setup.dropout or setup.copies_inputs(part)
     return extra + setup.compute * (stack.linear_inputs if separate else once)
 
 
-def _rotating(stack: Stack, setup: Setup) -> float:
+def _rotary_bytes(stack: TransformerStack, setup: TrainingSetup) -> float:
     """Queries and keys being turned in float32: both as they are, the turned queries, and the keys in three pieces."""
-    if not stack.rotates_in_float32:
+    if not stack.rotary_in_float32:
         return 0.0
-    return 6 * FLOAT * stack.queries + setup.compute * 3 * stack.queries
+    return 6 * FLOAT32_BYTES * stack.queries + setup.compute * 3 * stack.queries
 
 
-def _widest(stack: Stack, part: PartName, method: Training, setup: Setup, residual: int) -> float:
+def _widest_input_bytes(
+    stack: TransformerStack, part: PartName, method: TrainingMethod, setup: TrainingSetup, residual: int
+) -> float:
     """The MLP's product on its way into the widest layer, and the hidden states around it."""
     around = 2 * (residual + setup.compute) * stack.width
     if method != "lora":
@@ -172,30 +178,32 @@ def _widest(stack: Stack, part: PartName, method: Training, setup: Setup, residu
         return around + INT8_INPUT_BYTES * inner
     if not setup.copies_inputs(part):  # the product is what LoRA saves
         return around
-    return around + (setup.compute + FLOAT + (FLOAT if setup.dropout else 0)) * inner
+    return around + (setup.compute + FLOAT32_BYTES + (FLOAT32_BYTES if setup.dropout else 0)) * inner
 
 
-def _gradient_matrices(stack: Stack, part: PartName, method: Training, setup: Setup) -> float:
+def _weight_gradient_bytes(
+    stack: TransformerStack, part: PartName, method: TrainingMethod, setup: TrainingSetup
+) -> float:
     """Matrices of the size of a weight that a layer's backward pass makes."""
-    matrix = stack.largest_matrix
+    matrix = stack.largest_matrix_weights
     if method == "full":  # the gradient of the cast copy, and that in float32 on its way to the gradients
-        return float(matrix * (setup.compute + FLOAT if setup.autocast else FLOAT))
+        return float(matrix * (setup.compute + FLOAT32_BYTES if setup.autocast else FLOAT32_BYTES))
     if part == "language" and setup.quantization == "nf4":
-        return DEQUANTISED_MATRICES * matrix * (setup.compute + FLOAT / NF4_BLOCK)
+        return DEQUANTIZED_MATRICES * matrix * (setup.compute + FLOAT32_BYTES / NF4_BLOCK)
     if part == "language" and setup.quantization == "int8":
-        return float(DEQUANTISED_MATRICES * matrix * setup.compute)
+        return float(DEQUANTIZED_MATRICES * matrix * setup.compute)
     return 0.0
 
 
-def passing(stack: Stack, setup: Setup) -> float:
+def frozen_forward_bytes(stack: TransformerStack, setup: TrainingSetup) -> float:
     """Bytes a position at the highest moment of a forward pass that keeps nothing, as through a frozen tower."""
     around = 2 * setup.compute * stack.width  # the hidden state, and what the norm made of it
     mlp = (3 if stack.gated else 2) * setup.compute * stack.intermediate
     attending = 5 * setup.compute * stack.queries
-    return around + max(_rotating(stack, setup), attending, mlp)
+    return around + max(_rotary_bytes(stack, setup), attending, mlp)
 
 
-def eager_attention(stack: Stack, setup: Setup, work: Workload) -> float:
+def eager_attention_bytes(stack: TransformerStack, setup: TrainingSetup, work: Workload) -> float:
     """Bytes of the attention weights that one block saves where attention is not fused: of every head, twice."""
     if setup.fused_attention:
         return 0.0

@@ -11,20 +11,20 @@ from typing import Final
 
 from textual.binding import Binding
 
-from mg_tui.tui.actions import chart, datasets, everywhere, models, moving, new, picking, plugins, run, runs, views
-from mg_tui.tui.actions.action import Action, key_name, key_names
+from mg_tui.tui.actions import chart, datasets, general, models, navigation, new, picker, plugins, run, runs, views
+from mg_tui.tui.actions.action import Action, format_key, format_keys
 
 __all__ = [
     "ACTIONS",
-    "BY_ID",
-    "PLACES",
+    "ACTIONS_BY_ID",
+    "SCOPE_TITLES",
     "Action",
-    "actions_of",
+    "actions_in",
     "bindings",
-    "docs_table",
-    "grouped",
-    "key_name",
-    "key_names",
+    "format_key",
+    "format_keys",
+    "group_actions",
+    "markdown_table",
 ]
 
 # In the order in which help, documentation and the line of keys have them.
@@ -35,16 +35,16 @@ _MODULES: Final = (
     views,
     datasets,
     models,
-    picking,
+    picker,
     new,
     plugins,
-    moving,
-    everywhere,
+    navigation,
+    general,
 )
 
-PLACES: Final[dict[str, str]] = {where: name for module in _MODULES for where, name in module.HEADINGS.items()}
+SCOPE_TITLES: Final[dict[str, str]] = {where: name for module in _MODULES for where, name in module.HEADINGS.items()}
 ACTIONS: Final[tuple[Action, ...]] = tuple(action for module in _MODULES for action in module.ACTIONS)
-BY_ID: Final = {action.id: action for action in ACTIONS}
+ACTIONS_BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
 def bindings(*places: str) -> list[Binding]:
@@ -54,21 +54,21 @@ def bindings(*places: str) -> list[Binding]:
             ",".join(action.keys),
             action.name,
             action.title,
-            show=bool(action.label),
-            key_display=key_name(action.keys[0]),
+            show=bool(action.footer_label),
+            key_display=format_key(action.keys[0]),
             id=action.id,
             tooltip=action.help,
         )
-        for action in actions_of(*places)
+        for action in actions_in(*places)
     ]
 
 
-def actions_of(*places: str) -> list[Action]:
+def actions_in(*places: str) -> list[Action]:
     """The actions carried out by `places`, in order."""
-    return [action for action in ACTIONS if action.where in places]
+    return [action for action in ACTIONS if action.scope in places]
 
 
-def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
+def group_actions(actions: Iterable[Action]) -> dict[str, list[Action]]:
     """Actions by their heading, in order; the same key and title twice (a list and a text) is shown once."""
     groups: dict[str, list[Action]] = {}
     seen: set[tuple[str, ...]] = set()
@@ -80,11 +80,11 @@ def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
     return groups
 
 
-def docs_table() -> str:
+def markdown_table() -> str:
     """Every action as a Markdown table, for the documentation."""
     lines = ["| Where | Key | Action | What it does |", "|---|---|---|---|"]
     for action in ACTIONS:
-        keys = " ".join(f"`{key_name(key)}`" for key in action.keys)
+        keys = " ".join(f"`{format_key(key)}`" for key in action.keys)
         asks = " Asks first." if action.destructive else ""
-        lines.append(f"| {PLACES[action.where]} | {keys} | {action.title} | {action.help}{asks} |")
+        lines.append(f"| {SCOPE_TITLES[action.scope]} | {keys} | {action.title} | {action.help}{asks} |")
     return "\n".join(lines) + "\n"

@@ -52,12 +52,12 @@ class Action:
     keys: tuple[str, ...]
     title: str
     help: str
-    where: str
+    scope: str
     group: str
-    label: str = ""
-    rank: int = 5
+    footer_label: str = ""
+    footer_rank: int = 5
     destructive: bool = False
-    palette: bool = True
+    in_palette: bool = True
 
     @property
     def name(self) -> str:
@@ -65,16 +65,16 @@ class Action:
         return self.id.partition(".")[2]
 
     @property
-    def call(self) -> str:
+    def textual_action(self) -> str:
         """The action as Textual calls it."""
-        return f"app.{self.name}" if self.where == "app" else self.name
+        return f"app.{self.name}" if self.scope == "app" else self.name
 
 
-def key_name(key: str) -> str:
+def format_key(key: str) -> str:
     """A key as it is written for people: `ctrl+p` stays, `question_mark` is `?`."""
     return _KEY_NAMES.get(key, key)
 
 
-def key_names(action: Action) -> str:
+def format_keys(action: Action) -> str:
     """All keys of an action for people."""
-    return " ".join(key_name(key) for key in action.keys)
+    return " ".join(format_key(key) for key in action.keys)

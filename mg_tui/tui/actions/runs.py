@@ -7,7 +7,7 @@ from mg_tui.tui.actions.action import Action
 HEADINGS: Final = {"runs": "Runs"}
 
 
-def _act(
+def _action(
     name: str,
     keys: tuple[str, ...],
     title: str,
@@ -22,8 +22,8 @@ def _act(
 
 
 ACTIONS: Final = (
-    _act("open", ("enter",), "Open the run", "Open the selected run.", "open", 1),
-    _act(
+    _action("open", ("enter",), "Open the run", "Open the selected run.", "open", 1),
+    _action(
         "stop",
         ("s",),
         "Stop the run",
@@ -32,15 +32,15 @@ ACTIONS: Final = (
         2,
         asks=True,
     ),
-    _act("resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, asks=True),
-    _act("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
-    _act("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
-    _act("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
-    _act("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
-    _act("later", ("J",), "Later in the queue", "Move a queued run towards the end.", "later", 6),
-    _act("mark", ("space",), "Mark the run", "Mark the selected run, or take its mark away.", "mark", 6),
-    _act("compare", ("c",), "Compare the marked", "Show the curves of the marked runs on one chart.", "compare", 2),
-    _act(
+    _action("resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, asks=True),
+    _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
+    _action("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
+    _action("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
+    _action("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
+    _action("later", ("J",), "Later in the queue", "Move a queued run towards the end.", "later", 6),
+    _action("mark", ("space",), "Mark the run", "Mark the selected run, or take its mark away.", "mark", 6),
+    _action("compare", ("c",), "Compare the marked", "Show the curves of the marked runs on one chart.", "compare", 2),
+    _action(
         "filter",
         ("slash",),
         "Filter the runs",
@@ -48,10 +48,12 @@ ACTIONS: Final = (
         "filter",
         3,
     ),
-    _act("sort", ("o",), "Sort by the next", "Sort by time, state, name or loss, one after the other.", "sort", 6),
-    _act("reverse", ("O",), "Turn the order round", "Sort the other way round."),
-    _act("place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8),
-    _act("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom.", "devices", 7),
-    _act("remove", ("x", "delete"), "Remove the run", "Delete the run, or the marked ones.", "remove", 8, asks=True),
-    _act("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, palette=False),
+    _action("sort", ("o",), "Sort by the next", "Sort by time, state, name or loss, one after the other.", "sort", 6),
+    _action("reverse", ("O",), "Turn the order round", "Sort the other way round."),
+    _action(
+        "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
+    ),
+    _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom.", "devices", 7),
+    _action("remove", ("x", "delete"), "Remove the run", "Delete the run, or the marked ones.", "remove", 8, asks=True),
+    _action("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, palette=False),
 )

@@ -25,7 +25,7 @@ class Choice:
     id: str
     title: str
     note: str = ""
-    about: str = ""
+    description: str = ""
     marked: bool = False
 
 
@@ -35,7 +35,7 @@ class ChoiceTable(Table[Choice]):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("mark", "", 1),
         Column("title", "", 16, grow=1),
-        Column("note", "", 14, grow=1, rank=1),
+        Column("note", "", 14, grow=1, drop_rank=1),
     )
 
     def key_of(self, row: Choice) -> str:
@@ -53,7 +53,7 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
     """Answers with the ids of what was chosen, one unless `several`; None when nothing was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
-    AUTO_FOCUS = "ChoiceTable"
+    AUTO_FOCUS = "OptionTable"
 
     def __init__(self, title: str, choices: Sequence[Choice], *, several: bool = False, help: str = "") -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
 
     def on_table_moved(self) -> None:
         current = self.query_one(ChoiceTable).current
-        about = (current.about if current is not None else "") or self._help
+        about = (current.description if current is not None else "") or self._help
         self.query_one("#about", Static).update(Content.styled(printable(about, limit=600), tone("dim")))
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
@@ -90,7 +90,7 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
             return
         at = table.cursor
         choice = self._choices[at]
-        self._choices[at] = Choice(choice.id, choice.title, choice.note, choice.about, not choice.marked)
+        self._choices[at] = Choice(choice.id, choice.title, choice.note, choice.description, not choice.marked)
         table.show(list(self._choices))
 
     def action_take(self) -> None:

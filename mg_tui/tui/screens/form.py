@@ -10,17 +10,17 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
 
+from mg_tui.tui.path_completion import matching_paths
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.choose import Choice, ChooseScreen
-from mg_tui.tui.widgets.form.about import About, AboutField
 from mg_tui.tui.widgets.form.editor import Completions, FieldEditor
-from mg_tui.tui.widgets.form.paths import paths_like
+from mg_tui.tui.widgets.form.field_help import FieldHelp, FieldHelpPane
 from mg_tui.tui.widgets.form.table import FormRow, FormTable
 
 R = TypeVar("R")
 
 
-class Described(Protocol):
+class FieldDescription(Protocol):
     """What a form needs to know of a field."""
 
     @property
@@ -31,12 +31,12 @@ class Described(Protocol):
     def choices(self) -> tuple[str, ...]: ...
 
 
-class Completed(Message):
+class PathsCompleted(Message):
     """What `text` could be completed to."""
 
     def __init__(self, text: str, found: tuple[str, ...]) -> None:
         super().__init__()
-        self.text, self.found = text, found
+        self.text, self.paths = text, found
 
 
 class FormScreen(GardenScreen[None]):
@@ -51,7 +51,7 @@ class FormScreen(GardenScreen[None]):
         """The rows as they are now."""
         raise NotImplementedError
 
-    def described(self, id: str) -> Described:
+    def field(self, id: str) -> FieldDescription:
         """A field."""
         raise NotImplementedError
 
@@ -59,11 +59,11 @@ class FormScreen(GardenScreen[None]):
         """A field's value as it is typed."""
         raise NotImplementedError
 
-    def problem_with(self, id: str, text: str) -> str:
+    def validate_value(self, id: str, text: str) -> str:
         """What would be wrong with a value; empty when nothing is."""
         raise NotImplementedError
 
-    def take(self, id: str, value: Any) -> None:
+    def set_value(self, id: str, value: Any) -> None:
         """Give a field a value."""
         raise NotImplementedError
 
@@ -71,24 +71,24 @@ class FormScreen(GardenScreen[None]):
         """Give a field its default."""
         raise NotImplementedError
 
-    def about(self, id: str, group: bool) -> About:
+    def field_help(self, id: str, group: bool) -> FieldHelp:
         """What is said of a field, or of a group."""
         raise NotImplementedError
 
-    def about_nothing(self) -> About | None:
+    def empty_help(self) -> FieldHelp | None:
         """What is said when there is no row."""
         return None
 
-    def fold(self, id: str) -> None:
+    def toggle_group(self, id: str) -> None:
         """Fold or unfold a group."""
 
-    def pick(self, row: FormRow) -> bool:
+    def open_picker(self, row: FormRow) -> bool:
         """Ask for a value in another way than by typing; False when typing it is."""
         return False
 
     # --- the form
 
-    def form(self) -> ComposeResult:
+    def compose_form(self) -> ComposeResult:
         """The table with the field being typed in over it."""
         with Container(classes="form-box"):
             yield FormTable()
@@ -108,90 +108,90 @@ class FormScreen(GardenScreen[None]):
     def draw_form(self) -> None:
         """Show the rows as they are."""
         self.table.show(self.form_rows())
-        self._say()
+        self._update_help()
 
     def on_table_moved(self) -> None:
         if self.editing is None:
-            self._say()
+            self._update_help()
             self.refresh_bindings()
 
-    def _say(self, text: str | None = None) -> None:
+    def _update_help(self, text: str | None = None) -> None:
         row = self.table.current
-        about = self.query_one(AboutField)
+        about = self.query_one(FieldHelpPane)
         if row is None:
-            about.about = self.about_nothing()
+            about.field_help = self.empty_help()
             return
-        said = self.about(row.id, row.group)
+        said = self.field_help(row.id, row.is_group)
         if text is not None:
-            problem = self.problem_with(row.id, text)
-            said = About(said.title, said.note, said.help, said.accepted, problem, said.default)
-        about.about = said
+            problem = self.validate_value(row.id, text)
+            said = FieldHelp(said.title, said.note, said.help, said.accepted, problem, said.default)
+        about.field_help = said
 
-    def on_form_table_change(self, message: FormTable.Change) -> None:
+    def on_form_table_change_requested(self, message: FormTable.ChangeRequested) -> None:
         row, step = message.row, message.step
-        if row.group:
-            self.fold(row.id)
-            self.table.release()
+        if row.is_group:
+            self.toggle_group(row.id)
+            self.table.release_keys()
             return
-        field = self.described(row.id)
+        field = self.field(row.id)
         if field.kind == "switch":
-            self.take(row.id, self.value_text(row.id) != "on")
-            self.table.release()
+            self.set_value(row.id, self.value_text(row.id) != "on")
+            self.table.release_keys()
         elif field.kind == "choice" and step:
             self._cycle(row.id, field, step)
         elif field.kind == "choice" or (field.kind == "list" and field.choices):
             self._choose(row.id, field)
-        elif not self.pick(row):
+        elif not self.open_picker(row):
             self.edit(row)
 
-    def on_form_table_reset(self, message: FormTable.Reset) -> None:
+    def on_form_table_reset_requested(self, message: FormTable.ResetRequested) -> None:
         self.reset(message.row.id)
 
     def on_table_chosen(self, message: FormTable.Chosen) -> None:
         message.stop()
         self.table.action_change()
 
-    def _cycle(self, id: str, field: Described, step: int) -> None:
+    def _cycle(self, id: str, field: FieldDescription, step: int) -> None:
         choices = list(field.choices)
         now = self.value_text(id)
         at = choices.index(now) + step if now in choices else 0
-        self.take(id, choices[at % len(choices)])
+        self.set_value(id, choices[at % len(choices)])
 
-    def _choose(self, id: str, field: Described) -> None:
+    def _choose(self, id: str, field: FieldDescription) -> None:
         several = field.kind == "list"
         now = {part.strip() for part in self.value_text(id).split(",")} if several else {self.value_text(id)}
         choices = [Choice(choice, choice, marked=choice in now) for choice in field.choices]
-        said = self.about(id, False)
+        said = self.field_help(id, False)
 
         def chosen(ids: tuple[str, ...] | None) -> None:
             if ids is not None:
-                self.take(id, ids if several else ids[0])
+                self.set_value(id, ids if several else ids[0])
 
-        self.over_form(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
+        self.push_over_form(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
 
-    def over_form(self, screen: Screen[R], answered: Callable[[R | None], Any] | None = None) -> None:
+    def push_over_form(self, screen: Screen[R], answered: Callable[[R | None], Any] | None = None) -> None:
         """Open a screen over the form, to which the keys go that came meanwhile."""
         self.app.push_screen(screen, answered)
-        screen.call_after_refresh(self.table.release)
+        screen.call_after_refresh(self.table.release_keys)
 
     # --- typing
 
     def edit(self, row: FormRow) -> None:
         """Type another value over a row."""
         self.editing = row.id
-        offset, width = self.table.place_of_value()
-        self.editor.open(self.value_text(row.id), offset, width, placeholder=row.empty if not row.needed else "")
+        offset, width = self.table.value_position()
+        self.editor.open(self.value_text(row.id), offset, width, placeholder=row.placeholder if not row.missing else "")
         self.set_focus(self.editor)
         self._complete(self.editor.value)
-        self.table.release()
+        self.table.release_keys()
         self.refresh_bindings()
 
-    def _close(self) -> None:
+    def _close_editor(self) -> None:
         self.editing = None
         self.editor.close()
         self.query_one(Completions).close()
         self.set_focus(self.table)
-        self._say()
+        self._update_help()
         self.refresh_bindings()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -199,8 +199,8 @@ class FormScreen(GardenScreen[None]):
             return
         event.stop()
         if self.editing is not None:
-            self._say(event.value)
-            self.editor.set_class(bool(self.problem_with(self.editing, event.value)), "-wrong")
+            self._update_help(event.value)
+            self.editor.set_class(bool(self.validate_value(self.editing, event.value)), "-wrong")
             self._complete(event.value)
 
     def on_resize(self) -> None:
@@ -209,43 +209,43 @@ class FormScreen(GardenScreen[None]):
     def _fit(self) -> None:
         """What was out of sight for a moment has lost the focus; the field being typed in goes with its row."""
         if self.editing is not None:
-            offset, width = self.table.place_of_value()
+            offset, width = self.table.value_position()
             self.editor.place(offset, width)
         if self.focused is None and self.table.display:
             self.set_focus(self.editor if self.editing is not None else self.table)
 
-    def on_field_editor_taken(self, message: FieldEditor.Taken) -> None:
+    def on_field_editor_accepted(self, message: FieldEditor.Accepted) -> None:
         id = self.editing
         if id is None:
             return
         selected = self.query_one(Completions).selected
-        text = selected if selected is not None and self._walked else message.text
-        self._close()
-        self.take(id, text)
+        text = selected if selected is not None and self._completion_moved else message.text
+        self._close_editor()
+        self.set_value(id, text)
         if message.step:
             self.table.move(self.table.cursor + message.step)
 
-    def on_field_editor_left(self) -> None:
-        self._close()
+    def on_field_editor_cancelled(self) -> None:
+        self._close_editor()
 
-    def on_field_editor_asked(self, message: FieldEditor.Asked) -> None:
+    def on_field_editor_completion_requested(self, message: FieldEditor.CompletionRequested) -> None:
         completions = self.query_one(Completions)
         if message.step:
-            self._walked = True
+            self._completion_moved = True
             completions.step(message.step)
         elif completions.selected is not None:
-            self._walked = False
+            self._completion_moved = False
             self.editor.value = completions.selected
             self.editor.cursor_position = len(self.editor.value)
 
-    _walked = False  # a completion was moved to, so that it is what enter takes
+    _completion_moved = False  # a completion was moved to, so that it is what enter takes
 
     def _complete(self, text: str) -> None:
-        self._walked = False
-        if self.editing is None or self.described(self.editing).kind != "path":
+        self._completion_moved = False
+        if self.editing is None or self.field(self.editing).kind != "path":
             return
         self.run_worker(
-            lambda: self.post_message(Completed(text, paths_like(text, self.folder))),
+            lambda: self.post_message(PathsCompleted(text, matching_paths(text, self.base_folder))),
             thread=True,
             exclusive=True,
             group="complete",
@@ -253,17 +253,17 @@ class FormScreen(GardenScreen[None]):
         )
 
     @property
-    def folder(self) -> Path:
+    def base_folder(self) -> Path:
         """The folder relative paths are seen from."""
         return Path.cwd()
 
-    def on_completed(self, message: Completed) -> None:
+    def on_paths_completed(self, message: PathsCompleted) -> None:
         if self.editing is None or message.text != self.editor.value:
             return
-        found = tuple(path for path in message.found if path != message.text)
-        offset, width = self.table.place_of_value()
+        found = tuple(path for path in message.paths if path != message.text)
+        offset, width = self.table.value_position()
         self.query_one(Completions).open(found, offset, width, self.table.size.height)
-        self.editor.completing = bool(found)
+        self.editor.has_completions = bool(found)
 
     # --- so that the line of keys can be clicked
 

@@ -10,13 +10,13 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from mg_tui.core.paths import expanded
+from mg_tui.core.paths import expand_user
 from mg_tui.runs.results import MODELS_FOLDER
-from mg_tui.tui import words
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.models.catalog import ModelRow
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.models.found import ModelRow
 
 
 class MergeScreen(ModalScreen[str | None]):
@@ -28,7 +28,7 @@ class MergeScreen(ModalScreen[str | None]):
     def __init__(self, row: ModelRow, home: Path) -> None:
         super().__init__()
         self._row = row
-        self._suggested = str(free_place(home / MODELS_FOLDER, row))
+        self._suggested = str(unused_output_folder(home / MODELS_FOLDER, row))
 
     def compose(self) -> ComposeResult:
         row = self._row
@@ -36,7 +36,7 @@ class MergeScreen(ModalScreen[str | None]):
             yield Static(Content.styled(f"Merge {row.title}?", "bold"))
             yield Static(
                 line(
-                    f"One model of the adapter ({words.size(row.bytes)}) and its base, ",
+                    f"One model of the adapter ({formatting.size(row.bytes)}) and its base, ",
                     (row.base, "bold"),
                     ". It is saved, loaded again, and kept only if it answers like the adapter does. "
                     "It goes on while the dashboard is open.",
@@ -51,17 +51,17 @@ class MergeScreen(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         given = event.value.strip()
-        problem = _problem(given)
+        problem = _output_problem(given)
         if problem:
             self.query_one("#problem", Static).update(Content.styled(problem, tone("failed")))
         else:
-            self.dismiss(str(expanded(given).absolute()))
+            self.dismiss(str(expand_user(given).absolute()))
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
-def free_place(folder: Path, row: ModelRow) -> Path:
+def unused_output_folder(folder: Path, row: ModelRow) -> Path:
     """A folder for the merged model that is not there yet."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in row.title).strip("-.")[:60] or "model"
     tried = folder / f"{name}-merged"
@@ -72,11 +72,11 @@ def free_place(folder: Path, row: ModelRow) -> Path:
     return tried
 
 
-def _problem(given: str) -> str | None:
+def _output_problem(given: str) -> str | None:
     if not given:
         return "name a folder"
     try:
-        path = expanded(given).absolute()
+        path = expand_user(given).absolute()
         if path.is_dir() and any(path.iterdir()):
             return "that folder is not empty"
         return "that is a file" if path.is_file() else None

@@ -13,33 +13,33 @@ from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 
 
-class Scrolling:
+class ScrollActions:
     """The actions of `log`, for a screen whose text is `_text`."""
 
     @property
-    def _text(self) -> VerticalScroll:
+    def _scroll_target(self) -> VerticalScroll:
         raise NotImplementedError
 
     def action_scroll_down(self) -> None:
-        self._text.scroll_down(animate=False)
+        self._scroll_target.scroll_down(animate=False)
 
     def action_scroll_up(self) -> None:
-        self._text.scroll_up(animate=False)
+        self._scroll_target.scroll_up(animate=False)
 
     def action_scroll_home(self) -> None:
-        self._text.scroll_home(animate=False)
+        self._scroll_target.scroll_home(animate=False)
 
     def action_scroll_end(self) -> None:
-        self._text.scroll_end(animate=False)
+        self._scroll_target.scroll_end(animate=False)
 
     def action_page_down(self) -> None:
-        self._text.scroll_page_down(animate=False)
+        self._scroll_target.scroll_page_down(animate=False)
 
     def action_page_up(self) -> None:
-        self._text.scroll_page_up(animate=False)
+        self._scroll_target.scroll_page_up(animate=False)
 
 
-class TextModal(Scrolling, ModalScreen[None]):
+class TextModal(ScrollActions, ModalScreen[None]):
     """Subclasses say `heading` and `body`, and may add bindings and a hint at the lower border."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help", "log")]
@@ -47,7 +47,7 @@ class TextModal(Scrolling, ModalScreen[None]):
     heading = ""
     hint = "esc closes"
 
-    def body(self) -> Widget:
+    def create_body(self) -> Widget:
         """What is inside, as tall as it has lines."""
         raise NotImplementedError
 
@@ -55,11 +55,11 @@ class TextModal(Scrolling, ModalScreen[None]):
         with VerticalScroll(id="text") as text:
             text.border_title = Content(one_line(self.heading, limit=200))
             text.border_subtitle = self.hint
-            yield self.body()
+            yield self.create_body()
 
     def action_close(self) -> None:
         self.dismiss(None)
 
     @property
-    def _text(self) -> VerticalScroll:
+    def _scroll_target(self) -> VerticalScroll:
         return self.query_one("#text", VerticalScroll)

@@ -9,9 +9,9 @@ from textual.geometry import Region, Size
 from textual.style import Style
 from textual.widget import Widget
 
-CLICKED: Final = "act"  # not Textual's "@click", which would draw the text as a link
+CLICK_META: Final = "act"  # not Textual's "@click", which would draw the text as a link
 
-Piece = tuple[str, str] | Content | str
+LinePiece = tuple[str, str] | Content | str
 
 
 class Lines(Widget):
@@ -26,8 +26,8 @@ class Lines(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._drawn: list[Content] = []
-        self._made: tuple[Size, list[Content]] | None = None
+        self._drawn_lines: list[Content] = []
+        self._line_cache: tuple[Size, list[Content]] | None = None
 
     def lines(self, width: int) -> list[Content]:
         """The text at `width` cells, a line each; colours are tones of the theme."""
@@ -35,33 +35,33 @@ class Lines(Widget):
 
     def render(self) -> Content:
         size = self.content_size
-        if self._made is None or self._made[0] != size:
-            self._made = (size, self._fitted(size.width))
-        self._drawn = self._made[1]
-        return Content("\n").join(self._drawn)
+        if self._line_cache is None or self._line_cache[0] != size:
+            self._line_cache = (size, self._fit_lines(size.width))
+        self._drawn_lines = self._line_cache[1]
+        return Content("\n").join(self._drawn_lines)
 
-    def _fitted(self, width: int) -> list[Content]:
+    def _fit_lines(self, width: int) -> list[Content]:
         return [fit(content, width) for content in self.lines(width)]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return max(len(self.lines(width)), 1)
 
     async def on_click(self, event: events.Click) -> None:
-        action = event.style.meta.get(CLICKED)
+        action = event.style.meta.get(CLICK_META)
         if isinstance(action, str):
             await self.run_action(action)
 
     def redraw(self) -> None:
         """Draw again what changed; when there are more or fewer lines than before, find a place for them."""
-        size, before = self.content_size, self._drawn
-        self._made = None
+        size, before = self.content_size, self._drawn_lines
+        self._line_cache = None
         if not size:  # out of sight: it is laid out when it is shown
             self.clear_cached_dimensions()
             if self.is_attached and all(node.display for node in self.ancestors_with_self if isinstance(node, Widget)):
                 self.refresh(layout=True)
             return
-        lines = self._fitted(size.width)
-        self._made = (size, lines)
+        lines = self._fit_lines(size.width)
+        self._line_cache = (size, lines)
         if len(lines) != len(before):
             self.refresh(layout=True)
             return
@@ -70,7 +70,7 @@ class Lines(Widget):
             self.refresh(*(Region(0, y, size.width, 1) for y in changed if y < size.height))
 
 
-def line(*pieces: Piece) -> Content:
+def line(*pieces: LinePiece) -> Content:
     """Text, (text, style) and contents one after the other. Text is text: it is never read as markup."""
     return Content.assemble(*pieces)
 
@@ -87,7 +87,7 @@ def cell(content: Content, width: int, *, right: bool = False) -> Content:
     return content.pad_left(missing) if right else content.pad_right(missing)
 
 
-def spread(left: Content, right: Content, width: int) -> Content:
+def justify(left: Content, right: Content, width: int) -> Content:
     """`left` and `right` at the two ends of a line; `left` gives way when both do not fit."""
     room = width - right.cell_length - 2
     if room < 8:
@@ -95,7 +95,7 @@ def spread(left: Content, right: Content, width: int) -> Content:
     return line(cell(left, room), "  ", right)
 
 
-def joined(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
+def join_fitting(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
     """As many of `parts`, from the first, as fit in `width` cells."""
     result: Content | None = None
     for part in parts:
@@ -108,10 +108,10 @@ def joined(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
 
 def link(text: str, action: str, style: str) -> Content:
     """Text that carries out an action when it is clicked."""
-    return Content.styled(text, style).stylize(Style.from_meta({CLICKED: action}))
+    return Content.styled(text, style).stylize(Style.from_meta({CLICK_META: action}))
 
 
-def hanging(label: Content, text: Content, indent: int, width: int) -> list[Content]:
+def hanging_indent(label: Content, text: Content, indent: int, width: int) -> list[Content]:
     """`label`, then `text` wrapped to the right of it."""
     lines: list[Content] = []
     for paragraph in text.split("\n", allow_blank=True) or [Content()]:

@@ -34,23 +34,23 @@ class Column:
     key: str
     title: str
     width: int
-    rank: int = 0
+    drop_rank: int = 0
     grow: int = 0
-    most: int = 1_000
-    right: bool = False
+    max_width: int = 1_000
+    align_right: bool = False
 
 
-def layout(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
+def layout_columns(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
     """The columns that fit into `width` cells with `gap` cells between them, and how wide each is."""
     shown = list(columns)
     while len(shown) > 1 and sum(column.width for column in shown) + gap * (len(shown) - 1) > width:
-        shown.remove(max(reversed(shown), key=lambda column: column.rank))
+        shown.remove(max(reversed(shown), key=lambda column: column.drop_rank))
     widths = {column.key: min(column.width, width) for column in shown}
     free = width - sum(widths.values()) - gap * (len(shown) - 1)
     greedy = [column for column in shown if column.grow]
-    while free > 0 and (hungry := [column for column in greedy if widths[column.key] < column.most]):
+    while free > 0 and (hungry := [column for column in greedy if widths[column.key] < column.max_width]):
         for column in hungry:
-            step = min(column.grow, free, column.most - widths[column.key])
+            step = min(column.grow, free, column.max_width - widths[column.key])
             widths[column.key] += step
             free -= step
     return [(column, widths[column.key]) for column in shown]
@@ -80,7 +80,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
         self._layout: list[tuple[Column, int]] = []
         self._gap = 1
         self._width = -1
-        self._drawn: dict[int, Content] = {}  # rows in sight, by their line on the screen
+        self._drawn_rows: dict[int, Content] = {}  # rows in sight, by their line on the screen
 
     def key_of(self, row: T) -> str:
         """What stays the same about a row."""
@@ -110,17 +110,17 @@ class Table(ScrollView, Generic[T], can_focus=True):
 
     def _redraw_changed(self) -> None:
         """Draw only the rows again that are not as they were: over a slow link it is what is sent that counts."""
-        for y, before in list(self._drawn.items()):
+        for y, before in list(self._drawn_rows.items()):
             index = y - 1 + self.scroll_offset.y
             if index >= len(self.rows) or not self._row(self.rows[index]).is_same(before):
                 self.refresh(Region(0, y, self.size.width, 1))
 
-    def _laid_out(self) -> list[tuple[Column, int]]:
+    def _column_layout(self) -> list[tuple[Column, int]]:
         width = self.scrollable_content_region.width  # `size` has the scrollbar in it
         if width != self._width:
             self._width = width
             self._gap = 2 if width >= 100 else 1
-            self._layout = layout(self.COLUMNS, width, self._gap)
+            self._layout = layout_columns(self.COLUMNS, width, self._gap)
         return self._layout
 
     def on_resize(self) -> None:
@@ -176,15 +176,15 @@ class Table(ScrollView, Generic[T], can_focus=True):
         if y == 0:
             return self._draw(self._header(), "")
         if index >= len(self.rows):
-            self._drawn.pop(y, None)
+            self._drawn_rows.pop(y, None)
             return Strip.blank(self.size.width, self.rich_style)
         here = index == self.cursor
         style = ("on $cursor" if self.has_focus else "on $cursor-blurred") if here else ""
-        self._drawn[y] = row = self._row(self.rows[index])
+        self._drawn_rows[y] = row = self._row(self.rows[index])
         return self._draw(row, style)
 
     def _header(self) -> Content:
-        titles = [cell(self._title(column), width, right=column.right) for column, width in self._laid_out()]
+        titles = [cell(self._title(column), width, right=column.align_right) for column, width in self._column_layout()]
         return Content(" " * self._gap).join(titles)
 
     def _title(self, column: Column) -> Content:
@@ -192,7 +192,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
             return Content.styled(column.title, tone("dim"))
         return line((column.title, "bold"), (DESCENDING if self.sorted_by[1] else ASCENDING, tone("key")))
 
-    def sort_mark(self, key: str, *, descending: bool) -> None:
+    def set_sort_mark(self, key: str, *, descending: bool) -> None:
         """Mark the column that the rows, which come sorted, are sorted by."""
         if self.sorted_by != (key, descending):
             self.sorted_by = (key, descending)
@@ -200,7 +200,8 @@ class Table(ScrollView, Generic[T], can_focus=True):
 
     def _row(self, row: T) -> Content:
         return Content(" " * self._gap).join(
-            cell(self.cell_of(row, column.key, width), width, right=column.right) for column, width in self._laid_out()
+            cell(self.cell_of(row, column.key, width), width, right=column.align_right)
+            for column, width in self._column_layout()
         )
 
     def _draw(self, content: Content, style: str) -> Strip:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mg_qwen2_5_vl.geometry import grid, image_tokens, positions
-from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, shape
+from mg_qwen2_5_vl.geometry import image_tokens, rope_positions, token_grid
+from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, model_shape
 from mg_tui.families import Checkpoint, ModelFamily, Parts, Supported, TokenLayout, hookimpl
 
 QWEN2_5_VL: Final = ModelFamily(
@@ -59,8 +59,8 @@ QWEN2_5_VL: Final = ModelFamily(
         "merge": Supported(),
     },
     image_tokens=image_tokens,
-    layout=TokenLayout(grid=grid, positions=positions),
-    shape=shape,
+    layout=TokenLayout(grid=token_grid, positions=rope_positions),
+    shape=model_shape,
 )
 
 

@@ -85,7 +85,7 @@ def test_tokens_are_those_the_processor_makes(limits: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(201, 1), (1, 201), (0, 10), (10_000, 49)], ids=str)
-def test_pictures_that_are_too_long(size: tuple[int, int]) -> None:
+def test_images_that_are_too_long(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels is too long") as caught:
         image_tokens(*size, Preprocessing(3_136, 1_003_520))
     assert caught.value.hint == "crop it"

@@ -14,7 +14,7 @@ from mg_tui.tui.actions import bindings
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell
 
-SHOWN = 6
+MAX_SHOWN = 6
 
 
 class FieldEditor(Input):
@@ -26,24 +26,24 @@ class FieldEditor(Input):
     """
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("field")]
 
-    class Taken(Message):
+    class Accepted(Message):
         """The text is to be taken; then the cursor goes on by `step` rows."""
 
         def __init__(self, text: str, step: int = 0) -> None:
             super().__init__()
             self.text, self.step = text, step
 
-    class Left(Message):
+    class Cancelled(Message):
         """The field is to stay as it was."""
 
-    class Asked(Message):
+    class CompletionRequested(Message):
         """Another completion is asked for: `step` on, or, with 0, the one selected."""
 
         def __init__(self, step: int) -> None:
             super().__init__()
             self.step = step
 
-    completing = False  # there are completions to move over
+    has_completions = False  # there are completions to move over
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(compact=True, id=id)
@@ -51,7 +51,7 @@ class FieldEditor(Input):
 
     def open(self, text: str, offset: Offset, width: int, *, placeholder: str = "") -> None:
         """Begin at a place of the container; the focus is for who opens it."""
-        self.completing = False
+        self.has_completions = False
         self.placeholder = placeholder
         self.value = text
         self.place(offset, width)
@@ -69,25 +69,25 @@ class FieldEditor(Input):
         self.remove_class("-wrong")
 
     def action_take(self) -> None:
-        self.post_message(self.Taken(self.value))
+        self.post_message(self.Accepted(self.value))
 
     def action_leave(self) -> None:
-        self.post_message(self.Left())
+        self.post_message(self.Cancelled())
 
     def action_complete(self) -> None:
-        if self.completing:
-            self.post_message(self.Asked(0))
+        if self.has_completions:
+            self.post_message(self.CompletionRequested(0))
         else:
-            self.post_message(self.Taken(self.value, 1))
+            self.post_message(self.Accepted(self.value, 1))
 
     def action_down(self) -> None:
-        self._on(1)
+        self._step(1)
 
     def action_up(self) -> None:
-        self._on(-1)
+        self._step(-1)
 
-    def _on(self, step: int) -> None:
-        self.post_message(self.Asked(step) if self.completing else self.Taken(self.value, step))
+    def _step(self, step: int) -> None:
+        self.post_message(self.CompletionRequested(step) if self.has_completions else self.Accepted(self.value, step))
 
 
 class Completions(Lines):
@@ -97,38 +97,41 @@ class Completions(Lines):
     Completions { height: auto; background: $panel; display: none; }
     Completions.-open { display: block; }
     """
-    found: reactive[tuple[str, ...]] = reactive((), repaint=False)
-    at: reactive[int] = reactive(0, repaint=False)
+    candidates: reactive[tuple[str, ...]] = reactive((), repaint=False)
+    selected_index: reactive[int] = reactive(0, repaint=False)
 
     def open(self, found: tuple[str, ...], offset: Offset, width: int, height: int) -> None:
         """Show `found` below a field at `offset`, or above it where there is no room in `height` rows."""
-        shown = min(len(found), SHOWN)
+        shown = min(len(found), MAX_SHOWN)
         below = offset.y + 1 + shown <= height
         self.styles.offset = (offset.x, offset.y + 1 if below else max(offset.y - shown, 0))
         self.styles.width = max(width, 8)
-        self.found, self.at = found, 0
+        self.candidates, self.selected_index = found, 0
         self.set_class(bool(found), "-open")
         self.redraw()
 
     def close(self) -> None:
         """Out of sight."""
         self.remove_class("-open")
-        self.found = ()
+        self.candidates = ()
 
     def step(self, by: int) -> None:
         """Select another."""
-        if self.found:
-            self.at = (self.at + by) % len(self.found)
+        if self.candidates:
+            self.selected_index = (self.selected_index + by) % len(self.candidates)
             self.redraw()
 
     @property
     def selected(self) -> str | None:
         """The one selected."""
-        return self.found[self.at] if self.at < len(self.found) else None
+        return self.candidates[self.selected_index] if self.selected_index < len(self.candidates) else None
 
     def lines(self, width: int) -> list[Content]:
-        first = min(max(self.at - SHOWN + 1, 0), max(len(self.found) - SHOWN, 0))
+        first = min(max(self.selected_index - MAX_SHOWN + 1, 0), max(len(self.candidates) - MAX_SHOWN, 0))
         return [
-            cell(Content.styled(one_line(text), "on $cursor" if first + index == self.at else tone("dim")), width)
-            for index, text in enumerate(self.found[first : first + SHOWN])
+            cell(
+                Content.styled(one_line(text), "on $cursor" if first + index == self.selected_index else tone("dim")),
+                width,
+            )
+            for index, text in enumerate(self.candidates[first : first + MAX_SHOWN])
         ]

@@ -12,14 +12,14 @@ from textual.message import Message
 from textual.timer import Timer
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import BY_ID, bindings
+from mg_tui.tui.actions import ACTIONS_BY_ID, bindings
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
 
-_PATIENCE: Final = 1.0  # seconds that keys are kept for something that opens
+_HOLD_SECONDS: Final = 1.0  # seconds that keys are kept for something that opens
 
-Kind = Literal["group", "text", "path", "integer", "number", "switch", "choice", "list"]
+FormRowKind = Literal["group", "text", "path", "integer", "number", "switch", "choice", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class FormRow:
     kind: str = "text"
     unit: str = ""
     changed: bool = False
-    wrong: bool = False
-    needed: bool = False
-    open: bool = False
-    empty: str = "–"
+    invalid: bool = False
+    missing: bool = False
+    expanded: bool = False
+    placeholder: str = "–"
 
     @property
-    def group(self) -> bool:
+    def is_group(self) -> bool:
         """Whether it is a heading."""
         return self.kind == "group"
 
@@ -60,18 +60,18 @@ class FormTable(Table[FormRow]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("form")]
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("mark", "", 1),
-        Column("title", "Option", 21, grow=1, most=30),
+        Column("title", "Option", 21, grow=1, max_width=30),
         Column("value", "Value", 14, grow=3),
     )
 
-    class Change(Message):
+    class ChangeRequested(Message):
         """A field is to be changed, or a group folded. `step`: to the next (1) or the choice before (-1)."""
 
         def __init__(self, row: FormRow, step: int = 0) -> None:
             super().__init__()
             self.row, self.step = row, step
 
-    class Reset(Message):
+    class ResetRequested(Message):
         """A field is to have its default again."""
 
         def __init__(self, row: FormRow) -> None:
@@ -80,34 +80,37 @@ class FormTable(Table[FormRow]):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.opening: tuple[str, ...] = ("form.change", "app.command_palette")  # ids of actions that take the focus
-        self._held: list[events.Key] | None = None
-        self._patience: Timer | None = None
+        self.focus_actions: tuple[str, ...] = (
+            "form.change",
+            "app.command_palette",
+        )  # ids of actions that take the focus
+        self._held_keys: list[events.Key] | None = None
+        self._hold_timer: Timer | None = None
 
     def on_key(self, event: events.Key) -> None:
         """Over a slow link several keys come at once: what follows the one that opens something is for that."""
-        if self._held is not None:
-            self._held.append(event)
+        if self._held_keys is not None:
+            self._held_keys.append(event)
             event.stop()
             event.prevent_default()
-        elif any(event.key in self._keys_of(id) for id in self.opening):
-            self._held = []
-            self._patience = self.set_timer(_PATIENCE, self.release)  # for what does not open after all
+        elif any(event.key in self._keys_of(id) for id in self.focus_actions):
+            self._held_keys = []
+            self._hold_timer = self.set_timer(_HOLD_SECONDS, self.release_keys)  # for what does not open after all
 
     def _keys_of(self, id: str) -> Collection[str]:
-        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "chosen_keys", {})
-        return chosen.get(id, BY_ID[id].keys)
+        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "custom_keys", {})
+        return chosen.get(id, ACTIONS_BY_ID[id].keys)
 
-    def release(self) -> None:
+    def release_keys(self) -> None:
         """Let the keys that came meanwhile go to what has the focus now."""
-        if self._patience is not None:
-            self._patience.stop()
-        held, self._held = self._held, None
+        if self._hold_timer is not None:
+            self._hold_timer.stop()
+        held, self._held_keys = self._held_keys, None
         if held:
             # By the application itself: a key does not rise beyond whoever sent it, and bindings are looked up above.
-            self.app.call_next(self._send, held)
+            self.app.call_next(self._replay_keys, held)
 
-    def _send(self, held: list[events.Key]) -> None:
+    def _replay_keys(self, held: list[events.Key]) -> None:
         for event in held:
             self.app.post_message(events.Key(event.key, event.character))
 
@@ -115,26 +118,26 @@ class FormTable(Table[FormRow]):
         return f"{row.kind == 'group'} {row.id}"
 
     def cell_of(self, row: FormRow, key: str, width: int) -> Content:
-        if row.group:
-            return _heading(row, key)
+        if row.is_group:
+            return _heading_cell(row, key)
         if key == "mark":
-            if row.wrong:
+            if row.invalid:
                 return Content.styled("✗", tone("failed", "bold"))
             return Content.styled("●", tone("eval")) if row.changed else Content(" ")
         if key == "title":
             return Content.styled(one_line(row.title), "bold" if row.changed else "")
-        return _value(row, width)
+        return _value_cell(row, width)
 
-    def go(self, id: str) -> None:
+    def go_to_field(self, id: str) -> None:
         """Put the cursor on a field."""
         for index, row in enumerate(self.rows):
-            if row.id == id and not row.group:
+            if row.id == id and not row.is_group:
                 self.move(index)
 
-    def place_of_value(self) -> tuple[Offset, int]:
+    def value_position(self) -> tuple[Offset, int]:
         """Where the value of the cursor's row is drawn within the widget, and how wide it is."""
         x = self.styles.padding.left
-        for column, width in self._laid_out():
+        for column, width in self._column_layout():
             if column.key == "value":
                 return Offset(x, self.cursor + 1 - self.scroll_offset.y), width
             x += width + self._gap
@@ -142,11 +145,11 @@ class FormTable(Table[FormRow]):
 
     def action_change(self) -> None:
         if self.current is not None:
-            self.post_message(self.Change(self.current))
+            self.post_message(self.ChangeRequested(self.current))
 
     def action_switch(self) -> None:
         if self.current is not None and self.current.kind in ("switch", "choice", "group"):
-            self.post_message(self.Change(self.current, 1))
+            self.post_message(self.ChangeRequested(self.current, 1))
 
     def action_later(self) -> None:
         self._step(1)
@@ -156,31 +159,31 @@ class FormTable(Table[FormRow]):
 
     def _step(self, step: int) -> None:
         if self.current is not None and self.current.kind in ("switch", "choice", "group"):
-            self.post_message(self.Change(self.current, step))
+            self.post_message(self.ChangeRequested(self.current, step))
 
     def action_reset(self) -> None:
-        if self.current is not None and not self.current.group:
-            self.post_message(self.Reset(self.current))
+        if self.current is not None and not self.current.is_group:
+            self.post_message(self.ResetRequested(self.current))
 
 
-def _heading(row: FormRow, key: str) -> Content:
+def _heading_cell(row: FormRow, key: str) -> Content:
     if key == "mark":
-        return Content.styled("▾" if row.open else "▸", tone("key", "bold"))
+        return Content.styled("▾" if row.expanded else "▸", tone("key", "bold"))
     if key == "title":
         return Content.styled(one_line(row.title), tone("key", "bold"))
     return Content.styled(one_line(row.value), tone("eval") if row.changed else tone("dim"))
 
 
-def _value(row: FormRow, width: int) -> Content:
+def _value_cell(row: FormRow, width: int) -> Content:
     shown = one_line(row.value, limit=2_000)
     if row.kind == "path" and len(shown) > width:
         shown = "…" + shown[-max(width - 1, 1) :]  # of a path, the end says which it is
-    if row.wrong:
-        return Content.styled(shown or row.empty, tone("failed", "bold"))
-    if row.needed:
+    if row.invalid:
+        return Content.styled(shown or row.placeholder, tone("failed", "bold"))
+    if row.missing:
         return Content.styled("needed", tone("eval", "bold"))
     if not shown:
-        return Content.styled(row.empty, tone("dim"))
+        return Content.styled(row.placeholder, tone("dim"))
     if row.kind == "switch":
         on = shown == "on"
         return line((("● on" if on else "○ off"), "bold" if row.changed else tone("smooth") if on else tone("dim")))

@@ -1,0 +1,111 @@
+"""`model-garden datasets create` and `list`: a dataset to begin with, and those that are known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mg_tui.cli.datasets.vision_sample import create_vision_dataset
+from mg_tui.config import Settings
+from mg_tui.core.errors import UsageError
+
+
+@click.command("create")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="The dataset file to write.  [default: data/vision_sample.jsonl]"
+)
+@click.option("--from-folder", type=click.Path(path_type=Path), help="Create one row per image in this folder.")
+@click.option("--prompt", metavar="TEXT", help="With --from-folder: the question.  [default: Describe this image.]")
+@click.option(
+    "--num-examples", type=click.IntRange(min=1), help="Without --from-folder: number of rows.  [default: 10]"
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Without --from-folder: random seed.  [default: 0]")
+@click.option("--force", is_flag=True, help="Overwrite existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def create(
+    ctx: click.Context,
+    output: Path | None,
+    from_folder: Path | None,
+    prompt: str | None,
+    num_examples: int | None,
+    seed: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Create a dataset.
+
+    Without --from-folder, same as `create-vision-dataset`: synthetic images, ready to train on. With it, one row per image; a text file of the same name (cat.jpg, cat.txt) is the caption, and other responses are left empty for you to fill in.
+    """
+    if from_folder is None:
+        if prompt is not None:
+            raise UsageError("--prompt requires --from-folder", hint="add --from-folder DIR")
+        given = {"output": output, "num_examples": num_examples, "seed": seed}
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        ctx.invoke(create_vision_dataset, **values, force=force, as_json=as_json)
+        return
+    if num_examples is not None or seed is not None:
+        raise UsageError(
+            "--num-examples and --seed apply to synthetic images only", hint="omit them with --from-folder"
+        )
+    _create_from_folder(from_folder, output or Path("data/captions.jsonl"), prompt, force=force, as_json=as_json)
+
+
+def _create_from_folder(folder: Path, output: Path, prompt: str | None, *, force: bool, as_json: bool) -> None:
+    from mg_tui.core.text import one_line
+    from mg_tui.data.field_map import FieldMap
+    from mg_tui.data.from_folder import create_from_folder
+
+    made = create_from_folder(
+        folder, output, prompt=FieldMap().caption_prompt if prompt is None else prompt, force=force
+    )
+    if as_json:
+        record = {
+            "dataset": str(made.dataset),
+            "examples": made.examples,
+            "captioned": made.captioned,
+            "refused": made.rejected,
+            "reasons": list(made.reasons),
+        }
+        click.echo(json.dumps(record))
+    click.echo(
+        one_line(f"Wrote {made.examples:,} rows to {output}, {made.captioned:,} of them with a caption."), err=True
+    )
+    for reason in made.reasons[:5]:
+        click.echo(one_line(f"skipped: {reason}"), err=True)
+    if made.rejected > 5:
+        click.echo(f"skipped: {made.rejected - 5:,} more", err=True)
+    if made.captioned < made.examples:
+        click.echo(
+            one_line(f"Next: fill in the missing responses, then run: model-garden datasets check {output}"), err=True
+        )
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dataset.")
+@click.pass_obj
+def list_datasets(settings: Settings, as_json: bool) -> None:
+    """List datasets named in garden.toml and recently opened ones, newest first."""
+    from datetime import datetime
+
+    from mg_tui.core.text import one_line
+    from mg_tui.tui import recents
+
+    named = {name: str(table.get("path", "")) for name, table in settings.datasets.items()}
+    found = recents.read(settings.home, "datasets")
+    if as_json:
+        for name, path in named.items():
+            click.echo(json.dumps({"dataset": name, "path": path, "named": True}))
+        for one in found:
+            here = Path(one.reference).exists()
+            click.echo(json.dumps({"dataset": one.reference, "opened": one.opened_at, "here": here}))
+        return
+    for name, path in named.items():
+        click.echo(one_line(f"{name}  {path}  (garden.toml)"))
+    if not found and not named:
+        click.echo("no datasets yet; open one with `model-garden datasets show FILE`", err=True)
+    for one in found:
+        when = datetime.fromtimestamp(one.opened_at).strftime("%Y-%m-%d %H:%M")
+        gone = "" if Path(one.reference).exists() or not Path(one.reference).is_absolute() else "  (missing)"
+        click.echo(one_line(f"{when}  {one.reference}{gone}"))

@@ -1,0 +1,88 @@
+"""Files as bytes, unpacked on the way, and what their first bytes say they are."""
+
+import gzip
+import io
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, cast
+
+from mg_tui.core.errors import DataError
+from mg_tui.data.jsonl import READ_ERRORS, UNSUPPORTED_FILES, unreadable_error
+from mg_tui.data.row_problems import safe_line
+
+Compression = Literal["gzip", "zstd"]
+
+HEAD_BYTES: Final = 4096
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_COMPRESSION_EXTENSIONS: Final = (".gz", ".gzip", ".zst", ".zstd")
+_UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
+    *UNSUPPORTED_FILES,
+    (b"BZh", "is compressed with bzip2", "decompress it, or use gzip or zstd"),
+    (b"\xfd7zXZ", "is compressed with xz", "decompress it, or use gzip or zstd"),
+    (b"SQLite format 3", "is an SQLite database", "convert it to JSON Lines or CSV"),
+    (b"\x89HDF", "is an HDF5 file", "write its rows as Parquet"),
+    (b"\x93NUMPY", "is a NumPy array", "write its rows as Parquet"),
+    (b"%PDF", "is a PDF", "write its rows as JSON Lines"),
+)
+# Protocols 2 to 5 of pickle: bytes that are a program, which is never run.
+_PICKLE: Final = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+
+
+def detect_compression(path: Path) -> Compression | None:
+    """How a file is compressed.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    begin = read_head(path, 4)
+    return "gzip" if begin.startswith(_GZIP) else "zstd" if begin.startswith(_ZSTD) else None
+
+
+def open_decompressed(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked when it is compressed with gzip or zstd.
+
+    Raises:
+        OSError: it cannot be opened; reading may raise any of `READ_ERRORS`.
+    """
+    match detect_compression(path):
+        case "gzip":
+            return cast(BinaryIO, gzip.open(path, "rb"))
+        case "zstd":
+            import pyarrow as pa  # type: ignore[import-untyped]
+
+            return cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 2**20))
+    return path.open("rb")
+
+
+def read_head(path: Path, size: int = HEAD_BYTES, *, unpacked: bool = False) -> bytes:
+    """The beginning of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with open_decompressed(path) if unpacked else path.open("rb") as file:
+            return file.read(size)
+    except (*READ_ERRORS, ValueError) as error:
+        raise unreadable_error(path, error) from None
+
+
+def format_extension(path: Path) -> str:
+    """The ending of a file's name in lower case, without that of its compression."""
+    name = path.name.lower()
+    for ending in _COMPRESSION_EXTENSIONS:
+        name = name.removesuffix(ending)
+    return Path(name).suffix
+
+
+def require_supported_file(path: Path, head: bytes) -> None:
+    """Raises DataError when a file that begins so is of a kind that is never a dataset here."""
+    for magic, what, hint in _UNSUPPORTED_FILES:
+        if head.startswith(magic):
+            raise DataError(f"the dataset {what}", where=safe_line(str(path)), hint=hint)
+    if head.startswith(_PICKLE) or format_extension(path) in (".pkl", ".pickle", ".pt", ".pth"):
+        raise DataError(
+            "the dataset is a pickle; unpickling executes arbitrary code",
+            where=safe_line(str(path)),
+            hint="convert it to Parquet or JSON Lines in a trusted environment",
+        )

@@ -1,0 +1,1 @@
+"""Synthetic data: drawn images, crops of photos, the sample dataset and the data of the demo."""

@@ -1,0 +1,108 @@
+"""Pixels on their way from data workers to the model: as the bytes of the image, not as the numbers made of them.
+
+A processor makes a float32 of every byte, by one affine function a channel, and shows some models each image as two
+equal frames. So what a worker hands over, and what goes to a GPU, would be four to eight times the image. The way
+back is a table of the very numbers the processor made: the same bits, or the pixels are handed over as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeGuard
+
+import torch
+from torch import Tensor
+
+PIXEL_VALUES: Final = "pixel_values"  # what processors call them
+_BYTES, _TABLE, _SHAPE = "pixel_bytes", "pixel_table", "pixel_shape"
+_BYTE_VALUES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCodec:
+    """Which numbers a processor makes of bytes: for channel c, `(byte * scale - mean[c]) / std[c]`."""
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_processor(cls, image_processor: Any) -> Self | None:
+        """Those of an image processor of transformers; None when it does not tell."""
+        scale = image_processor.rescale_factor if getattr(image_processor, "do_rescale", False) else 1.0
+        mean: Any = getattr(image_processor, "image_mean", None)
+        std: Any = getattr(image_processor, "image_std", None)
+        if (
+            not _is_number_sequence(mean)
+            or not _is_number_sequence(std)
+            or len(mean) != len(std)
+            or not scale
+            or not all(std)
+        ):
+            return None
+        if not getattr(image_processor, "do_normalize", False):
+            mean, std = [0.0] * len(mean), [1.0] * len(std)
+        return cls(float(scale), tuple(map(float, mean)), tuple(map(float, std)))
+
+    def encode(self, inputs: dict[str, Any]) -> None:
+        """Put bytes and their table in the place of the pixels in a forward's arguments, where that loses nothing.
+
+        Taken are pixels (..., channels, height, width), and (patches, values) whose values go channel by channel, each
+        channel's perhaps twice, for two frames.
+        """
+        pixels: Any = inputs.get(PIXEL_VALUES)
+        if not torch.is_tensor(pixels) or not pixels.is_floating_point():
+            return
+        found = self._bytes_of(pixels)
+        if found is not None:
+            del inputs[PIXEL_VALUES]
+            inputs[_BYTES], inputs[_TABLE] = found
+            inputs[_SHAPE] = tuple(pixels.shape)
+
+    def _bytes_of(self, pixels: Tensor) -> tuple[Tensor, Tensor] | None:
+        apart = self._by_channel(pixels)
+        if apart is None:
+            return None
+        channel = torch.tensor([self.mean, self.std], dtype=pixels.dtype)[:, None, :, None]
+        codes = apart.mul(channel[1]).add_(channel[0]).div_(self.scale).round_()
+        if codes.numel() and not (codes.amin() >= 0 and codes.amax() < _BYTE_VALUES):  # not so for what is not a number
+            return None
+        codes = codes.to(torch.uint8)
+        table = torch.zeros((len(self.mean), _BYTE_VALUES), dtype=pixels.dtype)
+        # Which of several numbers with one byte is kept does not matter: then the way back is not exact.
+        table.view(-1)[_table_indices(codes)] = apart
+        return (codes, table) if torch.equal(_decode(codes, table), apart) else None
+
+    def _by_channel(self, pixels: Tensor) -> Tensor | None:
+        """A view (images or patches, channels, values), of two equal frames only one; None for another layout."""
+        channels = len(self.mean)
+        if pixels.dim() >= 4 and pixels.shape[-3] == channels:
+            return pixels.reshape(-1, channels, pixels.shape[-2] * pixels.shape[-1])
+        if pixels.dim() != 2 or pixels.shape[1] % channels:
+            return None
+        apart = pixels.reshape(len(pixels), channels, -1)
+        half = apart.shape[2] // 2
+        twice = apart.shape[2] % 2 == 0 and torch.equal(apart[..., :half], apart[..., half:])
+        return apart[..., :half] if twice else apart
+
+
+def decode_pixels(inputs: dict[str, Any]) -> None:
+    """Put the pixels back in their place, where there are bytes instead: the processor's own numbers to the bit."""
+    if _BYTES not in inputs:
+        return
+    codes, table, shape = inputs.pop(_BYTES), inputs.pop(_TABLE), inputs.pop(_SHAPE)
+    found = _decode(codes, table)
+    times = torch.Size(shape).numel() // max(found.numel(), 1)
+    inputs[PIXEL_VALUES] = (found.repeat(1, 1, times) if times > 1 else found).view(shape)
+
+
+def _decode(codes: Tensor, table: Tensor) -> Tensor:
+    return table.view(-1).index_select(0, _table_indices(codes).view(-1)).view(codes.shape)
+
+
+def _table_indices(codes: Tensor) -> Tensor:
+    """Where in the table, its channels one after another, the numbers of some bytes are."""
+    return codes.int() + torch.arange(codes.shape[1], dtype=torch.int32, device=codes.device)[:, None] * _BYTE_VALUES
+
+
+def _is_number_sequence(values: Any) -> TypeGuard[Sequence[float]]:
+    return isinstance(values, Sequence) and bool(values) and all(isinstance(one, int | float) for one in values)

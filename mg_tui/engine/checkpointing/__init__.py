@@ -1,0 +1,1 @@
+"""Writing checkpoints that are whole or absent, and choosing among them."""

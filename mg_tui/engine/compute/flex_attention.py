@@ -1,0 +1,163 @@
+"""Attention over a packed layout as one kernel: torch's flex attention, its block mask made of the layout's `ends`.
+
+For CUDA, where it is compiled once for all lengths; on a CPU it runs uncompiled, for tests. What is no layout, or wants
+some places only, goes to attention by blocks (see `attention`), and so does everything once flex attention is given up.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mg_tui.engine.compute import attention
+from mg_tui.engine.layout.trie import build_trie
+
+BLOCK_SIZE = 128  # places: the default tile of torch's block masks, which its kernels are tuned for
+_TOLERANCE = 3e-2  # relative, of a trial in bfloat16: its rounding, eight bits, through two products and a softmax
+_mask_cache: list[
+    tuple[Tensor, Any]
+] = []  # the mask that a forward pass hands to each of its layers, and what is made of it
+
+
+def install(model: Any) -> None:
+    """Let the language model of `model` use flex attention for packed layouts; its vision tower stays as it is."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    attention.install(model)
+    AttentionInterface.register(attention.FLEX_TREE_ATTENTION, flex_attention)
+    AttentionMaskInterface.register(attention.FLEX_TREE_ATTENTION, sdpa_mask)
+    model.config.get_text_config()._attn_implementation = attention.FLEX_TREE_ATTENTION
+
+
+def fall_back(model: Any) -> bool:
+    """Let `model` attend by blocks from now on; False if it does already."""
+    config = model.config.get_text_config()
+    _mask_cache.clear()
+    if config._attn_implementation != attention.FLEX_TREE_ATTENTION:
+        return False
+    config._attn_implementation = attention.TREE_ATTENTION
+    return True
+
+
+def unsuitable_reason(model: Any) -> str | None:
+    """Why flex attention is not chosen for `model` by itself; None if it is."""
+    weights = _reference_weight(model)
+    if not weights.is_cuda:
+        return "flex attention is for CUDA devices"
+    if torch.cuda.get_device_capability(weights.device) < (8, 0):
+        return "flex attention is used from compute capability 8.0 on"
+    if weights.dtype not in (torch.bfloat16, torch.float16):
+        return f"flex attention is used in 16 bits, and this is {str(weights.dtype).removeprefix('torch.')}"
+    width = _head_sizes(model)[2]
+    return None if width in (16, 32, 64, 128, 256) else f"flex attention is used for heads of 16 to 256, not {width}"
+
+
+def try_attention(model: Any) -> str | None:
+    """Attend over a small layout forward and backward, as `model` would; what is wrong with it, or None.
+
+    It compiles the kernels that steps will use, so what cannot be compiled is known before the first step.
+    """
+    weights, (heads, fewer, width) = _reference_weight(model), _head_sizes(model)
+    # 11 blocks: a number that is also one of heads would be taken for it, and compiled in.
+    rows = [[tree, *[7] * 640, branch, *[8] * 20] for tree in (1, 2) for branch in (3, 4)]
+    mask = attention.to_attention_mask(torch.tensor(build_trie(rows).subtree_ends(), device=weights.device))
+    random = torch.Generator().manual_seed(0)
+    sizes = [(1, mask.shape[-1], count, width) for count in (heads, fewer, fewer)]
+    given = [torch.randn(size, generator=random).to(weights).requires_grad_(True) for size in sizes]
+    module, results = torch.nn.Module(), []
+    try:
+        for attend in (attention.tree_attention, flex_attention):
+            query, key, value = (one.transpose(1, 2) for one in given)
+            found, _none = attend(module, query, key, value, mask, scaling=width**-0.5)
+            gradients = torch.autograd.grad(found.float().square().sum(), given)
+            results.append([one.detach().float() for one in (found, *gradients)])
+        apart = torch.stack([(one - other).norm() / other.norm() for other, one in zip(*results, strict=True)])
+        furthest = float(apart.amax())  # also where it is no number
+    except Exception as error:  # a compiler, or what it needs: whatever it is, there is another way
+        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+    return None if furthest <= _TOLERANCE else f"its results are off by {furthest:.1%}"
+
+
+def flex_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """As `attention.tree_attention`, which does what this is not for."""
+    packed = attention_mask is not None and attention_mask.dtype == torch.int64
+    if attention_mask is None or not packed or dropout or getattr(module, attention.QUERY_POSITIONS, None) is not None:
+        return attention.tree_attention(module, query, key, value, attention_mask, dropout, scaling, **others)
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # which casts for torch's other attention, and not for this
+        dtype = torch.get_autocast_dtype("cuda")
+        query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
+    if not _mask_cache or _mask_cache[0][0] is not attention_mask:
+        _mask_cache[:] = [(attention_mask, make_block_mask(attention_mask.view(-1)))]
+    options = {"block_mask": _mask_cache[0][1], "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    return flex_kernel(query.is_cuda)(query, key, value, **options).transpose(1, 2), None
+
+
+@functools.cache
+def flex_kernel(compiled: bool) -> Callable[..., Any]:
+    """torch's flex attention; compiled it raises rather than run uncompiled, which would make all scores at once."""
+    from torch.nn.attention import flex_attention as flex
+
+    plain: Callable[..., Any] = flex.flex_attention
+    return torch.compile(plain, dynamic=True, fullgraph=True) if compiled else plain
+
+
+def make_block_mask(ends: Tensor) -> Any:
+    """The block mask of a layout, without a mask over all of it.
+
+    A key is seen from its own place up to where its subtree ends. So a later block of queries sees some of a block of
+    keys if the last of its subtrees ends after the queries begin, and all of it if the first ends no sooner than they.
+
+    Args:
+        ends: (L,), for each place, where the subtree of its token ends.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    length = ends.shape[0]
+    tiles = torch.nn.functional.pad(ends, (0, -length % BLOCK_SIZE)).view(
+        -1, BLOCK_SIZE
+    )  # queries; the last block is never full
+    first, last = tiles.amin(-1), tiles.amax(-1)
+    number = torch.arange(len(tiles), device=ends.device)
+    later, own = number[:, None] > number, number[:, None] == number
+    full = later & (first >= (number[:, None] + 1) * BLOCK_SIZE)
+    some = (later & (last > number[:, None] * BLOCK_SIZE) | own) & ~full
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < ends[key])
+
+    return BlockMask.from_kv_blocks(
+        *_order_blocks(some), *_order_blocks(full), BLOCK_SIZE=BLOCK_SIZE, mask_mod=sees, seq_lengths=(length, length)
+    )
+
+
+def _order_blocks(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """How many blocks of keys each block of queries has, and their numbers, before those it has not."""
+    order = blocks.int().argsort(dim=-1, descending=True, stable=True)
+    return blocks.sum(-1).to(torch.int32)[None, None], order.to(torch.int32)[None, None]
+
+
+def _reference_weight(model: Any) -> Tensor:
+    """Some that are in the dtype that `model` computes in: those of its output layer, where they are not quantised."""
+    head = getattr(model.get_output_embeddings(), "weight", None)
+    found: Tensor = next(one for one in (head, *model.parameters()) if one is not None and one.is_floating_point())
+    return found
+
+
+def _head_sizes(model: Any) -> tuple[int, int, int]:
+    """Heads of queries, heads of keys, and their width."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // heads
+    return heads, getattr(config, "num_key_value_heads", None) or heads, width

@@ -1,0 +1,244 @@
+"""What MODEL on a command line means: a result folder, a run, or a base model. No torch in here."""
+
+import json
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mg_tui.core.errors import FamilyError, GardenError, UsageError
+from mg_tui.core.paths import expand_user
+from mg_tui.engine.inference.result_metadata import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    METADATA_FILE,
+    MODEL_CONFIG,
+    BaseModelRef,
+    ResultMetadata,
+    read_result_metadata,
+)
+
+if TYPE_CHECKING:
+    from mg_tui.families.registry import Registry, ResolvedModel
+
+_MAX_HEADER_BYTES: Final = 100_000_000  # bytes; the limit of the safetensors format
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedModel:
+    """A model that can be loaded.
+
+    Attributes:
+        shown: the model in a word, for messages.
+        folder: the adapter's or the model's folder; None for a base model.
+        base: the weights to load first: of an adapter its base, else the model itself.
+        contract: how it was trained; assumed where nothing says.
+        notes: what was assumed, for the person.
+    """
+
+    label: str
+    folder: Path | None
+    base: "ResolvedModel"
+    metadata: ResultMetadata
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether an adapter is to be put on the base."""
+        return self.metadata.kind == "adapter"
+
+    @property
+    def revision(self) -> str | None:
+        """Branch, tag or commit of the base on the hub; None for local weights and for a base put in its place."""
+        same = self.base.name == self.metadata.base.name
+        return self.metadata.base.revision if same and not self.base.local else None
+
+
+def locate_model(model: str, *, home: Path, registry: "Registry", base_model: str | None = None) -> LocatedModel:
+    """Find what `model` means: an alias or listed base model, a folder, a name on the hub, a run.
+
+    Args:
+        model: a folder with a result, a run (its folder, id, name, or "last"), a hub name, or an alias such as `tiny`.
+        home: where runs are.
+        base_model: takes the place of the base model that an adapter's folder names.
+
+    Raises:
+        UsageError: it means nothing, its files are incomplete or damaged, or the base model is not there.
+        FamilyError: no installed family can handle it.
+    """
+    known = {checkpoint.name for checkpoint in registry.checkpoints}
+    folder = expand_user(model)
+    if folder.is_dir() and model not in known:
+        return _from_folder(folder.absolute(), registry, base_model)
+    if model not in known and _looks_like_path(model):
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise UsageError(f"the model {what}", where=str(folder.absolute()), hint=_HINT)
+    if model in known or model.count("/") == 1:
+        base = registry.resolve(model)
+        if base_model:
+            raise UsageError("--base-model goes with an adapter's folder", why=f"{model} is a base model itself")
+        contract = ResultMetadata(
+            kind="model",
+            family="",
+            model_type="",
+            base=BaseModelRef(name=base.name, path=_local_path(base)),
+            assumed=True,
+        )
+        return LocatedModel(base.name, None, base, contract)
+    from mg_tui.runs.store import find_run
+
+    try:
+        run = find_run(home, model)
+    except UsageError as error:
+        raise UsageError(f"no folder, run or base model is called {model!r}", why=error.what, hint=_HINT) from None
+    return _from_folder(run.path, registry, base_model)
+
+
+_HINT: Final = (
+    "give a result folder (the --output-dir of a run), a run (`model-garden runs` lists them) or a base model"
+)
+
+
+def _looks_like_path(model: str) -> bool:
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or expand_user(model).exists():
+        return True
+    # OWNER/NAME could be a hub name; where a folder OWNER is here, a mistyped path is likelier.
+    return "/" in model and Path(model).parent.is_dir()
+
+
+def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> LocatedModel:
+    notes: list[str] = []
+    run = _containing_run(folder)
+    if run == folder:
+        folder = _result_folder_of(run)
+    contract = read_result_metadata(folder, base=base_model)
+    if contract.assumed and run is not None:
+        contract = _metadata_from_spec(contract, run)
+    if contract.assumed:
+        notes.append(
+            f"{folder} has no {METADATA_FILE}: images are resized to between {contract.min_pixels:,} and "
+            f"{contract.max_pixels:,} pixels, which may differ from how it was trained"
+        )
+    if contract.kind != "adapter":
+        if base_model:
+            raise UsageError("--base-model goes with an adapter's folder", why=f"{folder} holds a whole model")
+        _require_model_files(folder)
+        return LocatedModel(folder.name, folder, registry.resolve(str(folder)), contract, tuple(notes))
+    require_adapter_files(folder)
+    return LocatedModel(
+        folder.name, folder, _resolve_base(contract, folder, registry, base_model), contract, tuple(notes)
+    )
+
+
+def _containing_run(folder: Path) -> Path | None:
+    """The run whose folder this is, or whose checkpoint (<run>/checkpoints/step-...) it is."""
+    for path in (folder, folder.parent.parent):
+        if (path / "events.jsonl").is_file() and (path / "spec.json").is_file():
+            return path
+    return None
+
+
+def _result_folder_of(path: Path) -> Path:
+    from mg_tui.runs.folder import RunFolder
+    from mg_tui.runs.store import summarize_run
+
+    run = RunFolder(path)
+    output = run.spec_values().get("output_dir")
+    folder = Path(output) if isinstance(output, str) and output else run.model_dir
+    if not any((folder / name).is_file() for name in (METADATA_FILE, ADAPTER_CONFIG, MODEL_CONFIG)):
+        raise UsageError(
+            f"run {run.id} has no result",
+            where=str(folder),
+            why=f"the run is {summarize_run(run).state.label}",
+            hint=f"see `model-garden runs show {run.id}`; a checkpoint's folder can be used as a model too",
+        )
+    return folder
+
+
+def _metadata_from_spec(contract: ResultMetadata, run: Path) -> ResultMetadata:
+    """A checkpoint has no contract of its own; its run's spec says the same."""
+    from mg_tui.runs.folder import RunFolder
+
+    try:
+        spec = RunFolder(run).read_spec()
+    except GardenError:
+        return contract
+    values = {"min_pixels": spec.min_pixels, "max_pixels": spec.max_pixels, "system_prompt": spec.system_prompt}
+    base = BaseModelRef(name=spec.base_model, revision=spec.revision)
+    return contract.model_copy(update={**values, "base": base, "assumed": False})
+
+
+def _resolve_base(
+    contract: ResultMetadata, folder: Path, registry: "Registry", override: str | None
+) -> "ResolvedModel":
+    recorded = contract.base
+    # The folder first: an alias may mean other weights by now.
+    name = override or (recorded.path if recorded.path and Path(recorded.path).is_dir() else recorded.name)
+    listed = any(checkpoint.name == name for checkpoint in registry.checkpoints)
+    if not listed and _looks_like_path(name) and not expand_user(name).is_dir():
+        raise UsageError(
+            "the base model is not there",
+            where=name,
+            why=None if override else f"the adapter in {folder} was trained on it",
+            hint="give the place of the same base model with --base-model",
+        )
+    try:
+        found = registry.resolve(name)
+        return found if override else replace(found, name=recorded.name)
+    except FamilyError:
+        raise
+    except GardenError as error:
+        raise UsageError(
+            f"the base model {name!r} cannot be used", where=str(folder), why=error.what, hint=error.hint
+        ) from error
+
+
+def _local_path(base: "ResolvedModel") -> str | None:
+    return str(Path(base.source).absolute()) if base.local else None
+
+
+def require_adapter_files(folder: Path) -> None:
+    """See that the adapter's files are there and whole, before a base model is loaded for it.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    weights = folder / ADAPTER_WEIGHTS
+    if not weights.is_file():
+        other = folder / "adapter_model.bin"
+        why = f"{other.name} is a pickle, which is not loaded: it could run any code" if other.exists() else None
+        raise UsageError("the adapter's weights are missing", where=str(weights), why=why, hint="copy the folder again")
+    require_valid_safetensors(weights)
+
+
+def _require_model_files(folder: Path) -> None:
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise UsageError("the model's weights are missing", where=str(folder), why="it has no *.safetensors files")
+    for file in found:
+        require_valid_safetensors(file)
+
+
+def require_valid_safetensors(file: Path) -> None:
+    """Compare the header of a safetensors file with the length of the file: what was cut off or overwritten shows.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(size - 8, _MAX_HEADER_BYTES):
+                raise ValueError("its header is longer than the file")
+            header = json.loads(stream.read(length))
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+        if size != expected:
+            raise ValueError(f"it has {size:,} bytes where its header says {expected:,}")
+    except OSError as error:
+        raise UsageError("the weights cannot be read", where=str(file), why=error.strerror) from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise UsageError(
+            "the weights are damaged", where=str(file), why=str(error), hint="copy the folder again"
+        ) from None

@@ -1,0 +1,48 @@
+"""Parameter groups: each part of the model at its own learning rate, with the rules of weight decay kept."""
+
+from collections.abc import Container
+from typing import Any
+
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.run.trainable_parameters import strip_peft_prefix
+from mg_tui.families.contract import ModelFamily, PartName
+
+
+def part_learning_rates(spec: TrainingSpec) -> dict[PartName, float]:
+    """The peak learning rate of each part."""
+    return {
+        "language": spec.learning_rate,
+        "projector": spec.projector_learning_rate or spec.learning_rate,
+        "vision": spec.vision_learning_rate or spec.learning_rate,
+    }
+
+
+def parameter_groups(
+    model: Any, family: ModelFamily, spec: TrainingSpec, decayed: Container[str]
+) -> list[dict[str, Any]] | None:
+    """What an optimizer takes in place of parameters; None when every part has the same learning rate.
+
+    Groups stand in the order language, projector, vision, what decays before what does not; a group without parameters
+    is left out. The schedule multiplies the learning rate of each, so warm-up and decay are the same for all. Weights
+    in no part of the family go with the language model.
+
+    Args:
+        model: the model, prepared for training.
+        family: says which part a weight belongs to.
+        spec: the run.
+        decayed: names of the parameters that weight decay applies to (biases and norms are not among them).
+    """
+    rates = part_learning_rates(spec)
+    if len(set(rates.values())) == 1:
+        return None
+    members: dict[tuple[PartName, bool], list[Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = family.parts.part_of(strip_peft_prefix(name)) or "language"
+            members.setdefault((part, name in decayed), []).append(parameter)
+    return [
+        {"params": found, "lr": rates[part], "weight_decay": spec.weight_decay if decays else 0.0}
+        for part in rates
+        for decays in (True, False)
+        if (found := members.get((part, decays)))
+    ]

@@ -1,0 +1,193 @@
+"""The rows a run learns from: read, measured, parted into training and evaluation, and the bad ones dealt with.
+
+Reading looks at every row and every image's header and needs no torch. Measuring counts each row's tokens before the
+model is loaded: from the text and the image's size where the family can tell, else by its processor. A row that is too
+long, or has nothing to learn, is a bad row like any other.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mg_tui.core.errors import DataError
+from mg_tui.core.example import Example
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.dataset import Dataset, require_examples, write_rejects
+from mg_tui.data.from_spec import load_dataset_from_spec
+from mg_tui.data.images import ImageInfo
+from mg_tui.data.row_problems import BadRows, RowProblem
+from mg_tui.data.split import split_by_image
+from mg_tui.engine.batching.token_counts import TokenMeasure
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRows:
+    """Good rows with their token counts, in step; and the bad rows."""
+
+    examples: tuple[Example, ...]
+    tokens: tuple[int, ...]
+    problems: tuple[RowProblem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a run trains and evaluates on; `tokens` counts the training examples' tokens, images included."""
+
+    train: tuple[Example, ...]
+    tokens: tuple[int, ...]
+    evaluation: tuple[Example, ...] = ()
+    skipped: int = 0
+    infos: dict[str, ImageInfo] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Tokens of the training examples by row."""
+        return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
+
+    def infos_of(self, example: Example) -> list[ImageInfo]:
+        """What is known of the images of an example; one that nothing is known of is left out."""
+        return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
+
+
+def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
+    """Read a dataset of the spec, or another one of the same fields, and look at its images.
+
+    Every face decodes every image before a run is made, so the header is enough here, unless bad rows are to be left
+    out: which those are must then be known before the steps are planned.
+
+    Raises:
+        DataError: the file is missing, empty or unreadable.
+    """
+    return load_dataset_from_spec(
+        spec,
+        path,
+        evaluation=evaluation or path != spec.dataset,
+        cwd=cwd,
+        cache=cache,
+        check_images="decode" if spec.on_bad_row == "skip" else "header",
+    )
+
+
+def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> MeasuredRows:
+    """Count every example's tokens and part off those that cannot be learned from as they are."""
+    counts = measure_tokens(dataset.examples, dataset.image_infos)
+    good: list[Example] = []
+    tokens: list[int] = []
+    problems = list(dataset.problems)
+    longest = max((count for count, _images in counts), default=0)
+    for example, (count, images) in zip(dataset.examples, counts, strict=True):
+        if count > limit:
+            problems.append(_too_long(example, count, images, limit, longest))
+        elif not example.response.strip():
+            problems.append(RowProblem(example.row, None, "the answer is empty, so there is nothing to learn"))
+        else:
+            good.append(example)
+            tokens.append(count)
+    problems.sort(key=lambda problem: problem.row)
+    return MeasuredRows(tuple(good), tuple(tokens), tuple(problems))
+
+
+def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:
+    share = f", {images:,} of them for its image{'s' if len(example.images) > 1 else ''}" if images else ""
+    hint = f"raise --max-seq-length to {longest} (the longest row)"
+    if images:
+        hint += ", or shrink images with a lower --max-pixels"
+    return RowProblem(example.row, None, f"has {count:,} tokens{share}; the limit is {limit:,}", hint)
+
+
+def prepare_training_data(
+    spec: TrainingSpec,
+    dataset: Dataset,
+    evaluation: Dataset | None,
+    *,
+    measure_tokens: TokenMeasure,
+    folder: RunFolder,
+    journal: JournalWriter,
+) -> TrainingData:
+    """Measure, apply `on_bad_row`, and part off the evaluation examples.
+
+    Raises:
+        BadRows: there are bad rows and they are not to be skipped.
+        DataError: nothing is left to train on.
+    """
+    measured = _apply_bad_row_policy(spec, dataset, measure_tokens, folder.skipped_rows_file, folder, journal)
+    infos = dict(dataset.image_infos)
+    skipped = len({problem.row for problem in measured.problems})
+    if evaluation is not None:
+        aside = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
+        held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, aside, folder, journal)
+        infos.update(evaluation.image_infos)
+        return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
+    train, held = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    if spec.eval_split and not held:
+        journal.write(
+            "warning",
+            what="nothing could be held out for evaluation",
+            why="all rows show the same image, or there is only one row",
+            hint="give an evaluation dataset with --eval-dataset",
+        )
+    tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
+    return TrainingData(train, tuple(tokens[example.row] for example in train), held, skipped, infos)
+
+
+def _apply_bad_row_policy(
+    spec: TrainingSpec,
+    dataset: Dataset,
+    measure_tokens: TokenMeasure,
+    aside: Path,
+    folder: RunFolder,
+    journal: JournalWriter,
+) -> MeasuredRows:
+    measured = measure_rows(dataset, spec.max_seq_length, measure_tokens)
+    if not measured.problems:
+        aside.unlink(missing_ok=True)
+    elif spec.on_bad_row == "stop":
+        raise BadRows(measured.problems, where=str(dataset.path), examples=len(measured.examples))
+    else:
+        count = write_rejects(aside, measured.problems)
+        journal.write("rows_skipped", count=count, file=aside.relative_to(folder.path).as_posix())
+    require_examples(dataset)
+    if not measured.examples:
+        raise DataError(
+            "no row is left to train on",
+            where=str(dataset.path),
+            why=str(measured.problems[0]),
+            hint=measured.problems[0].hint,
+        )
+    if not any(example.weight for example in measured.examples):
+        raise DataError(
+            "every row has weight 0, so there is nothing to learn",
+            where=str(dataset.path),
+            hint=f"look at the field {spec.weight_field}",
+        )
+    return measured
+
+
+def data_summary(data: TrainingData) -> dict[str, Any]:
+    """What the journal's plan says of the data."""
+    distinct = {ref.path for example in data.train for ref in example.images}
+    return {
+        "examples": len(data.train),
+        "eval_examples": len(data.evaluation),
+        "images": sum(len(example.images) for example in data.train),
+        "distinct_images": len(distinct),
+        "tokens_per_epoch": sum(data.tokens),
+        "longest": max(data.tokens, default=0),
+    }
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """A number that changes when a row, its text, its weight or the place of an image does, or the order of rows."""
+    value = 0
+    for example in examples:
+        text = "\0".join(
+            [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
+        )
+        text += f"\0{example.weight}" if example.weight != 1.0 else ""
+        shown = "\0".join(ref.path for ref in example.images)
+        value = zlib.crc32(f"{text}\2{shown}\3".encode("utf-8", "surrogatepass"), value)
+    return f"{len(examples)}-{value:08x}"

@@ -1,0 +1,97 @@
+"""Text and images encoded apart, for steps whose examples share tokens or images.
+
+`ExampleEncoder` gives a whole batch to the family's processor. Where an image is shown by several examples that does
+its work several times, so a family may say how many tokens an image has and which positions they get
+(`ModelFamily.layout`); then the text is encoded from image sizes alone, and each distinct image once. Tests hold
+that both ways give the same tokens, labels and positions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mg_tui.core.errors import FamilyError
+from mg_tui.core.example import Example
+from mg_tui.families.collate import ExampleEncoder
+from mg_tui.families.contract import TokenLayout
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTokens:
+    """The tokens of an example whose images are known by size only.
+
+    Attributes:
+        ids: token ids, images' tokens included.
+        learned: for each token whether it is learned.
+        image: for each token the index of the image it belongs to, in the order of the example, or -1.
+        positions: for each axis of the position ids (one, or three for M-RoPE) a number for each token.
+    """
+
+    ids: tuple[int, ...]
+    supervised: tuple[bool, ...]
+    image_index: tuple[int, ...]
+    positions: tuple[tuple[int, ...], ...]
+
+
+class SplitEncoder:
+    """Encodes text and images apart with the tokenizer and image processor of an `ExampleEncoder`.
+
+    Raises:
+        FamilyError: the family does not say how its images are laid out.
+    """
+
+    def __init__(self, encoder: ExampleEncoder):
+        layout = encoder.family.layout
+        if layout is None:
+            raise FamilyError(
+                f"{encoder.family.title}: text and images cannot be encoded separately",
+                why="the family defines no token layout",
+            )
+        self.encoder = encoder
+        self.layout: TokenLayout = layout
+        self.image_token_id = int(encoder.processor.image_token_id)
+
+    def text(self, example: Example, sizes: Sequence[tuple[int, int]]) -> SplitTokens:
+        """The tokens of an example whose images have these sizes (width, height), in pixels.
+
+        Raises:
+            DataError: the row cannot be encoded, and is named.
+            FamilyError: the template does not show each image by one token.
+        """
+        ids, learned = self.encoder.tokenize_with_supervision(example)
+        grids = [self.layout.grid(width, height, self.encoder.preprocessing) for width, height in sizes]
+        if ids.count(self.image_token_id) != len(grids):
+            raise FamilyError(
+                f"{self.encoder.family.title}: row {example.row} shows {len(grids)} images, and its text has "
+                f"{ids.count(self.image_token_id)} places for them"
+            )
+        out_ids: list[int] = []
+        out_learned: list[bool] = []
+        image: list[int] = []
+        runs: list[int | tuple[int, int]] = []
+        shown = 0
+        for token, learn in zip(ids, learned, strict=True):
+            if token == self.image_token_id:
+                rows, columns = grids[shown]
+                out_ids += [token] * (rows * columns)
+                out_learned += [False] * (rows * columns)
+                image += [shown] * (rows * columns)
+                runs.append((rows, columns))
+                shown += 1
+            else:
+                out_ids.append(token)
+                out_learned.append(learn)
+                image.append(-1)
+                if runs and isinstance(runs[-1], int):
+                    runs[-1] += 1
+                else:
+                    runs.append(1)
+        positions = tuple(map(tuple, self.layout.positions(runs)))
+        return SplitTokens(tuple(out_ids), tuple(out_learned), tuple(image), positions)
+
+    def encode_image(self, image: "Image.Image") -> Mapping[str, Any]:
+        """What the model's forward takes for one image (`pixel_values`, ...), each with one image's rows first."""
+        return dict(self.encoder.processor.image_processor(images=[image], return_tensors="pt"))

@@ -1,0 +1,118 @@
+"""The folder a result goes to: found fit before a run is made, and nothing left of it when it is not."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.state import RunState
+from mg_tui.runs.store import run_folders
+from mg_tui.runs.watch import RunWatch
+
+_HINT = "choose a new or empty folder with --output-dir"
+
+
+@contextlib.contextmanager
+def reserve_output_folder(output_dir: str | None, home: Path) -> Iterator[None]:
+    """Make and check the output folder; folders made here are removed again when the body raises. None does nothing.
+
+    Raises:
+        UsageError: it is a file, is not empty, cannot be written to, or is promised to a run that is not over.
+    """
+    if output_dir is None:
+        yield
+        return
+    path = Path(output_dir)
+    _require_unreserved(path, home)
+    made = _make_folders(path)
+    try:
+        _require_usable(path)
+        yield
+    except BaseException:
+        _remove_folders(made)
+        raise
+
+
+def check_output_folder(path: Path) -> None:
+    """The same check, with nothing left behind.
+
+    Raises:
+        UsageError: as `reserve_output_folder`, promises aside.
+    """
+    made = _make_folders(path)
+    try:
+        _require_usable(path)
+    finally:
+        _remove_folders(made)
+
+
+def _remove_folders(made: list[Path]) -> None:
+    for folder in reversed(made):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _require_usable(path: Path) -> None:
+    _require_empty(path)
+    _require_writable(path)
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make `path` and its missing parents; returns what was made, outermost first."""
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]
+    made: list[Path] = []
+    try:
+        for folder in missing:
+            folder.mkdir()
+            made.append(folder)
+        if not path.is_dir():
+            raise UsageError("The output path is not a folder.", where=str(path), hint=_HINT)
+    except OSError as error:
+        _remove_folders(made)
+        raise UsageError("Cannot create the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
+    return made
+
+
+def _require_empty(path: Path) -> None:
+    try:
+        found = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise UsageError("Cannot read the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
+    if found:
+        some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise UsageError("The output folder is not empty.", where=str(path), why=f"it contains {some}", hint=_HINT)
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            "The output folder is not writable.", where=str(path), why=error.strerror, hint=_HINT
+        ) from error
+
+
+def _require_unreserved(path: Path, home: Path) -> None:
+    run_id = next((folder.id for folder in run_folders(home) if _reserves(folder, path)), None)
+    if run_id is not None:
+        raise UsageError(
+            "The output folder is in use by another run.",
+            where=str(path),
+            why=f"run {run_id} has not finished",
+            hint=_HINT,
+        )
+
+
+def _reserves(folder: RunFolder, path: Path) -> bool:
+    try:
+        if folder.spec_values().get("output_dir") != str(path):
+            return False
+        watch = RunWatch(folder)
+        watch.refresh()
+    except GardenError:
+        return False  # a broken run promises nothing
+    return watch.state in (RunState.RUNNING, RunState.QUEUED)

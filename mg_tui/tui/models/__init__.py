@@ -1,0 +1,1 @@
+"""The models of this machine, as the dashboard lists them."""
