@@ -38,7 +38,7 @@ def test_its_figures_are_the_codes() -> None:
         "95 % confidence interval",
         "1,000 resamples",
         "under 30 independent rows",
-        "under 50 images",
+        "below 50 images",
         "fewer than five",
     ):
         assert said in text
@@ -57,7 +57,7 @@ def test_what_counts_as_right_is_said() -> None:
 def test_the_plugin_of_the_page_works() -> None:
     from mg_tui.metrics.scoring import score
 
-    source = TEXT.split("## A metric of your own")[1].split("```python\n")[1].split("```")[0]
+    source = TEXT.split("## Adding a metric")[1].split("```python\n")[1].split("```")[0]
     names: dict[str, object] = {}
     exec(compile(source, "docs/evaluation.md", "exec"), names)  # noqa: S102
     (metric,) = names["mg_metrics"]()  # type: ignore[operator]
