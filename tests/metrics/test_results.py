@@ -287,12 +287,6 @@ def test_the_answer_to_an_example() -> None:
 def test_a_damaged_line_is_no_row() -> None:
     line = json.loads(row(1).line())
     assert parse_row(row(1).line()) is not None
-    changes: list[dict[str, Any]] = [
-        {"row": "1"},
-        {"answer": 3},
-        {"columns": []},
-        {"boxes": {"no": 1}},
-        {"references": 3},
-    ]
-    for change in changes:
+    changes: dict[str, Any] = {"row": "1", "answer": 3, "columns": [], "boxes": {"no": 1}, "references": 3}
+    for name, value in changes.items():
         assert parse_row(json.dumps({**line, name: value}).encode()) is None
