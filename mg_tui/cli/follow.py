@@ -43,7 +43,25 @@ _BAR_KINDS = frozenset({"started", "phase"})  # what the bar itself shows
 InterruptChoice = Literal["stop", "now", "detach"]
 
 
-def follow_run(folder: RunFolder) -> RunState:
+class FollowStyle:
+    """How a run is shown while it is followed; subclasses show other detached work (`mg_tui.cli.evaluations`)."""
+
+    stop_question = "stop (saves a checkpoint) or detach?"
+
+    def bar(self) -> "ProgressDisplay":
+        """Shows it on a terminal."""
+        return BarDisplay()
+
+    def lines(self, folder: RunFolder) -> "ProgressDisplay":
+        """Shows it elsewhere."""
+        return LineDisplay(read_logging_steps(folder))
+
+    def outcome(self, folder: RunFolder, view: RunView, state: RunState) -> list[str]:
+        """How it ended."""
+        return format_outcome(folder, view, state)
+
+
+def follow_run(folder: RunFolder, style: FollowStyle | None = None) -> RunState:
     """Show a run's progress on standard error until it ends or the user detaches; returns its state then.
 
     Raises:
@@ -51,8 +69,9 @@ def follow_run(folder: RunFolder) -> RunState:
         EnvironmentProblem: journal or lock cannot be read.
         click.exceptions.Exit: 130, on an interrupt where nobody can be asked; the run goes on.
     """
+    style = style or FollowStyle()
     watch = RunWatch(folder)
-    display: ProgressDisplay = BarDisplay() if _is_terminal() else LineDisplay(read_logging_steps(folder))
+    display = style.bar() if _is_terminal() else style.lines(folder)
     asked = False
     with _exit_on_signals(), contextlib.closing(display):
         while not watch.state.ended:
@@ -62,13 +81,13 @@ def follow_run(folder: RunFolder) -> RunState:
                 break
             except KeyboardInterrupt:
                 display.close()
-                answer = _ask_on_interrupt(asked)
+                answer = _ask_on_interrupt(asked, style.stop_question)
                 if answer == "detach":
                     return _detach(folder, watch)
                 control.send_request(folder, "stop_now" if answer == "now" else "stop", control.requester("cli"))
                 click.echo("stop requested; press ctrl+c again to detach", err=True)
                 asked = True
-    for line in format_outcome(folder, watch.view, watch.state):
+    for line in style.outcome(folder, watch.view, watch.state):
         click.echo(line, err=True)
     return watch.state
 
@@ -168,9 +187,9 @@ class LineDisplay:
 
 
 class BarDisplay:
-    """A progress bar on standard error; other news scrolls by above it."""
+    """A progress bar on standard error; other news scrolls by above it. `loss`: whether there is a loss to show."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, loss: bool = True) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -179,7 +198,7 @@ class BarDisplay:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),  # a full-width line would be wrapped, and drawn twice, by the echo of ctrl+c
             TextColumn("{task.fields[place]}", markup=False),
-            TextColumn("loss {task.fields[loss]}", markup=False),
+            *([TextColumn("loss {task.fields[loss]}", markup=False)] if loss else []),
             TextColumn("ETA {task.fields[eta]}", markup=False),
             console=self._console,
             auto_refresh=False,
@@ -222,11 +241,11 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _ask_on_interrupt(asked: bool) -> InterruptChoice:
+def _ask_on_interrupt(asked: bool, first_question: str) -> InterruptChoice:
     """What to do with the run. Nobody there to answer, or a second ctrl+c: detach."""
     if not sys.stdin.isatty():
         return "detach"
-    question = "stop immediately or detach?" if asked else "stop (saves a checkpoint) or detach?"
+    question = "stop immediately or detach?" if asked else first_question
     try:
         said = _read_answer(f"\n{question} [s/D]: ")
     except KeyboardInterrupt:
@@ -260,7 +279,8 @@ def _read_answer(question: str) -> str:
 
 
 def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
-    click.echo(f"detached; the run continues. Reattach with `model-garden runs watch {folder.id}`", err=True)
+    reattach = f"model-garden {folder.command} watch {folder.id}"
+    click.echo(f"detached; the {folder.noun} continues. Reattach with `{reattach}`", err=True)
     if not sys.stdin.isatty():
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
     return watch.state

@@ -97,6 +97,7 @@ def load_dataset(
     split: str | None = None,
     config: str | None = None,
     policy: ReadPolicy = ALLOW_ALL,
+    source: Source | None = None,
 ) -> Dataset:
     """Read a dataset of any format and layout, and look at every row and every image.
 
@@ -114,6 +115,7 @@ def load_dataset(
         format, layout: what the dataset is; recognised when left out.
         split, config: see `open_source`.
         policy: where files may be read from.
+        source: the dataset, already opened; `format`, `split` and `config` then mean nothing.
 
     Raises:
         DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows are no error
@@ -123,7 +125,8 @@ def load_dataset(
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
-    source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
+    if source is None:
+        source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
     recognised = detect_format(source, fields, layout)
     drafts, problems = _read_drafts(source, recognised, EmbeddedImageStore(cache))
     resolver = ImageResolver(source.base, image_root, cwd, cache, allow_private_urls=allow_private_urls, policy=policy)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.runs.journal import JournalWriter
@@ -25,11 +25,34 @@ _ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 _ABANDONED_SECONDS: Final = 3600.0  # seconds
 
 
+class DetachedSpec(Protocol):
+    """What is needed of a spec; TrainingSpec is one."""
+
+    @property
+    def name(self) -> str | None:
+        """Becomes part of the folder's name."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Its values."""
+
+    def model_dump_json(self, *, indent: int) -> str:
+        """Its values as JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run's folder. The properties name what is in it; not everything exists at every time."""
+    """One run's folder. The properties name what is in it; not everything exists at every time.
+
+    Other detached work has folders of the same kind (`mg_tui.runs.evaluations`): subclasses say where these lie, what
+    one is called, and which command and worker they have.
+    """
 
     path: Path
+
+    parent: ClassVar[str] = RUNS_FOLDER
+    noun: ClassVar[str] = "run"
+    command: ClassVar[str] = "runs"
+    worker: ClassVar[str] = "mg_tui.engine"
 
     @property
     def id(self) -> str:
@@ -107,8 +130,8 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> "RunFolder":
+        cls, home: Path, spec: "DetachedSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Self:
         """Make the folder of a new run under `home`, with its spec and the first event of its journal.
 
         It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole. `cwd`
@@ -117,7 +140,7 @@ class RunFolder:
         Raises:
             EnvironmentProblem: it cannot be written; nothing visible is left behind.
         """
-        runs = home / RUNS_FOLDER
+        runs = home / cls.parent
         try:
             runs.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(runs)
@@ -134,7 +157,7 @@ class RunFolder:
             fsync_folder(runs)
         except OSError as error:
             raise EnvironmentProblem(
-                "Cannot create the run folder.",
+                f"Cannot create the {cls.noun} folder.",
                 where=str(error.filename or runs),
                 why=error.strerror or str(error),
                 hint="free disk space, or set another home folder with --home or MODEL_GARDEN_HOME",
@@ -142,7 +165,7 @@ class RunFolder:
         return cls(runs / run_id)
 
 
-def spec_digest(spec: "TrainingSpec") -> str:
+def spec_digest(spec: "DetachedSpec") -> str:
     """SHA-256 of the spec's values in canonical JSON, as hexadecimal: equal specs have equal digests."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -177,7 +200,7 @@ def fsync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _write_new_run(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
+def _write_new_run(folder: RunFolder, spec: "DetachedSpec", versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
     folder.lock_file.touch()
@@ -207,4 +230,4 @@ def _remove_abandoned(runs: Path) -> None:
 
 def _unreadable_spec(folder: RunFolder, error: Exception) -> UsageError:
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return UsageError("Cannot read the run's spec.", where=str(folder.spec_file), why=why)
+    return UsageError(f"Cannot read the {folder.noun}'s spec.", where=str(folder.spec_file), why=why)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
@@ -14,6 +14,8 @@ from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
+
+FolderT = TypeVar("FolderT", bound=RunFolder)
 
 LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
@@ -83,14 +85,15 @@ class RunSummary:
 class RunStore:
     """The runs under `home`; `refresh` reads only what is new, for a face that stays open."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, kind: type[RunFolder] = RunFolder):
         self.home = home
+        self._kind = kind
         self._watches: dict[str, RunWatch] = {}
         self._specs: dict[str, Mapping[str, Any]] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; a folder that cannot be read is an entry that says why."""
-        folders = run_folders(self.home)
+        folders = run_folders(self.home, self._kind)
         known = {folder.id for folder in folders}
         for gone in self._watches.keys() - known:
             del self._watches[gone]
@@ -124,18 +127,18 @@ def describe_damage(watch: RunWatch) -> str | None:
     return f"The journal has {' and '.join(found)}; showing the rest." if found else None
 
 
-def run_folders(home: Path) -> list[RunFolder]:
+def run_folders(home: Path, kind: type[FolderT] = RunFolder) -> list[FolderT]:  # type: ignore[assignment]
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
     try:
-        names = [entry.name for entry in (home / RUNS_FOLDER).iterdir() if entry.is_dir()]
+        names = [entry.name for entry in (home / kind.parent).iterdir() if entry.is_dir()]
     except OSError:
         return []
-    return [RunFolder(home / RUNS_FOLDER / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+    return [kind(home / kind.parent / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
 
 
-def list_runs(home: Path) -> list[RunSummary]:
+def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
     """Every run under `home`, newest first; a folder that cannot be read is an entry whose `problem` says why."""
-    return RunStore(home).refresh()
+    return RunStore(home, kind).refresh()
 
 
 def summarize_run(folder: RunFolder) -> RunSummary:
@@ -155,18 +158,19 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
     return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
 
 
-def find_run(home: Path, ref: str) -> RunFolder:
+def find_run(home: Path, ref: str, kind: type[FolderT] = RunFolder) -> FolderT:  # type: ignore[assignment]
     """The run that `ref` means: its id, a beginning or an end of it, its name, a path to its folder, or "last".
 
     Raises:
         UsageError: there is none, or more than one; it names those that are near.
     """
     if "/" in ref:
-        return _run_at_path(ref)
-    folders = run_folders(home)
+        return _run_at_path(ref, kind)
+    folders = run_folders(home, kind)
     if not folders:
+        starter = "train-vision" if kind.parent == RUNS_FOLDER else "evaluate-vision"
         raise UsageError(
-            "No runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
+            f"No {kind.command} yet.", where=str(home / kind.parent), hint=f"start one with `model-garden {starter}`"
         )
     if ref == "last":
         return folders[0]
@@ -177,11 +181,15 @@ def find_run(home: Path, ref: str) -> RunFolder:
         return found[0]
     if found:
         raise UsageError(
-            f"{ref!r} matches {len(found)} runs.",
+            f"{ref!r} matches {len(found)} {kind.command}.",
             hint="use a longer id: " + ", ".join(folder.id for folder in found[:6]),
         )
     near = get_close_matches(ref, [folder.id for folder in folders], n=3, cutoff=0.5) or [f.id for f in folders[:3]]
-    raise UsageError(f"Run {ref!r} not found.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
+    raise UsageError(
+        f"{kind.noun.capitalize()} {ref!r} not found.",
+        where=str(home / kind.parent),
+        hint="there is " + ", ".join(near),
+    )
 
 
 def _matches_id(run_id: str, ref: str) -> bool:
@@ -196,8 +204,10 @@ def _run_name(folder: RunFolder) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _run_at_path(ref: str) -> RunFolder:
-    folder = RunFolder(expand_user(ref).absolute())
+def _run_at_path(ref: str, kind: type[FolderT]) -> FolderT:
+    folder = kind(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
-        raise UsageError("Not a run folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
+        raise UsageError(
+            f"Not the folder of a {kind.noun}.", where=str(folder.path), why="it has no journal (events.jsonl)"
+        )
     return folder
