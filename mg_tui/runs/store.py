@@ -1,11 +1,11 @@
 """Every run of a home folder, and one of them by what a person types."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
@@ -127,7 +127,11 @@ def describe_damage(watch: RunWatch) -> str | None:
     return f"The journal has {' and '.join(found)}; showing the rest." if found else None
 
 
-def run_folders(home: Path, kind: type[FolderT] = RunFolder) -> list[FolderT]:  # type: ignore[assignment]
+@overload
+def run_folders(home: Path) -> list[RunFolder]: ...
+@overload
+def run_folders(home: Path, kind: type[FolderT]) -> list[FolderT]: ...
+def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFolder]:
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
     try:
         names = [entry.name for entry in (home / kind.parent).iterdir() if entry.is_dir()]
@@ -158,7 +162,11 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
     return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
 
 
-def find_run(home: Path, ref: str, kind: type[FolderT] = RunFolder) -> FolderT:  # type: ignore[assignment]
+@overload
+def find_run(home: Path, ref: str) -> RunFolder: ...
+@overload
+def find_run(home: Path, ref: str, kind: type[FolderT]) -> FolderT: ...
+def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFolder:
     """The run that `ref` means: its id, a beginning or an end of it, its name, a path to its folder, or "last".
 
     Raises:
