@@ -202,7 +202,7 @@ def killed_and_resumed(
     for _ in range(moments):
         worker = start(folder)
         if chance.random() < 0.7:  # else: before its first answer, while it loads
-            _wait(lambda: answers(folder) > counts[-1] or worker.poll() is not None)
+            _wait(lambda: answers(folder) > counts[-1])
         time.sleep(chance.uniform(0.0, 0.1))
         worker.send_signal(signal.SIGKILL)
         worker.wait()
