@@ -1,7 +1,7 @@
 """Public benchmarks are run by their own harnesses, against a server of the model: these are the commands.
 
-Both speak OpenAI's protocol. lmms-eval names the server in its model arguments; VLMEvalKit has it in a configuration of
-models, which is a file in JSON here. Written for lmms-eval 0.7 and VLMEvalKit 0.3.
+Both speak OpenAI's protocol. lmms-eval has the server in its model arguments (its model `async_openai`); VLMEvalKit has
+it in a configuration file (its class `GPT4V`, which wants a key that begins with sk-, and images in full size).
 """
 
 import json
@@ -30,7 +30,7 @@ def harness_commands(harness: str, model: str, endpoint: str | None) -> Iterator
 
 
 def _lmms_eval(model: str, base: str) -> Iterator[str]:
-    arguments = f"model_version={model},base_url={base},num_concurrent=8,timeout=120"
+    arguments = f"model_version={model},base_url={base},timeout=120"
     yield "pip install lmms-eval"
     yield "export OPENAI_API_KEY=${MODEL_GARDEN_API_KEY:-none}"
     yield f"export OPENAI_API_BASE={shlex.quote(base)}"
@@ -44,12 +44,14 @@ def _vlmevalkit(model: str, base: str) -> Iterator[str]:
     config = {
         "model": {
             "served": {
-                "class": "LMDeployAPI",
+                "class": "GPT4V",
                 "model": model,
                 "api_base": f"{base}/chat/completions",
-                "key": "none",
+                "key": "sk-none",
                 "temperature": 0,
-                "retry": 3,
+                "img_size": -1,
+                "img_detail": "high",
+                "retry": 10,
             }
         },
         "data": {name: {"class": "ImageVQADataset", "dataset": name} for name in TASKS["vlmevalkit"].split()},
