@@ -132,7 +132,7 @@ def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: fl
     before, after = read_results(evaluation.before_dir), read_results(evaluation.results_dir)
     (change,) = compare_results(before, after, load_metrics())
     memory = max((value for value in watch.view.series.host_memory if value == value), default=None)
-    scores = {kind: {"questions": 0} for kind in dict.fromkeys(QUESTIONS.values())}
+    scores: dict[str, dict[str, Any]] = {kind: {"questions": 0} for kind in dict.fromkeys(QUESTIONS.values())}
     for when, results in (("before", before), ("after", after)):
         for kind, found in _scores_by_kind(results).items():
             scores.setdefault(kind, {"questions": 0}).update(
