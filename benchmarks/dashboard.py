@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.page import machine
+from harness.docs_page import machine
 from harness.terminal import Terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "dashboard.md"

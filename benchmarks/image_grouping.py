@@ -18,8 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from harness.rows import KINDS, make_rows
-from harness.steps import packed_step
+from harness.packed_step import packed_step
+from harness.synthetic_data import KINDS, make_rows
 
 TASKS = {"demo": "the demo's task", "vqa": "5 questions per drawn image"}
 EPOCHS = {"demo": 6, "vqa": 12}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.rows import KINDS, make_rows
-from harness.steps import packed_step
+from harness.packed_step import packed_step
+from harness.synthetic_data import KINDS, make_rows
 
 TOKEN_BUDGET = 600  # of a forward pass of ours: several a step
 
@@ -35,7 +35,7 @@ def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None
     """Train the tiny model twice on the rows of a file.
 
     Args:
-        rows: as `harness.rows.make_rows` writes them.
+        rows: as `harness.synthetic_data.make_rows` writes them.
         steps: optimizer steps.
         per_step: examples of one.
         told: given a line for each step.

@@ -3,7 +3,7 @@
     uv run python benchmarks/memory.py               # the grid, and its tables in docs/memory.md
     uv run python benchmarks/memory.py --layers 2    # two blocks in each stack: quick, and printed only
 
-How it counts is in `harness/living.py`.
+How it counts is in `harness/live_bytes.py`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.living import ROOT, Case, estimated, measured
+from harness.live_bytes import ROOT, Case, estimated, measured
 
 DOCS = ROOT / "docs" / "memory.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.measure import Measurement
-from harness.rows import KINDS, read_rows
+from harness.measurement import Measurement
+from harness.synthetic_data import KINDS, read_rows
 from PIL import Image
 
 from mg_tui.core.spec import TrainingSpec

@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.page import machine
-from harness.rows import KINDS, make_rows
+from harness.docs_page import machine
+from harness.synthetic_data import KINDS, make_rows
 
 _PR_SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 _PHASE_NAMES = {"created": "worker process comes up", "started": "worker's first words", "step": "end"}

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import page
+from harness import docs_page
 from harness.environments import Environment, NotInstalled, make_environment, own_environment
-from harness.measure import Measurement, Purpose, from_journal, from_probe
+from harness.measurement import Measurement, Purpose, from_journal, from_probe
 from harness.model import make_model
-from harness.order import ordered_rows
-from harness.report import aims_table
-from harness.rows import KINDS, Kind, make_rows
-from harness.running import run
+from harness.process import run
+from harness.row_order import ordered_rows
+from harness.synthetic_data import KINDS, Kind, make_rows
+from harness.tables import aims_table
 from peers import PEERS, Job, Ours, Peer
 from peers.base import SEED
 
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     versions, problems = _load_versions(results)
     print(aims_table(bench.measured, titles))
     if bench.measured and asked.page:
-        page.write(asked.page, page.text(bench.measured, titles, versions, problems, len(cores)))
+        docs_page.write(asked.page, docs_page.text(bench.measured, titles, versions, problems, len(cores)))
         log_line(f"written: {asked.page}")
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.measure import Measurement
-from harness.report import QUIET, aims_table, losses_table, ours_table, runs_table
+from harness.measurement import Measurement
+from harness.tables import QUIET, aims_table, losses_table, ours_table, runs_table
 
 BEGIN, END = "<!-- measured by benchmarks/train.py -->", "<!-- end of what was measured -->"
 

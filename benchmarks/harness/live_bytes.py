@@ -28,7 +28,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from harness.as_cuda import as_on_cuda
+from harness.fake_cuda import as_on_cuda
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.phases import phases_of_step
 from mg_tui.hardware.memory.training_setup import resolve_setup

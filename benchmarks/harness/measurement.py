@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from harness.running import Ran
+from harness.process import Ran
 
 Purpose = Literal["speed", "memory"]
 FIRST_COUNTED_STEP = 3  # the first steps warm up

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.rows import Kind, Row, read_rows
+from harness.synthetic_data import Kind, Row, read_rows
 
 
 def ordered_rows(file: Path, kind: Kind, steps: int, seed: int) -> Sequence[Row]:

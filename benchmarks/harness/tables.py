@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.measure import COUNTED_FROM, Measurement, median
-from harness.rows import KINDS
+from harness.measurement import COUNTED_FROM, Measurement, median
+from harness.synthetic_data import KINDS
 
 OURS = "ours"
 MAX_OTHER_LOAD = 0.05  # others may keep this share of the cores busy

@@ -11,7 +11,7 @@ import torch
 @pytest.fixture
 def overlay(benchmark_module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    module = benchmark_module("overlay")
+    module = benchmark_module("loss_parity")
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ from mg_tui.hardware.model_shape import LinearLayers, ModelShape, TransformerSta
 
 @pytest.fixture
 def floor(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
-    return benchmark_module("floor")
+    return benchmark_module("roofline")
 
 
 def small_shape() -> ModelShape:

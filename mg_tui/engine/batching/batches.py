@@ -38,6 +38,11 @@ class MicroBatch:
     laid_out: int | None = None
     weights: torch.Tensor | None = None
 
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that are computed: shared ones once."""
+        return self.tokens if self.laid_out is None else self.laid_out
+
 
 @dataclass(slots=True)
 class RowFailure:
@@ -75,7 +80,7 @@ class StepBatch:
     @property
     def laid_out(self) -> int:
         """Tokens that are computed: those of `tokens`, shared ones once."""
-        return sum(part.tokens if part.laid_out is None else part.laid_out for part in self.micro_batches)
+        return sum(part.computed_tokens for part in self.micro_batches)
 
     @property
     def images(self) -> int:

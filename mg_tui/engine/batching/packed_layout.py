@@ -16,6 +16,7 @@ from mg_tui.core.example import Example
 from mg_tui.engine.batching.batches import MicroBatch
 from mg_tui.engine.batching.feature_cache import CachedImage, FeatureCache
 from mg_tui.engine.batching.pixel_codec import PixelCodec, decode_pixels
+from mg_tui.engine.compute.attention import visibility_mask
 from mg_tui.engine.layout.packing import pack
 from mg_tui.engine.layout.trie import Trie, build_trie
 from mg_tui.families.split_encoding import SplitEncoder, SplitTokens
@@ -235,5 +236,4 @@ def dense_tree_mask(ends: torch.Tensor) -> torch.Tensor:
         ends: (L,) for each place, where the subtree of its token ends.
     """
     places = torch.arange(ends.shape[0], device=ends.device)
-    query, key = places[:, None], places[None, :]
-    return ((key <= query) & (query < ends[None, :]))[None, None]
+    return visibility_mask(places, places, ends)[None, None]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mg_tui.core.text import first_line
 from mg_tui.engine.compute import attention
 from mg_tui.engine.layout.trie import build_trie
 
@@ -40,6 +41,17 @@ def fall_back(model: Any) -> bool:
         return False
     config._attn_implementation = attention.TREE_ATTENTION
     return True
+
+
+def is_kernel_error(error: Exception) -> bool:
+    """Whether an error may come from compiling or running the kernel: another way to attend may then do.
+
+    torch raises RuntimeError and subclasses of it, for its compiler too; triton has classes of its own. A CUDA error
+    (a failed assertion on the device) is none of these: nothing runs on that device any more.
+    """
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return False
+    return isinstance(error, RuntimeError) or type(error).__module__.split(".")[0] == "triton"
 
 
 def unsuitable_reason(model: Any) -> str | None:
@@ -77,7 +89,7 @@ def try_attention(model: Any) -> str | None:
         apart = torch.stack([(one - other).norm() / other.norm() for other, one in zip(*results, strict=True)])
         furthest = float(apart.amax())  # also where it is no number
     except Exception as error:  # a compiler, or what it needs: whatever it is, there is another way
-        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+        return f"{type(error).__name__}: {first_line(error)[:300]}"
     return None if furthest <= _TOLERANCE else f"its results are off by {furthest:.1%}"
 
 

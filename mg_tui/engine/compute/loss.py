@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORE_INDEX = -100  # the label of a token that is not learned
+from mg_tui.families.collate import IGNORE_INDEX
 
 
 def supervised_positions(labels: Tensor) -> tuple[Tensor, Tensor]:

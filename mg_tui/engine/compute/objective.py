@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mg_tui.core.text import first_line
 from mg_tui.engine.compute.fused_cross_entropy import fused_linear_cross_entropy
 from mg_tui.engine.compute.last_layer import RestrictedLastLayer
 from mg_tui.engine.compute.loss import SupervisedHead, token_loss_sum
@@ -76,7 +77,8 @@ class Objective:
             hidden = self._hidden
         finally:
             self._capturing, self._hidden = False, None
-        assert hidden is not None
+        if hidden is None:
+            raise RuntimeError("the model does not call its output layer with the last layer's hidden states")
         return fused_linear_cross_entropy(
             hidden,
             self._head.weight,
@@ -119,15 +121,16 @@ class Objective:
                     found = self.loss_sum(model, {"input_ids": ids}, positions, targets)
             tolerance = 1e-4 if self._head.weight.dtype == torch.float32 else 3e-2
             same = bool((found - expected).abs() <= tolerance * expected.abs())
-        except Exception as error:  # whatever a model does not like: it is then done plainly
-            same, expected = False, error
+            problem = None if same else "the model changes its hidden states or logits around the output layer"
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+            # What a model of another build raises when it is given ids alone, or fewer positions than it expects.
+            problem = f"its trial failed: {type(error).__name__}: {first_line(error)}"
         finally:
             model.train(training)
-        if same:
-            return None
-        self.last_layer.close()
-        self._head = None
-        return "the model does something of its own between its last layer and its logits"
+        if problem is not None:
+            self.last_layer.close()
+            self._head = None
+        return problem
 
 
 def _plain_output_layer(model: Any) -> nn.Linear | None:

@@ -24,8 +24,10 @@ def apply_optimizations(
         done.append(_install_tree_attention(model, asked, warn))
     if layers := fused_lora.fuse(model):
         done.append(("LoRA layers", f"{layers} as one function each", "plain ones in float32, without dropout"))
-    if blocks := swiglu.fuse(model):
+    unchanged: list[str] = []
+    if blocks := swiglu.fuse(model, unchanged.append):
         done.append(("gated blocks", f"{blocks} as one function each", "one tensor in four less to keep for backward"))
+    done += [("gated blocks", "left unchanged", f"their trial failed: {error}") for error in unchanged]
     if patch_embedding.use_matrix_products(model):
         done.append(("patch embedding", "matrix product", "its kernel is as large as a patch"))
     return done

@@ -4,31 +4,38 @@ Plainly, `silu(gate)` is kept beside `gate` and `up`, each as wide as the block:
 it is computed again in backward, by the same operations, so that the results are the same to the last bit.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mg_tui.core.text import first_line
+
 _PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 
-def fuse(model: Any) -> int:
+def fuse(model: Any, on_error: Callable[[str], None] | None = None) -> int:
     """Let the gated blocks of `model` compute as one function; returns how many do.
 
-    A block: `down_proj(silu(gate_proj(x)) * up_proj(x))`, as its parts and a trial show. Others are left alone.
+    A block: `down_proj(silu(gate_proj(x)) * up_proj(x))`, as its parts and a trial show. Others are left unchanged.
+
+    Args:
+        model: searched for blocks.
+        on_error: called with the class of a block whose trial raised an error, and that error.
     """
-    found, tried = 0, dict[Any, bool]()
+    fused, tried = 0, dict[Any, bool]()
     for module in model.modules():
         if not _looks_like_swiglu(module):
             continue
         kind = type(module), type(module.act_fn)  # what is one kind computes alike: a trial of each is enough
         if kind not in tried:
-            tried[kind] = _is_swiglu(module)
+            tried[kind] = _is_swiglu(module, on_error)
         if tried[kind]:
             module.forward = _SwiGLUForward(module)
-            found += 1
-    return found
+            fused += 1
+    return fused
 
 
 class _SwiGLUForward:
@@ -74,7 +81,7 @@ def _looks_like_swiglu(module: Any) -> bool:
     return type(getattr(module, "act_fn", None)).__name__ in ("SiLU", "SiLUActivation")
 
 
-def _is_swiglu(module: Any) -> bool:
+def _is_swiglu(module: Any, on_error: Callable[[str], None] | None) -> bool:
     """Whether the block's own forward is what `swiglu` takes the place of."""
     weight = next((weight for weight in module.parameters() if weight.is_floating_point()), None)
     width = getattr(module.gate_proj, "in_features", None)
@@ -86,7 +93,9 @@ def _is_swiglu(module: Any) -> bool:
     try:
         with torch.no_grad():
             return bool(torch.equal(module(x), _SwiGLUForward(module)(x)))
-    except Exception:  # built in a way of its own
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        if on_error is not None:
+            on_error(f"{type(module).__name__}: {type(error).__name__}: {first_line(error)}")
         return False
     finally:
         module.train(training)

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, ImageRef, Message, Role, TextPart
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
-from mg_tui.engine.inference.result_metadata import DTypeName, QuantizationName
 from mg_tui.families.registry import load_registry
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from mg_tui.core.errors import DataError, UsageError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.split import split_by_image
+from mg_tui.engine.batching.rows import measure_rows, read_dataset
 from mg_tui.engine.batching.token_counts import choose_token_measure
-from mg_tui.engine.run.training_data import measure_rows, read_dataset
 
 if TYPE_CHECKING:
     from mg_tui.engine.inference.loading import LoadedModel

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
-from mg_tui.engine.inference.result_metadata import ADAPTER_WEIGHTS, DTypeName, QuantizationName, ResultMetadata
 from mg_tui.families.contract import LoadRequest, ModelFamily
+from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, ResultMetadata
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry

@@ -1,14 +1,12 @@
 """What MODEL on a command line means: a result folder, a run, or a base model. No torch in here."""
 
-import json
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
-from mg_tui.engine.inference.result_metadata import (
+from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     METADATA_FILE,
@@ -20,8 +18,6 @@ from mg_tui.engine.inference.result_metadata import (
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry, ResolvedModel
-
-_MAX_HEADER_BYTES: Final = 100_000_000  # bytes; the limit of the safetensors format
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class LocatedModel:
     @property
     def is_adapter(self) -> bool:
         """Whether an adapter is to be put on the base."""
-        return self.metadata.kind == "adapter"
+        return self.metadata.is_adapter
 
     @property
     def revision(self) -> str | None:
@@ -119,7 +115,7 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> 
             f"{folder} has no {METADATA_FILE}: images are resized to between {contract.min_pixels:,} and "
             f"{contract.max_pixels:,} pixels, which may differ from how it was trained"
         )
-    if contract.kind != "adapter":
+    if not contract.is_adapter:
         if base_model:
             raise UsageError("--base-model goes with an adapter's folder", why=f"{folder} holds a whole model")
         _require_model_files(folder)
@@ -143,8 +139,7 @@ def _result_folder_of(path: Path) -> Path:
     from mg_tui.runs.store import summarize_run
 
     run = RunFolder(path)
-    output = run.spec_values().get("output_dir")
-    folder = Path(output) if isinstance(output, str) and output else run.model_dir
+    folder = run.result_dir
     if not any((folder / name).is_file() for name in (METADATA_FILE, ADAPTER_CONFIG, MODEL_CONFIG)):
         raise UsageError(
             f"run {run.id} has no result",
@@ -220,25 +215,19 @@ def _require_model_files(folder: Path) -> None:
 
 
 def require_valid_safetensors(file: Path) -> None:
-    """Compare the header of a safetensors file with the length of the file: what was cut off or overwritten shows.
+    """Compare the header of a safetensors file with the length of the file: a truncated or overwritten file shows.
 
     Raises:
-        UsageError: the file is damaged.
+        UsageError: the file is damaged or cannot be read.
     """
-    size = file.stat().st_size
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
-        if size != expected:
-            raise ValueError(f"it has {size:,} bytes where its header says {expected:,}")
-    except OSError as error:
-        raise UsageError("the weights cannot be read", where=str(file), why=error.strerror) from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        with safe_open(file, framework="np"):  # numpy's tensors: torch is not imported, and no weights are read
+            pass
+    except SafetensorError as error:
         raise UsageError(
             "the weights are damaged", where=str(file), why=str(error), hint="copy the folder again"
         ) from None
+    except OSError as error:
+        raise UsageError("the weights cannot be read", where=str(file), why=error.strerror or str(error)) from None

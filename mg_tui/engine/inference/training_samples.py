@@ -7,6 +7,7 @@ import torch
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
+from mg_tui.core.text import first_line
 from mg_tui.engine.inference.generation import Sampling, generate_answer
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.runs.journal import JournalWriter
@@ -51,7 +52,7 @@ class SampleWriter:
                     )
         except (GardenError, torch.OutOfMemoryError) as error:
             # Training matters more than reading along.
-            self._journal.write("warning", what="no sample could be made", why=str(error).splitlines()[0])
+            self._journal.write("warning", what="no sample could be made", why=first_line(error))
         finally:
             model.train(was_training)
 

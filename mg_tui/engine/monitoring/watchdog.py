@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.core.text import format_gib
 from mg_tui.runs.journal import JournalWriter
 
 ZERO_LOSS_STEPS: Final = 5  # steps in a row with a loss of exactly zero
@@ -148,7 +149,7 @@ class Watchdog:
             return
         if memory > max(self._baseline * MEMORY_GROWTH, self._baseline + MEMORY_GROWTH_BYTES):
             self._warn(
-                f"the training process has grown from {_format_gib(self._baseline)} to {_format_gib(memory)} of memory",
+                f"the training process has grown from {format_gib(self._baseline)} to {format_gib(memory)} of memory",
                 where=f"step {step}",
                 why="something is kept that should not be; when the machine is full, the run is killed",
                 hint="the run can be resumed from its newest checkpoint, with fresh memory; lower save_steps",
@@ -170,7 +171,3 @@ def dump_stacks() -> str:
 def _main_thread_location() -> str | None:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     return None if frame is None else f"{frame.f_code.co_name} ({frame.f_code.co_filename}, line {frame.f_lineno})"
-
-
-def _format_gib(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB"

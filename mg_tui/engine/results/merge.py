@@ -20,17 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.core.precision import DTypeName
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
-from mg_tui.engine.inference.result_metadata import METADATA_FILE, DTypeName, ResultMetadata
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.saving import save_full_model, write_result_files
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
-from mg_tui.runs.launch import package_versions
+from mg_tui.runs.result_metadata import METADATA_FILE, ResultMetadata
+from mg_tui.runs.versions import package_versions
 
 _PHASE_COUNT: Final = 5
 

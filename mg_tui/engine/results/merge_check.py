@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.families.collate import ExampleEncoder
+from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,7 +103,7 @@ def answer_logits(samples: list[MergeSample], model: Any, encoder: ExampleEncode
     found = []
     for sample in samples:
         batch = dict(encoder([sample.example], [[sample.image]]))
-        learned = batch.pop("labels")[0, 1:] != -100
+        learned = batch.pop("labels")[0, 1:] != IGNORE_INDEX
         moved = {name: v.to(model.device) if torch.is_tensor(v) else v for name, v in batch.items()}
         with torch.inference_mode():
             logits = model(**moved, use_cache=False).logits[0, :-1]

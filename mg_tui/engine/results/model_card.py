@@ -7,7 +7,7 @@ from typing import Any
 
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference.result_metadata import ResultMetadata
+from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
 import torch

@@ -5,21 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.errors import GardenError, RunFailed
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference.result_metadata import (
+from mg_tui.engine.results.model_card import render_model_card
+from mg_tui.engine.results.publish import publish_folder
+from mg_tui.families.contract import ModelFamily
+from mg_tui.runs.result_metadata import (
     ADAPTER_WEIGHTS,
     METADATA_FILE,
     BaseModelRef,
-    DTypeName,
-    QuantizationName,
     ResultMetadata,
     make_result_metadata,
     read_result_metadata,
     write_result_metadata,
 )
-from mg_tui.engine.results.model_card import render_model_card
-from mg_tui.engine.results.publish import publish_folder
-from mg_tui.families.contract import ModelFamily
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
@@ -91,7 +90,7 @@ def save_result(
     adapter = is_peft_model(model)
     contract = make_result_metadata(
         spec,
-        family,
+        family.key,
         BaseModelRef(
             name=base.name, path=str(Path(base.source).absolute()) if base.local else None, revision=spec.revision
         ),

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
-from mg_tui.engine.checkpointing.checkpoint_store import load_trained_weights
+from mg_tui.engine.checkpointing.trained_weights import load_trained_weights
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.results.saving import TrainingSummary, is_peft_model, save_result
 from mg_tui.engine.run.setup import RunContext
 from mg_tui.engine.run.training_data import TrainingData
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -93,10 +93,10 @@ def save_run_result(
     }
 
 
-def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> writer.BestCheckpoint | None:
+def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> checkpoint_format.BestCheckpoint | None:
     """The checkpoint that the result is taken from; None, and why, when it has to be the last step."""
     best = trainer.store.best
-    problem = "no evaluation had a loss" if best is None else writer.find_problem(best.path)
+    problem = "no evaluation had a loss" if best is None else checkpoint_format.find_problem(best.path)
     if best is None or problem is not None:
         journal.write("warning", what="the result is the last step's, not the best one's", why=problem)
         return None

@@ -15,12 +15,13 @@ import numpy
 import torch
 
 from mg_tui.core.example import Example
+from mg_tui.core.text import first_line, format_gib
 from mg_tui.engine.batching.batches import MicroBatch, open_images
 from mg_tui.engine.batching.vision_inputs import VisionInputs
 from mg_tui.engine.layout.budget import CUDA_MEMORY_SHARE, PassMeasurement
-from mg_tui.engine.monitoring import step_checks
 from mg_tui.engine.run.placement import Placement
-from mg_tui.engine.run.token_budget import TokenBudget, format_gib
+from mg_tui.engine.run.shrink_layout import shrink_layout
+from mg_tui.engine.run.token_budget import TokenBudget
 
 if TYPE_CHECKING:
     from mg_tui.engine.run.trainer import GardenTrainer
@@ -103,20 +104,8 @@ class MemoryProbe:
                 found = max((self._measure(trainer, model, part) for part in parts), key=lambda one: one.peak_bytes)
                 break
             except torch.OutOfMemoryError as error:
-                why = (str(error).splitlines() or [""])[0]
-                del error
-            model.zero_grad(set_to_none=True)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            largest = max(parts, key=lambda part: part.laid_out or part.tokens)
-            if len(largest.rows) == 1 or layout.shrink() is None:
-                raise step_checks.step_out_of_memory(
-                    step=trainer.state.global_step + 1,
-                    rows=largest.rows,
-                    tokens=largest.tokens,
-                    images=largest.images,
-                    why=why,
-                )
+                why = first_line(error)
+            shrink_layout(layout, model, parts, step=trainer.state.global_step + 1, why=why)
             at_most = layout.budget
         settled = self.token_budget.measured(found)
         layout.budget = settled if at_most is None else min(settled, at_most)
@@ -156,7 +145,7 @@ class MemoryProbe:
                 with trainer.gradient_sync.apart(model):
                     trainer._forward_backward(model, part, 1.0 / max(part.targets.numel(), 1))
                 peak = self.meter.peak()
-                return PassMeasurement(part.laid_out or part.tokens, held, peak, self.meter.room())
+                return PassMeasurement(part.computed_tokens, held, peak, self.meter.room())
             finally:
                 trainer.vision, trainer.step_metrics = vision, facts
                 for parameter in learned:
@@ -165,7 +154,7 @@ class MemoryProbe:
 
 def largest_micro_batches(parts: Sequence[MicroBatch]) -> list[MicroBatch]:
     """The pass with most tokens, and the one with most positions to learn where that is another."""
-    longest = max(parts, key=lambda part: part.laid_out or part.tokens)
+    longest = max(parts, key=lambda part: part.computed_tokens)
     learned = max(parts, key=lambda part: part.targets.numel())
     return [longest] if learned is longest else [longest, learned]
 

@@ -3,14 +3,12 @@
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.layout.partition import World
-
-DTypeName = Literal["bfloat16", "float16", "float32"]
-QuantizationName = Literal["nf4", "int8", "none"]
 
 
 @dataclass(frozen=True, slots=True)

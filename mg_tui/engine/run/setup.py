@@ -20,7 +20,7 @@ from mg_tui.engine.compute.activation_checkpointing import checkpoint_activation
 from mg_tui.engine.inference.loading import translate_out_of_memory
 from mg_tui.engine.layout.partition import StepPartition, World
 from mg_tui.engine.layout.plan import StepPlan
-from mg_tui.engine.run import parameter_groups, trainable_parameters, unsloth_backend
+from mg_tui.engine.run import parameter_groups, trainable_parameters, transformers_contract, unsloth_backend
 from mg_tui.engine.run.memory_probe import MemoryProbe, memory_meter_of
 from mg_tui.engine.run.placement import Placement, choose_placement
 from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
@@ -185,6 +185,8 @@ def _why_not_packed(base: RunContext) -> str | None:
         return f"{base.family.title} has a collator of its own"
     if base.placement.attention != "sdpa":  # the others want numbers to add, or no mask at all, not what may be seen
         return f"attention {base.placement.attention} takes no mask of a tree"
+    if (problem := transformers_contract.image_features_problem()) is not None:
+        return problem
     return "unsloth's attention takes no mask of a tree" if base.backend == "unsloth" else None
 
 

@@ -1,23 +1,21 @@
 """The token budget of a run: estimated before the model is loaded, and settled by the probe's measurement."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import format_gib
 from mg_tui.engine.layout import budget
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.registry import ResolvedModel
 from mg_tui.hardware.memory import ExampleSize, MemoryAdvisor, MemoryEstimate
 from mg_tui.preflight import memory
-
-LAYOUT_FILE: Final = "layout.json"  # in a checkpoint: how steps were laid out
-_GIB: Final = 2**30
+from mg_tui.runs.checkpoint_format import read_token_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,45 +84,49 @@ def choose_token_budget(
     limits = budget.budget_bounds(
         longest=max(data.tokens), batch_size=spec.batch_size, per_step=spec.examples_per_step, cuda=placed.cuda
     )
-    asked = make_memory_question(spec, model, placed, data, encoder)
+    try:
+        advisor, why_unknown = make_memory_question(spec, model, placed, data, encoder), ""
+    except GardenError as error:
+        advisor, why_unknown = None, f"memory cannot be estimated: {error.what}"
     room = usable_memory(placed)
     if spec.token_budget is not None:
-        return TokenBudget(spec.token_budget, "asked for", None, asked, room)
+        return TokenBudget(spec.token_budget, "asked for", None, advisor, room)
     if (kept := read_token_budget(resumed)) is not None:
-        return TokenBudget(kept, "as it was when the checkpoint was written", None, asked, room)
-    if asked is None:
+        return TokenBudget(kept, "as it was when the checkpoint was written", None, advisor, room)
+    if advisor is None:
         tokens = budget.budget_bounds(
             longest=max(data.tokens), batch_size=spec.batch_size, per_step=spec.examples_per_step, cuda=False
         ).target
-        return TokenBudget(tokens, "the size of the model is not known, so it is not reckoned with", None, None, room)
-    tokens = budget.budget_from_estimate(memory_curve(asked), limits, room)
-    needed = asked.estimate(token_budget=tokens).peak
+        return TokenBudget(tokens, why_unknown, None, None, room)
+    tokens = budget.budget_from_estimate(memory_curve(advisor), limits, room)
+    needed = advisor.estimate(token_budget=tokens).peak
     why = f"estimated at {format_gib(needed)} of {format_gib(room)} that may be used"
     if needed > room:
         why += "; it may not fit even one row at a time"
     elif tokens < limits.target:
         why += f", which are too few for {limits.target:,} tokens"
-    return TokenBudget(tokens, why, limits, asked, room)
+    return TokenBudget(tokens, why, limits, advisor, room)
 
 
 def make_memory_question(
     spec: TrainingSpec, model: ResolvedModel, placed: Placement, data: TrainingData, encoder: Any
-) -> MemoryAdvisor | None:
-    """The estimate for this machine and these rows; None where the model's size is not known."""
+) -> MemoryAdvisor:
+    """The estimate for this machine and these rows.
+
+    Raises:
+        GardenError: the size of the model is not known.
+    """
     settled = spec.model_copy(
         update={"dtype": placed.dtype, "quantization": placed.quantization, "attention": placed.attention}
     )
-    try:
-        return MemoryAdvisor(
-            shape=memory.model_shape(model),
-            spec=settled,
-            rows=tuple(workload_rows(spec, model, data, encoder)),
-            image_tokens=memory.image_token_counter(model, spec),
-            device="cuda" if placed.cuda else "cpu",
-            can_pack=model.family is not None and model.family.layout is not None,
-        )
-    except GardenError:
-        return None
+    return MemoryAdvisor(
+        shape=memory.model_shape(model),
+        spec=settled,
+        rows=tuple(workload_rows(spec, model, data, encoder)),
+        image_tokens=memory.image_token_counter(model, spec),
+        device="cuda" if placed.cuda else "cpu",
+        can_pack=model.family is not None and model.family.layout is not None,
+    )
 
 
 def workload_rows(
@@ -179,32 +181,10 @@ def usable_memory(placed: Placement) -> int:
 def _free_device_memory(device: str) -> int:
     """Free bytes of a GPU, asked of the driver: torch itself would make a context, before data workers are forked."""
     import torch
+    from pynvml import NVMLError
 
     try:
         used = int(torch.cuda.device_memory_used(device))
-    except Exception:  # a driver that does not answer, or no binding for it
+    except (NVMLError, RuntimeError, ImportError):  # the driver does not tell, e.g. of a MIG slice
         return int(torch.cuda.mem_get_info(device)[0])
     return max(int(torch.cuda.get_device_properties(device).total_memory) - used, 0)
-
-
-def read_token_budget(checkpoint: Path | None) -> int | None:
-    """The budget that a checkpoint was written with; None when it has none."""
-    if checkpoint is None:
-        return None
-    try:
-        tokens = json.loads((checkpoint / LAYOUT_FILE).read_text(encoding="utf-8"))["token_budget"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return tokens if isinstance(tokens, int) and tokens > 0 else None
-
-
-def write_token_budget(folder: Path, layout: Any) -> None:
-    """Write the budget of a layout into a checkpoint's folder; nothing for a layout without one."""
-    tokens = getattr(layout, "budget", None)
-    if tokens is not None:
-        (folder / LAYOUT_FILE).write_text(json.dumps({"token_budget": tokens}) + "\n", encoding="utf-8")
-
-
-def format_gib(count: float) -> str:
-    """Bytes in GiB, for a sentence."""
-    return f"{count / _GIB:.1f} GiB"

@@ -16,10 +16,12 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_callback import PrinterCallback
 
 from mg_tui.core.errors import DataError, GardenError
+from mg_tui.core.text import first_line
 from mg_tui.engine.batching.batches import EvaluationBatches, MicroBatch, StepBatch
 from mg_tui.engine.batching.step_stream import DataWait, StepStream
 from mg_tui.engine.batching.vision_inputs import VisionInputs
-from mg_tui.engine.checkpointing import checkpoint_store
+from mg_tui.engine.checkpointing import trained_weights
+from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore
 from mg_tui.engine.compute import flex_attention
 from mg_tui.engine.compute.loss import evaluation_loss_sum
 from mg_tui.engine.compute.objective import Objective
@@ -28,7 +30,8 @@ from mg_tui.engine.monitoring.step_metrics import StepMetrics
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run.distributed import GradientSync
 from mg_tui.engine.run.evaluation_loss import mean_loss
-from mg_tui.engine.run.token_budget import write_token_budget
+from mg_tui.engine.run.shrink_layout import shrink_layout
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.journal import JournalWriter
 
 
@@ -56,7 +59,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         *,
         stream: StepStream,
         eval_batches: EvaluationBatches | None,
-        store: "checkpoint_store.CheckpointStore",
+        store: CheckpointStore,
         stopper: StopHandler,
         journal: JournalWriter,
         vision: VisionInputs,
@@ -149,13 +152,18 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
                 total = self._run_micro_batches(model, inputs, 1.0 / learned)
                 break
             except torch.OutOfMemoryError as error:
-                inputs = self._shrink_layout(model, inputs, step, error)
+                why = first_line(error)
             except GardenError:
                 raise
             except Exception as error:
-                if not flex_attention.fall_back(self.model):
+                if not flex_attention.is_kernel_error(error) or not flex_attention.fall_back(self.model):
                     raise
                 self._report_flex_fallback(model, step, error)
+                continue
+            # Outside of the handler: the error holds the tensors of the failed pass.
+            largest, size = shrink_layout(self.stream.dataset.layout, model, inputs.micro_batches, step=step, why=why)
+            self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
+            inputs = self.stream.dataset[inputs.number]
         self.gradient_sync.all_reduce_gradients(model)
         counts = (inputs.tokens, inputs.laid_out, inputs.images, *self.vision.pop_counts())
         facts.loss, *summed = self.gradient_sync.all_reduce_sums(float(total), *counts)
@@ -192,27 +200,6 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             self.accelerator.backward(loss)
         return loss.detach()
 
-    def _shrink_layout(self, model: Any, inputs: StepBatch, step: int, error: Exception) -> StepBatch:
-        """The same step in smaller forward passes, after the device had no memory for it; its gradients start anew.
-
-        Raises:
-            StepFailed: it cannot be smaller: one example alone does not fit.
-        """
-        largest = max(inputs.micro_batches, key=lambda part: part.laid_out or part.tokens)
-        model.zero_grad(set_to_none=True)
-        why = (str(error).splitlines() or [""])[0]
-        del error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        layout = self.stream.dataset.layout
-        size = layout.shrink() if len(largest.rows) > 1 else None
-        if size is None:
-            raise step_checks.step_out_of_memory(
-                step=step, rows=largest.rows, tokens=largest.tokens, images=largest.images, why=why
-            )
-        self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
-        return self.stream.dataset[inputs.number]
-
     def _report_flex_fallback(self, model: Any, step: int, error: Exception) -> None:
         """Say why the step is done once more with attention by blocks; its gradients start anew."""
         model.zero_grad(set_to_none=True)
@@ -220,7 +207,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             "warning",
             what="flex attention failed: packed layouts have their attention by blocks from here on",
             where=f"step {step}",
-            why=f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}",
+            why=f"{type(error).__name__}: {first_line(error)}",
         )
 
     def _to_device(self, part: MicroBatch) -> MicroBatch:
@@ -272,17 +259,18 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     def _write_checkpoint_files(self, folder: Path) -> None:
         """Everything a resume needs, into a folder."""
-        checkpoint_store.save_trained_weights(self.accelerator.unwrap_model(self.model), folder)
-        write_token_budget(folder, self.stream.dataset.layout)
+        trained_weights.save_trained_weights(self.accelerator.unwrap_model(self.model), folder)
+        if (tokens := getattr(self.stream.dataset.layout, "budget", None)) is not None:
+            checkpoint_format.write_token_budget(folder, tokens)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
-        self.state.save_to_json(str(folder / "trainer_state.json"))
+        self.state.save_to_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
 
     def restore_finished(self, folder: Path) -> None:
         """Be where a checkpoint of the last step was, with nothing left to train."""
-        checkpoint_store.load_trained_weights(self.model, folder)
-        self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+        trained_weights.load_trained_weights(self.model, folder)
+        self.state = TrainerState.load_from_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoint_store.load_trained_weights(model or self.model, Path(resume_from_checkpoint))
+        trained_weights.load_trained_weights(model or self.model, Path(resume_from_checkpoint))

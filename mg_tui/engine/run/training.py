@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
+from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run import gc_pause, training_arguments, training_data
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -52,7 +53,7 @@ class TrainingRun:
         self._usage: GpuUsage | None = None
         self.spec: TrainingSpec = folder.read_spec()
         self._trainer: GardenTrainer | None = None
-        self._start_step = (writer.step_of(resume_from) or 0) if resume_from else 0
+        self._start_step = (checkpoint_format.step_of(resume_from) or 0) if resume_from else 0
 
     @property
     def step(self) -> int:
@@ -167,8 +168,8 @@ class TrainingRun:
         spec, cwd, cache = self.spec, self.cwd, self.settings.cache
         held_out = None
         if spec.eval_dataset:
-            held_out = training_data.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
-        found = training_data.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
+            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
+        found = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
         if found.detected_format is not None:
             taken = f"{found.detected_format.format}, {found.detected_format.layout}"
             self._write_decisions([("dataset", taken, found.detected_format.why)])
@@ -211,8 +212,8 @@ class TrainingRun:
         from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore, expected_checkpoint_bytes
         from mg_tui.engine.inference.training_samples import SampleWriter, choose_sample_examples
         from mg_tui.engine.monitoring.gpu_usage import GpuUsage, gpu_uuids_in_use
-        from mg_tui.engine.monitoring.reporter import Reporter
         from mg_tui.engine.run.parameter_groups import parameter_groups
+        from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
         spec, placed = self.spec, base.placement
@@ -268,7 +269,7 @@ class TrainingRun:
     def _warn_if_data_changed(self, about: dict[str, Any]) -> None:
         """Say it when the data are not what they were: the steps to come are then others than they would have been."""
         assert self.resume_from is not None
-        then = writer.read_manifest(self.resume_from)
+        then = checkpoint_format.read_manifest(self.resume_from)
         if then.get("data") != about["data"]:
             self.journal.write(
                 "warning",

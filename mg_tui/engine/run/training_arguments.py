@@ -1,5 +1,6 @@
 """From a spec to transformers' TrainingArguments: the one place where their names meet ours."""
 
+import importlib.metadata
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.run.placement import Placement
+from mg_tui.engine.run.transformers_contract import supported_range
 
 _TRACKER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 
@@ -28,7 +30,10 @@ def make_training_arguments(
 ) -> Any:
     """The arguments for a run of `total_steps` whose loader gives one whole step at a time.
 
-    Accumulation is 1 here because one item of our loader is a whole optimizer step; the trainer takes it apart itself.
+    Accumulation is 1 because one item of our loader is a whole optimizer step; the trainer splits it itself.
+
+    Raises:
+        EnvironmentProblem: the installed transformers does not know one of the arguments.
     """
     from transformers import TrainingArguments
 
@@ -68,8 +73,12 @@ def make_training_arguments(
         "log_level": "warning",
         "push_to_hub": False,
     }
-    known = {field.name for field in fields(TrainingArguments)}
-    return TrainingArguments(**{name: value for name, value in values.items() if name in known})
+    if missing := sorted(values.keys() - {field.name for field in fields(TrainingArguments)}):
+        raise EnvironmentProblem(
+            f"transformers {importlib.metadata.version('transformers')} has no training argument {', '.join(missing)}",
+            hint=f"install a supported version: pip install 'transformers{supported_range()}'",
+        )
+    return TrainingArguments(**values)
 
 
 def warmup_steps(spec: TrainingSpec, total_steps: int) -> int:

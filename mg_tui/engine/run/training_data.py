@@ -1,9 +1,4 @@
-"""The rows a run learns from: read, measured, parted into training and evaluation, and the bad ones dealt with.
-
-Reading looks at every row and every image's header and needs no torch. Measuring counts each row's tokens before the
-model is loaded: from the text and the image's size where the family can tell, else by its processor. A row that is too
-long, or has nothing to learn, is a bad row like any other.
-"""
+"""The rows a run trains and evaluates on: bad rows refused or skipped, evaluation rows split off."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,22 +10,13 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.dataset import Dataset, require_examples, write_rejects
-from mg_tui.data.from_spec import load_dataset_from_spec
 from mg_tui.data.images import ImageInfo
-from mg_tui.data.row_problems import BadRows, RowProblem
+from mg_tui.data.row_problems import BadRows
 from mg_tui.data.split import split_by_image
+from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredRows:
-    """Good rows with their token counts, in step; and the bad rows."""
-
-    examples: tuple[Example, ...]
-    tokens: tuple[int, ...]
-    problems: tuple[RowProblem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +37,6 @@ class TrainingData:
     def infos_of(self, example: Example) -> list[ImageInfo]:
         """What is known of the images of an example; one that nothing is known of is left out."""
         return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
-
-
-def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
-    """Read a dataset of the spec, or another one of the same fields, and look at its images.
-
-    Every face decodes every image before a run is made, so the header is enough here, unless bad rows are to be left
-    out: which those are must then be known before the steps are planned.
-
-    Raises:
-        DataError: the file is missing, empty or unreadable.
-    """
-    return load_dataset_from_spec(
-        spec,
-        path,
-        evaluation=evaluation or path != spec.dataset,
-        cwd=cwd,
-        cache=cache,
-        check_images="decode" if spec.on_bad_row == "skip" else "header",
-    )
-
-
-def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> MeasuredRows:
-    """Count every example's tokens and part off those that cannot be learned from as they are."""
-    counts = measure_tokens(dataset.examples, dataset.image_infos)
-    good: list[Example] = []
-    tokens: list[int] = []
-    problems = list(dataset.problems)
-    longest = max((count for count, _images in counts), default=0)
-    for example, (count, images) in zip(dataset.examples, counts, strict=True):
-        if count > limit:
-            problems.append(_too_long(example, count, images, limit, longest))
-        elif not example.response.strip():
-            problems.append(RowProblem(example.row, None, "the answer is empty, so there is nothing to learn"))
-        else:
-            good.append(example)
-            tokens.append(count)
-    problems.sort(key=lambda problem: problem.row)
-    return MeasuredRows(tuple(good), tuple(tokens), tuple(problems))
-
-
-def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:
-    share = f", {images:,} of them for its image{'s' if len(example.images) > 1 else ''}" if images else ""
-    hint = f"raise --max-seq-length to {longest} (the longest row)"
-    if images:
-        hint += ", or shrink images with a lower --max-pixels"
-    return RowProblem(example.row, None, f"has {count:,} tokens{share}; the limit is {limit:,}", hint)
 
 
 def prepare_training_data(

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import first_line
 from mg_tui.engine.run.placement import Placement
 from mg_tui.families.contract import LoadRequest
 
@@ -25,7 +26,7 @@ def import_unsloth(placed: Placement) -> str | None:
         importlib.import_module("unsloth")
     except Exception as error:
         # Its import checks devices and versions and patches other libraries: anything may come of it.
-        return f"unsloth cannot be imported: {type(error).__name__}: {_first_line(error)}"
+        return f"unsloth cannot be imported: {type(error).__name__}: {first_line(error)[:300]}"
     return None
 
 
@@ -46,7 +47,3 @@ def load_unsloth_model(request: LoadRequest, spec: TrainingSpec) -> Any:
     )
     FastVisionModel.for_training(model)
     return model
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]

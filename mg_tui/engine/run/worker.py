@@ -15,17 +15,19 @@ from typing import Any
 
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
+from mg_tui.core.text import first_line
 from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.runs.launch import package_versions
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.resume import clear_resume_target, read_resume_step
+from mg_tui.runs.versions import package_versions
 
 _RETRY_SECONDS, _RETRIES = 2.0, 60  # seconds, and how often
 _MAX_JOURNAL_PROBLEMS = 100  # of a dataset whose every row is bad, in the journal; the message counts them all
@@ -56,13 +58,13 @@ class _Worker:
         history = read_run_history(self.folder)
         writer.remove_unfinished(self.folder.checkpoints_dir)
         wanted = read_resume_step(self.folder)
-        self.resume_from, damaged = writer.newest_valid(self.folder.checkpoints_dir, until=wanted)
+        self.resume_from, damaged = checkpoint_format.newest_valid(self.folder.checkpoints_dir, until=wanted)
         self.journal.write(
             "started",
             pid=os.getpid(),
             host=socket.gethostname(),
             attempt=history.attempts + 1,
-            resumed_from=writer.step_of(self.resume_from) if self.resume_from else None,
+            resumed_from=checkpoint_format.step_of(self.resume_from) if self.resume_from else None,
             home=str(self.folder.path.parent.parent),
             lifetime=current_lifetime().as_dict(),
             versions=package_versions(),
@@ -86,7 +88,7 @@ class _Worker:
         for removed in writer.remove_after(self.folder.checkpoints_dir, step):
             self.journal.write(
                 "checkpoint_removed",
-                step=writer.step_of(removed),
+                step=checkpoint_format.step_of(removed),
                 path=removed.relative_to(self.folder.path).as_posix(),
                 why=f"the run was asked to go on from step {step}",
             )
@@ -122,7 +124,7 @@ class _Worker:
 
     def _describe_unexpected(self, error: Exception) -> dict[str, Any]:
         """An error that is none of ours."""
-        why = (str(error).strip().splitlines() or ["no words"])[0][:500]
+        why = first_line(error)[:500]
         found = {"error": type(error).__name__, "where": str(self.folder.log_file), "why": why}
         if type(error).__name__ == "OutOfMemoryError":
             hint = "lower max_pixels or max_seq_length, or quantise (quantization nf4); see who else uses the GPU"
@@ -173,7 +175,7 @@ class _Worker:
 
     def _stop_position(self, training: Any) -> dict[str, Any]:
         """The step the run came to, and the newest checkpoint it can go on from."""
-        newest, _damaged = writer.newest_valid(self.folder.checkpoints_dir)
+        newest, _damaged = checkpoint_format.newest_valid(self.folder.checkpoints_dir)
         return {
             "step": training.step if training is not None else 0,
             "checkpoint": newest.relative_to(self.folder.path).as_posix() if newest else None,

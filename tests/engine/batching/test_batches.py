@@ -12,8 +12,9 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batching.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset
 from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count
-from mg_tui.engine.compute.loss import IGNORE_INDEX, SupervisedHead, supervised_positions, token_loss_sum
+from mg_tui.engine.compute.loss import SupervisedHead, supervised_positions, token_loss_sum
 from mg_tui.engine.layout.plan import StepPlan
+from mg_tui.families.collate import IGNORE_INDEX
 from mg_tui.families.contract import LoadRequest, Preprocessing
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)

@@ -210,7 +210,7 @@ def test_what_a_model_does_between_last_layer_and_logits_is_kept(encoder: Any) -
     objective = Objective(model)
     assert objective.method == (
         "of logits at trained positions",
-        "the model does something of its own between its last layer and its logits",
+        "the model changes its hidden states or logits around the output layer",
     )
     (part,) = PackedLayout(SplitEncoder(encoder), 9_999)(mixed_examples(2)[:2], IMAGES)
     given = VisionInputs(frozen=True)(model, part.inputs)

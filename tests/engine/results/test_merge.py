@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
-from mg_tui.engine.inference.result_metadata import read_result_metadata
+from mg_tui.runs.result_metadata import read_result_metadata
 
 
 class RecordingChannel:

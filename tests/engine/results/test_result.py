@@ -12,9 +12,9 @@ from PIL import Image
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference.result_metadata import BaseModelRef, read_result_metadata
 from mg_tui.engine.results.model_card import train_command
 from mg_tui.engine.results.publish import publish_folder
+from mg_tui.runs.result_metadata import BaseModelRef, read_result_metadata
 
 PLAIN_TRANSFORMERS_SCRIPT = """
 import json, sys
@@ -218,7 +218,7 @@ def test_a_place_that_cannot_be_renamed_onto_is_filled_in_order(
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
         ('{"schema": 2}', "newer version"),
-        ('{"schema": 1, "kind": "cake"}', "cannot be understood"),
+        ('{"schema": 1, "kind": "cake"}', "is invalid"),
     ],
 )
 def test_a_contract_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: str, expected: str) -> None:

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from mg_tui.core.errors import SpecError, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring import gpu_usage
 from mg_tui.engine.run import trainer
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
@@ -91,9 +91,12 @@ def test_the_best_is_saved_named_and_outlives_the_limit(start: Start, losses: di
         (6, 0.7, False),
         (8, 0.5, False),
     ]
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000004", "step-000008"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == [
+        "step-000004",
+        "step-000008",
+    ]
     assert "and the best" in events(folder, "checkpoint_removed")[-1]["why"]
-    best = writer.best_valid(folder.checkpoints_dir)
+    best = checkpoint_format.best_valid(folder.checkpoints_dir)
     assert best is not None and (best.step, best.eval_loss) == (4, 0.3)
     shown = summarize_run(folder).view.best
     assert shown is not None and (shown.step, shown.eval_loss) == (4, 0.3)
@@ -163,7 +166,7 @@ def test_not_kept_unless_wanted(start: Start, losses: dict[int, float]) -> None:
     folder = start(keep_best=False)
     assert run_worker(folder.path) == 0
     assert [c["step"] for c in events(folder, "checkpoint")] == [3, 6, 8]
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000008"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == ["step-000008"]
     assert summarize_run(folder).view.best is None
 
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run import memory_probe, setup, token_budget
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -123,8 +123,8 @@ def test_what_is_measured_sets_the_budget(start: Start, monkeypatch: pytest.Monk
     assert found["budget"] < found["tokens"]
     assert losses(tight) == pytest.approx(losses(plain), rel=1e-4)
 
-    kept = writer.list_checkpoints(tight.checkpoints_dir)[-1]
-    assert token_budget.read_token_budget(kept) == found["budget"]
+    kept = checkpoint_format.list_checkpoints(tight.checkpoints_dir)[-1]
+    assert checkpoint_format.read_token_budget(kept) == found["budget"]
 
 
 def test_a_budget_that_was_asked_for_is_not_touched(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +181,8 @@ def test_a_resumed_run_lays_out_its_steps_as_before(start: Start, monkeypatch: p
     folder = start(max_steps=3)
     assert run_worker(folder.path) == 0
     expected = losses(folder)
-    checkpoint_folder = writer.list_checkpoints(folder.checkpoints_dir)[-1]
-    assert token_budget.read_token_budget(checkpoint_folder) == 2048
+    checkpoint_folder = checkpoint_format.list_checkpoints(folder.checkpoints_dir)[-1]
+    assert checkpoint_format.read_token_budget(checkpoint_folder) == 2048
     import shutil
 
     shutil.rmtree(checkpoint_folder)

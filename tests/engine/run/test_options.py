@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from mg_tui.core.errors import SpecError
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run import parameter_groups, trainable_parameters, training_arguments
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.worker import run_worker
 from mg_tui.families.contract import LoadRequest
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -163,7 +163,7 @@ def test_a_projector_learns_at_its_own_rate_and_resumes_at_it(start: Start) -> N
     }
 
     expected = losses(folder)
-    shutil.rmtree(writer.list_checkpoints(folder.checkpoints_dir)[-1])
+    shutil.rmtree(checkpoint_format.list_checkpoints(folder.checkpoints_dir)[-1])
     assert run_worker(folder.path) == 0
     assert events(folder, "started")[1].data["resumed_from"] == 2
     assert losses(folder) == expected

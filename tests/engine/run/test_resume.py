@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -57,8 +57,8 @@ def events(folder: RunFolder, kind: str) -> list[Event]:
 
 
 def truncate_after(folder: RunFolder, step: int) -> None:
-    for path in writer.list_checkpoints(folder.checkpoints_dir):
-        if (writer.step_of(path) or 0) > step:
+    for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir):
+        if (checkpoint_format.step_of(path) or 0) > step:
             shutil.rmtree(path)
 
 
@@ -117,7 +117,10 @@ def test_it_is_said_when_the_data_have_changed(start: Start, tmp_path: Path) -> 
 def test_retention(start: Start) -> None:
     folder = start(save_steps=1, save_total_limit=2)
     assert run_worker(folder.path) == 0
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000006", "step-000007"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == [
+        "step-000006",
+        "step-000007",
+    ]
     assert [event.data["step"] for event in events(folder, "checkpoint_removed")] == [1, 2, 3, 4, 5]
     assert [event.data["step"] for event in events(folder, "checkpoint")] == [1, 2, 3, 4, 5, 6, 7]
 

@@ -9,7 +9,7 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import checkpoint_store
+from mg_tui.engine.checkpointing import trained_weights
 from mg_tui.engine.run import placement, trainable_parameters, training_arguments
 from mg_tui.families.contract import LoadRequest
 
@@ -99,16 +99,16 @@ def test_trained_weights_come_back_as_they_were(options: dict[str, Any], tmp_pat
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += torch.randn_like(parameter)
-    checkpoint_store.save_trained_weights(model, tmp_path)
-    checkpoint_store.load_trained_weights(other, tmp_path)
+    trained_weights.save_trained_weights(model, tmp_path)
+    trained_weights.load_trained_weights(other, tmp_path)
     ours = dict(model.named_parameters())
     assert all(torch.equal(ours[name], parameter) for name, parameter in other.named_parameters())
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
-    checkpoint_store.save_trained_weights(adapt_tiny(), tmp_path)
+    trained_weights.save_trained_weights(adapt_tiny(), tmp_path)
     with pytest.raises(EnvironmentProblem, match="does not fit"):
-        checkpoint_store.load_trained_weights(adapt_tiny(train_vision="lora"), tmp_path)
+        trained_weights.load_trained_weights(adapt_tiny(train_vision="lora"), tmp_path)
 
 
 def fake_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:

@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
-from mg_tui.runs import control
+from mg_tui.runs import checkpoint_format, control
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -119,7 +118,9 @@ def test_a_run_from_its_first_word_to_its_last(start: Start) -> None:
     assert plan["trainable"]["language"]["trained"] == sum(w.numel() for w in adapter(folder).values())
     assert plan["trainable"]["vision"]["trained"] == plan["trainable"]["projector"]["trained"] == 0
     assert all("language_model" in name for name in adapter(folder))
-    assert [writer.find_problem(path) for path in writer.list_checkpoints(folder.checkpoints_dir)] == [None] * 3
+    assert [
+        checkpoint_format.find_problem(path) for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)
+    ] == [None] * 3
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(start: Start) -> None:
@@ -175,7 +176,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(start: Start) -> None:
     folder = start(max_steps=4)
     assert run_worker(folder.path) == 0
     expected = losses(folder)
-    newest = writer.list_checkpoints(folder.checkpoints_dir)[-1] / "adapter_model.safetensors"
+    newest = checkpoint_format.list_checkpoints(folder.checkpoints_dir)[-1] / "adapter_model.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     assert run_worker(folder.path) == 0
     assert events(folder, "started")[1].data["resumed_from"] == 2
@@ -281,7 +282,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_rows(
     assert failed.data["step"] == 3
     assert len(failed.data["rows"]) == 4
     assert "learning rate" in failed.data["hint"]
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000002"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == ["step-000002"]
 
 
 def test_rows_that_are_too_long(start: Start, dataset: Path, tmp_path: Path) -> None:
