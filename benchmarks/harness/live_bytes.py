@@ -288,7 +288,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
         return (places, OpaqueTensor(places)) if return_inverse else places
 
     half = case.length // 2
-    trees = [AttentionBlock((0, half), (), chain=True), AttentionBlock((half, case.length), (), chain=True)]
+    trees = [AttentionBlock((0, half), (), is_causal=True), AttentionBlock((half, case.length), (), is_causal=True)]
     attention.install(model)
     with (
         mock.patch.object(objective.Objective, "_trial", trial),

@@ -135,7 +135,7 @@ class PaddedLayout:
     ):
         self.collator = collator
         self.lengths = lengths
-        self.levels = levels
+        self.pixel_codec = levels
         self._size = multiprocessing.Value("q", batch_size)
 
     def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
@@ -149,8 +149,8 @@ class PaddedLayout:
 
     def _collate(self, examples: Sequence[Example], images: Mapping[str, Any]) -> MicroBatch:
         part = collate(examples, images, self.collator)
-        if self.levels is not None:
-            self.levels.encode(part.inputs)
+        if self.pixel_codec is not None:
+            self.pixel_codec.encode(part.inputs)
         return part
 
     def shrink(self) -> int | None:
@@ -165,7 +165,7 @@ class StepDataset:
     """Steps by number: a map-style dataset. Used in the worker processes, whence an unreadable row comes back as a
     `RowFailure` and not as an exception, which would lose its fields on the way.
 
-    With `shares` only what this rank does of a step.
+    With `partition` only what this rank does of a step.
     """
 
     def __init__(
@@ -174,13 +174,13 @@ class StepDataset:
         plan: StepPlan,
         layout: "StepLayout",
         opener: "OpenImage | None" = None,
-        shares: StepPartition | None = None,
+        partition: StepPartition | None = None,
     ):
         self.examples = examples
         self.plan = plan
         self.layout = layout
         self.opener = opener or _open_image
-        self.shares = shares
+        self.partition = partition
 
     def __len__(self) -> int:
         return self.plan.steps_per_epoch
@@ -189,10 +189,10 @@ class StepDataset:
         batch = StepBatch(number, [])
         images: dict[str, Any] = {}
         step: Sequence[int] = self.plan.step(number)
-        if self.shares is None:
+        if self.partition is None:
             self._add(batch, step, images)
         else:
-            for indices in self.shares.rank_passes(step, getattr(self.layout, "budget", None)):
+            for indices in self.partition.rank_passes(step, getattr(self.layout, "budget", None)):
                 self._add(batch, indices, images)
         return batch
 

@@ -71,19 +71,19 @@ class FeatureCache:
         """The features of an image by the digest of its bytes, or None."""
         if not self._known.value:
             return None
-        found = self.store.get(self._key(content))
-        if found is None:
+        entry = self.store.get(self._key(content))
+        if entry is None:
             return None
-        raw = torch.frombuffer(bytearray(found.data), dtype=getattr(torch, found.dtype))
-        return CachedImage(found.size, raw.view(found.shape))
+        raw = torch.frombuffer(bytearray(entry.data), dtype=getattr(torch, entry.dtype))
+        return CachedImage(entry.size, raw.view(entry.shape))
 
     def put(self, content: str, size: tuple[int, int], features: torch.Tensor) -> bool:
         """Keep an image's features (tokens, width); False when there is no room."""
         if not self._known.value:
             return False
-        held = features.detach().to("cpu").contiguous()
-        data = held.view(torch.uint8).numpy().tobytes()
-        entry = CachedFeatures(tuple(held.shape), str(held.dtype).removeprefix("torch."), size, data)
+        on_cpu = features.detach().to("cpu").contiguous()
+        data = on_cpu.view(torch.uint8).numpy().tobytes()
+        entry = CachedFeatures(tuple(on_cpu.shape), str(on_cpu.dtype).removeprefix("torch."), size, data)
         return self.store.put(self._key(content), entry)
 
     def is_worthwhile(self, content: str, encode_seconds: float) -> tuple[bool, str]:
@@ -115,13 +115,13 @@ def vision_digest(model: Any, family: ModelFamily) -> bytes:
     import transformers
 
     device = next(model.parameters()).device
-    how = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    made_by = (_ENCODING_VERSION, transformers.__version__, torch.__version__, device.type, how)
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    made_by = (_ENCODING_VERSION, transformers.__version__, torch.__version__, device.type, hardware)
     digest = hashlib.blake2b(repr(made_by).encode(), digest_size=_DIGEST_BYTES)
     for name, weights in sorted(model.state_dict().items()):
         inner = name.removeprefix("base_model.model.")
         if family.parts.part_of(inner) in ("vision", "projector"):
-            held = weights.detach().to("cpu").contiguous()
-            digest.update(f"{inner} {held.dtype} {tuple(held.shape)}".encode())
-            digest.update(held.reshape(-1).view(torch.uint8).numpy())
+            on_cpu = weights.detach().to("cpu").contiguous()
+            digest.update(f"{inner} {on_cpu.dtype} {tuple(on_cpu.shape)}".encode())
+            digest.update(on_cpu.reshape(-1).view(torch.uint8).numpy())
     return digest.digest()

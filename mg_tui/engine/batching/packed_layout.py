@@ -37,10 +37,10 @@ class PackedLayout:
     Pixels come as bytes, where the image processor makes them of bytes (see `pixels`).
     """
 
-    def __init__(self, apart: SplitEncoder, budget: int, *, enough: int | None = None):
-        self.apart = apart
-        self.enough = enough
-        self._pixel_codec = PixelCodec.from_processor(apart.encoder.processor.image_processor)
+    def __init__(self, split_encoder: SplitEncoder, budget: int, *, sufficient_tokens: int | None = None):
+        self.split_encoder = split_encoder
+        self.sufficient_tokens = sufficient_tokens
+        self._pixel_codec = PixelCodec.from_processor(split_encoder.encoder.processor.image_processor)
         self._budget = multiprocessing.Value("q", budget)
 
     def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
@@ -53,10 +53,13 @@ class PackedLayout:
         Raises:
             DataError: a row cannot be encoded, and is named.
         """
-        step = _PackedStep(self.apart, images, self._pixel_codec)
+        step = _PackedStep(self.split_encoder, images, self._pixel_codec)
         for example in examples:
             step.add(example)
-        return [step.forward(group) for group in pack(step.keys, self._budget.value, enough=self.enough)]
+        return [
+            step.forward(group)
+            for group in pack(step.keys, self._budget.value, sufficient_tokens=self.sufficient_tokens)
+        ]
 
     @property
     def budget(self) -> int:
@@ -77,9 +80,9 @@ class PackedLayout:
 
 @dataclass(slots=True)
 class _PackedStep:
-    apart: SplitEncoder
+    split_encoder: SplitEncoder
     images: Mapping[str, Any]
-    levels: PixelCodec | None
+    pixel_codec: PixelCodec | None
     examples: list[Example] = field(default_factory=list)
     skeletons: list[SplitTokens] = field(default_factory=list)
     keys: list[tuple[int, ...]] = field(default_factory=list)
@@ -87,15 +90,15 @@ class _PackedStep:
     _prepared: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, example: Example) -> None:
-        skeleton = self.apart.text(example, [self.images[ref.path].size for ref in example.images])
+        skeleton = self.split_encoder.text(example, [self.images[ref.path].size for ref in example.images])
         numbers = [self._numbers.setdefault(ref.path, len(self._numbers)) for ref in example.images]
         self.examples.append(example)
         self.skeletons.append(skeleton)
         # Tokens of different images have one id and are not interchangeable: each image gets a negative number.
         self.keys.append(
             tuple(
-                token if shown < 0 else -1 - numbers[shown]
-                for token, shown in zip(skeleton.ids, skeleton.image_index, strict=True)
+                token if image < 0 else -1 - numbers[image]
+                for token, image in zip(skeleton.ids, skeleton.image_index, strict=True)
             )
         )
 
@@ -147,50 +150,50 @@ class _PackedStep:
 
     def _vision_inputs(self, trie: Trie, group: tuple[int, ...]) -> dict[str, Any]:
         """Distinct images, and in which order the layout shows them (one may be shown after different beginnings)."""
-        shown: list[int] = []
+        image_order: list[int] = []
         for segment in trie.segments:
             index = group[segment.example]
             numbers = [self._numbers[ref.path] for ref in self.examples[index].images]
             run = self.skeletons[index].image_index
             for at in range(segment.start, segment.stop):
                 if run[at] >= 0 and (at == 0 or run[at - 1] != run[at]):
-                    shown.append(numbers[run[at]])
-        if not shown:
+                    image_order.append(numbers[run[at]])
+        if not image_order:
             return {}
-        found = {number: self.images[self._path(number)] for number in dict.fromkeys(shown)}
-        fresh = [number for number, image in found.items() if not isinstance(image, CachedImage)]
-        known = [number for number, image in found.items() if isinstance(image, CachedImage)]
-        distinct = [*fresh, *known]  # the order in which the features will come
-        inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in shown])}
+        opened = {number: self.images[self._path(number)] for number in dict.fromkeys(image_order)}
+        fresh = [number for number, image in opened.items() if not isinstance(image, CachedImage)]
+        cached = [number for number, image in opened.items() if isinstance(image, CachedImage)]
+        distinct = [*fresh, *cached]  # the order in which the features will come
+        inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in image_order])}
         if fresh:
             prepared = [self._prepare(number) for number in fresh]
-            inputs.update({name: torch.cat([one[name] for one in prepared]) for name in prepared[0]})
+            inputs.update({name: torch.cat([item[name] for item in prepared]) for name in prepared[0]})
             self._encode_pixels(inputs)
-            inputs[IMAGE_DIGESTS] = [getattr(found[number], "digest", None) for number in fresh]
-            inputs[IMAGE_SIZES] = [found[number].size for number in fresh]
-        if known:
-            features = [found[number].features for number in known]
-            inputs[CACHED_TOKENS] = [len(one) for one in features]
+            inputs[IMAGE_DIGESTS] = [getattr(opened[number], "digest", None) for number in fresh]
+            inputs[IMAGE_SIZES] = [opened[number].size for number in fresh]
+        if cached:
+            features = [opened[number].features for number in cached]
+            inputs[CACHED_TOKENS] = [len(item) for item in features]
             inputs[CACHED_DTYPE] = str(features[0].dtype).removeprefix("torch.")
             # As bytes: what carries a batch between processes may not know the dtype.
             inputs[CACHED_FEATURES] = torch.cat(features).contiguous().view(torch.uint8)
         return inputs
 
     def _path(self, number: int) -> str:
-        return next(path for path, found in self._numbers.items() if found == number)
+        return next(path for path, candidate in self._numbers.items() if candidate == number)
 
     def _prepare(self, number: int) -> dict[str, Any]:
         if number not in self._prepared:
             image = self.images[self._path(number)]
-            given = self.apart.encode_image(image.image if isinstance(image, HashedImage) else image)
-            self._prepared[number] = self._encode_pixels(dict(given))
+            encoded = self.split_encoder.encode_image(image.image if isinstance(image, HashedImage) else image)
+            self._prepared[number] = self._encode_pixels(dict(encoded))
         prepared = dict(self._prepared[number])  # kept as bytes, since all images of a step are
         decode_pixels(prepared)
         return prepared
 
     def _encode_pixels(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        if self.levels is not None:
-            self.levels.encode(inputs)
+        if self.pixel_codec is not None:
+            self.pixel_codec.encode(inputs)
         return inputs
 
 

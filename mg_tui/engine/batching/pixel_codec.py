@@ -52,25 +52,25 @@ class PixelCodec:
         pixels: Any = inputs.get(PIXEL_VALUES)
         if not torch.is_tensor(pixels) or not pixels.is_floating_point():
             return
-        found = self._bytes_of(pixels)
-        if found is not None:
+        encoded = self._bytes_of(pixels)
+        if encoded is not None:
             del inputs[PIXEL_VALUES]
-            inputs[_BYTES], inputs[_TABLE] = found
+            inputs[_BYTES], inputs[_TABLE] = encoded
             inputs[_SHAPE] = tuple(pixels.shape)
 
     def _bytes_of(self, pixels: Tensor) -> tuple[Tensor, Tensor] | None:
-        apart = self._by_channel(pixels)
-        if apart is None:
+        by_channel = self._by_channel(pixels)
+        if by_channel is None:
             return None
         channel = torch.tensor([self.mean, self.std], dtype=pixels.dtype)[:, None, :, None]
-        codes = apart.mul(channel[1]).add_(channel[0]).div_(self.scale).round_()
+        codes = by_channel.mul(channel[1]).add_(channel[0]).div_(self.scale).round_()
         if codes.numel() and not (codes.amin() >= 0 and codes.amax() < _BYTE_VALUES):  # not so for what is not a number
             return None
         codes = codes.to(torch.uint8)
         table = torch.zeros((len(self.mean), _BYTE_VALUES), dtype=pixels.dtype)
         # Which of several numbers with one byte is kept does not matter: then the way back is not exact.
-        table.view(-1)[_table_indices(codes)] = apart
-        return (codes, table) if torch.equal(_decode(codes, table), apart) else None
+        table.view(-1)[_table_indices(codes)] = by_channel
+        return (codes, table) if torch.equal(_decode(codes, table), by_channel) else None
 
     def _by_channel(self, pixels: Tensor) -> Tensor | None:
         """A view (images or patches, channels, values), of two equal frames only one; None for another layout."""
@@ -79,10 +79,10 @@ class PixelCodec:
             return pixels.reshape(-1, channels, pixels.shape[-2] * pixels.shape[-1])
         if pixels.dim() != 2 or pixels.shape[1] % channels:
             return None
-        apart = pixels.reshape(len(pixels), channels, -1)
-        half = apart.shape[2] // 2
-        twice = apart.shape[2] % 2 == 0 and torch.equal(apart[..., :half], apart[..., half:])
-        return apart[..., :half] if twice else apart
+        by_channel = pixels.reshape(len(pixels), channels, -1)
+        half = by_channel.shape[2] // 2
+        twice = by_channel.shape[2] % 2 == 0 and torch.equal(by_channel[..., :half], by_channel[..., half:])
+        return by_channel[..., :half] if twice else by_channel
 
 
 def decode_pixels(inputs: dict[str, Any]) -> None:
@@ -90,9 +90,9 @@ def decode_pixels(inputs: dict[str, Any]) -> None:
     if _BYTES not in inputs:
         return
     codes, table, shape = inputs.pop(_BYTES), inputs.pop(_TABLE), inputs.pop(_SHAPE)
-    found = _decode(codes, table)
-    times = torch.Size(shape).numel() // max(found.numel(), 1)
-    inputs[PIXEL_VALUES] = (found.repeat(1, 1, times) if times > 1 else found).view(shape)
+    decoded = _decode(codes, table)
+    times = torch.Size(shape).numel() // max(decoded.numel(), 1)
+    inputs[PIXEL_VALUES] = (decoded.repeat(1, 1, times) if times > 1 else decoded).view(shape)
 
 
 def _decode(codes: Tensor, table: Tensor) -> Tensor:
@@ -105,4 +105,4 @@ def _table_indices(codes: Tensor) -> Tensor:
 
 
 def _is_number_sequence(values: Any) -> TypeGuard[Sequence[float]]:
-    return isinstance(values, Sequence) and bool(values) and all(isinstance(one, int | float) for one in values)
+    return isinstance(values, Sequence) and bool(values) and all(isinstance(value, int | float) for value in values)

@@ -18,7 +18,7 @@ from mg_tui.engine.batching.token_counts import TokenMeasure
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRows:
-    """Good rows with their token counts, in step; and the bad rows."""
+    """Good rows with their token counts, in the same order; and the bad rows."""
 
     examples: tuple[Example, ...]
     tokens: tuple[int, ...]
@@ -26,10 +26,10 @@ class MeasuredRows:
 
 
 def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
-    """Read a dataset of the spec, or another one of the same fields, and look at its images.
+    """Read a dataset of the spec, or another one with the same fields, and probe its images.
 
-    Every face decodes every image before a run is made, so the header is enough here, unless bad rows are to be left
-    out: which those are must then be known before the steps are planned.
+    Every face decodes every image before it creates a run, so the header suffices, unless bad rows are skipped: which
+    those are must then be known before the steps are planned.
 
     Raises:
         DataError: the file is missing, empty or unreadable.
@@ -45,7 +45,7 @@ def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evalu
 
 
 def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> MeasuredRows:
-    """Count every example's tokens and part off those that cannot be learned from as they are."""
+    """Count every example's tokens and separate those that cannot be trained on."""
     counts = measure_tokens(dataset.examples, dataset.image_infos)
     good: list[Example] = []
     tokens: list[int] = []
@@ -55,7 +55,7 @@ def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> 
         if count > limit:
             problems.append(_too_long(example, count, images, limit, longest))
         elif not example.response.strip():
-            problems.append(RowProblem(example.row, None, "the answer is empty, so there is nothing to learn"))
+            problems.append(RowProblem(example.row, None, "the answer is empty, so there are no supervised tokens"))
         else:
             good.append(example)
             tokens.append(count)

@@ -92,14 +92,14 @@ class StepStream:
             shutdown()
 
 
-def choose_worker_count(asked: int | None, *, cuda: bool) -> tuple[int, str]:
+def choose_worker_count(requested: int | None, *, cuda: bool) -> tuple[int, str]:
     """How many processes read ahead, and why, for the journal.
 
     Measured on two cores that train as well: steps are no quicker with two of them, mostly a few percent slower, and
     each is a copy of 20 to 50 MiB of what the training process had when it started them.
     """
-    if asked is not None:
-        return asked, "asked for"
+    if requested is not None:
+        return requested, "asked for"
     if cuda:
         return 2, "they read while the GPU computes"
     return 0, "on a CPU training keeps the cores busy itself, and workers would only take memory"

@@ -74,9 +74,9 @@ class VisionInputs:
 
     def pop_counts(self) -> tuple[int, int]:
         """Images encoded, and taken from the store, since the last call."""
-        found = self.encoded, self.cached
+        counts = self.encoded, self.cached
         self.encoded = self.cached = 0
-        return found
+        return counts
 
     def _encode_new(
         self, model: Any, inputs: dict[str, Any], names: list[str | None], sizes: list[tuple[int, int]]
@@ -91,13 +91,13 @@ class VisionInputs:
             if self._on_decision is not None and features[0].is_cuda:
                 torch.cuda.synchronize()
             each = (time.perf_counter() - started) / len(features)
-            kept = [
+            stored = [
                 name
-                for name, size, found in zip(names, sizes, features, strict=True)
-                if name and cache.put(name, size, found)
+                for name, size, image_features in zip(names, sizes, features, strict=True)
+                if name and cache.put(name, size, image_features)
             ]
-            if kept and self._on_decision is not None:
-                pays, why = cache.is_worthwhile(kept[0], each)
+            if stored and self._on_decision is not None:
+                pays, why = cache.is_worthwhile(stored[0], each)
                 pays = pays or self._always_cache
                 self._on_decision("on" if pays else "off", f"an image takes {why}")
                 self._on_decision = None
@@ -129,7 +129,7 @@ def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) ->
     if not pixel_values.is_cuda:
         parts = list(zip(pixel_values.split(grid.prod(-1).tolist()), grid.split(1), strict=True))
     with torch.no_grad():
-        return [found for part in parts for found in model.get_image_features(*part).pooler_output]
+        return [features for part in parts for features in model.get_image_features(*part).pooler_output]
 
 
 class _PooledOutput:

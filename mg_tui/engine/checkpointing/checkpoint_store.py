@@ -13,10 +13,10 @@ from mg_tui.runs.journal import JournalWriter
 
 
 class CheckpointStore:
-    """Writes a run's checkpoints, says so in the journal, and removes those beyond the limit.
+    """Writes a run's checkpoints, records them in the journal, and removes those beyond the limit.
 
-    With `keep_best`, `best` is the checkpoint with the lowest evaluation loss, and retention leaves it. The loss is
-    kept in the checkpoint itself, so that whoever goes on with the run knows it.
+    With `keep_best`, `best` is the checkpoint with the lowest evaluation loss, and it is never removed. The loss is
+    stored in the checkpoint itself, so that it is known after a resume.
     """
 
     def __init__(
@@ -40,24 +40,24 @@ class CheckpointStore:
         self._expected_bytes = needed
 
     def record_evaluation(self, step: int, loss: float) -> bool:
-        """Take note of an evaluation; returns whether a checkpoint of this step would be the best."""
+        """Record an evaluation; returns whether a checkpoint of this step would be the best."""
         self._evaluated = (step, loss)
         return self._keep_best and math.isfinite(loss) and (self.best is None or loss < self.best.eval_loss)
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Make the checkpoint of `step`, unless it is there already; `write` fills the folder it is given.
+        """Write the checkpoint of `step` unless it exists; `write` writes its files into a folder.
 
         Raises:
-            EnvironmentProblem: there is no room.
+            EnvironmentProblem: the disk is full.
         """
         if step == self.last_step:
             return
         started = time.perf_counter()
         loss = self._evaluated[1] if self._evaluated is not None and self._evaluated[0] == step else None
         is_best = loss is not None and self.record_evaluation(step, loss)
-        # JSON has no NaN, and a loss that is none says nothing about a checkpoint.
-        said = {} if loss is None or not math.isfinite(loss) else {"eval_loss": loss}
-        about = {**self._about, **said}
+        # JSON has no NaN, and a NaN loss cannot rank a checkpoint.
+        evaluated = {} if loss is None or not math.isfinite(loss) else {"eval_loss": loss}
+        about = {**self._about, **evaluated}
         with writer.write_checkpoint(self.folder.checkpoints_dir, step, about, needed=self._expected_bytes) as (
             path,
             done,
@@ -73,7 +73,7 @@ class CheckpointStore:
             path=written.path.relative_to(self.folder.path).as_posix(),
             bytes=written.bytes,
             seconds=round(time.perf_counter() - started, 3),
-            **said,
+            **evaluated,
             **({"best": True} if is_best else {}),
         )
         best = self.best.path if self.best is not None else None
@@ -87,5 +87,5 @@ class CheckpointStore:
 
 
 def expected_checkpoint_bytes(model: Any) -> int:
-    """What a checkpoint will take: trained weights in float32 and the optimizer's two moments."""
+    """The expected size of a checkpoint: trained weights in float32 and the optimizer's two moments."""
     return 12 * sum(int(parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)

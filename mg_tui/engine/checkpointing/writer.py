@@ -1,8 +1,9 @@
-"""Checkpoints that are whole or not there.
+"""Writes checkpoints atomically: a folder with a checkpoint's name is complete.
 
 A checkpoint is written into a folder beside the others under a hidden name, every file is synced, a manifest with sizes
-and checksums is added, and only then is the folder renamed to `step-000200`. Whatever kills the process, a folder of
-that name is whole. Before one is trusted again its manifest is checked, because disks and people damage files too.
+and checksums is added, and only then is the folder renamed to `step-000200`. However the process dies, a folder of that
+name is complete. Its manifest is checked before it is used again, because files get damaged on disk too. The format is
+in `mg_tui.runs.checkpoint_format`.
 """
 
 import errno
@@ -32,7 +33,7 @@ _FREE_SPACE_MARGIN: Final = 64 * 2**20  # bytes left free for the journal, the l
 
 @dataclass(frozen=True, slots=True)
 class WrittenCheckpoint:
-    """A checkpoint that has just become whole: its folder and its size in bytes."""
+    """A checkpoint that was just written: its folder and its size in bytes."""
 
     path: Path
     bytes: int
@@ -42,19 +43,19 @@ class WrittenCheckpoint:
 def write_checkpoint(
     checkpoints: Path, step: int, about: dict[str, Any], *, needed: int
 ) -> Iterator[tuple[Path, list[WrittenCheckpoint]]]:
-    """Give a folder to write a checkpoint into; it becomes `step-...` when the block ends without an exception.
+    """Yield a folder to write a checkpoint into; it is renamed to `step-...` when the block ends without an exception.
 
     Args:
-        checkpoints: the folder of all checkpoints; made when missing.
+        checkpoints: the folder of all checkpoints; created when missing.
         step: optimizer steps done.
-        about: facts kept in the manifest beside the files' sizes and checksums.
+        about: facts stored in the manifest beside the files' sizes and checksums.
         needed: bytes the checkpoint is expected to take; checked against the free space first.
 
     Yields:
         The folder, and a list that holds one `WrittenCheckpoint` after the block.
 
     Raises:
-        EnvironmentProblem: there is no room. Older checkpoints are intact.
+        EnvironmentProblem: the disk is full. Older checkpoints are intact.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     _require_space(checkpoints, step, needed)
@@ -66,12 +67,12 @@ def write_checkpoint(
         yield unfinished, done
         total = _write_manifest(unfinished, step, about)
         target = folder_of(checkpoints, step)
-        if target.exists():  # a damaged one: a whole one is never written twice
+        if target.exists():  # a damaged one: a complete one is never written twice
             shutil.rmtree(target)
         unfinished.rename(target)
         _sync(checkpoints)
     except Exception as error:
-        full = _is_out_of_space(error, checkpoints)  # asked before the removal makes room
+        full = _is_out_of_space(error, checkpoints)  # before the removal frees space
         shutil.rmtree(unfinished, ignore_errors=True)
         if full:
             raise _no_space_error(checkpoints, step, needed) from error
@@ -83,7 +84,7 @@ def write_checkpoint(
 
 
 def prune(checkpoints: Path, keep: int, *, best: Path | None = None) -> list[Path]:
-    """Remove the oldest checkpoints beyond `keep` and return them; `best` and the newest whole one always stay."""
+    """Remove the oldest checkpoints beyond `keep` and return them; `best` and the newest complete one always stay."""
     folders = list_checkpoints(checkpoints)
     surplus = folders[: max(len(folders) - keep, 0)]
     if not surplus:
@@ -107,14 +108,14 @@ def remove_after(checkpoints: Path, step: int) -> list[Path]:
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first: a removal cut short must not leave half a folder under a checkpoint's name.
+    # Renamed first: an interrupted removal must not leave half a folder under a checkpoint's name.
     doomed = folder.with_name(f"{UNFINISHED_PREFIX}{folder.name}-removed")
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_unfinished(checkpoints: Path) -> None:
-    """Remove what a killed process left unfinished. Only for the holder of the run's lock."""
+    """Remove folders that a killed process did not finish. Only for the holder of the run's lock."""
     if checkpoints.is_dir():
         for path in checkpoints.glob(f"{UNFINISHED_PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
@@ -152,7 +153,7 @@ def _is_out_of_space(error: BaseException, checkpoints: Path) -> bool:
         return True
     if os.strerror(errno.ENOSPC) in str(error):  # safetensors has an error of its own
         return True
-    # torch reports a full disk as a RuntimeError of many words.
+    # torch reports a full disk as a RuntimeError without an errno.
     return isinstance(error, RuntimeError) and shutil.disk_usage(checkpoints).free < _FREE_SPACE_MARGIN
 
 

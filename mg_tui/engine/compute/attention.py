@@ -57,17 +57,17 @@ def tree_attention(
     if attention_mask is None or attention_mask.is_floating_point() or attention_mask.dtype == torch.bool:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        given = (module, query, key, value, attention_mask)
-        found, _none = sdpa_attention_forward(*given, dropout=dropout, scaling=scaling, **others)
+        arguments = (module, query, key, value, attention_mask)
+        found, _none = sdpa_attention_forward(*arguments, dropout=dropout, scaling=scaling, **others)
         return found, None
     ends = attention_mask.view(-1)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     options = {"dropout_p": dropout, "scale": scaling}
-    wanted = getattr(module, QUERY_POSITIONS, None)
-    if wanted is not None:
-        return _attend_at(wanted, query, key, value, ends, options), None
+    query_positions = getattr(module, QUERY_POSITIONS, None)
+    if query_positions is not None:
+        return _attend_at(query_positions, query, key, value, ends, options), None
     found = cut_blocks(ends.tolist())
     pieces = [tensor.split(block_lengths(found), dim=2) for tensor in (query, key, value)]
     starts = {block.queries[0]: number for number, block in enumerate(found)}
@@ -76,14 +76,14 @@ def tree_attention(
 
 
 def _attend_at(
-    wanted: Tensor, query: Tensor, key: Tensor, value: Tensor, ends: Tensor, options: dict[str, Any]
+    query_positions: Tensor, query: Tensor, key: Tensor, value: Tensor, ends: Tensor, options: dict[str, Any]
 ) -> Tensor:
-    """Attention of the places `wanted` (n,) alone."""
-    mask = visibility_mask(wanted, torch.arange(ends.shape[0], device=ends.device), ends)
+    """Attention of the places `query_positions` (n,) alone."""
+    mask = visibility_mask(query_positions, torch.arange(ends.shape[0], device=ends.device), ends)
     some = functional.scaled_dot_product_attention(
-        query.index_select(2, wanted), key, value, attn_mask=mask[None, None], **options
+        query.index_select(2, query_positions), key, value, attn_mask=mask[None, None], **options
     ).transpose(1, 2)
-    return some.new_zeros((1, ends.shape[0], *some.shape[2:])).index_copy(1, wanted, some)
+    return some.new_zeros((1, ends.shape[0], *some.shape[2:])).index_copy(1, query_positions, some)
 
 
 def visibility_mask(queries: Tensor, keys: Tensor, ends: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def _attend_block(
         torch.cat([tensors[index] for index in (*before, number)], dim=2) if before else tensors[number]
         for tensors in pieces[1:]
     )
-    if block.chain and block.context_length <= block.queries[1] - block.queries[0]:
+    if block.is_causal and block.context_length <= block.queries[1] - block.queries[0]:
         # Queries of what comes before are computed again, for the sake of a kernel that skips what is not seen.
         if before:
             query = torch.cat([*(pieces[0][index] for index in before), query], dim=2)

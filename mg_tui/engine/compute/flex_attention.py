@@ -78,19 +78,21 @@ def try_attention(model: Any) -> str | None:
     mask = attention.to_attention_mask(torch.tensor(build_trie(rows).subtree_ends(), device=weights.device))
     random = torch.Generator().manual_seed(0)
     sizes = [(1, mask.shape[-1], count, width) for count in (heads, fewer, fewer)]
-    given = [torch.randn(size, generator=random).to(weights).requires_grad_(True) for size in sizes]
+    inputs = [torch.randn(size, generator=random).to(weights).requires_grad_(True) for size in sizes]
     module, results = torch.nn.Module(), []
     try:
         for attend in (attention.tree_attention, flex_attention):
-            query, key, value = (one.transpose(1, 2) for one in given)
-            found, _none = attend(module, query, key, value, mask, scaling=width**-0.5)
-            gradients = torch.autograd.grad(found.float().square().sum(), given)
-            results.append([one.detach().float() for one in (found, *gradients)])
-        apart = torch.stack([(one - other).norm() / other.norm() for other, one in zip(*results, strict=True)])
-        furthest = float(apart.amax())  # also where it is no number
+            query, key, value = (tensor.transpose(1, 2) for tensor in inputs)
+            output, _none = attend(module, query, key, value, mask, scaling=width**-0.5)
+            gradients = torch.autograd.grad(output.float().square().sum(), inputs)
+            results.append([tensor.detach().float() for tensor in (output, *gradients)])
+        differences = torch.stack(
+            [(tensor - other).norm() / other.norm() for other, tensor in zip(*results, strict=True)]
+        )
+        largest = float(differences.amax())  # also where it is no number
     except Exception as error:  # a compiler, or what it needs: whatever it is, there is another way
         return f"{type(error).__name__}: {first_line(error)[:300]}"
-    return None if furthest <= _TOLERANCE else f"its results are off by {furthest:.1%}"
+    return None if largest <= _TOLERANCE else f"its results are off by {largest:.1%}"
 
 
 def flex_attention(
@@ -163,8 +165,12 @@ def _order_blocks(blocks: Tensor) -> tuple[Tensor, Tensor]:
 def _reference_weight(model: Any) -> Tensor:
     """Some that are in the dtype that `model` computes in: those of its output layer, where they are not quantised."""
     head = getattr(model.get_output_embeddings(), "weight", None)
-    found: Tensor = next(one for one in (head, *model.parameters()) if one is not None and one.is_floating_point())
-    return found
+    weight: Tensor = next(
+        parameter
+        for parameter in (head, *model.parameters())
+        if parameter is not None and parameter.is_floating_point()
+    )
+    return weight
 
 
 def _head_sizes(model: Any) -> tuple[int, int, int]:

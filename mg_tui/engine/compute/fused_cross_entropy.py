@@ -42,8 +42,8 @@ def fused_linear_cross_entropy(
     if chunk_bytes is None:
         chunk_bytes = CUDA_CHUNK_BYTES if hidden.is_cuda else CHUNK_BYTES
     size = max(1, chunk_bytes // (4 * weight.shape[0]))
-    found: Tensor = _FusedLinearCrossEntropy.apply(hidden, weight, bias, rows, targets, weights, label_smoothing, size)
-    return found
+    loss: Tensor = _FusedLinearCrossEntropy.apply(hidden, weight, bias, rows, targets, weights, label_smoothing, size)
+    return loss
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
@@ -62,12 +62,12 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         learn = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden, dtype=torch.float32) if learn else None
-        given = hidden.to(weight.dtype)
+        inputs = hidden.to(weight.dtype)
         for start in range(0, hidden.shape[0], size):
             stop = min(start + size, hidden.shape[0])
-            among = (rows >= start) & (rows < stop)
-            logits = linear(given[start:stop], weight, bias).float()
-            total += _chunk_loss(logits, rows[among] - start, targets[among], weights[among], smoothing, learn)
+            in_chunk = (rows >= start) & (rows < stop)
+            logits = linear(inputs[start:stop], weight, bias).float()
+            total += _chunk_loss(logits, rows[in_chunk] - start, targets[in_chunk], weights[in_chunk], smoothing, learn)
             if gradient is not None:
                 gradient[start:stop] = linear(logits.to(weight.dtype), weight.t())
         if gradient is not None:

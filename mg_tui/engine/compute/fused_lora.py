@@ -19,12 +19,12 @@ def fuse(model: Any) -> int:
     """
     from peft.tuners.lora.layer import Linear
 
-    found = 0
+    fused = 0
     for module in model.modules():
         if type(module) is Linear and _is_plain(module):
             module.forward = _FusedForward(module, module.forward)
-            found += 1
-    return found
+            fused += 1
+    return fused
 
 
 def _is_plain(layer: Any) -> bool:
@@ -65,19 +65,19 @@ class _FusedLora(torch.autograd.Function):  # type: ignore[misc]
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low = linear(rows, inner)
-        found = linear(rows, weight, bias).addmm_(low, outer.t(), alpha=scaling)
+        output = linear(rows, weight, bias).addmm_(low, outer.t(), alpha=scaling)
         ctx.save_for_backward(rows, low, weight, inner, outer)
         ctx.scaling, ctx.shape = scaling, x.shape
-        return found.view(*x.shape[:-1], -1)
+        return output.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, inner, outer = ctx.saved_tensors
         above = upstream[0].reshape(-1, upstream[0].shape[-1])
         low_gradient = linear(above, outer.t()).mul_(ctx.scaling)
-        wanted, _, _, inner_wanted, outer_wanted, _ = ctx.needs_input_grad
+        x_wanted, _, _, inner_wanted, outer_wanted, _ = ctx.needs_input_grad
         below = None
-        if wanted:
+        if x_wanted:
             below = linear(above, weight.t()).addmm_(low_gradient, inner).view(ctx.shape)
         inner_gradient = linear(low_gradient.t(), rows.t()) if inner_wanted else None
         outer_gradient = linear(low.t(), above.t()).t().mul(ctx.scaling) if outer_wanted else None

@@ -49,19 +49,19 @@ class RestrictedLastLayer:
             handle.remove()
         self._handles, self.available = [], False
 
-    def _gather(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if self._positions is None or not self._matches_grid(given[0] if given else None):
+    def _gather(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self._positions is None or not self._matches_grid(args[0] if args else None):
             return None
-        return (given[0].flatten(0, 1).index_select(0, self._positions)[None], *given[1:])
+        return (args[0].flatten(0, 1).index_select(0, self._positions)[None], *args[1:])
 
-    def _scatter(self, _module: nn.Module, _given: Any, output: Any) -> Any:
+    def _scatter(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         if self._positions is None or not torch.is_tensor(output) or output.shape[:2] != (1, len(self._positions)):
             return output
         whole = output.new_zeros((self._grid[0] * self._grid[1], output.shape[2]))
         return whole.index_copy(0, self._positions, output[0]).view(*self._grid, -1)
 
-    def _matches_grid(self, given: Any) -> bool:
-        return torch.is_tensor(given) and given.dim() == 3 and tuple(given.shape[:2]) == self._grid
+    def _matches_grid(self, hidden: Any) -> bool:
+        return torch.is_tensor(hidden) and hidden.dim() == 3 and tuple(hidden.shape[:2]) == self._grid
 
 
 def _find_modules(model: Any) -> tuple[nn.Module | None, list[nn.Module]]:
@@ -71,8 +71,12 @@ def _find_modules(model: Any) -> tuple[nn.Module | None, list[nn.Module]]:
     if not isinstance(layers, nn.ModuleList) or not len(layers):
         return None, []
     last = layers[-1]
-    around = getattr(last, "self_attn", None)
-    found = [getattr(around, "q_proj", None), getattr(around, "o_proj", None), getattr(last, "mlp", None)]
-    if not isinstance(around, nn.Module) or not all(isinstance(module, nn.Module) for module in found):
+    self_attention = getattr(last, "self_attn", None)
+    modules = [
+        getattr(self_attention, "q_proj", None),
+        getattr(self_attention, "o_proj", None),
+        getattr(last, "mlp", None),
+    ]
+    if not isinstance(self_attention, nn.Module) or not all(isinstance(module, nn.Module) for module in modules):
         return None, []
-    return around, [module for module in found if isinstance(module, nn.Module)]
+    return self_attention, [module for module in modules if isinstance(module, nn.Module)]

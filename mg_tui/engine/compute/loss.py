@@ -27,9 +27,9 @@ def supervised_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
         targets: (n,) the token ids to be predicted there.
     """
     following = labels[:, 1:]
-    learned = following != IGNORE_INDEX
-    rows, columns = learned.nonzero(as_tuple=True)
-    return rows * labels.shape[1] + columns, following[learned]
+    supervised = following != IGNORE_INDEX
+    rows, columns = supervised.nonzero(as_tuple=True)
+    return rows * labels.shape[1] + columns, following[supervised]
 
 
 class SupervisedHead:

@@ -28,7 +28,7 @@ class Objective:
 
     def __init__(self, model: Any, *, label_smoothing: float = 0.0):
         self.label_smoothing = label_smoothing
-        self.plain = SupervisedHead(model)
+        self.supervised_head = SupervisedHead(model)
         self.last_layer = RestrictedLastLayer(model)
         self._head = _plain_output_layer(model)
         self._hidden: Tensor | None = None
@@ -68,12 +68,12 @@ class Objective:
             weights: (n,) float32, or None.
         """
         if self._head is None or targets.numel() == 0:
-            logits = self.plain(model, inputs, positions)
+            logits = self.supervised_head(model, inputs, positions)
             return token_loss_sum(logits, targets, weights=weights, label_smoothing=self.label_smoothing)
         places, rows = torch.unique(positions, return_inverse=True)
         self._capturing = True
         try:
-            self.plain(model, inputs, places)
+            self.supervised_head(model, inputs, places)
             hidden = self._hidden
         finally:
             self._capturing, self._hidden = False, None
@@ -91,17 +91,17 @@ class Objective:
 
     def close(self) -> None:
         """Take the hooks out."""
-        self.plain.close()
+        self.supervised_head.close()
         self.last_layer.close()
         if self._handle is not None:
             self._handle.remove()
         self._handle = self._head = None
 
-    def _capture_hidden(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not self._capturing or not given or given[0].dim() != 2:
+    def _capture_hidden(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not self._capturing or not args or args[0].dim() != 2:
             return None
-        self._hidden = given[0]
-        return (given[0][:0], *given[1:])  # the output layer itself has nothing left to do
+        self._hidden = args[0]
+        return (args[0][:0], *args[1:])  # the output layer itself has nothing left to do
 
     def _trial(self, model: Any) -> str | None:
         """See whether some tokens get the loss they have plainly; else do nothing special, and tell the reason."""
@@ -115,12 +115,12 @@ class Objective:
         model.eval()
         try:
             with torch.no_grad():
-                logits = self.plain(model, {"input_ids": ids}, positions)
+                logits = self.supervised_head(model, {"input_ids": ids}, positions)
                 expected = token_loss_sum(logits, targets, label_smoothing=self.label_smoothing)
                 with self.restricted_to(positions, tuple(ids.shape)):
-                    found = self.loss_sum(model, {"input_ids": ids}, positions, targets)
+                    loss = self.loss_sum(model, {"input_ids": ids}, positions, targets)
             tolerance = 1e-4 if self._head.weight.dtype == torch.float32 else 3e-2
-            same = bool((found - expected).abs() <= tolerance * expected.abs())
+            same = bool((loss - expected).abs() <= tolerance * expected.abs())
             problem = None if same else "the model changes its hidden states or logits around the output layer"
         except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
             # What a model of another build raises when it is given ids alone, or fewer positions than it expects.

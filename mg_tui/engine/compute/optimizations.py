@@ -9,19 +9,19 @@ DecisionFields = tuple[str, Any, str]
 
 
 def apply_optimizations(
-    model: Any, *, trees: bool, asked: str = "auto", warn: Callable[[str, str], None] | None = None
+    model: Any, *, trees: bool, requested: str = "auto", warn: Callable[[str, str], None] | None = None
 ) -> list[DecisionFields]:
     """Change how `model` computes, not what; returns what was done, for the journal.
 
     Args:
         model: with its adapters, on its device.
         trees: whether it will be given masks of trees and its attention is torch's own.
-        asked: the option `attention`: `auto` takes flex attention where it suits, `flex_attention` wherever it runs.
+        requested: the option `attention`: `auto` takes flex attention where it suits, `flex_attention` wherever it runs.
         warn: told (what, why) if flex attention should be used and does not work here.
     """
     done: list[DecisionFields] = []
     if trees:
-        done.append(_install_tree_attention(model, asked, warn))
+        done.append(_install_tree_attention(model, requested, warn))
     if layers := fused_lora.fuse(model):
         done.append(("LoRA layers", f"{layers} as one function each", "plain ones in float32, without dropout"))
     unchanged: list[str] = []
@@ -33,13 +33,17 @@ def apply_optimizations(
     return done
 
 
-def _install_tree_attention(model: Any, asked: str, warn: Callable[[str, str], None] | None) -> DecisionFields:
-    why_not = {"auto": flex_attention.unsuitable_reason(model), "flex": None}.get(asked, f"{asked} was asked for")
+def _install_tree_attention(model: Any, requested: str, warn: Callable[[str, str], None] | None) -> DecisionFields:
+    why_not = {"auto": flex_attention.unsuitable_reason(model), "flex": None}.get(
+        requested, f"{requested} was asked for"
+    )
     if why_not is None:
         why_not = flex_attention.try_attention(model)
         if why_not is None:
             flex_attention.install(model)
-            why = "asked for" if asked == "flex" else "one kernel, which skips what is not seen; its trial went well"
+            why = (
+                "asked for" if requested == "flex" else "one kernel, which skips what is not seen; its trial went well"
+            )
             return "tree attention", "flex", why
         if warn is not None:
             warn("flex attention does not work here: packed layouts have their attention by blocks", why_not)

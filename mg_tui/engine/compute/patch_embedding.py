@@ -17,12 +17,12 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 def use_matrix_products(model: Any) -> int:
     """Let convolutions of single patches compute as matrix products; returns how many do."""
-    found = 0
+    replaced = 0
     for module in model.modules():
         if type(module) in _CONVOLUTIONS and _is_patch_convolution(module):
             module.forward = _MatmulForward(module, module.forward)
-            found += 1
-    return found
+            replaced += 1
+    return replaced
 
 
 def _is_patch_convolution(module: Any) -> bool:
@@ -38,11 +38,11 @@ class _MatmulForward:
         self.module = module
         self.own = own
 
-    def __call__(self, given: Tensor) -> Tensor:
+    def __call__(self, patches: Tensor) -> Tensor:
         module = self.module
-        if tuple(given.shape[2:]) != tuple(module.kernel_size):
-            found: Tensor = self.own(given)
-            return found
+        if tuple(patches.shape[2:]) != tuple(module.kernel_size):
+            output: Tensor = self.own(patches)
+            return output
         product = functional.linear if torch.is_grad_enabled() else linear
         weight = module.weight.flatten(1)
-        return product(given.flatten(1), weight, module.bias).view(len(given), -1, *[1] * len(module.kernel_size))
+        return product(patches.flatten(1), weight, module.bias).view(len(patches), -1, *[1] * len(module.kernel_size))

@@ -46,14 +46,14 @@ class _SwiGLUForward:
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module
-        found: Tensor = module.down_proj(swiglu(module.gate_proj(x), module.up_proj(x)))
-        return found
+        output: Tensor = module.down_proj(swiglu(module.gate_proj(x), module.up_proj(x)))
+        return output
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up, of one shape."""
-    found: Tensor = _SwiGLU.apply(gate, up)
-    return found
+    output: Tensor = _SwiGLU.apply(gate, up)
+    return output
 
 
 class _SwiGLU(torch.autograd.Function):  # type: ignore[misc]

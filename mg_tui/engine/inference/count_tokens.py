@@ -26,8 +26,8 @@ class ConversationCounter(TokenInspector):
         """Count conversations; replies `counts`."""
         if self._encoder is None:
             raise UsageError("no base model is open")
-        found = [count_conversation(self._encoder, turns) for turns in values["conversations"]]
-        self._channel.send("counts", counts=found)
+        counts = [count_conversation(self._encoder, turns) for turns in values["conversations"]]
+        self._channel.send("counts", counts=counts)
 
 
 def count_conversation(encoder: ExampleEncoder, turns: list[Any]) -> tuple[int, int] | str:
@@ -37,11 +37,11 @@ def count_conversation(encoder: ExampleEncoder, turns: list[Any]) -> tuple[int, 
         for role, parts, learn in turns
     )
     try:
-        ids, learned = encoder.tokenize_with_supervision(Example(0, messages))
+        ids, supervised = encoder.tokenize_with_supervision(Example(0, messages))
     except GardenError as error:
         what = error.what.removeprefix("row 0: ")
         return f"{what} ({error.why})" if error.why else what
-    return len(ids), sum(learned)
+    return len(ids), sum(supervised)
 
 
 def main() -> NoReturn:

@@ -79,11 +79,11 @@ class EvaluationSession(InferenceSession):
         from mg_tui.engine.inference.held_out import load_held_out
 
         assert self._loaded is not None
-        given = str(request.dataset) if request.dataset is not None else None
-        found = load_held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=given)
-        left_out = f"; {found.skipped:,} that cannot be used are left out" if found.skipped else ""
-        self._channel.send_notice(f"{found.source}: {len(found.examples):,}{left_out}")
-        return found.examples[: request.limit]
+        dataset_path = str(request.dataset) if request.dataset is not None else None
+        held_out = load_held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=dataset_path)
+        left_out = f"; {held_out.skipped:,} that cannot be used are left out" if held_out.skipped else ""
+        self._channel.send_notice(f"{held_out.source}: {len(held_out.examples):,}{left_out}")
+        return held_out.examples[: request.limit]
 
     def _generate_both(self, examples: Sequence[Example], request: EvaluateRequest) -> list[dict[str, Any]]:
         assert self._loaded is not None
@@ -100,9 +100,9 @@ class EvaluationSession(InferenceSession):
                 "prompt": example.prompt[-1].text if example.prompt else "",
                 "expected": example.response,
                 "answer": answer,
-                "base_answer": before,
+                "base_answer": base_answer,
             }
-            for example, answer, before in zip(examples, tuned, base, strict=True)
+            for example, answer, base_answer in zip(examples, tuned, base, strict=True)
         ]
 
     def _answers(self, examples: Sequence[Example], request: EvaluateRequest) -> list[str]:

@@ -142,7 +142,7 @@ class InferenceSession:
         loaded = self._loaded
         sampling = Sampling(request.max_new_tokens, request.temperature, request.top_p, request.seed)
         with translate_out_of_memory("the conversation"):
-            given = generate_answer(
+            answer = generate_answer(
                 loaded.model,
                 make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing),
                 messages,
@@ -151,25 +151,25 @@ class InferenceSession:
                 on_text=lambda text: self._channel.send("text", text=text),
                 cancelled=self._channel.cancelled,
             )
-        self._channel.send("answer", **answer_record(given, [ref.original for ref in refs]))
+        self._channel.send("answer", **answer_record(answer, [ref.original for ref in refs]))
 
 
-def answer_record(given: "GeneratedAnswer", paths: list[str]) -> dict[str, Any]:
+def answer_record(answer: "GeneratedAnswer", paths: list[str]) -> dict[str, Any]:
     """An answer as one JSON object: times in seconds, sizes in pixels as [width, height]."""
     return {
-        "answer": given.text,
-        "tokens": given.tokens,
-        "seconds": round(given.seconds, 4),
-        "first_token_seconds": round(given.first_token_seconds, 4),
-        "tokens_per_second": round(given.tokens_per_second, 2),
-        "ended": given.finish_reason,
-        "prompt_tokens": given.prompt_tokens,
-        "image_tokens": given.image_tokens,
+        "answer": answer.text,
+        "tokens": answer.tokens,
+        "seconds": round(answer.seconds, 4),
+        "first_token_seconds": round(answer.first_token_seconds, 4),
+        "tokens_per_second": round(answer.tokens_per_second, 2),
+        "ended": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "image_tokens": answer.image_tokens,
         "images": [
-            {"path": path, "size": size, "seen_at": seen}
-            for path, (size, seen) in zip(paths, given.image_sizes, strict=True)
+            {"path": path, "size": size, "seen_at": processed_size}
+            for path, (size, processed_size) in zip(paths, answer.image_sizes, strict=True)
         ],
-        "seed": given.seed,
+        "seed": answer.seed,
     }
 
 
@@ -182,8 +182,8 @@ def parse_request(kind: type[RequestT], values: dict[str, Any]) -> RequestT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        found = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, found['loc'])) or 'request'}: {found['msg']}") from None
+        problem = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg']}") from None
 
 
 def silence_libraries() -> None:

@@ -93,9 +93,9 @@ def generate_answer(
     import torch
 
     sampling = sampling or Sampling()
-    shown = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
-    if shown != len(images):
-        raise UsageError(f"the conversation shows {shown} images, and {len(images)} were given")
+    shown_images = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+    if shown_images != len(images):
+        raise UsageError(f"the conversation shows {shown_images} images, and {len(images)} were given")
     processor = encoder.processor
     inputs = encoder.encode_prompts([messages], [images])
     prompt_tokens = int(inputs["input_ids"].shape[1])

@@ -41,8 +41,8 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
     spec = loaded.metadata.training_spec()
     if dataset is not None:
         spec = _spec_for(loaded, spec, dataset)
-        found = read_dataset(spec, dataset, cwd=cwd, cache=cache)
-        return _require_examples(found.examples, f"rows of {dataset}", len(found.bad_rows))
+        rows = read_dataset(spec, dataset, cwd=cwd, cache=cache)
+        return _require_examples(rows.examples, f"rows of {dataset}", len(rows.bad_rows))
     if spec is None:
         raise UsageError(
             "which rows were held out is not known",
@@ -50,8 +50,8 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
             hint="give a dataset",
         )
     if spec.eval_dataset:
-        found = read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
-        return _require_examples(found.examples, f"the evaluation dataset, {spec.eval_dataset}", len(found.bad_rows))
+        rows = read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
+        return _require_examples(rows.examples, f"the evaluation dataset, {spec.eval_dataset}", len(rows.bad_rows))
     if not spec.eval_split:
         raise UsageError(
             "this run held no rows out",
@@ -63,13 +63,13 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
 
 def _reproduce_split(loaded: "LoadedModel", spec: TrainingSpec, cwd: Path, cache: Path) -> HeldOutExamples:
     """The split of the run again: of the same rows, with the same seed."""
-    found = read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
+    rows = read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
     family, preprocessing = loaded.family, loaded.metadata.preprocessing
     collator = family.make_collator(family, loaded.processor, preprocessing)
-    measured = measure_rows(found, spec.max_seq_length, choose_token_measure(collator)[0])
-    _train, held = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    measured = measure_rows(rows, spec.max_seq_length, choose_token_measure(collator)[0])
+    _train, held_out = split_by_image(measured.examples, spec.eval_split, spec.seed)
     skipped = len({problem.row for problem in measured.problems})
-    return _require_examples(held, f"the rows that were held out of {spec.dataset}", skipped)
+    return _require_examples(held_out, f"the rows that were held out of {spec.dataset}", skipped)
 
 
 def _spec_for(loaded: "LoadedModel", spec: TrainingSpec | None, dataset: str) -> TrainingSpec:
@@ -82,7 +82,7 @@ def _spec_for(loaded: "LoadedModel", spec: TrainingSpec | None, dataset: str) ->
     )
 
 
-def _require_examples(examples: Sequence[Example], said: str, skipped: int) -> HeldOutExamples:
+def _require_examples(examples: Sequence[Example], source: str, skipped: int) -> HeldOutExamples:
     if not examples:
-        raise DataError("there is no row to examine the model on", where=said)
-    return HeldOutExamples(tuple(examples), said, skipped)
+        raise DataError("there is no row to examine the model on", where=source)
+    return HeldOutExamples(tuple(examples), source, skipped)

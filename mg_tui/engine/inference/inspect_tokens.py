@@ -119,10 +119,10 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     if family is None:
         raise FamilyError(f"no model family is installed for {request.base_model}")
     silence_libraries()
-    limits = Preprocessing(request.min_pixels, request.max_pixels, request.system_prompt)
+    preprocessing = Preprocessing(request.min_pixels, request.max_pixels, request.system_prompt)
     hub = {"revision": request.revision} if request.revision and not resolved.local else {}
-    processor = family.load_processor(family, resolved.source, limits, **hub)
-    collator = family.make_collator(family, processor, limits, train_on_prompt=request.train_on_prompt)
+    processor = family.load_processor(family, resolved.source, preprocessing, **hub)
+    collator = family.make_collator(family, processor, preprocessing, train_on_prompt=request.train_on_prompt)
     if not isinstance(collator, ExampleEncoder):
         raise FamilyError(f"{family.title} lays rows out in its own way", why="its tokens cannot be shown one by one")
     return collator
@@ -138,15 +138,15 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
 
     refs = [part.image for message in example.messages for part in message.parts if isinstance(part, ImagePart)]
     infos = [probe_image(ref.path) for ref in refs]
-    ids, learned = encoder.tokenize_with_supervision(example)
+    ids, supervised = encoder.tokenize_with_supervision(example)
     tokenizer = encoder.processor.tokenizer
     placeholders = {int(tokenizer.convert_tokens_to_ids(token)) for token in image_placeholders(encoder)}
     images = [_describe_image(encoder, ref.path, info) for ref, info in zip(refs, infos, strict=True)]
     counted = sum(image["tokens"] or 0 for image in images)
     return {
-        "pieces": split_pieces(tokenizer, ids, learned, placeholders if refs else set()),
+        "pieces": split_pieces(tokenizer, ids, supervised, placeholders if refs else set()),
         "tokens": len(ids) + sum((image["tokens"] or 1) - 1 for image in images),
-        "learned": sum(learned),
+        "learned": sum(supervised),
         "image_tokens": counted if all(image["tokens"] is not None for image in images) else None,
         "images": images,
     }
@@ -155,44 +155,44 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
 def image_placeholders(encoder: "ExampleEncoder") -> list[str]:
     """The tokens that stand for a whole image, as the processor names them."""
     named = [getattr(encoder.processor, name, None) for name in ("image_token", "boi_token", "img_token")]
-    found = [token for token in named[:1] if isinstance(token, str)] or [t for t in named if isinstance(t, str)]
-    return found or sorted(encoder.template.image_tokens)
+    names = [token for token in named[:1] if isinstance(token, str)] or [t for t in named if isinstance(t, str)]
+    return names or sorted(encoder.template.image_tokens)
 
 
 def split_pieces(
-    tokenizer: Any, ids: Sequence[int], learned: Sequence[bool], placeholders: set[int]
+    tokenizer: Any, ids: Sequence[int], supervised: Sequence[bool], placeholders: set[int]
 ) -> list[tuple[str | int, bool]]:
     """Text and whether it is learned, token by token; an image's index instead of text."""
-    found: list[tuple[str | int, bool]] = []
-    waiting: list[int] = []
-    shown = 0
-    for at, (token, learn) in enumerate(zip(ids, learned, strict=True)):
+    pieces: list[tuple[str | int, bool]] = []
+    pending: list[int] = []
+    image = 0
+    for at, (token, is_supervised) in enumerate(zip(ids, supervised, strict=True)):
         if token in placeholders:
-            found.append((shown, learn))
-            shown += 1
+            pieces.append((image, is_supervised))
+            image += 1
             continue
-        waiting.append(token)
-        text = str(tokenizer.decode(waiting, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        last = at + 1 == len(ids) or ids[at + 1] in placeholders or learned[at + 1] != learn
-        if _REPLACEMENT in text and len(waiting) < _MAX_TOKENS_PER_PIECE and not last:
+        pending.append(token)
+        text = str(tokenizer.decode(pending, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        last = at + 1 == len(ids) or ids[at + 1] in placeholders or supervised[at + 1] != is_supervised
+        if _REPLACEMENT in text and len(pending) < _MAX_TOKENS_PER_PIECE and not last:
             continue  # part of a character: the rest of it is in the next token
-        found.append((text, learn))
-        waiting = []
-    return found
+        pieces.append((text, is_supervised))
+        pending = []
+    return pieces
 
 
 def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> dict[str, Any]:
     family, preprocessing = encoder.family, encoder.preprocessing
     size = (info.width, info.height)
-    tokens = seen = None
+    tokens = size_seen = None
     try:
         if family.image_tokens is not None:
             tokens = family.image_tokens(*size, preprocessing)
         if family.layout is not None:
-            seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
+            size_seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
     except GardenError:
         tokens = None  # the check says why an image is refused
-    return {"path": path, "size": size, "seen_at": seen, "tokens": tokens}
+    return {"path": path, "size": size, "seen_at": size_seen, "tokens": tokens}
 
 
 def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | None:

@@ -137,9 +137,9 @@ def resolve_family(located: LocatedModel, registry: "Registry") -> ModelFamily:
         return named
     if contract.model_type:
         return registry.by_model_type(contract.model_type)
-    found = registry.resolve(located.base.source, revision=located.revision, fetch=True)
-    assert found.family is not None  # with `fetch` it is known, or an error was raised
-    return found.family
+    resolved = registry.resolve(located.base.source, revision=located.revision, fetch=True)
+    assert resolved.family is not None  # with `fetch` it is known, or an error was raised
+    return resolved.family
 
 
 def load_processor(located: LocatedModel, family: ModelFamily) -> Any:
@@ -190,10 +190,10 @@ def _key_differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]
 
     with safe_open(weights, framework="pt") as file:
         saved = set(file.keys())
-    placed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     # Other programs may save whole embeddings beside the adapter; PEFT then loads them, and no place is missing.
-    extra = {key for key in saved - placed if ".embed_tokens." not in key and ".lm_head." not in key}
-    return sorted(placed - saved), sorted(extra)
+    extra = {key for key in saved - expected if ".embed_tokens." not in key and ".lm_head." not in key}
+    return sorted(expected - saved), sorted(extra)
 
 
 @contextmanager

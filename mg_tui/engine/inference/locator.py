@@ -178,8 +178,8 @@ def _resolve_base(
             hint="give the place of the same base model with --base-model",
         )
     try:
-        found = registry.resolve(name)
-        return found if override else replace(found, name=recorded.name)
+        resolved = registry.resolve(name)
+        return resolved if override else replace(resolved, name=recorded.name)
     except FamilyError:
         raise
     except GardenError as error:
@@ -207,10 +207,10 @@ def require_adapter_files(folder: Path) -> None:
 
 
 def _require_model_files(folder: Path) -> None:
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
         raise UsageError("the model's weights are missing", where=str(folder), why="it has no *.safetensors files")
-    for file in found:
+    for file in files:
         require_valid_safetensors(file)
 
 

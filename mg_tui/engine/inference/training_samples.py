@@ -38,7 +38,7 @@ class SampleWriter:
                 for example in self._examples:
                     trainer.stopper.poll()
                     images = [open_image(ref.path) for ref in example.images]
-                    given = generate_answer(
+                    answer = generate_answer(
                         model, self._encoder, example.prompt, images, Sampling(max_new_tokens=_MAX_NEW_TOKENS)
                     )
                     self._journal.write(
@@ -47,7 +47,7 @@ class SampleWriter:
                         row=example.row,
                         image=example.images[0].path if example.images else None,
                         prompt=example.prompt[-1].text,
-                        answer=given.text,
+                        answer=answer.text,
                         expected=example.response,
                     )
         except (GardenError, torch.OutOfMemoryError) as error:

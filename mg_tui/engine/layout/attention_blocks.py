@@ -19,12 +19,12 @@ MAX_BRANCHING_BLOCK = (
 @dataclass(frozen=True, slots=True)
 class AttentionBlock:
     """Queries at the places of `own`. Their keys: all of `before`, and those of `own` that are at or before the query
-    and begin a subtree that the query is in. `chain`: that is all of `own` up to the query.
+    and begin a subtree that the query is in. `is_causal`: that is all of `own` up to the query.
     """
 
     queries: Span
     context: tuple[Span, ...]
-    chain: bool
+    is_causal: bool
 
     @property
     def context_length(self) -> int:
@@ -39,27 +39,27 @@ def cut_blocks(ends: Sequence[int], bush: int = MAX_BRANCHING_BLOCK) -> list[Att
         ends: for each place, where the subtree of its token ends.
         bush: branches that hang on one token stay one block while they have at most so many places.
     """
-    found: list[AttentionBlock] = []
-    waiting: list[tuple[Span, tuple[Span, ...]]] = [((0, len(ends)), ())]
-    while waiting:
-        (start, stop), before = waiting.pop()
+    blocks: list[AttentionBlock] = []
+    pending: list[tuple[Span, tuple[Span, ...]]] = [((0, len(ends)), ())]
+    while pending:
+        (start, stop), before = pending.pop()
         if start == stop:
             continue
         trees = _subtrees(ends, start, stop)
         if len(trees) > 1 and stop - start <= bush:
-            found.append(AttentionBlock((start, stop), before, chain=False))
+            blocks.append(AttentionBlock((start, stop), before, is_causal=False))
         elif len(trees) > 1:
-            waiting += [(tree, before) for tree in reversed(trees)]
+            pending += [(tree, before) for tree in reversed(trees)]
         else:
             trunk = _trunk_end(ends, start, stop)
-            found.append(AttentionBlock((start, trunk), before, chain=True))
-            waiting.append(((trunk, stop), (*before, (start, trunk))))
-    return found
+            blocks.append(AttentionBlock((start, trunk), before, is_causal=True))
+            pending.append(((trunk, stop), (*before, (start, trunk))))
+    return blocks
 
 
-def block_lengths(found: Sequence[AttentionBlock]) -> list[int]:
+def block_lengths(blocks: Sequence[AttentionBlock]) -> list[int]:
     """Lengths of the pieces that a layout falls into where its blocks begin."""
-    return [stop - start for start, stop in (block.queries for block in found)]
+    return [stop - start for start, stop in (block.queries for block in blocks)]
 
 
 def _subtrees(ends: Sequence[int], start: int, stop: int) -> list[Span]:

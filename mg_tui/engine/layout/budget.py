@@ -79,18 +79,20 @@ def budget_bounds(*, longest: int, batch_size: int, per_step: int, cuda: bool) -
         per_step: rows of an optimizer step; no pass can have more.
         cuda: the device is a CUDA one; a CPU gains nothing by longer passes.
     """
-    wanted = max(batch_size * longest, MIN_TOKEN_BUDGET)
+    target = max(batch_size * longest, MIN_TOKEN_BUDGET)
     if cuda:
-        wanted = max(wanted, min(per_step * longest, MAX_CUDA_TOKENS))
-    return BudgetBounds(minimum=longest, target=_round_to_multiple(wanted, longest))
+        target = max(target, min(per_step * longest, MAX_CUDA_TOKENS))
+    return BudgetBounds(minimum=longest, target=_round_to_multiple(target, longest))
 
 
-def budget_from_estimate(curve: MemoryCurve, limits: BudgetBounds, room: int) -> int:
-    """The budget with which the estimate fits into `room` bytes; the least there is when none does."""
-    return _largest_fitting(limits, lambda tokens: curve.total(tokens) <= room)
+def budget_from_estimate(curve: MemoryCurve, bounds: BudgetBounds, available: int) -> int:
+    """The budget with which the estimate fits into `available` bytes; the least there is when none does."""
+    return _largest_fitting(bounds, lambda tokens: curve.total(tokens) <= available)
 
 
-def budget_from_measurement(curve: MemoryCurve, limits: BudgetBounds, found: PassMeasurement, *, coming: int) -> int:
+def budget_from_measurement(
+    curve: MemoryCurve, bounds: BudgetBounds, measurement: PassMeasurement, *, upcoming_bytes: int
+) -> int:
     """The budget with which the run fits, now that a pass has been measured.
 
     The estimate's curve is scaled to go through what was measured: how memory grows with tokens is derived, how much is
@@ -98,24 +100,24 @@ def budget_from_measurement(curve: MemoryCurve, limits: BudgetBounds, found: Pas
 
     Args:
         curve: the estimate.
-        limits: what a budget may be.
-        found: the measurement.
-        coming: bytes that were not there yet and will be: the optimizer's state.
+        bounds: what a budget may be.
+        measurement: the measurement.
+        upcoming_bytes: bytes that were not there yet and will be: the optimizer's state.
     """
-    scale = max(found.peak_bytes - found.held_bytes, 1) / max(curve.transient(found.tokens), 1)
-    free = found.available_bytes - found.held_bytes - coming
-    return _largest_fitting(limits, lambda tokens: scale * curve.transient(tokens) <= free)
+    scale = max(measurement.peak_bytes - measurement.held_bytes, 1) / max(curve.transient(measurement.tokens), 1)
+    free = measurement.available_bytes - measurement.held_bytes - upcoming_bytes
+    return _largest_fitting(bounds, lambda tokens: scale * curve.transient(tokens) <= free)
 
 
-def _largest_fitting(limits: BudgetBounds, fits: Callable[[int], bool]) -> int:
-    if fits(limits.target):
-        return limits.target
+def _largest_fitting(bounds: BudgetBounds, fits: Callable[[int], bool]) -> int:
+    if fits(bounds.target):
+        return bounds.target
     units = largest_fitting(
-        -(-limits.minimum // BUDGET_MULTIPLE),
-        limits.target // BUDGET_MULTIPLE,
+        -(-bounds.minimum // BUDGET_MULTIPLE),
+        bounds.target // BUDGET_MULTIPLE,
         lambda count: fits(count * BUDGET_MULTIPLE),
     )
-    return limits.minimum if units is None else units * BUDGET_MULTIPLE
+    return bounds.minimum if units is None else units * BUDGET_MULTIPLE
 
 
 def _round_to_multiple(tokens: int, least: int) -> int:

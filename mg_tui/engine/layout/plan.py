@@ -71,16 +71,16 @@ def _order_groups(order: list[int], groups: Sequence[int], per_step: int) -> lis
     members: dict[int, list[int]] = {}
     for index in order:
         members.setdefault(groups[index], []).append(index)
-    waiting = deque(members.values())
-    found: list[int] = []
-    while waiting:
-        room = per_step - len(found) % per_step
+    pending = deque(members.values())
+    ordered: list[int] = []
+    while pending:
+        room = per_step - len(ordered) % per_step
         # The first that fits; when none near does, the first is broken up, since steps have to be full.
-        place = next((place for place, group in enumerate(islice(waiting, _LOOK_AHEAD)) if len(group) <= room), 0)
-        waiting.rotate(-place)
-        group = waiting.popleft()
-        waiting.rotate(place)
-        found += group[:room]
+        place = next((place for place, group in enumerate(islice(pending, _LOOK_AHEAD)) if len(group) <= room), 0)
+        pending.rotate(-place)
+        group = pending.popleft()
+        pending.rotate(place)
+        ordered += group[:room]
         if len(group) > room:
-            waiting.appendleft(group[room:])
-    return found
+            pending.appendleft(group[room:])
+    return ordered

@@ -51,18 +51,18 @@ class Trie:
 
     def subtree_ends(self) -> list[int]:
         """For each place of the layout, where the subtree of its token ends: the attention mask (see the module)."""
-        found = []
+        ends = []
         for segment in self.segments:
-            found += [segment.subtree_end] * (segment.stop - segment.start)
-        return found
+            ends += [segment.subtree_end] * (segment.stop - segment.start)
+        return ends
 
     def layout_indices(self, example: int) -> list[int]:
         """For each token of an example, its place in the layout."""
-        found: list[int] = []
+        indices: list[int] = []
         for index in self.paths[example]:
             segment = self.segments[index]
-            found += range(segment.at, segment.at + segment.stop - segment.start)
-        return found
+            indices += range(segment.at, segment.at + segment.stop - segment.start)
+        return indices
 
 
 def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
@@ -80,15 +80,15 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
     """
     if not all(len(sequence) for sequence in sequences):
         raise ValueError("an example without tokens cannot be laid out")
-    spelt = [tuple(sequence) for sequence in sequences]
-    order = sorted(range(len(spelt)), key=spelt.__getitem__)
+    tuples = [tuple(sequence) for sequence in sequences]
+    order = sorted(range(len(tuples)), key=tuples.__getitem__)
     segments: list[_OpenSegment] = []
     paths: list[list[int]] = [[] for _ in sequences]
     stack: list[int] = []  # the segments on the way to the example before, by index
     previous: tuple[int, ...] = ()
     at = 0
     for index in order:
-        sequence = spelt[index]
+        sequence = tuples[index]
         depth = common_prefix_length(
             previous, sequence
         )  # in sorted order no other example before shares a longer prefix
@@ -104,15 +104,15 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
         previous = sequence
     for open_index in stack:
         segments[open_index].subtree_end = at
-    return _finish(segments, paths, at, sum(map(len, spelt)))
+    return _finish(segments, paths, at, sum(map(len, tuples)))
 
 
-def common_prefix_length(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def common_prefix_length(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     """Length of the common prefix, by bisection: comparing slices is far quicker than a loop over tokens."""
-    low, high = 0, min(len(one), len(other))
+    low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if first[low:middle] == second[low:middle]:
             low = middle
         else:
             high = middle - 1

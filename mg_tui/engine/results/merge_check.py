@@ -88,9 +88,9 @@ def add_answers(samples: list[MergeSample], model: Any, encoder: ExampleEncoder)
 
     answered = []
     for sample in samples:
-        given = generate_answer(model, encoder, sample.example.messages, [sample.image], Sampling(max_new_tokens=24))
+        answer = generate_answer(model, encoder, sample.example.messages, [sample.image], Sampling(max_new_tokens=24))
         # An answer without text leaves nothing to look at; any text will do then.
-        text = given.text.strip() or "An image with some shapes."
+        text = answer.text.strip() or "An image with some shapes."
         turns = (*sample.example.messages, Message("assistant", (TextPart(text),)))
         answered.append(MergeSample(Example(sample.example.row, turns), sample.image))
     return answered
@@ -100,15 +100,15 @@ def answer_logits(samples: list[MergeSample], model: Any, encoder: ExampleEncode
     """Logits that predict the answers' tokens, float32 on the CPU: (positions, vocabulary)."""
     import torch
 
-    found = []
+    logits_of_samples = []
     for sample in samples:
         batch = dict(encoder([sample.example], [[sample.image]]))
-        learned = batch.pop("labels")[0, 1:] != IGNORE_INDEX
+        supervised = batch.pop("labels")[0, 1:] != IGNORE_INDEX
         moved = {name: v.to(model.device) if torch.is_tensor(v) else v for name, v in batch.items()}
         with torch.inference_mode():
             logits = model(**moved, use_cache=False).logits[0, :-1]
-        found.append(logits[learned.to(logits.device)].float().cpu())
-    return torch.cat(found)
+        logits_of_samples.append(logits[supervised.to(logits.device)].float().cpu())
+    return torch.cat(logits_of_samples)
 
 
 def compare_logits(adapter: Any, merged: Any, base: Any, dtype: str) -> LogitComparison:

@@ -1,4 +1,4 @@
-"""Where and in what precision a model is trained: decided once, each choice with its reason."""
+"""The device, dtype, quantization and attention of a run, each choice with its reason."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from mg_tui.engine.layout.partition import World
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What was decided. `device` is torch's name, `device_title` its name in words; `reasons` says why, by choice."""
+    """The choices. `device` is torch's name for it, `device_title` the model of the device; `reasons` by choice."""
 
     device: str
     device_title: str
@@ -33,11 +33,11 @@ class Placement:
 
 
 def choose_placement(spec: TrainingSpec) -> Placement:
-    """Look at the machine and settle device, dtype, quantisation and attention.
+    """Choose device, dtype, quantization and attention for this machine.
 
     Raises:
-        EnvironmentProblem: a CUDA device was asked for and there is none.
-        UsageError: the choices cannot go together here.
+        EnvironmentProblem: a CUDA device was requested and there is none.
+        UsageError: the options cannot be combined on this machine.
     """
     reasons: dict[str, str] = {}
     device, title, reasons["device"] = _choose_device(spec)
@@ -116,7 +116,7 @@ def _choose_quantization(spec: TrainingSpec, cuda: bool) -> tuple[QuantizationNa
     if spec.quantization == "none":
         return "none", "asked for"
     if not cuda:
-        return "none", "without a CUDA device quantised layers are slower"
+        return "none", "without a CUDA device quantized layers are slower"
     if spec.train_language == "full":
         return "none", "the language model is trained in full"
     if not installed:

@@ -1,4 +1,4 @@
-"""From a spec to transformers' TrainingArguments: the one place where their names meet ours."""
+"""transformers' TrainingArguments from a spec: the only place that maps their names to ours."""
 
 import importlib.metadata
 import math
@@ -15,7 +15,7 @@ _TRACKER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "
 
 
 def require_trackers(spec: TrainingSpec) -> None:
-    """Raises EnvironmentProblem when a tracker that was asked for is not installed."""
+    """Raise EnvironmentProblem when a requested tracker is not installed."""
     import importlib.util
 
     for tracker in spec.report_to:
@@ -28,7 +28,7 @@ def require_trackers(spec: TrainingSpec) -> None:
 def make_training_arguments(
     spec: TrainingSpec, placement: Placement, *, folder: Path, run: str, total_steps: int, evaluates: bool
 ) -> Any:
-    """The arguments for a run of `total_steps` whose loader gives one whole step at a time.
+    """The arguments for a run of `total_steps` whose loader yields whole optimizer steps.
 
     Accumulation is 1 because one item of our loader is a whole optimizer step; the trainer splits it itself.
 
@@ -64,7 +64,7 @@ def make_training_arguments(
         "save_steps": spec.save_steps,
         "eval_strategy": "steps" if evaluates else "no",
         "eval_steps": (spec.eval_steps or spec.save_steps) if evaluates else None,
-        # Skipping is done by our loader, which starts at the right step; theirs would read what it skips.
+        # Our loader starts at the right step; the Trainer would read the batches that it skips.
         "ignore_data_skip": True,
         "remove_unused_columns": False,
         "label_names": [],

@@ -21,7 +21,7 @@ from mg_tui.runs.journal import JournalWriter
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run trains and evaluates on; `tokens` counts the training examples' tokens, images included."""
+    """The examples of a run; `tokens` has the tokens of each training example, images included."""
 
     train: tuple[Example, ...]
     tokens: tuple[int, ...]
@@ -35,7 +35,7 @@ class TrainingData:
         return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
 
     def infos_of(self, example: Example) -> list[ImageInfo]:
-        """What is known of the images of an example; one that nothing is known of is left out."""
+        """The infos of an example's images; images without an info are omitted."""
         return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
 
 
@@ -48,48 +48,48 @@ def prepare_training_data(
     folder: RunFolder,
     journal: JournalWriter,
 ) -> TrainingData:
-    """Measure, apply `on_bad_row`, and part off the evaluation examples.
+    """Measure, apply `on_bad_row`, and split off the evaluation examples.
 
     Raises:
-        BadRows: there are bad rows and they are not to be skipped.
-        DataError: nothing is left to train on.
+        BadRows: there are bad rows, and `on_bad_row` is "stop".
+        DataError: no row is left to train on.
     """
     measured = _apply_bad_row_policy(spec, dataset, measure_tokens, folder.skipped_rows_file, folder, journal)
     infos = dict(dataset.image_infos)
     skipped = len({problem.row for problem in measured.problems})
     if evaluation is not None:
-        aside = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
-        held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, aside, folder, journal)
+        rejects_file = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
+        held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
         infos.update(evaluation.image_infos)
         return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
-    train, held = split_by_image(measured.examples, spec.eval_split, spec.seed)
-    if spec.eval_split and not held:
+    train, held_out_rows = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    if spec.eval_split and not held_out_rows:
         journal.write(
             "warning",
-            what="nothing could be held out for evaluation",
+            what="no rows could be held out for evaluation",
             why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
     tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
-    return TrainingData(train, tuple(tokens[example.row] for example in train), held, skipped, infos)
+    return TrainingData(train, tuple(tokens[example.row] for example in train), held_out_rows, skipped, infos)
 
 
 def _apply_bad_row_policy(
     spec: TrainingSpec,
     dataset: Dataset,
     measure_tokens: TokenMeasure,
-    aside: Path,
+    rejects_file: Path,
     folder: RunFolder,
     journal: JournalWriter,
 ) -> MeasuredRows:
     measured = measure_rows(dataset, spec.max_seq_length, measure_tokens)
     if not measured.problems:
-        aside.unlink(missing_ok=True)
+        rejects_file.unlink(missing_ok=True)
     elif spec.on_bad_row == "stop":
         raise BadRows(measured.problems, where=str(dataset.path), examples=len(measured.examples))
     else:
-        count = write_rejects(aside, measured.problems)
-        journal.write("rows_skipped", count=count, file=aside.relative_to(folder.path).as_posix())
+        count = write_rejects(rejects_file, measured.problems)
+        journal.write("rows_skipped", count=count, file=rejects_file.relative_to(folder.path).as_posix())
     require_examples(dataset)
     if not measured.examples:
         raise DataError(
@@ -100,15 +100,15 @@ def _apply_bad_row_policy(
         )
     if not any(example.weight for example in measured.examples):
         raise DataError(
-            "every row has weight 0, so there is nothing to learn",
+            "every row has weight 0, so nothing can be trained",
             where=str(dataset.path),
-            hint=f"look at the field {spec.weight_field}",
+            hint=f"check the field {spec.weight_field}",
         )
     return measured
 
 
 def data_summary(data: TrainingData) -> dict[str, Any]:
-    """What the journal's plan says of the data."""
+    """The data in the journal's `plan` event."""
     distinct = {ref.path for example in data.train for ref in example.images}
     return {
         "examples": len(data.train),
@@ -121,13 +121,13 @@ def data_summary(data: TrainingData) -> dict[str, Any]:
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A number that changes when a row, its text, its weight or the place of an image does, or the order of rows."""
+    """A checksum that changes with the rows, their text, weights, image paths and order."""
     value = 0
     for example in examples:
         text = "\0".join(
             [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
         )
         text += f"\0{example.weight}" if example.weight != 1.0 else ""
-        shown = "\0".join(ref.path for ref in example.images)
-        value = zlib.crc32(f"{text}\2{shown}\3".encode("utf-8", "surrogatepass"), value)
+        paths = "\0".join(ref.path for ref in example.images)
+        value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
     return f"{len(examples)}-{value:08x}"

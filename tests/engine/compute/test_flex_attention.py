@@ -105,7 +105,9 @@ def test_it_is_chosen_where_it_suits_and_its_trial_goes_well(monkeypatch: pytest
 
     def chosen(asked: str) -> tuple[Any, str, str]:
         model = tiny()
-        done = optimizations.apply_optimizations(model, trees=True, asked=asked, warn=lambda *words: said.append(words))
+        done = optimizations.apply_optimizations(
+            model, trees=True, requested=asked, warn=lambda *words: said.append(words)
+        )
         (decision,) = [one for one in done if one[0] == "tree attention"]
         return model.config.get_text_config()._attn_implementation, decision[1], decision[2]
 

@@ -15,7 +15,7 @@ from mg_tui.runs.engine_process import EngineProcess
 
 
 class RecordingChannel:
-    """Stands in for a Channel: keeps what was said; `cancel_after` events it asks to end early."""
+    """Stands in for a Channel: records events; after `cancel_after` of them it is cancelled."""
 
     def __init__(self, cancel_after: int | None = None) -> None:
         self.events: list[dict[str, Any]] = []
@@ -24,7 +24,7 @@ class RecordingChannel:
     def send(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    def notice(self, text: str) -> None:
+    def send_notice(self, text: str) -> None:
         self.send("notice", text=text)
 
     def cancelled(self) -> bool:
@@ -161,9 +161,9 @@ def test_images_keep_their_places_between_texts(seer: EngineProcess, dataset: Pa
 
 def test_a_row_that_cannot_be_seen_is_said_and_the_next_one_is(seer: EngineProcess, dataset: Path) -> None:
     gone = {"role": "user", "parts": [{"image": "/nowhere.png"}]}
-    with pytest.raises(DataError, match="was not found"):
+    with pytest.raises(DataError, match="does not exist"):
         _inspect(seer, gone, {"role": "assistant", "parts": [{"text": "Yes."}]})
-    with pytest.raises(DataError, match="answer to learn"):
+    with pytest.raises(DataError, match="supervised answer"):
         _inspect(seer, {"role": "user", "parts": [{"text": "Hm?"}]})
     assert _inspect(
         seer, {"role": "user", "parts": [{"text": "Hm?"}]}, {"role": "assistant", "parts": [{"text": "Yes."}]}

@@ -110,9 +110,9 @@ def test_cancel_ends_an_answer_and_keeps_it(child: EngineProcess, image_file: Pa
 def test_errors_leave_the_model_loaded(child: EngineProcess, image_file: Path, tmp_path: Path, result: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no image")
-    with pytest.raises(DataError, match="not an image"):
+    with pytest.raises(DataError, match="not a supported image"):
         generate(child, text)
-    with pytest.raises(DataError, match="not found"):
+    with pytest.raises(DataError, match="does not exist"):
         generate(child, tmp_path / "none.png")
     with pytest.raises(UsageError, match="max_new_tokens"):
         generate(child, image_file, max_new_tokens=0)
@@ -157,7 +157,7 @@ def test_what_a_model_can_be(tmp_path: Path, result: Path) -> None:
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         shutil.copy(result / name, checkpoint)
     found = find(str(checkpoint))
-    assert found.contract.max_pixels == 50176 and found.base.name == "tiny" and not found.notes
+    assert found.metadata.max_pixels == 50176 and found.base.name == "tiny" and not found.notes
     shutil.move(checkpoint, tmp_path / "plain")
     assert "no model_garden.json" in find(str(tmp_path / "plain")).notes[0]
     (tmp_path / "plain/adapter_model.safetensors").rename(tmp_path / "plain/adapter_model.bin")
@@ -178,8 +178,8 @@ def test_a_child_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> No
 
 def test_a_child_ends_with_its_face() -> None:
     code = (
-        "import sys, time; from mg_tui.runs.engine_process import EngineChild\n"
-        "child = EngineChild('mg_tui.engine.inference.generate'); print(child.pid, flush=True); time.sleep(60)"
+        "import sys, time; from mg_tui.runs.engine_process import EngineProcess\n"
+        "child = EngineProcess('mg_tui.engine.inference.generate'); print(child.pid, flush=True); time.sleep(60)"
     )
     face = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert face.stdout is not None

@@ -16,7 +16,7 @@ def test_blocks_see_what_the_tree_sees(sequences: list[list[int]], bush: int) ->
     for block in found:
         for query in range(*block.queries):
             own = range(*block.queries)
-            inner = [key for key in own if key <= query and (block.chain or query < ends[key])]
+            inner = [key for key in own if key <= query and (block.is_causal or query < ends[key])]
             keys = [*(key for run in block.context for key in range(*run)), *inner]
             assert keys == [key for key in range(query + 1) if query < ends[key]]
 
@@ -25,7 +25,7 @@ def test_images_see_nothing_of_each_other() -> None:
     """Two images after one beginning, three questions each."""
     rows = [[1, 1, *[10 + image] * 40, 100 + question, 7] for image in range(2) for question in range(3)]
     found = cut_blocks(build_trie(rows).subtree_ends(), bush=10)
-    assert [(block.queries, block.context, block.chain) for block in found] == [
+    assert [(block.queries, block.context, block.is_causal) for block in found] == [
         ((0, 2), (), True),
         ((2, 42), ((0, 2),), True),
         ((42, 48), ((0, 2), (2, 42)), False),

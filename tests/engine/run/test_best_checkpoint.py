@@ -154,7 +154,7 @@ def test_going_on_from_the_best_removes_what_came_later(start: Start, losses: di
     assert found.summary.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
     write_resume_target(folder, found)
     assert run_worker(folder.path) == 0
-    removed = [event for event in events(folder, "checkpoint_removed") if "asked to go on" in event["why"]]
+    removed = [event for event in events(folder, "checkpoint_removed") if "resumes from step" in event["why"]]
     assert [event["step"] for event in removed] == [8, 6]
     assert events(folder, "started")[1]["resumed_from"] == 4
     assert [event["step"] for event in events(folder, "step")] == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8]
@@ -242,7 +242,7 @@ def test_on_a_cpu_nothing_is_said_of_energy(start: Start, losses: dict[int, floa
         (MemoryError(), "out of memory of this machine"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory of this machine"),
         (torch.OutOfMemoryError("CUDA out of memory."), "out of GPU memory"),
-        (RuntimeError("odd"), "an error it does not know: RuntimeError"),
+        (RuntimeError("odd"), "unexpected error: RuntimeError"),
     ],
 )
 def test_an_error_while_loading_is_put_into_words(
