@@ -35,7 +35,7 @@ def multiply_adds(shape: ModelShape, work: StepWork, adapter: int) -> float:
     """Multiply-adds of a step's matrix products, forward and backward.
 
     A frozen matrix is multiplied twice, a weight of LoRA (`adapter` of them) three times. Of the last block, what lies
-    behind its keys and values is needed at trained positions only, as the output layer is.
+    behind its keys and values is needed at supervised positions only, as the output layer is.
     """
     language = shape.language
     last = language.matrix_weights / language.depth - 2 * language.width * language.keys

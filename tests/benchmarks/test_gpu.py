@@ -27,7 +27,7 @@ def test_a_dry_run_of_steps_and_attention(tmp_path: Path) -> None:
     assert found["dry_run"] is True and "no figure" in page.splitlines()[0]
     assert [(case["size"], case["quantization"]) for case in found["grid"]] == [("tiny", "nf4"), ("tiny", "none")]
     for case in found["grid"]:
-        assert case["how"] == "at trained positions"
+        assert case["how"] == "at supervised positions"
         assert all(0 < loss < 20 for loss in case["losses"])
         assert case["estimate"]["loaded"] < case["estimate"]["tensors"] < case["estimate"]["held"]
         assert case["name"] in page

@@ -1,8 +1,8 @@
-"""A step's examples merged and packed: each shared token laid out once, each distinct image prepared once.
+"""The packed layout of a step: each shared token laid out once, each distinct image preprocessed once.
 
-What a forward pass gets, for L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
-has them alone, and `tree_ends` (L,), of which `dense_tree_mask` makes the attention mask. A place may predict several next
-tokens, where examples branch, so the supervised positions may name it more than once.
+The inputs of a forward pass of L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
+has them alone, and `tree_ends` (L,), of which `dense_tree_mask` makes the attention mask. A place may predict several
+next tokens where examples branch, so it may occur more than once among the supervised positions.
 """
 
 import multiprocessing
@@ -28,13 +28,13 @@ IMAGE_SIZES = "image_sizes"
 CACHED_FEATURES = "known_features"
 CACHED_TOKENS = "known_tokens"
 CACHED_DTYPE = "known_dtype"
-_MIN_BUDGET = 16  # tokens; forward passes of single examples come long before
+_MIN_BUDGET = 16  # tokens; far below the length of a single example
 
 
 class PackedLayout:
     """Lays out the examples of one step into packed forward passes of at most `budget` tokens each (see `packing`).
 
-    Pixels come as bytes, where the image processor makes them of bytes (see `pixels`).
+    Pixels are passed as bytes where that is exact (see `pixel_codec`).
     """
 
     def __init__(self, split_encoder: SplitEncoder, budget: int, *, sufficient_tokens: int | None = None):
@@ -47,7 +47,7 @@ class PackedLayout:
         """The forward passes of a step.
 
         Args:
-            examples: those of the step, readable all of them.
+            examples: those of the step, all of them readable.
             images: the images they show, RGB, by path.
 
         Raises:
@@ -94,7 +94,7 @@ class _PackedStep:
         numbers = [self._numbers.setdefault(ref.path, len(self._numbers)) for ref in example.images]
         self.examples.append(example)
         self.skeletons.append(skeleton)
-        # Tokens of different images have one id and are not interchangeable: each image gets a negative number.
+        # Tokens of different images share an id but must not be merged: each image gets a negative number.
         self.keys.append(
             tuple(
                 token if image < 0 else -1 - numbers[image]
@@ -149,7 +149,7 @@ class _PackedStep:
         )
 
     def _vision_inputs(self, trie: Trie, group: tuple[int, ...]) -> dict[str, Any]:
-        """Distinct images, and in which order the layout shows them (one may be shown after different beginnings)."""
+        """Distinct images, and the order in which the layout shows them (one may follow several prefixes)."""
         image_order: list[int] = []
         for segment in trie.segments:
             index = group[segment.example]
@@ -163,7 +163,7 @@ class _PackedStep:
         opened = {number: self.images[self._path(number)] for number in dict.fromkeys(image_order)}
         fresh = [number for number, image in opened.items() if not isinstance(image, CachedImage)]
         cached = [number for number, image in opened.items() if isinstance(image, CachedImage)]
-        distinct = [*fresh, *cached]  # the order in which the features will come
+        distinct = [*fresh, *cached]  # the order of the features
         inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in image_order])}
         if fresh:
             prepared = [self._prepare(number) for number in fresh]
@@ -175,7 +175,7 @@ class _PackedStep:
             features = [opened[number].features for number in cached]
             inputs[CACHED_TOKENS] = [len(item) for item in features]
             inputs[CACHED_DTYPE] = str(features[0].dtype).removeprefix("torch.")
-            # As bytes: what carries a batch between processes may not know the dtype.
+            # As bytes: numpy, which carries batches between processes, has no bfloat16.
             inputs[CACHED_FEATURES] = torch.cat(features).contiguous().view(torch.uint8)
         return inputs
 
@@ -187,7 +187,7 @@ class _PackedStep:
             image = self.images[self._path(number)]
             encoded = self.split_encoder.encode_image(image.image if isinstance(image, HashedImage) else image)
             self._prepared[number] = self._encode_pixels(dict(encoded))
-        prepared = dict(self._prepared[number])  # kept as bytes, since all images of a step are
+        prepared = dict(self._prepared[number])  # stored as bytes: all images of a step are in memory
         decode_pixels(prepared)
         return prepared
 
@@ -199,7 +199,7 @@ class _PackedStep:
 
 @dataclass(frozen=True, slots=True)
 class HashedImage:
-    """An image with the digest of its bytes, under which its features will be kept."""
+    """An image with the digest of its file, the key of its cached features."""
 
     image: Any
     digest: str
@@ -213,7 +213,7 @@ class HashedImage:
 
 @dataclass(frozen=True, slots=True)
 class CachedImageOpener:
-    """Opens an image by its path, or finds its features where they are kept.
+    """Opens an image by its path, or returns its cached features.
 
     Raises:
         DataError: from a call: the image cannot be read.
@@ -227,7 +227,7 @@ class CachedImageOpener:
         try:
             content = self.cache.image_digest(path)
         except OSError:
-            content = ""  # opening it says what is wrong
+            content = ""  # opening it raises the error
         known = self.cache.find(content) if content else None
         return known or HashedImage(open_image(path), content)
 

@@ -1,8 +1,8 @@
-"""Images into a forward pass: each distinct image encoded once, its features put wherever the layout shows it.
+"""The image inputs of a forward pass: each distinct image is encoded once, and its features used wherever it is shown.
 
 With a frozen tower the features are computed without a graph and given to the model as `mm_encoder_outputs`, which
-transformers takes in place of pixels; the model's own code puts them into the token embeddings. They may also come from
-the disk (see `features`). A tower that is trained gets its pixels inside the forward, as the model means it to.
+transformers takes in place of pixels; the model's own code inserts them into the token embeddings. They may also come
+from the disk (see `feature_cache`). A tower that is trained gets pixels in the forward pass, as usual.
 """
 
 import time
@@ -17,13 +17,13 @@ from mg_tui.engine.compute import attention
 
 
 class VisionInputs:
-    """Makes what a model's forward takes of what a collator made; counts the images it encoded.
+    """Turns a collated batch into the arguments of the model's forward; counts the images it encodes.
 
     Args:
         frozen: whether neither the vision tower nor the projector is trained.
-        cache: where features are kept, if they are.
-        decided: told once whether keeping features pays: (value, why).
-        always: keep them even where it does not pay.
+        cache: the feature cache, if used.
+        decided: called once with (value, why) when it is known whether caching is worthwhile.
+        always: cache even if it is not.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class VisionInputs:
         return inputs
 
     def pop_counts(self) -> tuple[int, int]:
-        """Images encoded, and taken from the store, since the last call."""
+        """Images encoded, and read from the cache, since the last call."""
         counts = self.encoded, self.cached
         self.encoded = self.cached = 0
         return counts
@@ -118,8 +118,8 @@ class VisionInputs:
 def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:
     """Features of images, (tokens, width) each, without a graph.
 
-    On a CPU one image after another: the products are no slower, the peak of memory is one image's, and features do
-    not depend, in their last bits, on what else was encoded.
+    On a CPU one image after another: that is no slower, peak memory is that of one image, and the last bits of features
+    do not depend on which other images were encoded.
 
     Args:
         pixel_values: (patches, values), the images' patches one after another.
@@ -133,14 +133,14 @@ def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) ->
 
 
 class _PooledOutput:
-    """The one field of an encoder's output that the model reads."""
+    """The field of an encoder's output that the model reads."""
 
     def __init__(self, features: list[torch.Tensor]):
         self.pooler_output = features
 
 
 def _repeat_images(pixel_values: torch.Tensor, grid: torch.Tensor, order: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The pixels of each place that shows an image: one that is trained on is encoded for every place."""
+    """The pixels for each place that shows an image: with a trained tower, each is encoded separately."""
     images = pixel_values.split(grid.prod(-1).tolist())
     return {
         "pixel_values": torch.cat([images[index] for index in order.tolist()]),

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: of all blocks, or of the first of every few."""
+"""Gradient checkpointing: of all blocks, or of the first of every `interval`."""
 
 from typing import Any
 

@@ -1,8 +1,9 @@
-"""Attention over a packed layout: exact, and without a mask over the whole of it.
+"""Exact attention over a packed layout without a mask over all of it.
 
-Registered with transformers as an attention implementation of its own, `TREE_ATTENTION`, which does what `sdpa` does unless it is
-given the mask of a tree: then the layout is taken apart into blocks (see `tree`) and each is a call of torch's fused
-attention. What a tree is given as is the array `ends` alone, in four dimensions, which transformers hands through.
+Registered with transformers as an attention implementation, `TREE_ATTENTION`, which does what `sdpa` does unless it
+gets the mask of a tree: then the layout is cut into blocks (see `layout.attention_blocks`) and each is a call of
+torch's fused attention. The mask of a tree is the array `ends` alone, in four dimensions, which transformers passes
+through.
 """
 
 from typing import Any
@@ -14,8 +15,8 @@ from torch.nn import functional
 from mg_tui.engine.layout.attention_blocks import AttentionBlock, block_lengths, cut_blocks
 
 TREE_ATTENTION = "sdpa_tree"
-FLEX_TREE_ATTENTION = "flex_tree"  # see `flex`, which is given the same masks
-QUERY_POSITIONS = "tree_queries"  # where a module keeps the only places whose attention is wanted, if not all are
+FLEX_TREE_ATTENTION = "flex_tree"  # see `flex_attention`, which takes the same masks
+QUERY_POSITIONS = "tree_queries"  # attribute of a module: the only places whose attention is needed, if set
 
 
 def install(model: Any) -> None:
@@ -29,13 +30,13 @@ def install(model: Any) -> None:
 
 
 def is_installed(model: Any) -> bool:
-    """Whether this model, which may be inside PEFT, takes what `to_attention_mask` gives."""
+    """Whether this model, which may be inside PEFT, takes the masks of `to_attention_mask`."""
     config = getattr(model, "config", None)
     return config is not None and config.get_text_config()._attn_implementation in (TREE_ATTENTION, FLEX_TREE_ATTENTION)
 
 
 def to_attention_mask(ends: Tensor) -> Tensor:
-    """What a model with tree attention is given as `attention_mask`: `ends` (L,) as (1, 1, 1, L)."""
+    """The `attention_mask` for a model with tree attention: `ends` (L,) as (1, 1, 1, L)."""
     return ends.view(1, 1, 1, -1)
 
 
@@ -49,7 +50,7 @@ def tree_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers asks for it: (1, heads, L, width) each, keys and values maybe with fewer heads.
+    """Attention with transformers' interface: (1, heads, L, width) each; keys and values may have fewer heads.
 
     Returns:
         (1, L, heads, width); zeros at places that `QUERY_POSITIONS` of the module leaves out.
@@ -87,7 +88,7 @@ def _attend_at(
 
 
 def visibility_mask(queries: Tensor, keys: Tensor, ends: Tensor) -> Tensor:
-    """The mask (queries, keys), true where a query sees a key; places as numbers, `ends` as of `trie.Trie.ends`."""
+    """The mask (queries, keys), true where a query sees a key; `ends` of `trie.Trie.subtree_ends`."""
     return (keys[None, :] <= queries[:, None]) & (queries[:, None] < ends[keys][None, :])
 
 
@@ -106,7 +107,7 @@ def _attend_block(
         for tensors in pieces[1:]
     )
     if block.is_causal and block.context_length <= block.queries[1] - block.queries[0]:
-        # Queries of what comes before are computed again, for the sake of a kernel that skips what is not seen.
+        # Queries of the context are computed again, for a causal kernel that skips masked keys.
         if before:
             query = torch.cat([*(pieces[0][index] for index in before), query], dim=2)
         return functional.scaled_dot_product_attention(query, keys, values, is_causal=True, **options)[

@@ -1,7 +1,7 @@
-"""Output layer and cross-entropy as one function, whose gradient is computed on the way forward.
+"""Output layer and cross-entropy as one function, whose gradient is computed in the forward pass.
 
 Logits exist for some positions at a time, in one buffer: they become probabilities and then their own gradient in
-place. What is kept for backward is a gradient as wide as the hidden states.
+place. Saved for backward is a gradient as wide as the hidden states.
 """
 
 from typing import Any
@@ -29,9 +29,9 @@ def fused_linear_cross_entropy(
     """Sum over tokens of weight x cross-entropy, in float32: `loss.token_loss_sum` of the logits of `hidden`.
 
     Args:
-        hidden: (m, width), what the output layer is given.
+        hidden: (m, width), the input of the output layer.
         weight, bias: of the output layer: (vocabulary, width), (vocabulary,) or None; neither is trained.
-        rows: (n,) for each token to be learned, the row of `hidden` that predicts it; a row may predict several.
+        rows: (n,) for each supervised token, the row of `hidden` that predicts it; a row may predict several.
         targets: (n,) token ids.
         weights: (n,) float32, what the loss of each token is multiplied by; 1 when left out.
         label_smoothing: see `loss.token_loss_sum`.

@@ -1,7 +1,7 @@
-"""LoRA layers as one function each: y = x W' + s (x A') B', with less to write and to keep than as four.
+"""LoRA layers as one function each: y = x W' + s (x A') B', with fewer intermediate tensors.
 
-PEFT's own forward makes and adds whole outputs: of the base layer, of the adapter, and of the adapter scaled. Here the
-adapter's product is added where the base layer's lies, forward and backward, and only x and x A' are kept.
+PEFT's forward allocates and adds whole outputs: of the base layer, the adapter, and the scaled adapter. This one adds
+the adapter's product to the base layer's output in place, forward and backward, and saves only x and x A'.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from mg_tui.engine.compute.matmul import linear
 
 
 def fuse(model: Any) -> int:
-    """Let plain LoRA layers of `model` compute as one function; returns how many do.
+    """Replace the forward of plain LoRA layers of `model` by one function; returns their number.
 
-    Plain: a linear base layer in float32 that is not trained, one adapter, no dropout, no DoRA. Others stay PEFT's.
+    Plain: a linear base layer in float32 that is not trained, one adapter, no dropout, no DoRA. Others are unchanged.
     """
     from peft.tuners.lora.layer import Linear
 
@@ -41,7 +41,7 @@ def _is_plain(layer: Any) -> bool:
 
 
 class _FusedForward:
-    """Takes the place of a layer's `forward`; anything out of the ordinary is left to the one that was there."""
+    """Replaces a layer's `forward`; calls the original one in all other cases."""
 
     def __init__(self, layer: Any, own: Any):
         self.layer = layer

@@ -1,8 +1,8 @@
-"""The last decoder layer, computed only where something is learned from it.
+"""The last decoder layer, computed only at supervised positions.
 
-Beyond the last attention nothing mixes positions, so what comes out of the last layer matters only at positions that
-predict a learned token: a few in a hundred. Keys and values are needed everywhere; queries, the attention's output
-layer and the feed-forward block are not. Hooks let only the wanted positions through these, and leave zeros elsewhere.
+After the last attention no operation mixes positions, so the output of the last layer matters only at positions that
+predict a supervised token: a few percent. Keys and values are needed everywhere; queries, the attention's output layer
+and the feed-forward block are not. Hooks pass only those positions through them, and leave zeros elsewhere.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ class RestrictedLastLayer:
     """Restricts the last decoder layer of a model; `close` takes the hooks out again.
 
     Args:
-        model: in PEFT or not. `found` tells whether it has a last layer of the known build.
+        model: in PEFT or not. `available` tells whether its last layer has the expected modules.
     """
 
     def __init__(self, model: Any):
@@ -31,13 +31,13 @@ class RestrictedLastLayer:
             self._handles.append(module.register_forward_hook(self._scatter))
 
     def restrict(self, places: Tensor, grid: tuple[int, ...]) -> None:
-        """From now on only `places` (n,), each once, of the flattened grid (examples, tokens) are wanted."""
+        """Compute only `places` (n,), each once, of the flattened grid (examples, tokens) from now on."""
         self._positions, self._grid = places, grid
         if self._attention is not None:
             setattr(self._attention, attention.QUERY_POSITIONS, places)
 
     def unrestrict(self) -> None:
-        """Everything is wanted again."""
+        """Compute all positions again."""
         self._positions = None
         if self._attention is not None:
             setattr(self._attention, attention.QUERY_POSITIONS, None)
@@ -65,7 +65,7 @@ class RestrictedLastLayer:
 
 
 def _find_modules(model: Any) -> tuple[nn.Module | None, list[nn.Module]]:
-    """The last layer's attention, and its modules that see each position alone; empty if it is built otherwise."""
+    """The last layer's attention, and its modules that work per position; empty if they are not as expected."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     layers = getattr(inner.get_decoder() if hasattr(inner, "get_decoder") else None, "layers", None)
     if not isinstance(layers, nn.ModuleList) or not len(layers):

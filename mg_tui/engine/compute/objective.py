@@ -1,8 +1,8 @@
-"""The loss of a forward pass, computed only where something is learned.
+"""The loss of a forward pass, computed only at supervised positions.
 
-Two things every model with a plain output layer can do are used where a trial shows that this one can: the last layer
-at learned positions only (see `last_layer`), and output layer and loss as one (see `head`). Others get their logits
-at learned positions, and the loss of these.
+Two optimizations are used if a trial shows that they give the model's own loss: the last layer at supervised positions
+only (see `last_layer`), and output layer and loss as one function (see `fused_cross_entropy`). Other models compute
+logits at supervised positions, and the loss from these.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ _TRIAL_TOKENS = 6  # tokens of the trial
 
 
 class Objective:
-    """Computes losses of one model; `close` takes its hooks out.
+    """Computes losses of one model; `close` removes its hooks.
 
-    `how` says in words what is used, for the journal.
+    `method` is what is used and why, for the journal.
     """
 
     def __init__(self, model: Any, *, label_smoothing: float = 0.0):
@@ -37,17 +37,17 @@ class Objective:
         why_not = self._trial(model)
         if why_not is None and self._head is not None:
             self.method = (
-                "at trained positions",
-                "there the output layer runs, and the last layer beyond its keys and values",
+                "at supervised positions",
+                "only there the output layer and, after its keys and values, the last layer are computed",
             )
         else:
-            self.method = ("of logits at trained positions", why_not or "")
+            self.method = ("of logits at supervised positions", why_not or "")
 
     @contextlib.contextmanager
     def restricted_to(self, positions: Tensor, grid: tuple[int, ...]) -> Iterator[None]:
-        """A block of a forward pass and its backward, in which `positions` (n,) of the flattened grid are learned from.
+        """A block for a forward pass and its backward with `positions` (n,) of the flattened grid supervised.
 
-        Backward belongs to it, since checkpointing computes layers again there.
+        It includes the backward, since checkpointing computes layers again there.
         """
         if self.last_layer.available:
             self.last_layer.restrict(torch.unique(positions), grid)
@@ -59,12 +59,12 @@ class Objective:
     def loss_sum(
         self, model: Any, inputs: dict[str, Any], positions: Tensor, targets: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        """Sum of the token losses of a pass, see `loss.token_loss_sum`; to be called within `at`.
+        """Sum of the token losses of a pass, see `loss.token_loss_sum`; to be called within `restricted_to`.
 
         Args:
-            model: what is called with `inputs`.
+            model: called with `inputs`.
             inputs: the forward's arguments.
-            positions, targets: see `loss.supervised`.
+            positions, targets: see `loss.supervised_positions`.
             weights: (n,) float32, or None.
         """
         if self._head is None or targets.numel() == 0:
@@ -101,10 +101,14 @@ class Objective:
         if not self._capturing or not args or args[0].dim() != 2:
             return None
         self._hidden = args[0]
-        return (args[0][:0], *args[1:])  # the output layer itself has nothing left to do
+        return (args[0][:0], *args[1:])  # the output layer itself computes nothing
 
     def _trial(self, model: Any) -> str | None:
-        """See whether some tokens get the loss they have plainly; else do nothing special, and tell the reason."""
+        """Compare the loss of some tokens with that of plain logits; disable the optimizations if it differs.
+
+        Returns:
+            Why they are disabled, or None.
+        """
         if self._head is None:
             self.last_layer.close()
             return "the output layer is trained, or is not a plain one"
@@ -134,7 +138,7 @@ class Objective:
 
 
 def _plain_output_layer(model: Any) -> nn.Linear | None:
-    """The output layer, if it is a linear one that is not trained."""
+    """The output layer, if it is a plain linear layer that is not trained."""
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and head.weight.is_floating_point() and not head.weight.requires_grad
     return head if plain else None

@@ -1,4 +1,4 @@
-"""`python -m mg_tui.engine.inference.generate`: a loaded model answers requests in JSON lines (see `mg_tui.runs.engine_process`).
+"""`python -m mg_tui.engine.inference.generate`: a loaded model answers requests in JSON lines.
 
     {"op": "load", "model": "...", "home": "...", "base_model", "device", "dtype", "quantization"}  -> ready
     {"op": "generate", "images": [...], "prompt": "...", "system_prompt", "max_new_tokens", "temperature", "top_p",
@@ -6,7 +6,8 @@
     {"op": "generate", "messages": [{"role": "user", "text": "...", "images": [...]}, ...]}  a conversation instead
     {"op": "cancel"}                                                        ends the answer being written, which is kept
 
-All but `model` and the prompt may be left out. A second `load` takes the place of the first model.
+The protocol is that of `mg_tui.runs.engine_process`. All fields but `model` and the prompt are optional. A second
+`load` replaces the first model.
 """
 
 import gc
@@ -31,13 +32,13 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
 class ChannelRequest(BaseModel):
-    """What a request of any kind has: values that cannot be changed, and no others than its own."""
+    """Base of all requests: immutable, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LoadModelRequest(ChannelRequest):
-    """Which model, and how."""
+    """The model to load, and how."""
 
     model: Annotated[str, Field(min_length=1)]
     home: Path
@@ -48,20 +49,20 @@ class LoadModelRequest(ChannelRequest):
 
 
 class ChatTurn(ChannelRequest):
-    """One turn of a conversation; its images are shown before its text, as in training."""
+    """One turn of a conversation; its images precede its text, as in training."""
 
     role: Role
     text: str
     images: tuple[str, ...] = ()
 
     def message(self) -> Message:
-        """The turn as the core's noun."""
+        """The turn as a `Message`."""
         images = [ImagePart(ImageRef(str(Path(path).absolute()), path)) for path in self.images]
         return Message(self.role, (*images, TextPart(self.text)))
 
 
 class GenerateRequest(ChannelRequest):
-    """What is asked, and how the answer is drawn."""
+    """The prompt or conversation, and how tokens are sampled."""
 
     prompt: str | None = None
     images: tuple[str, ...] = ()
@@ -73,10 +74,10 @@ class GenerateRequest(ChannelRequest):
     seed: Annotated[int, Field(ge=0)] | None = None
 
     def conversation(self) -> list[Message]:
-        """The messages, the system's first.
+        """The messages, beginning with the system prompt if there is one.
 
         Raises:
-            UsageError: nothing is asked, or a prompt and messages both.
+            UsageError: neither or both of prompt and messages are set.
         """
         if (self.prompt is None) == (not self.messages):
             raise UsageError("give either a prompt or messages")
@@ -97,7 +98,7 @@ class InferenceSession:
     def load(self, values: dict[str, Any]) -> None:
         """Load a model; replies `ready` with what was loaded and how."""
         request = parse_request(LoadModelRequest, values)
-        # All that can be wrong with files is found before torch is imported.
+        # Errors in files are found before torch is imported.
         from mg_tui.engine.inference.locator import locate_model
 
         registry = load_registry()
@@ -128,7 +129,7 @@ class InferenceSession:
         )
 
     def generate(self, values: dict[str, Any]) -> None:
-        """Answer; sends `text` as it comes and replies `generate_answer` with the whole record."""
+        """Generate an answer; sends `text` while it is generated and replies `answer` with the whole record."""
         request = parse_request(GenerateRequest, values)
         messages = request.conversation()
         if self._loaded is None:

@@ -1,4 +1,4 @@
-"""Rows to examine a model on: those its run held out, its run's evaluation dataset, or another dataset."""
+"""Rows to evaluate a model on: those its run held out, its run's evaluation dataset, or another dataset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutExamples:
-    """Examples, where they are from in words, and how many rows of the dataset could not be used."""
+    """Examples, a description of their source, and the number of unusable rows of the dataset."""
 
     examples: tuple[Example, ...]
     source: str
@@ -29,13 +29,13 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
     """The rows, as training would read them.
 
     Args:
-        loaded: the model; its contract has the run's options.
-        cwd: where relative paths are seen from.
+        loaded: the model; its metadata has the run's options.
+        cwd: base of relative paths.
         cache: folder of the garden's cache.
         dataset: another dataset than the run's own.
 
     Raises:
-        UsageError: the model's run is not known, or held nothing out.
+        UsageError: the model's run is not known, or held no rows out.
         DataError: the dataset cannot be read, or has no good row.
     """
     spec = loaded.metadata.training_spec()
@@ -45,7 +45,7 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
         return _require_examples(rows.examples, f"rows of {dataset}", len(rows.bad_rows))
     if spec is None:
         raise UsageError(
-            "which rows were held out is not known",
+            "the held-out rows are not known",
             why="the result does not say how it was trained",
             hint="give a dataset",
         )
@@ -62,7 +62,7 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
 
 
 def _reproduce_split(loaded: "LoadedModel", spec: TrainingSpec, cwd: Path, cache: Path) -> HeldOutExamples:
-    """The split of the run again: of the same rows, with the same seed."""
+    """The split of the run: the same rows, the same seed."""
     rows = read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
     family, preprocessing = loaded.family, loaded.metadata.preprocessing
     collator = family.make_collator(family, loaded.processor, preprocessing)
@@ -84,5 +84,5 @@ def _spec_for(loaded: "LoadedModel", spec: TrainingSpec | None, dataset: str) ->
 
 def _require_examples(examples: Sequence[Example], source: str, skipped: int) -> HeldOutExamples:
     if not examples:
-        raise DataError("there is no row to examine the model on", where=source)
+        raise DataError("there is no row to evaluate the model on", where=source)
     return HeldOutExamples(tuple(examples), source, skipped)

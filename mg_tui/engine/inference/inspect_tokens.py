@@ -1,4 +1,4 @@
-"""`python -m mg_tui.engine.inference.inspect_tokens`: a conversation as the model sees it, token by token, and what it learns.
+"""`python -m mg_tui.engine.inference.inspect_tokens`: the tokens of a conversation, and which are supervised.
 
     {"op": "open", "base_model": "...", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt", "revision"}
         -> ready {"base_model", "family", "seconds"}
@@ -6,7 +6,7 @@
         -> row {"pieces": [[text, learned], ...], "tokens", "learned", "image_tokens",
                 "images": [{"path", "size", "seen_at", "tokens"}]}
 
-A piece is the text of one token, or of the few that make one character. Instead of its text an image's piece has the
+A piece is the text of one token, or of the few that form one character. Instead of its text an image's piece has the
 image's index: its tokens are counted and not listed. Only the processor is loaded, not the model.
 """
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from mg_tui.families.collate import ExampleEncoder
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_MAX_TOKENS_PER_PIECE = 8  # tokens that are put together in the hope of whole characters
+_MAX_TOKENS_PER_PIECE = 8  # tokens that are joined to get complete characters
 
 
 class OpenRequest(ChannelRequest):
-    """Whose tokens, and how images are resized."""
+    """The base model, and how images are resized."""
 
     base_model: Annotated[str, Field(min_length=1)]
     revision: str | None = None
@@ -54,14 +54,14 @@ class ImageContent(ChannelRequest):
 
 
 class TurnContent(ChannelRequest):
-    """One turn: text and images in the order they are said, and whether an answer is learned."""
+    """One turn: text and images in order, and whether an answer is supervised."""
 
     role: Role
     parts: tuple[TextContent | ImageContent, ...]
     learn: bool = True
 
     def message(self) -> Message:
-        """The turn as the core's noun."""
+        """The turn as a `Message`."""
         parts = [
             TextPart(part.text) if isinstance(part, TextContent) else ImagePart(ImageRef(part.image, part.image))
             for part in self.parts
@@ -70,7 +70,7 @@ class TurnContent(ChannelRequest):
 
 
 class RowRequest(ChannelRequest):
-    """Which conversation."""
+    """The conversation to tokenize."""
 
     row: Annotated[int, Field(ge=0)] = 0
     messages: Annotated[tuple[TurnContent, ...], Field(min_length=1)]
@@ -96,7 +96,7 @@ class TokenInspector:
         )
 
     def row(self, values: dict[str, Any]) -> None:
-        """Lay a conversation out; replies `row`."""
+        """Tokenize a conversation; replies `row`."""
         request = parse_request(RowRequest, values)
         if self._encoder is None:
             raise UsageError("no base model is open")
@@ -108,7 +108,7 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     """The encoder that training would use.
 
     Raises:
-        FamilyError: no family for the base model, or one whose tokens cannot be told apart.
+        FamilyError: no family for the base model, or one with a collator of its own.
     """
     from mg_tui.families.collate import ExampleEncoder
     from mg_tui.families.contract import Preprocessing
@@ -124,12 +124,12 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=request.train_on_prompt)
     if not isinstance(collator, ExampleEncoder):
-        raise FamilyError(f"{family.title} lays rows out in its own way", why="its tokens cannot be shown one by one")
+        raise FamilyError(f"{family.title} has a collator of its own", why="its tokens cannot be listed one by one")
     return collator
 
 
 def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, Any]:
-    """What the model sees of an example; see the module's head.
+    """The tokens and images of an example; see the module's docstring.
 
     Raises:
         DataError: an image cannot be opened, or the chat template refuses the conversation.
@@ -153,7 +153,7 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
 
 
 def image_placeholders(encoder: "ExampleEncoder") -> list[str]:
-    """The tokens that stand for a whole image, as the processor names them."""
+    """The placeholder tokens of an image, from the processor."""
     named = [getattr(encoder.processor, name, None) for name in ("image_token", "boi_token", "img_token")]
     names = [token for token in named[:1] if isinstance(token, str)] or [t for t in named if isinstance(t, str)]
     return names or sorted(encoder.template.image_tokens)
@@ -162,7 +162,7 @@ def image_placeholders(encoder: "ExampleEncoder") -> list[str]:
 def split_pieces(
     tokenizer: Any, ids: Sequence[int], supervised: Sequence[bool], placeholders: set[int]
 ) -> list[tuple[str | int, bool]]:
-    """Text and whether it is learned, token by token; an image's index instead of text."""
+    """Text and whether it is supervised, token by token; for an image its index instead of text."""
     pieces: list[tuple[str | int, bool]] = []
     pending: list[int] = []
     image = 0
@@ -191,7 +191,7 @@ def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> 
         if family.layout is not None:
             size_seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
     except GardenError:
-        tokens = None  # the check says why an image is refused
+        tokens = None  # the dataset check reports why an image is refused
     return {"path": path, "size": size, "seen_at": size_seen, "tokens": tokens}
 
 

@@ -1,8 +1,8 @@
-"""How the attention of a packed layout is cut into pieces that hold little but what is really seen. No torch in here.
+"""Cuts the attention of a packed layout into blocks that contain few masked entries. Free of torch.
 
 A mask over the whole layout (see `trie`) is quadratic in its length, and nearly all of it is empty where images, or
-branches, see nothing of each other. So the layout is cut into blocks: a run of queries, and the runs of keys before it
-that all of them see. A block is a chain (each of its places sees those before it: no mask, and a causal kernel does
+branches, do not attend to each other. So the layout is cut into blocks: a run of queries, and the runs of keys before
+it that all of them see. A block is a chain (each of its places sees those before it: no mask, and a causal kernel does
 half the work) or a bush of short branches, which gets a small mask of its own.
 """
 
@@ -37,7 +37,7 @@ def cut_blocks(ends: Sequence[int], bush: int = MAX_BRANCHING_BLOCK) -> list[Att
 
     Args:
         ends: for each place, where the subtree of its token ends.
-        bush: branches that hang on one token stay one block while they have at most so many places.
+        bush: branches below one token stay one block up to this many places.
     """
     blocks: list[AttentionBlock] = []
     pending: list[tuple[Span, tuple[Span, ...]]] = [((0, len(ends)), ())]

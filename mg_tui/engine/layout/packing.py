@@ -1,11 +1,11 @@
-"""Which examples of a step share a forward pass, when all of them together are too long. No torch in here.
+"""Packs the examples of a step into forward passes within a token budget. Free of torch.
 
-Sorted by their tokens, examples that begin alike stand side by side, and the tokens an example adds to a forward are
+Sorted by their tokens, examples with a common prefix are adjacent, and the tokens an example adds to a forward are
 those beyond the prefix it shares with the one before it. So the sorted examples are cut into consecutive forwards of
 about equal length: as few as the budget allows, with next to nothing of the sharing lost, in one pass.
 
-Where examples share nothing a longer forward brings nothing but fuller matrix products, and those are full soon on a
-CPU: there a forward may end as soon as it has enough.
+Where examples share nothing, a longer forward only makes matrix products larger, which helps little beyond some size on
+a CPU: there a forward may end at `sufficient_tokens`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _SMALL_SHARED_FRACTION = 0.1  # of an example's tokens, when they are shared: a 
 def pack(
     sequences: Sequence[Sequence[int]], budget: int, *, sufficient_tokens: int | None = None
 ) -> list[tuple[int, ...]]:
-    """Part examples into forward passes.
+    """Partition examples into forward passes.
 
     Args:
         sequences: the tokens of each example, as `trie.build` takes them.

@@ -1,9 +1,9 @@
-"""One optimizer step over several processes: which rank does which examples, in how many passes. No torch in here.
+"""Partitions an optimizer step among several processes: the examples and passes of each rank. Free of torch.
 
-What a rank gets is a function of the step's examples alone, so every rank finds the same without asking. Examples that
-show the same images stay on one rank while that keeps tokens balanced. Every rank makes the same number of passes
-where it has that many examples; a rank that has fewer makes as many as it can and none in vain, which is allowed since
-nothing in a pass waits for another rank (see `together`): a rank with text only runs no vision tower while others do.
+The partition is a function of the step's examples alone, so every rank computes the same without communication.
+Examples with the same images stay on one rank while tokens stay balanced. Every rank makes the same number of passes if
+it has that many examples; a rank with fewer makes fewer, which is allowed since no pass waits for another rank (see
+`engine.run.distributed`): a rank with text only runs no vision tower while others do.
 """
 
 import os
@@ -21,7 +21,7 @@ class World:
 
     @classmethod
     def from_environment(cls) -> "World":
-        """As torchrun and accelerate say it, by RANK, WORLD_SIZE and LOCAL_RANK; one process when they do not."""
+        """From RANK, WORLD_SIZE and LOCAL_RANK, as torchrun and accelerate set them; one process without them."""
         rank, size, local = (_parse_int(os.environ.get(name)) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if size is None or rank is None or size < 2 or not 0 <= rank < size:
             return cls()
@@ -34,7 +34,7 @@ def _parse_int(text: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class StepPartition:
-    """Parts steps among ranks.
+    """Partitions steps among ranks.
 
     Attributes:
         world: this process and how many there are.
@@ -73,7 +73,7 @@ def partition_step(
     groups: Sequence[int] | None = None,
     shared: Sequence[int] | None = None,
 ) -> tuple[RankPasses, ...]:
-    """Part the examples of a step into passes of ranks.
+    """Partition the examples of a step into the passes of each rank.
 
     Args:
         tokens: of each example.
@@ -112,7 +112,7 @@ class _StepExamples:
         return sum(self.tokens[place] - self.shared_tokens[place] for place in places) + sum(shared_by_group.values())
 
     def shares(self, ranks: int) -> list[list[tuple[int, ...]]]:
-        """For each rank its units (examples of a group): the largest first, each to whoever has least so far."""
+        """The units (examples of a group) of each rank: the largest first, each to the rank with the fewest tokens."""
         units = self._units(ranks)
         loads = [0] * ranks
         assigned: list[list[tuple[int, ...]]] = [[] for _ in range(ranks)]

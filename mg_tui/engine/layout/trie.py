@@ -1,4 +1,4 @@
-"""Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. No torch in here.
+"""Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. Free of torch.
 
 Examples that begin alike (the same image under many questions, one prompt before many captions) share their first
 tokens. Put the tokens of the trie in depth-first order and give each token the place where the subtree below it ends:
@@ -70,7 +70,7 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
 
     Args:
         sequences: one for each example, none of them empty. Tokens that are not interchangeable must differ: an image
-            token is given as a number of its own for each image (see `mg_tui.engine.batch`).
+            token is given as a number of its own for each image (see `mg_tui.engine.batching.packed_layout`).
 
     Returns:
         The trie; equal sequences share all their tokens. Its size is the least that sharing prefixes can give.
@@ -108,7 +108,7 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
 
 
 def common_prefix_length(first: tuple[int, ...], second: tuple[int, ...]) -> int:
-    """Length of the common prefix, by bisection: comparing slices is far quicker than a loop over tokens."""
+    """Length of the common prefix, by bisection: comparing slices is far faster than a loop over tokens."""
     low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2

@@ -115,7 +115,7 @@ class Watchdog:
         while not self._ended.wait(min(self._patience / 10, 5.0)):
             try:
                 self.check_stall()
-            except (OSError, ValueError, EnvironmentProblem) as error:  # the journal cannot be written: the run goes first
+            except (OSError, ValueError, EnvironmentProblem) as error:  # no journal: the run goes first
                 sys.stderr.write(f"watchdog: {error}\n")
 
     def _report_stall(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Whether a merged model answers as the adapter did: logits of both on drawn images, position by position.
+"""Checks a merge: compares the logits of the merged model and the adapter on drawn images, position by position.
 
 Rounding alone moves logits: a merged weight is rounded once more to its dtype, and activations are rounded in another
 order. On a model of four layers that is 0.25 eps of the logits' spread on average, in bfloat16 and float16 alike; it
@@ -16,8 +16,8 @@ from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 if TYPE_CHECKING:
     from PIL import Image
 
-_MIN_EPS: Final = 2.0  # times eps times the spread of the logits: cannot be told from rounding
-_MAX_EPS: Final = 8.0  # the same: more is never put down to rounding
+_MIN_EPS: Final = 2.0  # times eps times the spread of the logits: indistinguishable from rounding
+_MAX_EPS: Final = 8.0  # likewise: more is never due to rounding
 _FLOAT32_TOLERANCE: Final = 1e-5  # of the spread: sums over thousands of products differ by the order they are added in
 _CLEAR_SHARE: Final = 0.02  # of the positions may have a clearly different best token
 _PROMPTS: Final = (
@@ -30,7 +30,7 @@ _PROMPTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MergeSample:
-    """A drawn image, a question about it, and an answer whose tokens are looked at."""
+    """A drawn image, a question about it, and an answer whose tokens are compared."""
 
     example: Example
     image: "Image.Image"
@@ -89,7 +89,7 @@ def add_answers(samples: list[MergeSample], model: Any, encoder: ExampleEncoder)
     answered = []
     for sample in samples:
         answer = generate_answer(model, encoder, sample.example.messages, [sample.image], Sampling(max_new_tokens=24))
-        # An answer without text leaves nothing to look at; any text will do then.
+        # An empty answer has no tokens to compare; any text will do then.
         text = answer.text.strip() or "An image with some shapes."
         turns = (*sample.example.messages, Message("assistant", (TextPart(text),)))
         answered.append(MergeSample(Example(sample.example.row, turns), sample.image))

@@ -1,4 +1,4 @@
-"""Write a folder beside its place and rename it: a folder that exists is whole."""
+"""Write a folder beside its target and rename it: a folder that exists is complete."""
 
 import errno
 import os
@@ -13,10 +13,10 @@ from mg_tui.core.files import fsync_folder
 
 @contextmanager
 def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` when the block ends well and vanishes when it does not.
+    """A folder to write into; renamed to `target` when the block succeeds, removed when it fails.
 
     Where `target` cannot be renamed onto (a mounted volume, a parent that is not ours to write in), the files are
-    written inside it and moved up at the end, `last` after all others, so that its presence still means whole.
+    written inside it and moved up at the end, `last` after all others, so that its presence still means complete.
 
     Args:
         target: a new folder, or an empty one.

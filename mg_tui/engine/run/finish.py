@@ -98,7 +98,8 @@ def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> checkp
     best = trainer.store.best
     problem = "no evaluation had a loss" if best is None else checkpoint_format.find_problem(best.path)
     if best is None or problem is not None:
-        journal.write("warning", what="the result is that of the last step: the best checkpoint cannot be used", why=problem)
+        what = "the result is that of the last step: the best checkpoint cannot be used"
+        journal.write("warning", what=what, why=problem)
         return None
     journal.write(
         "decision", what="result from", value=f"step {best.step}", why=f"evaluation loss {best.eval_loss:.4g}"

@@ -121,6 +121,7 @@ class MemoryProbe:
         )
         # The estimate of the pass itself, on top of the memory that was really in use before it.
         expected = None if estimate is None else measurement.held_bytes + estimate.transient
+        took = f"{measurement.tokens:,} tokens, took {format_gib(measurement.peak_bytes)}"
         self.on_measured(
             {
                 "tokens": measurement.tokens,
@@ -129,7 +130,7 @@ class MemoryProbe:
                 "estimate_bytes": expected,
                 "room_bytes": measurement.available_bytes,
                 "budget": tokens,
-                "why": f"the largest forward pass, of {measurement.tokens:,} tokens, took {format_gib(measurement.peak_bytes)}"
+                "why": f"the largest forward pass, of {took}"
                 + (f" (estimated {format_gib(expected)})" if expected is not None else "")
                 + f"; {format_gib(measurement.available_bytes)} are available",
             }

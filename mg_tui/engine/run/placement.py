@@ -60,11 +60,11 @@ def _choose_device(spec: TrainingSpec) -> tuple[str, str, str]:
         return f"cuda:{number}", name, f"{name}, compute capability {major}.{minor}"
     if spec.device == "cuda":
         raise EnvironmentProblem(
-            "device: cuda was asked for and there is no CUDA device",
+            "device: cuda was requested and there is no CUDA device",
             why=_why_no_cuda(),
             hint="give --device cpu, or let it choose with --device auto",
         )
-    why = "asked for" if spec.device == "cpu" else _why_no_cuda()
+    why = "requested" if spec.device == "cpu" else _why_no_cuda()
     return "cpu", _cpu_name(), why
 
 
@@ -95,7 +95,7 @@ def _choose_dtype(spec: TrainingSpec, cuda: bool) -> tuple[DTypeName, str]:
     if spec.dtype == "float16" and not cuda:
         raise UsageError("dtype: float16 cannot be trained on the CPU", hint="give --dtype float32 or bfloat16")
     if spec.dtype != "auto":
-        return spec.dtype, "asked for"
+        return spec.dtype, "requested"
     if not cuda:
         return "float32", "the CPU is exact and no slower in float32"
     major, minor = torch.cuda.get_device_capability(0)
@@ -112,9 +112,9 @@ def _choose_quantization(spec: TrainingSpec, cuda: bool) -> tuple[QuantizationNa
                 f"quantization: {spec.quantization} needs bitsandbytes, which is not installed",
                 hint="install bitsandbytes, or give --quantization none",
             )
-        return spec.quantization, "asked for"
+        return spec.quantization, "requested"
     if spec.quantization == "none":
-        return "none", "asked for"
+        return "none", "requested"
     if not cuda:
         return "none", "without a CUDA device quantized layers are slower"
     if spec.train_language == "full":
@@ -133,7 +133,7 @@ def _choose_attention(spec: TrainingSpec, cuda: bool) -> tuple[str, str]:
     if spec.attention == "flex":
         if not cuda:
             raise UsageError("attention: flex needs a CUDA device", hint="give --attention sdpa")
-        return "sdpa", "asked for flex, which is for packed layouts; torch's own fused attention for all else"
+        return "sdpa", "flex applies to packed layouts only; torch's own fused attention for all else"
     if spec.attention != "auto":
-        return spec.attention, "asked for"
+        return spec.attention, "requested"
     return "sdpa", "torch's own fused attention"

@@ -65,7 +65,7 @@ def load_run_context(spec: TrainingSpec) -> RunContext:
     if spec.backend == "unsloth":
         why_not = unsloth_backend.import_unsloth(placement)
         backend = "unsloth" if why_not is None else "transformers"
-        decisions.append(("backend", backend, why_not or "asked for"))
+        decisions.append(("backend", backend, why_not or "requested"))
     resolved = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     family = resolved.family
     if family is None:
@@ -132,7 +132,7 @@ def choose_layout(
     if spec.layout == "padded" or why_not or context.encoder is None:
         pixel_codec = PixelCodec.from_processor(getattr(context.processor, "image_processor", None))
         layout = PaddedLayout(context.collator, spec.batch_size, data.lengths, pixel_codec)
-        why = f"{why_not or 'asked for'}; rows of similar length are put side by side"
+        why = f"{why_not or 'requested'}; rows of similar length are put side by side"
         return layout, None, [("layout", "padded", why)]
     from mg_tui.engine.batching.packed_layout import PackedLayout
     from mg_tui.families.split_encoding import SplitEncoder
@@ -140,7 +140,7 @@ def choose_layout(
     token_budget = choose_token_budget(
         spec, context.resolved, context.placement, data, encoder=context.encoder, resume_from=resume_from
     )
-    why = "asked for" if spec.layout == "packed" else "tokens that examples share are computed once"
+    why = "requested" if spec.layout == "packed" else "tokens that examples share are computed once"
     decisions = [("layout", "packed", why), ("token budget", token_budget.tokens, token_budget.why)]
     if token_budget.sufficient_tokens is not None:
         why = "on a CPU longer passes are hardly faster, and need more memory"
@@ -206,7 +206,7 @@ def make_feature_cache(
     """The cache of image features in `folder`, or None with the reason; enabled once the model is loaded."""
     why_not = None
     if spec.vision_cache == "off":
-        why_not = "asked for"
+        why_not = "requested"
     elif not is_vision_frozen(spec):
         why_not = "the vision tower or the projector is trained"
     elif isinstance(layout, PaddedLayout) or context.encoder is None:

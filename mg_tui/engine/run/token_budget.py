@@ -43,7 +43,7 @@ class TokenBudget:
 
     @property
     def sufficient_tokens(self) -> int | None:
-        """Tokens from which a longer pass of rows that share nothing gains nothing; None where longer is always better."""
+        """Tokens beyond which a pass of rows that share nothing gains nothing; None where longer is always better."""
         advisor = self.question
         if advisor is None or advisor.device != "cpu" or advisor.spec.token_budget is not None:
             return None
@@ -92,7 +92,7 @@ def choose_token_budget(
         advisor, why_unknown = None, f"memory cannot be estimated: {error.what}"
     available = usable_memory(placement)
     if spec.token_budget is not None:
-        return TokenBudget(spec.token_budget, "asked for", None, advisor, available)
+        return TokenBudget(spec.token_budget, "requested", None, advisor, available)
     if (saved_budget := read_token_budget(resume_from)) is not None:
         return TokenBudget(saved_budget, "from the checkpoint", None, advisor, available)
     if advisor is None:

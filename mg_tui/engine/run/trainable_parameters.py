@@ -90,7 +90,7 @@ def linear_layer_names(model: Any) -> list[str]:
 
 
 def modules_to_save(model: Any, family: ModelFamily, part: PartName) -> list[str]:
-    """The largest modules that belong to `part` as a whole; of a container its children, since PEFT cannot wrap containers."""
+    """The largest modules entirely in `part`; of a container its children, since PEFT cannot wrap containers."""
 
     def within(name: str, module: nn.Module) -> Iterator[str]:
         owners = {family.parts.part_of(f"{name}.{inner}" if name else inner) for inner, _ in module.named_parameters()}

@@ -269,7 +269,7 @@ class TrainingRun:
         return self._trainer
 
     def _warn_if_data_changed(self, about: dict[str, Any]) -> None:
-        """Warn when the data has changed since the checkpoint: the remaining steps then differ from the planned ones."""
+        """Warn when the data has changed since the checkpoint: the remaining steps then differ from the plan."""
         assert self.resume_from is not None
         then = checkpoint_format.read_manifest(self.resume_from)
         if then.get("data") != about["data"]:

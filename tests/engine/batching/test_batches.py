@@ -75,7 +75,7 @@ def test_steps_are_the_same_from_processes_pipes_and_the_middle(examples: list[E
 def test_nobody_reads_ahead_where_training_keeps_the_cores_busy() -> None:
     assert choose_worker_count(None, cuda=False)[0] == 0
     assert choose_worker_count(None, cuda=True)[0] == 2
-    assert choose_worker_count(3, cuda=False) == choose_worker_count(3, cuda=True) == (3, "asked for")
+    assert choose_worker_count(3, cuda=False) == choose_worker_count(3, cuda=True) == (3, "requested")
 
 
 def test_an_epoch_ends_where_the_plan_says(examples: list[Example], collator: Any) -> None:
@@ -166,7 +166,7 @@ def test_loss_and_gradients_are_those_of_one_example_at_a_time(examples: list[Ex
 
 
 def test_a_model_that_reshapes_before_its_head_gets_the_same_logits() -> None:
-    class Strange(torch.nn.Module):
+    class Strange(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.embed, self.lm_head = torch.nn.Embedding(11, 4), torch.nn.Linear(4, 11)

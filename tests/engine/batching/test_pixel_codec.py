@@ -13,6 +13,7 @@ from PIL import Image
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batching.packed_layout import PackedLayout
 from mg_tui.engine.batching.pixel_codec import PIXEL_VALUES, PixelCodec, decode_pixels
+from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Preprocessing
 from mg_tui.families.split_encoding import SplitEncoder
 
@@ -162,6 +163,7 @@ def test_without_normalising_a_byte_is_its_own_number() -> None:
 
 def test_a_step_carries_bytes(processor: Any) -> None:
     encoder = QWEN2_5_VL.make_collator(QWEN2_5_VL, processor, LIMITS)
+    assert isinstance(encoder, ExampleEncoder)
     image = Image.effect_mandelbrot((112, 112), (-2, -1.5, 1, 1.5), 30).convert("RGB")
     messages = (Message("user", (ImagePart(ImageRef("/a", "/a")),)), Message("assistant", (TextPart("yes"),)))
 

@@ -6,6 +6,7 @@ run is there all the same, so the check is taken out.
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,19 @@ def test_gradients_are_those_of_plain_training(
         model, [collate([one], IMAGES, encoder) for one in step], frozen=frozen
     )
     parts = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
-    made, of_blocks = [], flex_attention.make_block_mask
-    monkeypatch.setattr(flex_attention, "make_block_mask", lambda ends: made.append(len(ends)) or of_blocks(ends))
+    made: list[int] = []
+    original = flex_attention.make_block_mask
+
+    def recording(ends: Any) -> Any:
+        made.append(len(ends))
+        return original(ends)
+
+    monkeypatch.setattr(flex_attention, "make_block_mask", recording)
     flex_attention.install(model)
     model.train()
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    for objective in (("objective",), ()):  # with the last layer at trained positions only, and without
+    for objective in (("objective",), ()):  # with the last layer at supervised positions only, and without
         found_loss, found = optimizations_tests.engine_loss_and_gradients(model, parts, frozen=frozen, tricks=objective)
         assert found_loss == pytest.approx(loss, rel=1e-5)
         assert optimizations_tests.relative_difference(found, expected) < 1e-5
@@ -111,12 +118,12 @@ def test_it_is_chosen_where_it_suits_and_its_trial_goes_well(monkeypatch: pytest
         (decision,) = [one for one in done if one[0] == "tree attention"]
         return model.config.get_text_config()._attn_implementation, decision[1], decision[2]
 
-    assert chosen("flex") == (attention.FLEX_TREE_ATTENTION, "flex", "asked for"), said
+    assert chosen("flex") == (attention.FLEX_TREE_ATTENTION, "flex", "requested"), said
     assert chosen("auto")[:2] == (attention.TREE_ATTENTION, "by blocks")
     assert "for CUDA devices" in chosen("auto")[2]
     monkeypatch.setattr(flex_attention, "unsuitable_reason", lambda _model: None)
     assert chosen("auto")[:2] == (attention.FLEX_TREE_ATTENTION, "flex")
-    assert chosen("sdpa")[:2] == (attention.TREE_ATTENTION, "by blocks") and "sdpa was asked for" in chosen("sdpa")[2]
+    assert chosen("sdpa")[:2] == (attention.TREE_ATTENTION, "by blocks") and "sdpa was requested" in chosen("sdpa")[2]
     assert said == []
 
     def broken(*_given: Any, **_options: Any) -> Any:
@@ -149,7 +156,7 @@ def test_a_step_in_which_it_fails_is_done_by_blocks(tmp_path: Path, monkeypatch:
     quick = {"base_model": "tiny", "dataset": str(tmp_path / "data.jsonl"), "workers": 0, "sample_count": 0}
     options = {"max_steps": 2, "gradient_accumulation_steps": 3, "learning_rate": 5e-3, "warmup_ratio": 0, **quick}
 
-    def losses_and_warnings(name: str) -> tuple[list[float], list[dict[str, Any]], str]:
+    def losses_and_warnings(name: str) -> tuple[list[float], list[Mapping[str, Any]], str]:
         folder = RunFolder.create(tmp_path / name, TrainingSpec.parse(options), versions={})
         assert run_worker(folder.path) == 0
         events = JournalReader(folder.journal_file).read_new()

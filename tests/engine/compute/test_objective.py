@@ -146,7 +146,7 @@ def test_the_quick_way_passes_its_trial_and_gives_what_is_written_down(
     output.requires_grad_(False)  # as it is wherever LoRA is trained
     loss, expected = loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], smoothing)
     objective, vision, total = Objective(model, label_smoothing=smoothing), VisionInputs(frozen=True), 0.0
-    assert objective.method[0] == "at trained positions"
+    assert objective.method[0] == "at supervised positions"
     parts = PackedLayout(SplitEncoder(encoder), 100_000)(step, IMAGES)
     count = StepBatch(0, parts).supervised
     model.zero_grad(set_to_none=True)

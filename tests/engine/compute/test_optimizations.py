@@ -185,7 +185,7 @@ def test_a_model_trained_in_full_gets_its_loss_plainly(encoder: Any) -> None:
     step, model = mixed_examples(3), tiny_model()
     loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=False)
     objective = Objective(model)
-    assert objective.method[0] == "of logits at trained positions"
+    assert objective.method[0] == "of logits at supervised positions"
     objective.close()
     attention.install(model)
     found_loss, found = engine_loss_and_gradients(
@@ -205,11 +205,11 @@ def test_what_a_model_does_between_last_layer_and_logits_is_kept(encoder: Any) -
             return found
 
     model.requires_grad_(False)
-    assert Objective(model).method[0] == "at trained positions"
+    assert Objective(model).method[0] == "at supervised positions"
     model.__class__ = Scaled
     objective = Objective(model)
     assert objective.method == (
-        "of logits at trained positions",
+        "of logits at supervised positions",
         "the model changes its hidden states or logits around the output layer",
     )
     (part,) = PackedLayout(SplitEncoder(encoder), 9_999)(mixed_examples(2)[:2], IMAGES)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from mg_tui.engine.compute import swiglu
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     def __init__(self, act: nn.Module | None = None):
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj = nn.Linear(8, 24), nn.Linear(8, 24), nn.Linear(24, 8)

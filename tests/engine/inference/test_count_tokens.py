@@ -60,5 +60,6 @@ def test_counts_without_images_are_those_of_training(encoder, tmp_path: Path) ->
 
 
 def test_what_cannot_be_counted_says_why(encoder) -> None:
-    assert "Unicode noncharacter" in count_conversation(encoder, [["user", ["a\ufdd0"], True], ["assistant", ["b"], True]])
+    turns = [["user", ["a\ufdd0"], True], ["assistant", ["b"], True]]
+    assert "Unicode noncharacter" in count_conversation(encoder, turns)
     assert "does not end with a supervised answer" in count_conversation(encoder, [["user", ["a"], True]])

@@ -1,4 +1,4 @@
-"""A result examined on held-out rows, and a row as a model sees it, token by token."""
+"""A result evaluated on held-out rows, and a row as a model sees it, token by token."""
 
 import json
 import time
@@ -51,7 +51,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def examined(
+def evaluated(
     make_adapted: Callable[..., Any], save: Callable[..., Path], dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A result whose run held three tenths of the rows out."""
@@ -61,10 +61,10 @@ def examined(
 
 
 @pytest.fixture
-def session(examined: Path, tmp_path: Path) -> Iterator[Callable[..., RecordingChannel]]:
+def session(evaluated: Path, tmp_path: Path) -> Callable[..., RecordingChannel]:
     from mg_tui.engine.inference.evaluate import EvaluationSession
 
-    def exam(cancel_after: int | None = None, model: Path = examined, **asked: Any) -> RecordingChannel:
+    def exam(cancel_after: int | None = None, model: Path = evaluated, **asked: Any) -> RecordingChannel:
         listener = RecordingChannel(cancel_after)
         session = EvaluationSession(listener)  # type: ignore[arg-type]
         session.load({"model": str(model), "home": str(tmp_path), "device": "cpu"})
@@ -104,7 +104,7 @@ def test_another_dataset_a_limit_and_an_early_end(session: Callable[..., Recordi
     assert reply["ended"] == "cancelled" and len(reply["rows"]) == 2 and reply["total"] == 9
 
 
-def test_what_cannot_be_examined_is_said(
+def test_what_cannot_be_evaluated_is_said(
     session: Callable[..., RecordingChannel], result: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="held no rows out"):
@@ -171,10 +171,10 @@ def test_a_row_that_cannot_be_seen_is_said_and_the_next_one_is(seer: EngineProce
 
 
 @pytest.mark.slow
-def test_a_merge_that_is_terminated_leaves_nothing(examined: Path, tmp_path: Path) -> None:
+def test_a_merge_that_is_terminated_leaves_nothing(evaluated: Path, tmp_path: Path) -> None:
     output = tmp_path / "merged"
     with EngineProcess("mg_tui.engine.results.merge") as child:
-        for event in child.stream("merge", model=str(examined), output=str(output), home=str(tmp_path)):
+        for event in child.stream("merge", model=str(evaluated), output=str(output), home=str(tmp_path)):
             if event["event"] == "progress" and event["done"] == 3:  # saving has begun
                 child._process.terminate()
                 break

@@ -20,7 +20,7 @@ class RecordingChannel:
     def send(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    def notice(self, text: str) -> None:
+    def send_notice(self, text: str) -> None:
         self.send("notice", text=text)
 
 

@@ -199,8 +199,8 @@ def test_dora_learns_a_magnitude_for_each_adapted_layer() -> None:
 # --- Layout ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "why"),
-    [({"attention": "eager"}, "eager takes no mask of a tree"), ({"layout": "padded"}, "asked for")],
-    ids=["eager", "asked for"],
+    [({"attention": "eager"}, "eager takes no mask of a tree"), ({"layout": "padded"}, "requested")],
+    ids=["eager", "requested"],
 )
 def test_where_rows_cannot_be_packed_the_journal_says_why(start: Start, options: dict[str, Any], why: str) -> None:
     folder = start(max_steps=1, batch_size=3, gradient_accumulation_steps=1, **options)
