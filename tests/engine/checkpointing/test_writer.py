@@ -56,8 +56,8 @@ def test_damage_is_seen_and_the_one_before_is_used(tmp_path: Path, damage: str) 
         target.unlink()
     else:
         (newer / checkpoint_format.MANIFEST_FILE).write_text("{")
-    found, damaged = checkpoint_format.newest_valid(tmp_path)
-    assert found == older
+    result, damaged = checkpoint_format.newest_valid(tmp_path)
+    assert result == older
     assert [folder for folder, _ in damaged] == [newer]
     assert write(tmp_path, 2).path == newer, "a damaged one is replaced"
     assert checkpoint_format.find_problem(newer) is None
@@ -74,9 +74,9 @@ def test_retention_keeps_the_newest_whole_one_and_the_best(tmp_path: Path) -> No
 
 
 def test_leftovers_are_swept(tmp_path: Path) -> None:
-    kept = write(tmp_path, 1).path
+    saved = write(tmp_path, 1).path
     (tmp_path / ".writing-step-000002").mkdir()
     (tmp_path / ".writing-step-000002" / "x").write_bytes(b"1")
     writer.remove_unfinished(tmp_path)
-    assert list(tmp_path.iterdir()) == [kept]
+    assert list(tmp_path.iterdir()) == [saved]
     writer.remove_unfinished(tmp_path / "absent")

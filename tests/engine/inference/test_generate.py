@@ -37,9 +37,9 @@ def child(result: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
 
 
 def generate(
-    child: EngineProcess, image_file: Path, prompt: str = "Describe the picture.", **asked: Any
+    child: EngineProcess, image_file: Path, prompt: str = "Describe the picture.", **options: Any
 ) -> list[dict[str, Any]]:
-    return list(child.stream("generate", images=[str(image_file)], prompt=prompt, **asked))
+    return list(child.stream("generate", images=[str(image_file)], prompt=prompt, **options))
 
 
 def test_it_answers_and_streams(child: EngineProcess, image_file: Path) -> None:
@@ -156,8 +156,8 @@ def test_what_a_model_can_be(tmp_path: Path, result: Path) -> None:
     checkpoint.mkdir()
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         shutil.copy(result / name, checkpoint)
-    found = find(str(checkpoint))
-    assert found.metadata.max_pixels == 50176 and found.base.name == "tiny" and not found.notes
+    actual = find(str(checkpoint))
+    assert actual.metadata.max_pixels == 50176 and actual.base.name == "tiny" and not actual.notes
     shutil.move(checkpoint, tmp_path / "plain")
     assert "no model_garden.json" in find(str(tmp_path / "plain")).notes[0]
     (tmp_path / "plain/adapter_model.safetensors").rename(tmp_path / "plain/adapter_model.bin")
@@ -231,14 +231,14 @@ def test_pieces_of_characters_wait_for_the_rest(tiny_folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
     text = "naïve 🙂 дом"
-    given: list[str] = []
-    stream = _make_streamer(tokenizer, given.append)
+    inputs: list[str] = []
+    stream = _make_streamer(tokenizer, inputs.append)
     stream.put(torch.tensor([[1, 2, 3]]))
     for token in tokenizer.encode(text):
         stream.put(torch.tensor([token]))
     stream.end()
-    assert "".join(given) == text
-    assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in given)
+    assert "".join(inputs) == text
+    assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in inputs)
 
 
 def test_errors_travel_with_their_kind() -> None:

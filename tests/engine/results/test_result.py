@@ -120,8 +120,8 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: P
 
     loaded = load_for_inference(str(result), home=image_file.parent, device="cpu")
     encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
-    asked = Message("user", (ImagePart(ImageRef(str(image_file), "a.png")), TextPart("What shape is it?")))
-    inputs = encoder.encode_prompts([[asked]], [[Image.open(image_file)]])
+    options = Message("user", (ImagePart(ImageRef(str(image_file), "a.png")), TextPart("What shape is it?")))
+    inputs = encoder.encode_prompts([[options]], [[Image.open(image_file)]])
     assert inputs["input_ids"].tolist() == ids
     with torch.inference_mode():
         ours = loaded.model(**inputs).logits[0, -1].double().tolist()
@@ -129,7 +129,7 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: P
             untrained = loaded.model(**inputs).logits[0, -1].double().tolist()
     assert ours == theirs
     assert ours != untrained
-    question = Message("user", (asked.parts[0], TextPart("What is in this image?")))
+    question = Message("user", (options.parts[0], TextPart("What is in this image?")))
     answered = generate_answer(
         loaded.model, encoder, [question], [Image.open(image_file)], Sampling(max_new_tokens=256)
     )

@@ -76,8 +76,8 @@ def adapter(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def weights_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
+def weights_equal(item: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(item[name], other[name]) for name in item.keys() | other.keys())
 
 
 def test_the_best_is_saved_named_and_outlives_the_limit(start: Start, losses: dict[int, float]) -> None:
@@ -98,8 +98,8 @@ def test_the_best_is_saved_named_and_outlives_the_limit(start: Start, losses: di
     assert "and the best" in events(folder, "checkpoint_removed")[-1]["why"]
     best = checkpoint_format.best_valid(folder.checkpoints_dir)
     assert best is not None and (best.step, best.eval_loss) == (4, 0.3)
-    shown = summarize_run(folder).view.best
-    assert shown is not None and (shown.step, shown.eval_loss) == (4, 0.3)
+    displayed = summarize_run(folder).view.best
+    assert displayed is not None and (displayed.step, displayed.eval_loss) == (4, 0.3)
     assert weights_equal(adapter(folder.model_dir), adapter(folder.checkpoints_dir / "step-000008")), (
         "the last, unless asked"
     )
@@ -149,10 +149,10 @@ def test_going_on_from_the_best_removes_what_came_later(start: Start, losses: di
         with pytest.raises(UsageError, match=says) as caught:
             find_resume_target(folder, at=at)
         assert caught.value.hint == "there is 3, 4, 6, 8" or caught.value.hint == "there is 4, 6, 8"
-    found = find_resume_target(folder, at="best")
-    assert (found.step, found.removed_steps) == (4, (6, 8))
-    assert found.summary.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
-    write_resume_target(folder, found)
+    result = find_resume_target(folder, at="best")
+    assert (result.step, result.removed_steps) == (4, (6, 8))
+    assert result.summary.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
+    write_resume_target(folder, result)
     assert run_worker(folder.path) == 0
     removed = [event for event in events(folder, "checkpoint_removed") if "resumes from step" in event["why"]]
     assert [event["step"] for event in removed] == [8, 6]

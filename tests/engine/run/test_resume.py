@@ -95,9 +95,9 @@ def test_a_run_that_only_lacked_its_result_gets_it(start: Start) -> None:
     shutil.rmtree(folder.model_dir)
     assert run_worker(folder.path) == 0
     assert steps(folder) == first, "no step is done again"
-    one, other = events(folder, "finished")
+    item, other = events(folder, "finished")
     assert other.data["steps"] == 7
-    assert other.data["metrics"] == one.data["metrics"]
+    assert other.data["metrics"] == item.data["metrics"]
     card = json.loads((folder.model_dir / "model_garden.json").read_text())
     assert card["training"]["supervised_tokens"] == sum(step["supervised_tokens"] for step in first)
 
@@ -126,10 +126,10 @@ def test_retention(start: Start) -> None:
 
 
 def test_the_loss_does_not_depend_on_attention_or_layout(start: Start) -> None:
-    found = []
+    result = []
     for options in ({"attention": "sdpa"}, {"attention": "eager"}, {"attention": "sdpa", "layout": "padded"}):
         folder = start(max_steps=3, gradient_checkpointing=False, sample_count=0, warmup_ratio=0, **options)
         assert run_worker(folder.path) == 0
-        found.append([step["loss"] for step in steps(folder)])
-    assert found[1] == pytest.approx(found[0], rel=1e-4)
-    assert found[2] == pytest.approx(found[0], rel=1e-4)
+        result.append([step["loss"] for step in steps(folder)])
+    assert result[1] == pytest.approx(result[0], rel=1e-4)
+    assert result[2] == pytest.approx(result[0], rel=1e-4)

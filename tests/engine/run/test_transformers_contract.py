@@ -41,9 +41,9 @@ def test_a_name_that_is_gone_or_takes_something_else_is_found() -> None:
     )
     missing_parameter = LibraryName("transformers:Trainer.__init__(no_such_parameter)", "set", "run.trainer")
     either = LibraryName("transformers:Trainer._never_there|evaluate", "called", "run.trainer")
-    found = find_differences((gone, other, missing_parameter, either))
-    assert len(found) == 3
-    assert "_never_there is missing" in found[0] and "metrics" in found[1] and "no_such_parameter" in found[2]
+    result = find_differences((gone, other, missing_parameter, either))
+    assert len(result) == 3
+    assert "_never_there is missing" in result[0] and "metrics" in result[1] and "no_such_parameter" in result[2]
 
 
 def _trainer_names(file: Path) -> Iterator[str]:
@@ -76,8 +76,8 @@ def make_arguments(tmp_path: Path) -> Any:
 
 
 def test_every_argument_reaches_transformers(tmp_path: Path) -> None:
-    made = make_arguments(tmp_path)
-    assert (made.weight_decay, made.max_grad_norm, made.max_steps) == (0.125, 0.5, 10)
+    created = make_arguments(tmp_path)
+    assert (created.weight_decay, created.max_grad_norm, created.max_steps) == (0.125, 0.5, 10)
 
 
 def test_an_argument_that_transformers_has_renamed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

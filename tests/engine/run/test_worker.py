@@ -67,8 +67,8 @@ def start(tmp_path: Path, dataset: Path) -> Start:
 
 
 def events(folder: RunFolder, kind: str | None = None) -> list[Event]:
-    found = JournalReader(folder.journal_file).read_new()
-    return [event for event in found if kind is None or event.kind == kind]
+    result = JournalReader(folder.journal_file).read_new()
+    return [event for event in result if kind is None or event.kind == kind]
 
 
 def losses(folder: RunFolder) -> dict[int, float]:
@@ -111,8 +111,8 @@ def test_a_run_from_its_first_word_to_its_last(start: Start) -> None:
     assert sum(step["images_encoded"] for step in steps) < sum(step["images"] for step in steps)
     assert {e.data["what"] for e in journal if e.kind == "decision"} >= {"device", "dtype", "quantization", "layout"}
 
-    found = losses(folder)
-    assert found[6] < found[1]
+    result = losses(folder)
+    assert result[6] < result[1]
     plan = events(folder, "plan")[0].data
     assert (plan["examples"], plan["eval_examples"], plan["steps"]) == (9, 3, 6)
     assert plan["trainable"]["language"]["trained"] == sum(w.numel() for w in adapter(folder).values())
@@ -147,8 +147,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(start: Start) -> None:
     assert [event.data["resumed_from"] for event in events(parted, "started")] == [None, 3]
     assert [event.data["step"] for event in events(parted, "step")] == [1, 2, 3, 4, 5, 6]
     assert losses(parted) == losses(whole)
-    one, other = adapter(whole), adapter(parted)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    item, other = adapter(whole), adapter(parted)
+    assert all(torch.equal(item[name], other[name]) for name in item)
 
 
 def test_kill_9_loses_no_more_than_what_came_after_the_checkpoint(start: Start) -> None:
@@ -168,8 +168,8 @@ def test_kill_9_loses_no_more_than_what_came_after_the_checkpoint(start: Start) 
         assert run_worker(killed.path) == 0
         assert events(killed, "started")[1].data["resumed_from"] >= 3
     assert losses(killed) == losses(whole)
-    one, other = adapter(whole), adapter(killed)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    item, other = adapter(whole), adapter(killed)
+    assert all(torch.equal(item[name], other[name]) for name in item)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(start: Start) -> None:
@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(start: Start) -> None:
 
 
 def test_batches_and_accumulation_are_the_same_step(start: Start) -> None:
-    found = []
+    result = []
     for options in (
         {"batch_size": 4, "gradient_accumulation_steps": 1, "layout": "padded"},
         {"batch_size": 1, "gradient_accumulation_steps": 4, "layout": "padded"},
@@ -194,22 +194,22 @@ def test_batches_and_accumulation_are_the_same_step(start: Start) -> None:
     ):
         folder = start(**options)
         assert run_worker(folder.path) == 0
-        found.append(list(losses(folder).values()))
-    for other in found[1:]:
-        assert other == pytest.approx(found[0], rel=2e-4)
+        result.append(list(losses(folder).values()))
+    for other in result[1:]:
+        assert other == pytest.approx(result[0], rel=2e-4)
 
 
 def test_kept_features_are_the_tower_s(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_GARDEN_CACHE", str(tmp_path / "cache"))
     encoded = start(max_steps=9, vision_cache="off")
     assert run_worker(encoded.path) == 0
-    kept = start(max_steps=9, vision_cache="on")
-    assert run_worker(kept.path) == 0
-    assert losses(kept) == losses(encoded)
-    steps = [event.data for event in events(kept, "step")]
+    saved = start(max_steps=9, vision_cache="on")
+    assert run_worker(saved.path) == 0
+    assert losses(saved) == losses(encoded)
+    steps = [event.data for event in events(saved, "step")]
     assert steps[0]["images_encoded"] > 0
     assert all((step["images_encoded"], step["images_cached"] > 0) == (0, True) for step in steps[3:])
-    (decision,) = [e.data for e in events(kept, "decision") if e.data["what"] == "vision cache"]
+    (decision,) = [e.data for e in events(saved, "decision") if e.data["what"] == "vision cache"]
     assert decision["value"] == "on" and "ms to read" in decision["why"]
 
     again = start(max_steps=3, vision_cache="on", seed=7)  # another run finds what the first one kept
