@@ -82,7 +82,7 @@ class CheckpointStore:
                 "checkpoint_removed",
                 step=checkpoint_format.step_of(removed),
                 path=removed.relative_to(self.folder.path).as_posix(),
-                why=f"the newest {self._keep} are kept" + (", and the best" if best is not None else ""),
+                why=f"the newest {self._keep} are retained" + (", and the best" if best is not None else ""),
             )
 
 

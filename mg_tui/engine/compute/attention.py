@@ -59,8 +59,8 @@ def tree_attention(
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         arguments = (module, query, key, value, attention_mask)
-        found, _none = sdpa_attention_forward(*arguments, dropout=dropout, scaling=scaling, **others)
-        return found, None
+        output, _none = sdpa_attention_forward(*arguments, dropout=dropout, scaling=scaling, **others)
+        return output, None
     ends = attention_mask.view(-1)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -69,10 +69,10 @@ def tree_attention(
     query_positions = getattr(module, QUERY_POSITIONS, None)
     if query_positions is not None:
         return _attend_at(query_positions, query, key, value, ends, options), None
-    found = cut_blocks(ends.tolist())
-    pieces = [tensor.split(block_lengths(found), dim=2) for tensor in (query, key, value)]
-    starts = {block.queries[0]: number for number, block in enumerate(found)}
-    attended = [_attend_block(block, number, starts, pieces, ends, options) for number, block in enumerate(found)]
+    blocks = cut_blocks(ends.tolist())
+    pieces = [tensor.split(block_lengths(blocks), dim=2) for tensor in (query, key, value)]
+    starts = {block.queries[0]: number for number, block in enumerate(blocks)}
+    attended = [_attend_block(block, number, starts, pieces, ends, options) for number, block in enumerate(blocks)]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 
 

@@ -4,7 +4,7 @@
     {"op": "generate", "images": [...], "prompt": "...", "system_prompt", "max_new_tokens", "temperature", "top_p",
      "seed"}                                                                                -> text, text, ..., answer
     {"op": "generate", "messages": [{"role": "user", "text": "...", "images": [...]}, ...]}  a conversation instead
-    {"op": "cancel"}                                                        ends the answer being written, which is kept
+    {"op": "cancel"}                                                        ends the current answer, which is returned
 
 The protocol is that of `mg_tui.runs.engine_process`. All fields but `model` and the prompt are optional. A second
 `load` replaces the first model.

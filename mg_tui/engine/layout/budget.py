@@ -1,7 +1,7 @@
 """The token budget of packed forward passes, from the available memory. Arithmetic, free of torch.
 
 Before the model is loaded the estimate decides; once a worst forward pass has been measured, the measurement does. Both
-ask for the most tokens, up to what is wanted, with which a run fits: more would bring nothing, fewer only when memory
+ask for the most tokens, up to the target, with which a run fits: more would gain nothing, fewer only when memory
 is short. A row that is longer than the budget goes alone whatever the budget is.
 """
 

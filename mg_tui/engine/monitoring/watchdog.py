@@ -136,8 +136,8 @@ class Watchdog:
             self._warn(
                 f"the loss has been exactly zero for {ZERO_LOSS_STEPS} steps",
                 where=f"steps {step - ZERO_LOSS_STEPS + 1} to {step}",
-                why="nothing is learned from a loss of zero: usually the weights overflowed, or every answer is "
-                "already known by heart",
+                why="a loss of zero has no gradient: usually the weights overflowed, or every answer is "
+                "already memorized",
                 hint="look at the samples; use bfloat16 or float32 where it was float16",
             )
 
@@ -151,7 +151,7 @@ class Watchdog:
             self._warn(
                 f"the training process has grown from {format_gib(self._baseline)} to {format_gib(memory)} of memory",
                 where=f"step {step}",
-                why="something is kept that should not be; when the machine is full, the run is killed",
+                why="memory is not released; when the machine runs out of it, the run is killed",
                 hint="the run can be resumed from its newest checkpoint, with fresh memory; lower save_steps",
             )
             self._baseline = float(memory)  # warned again after the same growth

@@ -217,7 +217,7 @@ def merged_metadata(loaded: LoadedModel) -> ResultMetadata:
 def disagreement_error(compared: LogitComparison) -> RunFailed:
     """The error for a merge that lost the adapter."""
     return RunFailed(
-        "the merged model does not answer like the adapter, and was not kept",
+        "the merged model does not answer like the adapter, and was deleted",
         why=f"logits differ by {compared.mean_difference:.3g} on average (at most {compared.limit:.3g} is rounding), "
         f"{compared.max_difference:.3g} at most; the best token is the same at {compared.top1_agreement:.1%} of "
         f"{compared.positions} positions",

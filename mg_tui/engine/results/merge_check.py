@@ -83,7 +83,7 @@ def make_samples(seed: int = 7) -> list[MergeSample]:
 
 
 def add_answers(samples: list[MergeSample], model: Any, encoder: ExampleEncoder) -> list[MergeSample]:
-    """The samples, each with what `model` answers: the tokens it will be asked to predict again."""
+    """The samples, each with the answer of `model`: the tokens that are predicted again."""
     from mg_tui.engine.inference.generation import Sampling, generate_answer
 
     answered = []

@@ -215,9 +215,7 @@ def make_feature_cache(
         why_not = "no image comes a second time: there is one epoch"
     if why_not is not None or context.encoder is None:
         if spec.vision_cache == "on":
-            raise FamilyError(
-                "vision_cache: features cannot be kept here", why=why_not, hint="give --vision-cache auto"
-            )
+            raise FamilyError("vision_cache: features cannot be cached", why=why_not, hint="give --vision-cache auto")
         return None, [("vision cache", "off", why_not or "")]
     folder.mkdir(parents=True, exist_ok=True)
     room = min(int(spec.vision_cache_size * 2**30), shutil.disk_usage(folder).free // 2)
