@@ -52,7 +52,7 @@ def run_training(task: str, shared: bool, seed: int, files: tuple[Path, Path]) -
     from mg_tui.core.spec import TrainingSpec
     from mg_tui.data.synthetic.demo import DEMO_HYPERPARAMETERS
     from mg_tui.engine.batching import rows as dataset_rows
-    from mg_tui.engine.run import setup
+    from mg_tui.engine.run import setup, step_planning
 
     torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
     train, held_out = files
@@ -83,7 +83,7 @@ def run_training(task: str, shared: bool, seed: int, files: tuple[Path, Path]) -
     options = random.Random(0).sample(options, min(HELD_OUT_QUESTIONS, len(options)))
     set_seed(seed)
     model, _decisions = setup.load_model(spec, base)
-    plan = setup.plan_steps(spec, examples)
+    plan = step_planning.plan_steps(spec, examples)
     total = plan.total_steps(spec.epochs, None)
     curve, seconds, observed = [(0, 0.0, exact_match(model, base, options))], 0.0, 0
     exams = {round(total * number / EVALUATIONS) for number in range(1, EVALUATIONS + 1)}

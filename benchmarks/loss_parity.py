@@ -45,7 +45,7 @@ def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None
 
     from mg_tui.core.spec import TrainingSpec
     from mg_tui.engine.batching import rows as dataset_rows
-    from mg_tui.engine.run import setup
+    from mg_tui.engine.run import setup, step_planning
 
     spec = TrainingSpec(
         base_model="tiny",
@@ -58,7 +58,7 @@ def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None
     )
     base = setup.load_run_context(spec)
     examples = dataset_rows.read_dataset(spec, spec.dataset, cwd=rows.parent, cache=rows.parent / "none").examples
-    plan = setup.plan_steps(spec, examples)
+    plan = step_planning.plan_steps(spec, examples)
     chosen = [[examples[index] for index in plan.step(number)] for number in range(steps)]
     torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
     curves = []

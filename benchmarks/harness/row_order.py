@@ -10,7 +10,7 @@ def ordered_rows(file: Path, kind: DataKind, steps: int, seed: int) -> Sequence[
     """The rows of the first `steps` optimizer steps of a run on `file`, across epochs."""
     from mg_tui.core.spec import TrainingSpec
     from mg_tui.engine.batching import rows as dataset_rows
-    from mg_tui.engine.run.setup import plan_steps
+    from mg_tui.engine.run.step_planning import plan_steps
 
     spec = TrainingSpec(
         base_model="any",

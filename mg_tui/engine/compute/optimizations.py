@@ -5,7 +5,7 @@ from typing import Any
 
 from mg_tui.engine.compute import attention, flex_attention, fused_lora, patch_embedding, swiglu
 
-DecisionFields = tuple[str, Any, str]
+DecisionFields = tuple[str, Any, str]  # what was chosen, the value, why: a `decision` event of the journal
 
 
 def apply_optimizations(

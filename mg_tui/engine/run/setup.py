@@ -17,8 +17,9 @@ from mg_tui.engine.batching.pixel_codec import PixelCodec
 from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count, has_free_shared_memory
 from mg_tui.engine.compute import optimizations
 from mg_tui.engine.compute.activation_checkpointing import checkpoint_activations
+from mg_tui.engine.compute.optimizations import DecisionFields
 from mg_tui.engine.inference.loading import translate_out_of_memory
-from mg_tui.engine.layout.partition import StepPartition, World
+from mg_tui.engine.layout.partition import StepPartition
 from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.engine.run import parameter_groups, trainable_parameters, transformers_contract, unsloth_backend
 from mg_tui.engine.run.memory_probe import MemoryProbe, memory_meter_of
@@ -28,9 +29,6 @@ from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
 from mg_tui.families.registry import ResolvedModel, load_registry
-from mg_tui.preflight.memory import image_token_counter
-
-DecisionFields = tuple[str, Any, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +75,6 @@ def load_run_context(spec: TrainingSpec) -> RunContext:
     measure, measure_reason = token_counts.choose_token_measure(collator)
     decisions.append(("token counts", "exact", measure_reason))
     return RunContext(resolved, family, processor, collator, measure, placement, backend, decisions)
-
-
-def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
-    """The plan: which examples form each step."""
-    image_groups = None
-    if spec.share_images and spec.examples_per_step > 1:
-        numbers: dict[tuple[str, ...], int] = {}
-        image_groups = [
-            # Text without images shares nothing: each such example is a group of its own.
-            numbers.setdefault(tuple(ref.path for ref in example.images) or (f"row {example.row}",), len(numbers))
-            for example in examples
-        ]
-        if len(numbers) == len(examples):
-            image_groups = None
-    per_step = spec.examples_per_step * World.from_environment().size
-    return StepPlan(len(examples), per_step, seed=spec.seed, groups=image_groups)
-
-
-def make_step_partition(
-    spec: TrainingSpec, context: RunContext, data: TrainingData, plan: StepPlan
-) -> StepPartition | None:
-    """How steps are partitioned among the processes of the run; None when there is only one."""
-    world = World.from_environment()
-    if world.size == 1:
-        return None
-    count = image_token_counter(context.resolved, spec)
-    image_tokens = [
-        sum(count(info.width, info.height, spec.min_pixels, spec.max_pixels) for info in data.infos_of(example))
-        if count is not None
-        else 0
-        for example in data.train
-    ]
-    return StepPartition(world, data.tokens, plan.groups, image_tokens)
 
 
 def choose_layout(

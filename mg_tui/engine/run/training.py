@@ -84,7 +84,7 @@ class TrainingRun:
         with self.stopper.interruptible(), gc_pause.gc_paused():
             from mg_tui.engine.batching.feature_cache import vision_digest
             from mg_tui.engine.batching.vision_inputs import VisionInputs
-            from mg_tui.engine.run import setup
+            from mg_tui.engine.run import setup, step_planning
 
             context = setup.load_run_context(self.spec)
         self._write_decisions(context.decisions)
@@ -92,7 +92,7 @@ class TrainingRun:
         data = training_data.prepare_training_data(
             self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
         )
-        plan = setup.plan_steps(self.spec, data.train)
+        plan = step_planning.plan_steps(self.spec, data.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
         layout, token_budget, layout_decisions = setup.choose_layout(self.spec, context, data, self.resume_from)
         features = self.settings.cache / "features"
@@ -108,7 +108,7 @@ class TrainingRun:
             start=self._start_step,
             total=total,
             cache=cache,
-            partition=setup.make_step_partition(self.spec, context, data, plan),
+            partition=step_planning.make_step_partition(self.spec, context.resolved, data, plan),
         )
         self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
         try:
@@ -154,7 +154,6 @@ class TrainingRun:
             prices=self.settings.cost,
         )
 
-    # --- the parts ---------------------------------------------------------------------------------------------------
     def _phase(self, name: str, detail: str | None = None) -> None:
         self.stopper.poll(raise_on="stop")
         self.journal.write("phase", name=name, detail=detail)
