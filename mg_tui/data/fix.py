@@ -201,11 +201,11 @@ def fix_dataset(
                 draft = judge.read_draft(row)
                 line = None
                 if row.number not in bad and row.number not in repeats and isinstance(draft, ExampleDraft):
-                    line = writer.rewrite(row, draft, changed=row.number in repaired.changed)
+                    line = writer.rewrite(row, draft, changed=row.number in repaired.repaired_rows)
                 if line is None:
                     aside.write_line(reasons.line(source, row))
                 else:
-                    changed += row.number in repaired.changed
+                    changed += row.number in repaired.repaired_rows
                     new.write_line(line)
         judge.close()
     if not aside.rows:

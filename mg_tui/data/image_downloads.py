@@ -190,7 +190,8 @@ def _require_host(url: str) -> str:
     except ValueError as error:
         raise ImageError(f"is an invalid URL: {safe_line(str(error), limit=80)}") from None
     if parts.scheme not in ("http", "https"):
-        raise ImageError(f"redirects to a {safe_line(parts.scheme, limit=20)} URL; only http and https are supported")
+        scheme = safe_line(parts.scheme, limit=20)
+        raise ImageError(f"redirects to the URL scheme {scheme}; only http and https are supported")
     if not host:
         raise ImageError("is a URL without a host")
     return host

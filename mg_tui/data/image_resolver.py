@@ -115,7 +115,8 @@ class ImageResolver:
                 raise ImageError(f"is on a remote machine ({safe_line(machine, limit=60)})")
             return [("absolute path", Path(unquote(slash + rest)))]
         if (scheme := _URL_SCHEME.match(given)) and given[scheme.end() :].startswith("//"):
-            raise ImageError(f"is a {safe_line(scheme[0], limit=20)} URL; only http and https are supported")
+            name = safe_line(scheme[0][:-1], limit=20)
+            raise ImageError(f"has the URL scheme {name}; only http and https are supported")
         path = Path(given)
         if path.is_absolute():
             return [("absolute path", path)]

@@ -224,9 +224,8 @@ def parse_row(
         wrong = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
         return bad(f"is not UTF-8: {wrong}", "save it as UTF-8")
     except json.JSONDecodeError as error:
-        return bad(
-            f"is invalid JSON: {safe_line(error.msg)} at {_error_position(what, number, error)}", _json_hint(text)
-        )
+        reason = safe_line(error.msg).removesuffix(" at")
+        return bad(f"is invalid JSON: {reason} at {_error_position(what, number, error)}", _json_hint(text))
     except _DuplicateField as error:
         return bad(f"has a duplicate field {quote_text(str(error))}")
     except RecursionError:

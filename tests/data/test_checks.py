@@ -13,7 +13,7 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
-from mg_tui.data import token_count_cache
+from mg_tui.data import images, token_count_cache
 from mg_tui.data.checks import findings as findings_module
 from mg_tui.data.checks.findings import KINDS, CheckReport, Finding, FindingCollector, Histogram
 from mg_tui.data.checks.kinds import kinds_table
@@ -107,21 +107,21 @@ def test_a_good_dataset_has_figures_and_nothing_that_stops_a_run(folder: Path) -
 @pytest.mark.parametrize(
     ("made", "kind", "said"),
     [
-        (b"{oops", "row", "is not JSON"),
+        (b"{oops", "row", "is invalid JSON"),
         (b'{"text": "\xff"}', "row", "is not UTF-8"),
         (row(text=None), "field", "is null"),
-        ({"text": "x", "image": "a.png"}, "field", "is not there"),
-        (row(image="none.png"), "image-missing", "was not found"),
-        (row(image="http://127.0.0.1/a.png"), "image-missing", "private or reserved network"),
-        (row(image="http://169.254.169.254/latest/meta-data"), "image-missing", "private or reserved network"),
-        (row(image="text.png"), "image-damaged", "is not an image"),
+        ({"text": "x", "image": "a.png"}, "field", "is missing"),
+        (row(image="none.png"), "image-missing", "does not exist"),
+        (row(image="http://127.0.0.1/a.png"), "image-missing", "private or reserved address"),
+        (row(image="http://169.254.169.254/latest/meta-data"), "image-missing", "private or reserved address"),
+        (row(image="text.png"), "image-damaged", "is not a supported image"),
         (row(image="bomb.png"), "image-bomb", "claims 3,600,000,000 pixels"),
         (row(image="thread.png"), "image-shape", "too long"),
         (row(text="a forbidden word"), "template", "forbidden"),
-        (row(text="unlearned"), "nothing-learned", "no token"),
+        (row(text="unlearned"), "nothing-learned", "no supervised tokens"),
         (row(text="word " * 90), "too-long", "has 114 tokens, 21 of them for its image; the limit is 100"),
         (row(image="small.png"), "image-small", "30 x 30"),
-        (row(image="long.png"), "image-ratio", "9 times"),
+        (row(image="long.png"), "image-ratio", "aspect ratio 9:1"),
         (row(image="large.png"), "image-large", "400 x 600"),
         (row(image="moving.gif"), "image-animated", "the first is used"),
         (row(image="print.jpg"), "image-mode", "CMYK"),
@@ -160,7 +160,7 @@ def test_pixels_are_looked_at_when_asked(folder: Path) -> None:
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:2000])
     assert not run_check(folder, row(image="cut.jpg")).blocks_run
     # What was seen of its header does not stand for its pixels.
-    assert rows_with(run_check(folder, row(image="cut.jpg"), depth="decode"), "image-damaged") == [1]
+    assert rows_with(run_check(folder, row(image="cut.jpg"), probe_depth="decode"), "image-damaged") == [1]
 
 
 def test_repeats(folder: Path) -> None:
@@ -170,7 +170,7 @@ def test_repeats(folder: Path) -> None:
         folder, row(1), row(2, image="b.png"), row(1), row(4, image="c.png"), row(1), row(6, image="b.png")
     )
     assert rows_with(report, "row-repeated") == [3, 5]
-    assert {one.what for one in report.findings if one.kind == "row-repeated"} == {"is the same as row 1"}
+    assert {one.what for one in report.findings if one.kind == "row-repeated"} == {"duplicates row 1"}
     assert rows_with(report, "image-repeated") == [2]
     assert '"b.png" has the same content as' in next(o.what for o in report.findings if o.kind == "image-repeated")
 
@@ -183,7 +183,7 @@ def test_the_answers_as_a_whole(folder: Path) -> None:
     assert whole["answers-alike"] == '100% of the rows are answered "no"'
     assert whole["questions-alike"] == '100% of the rows ask "Same?"'
     assert whole["answers-short"] == "100% of the answers have 3 characters or fewer"
-    assert whole["few-images"] == "120 rows show 2 images"
+    assert whole["few-images"] == "120 rows use only 2 images"
     assert run_check(folder, row(1)).counts == {"few-rows": 1}
     long = [row(number) for number in range(30)]
     report = run_check(folder, *long, row(31, response="word " * 1000), limits=CheckLimits(50, 784, 10**6))
@@ -204,10 +204,10 @@ def test_overlap_with_the_evaluation_dataset(folder: Path) -> None:
     report = run_check(folder, *rows, evaluation=evaluation)
     said = {one.row: one.what for one in report.findings if one.kind == "eval-overlap"}
     assert said == {
-        1: "the row is in the evaluation dataset too",
-        2: 'its image "a.png" is in the evaluation dataset too',
-        3: 'its image "b.png" is in the evaluation dataset too',
-        5: 'its image "d.png" is in the evaluation dataset too',
+        1: "the row is also in the evaluation dataset",
+        2: 'its image "a.png" is also in the evaluation dataset',
+        3: 'its image "b.png" is also in the evaluation dataset',
+        5: 'its image "d.png" is also in the evaluation dataset',
     }
 
 
@@ -270,11 +270,16 @@ def test_a_change_of_pixels_needs_no_second_count(folder: Path) -> None:
 
 
 def test_unchanged_images_are_not_opened_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mg_tui.data import image_probe as looking
+    from mg_tui.data import image_probe
 
     opened: list[str] = []
-    real = looking.probe_image
-    monkeypatch.setattr(looking, "probe_image", lambda path: (opened.append(str(path)), real(path))[1])
+    real = images.probe_image
+
+    def probe(path: str | Path) -> images.ImageInfo:
+        opened.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(image_probe, "probe_image", probe)
     for expected in (1, 0):
         opened.clear()
         run_check(folder, row(1), row(2))

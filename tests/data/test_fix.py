@@ -109,12 +109,12 @@ def test_the_rest_is_aside_with_its_reasons(folder: Path) -> None:
     assert [one["row"] for one in aside] == [2, 3, 4, 5, 6, 7, 8, 9]
     reasons = {one["row"]: one["problems"][0]["what"] for one in aside}
     assert "is not UTF-8" in reasons[2]
-    assert "was not found" in reasons[3] and "was not found" in reasons[4]
+    assert "does not exist" in reasons[3] and "does not exist" in reasons[4]
     assert reasons[5] == "is empty"
     assert "is true" in reasons[6]
     assert reasons[7] == "has 5,000 tokens; the limit is 2,048"
-    assert "is not" in reasons[8] or "was not found" in reasons[8]
-    assert reasons[9] == "is the same as row 1"
+    assert "is not" in reasons[8] or "does not exist" in reasons[8]
+    assert reasons[9] == "duplicates row 1"
     lines = (folder / "data.jsonl").read_bytes().split(b"\n")
     for one in aside:
         assert one["raw"].encode("utf-8", "surrogateescape") == lines[one["row"] - 1]
@@ -125,7 +125,7 @@ def test_reasons_are_told_of_every_row_however_many(folder: Path, monkeypatch: p
     rows = [row(number, image=f"none {number}.png") for number in range(20)]
     _done, _written, aside = run_fix(folder, row(99), *rows, *[row(99)] * 9)
     assert [one["problems"][0]["what"][:12] for one in aside[:20]] == [f'"none {n}.png"'[:12] for n in range(20)]
-    assert [one["problems"][0]["what"] for one in aside[20:]] == ["is the same as row 1"] * 3 + ["row repeated"] * 6
+    assert [one["problems"][0]["what"] for one in aside[20:]] == ["duplicates row 1"] * 3 + ["duplicate row"] * 6
 
 
 def test_paths_lead_to_the_same_images_from_another_folder(folder: Path) -> None:
@@ -141,9 +141,9 @@ def test_what_is_in_the_way_stays(folder: Path) -> None:
     (folder / "there.jsonl").write_text("mine")
     (folder / "link.jsonl").symlink_to(path)
     for out, force, said in (
-        ("there.jsonl", False, "already there"),
-        ("data.jsonl", True, "never changed"),
-        ("link.jsonl", True, "never changed"),
+        ("there.jsonl", False, "already exists"),
+        ("data.jsonl", True, "never modified"),
+        ("link.jsonl", True, "never modified"),
         ("images", True, "is a folder"),
     ):
         with pytest.raises(UsageError, match=said):

@@ -3,6 +3,7 @@
 With the fuzz tests beside it, about 1,200 mutated rows, 400 mutated images and 200 mutated files.
 """
 
+import base64
 import gzip
 import io
 import json
@@ -25,7 +26,12 @@ from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
 from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
 from mg_tui.data.sources.base import open_source
 
-FUZZ_SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None, "derandomize": True}
+FUZZ_SETTINGS: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "database": None,
+    "derandomize": True,
+}
 LIMITS = CheckLimits(2048, 784, 10**6)
 
 
@@ -135,7 +141,7 @@ def test_every_row_is_good_or_named_with_a_reason(
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "data.jsonl"
         path.write_bytes(b"\n".join([json.dumps(first).encode(), *lines]))
-        report = run_check(path, folder, depth="decode" if full else "header")
+        report = run_check(path, folder, probe_depth="decode" if full else "header")
         bad = set(report.bad_rows())
         blank = {number for number, text in enumerate(lines, 2) if not text.removeprefix(b"\xef\xbb\xbf").strip()}
         assert report.rows == 1 + len(lines) - len(blank)
@@ -153,9 +159,9 @@ def test_every_row_is_good_or_named_with_a_reason(
 
 
 def valid_files() -> dict[str, bytes]:
-    import pyarrow as pa
-    import pyarrow.feather
-    import pyarrow.parquet
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.feather  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     rows = [{"text": f"q{number}", "image": "good.png", "response": f"a{number}"} for number in range(4)]
     text = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -255,7 +261,7 @@ REFUSED_IMAGES = {
     "svg.png": (SVG, "SVG"),
     "html that begins like a gif.gif": (b"GIF89a<script>alert(1)</script>", "truncated|damaged|claims|not an image"),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n", "PostScript"),
-    "pickle.png": (b"\x80\x04\x95\x0e\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93", "not an image"),
+    "pickle.png": (b"\x80\x04\x95\x0e\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93", "not a supported image"),
     "huge gif.gif": (b"GIF89a\xff\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02", "claims|damaged"),
     "huge bmp.bmp": (b"BM" + b"\0" * 8 + b"6\0\0\0(\0\0\0" + b"\xff\xff\xff\x7f" * 2 + b"\x01\0\x18\0" + b"\0" * 9, ""),
     "huge ppm.ppm": (b"P6 999999 999999 255\n\0\0\0", "claims"),
@@ -306,6 +312,6 @@ def test_a_data_uri_is_judged_by_its_size_before_it_is_decoded(monkeypatch: pyte
     def refuse(*_arguments: object, **_options: object) -> bytes:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr(embedded_images.base64, "b64decode", refuse)
-    with pytest.raises(ImageError, match="an image inside a row may have 3,000"):
+    monkeypatch.setattr(base64, "b64decode", refuse)
+    with pytest.raises(ImageError, match="the limit for embedded images is 3,000"):
         embedded_images.decode_data_uri("data:image/png;base64," + "A" * 10_000)

@@ -44,7 +44,7 @@ def test_a_folder_of_that_name_does_not_hide_a_file(places: dict[str, Path]) -> 
 def test_without_a_root(places: dict[str, Path]) -> None:
     with pytest.raises(ImageError) as caught:
         ImageResolver(places["data"], cwd=places["cwd"]).resolve("x/1.png")
-    assert caught.value.reason == f"was not found; tried {places['data']}/x/1.png, {places['cwd']}/x/1.png"
+    assert caught.value.reason == f"does not exist; tried {places['data']}/x/1.png, {places['cwd']}/x/1.png"
     assert "--image-root" in str(caught.value.hint)
 
 
@@ -63,15 +63,15 @@ def test_homes_file_addresses_and_backslashes(places: dict[str, Path], monkeypat
     assert resolver.resolve("~/1 a.png").path == str(places["root"] / "1 a.png")
     assert resolver.resolve(f"file://{places['root']}/1%20a.png").path == str(places["root"] / "1 a.png")
     for given, said in (
-        ("file://other/x.png", "another machine"),
+        ("file://other/x.png", "a remote machine"),
         ("s3://bucket/x.png", "only http and https"),
-        ("~nobody-at-all/x.png", "was not found"),
+        ("~nobody-at-all/x.png", "does not exist"),
     ):
         with pytest.raises(ImageError, match=said):
             resolver.resolve(given)
     with pytest.raises(ImageError) as caught:
         resolver.resolve("images\\1.png")
-    assert caught.value.hint == "paths are written with / here"
+    assert caught.value.hint == "use / as the path separator"
 
 
 def test_colons_in_names_are_no_schemes(places: dict[str, Path]) -> None:

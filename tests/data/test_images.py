@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
@@ -49,12 +50,12 @@ def test_just_over_the_limit(tmp_path: Path, bomb: Path) -> None:
 
 
 def test_missing_folder_empty_and_devices(tmp_path: Path) -> None:
-    assert refusal_reason(tmp_path / "none.png") == "was not found"
+    assert refusal_reason(tmp_path / "none.png") == "does not exist"
     assert refusal_reason(tmp_path) == "is a folder"
     (tmp_path / "empty.png").touch()
     assert refusal_reason(tmp_path / "empty.png") == "is empty (0 bytes)"
     os.mkfifo(tmp_path / "pipe.png")
-    assert refusal_reason(tmp_path / "pipe.png") == "is a pipe or a device, not a file"
+    assert refusal_reason(tmp_path / "pipe.png") == "is not a regular file"
     assert "cannot be read" in refusal_reason(tmp_path / ("x" * 300))
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     assert "cannot be read" in refusal_reason(tmp_path / "loop.png")
@@ -76,7 +77,7 @@ def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
     whole = path.read_bytes()
     verify_image(path)
     path.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
-    assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not an image"))
+    assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not a supported image"))
 
 
 def test_truncation_is_seen_whatever_another_library_asked_for(
@@ -90,7 +91,7 @@ def test_truncation_is_seen_whatever_another_library_asked_for(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"hello, I am a text", "is not an image"),
+        (b"hello, I am a text", "is not a supported image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is SVG"),
         (b'<?xml version="1.0"?>\n<!-- made by hand -->\n<svg/>', "is SVG"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
@@ -98,7 +99,7 @@ def test_truncation_is_seen_whatever_another_library_asked_for(
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is PostScript"),
         (b"%PDF-1.7\n", "is a PDF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "is HEIC"),
-        (b"\0" * 5000, "is not an image"),
+        (b"\0" * 5000, "is not a supported image"),
         (b"PK\x03\x04" + b"\0" * 50, "is a zip archive"),
     ],
 )
@@ -117,7 +118,7 @@ def test_animations_give_their_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     for name in ("a.gif", "a.webp", "a.png", "a.tif"):
         path = tmp_path / name
-        options = {"lossless": True} if name == "a.webp" else {}
+        options: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
         frames[0].save(path, save_all=True, append_images=frames[1:], **options)
         assert probe_image(path).animated, name
         assert verify_image(path).animated, name
@@ -146,8 +147,9 @@ def test_memory_and_odd_errors_become_reasons(image_file: Path, monkeypatch: pyt
 
 def test_importing_the_room_imports_neither_pillow_nor_numpy_nor_httpx() -> None:
     code = (
-        "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.synthetic.vision_dataset, mg_tui.data.image_downloads, "
-        "mg_tui.cli.datasets.vision_sample; print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
+        "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.synthetic.vision_dataset, "
+        "mg_tui.data.image_downloads, mg_tui.cli.datasets.vision_sample; "
+        "print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -45,19 +45,19 @@ def test_byte_order_marks_carriage_returns_and_unicode_line_ends(tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{oops}", "row 2: is not JSON: Expecting property name enclosed in double quotes at line 2, column 2"),
+        ("{oops}", "row 2: is invalid JSON: Expecting property name enclosed in double quotes at line 2, column 2"),
         ("   {oops}", "at line 2, column 5"),
         ('{"a": 1} {"a": 2}', "at line 2, column 10"),
-        ("[1, 2]", "row 2: is a list, and a row is a JSON object"),
+        ("[1, 2]", "row 2: is a list, expected a JSON object"),
         ("null", "row 2: is null"),
         ("3", "row 2: is a number (3)"),
         ("true", "row 2: is true"),
         ('"text"', "row 2: is a text"),
-        ('{"a": 1, "a": 2}', 'row 2: has the field "a" twice'),
-        ('{"a": "x\0y"}', "row 2: is not JSON: Invalid control character"),
-        ("\0\0\0", "row 2: is not JSON"),
-        ('{"a": ' + "[" * 100_000 + "}", "row 2: is not usable JSON: it is nested too deeply"),
-        ('{"a": ' + "9" * 5_000 + "}", "row 2: is not usable JSON: Exceeds the limit"),
+        ('{"a": 1, "a": 2}', 'row 2: has a duplicate field "a"'),
+        ('{"a": "x\0y"}', "row 2: is invalid JSON: Invalid control character"),
+        ("\0\0\0", "row 2: is invalid JSON"),
+        ('{"a": ' + "[" * 100_000 + "}", "row 2: is invalid JSON: nested too deeply"),
+        ('{"a": ' + "9" * 5_000 + "}", "row 2: is invalid JSON: Exceeds the limit"),
         (b'{"a": "caf\xe9"}', "row 2: is not UTF-8: byte 11 of the line is 0xe9"),
     ],
 )
@@ -72,7 +72,7 @@ def test_hints(rows) -> None:
     assert problems[1] is not None
     assert "one line" in str(problems[1].hint)
     assert "double quotes" in str(problems[4] and problems[4].hint)
-    assert "carriage returns" in str(problems[5] and problems[5].hint)
+    assert "CR line endings" in str(problems[5] and problems[5].hint)
 
 
 def test_bytes_that_are_not_utf8_are_kept_whole(rows) -> None:
@@ -121,13 +121,13 @@ def test_lists_as_rows_are_bad_rows_not_a_bad_file(rows) -> None:
 
 def test_missing_folder_and_pipe(tmp_path: Path, rows) -> None:
     rows({"a": 1}, name="other.jsonl")
-    assert "was not found" in file_refusal(tmp_path / "none.jsonl")
-    assert "the folder has other.jsonl" in file_refusal(tmp_path / "none.jsonl")
+    assert "does not exist" in file_refusal(tmp_path / "none.jsonl")
+    assert "the folder contains other.jsonl" in file_refusal(tmp_path / "none.jsonl")
     assert "is a folder" in file_refusal(tmp_path)
     os.mkfifo(tmp_path / "pipe.jsonl")
     assert "pipe or a device" in file_refusal(tmp_path / "pipe.jsonl")
-    assert "cannot be read" in file_refusal(Path("a\0b"))
-    assert "was not found" in file_refusal(tmp_path / "other.jsonl" / "x.jsonl")
+    assert "cannot read the dataset" in file_refusal(Path("a\0b"))
+    assert "does not exist" in file_refusal(tmp_path / "other.jsonl" / "x.jsonl")
 
 
 def test_no_permission(rows, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,5 +137,5 @@ def test_no_permission(rows, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert "cannot be read" in file_refusal(path)
+    assert "cannot read the dataset" in file_refusal(path)
     assert "why: Permission denied" in file_refusal(path)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -70,7 +71,7 @@ def test_a_text_only_checkpoint_and_an_unknown_one(settings: Settings, dataset: 
     for model_type in ("llama", "new_vl"):
         folder = tmp_path / model_type
         folder.mkdir()
-        config = {"model_type": model_type, **({"vision_config": {}} if model_type == "new_vl" else {})}
+        config: dict[str, Any] = {"model_type": model_type, **({"vision_config": {}} if model_type == "new_vl" else {})}
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.raises(FamilyError) as caught:
             run_preflight(settings, dataset, base_model=str(folder))
@@ -104,7 +105,7 @@ def test_a_dataset_with_a_name_is_put_in_full(settings: Settings, dataset: Path,
 def test_a_dataset_of_the_hub_keeps_its_name(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import datasets
+    import datasets  # type: ignore[import-untyped]
 
     rows = [{"text": "what?", "image": None, "response": "red"}]
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows))

@@ -52,7 +52,7 @@ def test_a_checkpoint_a_plugin_lists_need_not_be_here(settings: Settings, tmp_pa
 
 
 def test_one_nobody_knows_is_refused_with_a_hint(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(FamilyError, match="before it is downloaded") as caught:
+    with pytest.raises(FamilyError, match="until it is downloaded") as caught:
         memory.make_advisor(spec(base_model="Owner/Unknown-VL"), settings, cwd=tmp_path, read_dataset=False)
     assert caught.value.hint
 
@@ -69,13 +69,13 @@ def test_a_family_without_a_shape_is_read_from_its_files() -> None:
 def test_a_family_without_a_shape_or_files_is_refused() -> None:
     family = load_registry().by_model_type("qwen2_5_vl")
     model = ResolvedModel("a/b", "a/b", False, replace(family, shape=None, checkpoints=()))
-    with pytest.raises(FamilyError, match="before it is downloaded"):
+    with pytest.raises(FamilyError, match="until it is downloaded"):
         memory.model_shape(model)
 
 
 def test_a_configuration_without_a_size_is_named() -> None:
     family = load_registry().by_model_type("qwen2_5_vl")
-    with pytest.raises(FamilyError, match="lacks a size") as caught:
+    with pytest.raises(FamilyError, match="is missing a size") as caught:
         memory.model_shape(ResolvedModel("x", "x", False, family, {"vision_config": {"hidden_size": 8}}))
     assert "hidden_size" in str(caught.value)
 

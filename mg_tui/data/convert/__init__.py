@@ -171,7 +171,7 @@ def _resolve_format_and_layout(asked: ConvertRequest, recognised: DetectedFormat
     if layout not in WRITABLE_LAYOUTS:
         raise UsageError(f"the layout {layout!r} cannot be written", hint="layouts are " + ", ".join(WRITABLE_LAYOUTS))
     if layout == "openai" and format in _IMAGES_INSIDE_FORMATS:
-        what = f"a {FORMATS[format]} stores images separately; the openai layout embeds them in the text"
+        what = f"the format {FORMATS[format]} stores images separately; the openai layout embeds them in the text"
         raise UsageError(what, hint="choose --layout messages")
     if asked.images == "embed" and format == "imagefolder":
         raise UsageError("an image folder stores images as files", hint="omit --images, or use copy or link")
