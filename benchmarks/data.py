@@ -39,7 +39,7 @@ WORDS = "a the red blue cat dog house on in near small large image shows what wh
 
 def open_rows(path: Path, cache: Path) -> Any:
     from mg_tui.data.browser import open_browser
-    from mg_tui.data.sources.base import open_source
+    from mg_tui.data.sources.opener import open_source
 
     return open_browser(open_source(str(path), cwd=path.parent, cache=cache), cache)
 
@@ -64,8 +64,9 @@ def ours_find(path: Path, cache: Path, rows: int) -> Any:
 
 
 def ours_check(path: Path, cache: Path, rows: int) -> Any:
-    from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
-    from mg_tui.data.sources.base import open_source
+    from mg_tui.data.checks.runner import CheckLimits, run_checks
+    from mg_tui.data.row_loader import ReadOptions
+    from mg_tui.data.sources.opener import open_source
 
     source = open_source(str(path), cwd=path.parent, cache=cache)
     report = run_checks(source, ReadOptions(cwd=path.parent, cache=cache), CheckLimits(2048, 3136, 1_003_520))

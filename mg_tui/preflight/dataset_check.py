@@ -13,9 +13,11 @@ from mg_tui.config import Settings
 from mg_tui.core.paths import expand_user
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.checks.findings import CheckReport
-from mg_tui.data.checks.runner import CheckLimits, Progress, ReadOptions, Stop, run_checks
+from mg_tui.data.checks.runner import CheckLimits, run_checks
 from mg_tui.data.from_spec import open_source_from_spec
 from mg_tui.data.image_probe import ProbeDepth
+from mg_tui.data.progress import Progress, Stop
+from mg_tui.data.row_loader import ReadOptions
 from mg_tui.data.sources.base import Source
 from mg_tui.data.token_count_cache import CachedTokenCounter
 from mg_tui.preflight.token_counter import TokenCounterPool, family_image_tokens

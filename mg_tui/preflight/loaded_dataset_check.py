@@ -13,7 +13,6 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.checks.base import LoadedRow
 from mg_tui.data.checks.findings import KINDS, CheckReport
 from mg_tui.data.checks.lengths import ImageTokenCounter, TextTokenCounter, TextTokenCounts
 from mg_tui.data.checks.overlap import ContentIndex
@@ -22,6 +21,7 @@ from mg_tui.data.dataset import Dataset
 from mg_tui.data.image_probe import ImageProbe
 from mg_tui.data.image_resolver import ResolvedImage
 from mg_tui.data.images import ImageInfo
+from mg_tui.data.row_loader import LoadedRow
 from mg_tui.data.row_problems import BadRows, RowProblem, safe_line
 from mg_tui.data.token_count_cache import CachedTokenCounter
 from mg_tui.preflight.token_counter import TokenCounterPool, family_image_tokens

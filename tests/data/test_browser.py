@@ -14,7 +14,7 @@ from mg_tui.data.browser import Browser, IndexedBrowser, PagedBrowser, open_brow
 from mg_tui.data.jsonl import read_rows
 from mg_tui.data.line_index import LineIndex
 from mg_tui.data.rows import Row
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.sources.opener import open_source
 
 
 def write_rows(path: Path, count: int, *, width: int = 0) -> Path:

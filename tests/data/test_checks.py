@@ -13,13 +13,14 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
-from mg_tui.data import images, token_count_cache
+from mg_tui.data import images, row_loader, token_count_cache
 from mg_tui.data.checks import findings as findings_module
 from mg_tui.data.checks.findings import KINDS, CheckReport, Finding, FindingCollector, Histogram
 from mg_tui.data.checks.kinds import kinds_table
 from mg_tui.data.checks.lengths import TextTokenCounts
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.checks.runner import CheckLimits, run_checks
+from mg_tui.data.row_loader import ReadOptions
+from mg_tui.data.sources.opener import open_source
 from mg_tui.data.token_count_cache import CachedTokenCounter
 
 
@@ -299,9 +300,7 @@ def test_without_a_model_lengths_are_left_open(folder: Path) -> None:
 
 
 def test_a_check_can_be_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mg_tui.data.checks import runner
-
-    monkeypatch.setattr(runner, "_ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(row_loader, "_BATCH_ROWS", 4)
     path = folder / "data.jsonl"
     path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(40)))
     told: list[tuple[int, int]] = []

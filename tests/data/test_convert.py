@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 
 from mg_tui.core.errors import DataError, GardenError, UsageError
-from mg_tui.data.convert import ConvertRequest, ConvertResult, convert
+from mg_tui.data.convert.converter import ConvertRequest, ConvertResult, convert
 from mg_tui.data.convert.images import ImageMode
 from mg_tui.data.dataset import load_dataset
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.row_problems import BadRows
-from mg_tui.data.sources.base import FORMATS, open_source
+from mg_tui.data.sources.base import FORMATS
 from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.layout_writers import WRITABLE_LAYOUTS
+from mg_tui.data.sources.opener import open_source
 
 NAMES = {
     "jsonl": "{}.jsonl",

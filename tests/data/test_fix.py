@@ -12,9 +12,10 @@ from PIL import Image
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example
 from mg_tui.data.checks import findings
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
+from mg_tui.data.checks.runner import CheckLimits, run_checks
 from mg_tui.data.fix import FixResult, fix_dataset
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.row_loader import ReadOptions
+from mg_tui.data.sources.opener import open_source
 
 LIMITS = CheckLimits(2048, 784, 10**6)
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from mg_tui.data.browser import open_browser
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, RowLoader, load_rows, run_checks
-from mg_tui.data.convert import ConvertRequest, convert
+from mg_tui.data.checks.runner import CheckLimits, run_checks
+from mg_tui.data.convert.converter import ConvertRequest, convert
 from mg_tui.data.fix import fix_dataset
 from mg_tui.data.image_resolver import ImageResolver
-from mg_tui.data.sources.base import FORMATS, open_source
+from mg_tui.data.row_loader import ReadOptions, RowLoader, load_rows
+from mg_tui.data.sources.base import FORMATS
 from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.opener import open_source
 from mg_tui.data.subset import WeightedSource, concat_datasets, sample_dataset, split_dataset
 from mg_tui.data.synthetic import photos
 
@@ -80,17 +82,17 @@ def test_browse(formats: Path, format: str) -> None:
     assert len(numbers) == 10 and numbers == sorted(numbers)
     assert browser.build_index()
     assert browser.last_row is not None and browser.last_row >= COUNT
-    judge = RowLoader(source, reading)
+    loader = RowLoader(source, reading)
     last = browser.read_row(browser.last_row)
-    (judged,) = judge([last])
-    assert judged.example is not None
+    (loaded,) = loader.load([last])
+    assert loaded.example is not None
     found = list(browser.find("CALLED 77."))
     assert len(found) == 1
-    (judged,) = judge([browser.read_row(found[0])])
-    judge.close()
-    assert judged.example is not None
-    assert judged.example.response == "It is the thing called 77."
-    assert len(judged.example.images) == 1
+    (loaded,) = loader.load([browser.read_row(found[0])])
+    loader.close()
+    assert loaded.example is not None
+    assert loaded.example.response == "It is the thing called 77."
+    assert len(loaded.example.images) == 1
     assert browser.read_row(numbers[3]) == window[3]
 
 

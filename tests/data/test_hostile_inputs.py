@@ -22,9 +22,10 @@ from mg_tui.core.errors import GardenError
 from mg_tui.data import embedded_images
 from mg_tui.data.browser import open_browser
 from mg_tui.data.checks.findings import CheckReport
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
+from mg_tui.data.checks.runner import CheckLimits, run_checks
 from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.row_loader import ReadOptions
+from mg_tui.data.sources.opener import open_source
 
 FUZZ_SETTINGS: dict[str, Any] = {
     "deadline": None,

@@ -68,7 +68,8 @@ class DatasetChecker(threading.Thread):
 
     def _check(self) -> "CheckReport":
         from mg_tui.core.spec import TrainingSpec
-        from mg_tui.data.checks.runner import ReadOptions, run_checks
+        from mg_tui.data.checks.runner import run_checks
+        from mg_tui.data.row_loader import ReadOptions
         from mg_tui.preflight.dataset_check import open_limits
 
         opened = self._dataset

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mg_tui.core.errors import DataError
 from mg_tui.data.rows import Row
 from mg_tui.data.sources import json_array
-from mg_tui.data.sources.base import Source, open_source
+from mg_tui.data.sources.base import Source
+from mg_tui.data.sources.opener import open_source
 
 
 def open_dataset(given: str | Path, folder: Path, **more: Any) -> Source:

@@ -74,7 +74,7 @@ def test_every_row_is_a_conversation_or_says_why_not(values: dict[str, Any], lay
         assert shown == list(range(len(draft.images)))
         for written in WRITABLE_LAYOUTS:
             try:
-                said = to_row(draft, written, fields, several=False)
+                said = to_row(draft, written, fields, image_list=False)
             except LayoutError as error:
                 assert str(error).startswith("has ")
             else:

@@ -19,8 +19,10 @@ from mg_tui.core.errors import DataError, EnvironmentProblem, GardenError
 from mg_tui.core.spec import DatasetFormat, DatasetLayout
 from mg_tui.data.dataset import load_dataset
 from mg_tui.data.policy import ReadPolicy
-from mg_tui.data.sources.base import FORMATS, Source, open_source
+from mg_tui.data.sources.base import FORMATS, Source
+from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.layouts import LAYOUTS
+from mg_tui.data.sources.opener import open_source
 
 ROWS: list[dict[str, Any]] = [
     {"text": f'What is "it", {n}?\nSay.', "image": f"{n}.png", "response": f"Number {n}, é."} for n in range(1, 71)
@@ -112,7 +114,7 @@ def test_every_format_gives_the_same_rows(kind: str, folder: Path) -> None:
     name, format, make = MAKERS[kind]
     (folder / name).write_bytes(make(folder))
     source = open_dataset(name, folder)
-    found = source.detected_format
+    found = detect_format(source)
     assert (source.format, found.format, found.layout, found.certainty) == (format, format, "fields", "sure")
     assert found.why
     rows = list(source.rows())
@@ -159,7 +161,7 @@ def test_a_folder_that_datasets_saved(folder: Path) -> None:
     assert [(row["text"], row["label"]) for row in values] == [("a", "cat"), ("b", "dog"), ("c", "cat")]
     two = open_dataset("two", folder)
     assert two.count() == 3
-    assert "split train of train, test" in two.detected_format.why
+    assert "split train of train, test" in detect_format(two).why
     assert open_dataset("two", folder, split="test").count() == 1
     with pytest.raises(DataError, match="unknown split 'other'") as caught:
         open_dataset("two", folder, split="other")
@@ -187,8 +189,8 @@ def test_folders_of_images(tmp_path: Path) -> None:
     assert answers("classes") == [("Describe this image.", "cat"), ("Describe this image.", "dog")]
     assert answers("words") == [("Describe this image.", "A cat.")]
     assert answers("hf") == [("What?", "A cat.")]
-    assert open_dataset("hf", tmp_path).detected_format.layout == "fields"
-    assert open_dataset("classes", tmp_path).detected_format.layout == "captions"
+    assert detect_format(open_dataset("hf", tmp_path)).layout == "fields"
+    assert detect_format(open_dataset("classes", tmp_path)).layout == "captions"
     (problem,) = load_dataset("words", cwd=tmp_path).problems
     assert str(problem) == "row 2: b.txt is not UTF-8 text"
 
@@ -319,7 +321,7 @@ def test_flipped_bytes_are_an_error_or_rows_and_never_a_crash(kind: str, folder:
 
 def test_formats_can_be_said(folder: Path) -> None:
     (folder / "a.data").write_bytes(csv_bytes())
-    assert open_dataset("a.data", folder, format="csv").detected_format.why.startswith("format set explicitly")
+    assert detect_format(open_dataset("a.data", folder, format="csv")).why.startswith("format set explicitly")
     assert next(open_dataset("a.data", folder, format="csv").rows()).values == ROWS[0]
     with pytest.raises(DataError, match="unknown format 'xlsx'"):
         open_dataset("a.data", folder, format="xlsx")
@@ -421,8 +423,8 @@ def test_a_name_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     hub = FakeHub(folder, monkeypatch)
     source = open_dataset("owner/name", folder, config="c")
     assert (source.format, source.path, source.address) == ("hub", None, "hub:owner/name")
-    assert source.detected_format.certainty == "likely"
-    assert "looks like a Hub name" in source.detected_format.why
+    assert detect_format(source).certainty == "likely"
+    assert "looks like a Hub name" in detect_format(source).why
     rows = [row.values or {} for row in source.rows()]
     assert [row["text"] for row in rows] == ["a", "b"]
     assert rows[1]["image"]["bytes"] == (folder / "2.png").read_bytes()
@@ -440,11 +442,11 @@ def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("mg_tui.data.sources.hub.resolve_commit", fail)
     with pytest.raises(EnvironmentProblem, match="the Hub is unreachable") as caught:
-        open_dataset("owner/name", folder).detected_format  # noqa: B018
+        detect_format(open_dataset("owner/name", folder))
     assert "no route to host" in str(caught.value)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(EnvironmentProblem, match="HF_HUB_OFFLINE is set"):
-        open_dataset("owner/name", folder).detected_format  # noqa: B018
+        detect_format(open_dataset("owner/name", folder))
     for given in ("data/none.jsonl", "./owner/name", "a/b/c"):
         with pytest.raises(DataError, match="does not exist"):
             open_dataset(given, folder)
@@ -459,5 +461,5 @@ def test_files_of_several_formats_in_one_folder_are_not_guessed_at(folder: Path)
     assert "parquet, webdataset" in str(caught.value)
     assert open_dataset(".", folder, format="parquet").count() == 70
     (folder / "other.parquet").write_bytes(parquet(folder))
-    found = open_dataset(".", folder, format="parquet").detected_format
+    found = detect_format(open_dataset(".", folder, format="parquet"))
     assert (found.certainty, found.why[:7]) == ("likely", "2 files")
