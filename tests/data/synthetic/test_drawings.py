@@ -12,7 +12,7 @@ from PIL import Image
 from mg_tui.data.synthetic import photos
 from mg_tui.data.synthetic.drawings import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     NUMBER_WORDS,
     SHAPES,
     DrawingFacts,
@@ -21,7 +21,7 @@ from mg_tui.data.synthetic.drawings import (
     make_questions,
     quadrant_name,
 )
-from mg_tui.data.synthetic.photos import PHOTOS, PhotoRegion, crop_photo, load_photo, name_colour, photo_region
+from mg_tui.data.synthetic.photos import PHOTOS, PhotoRegion, crop_photo, load_photo, name_color, photo_region
 
 
 def generate_images(count: int = 60) -> Iterator[tuple[Image.Image, DrawingFacts]]:
@@ -51,7 +51,7 @@ def test_same_seed_same_image_and_questions() -> None:
 def test_the_centre_of_each_shape_has_its_colour() -> None:
     for image, facts in generate_images():
         for shape in facts.shapes:
-            assert color_distance(pixel(image, shape.x, shape.y), COLOURS[shape.colour]) <= 20, shape
+            assert color_distance(pixel(image, shape.x, shape.y), COLORS[shape.color]) <= 20, shape
 
 
 def test_a_plain_background_is_seen_where_no_shape_is() -> None:
@@ -127,10 +127,10 @@ def test_crops_stay_in_their_region(photo: str, region: PhotoRegion) -> None:
 
 
 def test_colours_are_named_as_people_name_them() -> None:
-    for name, rgb in {**COLOURS, **BACKGROUNDS}.items():
+    for name, rgb in {**COLORS, **BACKGROUNDS}.items():
         if name not in ("pink", "brown"):
-            assert name_colour(rgb) == name
-    assert name_colour((125, 85, 55)) == "brown"
+            assert name_color(rgb) == name
+    assert name_color((125, 85, 55)) == "brown"
 
 
 def test_the_photos_are_small_and_attributed() -> None:
