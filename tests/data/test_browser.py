@@ -50,10 +50,10 @@ def test_first_rows_come_before_any_index(lines: Path, tmp_path: Path) -> None:
 
 def test_the_index_reaches_every_row_and_is_kept(lines: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    told: list[float] = []
+    shares: list[float] = []
     browser = browser_of(lines, cache)
-    assert browser.build_index(told.append)
-    assert told[-1] == browser.indexed_share == 1.0
+    assert browser.build_index(shares.append)
+    assert shares[-1] == browser.indexed_share == 1.0
     assert browser.last_row == 1000
     again = browser_of(lines, cache)
     assert (again.last_row, again.indexed_share) == (1000, 1.0)
@@ -95,8 +95,8 @@ def test_a_changed_file_has_another_index(lines: Path, tmp_path: Path) -> None:
 def test_a_damaged_index_is_made_again(lines: Path, tmp_path: Path, damage: str) -> None:
     cache = tmp_path / "cache"
     browser_of(lines, cache).build_index()
-    (kept,) = (cache / "indexes").iterdir()
-    content = bytearray(kept.read_bytes())
+    (index_file,) = (cache / "indexes").iterdir()
+    content = bytearray(index_file.read_bytes())
     match damage:
         case "cut":
             del content[-5:]
@@ -108,7 +108,7 @@ def test_a_damaged_index_is_made_again(lines: Path, tmp_path: Path, damage: str)
             content[:] = os.urandom(200)
         case "number":
             content[:] = content.replace(b'"checkpoints": ', b'"checkpoints": "x", "y": ')
-    kept.write_bytes(content)
+    index_file.write_bytes(content)
     browser = browser_of(lines, cache)
     assert browser.last_row is None
     browser.build_index()
@@ -141,8 +141,8 @@ def test_an_interrupted_scan_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
 def test_an_index_is_small(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "data.jsonl", 50_000)
     LineIndex(path, tmp_path / "cache").build()
-    (kept,) = (tmp_path / "cache" / "indexes").iterdir()
-    assert kept.stat().st_size < 50_000 / 64 * 16 + 1000
+    (index_file,) = (tmp_path / "cache" / "indexes").iterdir()
+    assert index_file.stat().st_size < 50_000 / 64 * 16 + 1000
 
 
 def test_without_a_cache_or_with_one_that_cannot_be_written(lines: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_what_is_not_there_is_said(lines: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("question 77", [77, *range(770, 780)]),
         ("ANSWER 999", [999]),
@@ -175,9 +175,9 @@ def test_what_is_not_there_is_said(lines: Path, tmp_path: Path) -> None:
         ("text", []),  # the name of a field is no text of a row
     ],
 )
-def test_find(lines: Path, tmp_path: Path, text: str, found: list[int]) -> None:
-    assert list(browser_of(lines, tmp_path).find(text)) == found
-    assert list(PagedBrowser(open_source(str(lines), cwd=tmp_path, cache=None)).find(text)) == found
+def test_find(lines: Path, tmp_path: Path, text: str, expected: list[int]) -> None:
+    assert list(browser_of(lines, tmp_path).find(text)) == expected
+    assert list(PagedBrowser(open_source(str(lines), cwd=tmp_path, cache=None)).find(text)) == expected
 
 
 def test_find_sees_through_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +196,8 @@ def test_find_sees_through_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "".join(json.dumps({"text": t}, ensure_ascii=a) + "\n" for t in texts for a in (True, False)), encoding="utf-8"
     )
     browser = browser_of(path, tmp_path)
-    wanted = ["CAT", "gr\u00dc", '"no"', "two\nlines", "k\\s", "X/Y", "\U0001f600", "stanbul"]
-    for place, text in enumerate(wanted):
+    queries = ["CAT", "gr\u00dc", '"no"', "two\nlines", "k\\s", "X/Y", "\U0001f600", "stanbul"]
+    for place, text in enumerate(queries):
         assert list(browser.find(text)) == [2 * place + 1, 2 * place + 2], text
     assert list(browser.find("cat", first=2)) == [2]
 

@@ -30,10 +30,10 @@ class WordCounter:
     identity = "words"
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.examples_counted = 0
 
     def count(self, examples: Sequence[Example]) -> list[TextTokenCounts]:
-        self.asked += len(examples)
+        self.examples_counted += len(examples)
         return [self._one(example) for example in examples]
 
     def _one(self, example: Example) -> TextTokenCounts:
@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_check(
-    folder: Path, *rows: Any, limits: CheckLimits = LIMITS, evaluation: Sequence[Any] = (), **how: Any
+    folder: Path, *rows: Any, limits: CheckLimits = LIMITS, evaluation: Sequence[Any] = (), **read_options: Any
 ) -> CheckReport:
     def written(name: str, items: Sequence[Any]) -> Any:
         path = folder / name
@@ -74,7 +74,7 @@ def run_check(
         path.write_bytes(b"".join(line + b"\n" for line in lines))
         return open_source(str(path), cwd=folder, cache=folder / "cache")
 
-    reading = ReadOptions(cwd=folder, cache=folder / "cache", allow_private_urls=False, **how)
+    reading = ReadOptions(cwd=folder, cache=folder / "cache", allow_private_urls=False, **read_options)
     other = (written("eval.jsonl", evaluation), reading) if evaluation else None
     return run_checks(written("data.jsonl", rows), reading, limits, evaluation=other)
 
@@ -106,7 +106,7 @@ def test_a_good_dataset_has_figures_and_nothing_that_stops_a_run(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("made", "kind", "said"),
+    ("created", "kind", "said"),
     [
         (b"{oops", "row", "is invalid JSON"),
         (b'{"text": "\xff"}', "row", "is not UTF-8"),
@@ -133,7 +133,7 @@ def test_a_good_dataset_has_figures_and_nothing_that_stops_a_run(folder: Path) -
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_each_kind_of_row(folder: Path, bomb: Path, made: Any, kind: str, said: str) -> None:
+def test_each_kind_of_row(folder: Path, bomb: Path, created: Any, kind: str, said: str) -> None:
     (folder / "text.png").write_text("hello")
     save_image(folder / "thread.png", (4000, 12))
     save_image(folder / "small.png", (30, 30))
@@ -145,9 +145,9 @@ def test_each_kind_of_row(folder: Path, bomb: Path, made: Any, kind: str, said: 
     save_image(folder / "jpeg.png", (150, 150), format="JPEG")
     frames = [Image.new("RGB", (150, 150), colour) for colour in ("red", "green")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
-    report = run_check(folder, row(1), made, row(3))
+    report = run_check(folder, row(1), created, row(3))
     assert rows_with(report, kind) == [2]
-    (finding,) = [one for one in report.findings if one.kind == kind]
+    (finding,) = [entry for entry in report.findings if entry.kind == kind]
     assert said in finding.what
     assert report.findings_of_row(2)[0].row == 2
     bad = KINDS[kind].severity == "error"
@@ -171,7 +171,7 @@ def test_repeats(folder: Path) -> None:
         folder, row(1), row(2, image="b.png"), row(1), row(4, image="c.png"), row(1), row(6, image="b.png")
     )
     assert rows_with(report, "row-repeated") == [3, 5]
-    assert {one.what for one in report.findings if one.kind == "row-repeated"} == {"duplicates row 1"}
+    assert {entry.what for entry in report.findings if entry.kind == "row-repeated"} == {"duplicates row 1"}
     assert rows_with(report, "image-repeated") == [2]
     assert '"b.png" has the same content as' in next(o.what for o in report.findings if o.kind == "image-repeated")
 
@@ -180,7 +180,7 @@ def test_the_answers_as_a_whole(folder: Path) -> None:
     save_image(folder / "b.png", (150, 150))
     rows = [row(0, text="Same?", image=["a.png", "b.png"][number % 2], response="no") for number in range(120)]
     report = run_check(folder, *rows)
-    whole = {one.kind: one.what for one in report.findings if one.row == 0}
+    whole = {entry.kind: entry.what for entry in report.findings if entry.row == 0}
     assert whole["answers-alike"] == '100% of the rows are answered "no"'
     assert whole["questions-alike"] == '100% of the rows ask "Same?"'
     assert whole["answers-short"] == "100% of the answers have 3 characters or fewer"
@@ -203,7 +203,7 @@ def test_overlap_with_the_evaluation_dataset(folder: Path) -> None:
     rows = [row(1), row(2), row(3, image="b.png"), row(4, image="c.png"), row(5, image="d.png")]
     evaluation = [row(1), row(9, image="./b.png"), row(10, image="other name.png")]
     report = run_check(folder, *rows, evaluation=evaluation)
-    said = {one.row: one.what for one in report.findings if one.kind == "eval-overlap"}
+    said = {entry.row: entry.what for entry in report.findings if entry.kind == "eval-overlap"}
     assert said == {
         1: "the row is also in the evaluation dataset",
         2: 'its image "a.png" is also in the evaluation dataset',
@@ -225,7 +225,7 @@ def test_the_remedies_say_how_many_rows_each_saves(folder: Path) -> None:
     assert "--max-pixels 37632" not in saved
     assert saved["--max-seq-length 128"] == 3
     assert saved["--on-bad-row skip"] == 0
-    hint = next(one.hint for one in report.findings if one.row == 1 and one.kind == "too-long")
+    hint = next(entry.hint for entry in report.findings if entry.row == 1 and entry.kind == "too-long")
     assert hint is not None and "--max-pixels 25088" in hint and "--max-seq-length to 67" in hint and "skip" in hint
 
 
@@ -234,25 +234,25 @@ def test_text_is_counted_once_and_then_only_what_changed(folder: Path, monkeypat
 
     def again(*rows: Any) -> int:
         counter = CachedTokenCounter(words, folder / "cache", "data.jsonl")
-        before = words.asked
+        before = words.examples_counted
         limits = CheckLimits(50, 784, 28 * 28 * 64, token_counter=counter, count_image_tokens=fake_image_tokens)
         report = run_check(folder, *rows, limits=limits)
         assert report.total_tokens is not None and report.total_tokens.total == len(rows)
         counter.save()
-        return words.asked - before
+        return words.examples_counted - before
 
     rows = [row(number) for number in range(300)]
     assert again(*rows) == 300
     assert again(*rows) == 0
     assert again(row(1000), *rows[5:]) == 1
     assert again(*rows) == 0  # the check may have been stopped: what it did not ask for is kept
-    (kept,) = (folder / "cache" / "tokens").iterdir()
-    assert kept.stat().st_size == 48 + 16 * 301
+    (counts_file,) = (folder / "cache" / "tokens").iterdir()
+    assert counts_file.stat().st_size == 48 + 16 * 301
     monkeypatch.setattr(token_count_cache, "_MAX_STALE_COUNTS", 0)
     assert again(row(2000), *rows[:5]) == 1
-    assert kept.stat().st_size == 48 + 16 * 6  # of much that nobody asks for nothing stays
+    assert counts_file.stat().st_size == 48 + 16 * 6  # of much that nobody asks for nothing stays
     assert again(*rows) == 295
-    kept.write_bytes(kept.read_bytes()[:-1])
+    counts_file.write_bytes(counts_file.read_bytes()[:-1])
     assert again(*rows) == 300
 
 
@@ -303,15 +303,15 @@ def test_a_check_can_be_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(row_loader, "_BATCH_ROWS", 4)
     path = folder / "data.jsonl"
     path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(40)))
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     source = open_source(str(path), cwd=folder, cache=None)
     report = run_checks(
-        source, ReadOptions(cwd=folder), LIMITS, progress=lambda *now: told.append(now), stop=lambda: len(told) >= 2
+        source, ReadOptions(cwd=folder), LIMITS, progress=lambda *now: calls.append(now), stop=lambda: len(calls) >= 2
     )
     assert not report.complete
     assert report.rows == 8
-    assert all(total == path.stat().st_size for _done, total in told)
-    assert [done for done, _total in told] == sorted(done for done, _total in told)
+    assert all(total == path.stat().st_size for _done, total in calls)
+    assert [done for done, _total in calls] == sorted(done for done, _total in calls)
 
 
 def test_findings_are_kept_in_bounded_memory_and_rows_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,8 +324,8 @@ def test_findings_are_kept_in_bounded_memory_and_rows_are_not_lost(monkeypatch: 
     assert len(collector.findings) == 11
     report = CheckReport("x", 1000, 0, 0, 0, collector.findings, collector.counts, collector.rows_by_kind)
     assert report.bad_rows() == list(range(1, 1001))
-    assert [one.kind for one in report.findings_of_row(700)] == ["too-long"]
-    assert [one.kind for one in report.findings_of_row(5)] == ["too-long", "image-small"]
+    assert [entry.kind for entry in report.findings_of_row(700)] == ["too-long"]
+    assert [entry.kind for entry in report.findings_of_row(5)] == ["too-long", "image-small"]
     assert report.findings_of_row(2000) == []
     json.dumps(report.as_dict())
 
@@ -343,9 +343,9 @@ def test_the_docs_have_every_kind_and_every_tip() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "checks.md").read_text(encoding="utf-8")
     assert kinds_table() in text
     tips = text.split("## The guide's tips")[1].split("## ")[0]
-    told = set(re.findall(r"`([a-z]+-[a-z-]+)`", tips))
-    assert told <= KINDS.keys()
-    assert told == {name for name, kind in KINDS.items() if kind.tip}
+    calls = set(re.findall(r"`([a-z]+-[a-z-]+)`", tips))
+    assert calls <= KINDS.keys()
+    assert calls == {name for name, kind in KINDS.items() if kind.tip}
 
 
 def test_every_kind_is_described() -> None:

@@ -70,17 +70,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_convert(
-    folder: Path, given: str, out: str, *, images: ImageMode = "auto", fields: FieldMap | None = None, **asked: Any
+    folder: Path,
+    reference: str,
+    out: str,
+    *,
+    images: ImageMode = "auto",
+    fields: FieldMap | None = None,
+    **requested: Any,
 ) -> ConvertResult:
-    source = open_source(given, cwd=folder, cache=folder / "cache")
+    source = open_source(reference, cwd=folder, cache=folder / "cache")
     resolver = ImageResolver(source.base, None, folder, folder / "cache")
-    made = ConvertRequest(folder / out, images=images, **asked)
-    return convert(source, detect_format(source, fields), made, cache=folder / "cache", resolver=resolver)
+    result = ConvertRequest(folder / out, images=images, **requested)
+    return convert(source, detect_format(source, fields), result, cache=folder / "cache", resolver=resolver)
 
 
-def read_conversations(folder: Path, given: str) -> list[Any]:
+def read_conversations(folder: Path, reference: str) -> list[Any]:
     """What each row says, with the bytes of its images in their places."""
-    dataset = load_dataset(given, cwd=folder, cache=folder / "cache")
+    dataset = load_dataset(reference, cwd=folder, cache=folder / "cache")
     assert not dataset.problems
     return [
         [
@@ -98,15 +104,15 @@ def read_conversations(folder: Path, given: str) -> list[Any]:
 FORMAT_CYCLE = [*NAMES, "jsonl"]
 
 
-@pytest.mark.parametrize(("one", "other"), [*pairwise(FORMAT_CYCLE), *pairwise(reversed(FORMAT_CYCLE))])
+@pytest.mark.parametrize(("item", "other"), [*pairwise(FORMAT_CYCLE), *pairwise(reversed(FORMAT_CYCLE))])
 @pytest.mark.parametrize("dataset", ["single", "talks"])
-def test_from_format_to_format_and_back(folder: Path, dataset: str, one: str, other: str) -> None:
+def test_from_format_to_format_and_back(folder: Path, dataset: str, item: str, other: str) -> None:
     """A chain through all formats in both directions: with these, every pair of formats is bridged."""
-    first, second = NAMES[one].format("one"), NAMES[other].format("two")
-    run_convert(folder, f"{dataset}.jsonl", first, format=one)
+    first, second = NAMES[item].format("one"), NAMES[other].format("two")
+    run_convert(folder, f"{dataset}.jsonl", first, format=item)
     run_convert(folder, first, second, format=other)
-    made = run_convert(folder, second, "back.jsonl")
-    assert (made.rows, made.skipped_rows, dict(made.losses)) == (3, 0, {})
+    result = run_convert(folder, second, "back.jsonl")
+    assert (result.rows, result.skipped_rows, dict(result.losses)) == (3, 0, {})
     assert read_conversations(folder, "back.jsonl") == read_conversations(folder, f"{dataset}.jsonl")
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
@@ -126,11 +132,11 @@ def test_layouts_in_formats(folder: Path, layout: str, format: str) -> None:
     if layout == "captions":
         rows = [row for row in SINGLE_TURN_ROWS if row["image"]]
         (folder / "single.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = run_convert(folder, f"{dataset}.jsonl", NAMES[format].format("x"), format=format, layout=layout)
-    back = read_conversations(folder, made.out.name)
+    result = run_convert(folder, f"{dataset}.jsonl", NAMES[format].format("x"), format=format, layout=layout)
+    back = read_conversations(folder, result.out.name)
     before = read_conversations(folder, f"{dataset}.jsonl")
     if layout == "captions":
-        assert dict(made.losses) == {"the question; replaced by the caption prompt": 2}
+        assert dict(result.losses) == {"the question; replaced by the caption prompt": 2}
         for talk in before:
             talk[0][2][-1] = "Describe this image."
     assert back == before
@@ -193,9 +199,9 @@ def test_images_of_one_name_are_kept_apart(folder: Path) -> None:
     Image.new("RGB", (9, 9)).save(folder / "x" / "A.png")
     rows = [{"text": "a", "image": name, "response": "b"} for name in ("a.png", "x/A.png", "a.png")]
     (folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = run_convert(folder, "d.jsonl", "c.jsonl", images="copy")
-    assert made.images is not None
-    assert sorted(path.name for path in made.images.iterdir()) == ["000002-A.png", "a.png"]
+    result = run_convert(folder, "d.jsonl", "c.jsonl", images="copy")
+    assert result.images is not None
+    assert sorted(path.name for path in result.images.iterdir()) == ["000002-A.png", "a.png"]
     assert read_conversations(folder, "c.jsonl") == read_conversations(folder, "d.jsonl")
 
 
@@ -214,16 +220,16 @@ def test_fields_go_along_and_what_does_not_is_said(folder: Path) -> None:
         {"text": "a", "image": "a.png", "response": "b", "id": 2, "score": 0.5, "tags": None, "ok": True},
     ]
     (folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = run_convert(folder, "d.jsonl", "d.parquet", fields=FieldMap(messages="none"))
-    assert dict(made.losses) == {'the type of field "tags": written as JSON text': 2}
+    result = run_convert(folder, "d.jsonl", "d.parquet", fields=FieldMap(messages="none"))
+    assert dict(result.losses) == {'the type of field "tags": written as JSON text': 2}
     first = next(open_source("d.parquet", cwd=folder, cache=None).rows()).values or {}
     assert (first["id"], first["score"], first["tags"], first["messages"]) == (1, 1.0, '["x"]', "m")
-    made = run_convert(folder, "d.jsonl", "d2.jsonl", layout="messages")
-    assert dict(made.losses) == {'the field "messages": duplicate name': 1}
+    result = run_convert(folder, "d.jsonl", "d2.jsonl", layout="messages")
+    assert dict(result.losses) == {'the field "messages": duplicate name': 1}
     last = json.loads((folder / "d2.jsonl").read_text().splitlines()[1])
     assert (last["id"], last["score"], last["ok"]) == (2, 0.5, True)
-    made = run_convert(folder, "d2.jsonl", "d3.csv")
-    assert made.losses['the type of field "id": CSV stores text only'] == 2
+    result = run_convert(folder, "d2.jsonl", "d3.csv")
+    assert result.losses['the type of field "id": CSV stores text only'] == 2
 
 
 def test_rows_that_cannot_be_said_stop_it_or_are_left_out(folder: Path) -> None:
@@ -231,11 +237,11 @@ def test_rows_that_cannot_be_said_stop_it_or_are_left_out(folder: Path) -> None:
         run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields")
     assert "row 1: has 4 turns; fields supports a single question and answer" in str(caught.value)
     assert not list(folder.glob("*x*"))
-    made = run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields", skip_bad_rows=True)
-    assert (made.rows, made.skipped_rows) == (1, 2)
-    assert made.rejects is not None
-    kept = [json.loads(line) for line in made.rejects.read_text().splitlines()]
-    assert [json.loads(row["raw"]) for row in kept] == [CHATS[0], CHATS[2]]
+    result = run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields", skip_bad_rows=True)
+    assert (result.rows, result.skipped_rows) == (1, 2)
+    assert result.rejects is not None
+    rejected = [json.loads(line) for line in result.rejects.read_text().splitlines()]
+    assert [json.loads(row["raw"]) for row in rejected] == [CHATS[0], CHATS[2]]
     (folder / "m.jsonl").write_text(json.dumps({"text": "What is <image>?", "image": None, "response": "a tag"}))
     with pytest.raises(BadRows, match="which would be read as an image placeholder"):
         run_convert(folder, "m.jsonl", "y.jsonl", layout="conversations")
@@ -261,8 +267,8 @@ def test_values_nested_without_end_are_no_crash(folder: Path) -> None:
     ]
     (folder / "d.jsonl").write_text("\n".join(rows))
     for name in ("x.jsonl", "x.parquet", "x.csv", "x.tar"):
-        made = run_convert(folder, "d.jsonl", name, skip_bad_rows=True)
-        assert (made.rows, made.skipped_rows) == (1, 1)
+        result = run_convert(folder, "d.jsonl", name, skip_bad_rows=True)
+        assert (result.rows, result.skipped_rows) == (1, 1)
 
 
 def test_nothing_is_replaced_unasked(folder: Path) -> None:

@@ -56,7 +56,7 @@ def test_other_field_names(rows, image_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "said"),
+    ("changes", "field", "expected"),
     [
         ({"text": 3}, "text", "is a number (3), expected text"),
         ({"text": None}, "text", "is null"),
@@ -79,12 +79,14 @@ def test_other_field_names(rows, image_file: Path) -> None:
         ({"image": "http://[::1/a.jpg"}, "image", "is an invalid URL"),
     ],
 )
-def test_bad_fields(rows, image_file: Path, tmp_path: Path, changes: dict[str, object], field: str, said: str) -> None:
+def test_bad_fields(
+    rows, image_file: Path, tmp_path: Path, changes: dict[str, object], field: str, expected: str
+) -> None:
     path = rows(row(), row(**changes), row())
     dataset = load_dataset(path, cache=tmp_path / "cache")
     (problem,) = dataset.problems
     assert (problem.row, problem.field) == (2, field)
-    assert said in problem.what
+    assert expected in problem.what
     assert len(problem.what) < 1000
     assert problem.raw == path.read_text().split("\n")[1]
     assert [example.row for example in dataset.examples] == [1, 3]
@@ -174,10 +176,10 @@ def test_rejects_keep_the_rows(rows, tmp_path: Path) -> None:
     dataset = load_dataset(rows(*lines))
     target = tmp_path / "run" / "rejects.jsonl"
     assert write_rejects(target, dataset.problems) == 3
-    kept = [json.loads(line) for line in target.read_text().splitlines()]
-    assert [record["row"] for record in kept] == [1, 2, 3]
-    assert [record["raw"].encode("utf-8", "surrogateescape") for record in kept] == lines
-    assert [problem["field"] for problem in kept[0]["problems"]] == ["text", "response"]
+    records = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [record["row"] for record in records] == [1, 2, 3]
+    assert [record["raw"].encode("utf-8", "surrogateescape") for record in records] == lines
+    assert [problem["field"] for problem in records[0]["problems"]] == ["text", "response"]
     assert list(target.parent.iterdir()) == [target]
     assert write_rejects(target, ()) == 0
     assert target.read_text() == ""

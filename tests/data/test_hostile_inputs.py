@@ -106,13 +106,13 @@ def line(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("hostile")
-    Image.effect_noise((150, 150), 50).save(made / "good.png")
-    (made / "bad.png").write_bytes((made / "good.png").read_bytes()[:60])
-    (made / "bomb.png").write_bytes(_png_claiming(60_000, 60_000))
-    (made / "loop.png").symlink_to(made / "loop.png")
-    (made / "folder").mkdir()
-    return made
+    created = tmp_path_factory.mktemp("hostile")
+    Image.effect_noise((150, 150), 50).save(created / "good.png")
+    (created / "bad.png").write_bytes((created / "good.png").read_bytes()[:60])
+    (created / "bomb.png").write_bytes(_png_claiming(60_000, 60_000))
+    (created / "loop.png").symlink_to(created / "loop.png")
+    (created / "folder").mkdir()
+    return created
 
 
 def _png_claiming(width: int, height: int) -> bytes:
@@ -126,11 +126,11 @@ def _png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 16)) + chunk(b"IEND", b"")
 
 
-def run_check(path: Path, folder: Path, **how: Any) -> CheckReport:
+def run_check(path: Path, folder: Path, **read_options: Any) -> CheckReport:
     cache = path.parent / "cache"
     source = open_source(str(path), cwd=folder, cache=cache)
     source.base = folder
-    reading = ReadOptions(cwd=folder, cache=cache, allow_private_urls=False, workers=1, **how)
+    reading = ReadOptions(cwd=folder, cache=cache, allow_private_urls=False, workers=1, **read_options)
     return run_checks(source, reading, LIMITS)
 
 
@@ -276,7 +276,7 @@ def test_bombs_and_polyglots_are_refused_with_a_reason(tmp_path: Path, name: str
     import re
     import zlib
 
-    data, said = REFUSED_IMAGES[name]
+    data, expected = REFUSED_IMAGES[name]
     if name == "text chunk bomb.png":  # a hundred megabytes of text in a few hundred bytes
         whole, bomb = encode_image(NOISE, "PNG"), b"a\0\0" + zlib.compress(b"\0" * 10**8, 9)
         data = (
@@ -288,7 +288,7 @@ def test_bombs_and_polyglots_are_refused_with_a_reason(tmp_path: Path, name: str
     with pytest.raises(ImageError) as caught:
         verify_image(path)
     assert is_safe(caught.value.reason)
-    assert re.search(said, caught.value.reason), caught.value.reason
+    assert re.search(expected, caught.value.reason), caught.value.reason
 
 
 def test_ten_thousand_frames_cost_one(tmp_path: Path) -> None:
@@ -296,10 +296,10 @@ def test_ten_thousand_frames_cost_one(tmp_path: Path) -> None:
 
     path = tmp_path / "many.gif"
     frame = Image.new("P", (16, 16))
-    one = encode_image(frame, "GIF")
+    item = encode_image(frame, "GIF")
     # Frames are copied by hand: writing so many takes the library a minute.
-    body = one[one.index(b",") : -1]
-    path.write_bytes(one[:-1] + body * 10_000 + b";")
+    body = item[item.index(b",") : -1]
+    path.write_bytes(item[:-1] + body * 10_000 + b";")
     began = time.process_time()
     info = verify_image(path)
     assert info.animated

@@ -28,13 +28,13 @@ def png() -> bytes:
 
 
 class Handler(BaseHTTPRequestHandler):
-    seen: list[str]
+    request_paths: list[str]
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        self.server.seen.append(self.path)  # type: ignore[attr-defined]
+        self.server.request_paths.append(self.path)  # type: ignore[attr-defined]
         path = self.path.split("?")[0]
         if path.startswith("http://") or path in ("/a.png", "/%C3%A4%20b.png"):  # somebody uses us as a proxy
             self.reply(png())
@@ -115,16 +115,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.daemon_threads = True
-    made.seen = []  # type: ignore[attr-defined]
-    made.hold = threading.Event()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
+    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http_server.daemon_threads = True
+    http_server.request_paths = []  # type: ignore[attr-defined]
+    http_server.hold = threading.Event()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    yield made
-    made.hold.set()  # type: ignore[attr-defined]
-    made.shutdown()
-    made.server_close()
+    yield http_server
+    http_server.hold.set()  # type: ignore[attr-defined]
+    http_server.shutdown()
+    http_server.server_close()
 
 
 @pytest.fixture
@@ -150,17 +150,17 @@ def test_an_image_is_fetched_once(server, base: str, downloads: ImageDownloads) 
     assert probe_image(path).format == "PNG"
     server.shutdown()
     assert downloads.fetch(f"{base}/a.png?size=1") == path
-    assert server.seen == ["/a.png?size=1"]
+    assert server.request_paths == ["/a.png?size=1"]
     assert downloads.cache_path(f"{base}/a.png?size=2") != path
 
 
 def test_letters_outside_ascii(server, base: str, downloads: ImageDownloads) -> None:
     downloads.fetch(f"{base}/ä b.png#part")
-    assert server.seen == ["/%C3%A4%20b.png"]
+    assert server.request_paths == ["/%C3%A4%20b.png"]
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "expected"),
     [
         ("/none", "returned status 404"),
         ("/page", "was downloaded but is a web page"),
@@ -179,9 +179,9 @@ def test_letters_outside_ascii(server, base: str, downloads: ImageDownloads) -> 
         ("/to/ftp:||example.com|a", "redirects to the URL scheme ftp"),
     ],
 )
-def test_what_can_go_wrong(base: str, downloads: ImageDownloads, path: str, said: str) -> None:
+def test_what_can_go_wrong(base: str, downloads: ImageDownloads, path: str, expected: str) -> None:
     start = time.monotonic()
-    assert re.search(said, refusal_reason(downloads, base + path))
+    assert re.search(expected, refusal_reason(downloads, base + path))
     assert time.monotonic() - start < 3
 
 
@@ -210,7 +210,7 @@ def test_private_networks_are_refused(server, tmp_path: Path, host: str, monkeyp
         downloads.fetch(f"http://{host}:{server.server_port}/a.png")
     assert "a private or reserved address" in caught.value.reason
     assert "MODEL_GARDEN_ALLOW_PRIVATE_URLS=1" in str(caught.value.hint)
-    assert server.seen == []
+    assert server.request_paths == []
 
 
 def test_the_environment_may_allow_them(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_a_redirect_into_a_private_network_is_refused(server, base: str, tmp_pat
     downloads.fetch(f"{base}/a.png")
     with pytest.raises(ImageError, match=r"resolves to 127\.0\.0\.2"):
         downloads.fetch(f"{base}/to/http:||127.0.0.2:{server.server_port}|a.png")
-    assert len(server.seen) == 2
+    assert len(server.request_paths) == 2
 
 
 @pytest.mark.parametrize("target", ["169.254.169.254", "10.0.0.1", "[::ffff:127.0.0.2]", "0x7f000002", "2130706434"])
@@ -243,24 +243,24 @@ def test_redirects_to_metadata_and_odd_spellings_are_refused(server, base, tmp_p
     make_first_loopback_public(monkeypatch)
     with pytest.raises(ImageError, match="a private or reserved address"):
         ImageDownloads(tmp_path, allow_private=False).fetch(f"{base}/to/http:||{target}:{server.server_port}|a.png")
-    assert len(server.seen) == 1
+    assert len(server.request_paths) == 1
 
 
 def test_the_address_that_was_judged_is_the_one_connected_to(server, tmp_path: Path, monkeypatch) -> None:
     make_first_loopback_public(monkeypatch)
-    asked: list[str] = []
+    hosts: list[str] = []
     real = socket.getaddrinfo
 
     def rebinding(host, *args, **options):
         if host == "rebind.example":
-            asked.append(host)
-            host = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+            hosts.append(host)
+            host = "127.0.0.1" if len(hosts) == 1 else "127.0.0.2"
         return real(host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     downloads = ImageDownloads(tmp_path, allow_private=False)
     downloads.fetch(f"http://rebind.example:{server.server_port}/a.png")
-    assert len(asked) == 1
+    assert len(hosts) == 1
 
 
 def test_one_private_address_among_several_is_enough(tmp_path: Path, monkeypatch) -> None:
@@ -271,10 +271,10 @@ def test_one_private_address_among_several_is_enough(tmp_path: Path, monkeypatch
 
 
 def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    hosts = []
 
     def fail(host: str, *_args: object, **_options: object) -> None:
-        asked.append(host)
+        hosts.append(host)
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
@@ -287,7 +287,7 @@ def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "use local image files" in str(caught.value.hint)
     assert reasons[0] == "could not be reached: temporary failure in name resolution"
     assert reasons[-1] == f"was skipped: images.example was unreachable {MAX_HOST_FAILURES} times"
-    assert len(asked) == MAX_HOST_FAILURES
+    assert len(hosts) == MAX_HOST_FAILURES
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_proxy_of_the_environment_is_used(server, base: str, tmp_path: Path, m
     monkeypatch.setattr(socket, "getaddrinfo", unknown_here)
     downloads = ImageDownloads(tmp_path, allow_private=False)
     downloads.fetch("http://images.example/a.png")
-    assert server.seen == ["http://images.example/a.png"]
+    assert server.request_paths == ["http://images.example/a.png"]
     with pytest.raises(ImageError, match="private"):
         downloads.fetch("http://10.0.0.1/a.png")
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
@@ -334,6 +334,6 @@ def test_addresses_in_a_dataset(server, base: str, tmp_path: Path, rows) -> None
     assert dataset.image_locations == {"address": 2}
     assert dataset.examples[0].images[0].original == f"{base}/a.png"
     assert dataset.problems[0].what == f'"{base}/none" returned status 404'
-    assert sorted(server.seen) == ["/a.png", "/none"]
+    assert sorted(server.request_paths) == ["/a.png", "/none"]
     refused = load_dataset(path, cache=tmp_path / "other", allow_private_urls=False)
     assert refused.bad_rows == (1, 2, 3)

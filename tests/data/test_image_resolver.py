@@ -11,10 +11,10 @@ from mg_tui.data.images import ImageError
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Path]:
-    made = {name: tmp_path / name for name in ("data", "root", "cwd")}
-    for folder in made.values():
+    created = {name: tmp_path / name for name in ("data", "root", "cwd")}
+    for folder in created.values():
         folder.mkdir()
-    return made
+    return created
 
 
 def save_image(folder: Path, name: str) -> Path:
@@ -55,7 +55,7 @@ def test_one_file_has_one_path(places: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(places["data"])
     resolver = ImageResolver(places["data"], places["root"], places["cwd"])
     spellings = ["1.png", "../data/1.png", "./../data//1.png", str(tmp_path / "link" / "1.png")]
-    assert {resolver.resolve(given).ref.path for given in spellings} == {str(places["data"] / "1.png")}
+    assert {resolver.resolve(reference).ref.path for reference in spellings} == {str(places["data"] / "1.png")}
 
 
 def test_homes_file_addresses_and_backslashes(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,13 +64,13 @@ def test_homes_file_addresses_and_backslashes(places: dict[str, Path], monkeypat
     resolver = ImageResolver(places["data"], None, places["cwd"])
     assert resolver.resolve("~/1 a.png").ref.path == str(places["root"] / "1 a.png")
     assert resolver.resolve(f"file://{places['root']}/1%20a.png").ref.path == str(places["root"] / "1 a.png")
-    for given, said in (
+    for reference, expected in (
         ("file://other/x.png", "a remote machine"),
         ("s3://bucket/x.png", "only http and https"),
         ("~nobody-at-all/x.png", "does not exist"),
     ):
-        with pytest.raises(ImageError, match=said):
-            resolver.resolve(given)
+        with pytest.raises(ImageError, match=expected):
+            resolver.resolve(reference)
     with pytest.raises(ImageError) as caught:
         resolver.resolve("images\\1.png")
     assert caught.value.hint == "use / as the path separator"
@@ -89,6 +89,6 @@ def test_addresses_need_a_cache(places: dict[str, Path]) -> None:
 def test_reasons_other_than_missing_are_said(places: dict[str, Path]) -> None:
     (places["data"] / "loop.png").symlink_to(places["data"] / "loop.png")
     resolver = ImageResolver(places["data"], None, places["cwd"])
-    for given in ("loop.png", "x" * 300, "a\0b"):
+    for reference in ("loop.png", "x" * 300, "a\0b"):
         with pytest.raises(ImageError, match="is not a file; tried"):
-            resolver.resolve(given)
+            resolver.resolve(reference)

@@ -69,14 +69,14 @@ def test_no_permission(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert refusal_reason(image_file) == "cannot be read: permission denied"
 
 
-@pytest.mark.parametrize("kept", [3, 20, 200, 0.5, 0.95])
+@pytest.mark.parametrize("length", [3, 20, 200, 0.5, 0.95])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.gif", "a.bmp", "a.tif", "a.jp2"])
-def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
+def test_truncated(tmp_path: Path, name: str, length: float) -> None:
     path = tmp_path / name
     Image.effect_noise((90, 70), 90).convert("RGB").save(path)
     whole = path.read_bytes()
     verify_image(path)
-    path.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
+    path.write_bytes(whole[: int(length if length > 1 else length * len(whole))])
     assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not a supported image"))
 
 
@@ -89,7 +89,7 @@ def test_truncation_is_seen_whatever_another_library_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"hello, I am a text", "is not a supported image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is SVG"),
@@ -103,10 +103,10 @@ def test_truncation_is_seen_whatever_another_library_asked_for(
         (b"PK\x03\x04" + b"\0" * 50, "is a zip archive"),
     ],
 )
-def test_other_files(tmp_path: Path, content: bytes, said: str) -> None:
+def test_other_files(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    assert refusal_reason(path).startswith(said)
+    assert refusal_reason(path).startswith(expected)
 
 
 def test_a_image_with_the_wrong_ending_is_a_image(tmp_path: Path, image_file: Path) -> None:
@@ -135,13 +135,13 @@ def test_messages_cannot_escape_into_a_terminal(tmp_path: Path) -> None:
 
 
 def test_memory_and_odd_errors_become_reasons(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error, said in ((MemoryError(), "memory"), (KeyError("x"), "damaged"), (RuntimeError(), "RuntimeError")):
+    for error, expected in ((MemoryError(), "memory"), (KeyError("x"), "damaged"), (RuntimeError(), "RuntimeError")):
 
         def fail(_image: object, error: Exception = error) -> None:
             raise error
 
         monkeypatch.setattr(images, "to_rgb", fail)
-        with pytest.raises(ImageError, match=said):
+        with pytest.raises(ImageError, match=expected):
             open_image(image_file)
 
 

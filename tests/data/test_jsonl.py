@@ -24,9 +24,9 @@ def file_refusal(path: Path) -> str:
 
 def test_rows_are_numbered_as_lines(rows) -> None:
     path = rows({"a": 1}, "", "  ", {"a": 2}, "{", {"a": 3})
-    found = list(read_rows(path))
-    assert [(row.number, row.values and row.values["a"]) for row in found] == [(1, 1), (4, 2), (5, None), (6, 3)]
-    for row in found:
+    result = list(read_rows(path))
+    assert [(row.number, row.values and row.values["a"]) for row in result] == [(1, 1), (4, 2), (5, None), (6, 3)]
+    for row in result:
         assert read_raw(path, row.offset, row.length) == path.read_text().split("\n")[row.number - 1]
 
 
@@ -43,7 +43,7 @@ def test_byte_order_marks_carriage_returns_and_unicode_line_ends(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ("{oops}", "row 2: is invalid JSON: Expecting property name enclosed in double quotes at line 2, column 2"),
         ("   {oops}", "at line 2, column 5"),
@@ -61,9 +61,9 @@ def test_byte_order_marks_carriage_returns_and_unicode_line_ends(tmp_path: Path)
         (b'{"a": "caf\xe9"}', "row 2: is not UTF-8: byte 11 of the line is 0xe9"),
     ],
 )
-def test_bad_lines(rows, line: str | bytes, said: str) -> None:
+def test_bad_lines(rows, line: str | bytes, expected: str) -> None:
     path = rows({"a": 0}, line, {"a": 3})
-    assert said in row_problem(path, 2)
+    assert expected in row_problem(path, 2)
     assert [row.number for row in read_rows(path)] == [1, 2, 3]
 
 
@@ -86,14 +86,14 @@ def test_bytes_that_are_not_utf8_are_kept_whole(rows) -> None:
 def test_an_endless_line_is_cut_and_said_to_be(rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonl, "MAX_ROW_BYTES", 1000)
     path = rows({"a": 1}, '{"a": "' + "x" * 50_000 + '"}', {"a": 3})
-    found = list(read_rows(path))
-    assert [row.number for row in found] == [1, 2, 3]
-    assert "has 50,010 bytes" in str(found[1].problem)
-    assert found[2].values == {"a": 3}
+    result = list(read_rows(path))
+    assert [row.number for row in result] == [1, 2, 3]
+    assert "has 50,010 bytes" in str(result[1].problem)
+    assert result[2].values == {"a": 3}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "the dataset is empty (0 bytes)"),
         (b"\n\n  \r\n", "only blank lines"),
@@ -107,11 +107,11 @@ def test_an_endless_line_is_cut_and_said_to_be(rows, monkeypatch: pytest.MonkeyP
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
     ],
 )
-def test_files_that_are_no_json_lines(tmp_path: Path, content: bytes, said: str) -> None:
+def test_files_that_are_no_json_lines(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
     refused = file_refusal(path)
-    assert said in refused
+    assert expected in refused
     assert str(path) in refused
 
 

@@ -29,8 +29,8 @@ URI = "data:image/png;base64," + base64.b64encode(png()).decode()
 
 def parse_row(values: dict[str, Any], cache: Path, **fields: Any) -> tuple[str, ExampleDraft | list[RowProblem]]:
     row = Row(7, values, None)
-    layout, found, _certainty, _why = detect_layout([row], FieldMap(**fields))
-    return layout, to_draft(row, layout, found, EmbeddedImageStore(cache))
+    layout, result, _certainty, _why = detect_layout([row], FieldMap(**fields))
+    return layout, to_draft(row, layout, result, EmbeddedImageStore(cache))
 
 
 def conversation(draft: ExampleDraft | list[RowProblem]) -> list[tuple[str, tuple[str | int, ...]]]:
@@ -125,18 +125,18 @@ QUESTION_AND_ANSWER = [("user", (0, "What?")), ("assistant", ("A cat.",))]
 def test_what_a_row_says(
     tmp_path: Path, values: dict[str, Any], layout: str, turns: list[Any], images: list[str]
 ) -> None:
-    found, draft = parse_row(values, tmp_path)
-    assert found == layout
+    result, draft = parse_row(values, tmp_path)
+    assert result == layout
     assert conversation(draft) == turns
     assert isinstance(draft, ExampleDraft)
     assert list(draft.images) == images
 
 
-@pytest.mark.parametrize("said", [URI, URI.split(",")[1] + " " * 0, {"bytes": png(), "path": "x.png"}, png()])
-def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said: Any) -> None:
-    if isinstance(said, str) and not said.startswith("data:"):
-        said = base64.b64encode(png() + b"\0" * 200).decode()  # bare base64 has to be long to be taken for it
-    values = {"text": "What?", "image": [said, said], "response": "A cat."}
+@pytest.mark.parametrize("message", [URI, URI.split(",")[1] + " " * 0, {"bytes": png(), "path": "x.png"}, png()])
+def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, message: Any) -> None:
+    if isinstance(message, str) and not message.startswith("data:"):
+        message = base64.b64encode(png() + b"\0" * 200).decode()  # bare base64 has to be long to be taken for it
+    values = {"text": "What?", "image": [message, message], "response": "A cat."}
     _layout, draft = parse_row(values, tmp_path)
     assert isinstance(draft, ExampleDraft)
     first, second = draft.images
@@ -148,7 +148,7 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said
 
 
 @pytest.mark.parametrize(
-    ("values", "field", "said"),
+    ("values", "field", "message"),
     [
         ({"messages": [1, 2]}, "messages", "turn 1 is a number (1), expected an object with role and content"),
         ({"messages": []}, "messages", "is empty"),
@@ -207,14 +207,14 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said
         ({"text": "a", "response": "b", "image": {"bytes": None, "path": None}}, "image", "is an object without bytes"),
     ],
 )  # fmt: skip
-def test_what_is_refused(tmp_path: Path, values: dict[str, Any], field: str, said: str) -> None:
+def test_what_is_refused(tmp_path: Path, values: dict[str, Any], field: str, message: str) -> None:
     names = {"messages": "messages"} if "messages" in values else {}
     row = Row(7, values, None)
-    layout, found, _certainty, _why = detect_layout([row], FieldMap(messages=names.get("messages")))
-    problems = to_draft(row, "messages" if names else layout, found, EmbeddedImageStore(tmp_path))
+    layout, result, _certainty, _why = detect_layout([row], FieldMap(messages=names.get("messages")))
+    problems = to_draft(row, "messages" if names else layout, result, EmbeddedImageStore(tmp_path))
     assert isinstance(problems, list)
     assert (problems[0].row, problems[0].field) == (7, field)
-    assert said in problems[0].what
+    assert message in problems[0].what
 
 
 def test_a_data_uri_of_a_gigabyte_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,40 +260,40 @@ def test_a_row_with_words_of_the_system_keeps_them() -> None:
 
 
 def test_how_sure_it_is_and_why() -> None:
-    def said(*rows: dict[str, Any]) -> tuple[str, str, str]:
+    def message(*rows: dict[str, Any]) -> tuple[str, str, str]:
         layout, _fields, certainty, why = detect_layout([Row(i, row, None) for i, row in enumerate(rows, 1)])
         return layout, certainty, why
 
     fields = {"text": "a", "image": "b", "response": "c"}
-    assert said(fields) == ("fields", "sure", "rows have text, image and response")
-    assert said(fields, {"x": 1}, fields) == (
+    assert message(fields) == ("fields", "sure", "rows have text, image and response")
+    assert message(fields, {"x": 1}, fields) == (
         "fields", "likely", "2 of the first 3 rows have text, image and response",
     )  # fmt: skip
-    assert said(fields, {"x": 1}, {"x": 1})[1] == "guess"
-    assert said({"x": 1, "y": 2}) == ("fields", "guess", "no known layout matches; the first has x, y")
-    assert said({"question": "a", "image": "b", "answer": "c"})[:2] == ("vqa", "likely")
+    assert message(fields, {"x": 1}, {"x": 1})[1] == "guess"
+    assert message({"x": 1, "y": 2}) == ("fields", "guess", "no known layout matches; the first has x, y")
+    assert message({"question": "a", "image": "b", "answer": "c"})[:2] == ("vqa", "likely")
 
 
 def test_options_of_a_run_name_the_fields() -> None:
-    asked = {"text_field": "q", "messages_field": "talk", "learned_answers": "last", "caption_prompt": "Say it."}
-    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl", "weight_field": "w", **asked})
-    found = FieldMap.from_spec(spec)
-    assert (found.text, found.messages, found.supervised_answers, found.caption_prompt) == (
+    question = {"text_field": "q", "messages_field": "talk", "learned_answers": "last", "caption_prompt": "Say it."}
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl", "weight_field": "w", **question})
+    result = FieldMap.from_spec(spec)
+    assert (result.text, result.messages, result.supervised_answers, result.caption_prompt) == (
         "q",
         "talk",
         "last",
         "Say it.",
     )
-    assert (found.weight, FieldMap.from_spec(spec, evaluation=True).weight) == ("w", None)
+    assert (result.weight, FieldMap.from_spec(spec, evaluation=True).weight) == ("w", None)
     assert FieldMap.from_spec(TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl"})) == FieldMap()
 
 
 def test_a_layout_that_is_named_finds_its_fields(rows, image_file: Path) -> None:
     path = rows({"image": "a.jpg", "text": "A cat."})
-    for layout, asked, answered in (("captions", "Describe this image.", "A cat."), ("fields", "", "")):
+    for layout, question, answered in (("captions", "Describe this image.", "A cat."), ("fields", "", "")):
         dataset = load_dataset(path, layout=layout)
-        found = [(example.prompt[0].text, example.response) for example in dataset.examples]
-        assert found == ([(asked, answered)] if asked else [])
+        result = [(example.prompt[0].text, example.response) for example in dataset.examples]
+        assert result == ([(question, answered)] if question else [])
     path = rows({"prompt": "What?", "img": "a.jpg", "target": "A cat."})
     dataset = load_dataset(path, layout="vqa")
     assert [(example.prompt[0].text, example.response) for example in dataset.examples] == [("What?", "A cat.")]

@@ -63,9 +63,9 @@ def with_bytes(folder: Path) -> pa.Table:
 
 def arrow(folder: Path, *, stream: bool) -> bytes:
     sink = pa.BufferOutputStream()
-    found = with_bytes(folder)
-    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, found.schema) as writer:
-        writer.write_table(found, max_chunksize=9)
+    result = with_bytes(folder)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, result.schema) as writer:
+        writer.write_table(result, max_chunksize=9)
     return sink.getvalue().to_pybytes()
 
 
@@ -105,8 +105,8 @@ MAKERS: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
 }
 
 
-def open_dataset(given: str | Path, folder: Path, **more: Any) -> Source:
-    return open_source(str(given), cwd=folder, cache=folder / "cache", **more)
+def open_dataset(reference: str | Path, folder: Path, **more: Any) -> Source:
+    return open_source(str(reference), cwd=folder, cache=folder / "cache", **more)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -114,9 +114,9 @@ def test_every_format_gives_the_same_rows(kind: str, folder: Path) -> None:
     name, format, make = MAKERS[kind]
     (folder / name).write_bytes(make(folder))
     source = open_dataset(name, folder)
-    found = detect_format(source)
-    assert (source.format, found.format, found.layout, found.certainty) == (format, format, "fields", "sure")
-    assert found.why
+    result = detect_format(source)
+    assert (source.format, result.format, result.layout, result.certainty) == (format, format, "fields", "sure")
+    assert result.why
     rows = list(source.rows())
     assert [row.number for row in rows] == list(range(1, 71))
     assert [(row.values or {})["text"] for row in rows] == [row["text"] for row in ROWS]
@@ -150,14 +150,14 @@ def test_a_folder_that_datasets_saved(folder: Path) -> None:
         }
     )
     rows = {"text": ["a", "b", "c"], "image": [str(folder / f"{n}.png") for n in (1, 2, 3)], "label": [0, 1, 0]}
-    made = datasets.Dataset.from_dict(rows, features=features)
+    created = datasets.Dataset.from_dict(rows, features=features)
     # datasets keeps a memory of its own arrow files open; what is saved is what is read here
-    made.save_to_disk(folder / "one")
-    datasets.DatasetDict({"train": made, "test": made.select([1])}).save_to_disk(folder / "two")
-    one = open_dataset("one", folder)
-    assert one.format == "saved"
-    assert one.count() == 3
-    values = [row.values or {} for row in one.rows()]
+    created.save_to_disk(folder / "one")
+    datasets.DatasetDict({"train": created, "test": created.select([1])}).save_to_disk(folder / "two")
+    item = open_dataset("one", folder)
+    assert item.format == "saved"
+    assert item.count() == 3
+    values = [row.values or {} for row in item.rows()]
     assert [(row["text"], row["label"]) for row in values] == [("a", "cat"), ("b", "dog"), ("c", "cat")]
     two = open_dataset("two", folder)
     assert two.count() == 3
@@ -200,8 +200,8 @@ def test_shards_by_pattern_and_folder(folder: Path) -> None:
     shards.mkdir()
     for n in range(3):
         (shards / f"s-{n:02d}.tar").write_bytes(shard(folder))
-    for given in ("shards", "shards/s-*.tar", "shards/s-{00..02}.tar"):
-        rows = list(open_dataset(given, folder).rows())
+    for reference in ("shards", "shards/s-*.tar", "shards/s-{00..02}.tar"):
+        rows = list(open_dataset(reference, folder).rows())
         assert [row.number for row in rows] == list(range(1, 211))
     with pytest.raises(DataError, match="does not exist"):
         open_dataset("shards/s-{00..03}.tar", folder)
@@ -251,16 +251,16 @@ def test_a_shard_that_is_cut_off_says_so_and_keeps_what_came_before(folder: Path
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"text,image,response\n", "has only a header"),
         (b"\n\n", "first line is not a header"),
         (b"text,text\na,b\n", 'duplicate column "text"'),
     ],
 )
-def test_tables_that_are_none(tmp_path: Path, content: bytes, said: str) -> None:
+def test_tables_that_are_none(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=expected):
         list(open_dataset("a.csv", tmp_path).rows())
 
 
@@ -278,7 +278,7 @@ def test_bad_records_of_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "expected"),
     [
         ("a.pkl", pickle.dumps({"a": 1}), "is a pickle"),
         ("a.jsonl", pickle.dumps({"a": 1}), "is a pickle"),
@@ -291,9 +291,9 @@ def test_bad_records_of_a_table(tmp_path: Path) -> None:
         ("a.db", b"SQLite format 3\0", "is an SQLite database"),
     ],
 )
-def test_files_that_are_no_datasets(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_files_that_are_no_datasets(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(GardenError, match=said):
+    with pytest.raises(GardenError, match=expected):
         list(open_dataset(name, tmp_path).rows())
 
 
@@ -347,20 +347,20 @@ def test_a_description_of_llama_factory(folder: Path) -> None:
         "better": {"file_name": "talk.json", "ranking": True},
     }
     (folder / "d" / "dataset_info.json").write_text(json.dumps(entries))
-    for given in ("d", "d/dataset_info.json"):
-        dataset = load_dataset(given, cwd=folder, config="talk")
+    for reference in ("d", "d/dataset_info.json"):
+        dataset = load_dataset(reference, cwd=folder, config="talk")
         assert not dataset.problems
         assert dataset.examples[0].response == "A cat."
         assert dataset.detected_format is not None
         assert dataset.detected_format.layout == "conversations"
         assert "entry talk of dataset_info.json" in dataset.detected_format.why
-    for config, said in (
+    for config, expected in (
         (None, "has 3 entries"),
         ("x", 'has no entry "x"'),
         ("code", "uses a loading script"),
         ("better", "pairs"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=expected):
             open_dataset("d", folder, config=config)
 
 
@@ -384,9 +384,9 @@ def test_callers_from_elsewhere_read_only_where_they_may(
     assert [example.row for example in dataset.examples] == [1]
     assert [problem.row for problem in dataset.problems] == [2, 3, 4, 5]
     assert all("outside the allowed folders" in problem.what for problem in dataset.problems)
-    for given in ("link.jsonl", str(outside / "a.jsonl"), "../1.png", "/etc/passwd"):
+    for reference in ("link.jsonl", str(outside / "a.jsonl"), "../1.png", "/etc/passwd"):
         with pytest.raises(DataError, match="outside the allowed folders"):
-            open_dataset(given, inside, policy=policy)
+            open_dataset(reference, inside, policy=policy)
     with pytest.raises(DataError, match=r"does not exist|outside"):
         open_dataset("owner/name", inside, policy=policy)
 
@@ -397,21 +397,21 @@ class FakeHub:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         import datasets
 
-        self.asked: list[tuple[Any, ...]] = []
+        self.requested: list[tuple[Any, ...]] = []
         path = folder / "hub.parquet"
-        made = datasets.Dataset.from_dict(
+        created = datasets.Dataset.from_dict(
             {
                 "text": ["a", "b"],
                 "image": [{"bytes": (folder / f"{n}.png").read_bytes(), "path": None} for n in (1, 2)],
                 "response": ["x", "y"],
             }
         ).cast_column("image", datasets.Image())
-        made.to_parquet(path)
+        created.to_parquet(path)
         stream = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
 
         def load(name: str, config: str | None, *, split: str, streaming: bool, revision: str) -> Any:
             assert streaming
-            self.asked.append((name, config, split, revision))
+            self.requested.append((name, config, split, revision))
             return stream
 
         monkeypatch.setattr("mg_tui.data.sources.hub.resolve_commit", lambda _name, revision: revision or "c0ffee")
@@ -433,7 +433,7 @@ def test_a_name_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     dataset = load_dataset("hub:owner/name@v2", cwd=folder, cache=folder / "cache", split="test")
     assert [example.response for example in dataset.examples] == ["x", "y"]
     assert dataset.address == "hub:owner/name@v2"
-    assert hub.asked == [("owner/name", "c", "train", "c0ffee"), ("owner/name", None, "test", "v2")]
+    assert hub.requested == [("owner/name", "c", "train", "c0ffee"), ("owner/name", None, "test", "v2")]
 
 
 def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,9 +447,9 @@ def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(EnvironmentProblem, match="HF_HUB_OFFLINE is set"):
         detect_format(open_dataset("owner/name", folder))
-    for given in ("data/none.jsonl", "./owner/name", "a/b/c"):
+    for reference in ("data/none.jsonl", "./owner/name", "a/b/c"):
         with pytest.raises(DataError, match="does not exist"):
-            open_dataset(given, folder)
+            open_dataset(reference, folder)
 
 
 def test_files_of_several_formats_in_one_folder_are_not_guessed_at(folder: Path) -> None:
@@ -461,5 +461,5 @@ def test_files_of_several_formats_in_one_folder_are_not_guessed_at(folder: Path)
     assert "parquet, webdataset" in str(caught.value)
     assert open_dataset(".", folder, format="parquet").count() == 70
     (folder / "other.parquet").write_bytes(parquet(folder))
-    found = detect_format(open_dataset(".", folder, format="parquet"))
-    assert (found.certainty, found.why[:7]) == ("likely", "2 files")
+    result = detect_format(open_dataset(".", folder, format="parquet"))
+    assert (result.certainty, result.why[:7]) == ("likely", "2 files")

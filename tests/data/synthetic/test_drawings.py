@@ -34,9 +34,9 @@ def color_distance(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 
 def pixel(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
-    found = image.getpixel((int(x), int(y)))
-    assert isinstance(found, tuple)
-    return found
+    result = image.getpixel((int(x), int(y)))
+    assert isinstance(result, tuple)
+    return result
 
 
 def test_same_seed_same_image_and_questions() -> None:
@@ -94,15 +94,15 @@ def test_an_unknown_shape_is_refused_by_name() -> None:
 
 def test_answers_follow_from_the_facts() -> None:
     for seed, (_, facts) in enumerate(generate_images()):
-        asked = {question.kind: question for question in make_questions(random.Random(seed), facts)}
-        assert asked["count"].answer == NUMBER_WORDS[len(facts.shapes)]
-        assert asked["caption"].answer == make_caption(facts)
-        name = asked["presence"].text.removeprefix("Is there ").rstrip("?").split(" ", 1)[1]
-        assert asked["presence"].answer == ("yes" if name in [s.name for s in facts.shapes] else "no")
-        if "largest" in asked:
-            assert asked["largest"].answer == max(facts.shapes, key=lambda s: s.radius).name
-        if "place" in asked and len(facts.shapes) == 1:
-            assert asked["place"].answer == quadrant_name(facts.shapes[0], facts)
+        questions = {question.kind: question for question in make_questions(random.Random(seed), facts)}
+        assert questions["count"].answer == NUMBER_WORDS[len(facts.shapes)]
+        assert questions["caption"].answer == make_caption(facts)
+        name = questions["presence"].text.removeprefix("Is there ").rstrip("?").split(" ", 1)[1]
+        assert questions["presence"].answer == ("yes" if name in [s.name for s in facts.shapes] else "no")
+        if "largest" in questions:
+            assert questions["largest"].answer == max(facts.shapes, key=lambda s: s.radius).name
+        if "place" in questions and len(facts.shapes) == 1:
+            assert questions["place"].answer == quadrant_name(facts.shapes[0], facts)
 
 
 def test_captions_read_well() -> None:

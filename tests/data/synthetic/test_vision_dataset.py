@@ -14,19 +14,19 @@ from mg_tui.data.synthetic.vision_dataset import create_vision_dataset
 
 
 def test_every_row_can_be_trained_on(tmp_path: Path) -> None:
-    made = create_vision_dataset(tmp_path / "data" / "s.jsonl", 12)
-    assert made.images == tmp_path / "data" / "s_images"
-    assert sorted(path.name for path in made.dataset.parent.iterdir()) == ["s.jsonl", "s_images"]
-    dataset = load_dataset(made.dataset)
+    created = create_vision_dataset(tmp_path / "data" / "s.jsonl", 12)
+    assert created.images == tmp_path / "data" / "s_images"
+    assert sorted(path.name for path in created.dataset.parent.iterdir()) == ["s.jsonl", "s_images"]
+    dataset = load_dataset(created.dataset)
     require_no_bad_rows(dataset)
-    assert len(dataset.examples) == made.examples == 12
+    assert len(dataset.examples) == created.examples == 12
     assert dataset.image_locations == {"dataset folder": 12}
     assert len({example.response for example in dataset.examples}) > 3
     assert {(info.width, info.height) for info in dataset.image_infos.values()} == {(224, 224)}
-    first = json.loads(made.dataset.read_text().splitlines()[0])
+    first = json.loads(created.dataset.read_text().splitlines()[0])
     assert list(first) == ["text", "image", "response"]
     again = create_vision_dataset(tmp_path / "again" / "s.jsonl", 12)
-    assert again.dataset.read_bytes() == made.dataset.read_bytes()
+    assert again.dataset.read_bytes() == created.dataset.read_bytes()
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
