@@ -132,7 +132,7 @@ def _open_checked(path: str | Path) -> Iterator[tuple["Image.Image", ImageInfo]]
     formats = _prepare_pillow()
     from PIL import Image, ImageFile
 
-    # A truncated image must never be filled up with gray, whatever another library has set since.
+    # A truncated image must never be filled up with gray, even if another library has set this option.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     file, size = _open_file(path)
     with file:

@@ -111,7 +111,7 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
             raise PixelConversionError("contains NaN or infinite pixels")
     low, high = (float(bound) for bound in _extrema(image))
     if image.format == "PPM":
-        scale, offset = 1 / 257, 0.0  # Pillow scales PGM to 16 bits, whatever its maximum value is.
+        scale, offset = 1 / 257, 0.0  # Pillow scales PGM to 16 bits, regardless of its maximum value.
     elif image.mode == "F" and low >= 0 and high <= 1:
         scale, offset = 255.0, 0.0
     elif low >= 0 and high <= 255:

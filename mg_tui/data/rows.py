@@ -1,4 +1,4 @@
-"""A row of a dataset, whatever file it came from."""
+"""A row of a dataset of any format."""
 
 from dataclasses import dataclass
 from typing import Any, Final

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.jsonl import READ_ERRORS, UNSUPPORTED_FILES, unreadable_error
+from mg_tui.data.jsonl import READ_ERRORS, UNSUPPORTED_FILES, is_json_array, unreadable_error
 from mg_tui.data.row_problems import safe_line
+from mg_tui.data.sources.base import FormatEvidence
 
 Compression = Literal["gzip", "zstd"]
 
 HEAD_BYTES: Final = 4096
+COLUMNAR_EXTENSIONS: Final = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+CSV_EXTENSIONS: Final = (".csv", ".tsv", ".tab")
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _COMPRESSION_EXTENSIONS: Final = (".gz", ".gzip", ".zst", ".zstd")
@@ -86,3 +89,29 @@ def require_supported_file(path: Path, head: bytes) -> None:
             where=safe_line(str(path)),
             hint="convert it to Parquet or JSON Lines in a trusted environment",
         )
+
+
+def detect_file_format(path: Path, head: bytes) -> tuple[str, FormatEvidence]:
+    """The format of a file by its first bytes (decompressed), else by its extension."""
+    extension = format_extension(path)
+    if head.startswith(b"PAR1"):
+        return "parquet", FormatEvidence("sure", "the file has the Parquet signature")
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "arrow", FormatEvidence("sure", "the file has the Arrow signature")
+    if head[257:262] == b"ustar":
+        return "webdataset", FormatEvidence("sure", "the file is a tar archive")
+    compression = f", compressed with {kind}" if (kind := detect_compression(path)) else ""
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if is_json_array(head):
+        return "json", FormatEvidence("sure", f"the file starts with `[`{compression}")
+    if begin[:1] == b"{":
+        agrees = extension in (".jsonl", ".ndjson", ".json", ".jsonlines")
+        return "jsonl", FormatEvidence("sure" if agrees else "likely", f"the file starts with `{{`{compression}")
+    if extension in CSV_EXTENSIONS:
+        return "csv", FormatEvidence("sure", f"the file extension is {extension}{compression}")
+    if extension in (".jsonl", ".ndjson", ".json", ".jsonlines"):
+        return "jsonl", FormatEvidence("likely", f"the file extension is {extension}{compression}")
+    first = begin.split(b"\n", 1)[0]
+    if extension in (".txt", "") and (b"," in first or b"\t" in first) and b"\0" not in head:
+        return "csv", FormatEvidence("guess", f"the first line looks like a CSV header{compression}")
+    return "jsonl", FormatEvidence("guess", f"the format could not be detected{compression}")

@@ -133,7 +133,7 @@ def resolve_commit(repository: str, revision: str | None) -> str:
     """The commit hash that a revision of a dataset points to.
 
     One request: opening the dataset through the library would retry for half a minute and print to the terminal. Raises
-    whatever the Hub's library raises when the Hub cannot be reached, or has no such dataset.
+    the exceptions of the Hub's library when the Hub cannot be reached, or has no such dataset.
     """
     from huggingface_hub import HfApi
 

@@ -3,8 +3,6 @@
 The format is sure where both agree, or where the first bytes are unambiguous.
 """
 
-import glob
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,24 +12,29 @@ from typing import Any, Final
 from mg_tui.core.errors import DataError
 from mg_tui.core.paths import expand_user
 from mg_tui.data.image_types import DATASET_IMAGE_EXTENSIONS
-from mg_tui.data.jsonl import is_json_array, require_data_file, unreadable_error
+from mg_tui.data.jsonl import require_data_file
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.sources import dataset_info, hub, splits
 from mg_tui.data.sources.base import FORMATS, FormatEvidence, Source
 from mg_tui.data.sources.columnar import ColumnarSource, saved_dataset_files
 from mg_tui.data.sources.csv_table import CsvSource
-from mg_tui.data.sources.file_types import detect_compression, format_extension, read_head, require_supported_file
+from mg_tui.data.sources.file_types import (
+    COLUMNAR_EXTENSIONS,
+    CSV_EXTENSIONS,
+    detect_compression,
+    detect_file_format,
+    format_extension,
+    read_head,
+    require_supported_file,
+)
 from mg_tui.data.sources.image_folder import METADATA_FILES, ImageFolderSource, walk_files
 from mg_tui.data.sources.json_array import JsonArraySource
 from mg_tui.data.sources.json_lines import JsonLinesSource
+from mg_tui.data.sources.shards import expand_pattern, find_shards
 from mg_tui.data.sources.webdataset import WebDatasetSource
 
-_BRACES: Final = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MAX_SHARDS: Final = 100_000
 _MAX_FILES_SCANNED: Final = 2_000
-_COLUMNAR_EXTENSIONS: Final = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-_CSV_EXTENSIONS: Final = (".csv", ".tsv", ".tab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def _open_request(request: SourceRequest) -> Source:
         return _open_hub(request)
     path = request.cwd / expand_user(request.name)
     if not _path_exists(path):
-        if files := _expand_pattern(path):
+        if files := expand_pattern(path):
             return _open_shards(request, path, files)
         if request.format is None and request.policy.roots is None and _may_be_on_hub(request.name, path):
             return _open_hub(request)
@@ -111,8 +114,8 @@ def _may_be_on_hub(name: str, path: Path) -> bool:
         ".jsonl",
         ".json",
         ".tar",
-        *_COLUMNAR_EXTENSIONS,
-        *_CSV_EXTENSIONS,
+        *COLUMNAR_EXTENSIONS,
+        *CSV_EXTENSIONS,
     ):
         return False
     return not _path_exists(path.parent)
@@ -137,7 +140,7 @@ def _open_file(request: SourceRequest, path: Path) -> Source:
         require_supported_file(path, head)
     if path.name == dataset_info.DATASET_INFO_FILE and (entries := dataset_info.read_entries(path)) is not None:
         return _open_entry(request, path, entries)
-    format, evidence = _detect_file_format(path, head) if request.format is None else (request.format, _EXPLICIT_FORMAT)
+    format, evidence = detect_file_format(path, head) if request.format is None else (request.format, _EXPLICIT_FORMAT)
     if format in ("parquet", "arrow"):
         if detect_compression(path) is not None:
             raise DataError(
@@ -159,32 +162,6 @@ def _open_file(request: SourceRequest, path: Path) -> Source:
 
 
 _EXPLICIT_FORMAT: Final = FormatEvidence("sure", "format set explicitly")
-
-
-def _detect_file_format(path: Path, head: bytes) -> tuple[str, FormatEvidence]:
-    """The format of a file by its first bytes (decompressed), else by its extension."""
-    extension = format_extension(path)
-    if head.startswith(b"PAR1"):
-        return "parquet", FormatEvidence("sure", "the file has the Parquet signature")
-    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        return "arrow", FormatEvidence("sure", "the file has the Arrow signature")
-    if head[257:262] == b"ustar":
-        return "webdataset", FormatEvidence("sure", "the file is a tar archive")
-    compression = f", compressed with {kind}" if (kind := detect_compression(path)) else ""
-    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if is_json_array(head):
-        return "json", FormatEvidence("sure", f"the file starts with `[`{compression}")
-    if begin[:1] == b"{":
-        agrees = extension in (".jsonl", ".ndjson", ".json", ".jsonlines")
-        return "jsonl", FormatEvidence("sure" if agrees else "likely", f"the file starts with `{{`{compression}")
-    if extension in _CSV_EXTENSIONS:
-        return "csv", FormatEvidence("sure", f"the file extension is {extension}{compression}")
-    if extension in (".jsonl", ".ndjson", ".json", ".jsonlines"):
-        return "jsonl", FormatEvidence("likely", f"the file extension is {extension}{compression}")
-    first = begin.split(b"\n", 1)[0]
-    if extension in (".txt", "") and (b"," in first or b"\t" in first) and b"\0" not in head:
-        return "csv", FormatEvidence("guess", f"the first line looks like a CSV header{compression}")
-    return "jsonl", FormatEvidence("guess", f"the format could not be detected{compression}")
 
 
 def _open_entry(request: SourceRequest, file: Path, entries: Any) -> Source:
@@ -222,7 +199,7 @@ def _open_folder(request: SourceRequest, path: Path) -> Source:
         entries = dataset_info.read_entries(path / dataset_info.DATASET_INFO_FILE)
         if entries is not None:
             return _open_entry(request, path / dataset_info.DATASET_INFO_FILE, entries)
-    if request.format in (None, "webdataset", "parquet", "arrow") and (files := _find_shards(path, request.format)):
+    if request.format in (None, "webdataset", "parquet", "arrow") and (files := find_shards(path, request.format)):
         return _open_shards(request, path, files)
     if request.format in (None, "imagefolder"):
         return _open_image_folder(request, path)
@@ -254,41 +231,6 @@ def _open_saved(request: SourceRequest, path: Path, folder: Path, evidence: Form
     return ColumnarSource(request.name, "saved", path, files, evidence)
 
 
-def _find_shards(path: Path, format: str | None) -> list[Path]:
-    """Shards of one dataset in a folder, or in its subfolder `data` as on the Hub."""
-    formats = {".tar": "webdataset", **_COLUMNAR_EXTENSIONS}
-    for folder in (path, path / "data"):
-        try:
-            shards = (
-                sorted(f for f in folder.iterdir() if formats.get(f.suffix) and f.is_file()) if folder.is_dir() else []
-            )
-        except OSError as error:
-            raise unreadable_error(folder, error) from None
-        shards = [file for file in shards if format in (None, formats[file.suffix])]
-        shard_formats = {formats[file.suffix] for file in shards}
-        if len(shard_formats) > 1:
-            hint = f"choose one with --dataset-format: {', '.join(sorted(shard_formats))}"
-            raise DataError("the folder contains several formats", where=safe_line(str(folder)), hint=hint)
-        if shards:
-            return shards
-    return []
-
-
-def _expand_pattern(path: Path) -> list[Path]:
-    """The files of a pattern: `shard-{000..011}.tar`, or one with * and ?."""
-    text = str(path)
-    if braces := _BRACES.search(text):
-        first, last, width = int(braces[1]), int(braces[2]), len(braces[1])
-        if not 0 <= last - first < _MAX_SHARDS:
-            raise DataError("invalid range in the pattern", where=safe_line(text))
-        numbers = range(first, last + 1)
-        return [Path(text[: braces.start()] + f"{n:0{width}}" + text[braces.end() :]) for n in numbers]
-    if any(character in text for character in "*?["):
-        # Not Path.glob: the pattern may be absolute, with wildcards in any of its parts.
-        return [Path(name) for name in sorted(islice(glob.iglob(text), _MAX_SHARDS))]  # noqa: PTH207
-    return []
-
-
 def _open_shards(request: SourceRequest, path: Path, files: Sequence[Path]) -> Source:
     for file in files:
         require_data_file(file)
@@ -296,7 +238,7 @@ def _open_shards(request: SourceRequest, path: Path, files: Sequence[Path]) -> S
     by_split = splits.group_by_split(files)
     split = splits.choose_split(list(by_split), request.split, where=str(path))
     chosen = by_split[split]
-    format, evidence = _detect_file_format(chosen[0], read_head(chosen[0], decompressed=True))
+    format, evidence = detect_file_format(chosen[0], read_head(chosen[0], decompressed=True))
     count = f"{len(chosen)} file{'s' if len(chosen) != 1 else ''}"
     # One file, or files with numbered names, are one dataset; others may be several in one folder.
     certain = len(chosen) == 1 or all(splits.is_numbered_shard(file) for file in chosen)
