@@ -16,8 +16,9 @@ from mg_tui.core.options import Option
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.checks.runner import Progress, ReadOptions
     from mg_tui.data.image_probe import ProbeDepth
+    from mg_tui.data.progress import Progress
+    from mg_tui.data.row_loader import ReadOptions
     from mg_tui.data.sources.base import Source
 
 # Options of a run's data that say nothing about how rows are read or judged.

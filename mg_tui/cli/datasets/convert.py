@@ -12,7 +12,7 @@ from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.convert import ConvertResult
+    from mg_tui.data.convert.converter import ConvertResult
 
 _IMAGE_MODES = ("auto", "link", "copy", "embed")
 
@@ -58,7 +58,7 @@ def convert(
     SOURCE is never modified. Losses are reported.
     """
     from mg_tui.core.text import one_line
-    from mg_tui.data import convert as converting
+    from mg_tui.data.convert import converter as converting
     from mg_tui.data.from_spec import image_resolver_from_spec, open_source_from_spec
 
     cwd = Path.cwd()

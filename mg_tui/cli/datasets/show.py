@@ -26,7 +26,7 @@ from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from mg_tui.data.browser import Browser
-    from mg_tui.data.checks.base import LoadedRow
+    from mg_tui.data.row_loader import LoadedRow
     from mg_tui.data.rows import Row
 
 _BATCH_ROWS: Final = 64
@@ -64,7 +64,7 @@ def show(
     --tokens applies the chat template of --base-model; supervised text is shown between ⟦ and ⟧, and images with size and token count.
     """
     from mg_tui.data.browser import open_browser
-    from mg_tui.data.checks.runner import RowLoader
+    from mg_tui.data.row_loader import RowLoader
 
     spec = dataset_spec(settings, file, base_model, values)
     if tokens and base_model is None and "base_model" not in settings.train:
@@ -82,11 +82,11 @@ def show(
     try:
         if not tokens:
             for one in wanted:
-                printer.print_row(one, judge([one])[0])
+                printer.print_row(one, judge.load([one])[0])
             return
         with open_token_inspector(spec) as seer:
             for one in wanted:
-                printer.print_row(one, judged := judge([one])[0], inspect_row(seer, judged))
+                printer.print_row(one, judged := judge.load([one])[0], inspect_row(seer, judged))
     finally:
         judge.close()
 

@@ -13,7 +13,7 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.checks.runner import ReadOptions
+    from mg_tui.data.row_loader import ReadOptions
     from mg_tui.data.sources.base import Source
     from mg_tui.data.subset import WrittenDataset
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.checks.base import LoadedRow
+    from mg_tui.data.row_loader import LoadedRow
     from mg_tui.runs.engine_process import EngineProcess
 
 

@@ -68,7 +68,8 @@ class DatasetChecker(threading.Thread):
 
     def _check(self) -> "CheckReport":
         from mg_tui.core.spec import TrainingSpec
-        from mg_tui.data.checks.runner import ReadOptions, run_checks
+        from mg_tui.data.checks.runner import run_checks
+        from mg_tui.data.row_loader import ReadOptions
         from mg_tui.preflight.dataset_check import open_limits
 
         opened = self._dataset
@@ -81,8 +82,8 @@ class DatasetChecker(threading.Thread):
         )
         named = {"base_model": self._base_model, "dataset": opened.options.reference}
         spec = TrainingSpec.parse({**self._settings.train, **named})
-        kept_for = str(opened.source.path or opened.source.name)
-        with open_limits(spec, self._settings, kept_for=kept_for) as limits:
+        name = str(opened.source.path or opened.source.name)
+        with open_limits(spec, self._settings, dataset=name) as limits:
             self.max_tokens = spec.max_seq_length
             return run_checks(opened.source, reading, limits, progress=self._progress, stop=lambda: self._stopped)
 

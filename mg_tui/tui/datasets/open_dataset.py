@@ -59,8 +59,8 @@ class OpenDataset:
     def __init__(self, reading: DatasetOptions, *, cwd: Path, cache: Path):
         from mg_tui.data.browser import open_browser
         from mg_tui.data.embedded_images import EmbeddedImageStore
-        from mg_tui.data.sources.base import open_source
         from mg_tui.data.sources.detection import detect_format
+        from mg_tui.data.sources.opener import open_source
 
         self.options = reading
         self.cwd, self.cache = cwd, cache
@@ -141,7 +141,7 @@ class OpenDataset:
         found = []
         for ref in example.images:
             try:
-                path = ref.path or self._image_resolver.locate(ref.original).ref.path
+                path = ref.path or self._image_resolver.resolve(ref.original).ref.path
                 found.append(probe_image_view(Path(path)))
             except ImageError as error:
                 found.append(ImageView(None, placeholder=f"{printable(ref.original, limit=120)} {error.reason}"))

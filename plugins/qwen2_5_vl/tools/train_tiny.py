@@ -49,7 +49,7 @@ from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen
 
 from mg_tui.data.synthetic.drawings import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     PHOTO_BACKGROUND,
     SHAPES,
     DrawingFacts,
@@ -287,7 +287,7 @@ class TreeCollator:
 class TokenProbe(nn.Linear):
     """What an image shows at each image token, read off its features by one linear layer that is thrown away."""
 
-    parts = (len(SHAPES) + 1, len(COLOURS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
+    parts = (len(SHAPES) + 1, len(COLORS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
     pixels = 3 * 7 * 7  # the 28 pixels square of one token, four times smaller
 
     def __init__(self, width: int) -> None:
@@ -322,7 +322,7 @@ class TokenProbe(nn.Linear):
                 if near:
                     centre = max(abs(near.x - x), abs(near.y - y)) <= 14
                     if centre or math.dist((near.x, near.y), (x, y)) < near.radius:
-                        found = (1 + SHAPES.index(near.kind), 1 + list(COLOURS).index(near.colour), int(centre))
+                        found = (1 + SHAPES.index(near.kind), 1 + list(COLORS).index(near.color), int(centre))
                 names.append((*found, behind))
         small = row.image.reduce(4)
         looks = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).float() / 127.5 - 1

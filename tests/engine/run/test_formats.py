@@ -11,7 +11,7 @@ from PIL import Image
 from mg_tui.config import load_settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.browser import open_browser
-from mg_tui.data.convert import ConvertRequest, convert
+from mg_tui.data.convert.converter import ConvertRequest, convert
 from mg_tui.data.from_spec import image_resolver_from_spec, load_dataset_from_spec, open_source_from_spec
 from mg_tui.data.images import open_image
 from mg_tui.data.sources.base import FORMATS
