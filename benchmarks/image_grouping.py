@@ -27,7 +27,7 @@ EPOCHS = {"demo": 6, "vqa": 12}
 BATCH_SIZE = 16
 EVALUATIONS = 6  # in a training, evenly
 TOKEN_BUDGET = 4096  # of a forward pass
-HELD_OUT_QUESTIONS = 120  # held-out questions of an exam, the same for all
+HELD_OUT_QUESTIONS = 120  # held-out questions of an evaluation, the same for all
 
 
 def make_task_rows(task: str, folder: Path) -> tuple[Path, Path]:
@@ -44,7 +44,7 @@ def run_training(task: str, shared: bool, seed: int, files: tuple[Path, Path]) -
     """One training on the first of `files`, examined on the second.
 
     Returns:
-        What it was, with `curve`: (examples seen, seconds of training, exact match of 1) of each exam.
+        What it was, with `curve`: (examples seen, seconds of training, exact match of 1) of each evaluation.
     """
     import torch
     from transformers import set_seed
@@ -131,7 +131,7 @@ def exact_match(model: Any, base: Any, options: Sequence[Any], at_once: int = 40
 
 
 def format_table(result: Sequence[dict[str, Any]]) -> str:
-    """Means over seeds at each exam, as Markdown; the range of the seeds in brackets."""
+    """Means over seeds at each evaluation, as Markdown; the range of the seeds in brackets."""
     lines = ["| task | examples seen | grouped | shuffled | seconds, grouped | shuffled |", "|---|--:|--:|--:|--:|--:|"]
     for task, title in TASKS.items():
         sides = [

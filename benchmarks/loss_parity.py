@@ -31,14 +31,14 @@ class LossCurves:
         return max(abs(a - b) / abs(a) for a, b in zip(self.plain, self.ours, strict=True))
 
 
-def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None] = print) -> LossCurves:
+def compare(rows: Path, steps: int, per_step: int, *, report: Callable[[str], None] = print) -> LossCurves:
     """Train the tiny model twice on the rows of a file.
 
     Args:
         rows: as `harness.synthetic_data.make_rows` writes them.
         steps: optimizer steps.
         per_step: examples of one.
-        told: given a line for each step.
+        report: given a line for each step.
     """
     import torch
     from transformers import set_seed
@@ -76,8 +76,8 @@ def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None
         curves.append(losses)
     result = LossCurves(*curves)
     for number, (plain, ours) in enumerate(zip(result.plain, result.ours, strict=True), 1):
-        told(f"{number:4d}  {plain:.6f}  {ours:.6f}  {abs(plain - ours) / abs(plain):.1e}")
-    told(f"largest relative difference: {result.largest:.1e}")
+        report(f"{number:4d}  {plain:.6f}  {ours:.6f}  {abs(plain - ours) / abs(plain):.1e}")
+    report(f"largest relative difference: {result.largest:.1e}")
     return result
 
 

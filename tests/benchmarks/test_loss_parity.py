@@ -20,9 +20,9 @@ def overlay(benchmark_module: Callable[[str], ModuleType], monkeypatch: pytest.M
 def test_losses_of_both_ways_are_one_curve(overlay: ModuleType, tmp_path: Path) -> None:
     rows = overlay.make_rows(tmp_path, overlay.KINDS["vqa"], 4)
     reported: list[str] = []
-    curves = overlay.compare(rows, steps=4, per_step=10, told=reported.append)
+    curves = overlay.compare(rows, steps=4, per_step=10, report=reported.append)
     assert curves.largest < 1e-5
     assert curves.plain[-1] < curves.plain[0]  # it has learned: the curves are not flat
     assert len(reported) == 5
-    drawing = overlay.image(curves)
+    drawing = overlay.format_plot(curves)
     assert drawing.count("<polyline") == 2 and "largest relative difference" in drawing
