@@ -7,7 +7,6 @@ those of [train] and of each [presets.NAME] are the fields of TrainingSpec, thos
 `mg_tui.core.named_datasets`; [keys] names actions of the dashboard.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Final
 import platformdirs
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.core.paths import expand_user
 from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID, Setting
 
@@ -199,19 +199,10 @@ def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
 def _replace_file(path: Path, text: str) -> None:
     """Write a file whole; a link stays one, and what it points to is replaced."""
     target = Path(os.path.realpath(path))
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            beside.chmod(target.stat().st_mode)
-        beside.replace(target)
+        write_atomic(target, text.encode(), mode=target.stat().st_mode if target.exists() else None)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise EnvironmentProblem(
             "the configuration file cannot be written", where=str(path), why=error.strerror
         ) from None

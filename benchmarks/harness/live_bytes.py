@@ -5,7 +5,7 @@ tensors that have a shape and a dtype and no numbers (torch's FakeTensorMode). A
 through the engine's own loss, under autocast as accelerate sets it up. A dispatch mode sees every tensor made and every
 storage freed, so the peak of living bytes is exact, as an allocator without waste would have it.
 
-Fake tensors on the CPU stand for a GPU's; what differs there is put in as CUDA has it (`as_cuda`).
+Fake tensors on the CPU stand for a GPU's; what differs there is put in as CUDA has it (`fake_cuda`).
 """
 
 import json
@@ -28,7 +28,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from harness.as_cuda import as_on_cuda
+from harness.fake_cuda import emulate_cuda
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.phases import phases_of_step
 from mg_tui.hardware.memory.training_setup import resolve_setup
@@ -135,7 +135,7 @@ def measure_peak(case: StepCase) -> PeakMemory:
     spec = case.spec
     dtype = getattr(torch, spec.dtype)
     model = build_model(case, dtype)
-    with as_on_cuda(), FakeTensorMode(allow_non_fake_inputs=True):
+    with emulate_cuda(), FakeTensorMode(allow_non_fake_inputs=True):
         extra = materialize(model)
         model.train()
         live = LiveBytes()
@@ -155,7 +155,7 @@ def measure_peak(case: StepCase) -> PeakMemory:
         model.forward = convert_outputs_to_fp32(forward)
         with patch_objective(case, model) as objective, live:
             positions = torch.zeros(case.learned, dtype=torch.long)
-            with objective.at(positions, (case.rows, case.length)):
+            with objective.restricted_to(positions, (case.rows, case.length)):
                 with torch.autocast("cpu", torch.bfloat16, enabled=cast):
                     batch, _held = forward_inputs(case, model, dtype)
                     ids = torch.zeros(case.learned, dtype=torch.long)
@@ -277,7 +277,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
 
     def trial(self: Any, _model: Any) -> str | None:
         if self._head is None:
-            self.last.close()
+            self.last_layer.close()
         return None
 
     def chunk(logits: torch.Tensor, *_others: Any) -> torch.Tensor:

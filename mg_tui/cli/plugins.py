@@ -9,7 +9,8 @@ import click
 from mg_tui.core.text import one_line, printable
 
 if TYPE_CHECKING:
-    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus, Registry
 
 _STATUS_MARKS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}

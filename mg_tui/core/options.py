@@ -5,7 +5,7 @@ the error messages everything they need, so that no second list of the same fiel
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mg_tui.core.errors import FieldProblem, SpecError
+from mg_tui.core.text import did_you_mean
 
 OptionKind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
 
@@ -200,7 +201,7 @@ def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProb
     if details["type"] == "missing":
         return FieldProblem(name, None, known[name].accepted if name in known else "required")
     if details["type"] == "extra_forbidden":
-        return FieldProblem(name, given, f"unknown option{_did_you_mean(name, known)}")
+        return FieldProblem(name, given, f"unknown option{did_you_mean(name, known)}")
     if details["type"] == "value_error":
         # Raised by our own validators, whose words already name the value that is wrong and what would do.
         message = details["msg"].removeprefix("Value error, ")
@@ -211,10 +212,3 @@ def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProb
     if name in known:
         return FieldProblem(name, given, known[name].accepted)
     return FieldProblem(name, given, details["msg"])
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

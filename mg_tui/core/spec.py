@@ -232,13 +232,13 @@ class TrainingSpec(BaseModel):
 
     # --- Optimization ------------------------------------------------------------------------------------------------
     epochs: float = option(
-        3.0, title="Epochs", help="Passes over the dataset.", group="Optimisation", basic=True, gt=0, example="3"
+        3.0, title="Epochs", help="Passes over the dataset.", group="Optimization", basic=True, gt=0, example="3"
     )
     max_steps: int | None = option(
         None,
         title="Maximum steps",
         help="Stop after this many optimizer steps; overrides `epochs`.",
-        group="Optimisation",
+        group="Optimization",
         unit="optimizer steps",
         ge=1,
     )
@@ -246,7 +246,7 @@ class TrainingSpec(BaseModel):
         1,
         title="Batch size",
         help="Examples per forward pass; times gradient accumulation, the examples per optimizer step.",
-        group="Optimisation",
+        group="Optimization",
         unit="examples",
         basic=True,
         ge=1,
@@ -255,7 +255,7 @@ class TrainingSpec(BaseModel):
         8,
         title="Gradient accumulation",
         help="Batches per optimizer step; the loss is averaged over all their supervised tokens.",
-        group="Optimisation",
+        group="Optimization",
         unit="batches",
         basic=True,
         ge=1,
@@ -264,7 +264,7 @@ class TrainingSpec(BaseModel):
         2e-5,
         title="Learning rate",
         help="Peak learning rate of the optimizer.",
-        group="Optimisation",
+        group="Optimization",
         basic=True,
         gt=0,
         lt=10,
@@ -274,7 +274,7 @@ class TrainingSpec(BaseModel):
         None,
         title="Projector learning rate",
         help="Peak learning rate of the projector. Default: the learning rate.",
-        group="Optimisation",
+        group="Optimization",
         gt=0,
         lt=10,
         example="1e-4",
@@ -283,47 +283,47 @@ class TrainingSpec(BaseModel):
         None,
         title="Vision tower learning rate",
         help="Peak learning rate of the vision tower. Default: the learning rate.",
-        group="Optimisation",
+        group="Optimization",
         gt=0,
         lt=10,
         example="2e-6",
     )
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"] = option(
-        "cosine", title="Scheduler", help="Learning rate schedule after warm-up.", group="Optimisation"
+        "cosine", title="Scheduler", help="Learning rate schedule after warm-up.", group="Optimization"
     )
     warmup_ratio: float = option(
-        0.03, title="Warm-up ratio", help="Fraction of all steps used for warm-up.", group="Optimisation", ge=0, lt=1
+        0.03, title="Warm-up ratio", help="Fraction of all steps used for warm-up.", group="Optimization", ge=0, lt=1
     )
     warmup_steps: int | None = option(
         None,
         title="Warm-up steps",
         help="Number of warm-up steps; overrides the ratio.",
-        group="Optimisation",
+        group="Optimization",
         unit="optimizer steps",
         ge=0,
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = option(
-        "adamw", title="Optimizer", help="8-bit optimizers require CUDA.", group="Optimisation"
+        "adamw", title="Optimizer", help="8-bit optimizers require CUDA.", group="Optimization"
     )
-    weight_decay: float = option(0.01, title="Weight decay", help="AdamW's weight decay.", group="Optimisation", ge=0)
+    weight_decay: float = option(0.01, title="Weight decay", help="AdamW's weight decay.", group="Optimization", ge=0)
     adam_beta1: float = option(
-        0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimisation", ge=0, lt=1
+        0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimization", ge=0, lt=1
     )
     adam_beta2: float = option(
-        0.999, title="Adam beta 2", help="Decay of the second moment.", group="Optimisation", ge=0, lt=1
+        0.999, title="Adam beta 2", help="Decay of the second moment.", group="Optimization", ge=0, lt=1
     )
     adam_epsilon: float = option(
-        1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimisation", gt=0
+        1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimization", gt=0
     )
     max_grad_norm: float = option(
-        1.0, title="Gradient clipping", help="Maximum gradient norm; 0 disables clipping.", group="Optimisation", ge=0
+        1.0, title="Gradient clipping", help="Maximum gradient norm; 0 disables clipping.", group="Optimization", ge=0
     )
     label_smoothing: float = option(
         0.0,
         title="Label smoothing",
         help="Probability mass e spread uniformly over the vocabulary: a token's loss becomes "
         "(1 - e) x cross-entropy + e x mean cross-entropy over the vocabulary. Ignored in evaluation.",
-        group="Optimisation",
+        group="Optimization",
         ge=0,
         lt=1,
         example="0.1",
@@ -332,7 +332,7 @@ class TrainingSpec(BaseModel):
         42,
         title="Seed",
         help="Random seed for data order, adapter initialization and dropout.",
-        group="Optimisation",
+        group="Optimization",
         ge=0,
     )
 
@@ -341,20 +341,20 @@ class TrainingSpec(BaseModel):
         title="Layout",
         help="packed computes shared prefixes once and fills forward passes; padded pads a "
         "batch. Gradients are identical; auto packs if the model family supports it.",
-        group="Optimisation",
+        group="Optimization",
     )
     share_images: bool = option(
         True,
         title="Share images",
         help="Group examples with the same image into one optimizer step, so it is encoded once.",
-        group="Optimisation",
+        group="Optimization",
     )
     token_budget: int | None = option(
         None,
         title="Token budget",
-        help="Maximum tokens per packed forward pass. Default: derived from free memory and, on CUDA, from the measured "
-        "peak of the largest pass.",
-        group="Optimisation",
+        help="Maximum tokens per packed forward pass. Default: derived from free memory and, on CUDA, from the "
+        "measured peak of the largest pass.",
+        group="Optimization",
         unit="tokens",
         ge=16,
     )
@@ -364,13 +364,13 @@ class TrainingSpec(BaseModel):
         title="Vision cache",
         help="Cache image features of a frozen vision tower on disk for later epochs and runs; auto enables it if "
         "images repeat and reading is measurably faster.",
-        group="Optimisation",
+        group="Optimization",
     )
     vision_cache_size: float = option(
         20.0,
         title="Vision cache size",
         help="Maximum disk space for cached image features of all runs.",
-        group="Optimisation",
+        group="Optimization",
         unit="GiB",
         gt=0,
     )
@@ -447,12 +447,12 @@ class TrainingSpec(BaseModel):
         "auto", title="Device", help="auto uses CUDA if available.", group="Precision and memory"
     )
 
-    # --- Checkpoints and logging -----------------------------------------------------------------------------------------
+    # --- Checkpoints and logging -------------------------------------------------------------------------------------
     logging_steps: int = option(
         1,
         title="Logging interval",
         help="Optimizer steps between log and tracker entries; the journal records every step.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="optimizer steps",
         ge=1,
     )
@@ -460,7 +460,7 @@ class TrainingSpec(BaseModel):
         100,
         title="Checkpoint interval",
         help="Steps between checkpoints.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="optimizer steps",
         basic=True,
         ge=1,
@@ -469,7 +469,7 @@ class TrainingSpec(BaseModel):
         3,
         title="Checkpoint limit",
         help="Maximum number of checkpoints; older ones are deleted.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="checkpoints",
         ge=1,
     )
@@ -477,19 +477,19 @@ class TrainingSpec(BaseModel):
         True,
         title="Keep the best checkpoint",
         help="Save a checkpoint at every new minimum of the evaluation loss and never delete the best one.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
     )
     result_from: Literal["last", "best"] = option(
         "last",
         title="Result from",
         help="Take the result from the last step or from the checkpoint with the lowest evaluation loss.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
     )
     eval_steps: int | None = option(
         None,
         title="Evaluation interval",
         help="Optimizer steps between evaluations. Default: the checkpoint interval.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="optimizer steps",
         ge=1,
     )
@@ -497,7 +497,7 @@ class TrainingSpec(BaseModel):
         2,
         title="Samples",
         help="Number of examples for which answers are generated at each evaluation or checkpoint.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="examples",
         ge=0,
         le=64,
@@ -506,7 +506,7 @@ class TrainingSpec(BaseModel):
         (),
         title="Trackers",
         help="Experiment trackers to report to, in addition to the journal.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
     )
 
     @model_validator(mode="after")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import FamilyError, UsageError
-from mg_tui.core.text import one_line
-from mg_tui.families.contract import ModelFamily
+from mg_tui.core.text import closest_model, one_line
+from mg_tui.families.family import ModelFamily
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # A checkpoint that sees has one of these in its configuration, whatever its family.
@@ -116,15 +116,6 @@ def require_hub_name(name: str, known: list[str]) -> None:
         why="not a local folder, an alias, or a Hub name (OWNER/NAME)",
         hint=hint,
     )
-
-
-def closest_model(name: str, known: list[str]) -> str | None:
-    """The known name most like `name`, the owner counting for little."""
-    from difflib import get_close_matches
-
-    ends = {item.rsplit("/", 1)[-1].lower(): item for item in known}
-    close = get_close_matches(name.rsplit("/", 1)[-1].lower(), list(ends), n=1, cutoff=0.6)
-    return ends[close[0]] if close else None
 
 
 def has_vision(config: Mapping[str, Any]) -> bool:

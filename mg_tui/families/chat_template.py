@@ -19,7 +19,7 @@ from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.example import ImagePart, Message, TextPart
 from mg_tui.families.supervision_marks import CUT, MARKS, SUPERVISED_END, SUPERVISED_START
 
-_IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|image|patch|audio", re.IGNORECASE)
+_IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|picture|patch|audio", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError, GardenError
 from mg_tui.core.example import Example, Message
+from mg_tui.core.text import first_line
 from mg_tui.families.chat_template import ChatTemplate, with_system_prompt
-from mg_tui.families.contract import Batch, ModelFamily, Preprocessing
+from mg_tui.families.contract import Batch, FamilyInfo, Preprocessing
 from mg_tui.families.supervision_marks import CannotSplitText, MarkedTokenizer, strip_marks
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class ExampleEncoder:
     """
 
     def __init__(
-        self, family: ModelFamily, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
+        self, family: FamilyInfo, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
     ):
         self.family = family
         self.processor = processor
@@ -145,7 +146,7 @@ class ExampleEncoder:
         except (ValueError, TypeError, RuntimeError) as error:
             self._find_culprit(texts, images, rows, side)
             raise DataError(
-                f"{_name_rows(rows)}: rejected by the processor of {self.family.title}", why=_first_line(error)
+                f"{_name_rows(rows)}: rejected by the processor of {self.family.title}", why=first_line(error)
             ) from error
         found = dict(batch)
         self._check(found, marked, side)
@@ -196,7 +197,3 @@ def _name_rows(rows: Sequence[int | None]) -> str:
     if not known:
         return "the conversation"
     return ("row " if len(known) == 1 else "rows ") + ", ".join(known)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

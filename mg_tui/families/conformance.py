@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
+from mg_tui.core.model_parts import PARTS
 from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 from mg_tui.families.conformance_training import lora_findings, merge_findings, quantization_findings
-from mg_tui.families.contract import LoadRequest, ModelFamily, PartName, Preprocessing, Supported
+from mg_tui.families.contract import LoadRequest, Preprocessing, Supported
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.split_encoding import SplitEncoder
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 PREPROCESSING: Final = Preprocessing(min_pixels=3_136, max_pixels=12_544)
 IMAGE_SIZES: Final = ((112, 112), (150, 60), (37, 400))
 LARGE_SIZE: Final = (300, 200)  # more pixels than any of the limits tried
-PARTS: Final[tuple[PartName, ...]] = ("language", "projector", "vision")
 
 
 class ConformanceFixture:
@@ -56,7 +57,7 @@ class ConformanceFixture:
 
 
 def make_examples(*, image_count: int) -> tuple[list[Example], list[list["Image.Image"]]]:
-    """Three examples: one turn, two turns, and several images (`image_count`) with text that poses as control tokens."""
+    """Three examples: one turn, two turns, and `image_count` images."""
     rows = [
         ((IMAGE_SIZES[0],), ["what is this?", "a zebra, I think"]),
         ((IMAGE_SIZES[1],), ["how many?", "seven of them", "are you sure?", "quite"]),

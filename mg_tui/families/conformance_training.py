@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mg_tui.families.contract import ModelFamily, PartName
+from mg_tui.core.model_parts import PartName
+from mg_tui.families.family import ModelFamily
 
 _QUANTIZED_CLASSES = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
 

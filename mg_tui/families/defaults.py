@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, GardenError, UsageError
+from mg_tui.core.text import first_few, first_line
 from mg_tui.families import hub
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import LoadRequest, ModelFamily, Preprocessing
+from mg_tui.families.contract import FamilyInfo, LoadRequest, Preprocessing
 
 
-def load_model(family: ModelFamily, request: LoadRequest) -> Any:
+def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
     """The model with its weights, in evaluation mode, on the device asked for.
 
     With `quantization` the linear layers of the language part are quantised (nf4 with double quantisation, or int8);
@@ -41,7 +42,7 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
         )
     except ImportError as error:
         raise EnvironmentProblem(
-            "missing dependency of this model", where=request.source, why=str(error).strip().splitlines()[0]
+            "missing dependency of this model", where=request.source, why=first_line(error)
         ) from error
     except (OSError, ValueError) as error:
         raise hub.to_garden_error(error, request.source) from error
@@ -55,14 +56,14 @@ def load_model(family: ModelFamily, request: LoadRequest) -> Any:
         raise FamilyError(
             f"{len(missing)} weights are missing from the checkpoint",
             where=request.source,
-            why=_first_names(missing),
+            why=first_few(missing, 3),
         )
     if request.quantization != "none":
         _check_quantized(model, family)
     return model.eval()
 
 
-def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
+def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
     """Tokenizer and image processor, resizing images to between `min_pixels` and `max_pixels` where it resizes so.
 
     The image processor is the one transformers takes by default, which with torchvision installed (we require it) is
@@ -83,7 +84,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
         raise EnvironmentProblem(
             "missing dependency of this model's processor",
             where=source,
-            why=str(error).strip().splitlines()[0],
+            why=first_line(error),
         ) from error
     except (OSError, ValueError) as error:
         raise hub.to_garden_error(error, source) from error
@@ -118,13 +119,13 @@ def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
 
 
 def make_collator(
-    family: ModelFamily, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
+    family: FamilyInfo, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
 ) -> ExampleEncoder:
     """The collator for training and evaluation; it also encodes single examples and prompts."""
     return ExampleEncoder(family, processor, preprocessing, train_on_prompt=train_on_prompt)
 
 
-def _quantization_config(family: ModelFamily, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
+def _quantization_config(family: FamilyInfo, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
     if request.quantization == "none":
         return None
     import torch
@@ -155,7 +156,7 @@ def _quantization_config(family: ModelFamily, request: LoadRequest, source: str,
     )
 
 
-def _check_quantized(model: Any, family: ModelFamily) -> None:
+def _check_quantized(model: Any, family: FamilyInfo) -> None:
     """See that what should be quantised is, and nothing else: names that match nothing would pass in silence."""
     quantised = [
         name for name, module in model.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
@@ -164,10 +165,6 @@ def _check_quantized(model: Any, family: ModelFamily) -> None:
     if wrong or not quantised:
         raise FamilyError(
             f"{family.title}: quantization failed",
-            why=f"unexpectedly quantized: {_first_names(wrong)}" if wrong else "no layer was quantized",
+            why=f"unexpectedly quantized: {first_few(wrong, 3)}" if wrong else "no layer was quantized",
             hint="load without quantization, and check the family's parts with `model-garden plugins --check`",
         )
-
-
-def _first_names(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -5,7 +5,7 @@ from typing import Final
 
 import pluggy
 
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 
 PROJECT_NAME: Final = "mg_tui"
 ENTRY_POINT_GROUP: Final = "mg_tui.families"

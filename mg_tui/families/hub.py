@@ -4,7 +4,6 @@ transformers retries an unreachable hub for minutes, file by file. Here it is as
 seconds; when it is not, only the cache is used, and what is missing becomes one error that says what to do offline.
 """
 
-import errno
 import json
 import os
 import threading
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
-from mg_tui.families.base_models import closest_model
+from mg_tui.core.files import is_disk_full
+from mg_tui.core.text import closest_model, first_line
 
 _TIMEOUT: Final = 6.0  # seconds to wait for the hub's first sign of life
 _TRUE_VALUES: Final = frozenset({"1", "on", "yes", "true"})
@@ -158,8 +158,7 @@ def to_garden_error(error: BaseException, source: str, *, known: list[str] | Non
     for link in _exception_chain(error):
         if (said := _translate_error(link, source, known or [])) is not None:
             return said
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line}")
+    return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line(error)}")
 
 
 def _translate_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
@@ -178,7 +177,7 @@ def _translate_error(error: BaseException, source: str, known: list[str]) -> Gar
         return unreachable_error(source)
     if kind == "SafetensorError":
         return UsageError("the model weights are corrupted", where=source, why=str(error), hint="download them again")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return EnvironmentProblem("no disk space left for the model", where=str(cache_folder()))
     if isinstance(error, OSError) and "safetensors" in str(error):
         hint = "other formats are pickles, which can execute arbitrary code; convert them to safetensors"

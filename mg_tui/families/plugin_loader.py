@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pluggy
 
 from mg_tui.families import hookspec
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.validation import declaration_problems
 
 HOOK_NAME = "mg_model_families"

@@ -16,7 +16,8 @@ from typing import Any, Final
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.text import one_line
 from mg_tui.families.base_models import ResolvedModel, has_vision, local_folder, read_config, require_hub_name
-from mg_tui.families.contract import Checkpoint, ModelFamily
+from mg_tui.families.contract import Checkpoint
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.hookspec import ENTRY_POINT_GROUP
 from mg_tui.families.plugin_loader import LoadedPlugin, PluginStatus, load_plugin
 
@@ -45,17 +46,6 @@ class Registry:
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Every checkpoint of every family: what `--base-model` can be completed with."""
         return tuple(checkpoint for family in self.families for checkpoint in family.checkpoints)
-
-    def by_key(self, key: str) -> ModelFamily:
-        """The family of this key.
-
-        Raises:
-            FamilyError: it is not installed, or cannot be used.
-        """
-        for family in self.families:
-            if family.key == key:
-                return family
-        raise FamilyError(f"model family {one_line(key)!r} is not installed", why=self._installed(), hint=self._hint())
 
     def by_model_type(self, model_type: str) -> ModelFamily:
         """The family that the `model_type` of a `config.json` selects.

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mg_tui.families.contract import ModelFamily
+from mg_tui.core.text import first_line
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.validation import declaration_problems, offline_problems
 
 if TYPE_CHECKING:
@@ -60,5 +61,4 @@ def _catch(family: ModelFamily, name: str, action: Callable[[], Any]) -> tuple[l
     try:
         return [], action()
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        return [f"{family.key}: {name}: raises {type(error).__name__}: {first_line}"], None
+        return [f"{family.key}: {name}: raises {type(error).__name__}: {first_line(error)}"], None

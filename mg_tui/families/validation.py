@@ -8,13 +8,13 @@ from mg_tui.families.contract import (
     CapabilityName,
     Checkpoint,
     Experimental,
-    ModelFamily,
     Parts,
     Preprocessing,
     Supported,
     TokenLayout,
     Unsupported,
 )
+from mg_tui.families.family import ModelFamily
 
 CAPABILITIES: Final = frozenset(get_args(CapabilityName))
 _KEY_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]*")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mg_tui.hardware import nvml_health
-from mg_tui.hardware.sampler import Gpu, GpuProcess
+from mg_tui.hardware.types import Gpu, GpuProcess
 
 _RETRY_SECONDS: Final = 10.0  # seconds between attempts to open a library that is there but does not answer
 

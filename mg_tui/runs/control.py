@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.core.files import write_atomic
+from mg_tui.runs.folder import RunFolder
 
 RequestName = Literal["stop", "checkpoint", "stop_now"]
 REQUESTS: Final[tuple[str, ...]] = get_args(RequestName)

@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.text import format_gib
+from mg_tui.hardware.host import process_name
+from mg_tui.hardware.nvml import Nvml
+from mg_tui.hardware.types import Gpu
 from mg_tui.runs.lock import register_close_on_fork
-
-if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import Gpu
 
 ANY: Final = "any"
 CPU: Final = "cpu"
@@ -43,7 +44,7 @@ class Device:
 class GpuSampler(Protocol):
     """What is needed of `mg_tui.hardware.nvml.Nvml`."""
 
-    def sample(self) -> "tuple[tuple[Gpu, ...], str | None]":
+    def sample(self) -> tuple[tuple[Gpu, ...], str | None]:
         """The GPUs, or why there are none."""
 
 
@@ -74,9 +75,7 @@ def parse_devices(asked: str | None) -> tuple[str, ...]:
 def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
     """The devices of this machine as they are now; never empty."""
     if nvml is None:
-        from mg_tui.hardware.nvml import Nvml as Library
-
-        nvml = Library()
+        nvml = Nvml()
     gpus, _why = nvml.sample()
     return [Device(str(gpu.index), _describe_user(gpu)) for gpu in gpus] or [Device(CPU)]
 
@@ -143,8 +142,8 @@ class DeviceLocks:
             ) from error
         return True
 
-    def free(self, name: str) -> bool:
-        """Whether nobody holds a device at this moment."""
+    def is_free(self, name: str) -> bool:
+        """Whether no process holds a device at this moment."""
         trial = DeviceLocks(self._dir.parent)
         try:
             return trial.take([name])
@@ -185,23 +184,17 @@ class DeviceLocks:
         return f"a queued run is using {format_devices(names)}; the two runs share memory and compute"
 
 
-def _describe_user(gpu: "Gpu") -> str | None:
+def _describe_user(gpu: Gpu) -> str | None:
     """Who uses a GPU, in words, when it is more than a little."""
     if gpu.problem:
         return gpu.problem
     heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _IDLE_PROCESS_BYTES]
     if heavy:
         first, more = heavy[0], len(heavy) - 1
-        size = f", {first.memory / 2**30:.1f} GiB" if first.memory is not None else ""
-        name = first.name or _process_name(first.pid)
+        size = f", {format_gib(first.memory)}" if first.memory is not None else ""
+        name = first.name or process_name(first.pid) or "a process"
         return f"{name} (process {first.pid}{size})" + (f" and {more} more" if more else "")
     # In a container the driver may name no process of the host's.
     if not gpu.processes and (gpu.memory_used or 0) > _DRIVER_BYTES:
-        return f"a process not visible here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
+        return f"a process not visible here ({format_gib(gpu.memory_used or 0)})"
     return None
-
-
-def _process_name(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    return "a process"

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import fsync_folder, write_atomic
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class RunFolder:
     def id(self) -> str:
         """`YYYYMMDD-HHMMSS-xxxx` (UTC) with the run's name after it when it has one: sorts by time."""
         return self.path.name
+
+    @property
+    def home(self) -> Path:
+        """The home folder the run is in."""
+        return self.path.parent.parent
 
     @property
     def spec_file(self) -> Path:
@@ -146,35 +151,6 @@ def spec_digest(spec: "TrainingSpec") -> str:
     """SHA-256 of the spec's values in canonical JSON, as hexadecimal: equal specs have equal digests."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file beside its place, sync it and rename it: readers see the old one, the new one, or none.
-
-    Raises:
-        OSError: it could not be written; what was there before still is.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def fsync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system knows how."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _write_new_run(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:

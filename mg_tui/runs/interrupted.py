@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import GardenError
-from mg_tui.runs import devices, launch, queue
+from mg_tui.runs import launch, queue
+from mg_tui.runs.device_request import requested_or_default_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary, list_runs
@@ -28,8 +29,8 @@ def resume_interrupted(home: Path, by: str) -> list[RunFolder]:
     resumed = []
     for run in reversed(found):  # each to the front: the oldest comes to be the first
         try:
-            asked = launch.read_requested_devices(run.folder) or _default_devices(run)
-            if queue.enqueue(run.folder, asked, by, first=True, expected=RunState.INTERRUPTED):
+            requested = requested_or_default_devices(run.folder, run.spec)
+            if queue.enqueue(run.folder, requested, by, first=True, expected=RunState.INTERRUPTED):
                 launch.start_waiter(run.folder)
                 resumed.append(run.folder)
         except GardenError:
@@ -43,7 +44,3 @@ def _is_resumable(run: RunSummary, home: Path) -> bool:
         and run.view.home in (None, str(home))
         and run.view.starts_without_step < MAX_STARTS_WITHOUT_STEP
     )
-
-
-def _default_devices(run: RunSummary) -> tuple[str, ...]:
-    return (devices.CPU,) if run.spec.get("device") == "cpu" else (devices.ANY,)

@@ -9,7 +9,6 @@ Reading is in `mg_tui.runs.journal_reader`.
 """
 
 import contextlib
-import errno
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import KINDS, Event
+from mg_tui.core.files import is_disk_full
 from mg_tui.runs.journal_reader import JournalReader, read_span
 from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
 
@@ -29,7 +29,6 @@ SYNCED_KINDS: Final = frozenset(
     {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
 )
 _RESERVED_FIELDS: Final = frozenset({"v", "n", "t"})
-_DISK_FULL_ERRNOS: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalWriter:
@@ -140,7 +139,7 @@ class JournalWriter:
             "Cannot write the journal.",
             where=str(self.path),
             why=error.strerror,
-            hint="free space on this disk" if error.errno in _DISK_FULL_ERRNOS else None,
+            hint="free space on this disk" if is_disk_full(error) else None,
         )
 
     def _cut_torn_line(self) -> bool:

@@ -1,7 +1,6 @@
 """From a spec to a running worker that outlives whoever started it."""
 
 import contextlib
-import json
 import os
 import platform
 import subprocess
@@ -12,11 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
+from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.core.paths import expand_user, is_remote
-from mg_tui.runs import devices, output_folder
+from mg_tui.runs import output_folder
 from mg_tui.runs.control import ControlInbox
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.runs.device_request import worker_environment
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
@@ -25,7 +25,6 @@ from mg_tui.runs.worker_log import read_tail
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
 
-_DEVICES_FILE: Final = "devices.json"
 _VERSIONED_PACKAGES: Final = (
     "model-garden-tui",
     "torch",
@@ -129,7 +128,7 @@ def start_worker(folder: RunFolder, gpus: Sequence[str] | None = None) -> int:
         RunFailed: a worker is already alive.
         EnvironmentProblem: the process or its log cannot be started, or there is no such device.
     """
-    return _start_process(folder, worker_command, _worker_environment(folder, gpus))
+    return _start_process(folder, worker_command, worker_environment(folder, gpus))
 
 
 def start_waiter(folder: RunFolder) -> int:
@@ -140,46 +139,6 @@ def start_waiter(folder: RunFolder) -> int:
         EnvironmentProblem: the process or its log cannot be started.
     """
     return _start_process(folder, waiter_command, {})
-
-
-def write_device_request(folder: RunFolder, asked: Sequence[str], used: Sequence[str]) -> None:
-    """Keep in the run's folder which devices it asked for and which it got.
-
-    Raises:
-        EnvironmentProblem: it cannot be written.
-    """
-    path = folder.path / _DEVICES_FILE
-    try:
-        write_atomic(path, (json.dumps({"asked": list(asked), "used": list(used)}) + "\n").encode())
-    except OSError as error:
-        raise EnvironmentProblem("Cannot save the run's devices.", where=str(path), why=error.strerror) from error
-
-
-def read_requested_devices(folder: RunFolder) -> tuple[str, ...] | None:
-    """The devices a run asked for the last time it was started or queued; None when it never asked."""
-    try:
-        return tuple(map(str, json.loads((folder.path / _DEVICES_FILE).read_bytes())["asked"])) or None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _worker_environment(folder: RunFolder, gpus: Sequence[str] | None) -> dict[str, str]:
-    """What a directly started worker is told about its devices, which it shares with other such runs."""
-    here = devices.find_devices()
-    asked = tuple(gpus) if gpus is not None else read_requested_devices(folder)
-    if asked is None:
-        with contextlib.suppress(GardenError):
-            if folder.spec_values().get("device") == "cpu":
-                return {devices.SHARED_DEVICES_ENV: devices.CPU}
-        return {devices.SHARED_DEVICES_ENV: ",".join(devices.default_devices(here, os.environ))}
-    devices.require_devices(asked, here)
-    used = asked
-    if asked == (devices.ANY,):
-        locks = devices.DeviceLocks(folder.path.parent.parent)
-        free = [device.name for device in here if device.used_by is None and locks.free(device.name)]
-        used = (free[0] if free else here[0].name,)
-    write_device_request(folder, asked, used)
-    return {devices.SHARED_DEVICES_ENV: ",".join(used), **devices.device_environment(used)}
 
 
 def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str]) -> int:

@@ -128,20 +128,30 @@ def lock_exclusive(fd: int, path: Path, *, patience: float = _LOCK_TIMEOUT) -> N
         RunFailed: another process holds it.
         EnvironmentProblem: the file system has no locks.
     """
-    deadline = time.monotonic() + patience
+    if not flock_exclusive(fd, path, timeout=patience):
+        raise RunFailed(
+            "Another worker is already running this run.",
+            where=str(path),
+            hint="follow it with `model-garden runs watch`",
+        )
+
+
+def flock_exclusive(fd: int, path: Path, *, timeout: float) -> bool:
+    """`flock` the open file `fd` of `path` exclusively, retrying for `timeout` seconds; returns whether it is locked.
+
+    Raises:
+        EnvironmentProblem: the file system has no locks.
+    """
+    deadline = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return True
         except OSError as error:
             if error.errno not in _LOCKED_ERRNOS:
                 raise _locks_unsupported(path, error) from error
-            if time.monotonic() >= deadline:
-                raise RunFailed(
-                    "Another worker is already running this run.",
-                    where=str(path),
-                    hint="follow it with `model-garden runs watch`",
-                ) from None
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.01)
 
 

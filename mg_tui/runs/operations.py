@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
+from mg_tui.runs.device_request import requested_or_default_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.resume import ResumeTarget, find_resume_target, write_resume_target
 from mg_tui.runs.state import RunState
@@ -31,8 +32,14 @@ class StartedRun:
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
-    """What was asked of a run (`request_stop`, `stop_now`, `checkpoint`), whether it has been seen, and whether the run was
-    queued (and is out of the queue when it was seen)."""
+    """The answer to a request (`stop`, `stop_now`, `checkpoint`).
+
+    Attributes:
+        folder: the run.
+        request: the request's name.
+        acknowledged: the worker has seen it; of a queued run, it has left the queue.
+        queued: the run was queued when the request was made.
+    """
 
     folder: RunFolder
     request: str
@@ -66,12 +73,12 @@ def start_or_queue(
     if not in_queue:
         launch.start_worker(folder, gpus)
         return StartedRun(folder, None if gpus is None else tuple(gpus))
-    asked = tuple(gpus or launch.read_requested_devices(folder) or _default_devices(folder))
-    devices.require_devices(asked, devices.find_devices())
-    queue.enqueue(folder, asked, by)
+    requested = tuple(gpus or requested_or_default_devices(folder, folder.spec_values()))
+    devices.require_devices(requested, devices.find_devices())
+    queue.enqueue(folder, requested, by)
     launch.start_waiter(folder)
-    place = queue.queue_position(folder)
-    return StartedRun(folder, asked, queued=True, runs_ahead=0 if place is None else place - 1)
+    position = queue.queue_position(folder)
+    return StartedRun(folder, requested, queued=True, runs_ahead=0 if position is None else position - 1)
 
 
 def resume_run(
@@ -83,7 +90,9 @@ def resume_run(
     from_start: bool = False,
     at: str | None = None,
 ) -> ResumeTarget:
-    """Go on with a run from its newest whole checkpoint, or the one `at` a step or `best`; see `find_resume_target` and `start_or_queue`.
+    """Resume a run from its newest valid checkpoint, or from the one `at` a step or `best`.
+
+    The arguments are those of `find_resume_target` and `start_or_queue`.
 
     Raises:
         UsageError: it is alive, queued, finished, its spec cannot be read, or there is nothing to go on from.
@@ -160,7 +169,3 @@ def _send_and_wait(folder: RunFolder, request: control.RequestName, by: str, pat
 def _require_running(watch: RunWatch) -> None:
     if watch.state is not RunState.RUNNING:
         raise UsageError(f"Run {watch.folder.id} is not running (state: {watch.state.label}).")
-
-
-def _default_devices(folder: RunFolder) -> tuple[str, ...]:
-    return (devices.CPU,) if folder.spec_values().get("device") == "cpu" else (devices.ANY,)

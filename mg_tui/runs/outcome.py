@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mg_tui.core.text import first_few, format_gib
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lifetime import current_lifetime
@@ -54,8 +55,8 @@ def _failed_outcome(folder: RunFolder, view: RunView) -> Outcome:
         place = "failed" if f"step {step}" in what else f"failed at step {step}"
     facts = _known_facts(
         ("where", None if rows and str(error.get("where", "")).startswith("step ") else error.get("where")),
-        ("rows", _first_and_count(rows, _MAX_ROWS)),
-        ("images", _first_and_count(_as_list(error.get("images")), _MAX_IMAGES)),
+        ("rows", first_few(rows, _MAX_ROWS)),
+        ("images", first_few(_as_list(error.get("images")), _MAX_IMAGES)),
         ("why", error.get("why")),
         ("checkpoint", _describe_checkpoints(view)),
     )
@@ -87,7 +88,7 @@ def _crashed_outcome(folder: RunFolder, view: RunView) -> Outcome:
     elif doing is not None and doing.step == view.step + 1:
         what = f"crashed during step {doing.step}"
         facts = _known_facts(
-            ("rows", _first_and_count(doing.rows, _MAX_ROWS)), ("images", _first_and_count(doing.images, _MAX_IMAGES))
+            ("rows", first_few(doing.rows, _MAX_ROWS)), ("images", first_few(doing.images, _MAX_IMAGES))
         )
     elif view.step:
         what = f"crashed after step {view.step}"
@@ -116,19 +117,12 @@ def _describe_checkpoints(view: RunView) -> str | None:
 
 def _describe_memory(view: RunView) -> str | None:
     used = view.latest_step.get("host_memory")
-    return f"{used / 2**30:.1f} GiB in use at the last step" if isinstance(used, int) else None
+    return f"{format_gib(used)} in use at the last step" if isinstance(used, int) else None
 
 
 def _log_lines(folder: RunFolder) -> tuple[str, ...]:
     lines = [strip_terminal_codes(line) for line in read_tail(folder.log_file, 10 * _LOG_LINES)]
     return tuple(line for line in lines if line.strip())[-_LOG_LINES:]
-
-
-def _first_and_count(items: Sequence[Any], shown: int) -> str | None:
-    if not items:
-        return None
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(map(str, items[:shown])) + more
 
 
 def _as_list(value: Any) -> Sequence[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.text import first_few
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
@@ -82,8 +83,8 @@ def _require_empty(path: Path) -> None:
     except OSError as error:
         raise UsageError("Cannot read the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
     if found:
-        some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise UsageError("The output folder is not empty.", where=str(path), why=f"it contains {some}", hint=_HINT)
+        why = f"it contains {first_few(found, 3)}"
+        raise UsageError("The output folder is not empty.", where=str(path), why=why, hint=_HINT)
 
 
 def _require_writable(path: Path) -> None:

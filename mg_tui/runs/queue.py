@@ -7,7 +7,6 @@ moment: `restart_waiters` starts another.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -17,12 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.runs import control
 from mg_tui.runs.devices import ANY
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
-from mg_tui.runs.lock import RunLock, is_held
+from mg_tui.runs.lock import RunLock, flock_exclusive, is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
 from mg_tui.runs.watch import RunWatch
@@ -80,23 +80,11 @@ def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
     except OSError as error:
         raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
     try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() >= deadline or not isinstance(error, BlockingIOError):
-                    raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
-            time.sleep(0.02)
+        if not flock_exclusive(fd, path, timeout=patience):
+            raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why="another process holds the lock")
         yield
     finally:
         os.close(fd)
-
-
-def home_of(folder: RunFolder) -> Path:
-    """The home a run lies in."""
-    return folder.path.parent.parent
 
 
 def read_queue_record(folder: RunFolder) -> QueueRecord:
@@ -106,7 +94,7 @@ def read_queue_record(folder: RunFolder) -> QueueRecord:
         gpus = tuple(str(name) for name in said["gpus"]) or (ANY,)
         return QueueRecord(gpus, float(said["place"]), bool(said["held"]), str(said.get("home", "")))
     except (OSError, ValueError, TypeError, KeyError):
-        return QueueRecord(home=str(home_of(folder)))
+        return QueueRecord(home=str(folder.home))
 
 
 def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
@@ -134,7 +122,7 @@ def enqueue(
         RunFailed: the run is alive.
         EnvironmentProblem: it cannot be written.
     """
-    home = home_of(folder)
+    home = folder.home
     with queue_lock(home), RunLock(folder.lock_file):
         if expected is not None and _state_while_locked(folder) is not expected:
             return False
@@ -185,7 +173,7 @@ def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> lis
 
 def queue_position(folder: RunFolder) -> int | None:
     """A queued run's place in the order, from 1; None when it is not queued."""
-    ids = [entry.folder.id for entry in list_queue(home_of(folder), thorough=True)]
+    ids = [entry.folder.id for entry in list_queue(folder.home, thorough=True)]
     return ids.index(folder.id) + 1 if folder.id in ids else None
 
 
@@ -201,7 +189,7 @@ def set_held(folder: RunFolder, held: bool) -> None:
     Raises:
         UsageError: the run is not queued.
     """
-    with queue_lock(home_of(folder)):
+    with queue_lock(folder.home):
         _require_queued(folder)
         write_queue_record(folder, replace(read_queue_record(folder), held=held))
 
@@ -212,7 +200,7 @@ def move_to_position(folder: RunFolder, position: int) -> int:
     Raises:
         UsageError: the run is not queued.
     """
-    home = home_of(folder)
+    home = folder.home
     with queue_lock(home):
         _require_queued(folder)
         queued = list_queue(home, thorough=True)

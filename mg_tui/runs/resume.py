@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.core.files import write_atomic
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch

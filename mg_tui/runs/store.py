@@ -1,14 +1,13 @@
 """Every run of a home folder, and one of them by what a person types."""
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.core.text import closest_matches
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
 from mg_tui.runs.state import RunState
@@ -97,15 +96,6 @@ class RunStore:
             self._specs.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
-    def running_pids(self) -> dict[int, str]:
-        """Process id -> run id of the workers alive on this machine, as of the last `refresh`."""
-        here = socket.gethostname()
-        return {
-            watch.view.pid: run_id
-            for run_id, watch in self._watches.items()
-            if watch.lock_held and watch.view.pid is not None and watch.view.host in (None, here)
-        }
-
     def _summary(self, folder: RunFolder) -> RunSummary:
         watch = self._watches.get(folder.id)
         if watch is None:
@@ -180,7 +170,7 @@ def find_run(home: Path, ref: str) -> RunFolder:
             f"{ref!r} matches {len(found)} runs.",
             hint="use a longer id: " + ", ".join(folder.id for folder in found[:6]),
         )
-    near = get_close_matches(ref, [folder.id for folder in folders], n=3, cutoff=0.5) or [f.id for f in folders[:3]]
+    near = closest_matches(ref, [folder.id for folder in folders], count=3, cutoff=0.5) or [f.id for f in folders[:3]]
     raise UsageError(f"Run {ref!r} not found.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
 
 

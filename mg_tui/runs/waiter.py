@@ -18,6 +18,7 @@ from typing import Any, Final
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
 from mg_tui.runs import devices, launch, queue
 from mg_tui.runs.control import ControlInbox
+from mg_tui.runs.device_request import write_device_request
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
@@ -39,7 +40,7 @@ class Waiter:
 
     def __init__(self, folder: RunFolder, look: FindDevices, poll: float = POLL_SECONDS):
         self.folder = folder
-        self.home = queue.home_of(folder)
+        self.home = folder.home
         self._look = look
         self._poll = poll
         self._lock = RunLock(folder.lock_file)
@@ -107,7 +108,7 @@ class Waiter:
         )
 
     def _why_not(self, device: devices.Device) -> str | None:
-        if not self._locks.free(device.name):
+        if not self._locks.is_free(device.name):
             return "in use by another run"
         return device.used_by and f"used by {device.used_by}"
 
@@ -119,7 +120,7 @@ class Waiter:
         return False
 
     def _become_worker(self, names: tuple[str, ...]) -> None:
-        launch.write_device_request(self.folder, queue.read_queue_record(self.folder).gpus, names)
+        write_device_request(self.folder, queue.read_queue_record(self.folder).gpus, names)
         with JournalWriter(self.folder.journal_file) as journal:
             journal.write("decision", what="devices", value=devices.format_devices(names), why="its queue position")
         handed = {**self._lock.hand_over(), **self._locks.hand_over(), **devices.device_environment(names)}

@@ -69,7 +69,7 @@ BROKEN = {
     "misspells the hook": (HEAD + "@hookimpl\ndef mg_model_famlies():\n    return []\n", "mg_model_famlies", 2),
     "takes arguments": (HEAD + "@hookimpl\ndef mg_model_families(config):\n    return []\n", "config", 2),
     "forgets the mark": (HEAD + "def mg_model_families():\n    return []\n", "marked @hookimpl", 1),
-    "returns nothing": (HEAD + "@hookimpl\ndef mg_model_families():\n    pass\n", "gave nothing", 2),
+    "returns nothing": (HEAD + "@hookimpl\ndef mg_model_families():\n    pass\n", "yielded nothing", 2),
     "returns one": (
         HEAD + f"@hookimpl\ndef mg_model_families():\n    return {family_source('one')}\n",
         "returned one",
@@ -81,7 +81,7 @@ BROKEN = {
     "yields none": (HEAD + "@hookimpl\ndef mg_model_families():\n    return []\n", "gave no families", 2),
     "gives model_types as a text": (
         plugin_source(f"ModelFamily(key='a', title='a', model_types='a', parts={PARTS})"),
-        'model_types is a text; write ("a",)',
+        'model_types is a string; write ("a",)',
         3,
     ),
     "gives a key with blanks": (plugin_source(family_source("my model", "m")), "'my model' is not an identifier", 3),
@@ -92,7 +92,7 @@ BROKEN = {
     ),
     "gives an unknown capability": (
         plugin_source(family_source("a", extra=", capabilities={'flies': True}")),
-        "capability 'flies' is not known",
+        "capability 'flies' is unknown",
         3,
     ),
 }
@@ -176,7 +176,7 @@ def test_an_unknown_model_type_lists_what_is_installed(install: Installer) -> No
     with pytest.raises(FamilyError, match="handles model type 'exotic'") as caught:
         install.registry().by_model_type("exotic")
     assert "sound (sound_type)" in (caught.value.why or "")
-    assert "not in use are broken" in (caught.value.hint or "")
+    assert "disabled or broken: broken" in (caught.value.hint or "")
 
 
 def test_the_example_in_the_hooks_docstring_is_a_working_plugin(install: Installer) -> None:

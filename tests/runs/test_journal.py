@@ -213,7 +213,12 @@ def test_each_event_is_one_write(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     written: list[bytes] = []
     with JournalWriter(path) as journal:
         real = os.write
-        monkeypatch.setattr(os, "write", lambda fd, data: written.append(data) or real(fd, data))
+
+        def record(fd: int, data: bytes) -> int:
+            written.append(data)
+            return real(fd, data)
+
+        monkeypatch.setattr(os, "write", record)
         journal.write("sample", answer="long " * 50_000)
     assert len(written) == 1
     assert written[0].endswith(b"}\n")

@@ -215,12 +215,15 @@ def test_a_killed_worker_is_a_crash_at_once(folder: RunFolder, as_worker: Callab
     pid = launch.start_worker(folder)
     launch.wait_until_started(folder, 20)
     watch = RunWatch(folder)
-    watch.refresh()
-    assert watch.state is RunState.RUNNING
+
+    def current_state() -> RunState:
+        watch.refresh()
+        return watch.state
+
+    assert current_state() is RunState.RUNNING
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
-    while watch.state is not RunState.CRASHED:
-        watch.refresh()
+    while current_state() is not RunState.CRASHED:
         assert time.monotonic() - began < 2.0
     assert [event.kind for events in follow(folder, 0.02) for event in events][-1] in ("started", "step")
 

@@ -14,6 +14,7 @@ import pytest
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import devices, launch, queue
+from mg_tui.runs.device_request import read_requested_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import RunLock, is_held
@@ -24,7 +25,7 @@ from mg_tui.runs.watch import RunWatch
 WORKER_SCRIPT = """
 devices = DeviceLocks(folder.path.parent.parent)
 handed = os.environ.get("MODEL_GARDEN_DEVICE_FDS", "")
-devices.settle()
+devices.adopt()
 names = [pair.split(":")[0] for pair in handed.split(",") if pair]
 marks = [folder.path.parent.parent / f"busy-{name}" for name in names]
 for mark in marks:
@@ -129,7 +130,7 @@ def test_they_run_in_order_and_one_that_fails_stops_nobody(
     spans = [start_and_end(run) for run in runs]
     assert spans[0][1] <= spans[1][0] and spans[1][1] <= spans[2][0], "one after the other"
     assert "phase" in event_kinds(runs[2])
-    assert launch.read_requested_devices(runs[0]) == ("any",)
+    assert read_requested_devices(runs[0]) == ("any",)
 
 
 def test_side_by_side_on_their_devices(
@@ -156,9 +157,9 @@ def test_process_id_and_lock_stay(make: Make, waiters: Callable[[str], None], un
     (started,) = [event for event in JournalReader(run.journal_file).read_new() if event.kind == "started"]
     assert started.data["pid"] == pid
     assert is_held(run.lock_file)
-    assert not devices.DeviceLocks(queue.home_of(run)).free("cpu")
+    assert not devices.DeviceLocks(run.home).is_free("cpu")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: devices.DeviceLocks(queue.home_of(run)).free("cpu"))
+    until(lambda: devices.DeviceLocks(run.home).is_free("cpu"))
     assert read_state(run) is RunState.CRASHED
 
 

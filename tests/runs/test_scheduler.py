@@ -1,5 +1,7 @@
 """Whose turn it is."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from mg_tui.runs.scheduler import Allocation, QueueRequest, allocate_devices, with_cpu
@@ -7,7 +9,7 @@ from mg_tui.runs.scheduler import Allocation, QueueRequest, allocate_devices, wi
 FREE_DEVICES = {"0": None, "1": None}
 
 
-def assign_devices(queue: list[QueueRequest], here: dict[str, str | None]) -> dict[str, tuple[str, ...]]:
+def assign_devices(queue: list[QueueRequest], here: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
     return {wish.run_id: allocate_devices(wish.run_id, queue, here).devices for wish in queue}
 
 

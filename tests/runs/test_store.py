@@ -74,9 +74,8 @@ def test_a_store_reads_only_what_is_new_and_forgets_what_is_gone(home: Path) -> 
         assert again[first.id].view is views[first.id]
         assert again[first.id].state is RunState.RUNNING
         assert again[first.id].view.step == 1
-        assert store.running_pids() == {42: first.id}
+        assert again[first.id].view.pid == 42
     assert {run.id: run.state for run in store.refresh()}[first.id] is RunState.CRASHED
-    assert store.running_pids() == {}
     remove_run(second)
     assert [run.id for run in store.refresh()] == [first.id]
 

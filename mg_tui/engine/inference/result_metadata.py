@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, TrainingSpec
-from mg_tui.families.contract import ModelFamily, Preprocessing
+from mg_tui.families.contract import Preprocessing
+from mg_tui.families.family import ModelFamily
 from mg_tui.runs.launch import package_versions
 
 METADATA_FILE: Final = "model_garden.json"

@@ -19,7 +19,7 @@ from mg_tui.engine.inference.result_metadata import (
 )
 from mg_tui.engine.results.model_card import render_model_card
 from mg_tui.engine.results.publish import publish_folder
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel

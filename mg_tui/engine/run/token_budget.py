@@ -170,7 +170,7 @@ def usable_memory(placed: Placement) -> int:
     """Bytes that a run may count on: of the free memory of its GPU nearly all, of the machine's a part."""
     if placed.cuda:
         return int(budget.CUDA_MEMORY_SHARE * _free_device_memory(placed.device))
-    from mg_tui.hardware.sampler import host_memory
+    from mg_tui.hardware.host import host_memory
 
     used, total = host_memory()
     return int(budget.HOST_MEMORY_SHARE * max(total - used, 0))

@@ -20,13 +20,19 @@ the branches, its float32 copy on the way into LoRA (or, going back, its gradien
 
 from dataclasses import dataclass
 
+from mg_tui.core.model_parts import PartName
 from mg_tui.core.spec import TrainingMethod
-from mg_tui.hardware.memory.assumptions import DEQUANTIZED_MATRICES, DORA_MATRIX_BYTES, INT8_INPUT_BYTES, NF4_BLOCK
-from mg_tui.hardware.memory.training_setup import PartName, TrainingSetup
+from mg_tui.hardware.memory.assumptions import (
+    DEQUANTIZED_MATRICES,
+    DORA_MATRIX_BYTES,
+    FLOAT32_BYTES,
+    INT8_INPUT_BYTES,
+    NF4_BLOCK,
+)
+from mg_tui.hardware.memory.training_setup import TrainingSetup
 from mg_tui.hardware.memory.workload import Workload
 from mg_tui.hardware.model_shape import TransformerStack
 
-FLOAT32_BYTES = 4
 BOOL_BYTES = 1
 
 

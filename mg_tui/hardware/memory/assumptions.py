@@ -8,6 +8,7 @@ from typing import Final
 
 MIB: Final = 2**20
 GIB: Final = 2**30
+FLOAT32_BYTES: Final = 4
 
 # What a process holds on the device before its first tensor: the context, and the code of the kernels it loads. People
 # report 300 to 800 MiB, by driver and device; torch loads kernels when they are first used.
@@ -43,7 +44,8 @@ ADAMW_8BIT_BYTES: Final = 2.0 + 2 * 4 / 256
 # bytes an entry, as counted for PEFT 0.21 with autocast.
 DORA_MATRIX_BYTES: Final = 32
 
-# Logits in float32 exist for some positions at a time, so many bytes of them, as `mg_tui.engine.compute.fused_cross_entropy` has it.
+# Logits in float32 exist for a chunk of positions at a time: its bytes, the same as CUDA_CHUNK_BYTES and CHUNK_BYTES of
+# `mg_tui.engine.compute.fused_cross_entropy` (a test compares them).
 LOGITS_CHUNK: Final = {"cuda": 2**28, "cpu": 2**25}
 
 # On the CPU: the interpreter with torch and transformers loaded.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.known_gpus import KNOWN_GPUS
 from mg_tui.hardware.memory.advisor import MemoryAdvisor, MemorySuggestion
-from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot
+from mg_tui.hardware.sampler import DeviceSampler
+from mg_tui.hardware.types import DeviceSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mg_tui.core.model_parts import PARTS
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.assumptions import CUBLAS_WORKSPACE, CUDA_CONTEXT, FRAGMENTATION, HOST_PROCESS
 from mg_tui.hardware.memory.phases import PhaseMemory, phases_of_step
-from mg_tui.hardware.memory.training_setup import PARTS, DeviceKind, TrainingSetup, resolve_setup
+from mg_tui.hardware.memory.training_setup import DeviceKind, TrainingSetup, resolve_setup
 from mg_tui.hardware.memory.weights import base_bytes, optimizer_bytes, trainable_bytes, trainable_counts
 from mg_tui.hardware.memory.workload import (
     ExampleSize,
@@ -177,7 +178,7 @@ def _transient_parts(
     images = "encoded without autograd" if setup.vision_frozen else "with activations saved for backward"
     return [
         _part("activations", moment.activations, f"of {laid}: {kept}"),
-        _part("block at work", moment.transient, f"{again} widest layer at work, with casts of trained weights"),
+        _part("active block", moment.transient, f"{again} widest layer at work, with casts of trained weights"),
         _part("vision", moment.vision, f"images of {work.patches:,} patches, {images}"),
         _part("logits", moment.logits, logits),
         _part("embedding gradients", moment.gradients, "temporary gradients of token embedding and output layer"),

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mg_tui.hardware.memory import activations as act
-from mg_tui.hardware.memory.assumptions import LOGITS_CHUNK
+from mg_tui.hardware.memory.assumptions import FLOAT32_BYTES, LOGITS_CHUNK
 from mg_tui.hardware.memory.training_setup import TrainingSetup
 from mg_tui.hardware.memory.weights import autocast_bytes, head_autocast_bytes
 from mg_tui.hardware.memory.workload import Workload
 from mg_tui.hardware.model_shape import ModelShape
 
-FLOAT32_BYTES: Final = 4
 _MASK_ALIGNMENT: Final = 8  # columns of a mask are padded to a multiple of this
 
 

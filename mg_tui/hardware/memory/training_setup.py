@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mg_tui.core.model_parts import PartName
 from mg_tui.core.spec import TrainingMethod, TrainingSpec
 
 DeviceKind = Literal["cuda", "cpu"]
-PartName = Literal["language", "projector", "vision"]
-PARTS: tuple[PartName, ...] = ("language", "projector", "vision")
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 

@@ -1,13 +1,18 @@
 """What lies in memory the whole run: weights by part, the adapter, gradients and the optimizer's state."""
 
 from dataclasses import dataclass
-from typing import Final
 
-from mg_tui.hardware.memory.assumptions import ADAMW_8BIT_BYTES, ADAMW_BYTES, NF4_BLOCK, NF4_SCALE_BLOCK, NF4_TABLES
-from mg_tui.hardware.memory.training_setup import PARTS, PartName, TrainingSetup
+from mg_tui.core.model_parts import PARTS, PartName
+from mg_tui.hardware.memory.assumptions import (
+    ADAMW_8BIT_BYTES,
+    ADAMW_BYTES,
+    FLOAT32_BYTES,
+    NF4_BLOCK,
+    NF4_SCALE_BLOCK,
+    NF4_TABLES,
+)
+from mg_tui.hardware.memory.training_setup import TrainingSetup
 from mg_tui.hardware.model_shape import LinearLayers, ModelShape, lora_parameters
-
-FLOAT32_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
