@@ -139,7 +139,7 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
         watch.refresh()
         spec = spec or watch.folder.spec_values()
     except GardenError as error:
-        problem = ": ".join(part for part in (error.what, error.why) if part)
+        problem = f"{error.what.rstrip('.')}: {error.why}" if error.why else error.what
     if watch.view.lifecycle is None:
         problem = problem or "The journal is missing, empty or invalid."
     return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})

@@ -39,7 +39,7 @@ def test_what_it_cannot_mean(asked: str) -> None:
 def test_without_a_gpu_the_cpu_is_the_one_device() -> None:
     assert devices.find_devices(FakeDriver()) == [Device("cpu")]
     assert devices.default_devices([Device("cpu")], {}) == ("cpu",)
-    with pytest.raises(EnvironmentProblem, match="There is no GPU 0 here") as caught:
+    with pytest.raises(EnvironmentProblem, match="GPU 0 not found") as caught:
         devices.require_devices(("0",), [Device("cpu")])
     assert caught.value.exit_code == 3
 
@@ -60,7 +60,7 @@ def test_somebody_elses_process_is_seen_and_a_desktop_is_not() -> None:
         None,
         f"python3 (process {os.getpid()}, 9.0 GiB)",
         None,
-        "a process that cannot be seen from here (30.0 GiB)",
+        "a process not visible here (30.0 GiB)",
         "it does not answer: lost",
     ]
 

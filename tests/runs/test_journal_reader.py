@@ -119,7 +119,7 @@ def test_a_line_longer_than_a_chunk(path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_unreadable_is_an_error_that_says_so(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(EnvironmentProblem, match="cannot be read"):
+    with pytest.raises(EnvironmentProblem, match="Cannot read the journal"):
         JournalReader(path).read_new()
 
 

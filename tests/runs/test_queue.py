@@ -73,12 +73,12 @@ def waiters(tmp_path: Path, prelude: str, monkeypatch: pytest.MonkeyPatch) -> It
     def see(here: str) -> None:
         waiter.write_text(f"""
 import sys
-from mg_tui.runs import launch, wait
+from mg_tui.runs import launch, waiter
 from mg_tui.runs.devices import Device
 launch.worker_command = lambda folder: (sys.executable, {str(worker)!r}, str(folder.path))
 launch.waiter_command = lambda folder: (sys.executable, __file__, str(folder.path))
 assert "torch" not in sys.modules and "pydantic" not in sys.modules
-wait.main(lambda: {here}, poll=0.05)
+waiter.main(lambda: {here}, poll=0.05)
 """)
 
     def command(folder: RunFolder) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ def test_hold_release_and_move(
     assert read_state(first) is RunState.QUEUED
     queue.set_held(first, False)
     until(lambda: read_state(first) is RunState.FINISHED)
-    with pytest.raises(UsageError, match="not queued; it is finished"):
+    with pytest.raises(UsageError, match=r"not queued \(state: finished\)"):
         queue.set_held(first, True)
 
 
@@ -266,7 +266,7 @@ def test_a_copy_elsewhere_does_not_start_by_itself(make: Make, home: Path, tmp_p
 
 def test_a_run_that_lives_is_not_queued(make: Make) -> None:
     run = make("a", add=False)
-    with RunLock(run.lock_file), pytest.raises(Exception, match="already working"):
+    with RunLock(run.lock_file), pytest.raises(Exception, match="already running"):
         queue.enqueue(run, ("any",), "me")
     assert read_state(run) is RunState.CREATED
 
@@ -287,10 +287,10 @@ launch.waiter_command = lambda folder: (sys.executable, {str(tmp_path / "waiter.
 while time.time() < float(sys.argv[2]): pass
 def start(folder):
     try:
-        launch.start_waiting(folder)
+        launch.start_waiter(folder)
     except Exception as error:
         assert "already running" in str(error), error
-queue.wake(Path(sys.argv[1]), start)
+queue.restart_waiters(Path(sys.argv[1]), start)
 """)
     at = str(time.time() + 1.0)
     both = [subprocess.Popen([sys.executable, str(starter), str(home), at]) for _ in range(2)]
