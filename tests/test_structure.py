@@ -1,6 +1,7 @@
-"""The structure of the code: no import cycles, and no two public classes of one name."""
+"""The structure of the code: no import cycles, no two public classes of one name, a core that needs no plugin."""
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -93,3 +94,13 @@ def test_no_two_public_classes_share_a_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 owners[node.name].append(name)
     assert {name: places for name, places in owners.items() if len(places) > 1} == {}
+
+
+def test_the_core_distribution_needs_no_plugin_and_the_default_install_brings_all() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    plugins = {tomllib.loads(file.read_text())["project"]["name"] for file in ROOT.glob("plugins/*/pyproject.toml")}
+    assert plugins
+    assert not [entry for entry in project["project"]["dependencies"] if entry.startswith(tuple(plugins))]
+    assert plugins <= {entry for extra in project["project"]["optional-dependencies"].values() for entry in extra}
+    assert set(project["dependency-groups"]["families"]) == plugins
+    assert "families" in project["tool"]["uv"]["default-groups"]

@@ -60,7 +60,9 @@ def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFam
 
 def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
-        click.echo("No plugins installed; install Qwen2.5-VL with `pip install model-garden-qwen2-5-vl`.", err=True)
+        from mg_tui.families.registry import INSTALL_HINT
+
+        click.echo(f"No plugins installed; {INSTALL_HINT}.", err=True)
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

@@ -21,9 +21,11 @@ from mg_tui.families.family import ModelFamily
 from mg_tui.families.hookspec import ENTRY_POINT_GROUP
 from mg_tui.families.plugin_loader import LoadedPlugin, PluginStatus, load_plugin
 
-__all__ = ["DISABLE_ENV", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
+__all__ = ["DISABLE_ENV", "INSTALL_HINT", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
 
 DISABLE_ENV: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
+# The core distribution has no family of its own; `pip install 'model-garden-tui[qwen2-5-vl]'` does the same.
+INSTALL_HINT: Final = "install a model family, e.g. `pip install model-garden-qwen2-5-vl`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,12 @@ class Registry:
                 network, and `family` is None for a hub name that no plugin lists and no cache holds.
 
         Raises:
-            FamilyError: no installed family handles it, it is text-only, or its folder holds no model.
+            FamilyError: no family is installed, none handles it, it is text-only, or its folder holds no model.
             UsageError: it is a path to nothing, or cannot be a name on the hub, or (`fetch`) is not there.
             EnvironmentProblem: (`fetch`) the hub cannot be reached, or wants a login.
         """
+        if not self.plugins:
+            raise FamilyError("no model family is installed", why="families are plugins", hint=INSTALL_HINT)
         listed = {checkpoint.name: checkpoint for checkpoint in self.checkpoints}
         alias = listed.get(base_model)
         folder = alias.path if alias and alias.path else local_folder(base_model)
@@ -129,6 +133,8 @@ class Registry:
         return f"installed families: {listed}"
 
     def _hint(self) -> str:
+        if not self.plugins:
+            return INSTALL_HINT
         broken = [plugin.name for plugin in self.plugins if plugin.status != "ok"]
         return "see `model-garden plugins`" + (f"; disabled or broken: {', '.join(broken)}" if broken else "")
 

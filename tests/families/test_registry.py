@@ -170,6 +170,14 @@ def test_the_off_switch_imports_nothing(install: Installer) -> None:
     assert install.registry(**{DISABLE_ENV: "all"}).families == ()
 
 
+def test_without_any_plugin_every_base_model_is_refused_with_what_to_install(install: Installer) -> None:
+    registry = install.registry()
+    for ask in (lambda: registry.resolve("tiny"), lambda: registry.resolve("Owner/Model", fetch=True)):
+        with pytest.raises(FamilyError, match="no model family is installed") as caught:
+            ask()
+        assert "pip install model-garden-qwen2-5-vl" in (caught.value.hint or "")
+
+
 def test_an_unknown_model_type_lists_what_is_installed(install: Installer) -> None:
     install.add("sound", plugin_source(family_source("sound", "sound_type")))
     install.add("broken", "raise RuntimeError\n")
