@@ -71,8 +71,8 @@ class Settings:
 
     def train_origins(self) -> dict[str, str]:
         """File or variable of each default of `train-vision`, by field, for messages."""
-        found = {name: self.origins.get(f"train.{name}") for name in self.train}
-        return {name: origin for name, origin in found.items() if origin is not None}
+        origins = {name: self.origins.get(f"train.{name}") for name in self.train}
+        return {name: origin for name, origin in origins.items() if origin is not None}
 
 
 def load_settings(
@@ -100,9 +100,9 @@ def load_settings(
                 known = (key for key in table if f"{name}.{key}" in SETTINGS_BY_ID or name in ("keys", "train"))
                 origins.update({f"{name}.{key}": str(path) for key in known})
     for setting in SETTINGS:
-        if said := environ.get(setting.env_variable):
+        if value := environ.get(setting.env_variable):
             tables[setting.table][setting.name] = _parse_setting(
-                setting, said, where="environment", name=setting.env_variable
+                setting, value, where="environment", name=setting.env_variable
             )
             origins[setting.id] = setting.env_variable
     defaults = _train_from_environment(environ)
@@ -219,14 +219,14 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 )
     elif name in ("presets", "datasets"):
         known = _train_table_keys() if name == "presets" else _dataset_table_keys()
-        for one, values in table.items():
+        for entry, values in table.items():
             if not isinstance(values, dict):
-                raise UsageError(f"[{name}] {one}: got {values!r}; write it as [{name}.{one}]", where=where)
-            _check_keys(f"{name}.{one}", values, known, where)
+                raise UsageError(f"[{name}] {entry}: got {values!r}; write it as [{name}.{entry}]", where=where)
+            _check_keys(f"{name}.{entry}", values, known, where)
     elif name == "train":
         _check_keys(name, table, _train_table_keys(), where)
     else:
-        _check_keys(name, table, frozenset(one.name for one in SETTINGS if one.table == name), where)
+        _check_keys(name, table, frozenset(entry.name for entry in SETTINGS if entry.table == name), where)
         for key, value in table.items():
             table[key] = _parse_setting(SETTINGS_BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
 
@@ -258,18 +258,18 @@ def _dataset_table_keys() -> frozenset[str]:
 
 def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     prefix = f"{ENV_PREFIX}TRAIN_"
-    found = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
-    if found and (unknown := sorted(set(found) - _train_table_keys())):
+    values = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
+    if values and (unknown := sorted(set(values) - _train_table_keys())):
         raise UsageError(
             f"{prefix}{unknown[0].upper()} is not an option of train-vision",
             where="environment",
             hint="see `model-garden train-vision --help`",
         )
-    if not found:
+    if not values:
         return {}
     from mg_tui.core.options import options_of
     from mg_tui.core.spec import TrainingSpec
 
     # One variable holds one text; an option that takes several values is written with commas.
     lists = {opt.name for opt in options_of(TrainingSpec) if opt.kind == "list"}
-    return {name: tuple(filter(None, value.split(","))) if name in lists else value for name, value in found.items()}
+    return {name: tuple(filter(None, value.split(","))) if name in lists else value for name, value in values.items()}

@@ -64,8 +64,8 @@ class FieldProblem:
     where: str | None = None
 
     def __str__(self) -> str:
-        shown = "nothing" if self.value is None else repr(self.value)
-        return f"{self.field}: got {shown}; {self.accepted}"
+        value = "nothing" if self.value is None else repr(self.value)
+        return f"{self.field}: got {value}; {self.accepted}"
 
 
 class SpecError(UsageError):

@@ -190,25 +190,25 @@ def spec_error_from(
     `where` its values stand: all of them, or by field those that stand anywhere.
     """
     known = {opt.name: opt for opt in options_of(model)}
-    found = [_field_problem(details, known) for details in error.errors()]
-    places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in found), where)
-    return SpecError([replace(problem, where=places.get(problem.field)) for problem in found])
+    problems = [_field_problem(details, known) for details in error.errors()]
+    places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in problems), where)
+    return SpecError([replace(problem, where=places.get(problem.field)) for problem in problems])
 
 
 def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
     name = str(details["loc"][0]) if details["loc"] else "spec"
-    given = details.get("input")
+    value = details.get("input")
     if details["type"] == "missing":
         return FieldProblem(name, None, known[name].accepted if name in known else "required")
     if details["type"] == "extra_forbidden":
-        return FieldProblem(name, given, f"unknown option{did_you_mean(name, known)}")
+        return FieldProblem(name, value, f"unknown option{did_you_mean(name, known)}")
     if details["type"] == "value_error":
         # Raised by our own validators, whose words already name the value that is wrong and what would do.
         message = details["msg"].removeprefix("Value error, ")
         field, _, rest = message.partition(": ")
         if field in known and rest:
-            return FieldProblem(field, details["input"].get(field) if isinstance(given, dict) else given, rest)
-        return FieldProblem(name, given, message)
+            return FieldProblem(field, details["input"].get(field) if isinstance(value, dict) else value, rest)
+        return FieldProblem(name, value, message)
     if name in known:
-        return FieldProblem(name, given, known[name].accepted)
-    return FieldProblem(name, given, details["msg"])
+        return FieldProblem(name, value, known[name].accepted)
+    return FieldProblem(name, value, details["msg"])

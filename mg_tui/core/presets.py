@@ -65,5 +65,5 @@ def find_preset(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str,
     """
     known = {**BUILT_IN_PRESETS, **own}
     if name not in known:
-        raise UsageError(f"unknown preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
+        raise UsageError(f"unknown preset {name!r}", hint="presets are " + ", ".join(f'"{preset}"' for preset in known))
     return known[name]

@@ -525,8 +525,8 @@ class TrainingSpec(BaseModel):
             raise ValueError("quantization: full training requires an unquantized language model; set it to none")
         if self.checkpointing_interval > 1 and not self.gradient_checkpointing:
             raise ValueError("checkpointing_interval: requires gradient_checkpointing")
-        for part, learned in (("projector", self.train_projector), ("vision", self.train_vision)):
-            if learned == "none" and getattr(self, f"{part}_learning_rate") is not None:
+        for part, method in (("projector", self.train_projector), ("vision", self.train_vision)):
+            if method == "none" and getattr(self, f"{part}_learning_rate") is not None:
                 raise ValueError(f"{part}_learning_rate: requires train_{part} lora or full")
         return self
 

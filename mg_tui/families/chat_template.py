@@ -94,8 +94,8 @@ class ChatTemplate:
             # The template ends an answer with nothing: without a token of its own the model would never stop.
             full = full.rstrip() + str(self.processor.tokenizer.eos_token)
             spans[-1] = (spans[-1][0], len(full))
-        learned = [span for index, span in zip(answers, spans, strict=True) if messages[index].supervised]
-        return _insert_marks(full, [(0, len(full))] if on_prompt else learned)
+        supervised = [span for index, span in zip(answers, spans, strict=True) if messages[index].supervised]
+        return _insert_marks(full, [(0, len(full))] if on_prompt else supervised)
 
     def _answer(self, messages: Sequence[Message], index: int, full: str, row: int | None) -> tuple[int, int]:
         if index == 0:
@@ -149,8 +149,8 @@ class ChatTemplate:
                 f"{_name_row(row)}: the text contains a Unicode noncharacter (U+FDD0 to U+FDD2)",
                 hint="remove it",
             )
-        for found in reversed(list(self._control.finditer(text))):
-            cut = found.start() + 1
+        for match in reversed(list(self._control.finditer(text))):
+            cut = match.start() + 1
             text = text[:cut] + CUT + text[cut:]
         return text
 

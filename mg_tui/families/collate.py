@@ -69,8 +69,8 @@ class ExampleEncoder:
             FamilyError: the processor does something that labels cannot follow.
         """
         texts = [self._training_text(example) for example in examples]
-        batch, learned = self._process(texts, images, [example.row for example in examples], side="right")
-        batch["labels"] = self._labels(batch["input_ids"], learned)
+        batch, supervised = self._process(texts, images, [example.row for example in examples], side="right")
+        batch["labels"] = self._labels(batch["input_ids"], supervised)
         for example, row in zip(examples, batch["labels"], strict=True):
             if not bool((row != IGNORE_INDEX).any()):
                 raise DataError(f"row {example.row}: it has no supervised tokens", hint="add an answer")
@@ -100,7 +100,7 @@ class ExampleEncoder:
             return None
         if len(sizes) != len(example.images):
             raise ValueError(f"{len(sizes)} sizes for {len(example.images)} images")
-        ids, _learned = self.tokenize_with_supervision(example)
+        ids, _supervised = self.tokenize_with_supervision(example)
         try:
             # The template has one token in the place of each image.
             return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
@@ -114,11 +114,12 @@ class ExampleEncoder:
         """
         text = self._training_text(example)
         try:
-            ids, learned = MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))
+            tokenizer = MarkedTokenizer(self.processor.tokenizer)
+            ids, supervised = tokenizer.encode_marked(text, special=self._special([text]))
         except CannotSplitText:
             raise self._uncuttable([example.row]) from None
         never = set(self._never)
-        return ids, [learn and token not in never for token, learn in zip(ids, learned, strict=True)]
+        return ids, [is_supervised and token not in never for token, is_supervised in zip(ids, supervised, strict=True)]
 
     def _training_text(self, example: Example) -> str:
         messages = with_system_prompt(example.messages, self.preprocessing.system_prompt)
@@ -136,9 +137,9 @@ class ExampleEncoder:
         processor = copy.copy(self.processor)
         processor.tokenizer = marked
         options = {"add_special_tokens": self._special(texts), "padding": True, "padding_side": side}
-        image_lists = [list(some) for some in images] if any(len(some) for some in images) else None
+        image_lists = [list(row_images) for row_images in images]
         try:
-            batch = processor(text=texts, images=image_lists, return_tensors="pt", **options)
+            batch = processor(text=texts, images=image_lists if any(image_lists) else None, return_tensors="pt", **options)
         except CannotSplitText:
             raise self._uncuttable(rows) from None
         except GardenError:
@@ -148,37 +149,37 @@ class ExampleEncoder:
             raise DataError(
                 f"{_name_rows(rows)}: rejected by the processor of {self.family.title}", why=first_line(error)
             ) from error
-        found = dict(batch)
-        self._check(found, marked, side)
-        return found, marked.supervised
+        inputs = dict(batch)
+        self._check(inputs, marked, side)
+        return inputs, marked.supervised
 
     def _find_culprit(
         self, texts: list[str], images: Sequence["Images"], rows: Sequence[int | None], side: str
     ) -> None:
         """Try the rows of a failed batch one by one, so that the error names the right one."""
         if len(texts) > 1:
-            for text, some, row in zip(texts, images, rows, strict=True):
-                self._process([text], [some], [row], side=side)
+            for text, row_images, row in zip(texts, images, rows, strict=True):
+                self._process([text], [row_images], [row], side=side)
 
     def _check(self, batch: Batch, marked: MarkedTokenizer, side: str) -> None:
         """See that the processor kept the tokens it was given: labels are placed by them."""
         rows = batch["input_ids"].tolist()
-        kept = len(rows) == len(marked.ids) and all(
+        unchanged = len(rows) == len(marked.ids) and all(
             (row[: len(ids)] if side == "right" else row[len(row) - len(ids) :]) == ids
             for row, ids in zip(rows, marked.ids, strict=True)
         )
-        if not kept:
+        if not unchanged:
             raise FamilyError(
                 f"{self.family.title}: cannot assign labels",
                 why="its processor modifies the tokenizer's output",
                 hint="the family must provide make_collator",
             )
 
-    def _labels(self, input_ids: Any, learned: list[list[bool]]) -> Any:
+    def _labels(self, input_ids: Any, supervised: list[list[bool]]) -> Any:
         import torch
 
         labels = torch.full_like(input_ids, IGNORE_INDEX)
-        for row, flags in enumerate(learned):
+        for row, flags in enumerate(supervised):
             mask = torch.tensor(flags, dtype=torch.bool)
             labels[row, : len(flags)][mask] = input_ids[row, : len(flags)][mask]
         labels[torch.isin(input_ids, torch.tensor(self._never, dtype=input_ids.dtype))] = IGNORE_INDEX

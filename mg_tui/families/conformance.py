@@ -65,9 +65,9 @@ def make_examples(*, image_count: int) -> tuple[list[Example], list[list["Image.
     ]
     examples, images = [], []
     for number, (sizes, texts) in enumerate(rows, start=1):
-        shown = [ImagePart(ImageRef(f"/{index}.png", f"{index}.png")) for index in range(len(sizes))]
+        image_parts = [ImagePart(ImageRef(f"/{index}.png", f"{index}.png")) for index in range(len(sizes))]
         turns = [
-            Message("assistant" if index % 2 else "user", (*(shown if index == 0 else []), TextPart(text)))
+            Message("assistant" if index % 2 else "user", (*(image_parts if index == 0 else []), TextPart(text)))
             for index, text in enumerate(texts)
         ]
         examples.append(Example(number, tuple(turns)))
@@ -105,9 +105,9 @@ def image_tokens(bench: ConformanceFixture) -> Iterator[str]:
         image_token = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
         for width, height in (*IMAGE_SIZES, LARGE_SIZE):
             batch = collator(bench.examples[:1], [[make_image(width, height)]])
-            made, said = int((batch["input_ids"] == image_token).sum()), count(width, height, limits)
-            if made != said:
-                yield f"{width} x {height} at {limits.max_pixels} pixels: the processor makes {made}, not {said}"
+            actual, expected = int((batch["input_ids"] == image_token).sum()), count(width, height, limits)
+            if actual != expected:
+                yield f"{width} x {height} at {limits.max_pixels} pixels: the processor makes {actual}, not {expected}"
 
 
 def supervised_labels(bench: ConformanceFixture) -> Iterator[str]:
@@ -189,8 +189,8 @@ def prompts(bench: ConformanceFixture) -> Iterator[str]:
     for row, example in enumerate(bench.examples):
         trained = bench.collator([example], [bench.images[row]])
         last = len(trained["labels"][0]) - int((trained["labels"][0] == IGNORE_INDEX).flip(0).int().argmin()) - 1
-        given = bench.collator.encode_prompts([example.prompt], [bench.images[row]])["input_ids"][0].tolist()
-        if trained["input_ids"][0].tolist()[: len(given)] != given or not len(given) <= last:
+        prompt_ids = bench.collator.encode_prompts([example.prompt], [bench.images[row]])["input_ids"][0].tolist()
+        if trained["input_ids"][0].tolist()[: len(prompt_ids)] != prompt_ids or not len(prompt_ids) <= last:
             yield f"row {example.row}: the generation prompt is not a prefix of the training text"
 
 
@@ -202,8 +202,9 @@ def split_encoding(bench: ConformanceFixture) -> Iterator[str]:
     for example, images in zip(bench.examples, bench.images, strict=True):
         apart = encoder.text(example, [image.size for image in images])
         together = bench.collator.encode(example, images)
-        learned = [token if learn else IGNORE_INDEX for token, learn in zip(apart.ids, apart.supervised, strict=True)]
-        if list(apart.ids) != together.input_ids.tolist() or learned != together.labels.tolist():
+        pairs = zip(apart.ids, apart.supervised, strict=True)
+        labels = [token if is_supervised else IGNORE_INDEX for token, is_supervised in pairs]
+        if list(apart.ids) != together.input_ids.tolist() or labels != together.labels.tolist():
             yield f"row {example.row}: tokens or labels differ from the processor's"
 
 

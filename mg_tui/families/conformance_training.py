@@ -32,9 +32,9 @@ def quantization_findings(model: Any, family: ModelFamily, method: str, batch: d
     for name, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear):
             continue
-        quantised = type(module).__name__ == _QUANTIZED_CLASSES[method]
-        if quantised != (family.parts.part_of(name) == "language" and module is not head):
-            yield f"{method}: {name} is {'' if quantised else 'not '}quantised"
+        quantized = type(module).__name__ == _QUANTIZED_CLASSES[method]
+        if quantized != (family.parts.part_of(name) == "language" and module is not head):
+            yield f"{method}: {name} is {'' if quantized else 'not '}quantised"
     yield from (f"{method}: {finding}" for finding in lora_findings(model, family, "language", batch))
 
 

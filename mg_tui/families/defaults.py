@@ -27,8 +27,8 @@ def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    given = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
-    source, options = hub.resolve_source(request.source, given)
+    arguments = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
+    source, options = hub.resolve_source(request.source, arguments)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             source,
@@ -158,11 +158,11 @@ def _quantization_config(family: FamilyInfo, request: LoadRequest, source: str, 
 
 def _check_quantized(model: Any, family: FamilyInfo) -> None:
     """See that what should be quantised is, and nothing else: names that match nothing would pass in silence."""
-    quantised = [
+    quantized = [
         name for name, module in model.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
     ]
-    wrong = [name for name in quantised if family.parts.part_of(name) in ("vision", "projector")]
-    if wrong or not quantised:
+    wrong = [name for name in quantized if family.parts.part_of(name) in ("vision", "projector")]
+    if wrong or not quantized:
         raise FamilyError(
             f"{family.title}: quantization failed",
             why=f"unexpectedly quantized: {first_few(wrong, 3)}" if wrong else "no layer was quantized",

@@ -32,8 +32,8 @@ def is_offline() -> bool:
 
 def cache_folder() -> Path:
     """Where downloads of the hub are kept: HF_HUB_CACHE, else HF_HOME/hub, else the user's cache folder."""
-    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(given).expanduser()
+    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(folder).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(home).expanduser() / "hub"
 
@@ -41,10 +41,10 @@ def cache_folder() -> Path:
 def cached_snapshot(name: str, revision: str | None = None) -> Path | None:
     """The folder of a downloaded revision ("main" when left out), or None."""
     repository = cache_folder() / f"models--{name.replace('/', '--')}"
-    wanted = revision or "main"
-    reference = repository / "refs" / wanted
+    reference_name = revision or "main"
+    reference = repository / "refs" / reference_name
     try:
-        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else reference_name
     except OSError:
         return None
     folder = repository / "snapshots" / commit
@@ -156,8 +156,8 @@ def to_garden_error(error: BaseException, source: str, *, known: list[str] | Non
         # The cache was all there was, and something in it is missing or broken.
         return unreachable_error(source, partly=True)
     for link in _exception_chain(error):
-        if (said := _translate_error(link, source, known or [])) is not None:
-            return said
+        if (translated := _translate_error(link, source, known or [])) is not None:
+            return translated
     return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line(error)}")
 
 

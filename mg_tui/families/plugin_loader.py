@@ -106,12 +106,12 @@ def _load_families(entry: EntryPoint) -> tuple[ModelFamily, ...]:
 def _validate_hook_result(results: Sequence[Any], place: str) -> tuple[ModelFamily, ...]:
     if not results or results[0] is None:
         raise _ContractViolation(f"{HOOK_NAME} yielded nothing; yield ModelFamily objects ({place})")
-    (given,) = results
-    if isinstance(given, ModelFamily):
+    (result,) = results
+    if isinstance(result, ModelFamily):
         raise _ContractViolation(f"{HOOK_NAME} returned one ModelFamily: yield it, or return a list ({place})")
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise _ContractViolation(f"{HOOK_NAME} returned {type(given).__name__}: yield ModelFamily objects ({place})")
-    families = tuple(given)
+    if isinstance(result, str | bytes) or not isinstance(result, Iterable):
+        raise _ContractViolation(f"{HOOK_NAME} returned {type(result).__name__}: yield ModelFamily objects ({place})")
+    families = tuple(result)
     for item in families:
         if not isinstance(item, ModelFamily):
             raise _ContractViolation(f"{HOOK_NAME} gave {type(item).__name__} where a ModelFamily belongs ({place})")

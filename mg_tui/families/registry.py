@@ -113,16 +113,17 @@ class Registry:
         folder = alias.path if alias and alias.path else local_folder(base_model)
         if folder is not None:
             config = read_config(folder)
-            found_family = self.family_for_config(config, where=str(folder))
-            return ResolvedModel(base_model, str(folder), True, found_family, config, alias=alias is not None)
+            owner = self.family_for_config(config, where=str(folder))
+            return ResolvedModel(base_model, str(folder), True, owner, config, alias=alias is not None)
         require_hub_name(base_model, list(listed))
         from mg_tui.families import hub
 
-        found = hub.cached_config(base_model, revision)
-        if found is None and fetch:
-            found = hub.fetch_config(base_model, revision, known=list(listed))
-        if found is not None:
-            return ResolvedModel(base_model, base_model, False, self.family_for_config(found, where=base_model), found)
+        cached = hub.cached_config(base_model, revision)
+        if cached is None and fetch:
+            cached = hub.fetch_config(base_model, revision, known=list(listed))
+        if cached is not None:
+            owner = self.family_for_config(cached, where=base_model)
+            return ResolvedModel(base_model, base_model, False, owner, cached)
         family = next((family for family in self.families if alias and alias in family.checkpoints), None)
         return ResolvedModel(base_model, base_model, False, family)
 
@@ -165,21 +166,21 @@ def _drop_conflicts(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dic
             for claim in _claims_of(family):
                 claims[claim].append((plugin.status.name, family))
     contested = {claim: owners for claim, owners in claims.items() if len(owners) > 1}
-    settled = []
+    remaining = []
     for plugin in loaded:
-        kept = tuple(
+        usable = tuple(
             family for family in plugin.families if not any(claim in contested for claim in _claims_of(family))
         )
-        if len(kept) < len(plugin.families):
+        if len(usable) < len(plugin.families):
             lost = [claim for family in plugin.families for claim in _claims_of(family) if claim in contested]
-            plugin = LoadedPlugin(_conflict_status(plugin.status, lost, contested, kept), kept)
-        settled.append(plugin)
+            plugin = LoadedPlugin(_conflict_status(plugin.status, lost, contested, usable), usable)
+        remaining.append(plugin)
     disputed: dict[str, tuple[str, ...]] = {}
     for owners in contested.values():
         claimants = tuple(sorted({name for name, _family in owners}))
         for _name, family in owners:
             disputed.update(dict.fromkeys(family.model_types, claimants))
-    return settled, disputed
+    return remaining, disputed
 
 
 def _claims_of(family: ModelFamily) -> list[tuple[str, str]]:
@@ -191,7 +192,7 @@ def _conflict_status(
     status: PluginStatus,
     lost: list[tuple[str, str]],
     contested: Mapping[tuple[str, str], list[tuple[str, ModelFamily]]],
-    kept: tuple[ModelFamily, ...],
+    usable: tuple[ModelFamily, ...],
 ) -> PluginStatus:
     kind, value = lost[0]
     others = sorted({name for name, _family in contested[lost[0]]} - {status.name}) or [status.name]
@@ -201,4 +202,4 @@ def _conflict_status(
         else f"two of its families claim {kind} {value!r}"
     )
     where = f" ({status.file})" if status.file else ""
-    return replace(status, status="broken", problem=problem + where, families=tuple(family.key for family in kept))
+    return replace(status, status="broken", problem=problem + where, families=tuple(family.key for family in usable))

@@ -61,7 +61,7 @@ class SplitEncoder:
             DataError: the row cannot be encoded, and is named.
             FamilyError: the template does not show each image by one token.
         """
-        ids, learned = self.encoder.tokenize_with_supervision(example)
+        ids, supervised = self.encoder.tokenize_with_supervision(example)
         grids = [self.layout.grid(width, height, self.encoder.preprocessing) for width, height in sizes]
         if ids.count(self.image_token_id) != len(grids):
             raise FamilyError(
@@ -69,28 +69,28 @@ class SplitEncoder:
                 f"{ids.count(self.image_token_id)} places for them"
             )
         out_ids: list[int] = []
-        out_learned: list[bool] = []
+        out_supervised: list[bool] = []
         image: list[int] = []
         runs: list[int | tuple[int, int]] = []
-        shown = 0
-        for token, learn in zip(ids, learned, strict=True):
+        image_count = 0
+        for token, is_supervised in zip(ids, supervised, strict=True):
             if token == self.image_token_id:
-                rows, columns = grids[shown]
+                rows, columns = grids[image_count]
                 out_ids += [token] * (rows * columns)
-                out_learned += [False] * (rows * columns)
-                image += [shown] * (rows * columns)
+                out_supervised += [False] * (rows * columns)
+                image += [image_count] * (rows * columns)
                 runs.append((rows, columns))
-                shown += 1
+                image_count += 1
             else:
                 out_ids.append(token)
-                out_learned.append(learn)
+                out_supervised.append(is_supervised)
                 image.append(-1)
                 if runs and isinstance(runs[-1], int):
                     runs[-1] += 1
                 else:
                     runs.append(1)
         positions = tuple(map(tuple, self.layout.positions(runs)))
-        return SplitTokens(tuple(out_ids), tuple(out_learned), tuple(image), positions)
+        return SplitTokens(tuple(out_ids), tuple(out_supervised), tuple(image), positions)
 
     def encode_image(self, image: "Image.Image") -> Mapping[str, Any]:
         """What the model's forward takes for one image (`pixel_values`, ...), each with one image's rows first."""

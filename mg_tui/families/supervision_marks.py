@@ -44,17 +44,17 @@ def strip_marks(text: str) -> str:
 
 def split_at_marks(text: str) -> list[MarkedSpan]:
     """The runs of text between marks; empty ones are left out."""
-    found: list[MarkedSpan] = []
-    learned, cut, start = False, False, 0
+    spans: list[MarkedSpan] = []
+    supervised, cut, start = False, False, 0
     for mark in _ANY_MARK.finditer(text + SUPERVISED_END):
         position, character = mark.start(), mark[0]
         if position > start:
-            found.append(MarkedSpan(text[start:position], learned, cut))
+            spans.append(MarkedSpan(text[start:position], supervised, cut))
             cut = False
         cut = cut or character == CUT
-        learned = learned if character == CUT else character == SUPERVISED_START
+        supervised = supervised if character == CUT else character == SUPERVISED_START
         start = position + 1
-    return found
+    return spans
 
 
 class MarkedTokenizer:
@@ -77,15 +77,15 @@ class MarkedTokenizer:
     def __call__(self, text: str | Sequence[str], *_others: Any, **options: Any) -> Any:
         texts = [text] if isinstance(text, str) else list(text)
         special = bool(options.get("add_special_tokens", True))
-        encoded = [self.encode_marked(one, special=special) for one in texts]
-        self.ids = [ids for ids, _learned in encoded]
-        self.supervised = [learned for _ids, learned in encoded]
+        encoded = [self.encode_marked(item, special=special) for item in texts]
+        self.ids = [ids for ids, _supervised in encoded]
+        self.supervised = [supervised for _ids, supervised in encoded]
         names = ("padding_side", "max_length", "pad_to_multiple_of", "return_tensors")
-        given = {name: options[name] for name in names if options.get(name) is not None}
+        pad_options = {name: options[name] for name in names if options.get(name) is not None}
         # It warns that padding apart from tokenising is slow; there is nothing the reader could do about it.
         self._tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
         return self._tokenizer.pad(
-            {"input_ids": self.ids}, padding=options.get("padding") or False, return_attention_mask=True, **given
+            {"input_ids": self.ids}, padding=options.get("padding") or False, return_attention_mask=True, **pad_options
         )
 
     def encode_marked(self, text: str, *, special: bool = True) -> tuple[list[int], list[bool]]:
@@ -102,13 +102,13 @@ class MarkedTokenizer:
         text = "".join(part.text for part in parts)
         encoding = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
         flags = b"".join((b"\1" if part.supervised else b"\0") * len(part.text) for part in parts)
-        learned = []
+        supervised = []
         for start, end in encoding["offset_mapping"]:
-            some = flags.find(1, start, end) >= 0
-            if some and flags.find(0, start, end) >= 0:
+            any_supervised = flags.find(1, start, end) >= 0
+            if any_supervised and flags.find(0, start, end) >= 0:
                 return None
-            learned.append(some)
-        return list(encoding["input_ids"]), learned
+            supervised.append(any_supervised)
+        return list(encoding["input_ids"]), supervised
 
     def _encode_cut(self, parts: list[MarkedSpan], *, special: bool) -> tuple[list[int], list[bool]]:
         """Tokens of every piece by itself, one after another."""
@@ -116,9 +116,9 @@ class MarkedTokenizer:
         if self._tokenizer.convert_ids_to_tokens(first) != ["a"]:
             raise CannotSplitText
         ids = list(self._tokenizer("")["input_ids"]) if special else []
-        learned = [False] * len(ids)
+        supervised = [False] * len(ids)
         for part in parts:
             tokens = self._tokenizer.encode(part.text, add_special_tokens=False)
             ids += tokens
-            learned += [part.supervised] * len(tokens)
-        return ids, learned
+            supervised += [part.supervised] * len(tokens)
+        return ids, supervised

@@ -39,13 +39,13 @@ def check_family(family: ModelFamily, checkpoint: Path | None = None, *, weights
         return problems
     from mg_tui.families import conformance
 
-    found, bench = _catch(family, "the processor", lambda: conformance.ConformanceFixture(family, folder))
+    findings, bench = _catch(family, "the processor", lambda: conformance.ConformanceFixture(family, folder))
     if bench is None:
-        return found
+        return findings
     tried = conformance.INPUT_CHECKS + (conformance.WEIGHT_CHECKS if weights else ())
     for trial in tried:
-        found += _run_conformance_check(family, trial, bench)
-    return found
+        findings += _run_conformance_check(family, trial, bench)
+    return findings
 
 
 def _run_conformance_check(

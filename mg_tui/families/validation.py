@@ -63,16 +63,16 @@ def _part_problems(parts: Any) -> Iterator[str]:
     if not isinstance(parts, Parts):
         yield f"parts is {type(parts).__name__}, not Parts"
         return
-    seen: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for part in ("language", "projector", "vision"):
         prefixes = getattr(parts, part)
-        found = list(_text_tuple_problems(f"parts.{part}", prefixes, empty="name the modules"))
+        problems = list(_text_tuple_problems(f"parts.{part}", prefixes, empty="name the modules"))
         # A model may have no projector of its own.
-        yield from (problem for problem in found if not (part == "projector" and prefixes == ()))
-        for prefix in prefixes if not found else ():
-            if prefix in seen and seen[prefix] != part:
-                yield f"{prefix} is in two parts, {seen[prefix]} and {part}"
-            seen[prefix] = part
+        yield from (problem for problem in problems if not (part == "projector" and prefixes == ()))
+        for prefix in prefixes if not problems else ():
+            if prefix in owners and owners[prefix] != part:
+                yield f"{prefix} is in two parts, {owners[prefix]} and {part}"
+            owners[prefix] = part
 
 
 def _checkpoint_problems(checkpoints: Any) -> Iterator[str]:

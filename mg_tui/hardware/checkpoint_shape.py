@@ -134,10 +134,10 @@ def _transformer_stack(config: Mapping[str, Any], shapes: TensorShapes, *, gated
 
 
 def _require_size(config: Mapping[str, Any], *names: str) -> int:
-    found = _optional_size(config, 0, *names)
-    if not found:
+    size = _optional_size(config, 0, *names)
+    if not size:
         raise UsageError("cannot estimate the model's memory", why=f"its config.json has no {names[0]}")
-    return found
+    return size
 
 
 def _optional_size(config: Mapping[str, Any], default: int, *names: str) -> int:

@@ -112,12 +112,12 @@ class Nvml:
         )
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:
-        found: dict[int, GpuProcess] = {}
+        processes: dict[int, GpuProcess] = {}
         for kind in ("Compute", "Graphics"):
             for process in self._running(kind, handle):
                 memory = None if process.usedGpuMemory is None else int(process.usedGpuMemory)
-                found.setdefault(int(process.pid), GpuProcess(int(process.pid), memory, None, None))
-        return tuple(sorted(found.values(), key=lambda process: -(process.memory or 0)))
+                processes.setdefault(int(process.pid), GpuProcess(int(process.pid), memory, None, None))
+        return tuple(sorted(processes.values(), key=lambda process: -(process.memory or 0)))
 
     def _running(self, kind: str, handle: Any) -> Any:
         """The driver's list of processes. Drivers before 510 have only the second version of the question."""

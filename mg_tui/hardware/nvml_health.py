@@ -48,7 +48,7 @@ def _throttle_reasons(ask: NvmlQuery, api: Any, handle: Any) -> tuple[str, ...]:
         question = getattr(api, name, None)
         bits = None if question is None else ask(question, handle)
         if bits is not None:
-            return tuple(said for bit, said in _THROTTLE_REASONS if bits & bit)
+            return tuple(reason for bit, reason in _THROTTLE_REASONS if bits & bit)
     return ()
 
 
@@ -57,13 +57,13 @@ def _mig_instances(ask: NvmlQuery, api: Any, handle: Any) -> tuple[MigInstance, 
     mode = ask(api.nvmlDeviceGetMigMode, handle)
     if not mode or not mode[0]:
         return ()
-    found = []
+    instances = []
     for index in range(int(ask(api.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)):
         part = ask(api.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if part is None:
             continue  # a place that no instance takes
         memory = ask(api.nvmlDeviceGetMemoryInfo, part)
-        found.append(
+        instances.append(
             MigInstance(
                 index=index,
                 name=ask(api.nvmlDeviceGetName, part) or f"MIG {index}",
@@ -76,7 +76,7 @@ def _mig_instances(ask: NvmlQuery, api: Any, handle: Any) -> tuple[MigInstance, 
                 ),
             )
         )
-    return tuple(found)
+    return tuple(instances)
 
 
 def _optional_int(value: Any) -> int | None:

@@ -97,10 +97,10 @@ class ControlInbox:
 
     def _take_one(self, path: Path) -> ControlRequest | None:
         try:
-            said = json.loads(path.read_bytes())
-            if said["request"] not in REQUESTS:
+            record = json.loads(path.read_bytes())
+            if record["request"] not in REQUESTS:
                 raise ValueError("unknown request")
-            found = ControlRequest(said["request"], str(said.get("by", "?")), float(said.get("t", 0.0)))
+            request = ControlRequest(record["request"], str(record.get("by", "?")), float(record.get("t", 0.0)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError):
@@ -113,7 +113,7 @@ class ControlInbox:
         except OSError:  # it cannot be removed, so it would be obeyed for ever
             self.ignored += 1
             return None
-        return found
+        return request
 
 
 def _is_request_file(name: str) -> bool:

@@ -51,7 +51,7 @@ class CurrentStepWriter:
 def read_current_step(folder: RunFolder) -> CurrentStep | None:
     """The step that was begun last; None when there is no readable note."""
     try:
-        said = json.loads((folder.path / STEP_FILE).read_bytes())
-        return CurrentStep(int(said["step"]), tuple(map(int, said["rows"])), tuple(map(str, said["images"])))
+        record = json.loads((folder.path / STEP_FILE).read_bytes())
+        return CurrentStep(int(record["step"]), tuple(map(int, record["rows"])), tuple(map(str, record["images"])))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -58,17 +58,17 @@ def format_devices(names: Iterable[str]) -> str:
     return " and ".join(device_title(name) for name in names)
 
 
-def parse_devices(asked: str | None) -> tuple[str, ...]:
+def parse_devices(gpus: str | None) -> tuple[str, ...]:
     """What `--gpus` means: the names of the devices, or `("any",)`.
 
     Raises:
         UsageError: it means nothing.
     """
-    words = [word.strip() for word in (ANY if asked is None else asked).split(",")]
+    words = [word.strip() for word in (ANY if gpus is None else gpus).split(",")]
     if words in ([ANY], [CPU]):
         return (words[0],)
     if not all(word.isdecimal() for word in words):
-        raise UsageError(f"gpus: got {asked!r}; expected nvidia-smi indices (0,1), any, or cpu")
+        raise UsageError(f"gpus: got {gpus!r}; expected nvidia-smi indices (0,1), any, or cpu")
     return tuple(dict.fromkeys(str(int(word)) for word in words))
 
 
@@ -80,14 +80,14 @@ def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
     return [Device(str(gpu.index), _describe_user(gpu)) for gpu in gpus] or [Device(CPU)]
 
 
-def require_devices(asked: Sequence[str], here: Sequence[Device]) -> None:
+def require_devices(requested: Sequence[str], available: Sequence[Device]) -> None:
     """Refuse devices that this machine does not have.
 
     Raises:
         EnvironmentProblem: naming those it has.
     """
-    names = [device.name for device in here]
-    missing = [name for name in asked if name not in (*names, ANY, CPU)]
+    names = [device.name for device in available]
+    missing = [name for name in requested if name not in (*names, ANY, CPU)]
     if missing:
         raise EnvironmentProblem(
             f"{format_devices(missing)} not found on this machine.",
@@ -96,10 +96,10 @@ def require_devices(asked: Sequence[str], here: Sequence[Device]) -> None:
         )
 
 
-def default_devices(here: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
+def default_devices(available: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
     """The devices a worker uses that nobody chose any for: those that are visible to it, or the first."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    names = [device.name for device in here]
+    names = [device.name for device in available]
     if names == [CPU] or visible in ("", "-1"):
         return (CPU,)
     chosen = tuple(word for word in (visible or "").split(",") if word in names)

@@ -123,9 +123,10 @@ class EngineProcess:
         code = self._process.wait()
         self._stderr.seek(0)
         lines = [line for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         hint = "possibly out of memory" if code == -9 else None
-        return RunFailed(f"the engine process exited without a response ({how})", why="\n".join(lines[-5:]), hint=hint)
+        what = f"the engine process exited without a response ({ending})"
+        return RunFailed(what, why="\n".join(lines[-5:]), hint=hint)
 
 
 def error_from_record(record: Mapping[str, Any]) -> GardenError:

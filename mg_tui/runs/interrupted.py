@@ -25,9 +25,9 @@ def resume_interrupted(home: Path, by: str) -> list[RunFolder]:
     Left alone are runs whose folder was copied here, whose spec or data cannot be read, and those that were started
     `MAX_STARTS_WITHOUT_STEP` times without coming as far as a step.
     """
-    found = [run for run in find_interrupted(home) if _is_resumable(run, home)]
+    interrupted = [run for run in find_interrupted(home) if _is_resumable(run, home)]
     resumed = []
-    for run in reversed(found):  # each to the front: the oldest comes to be the first
+    for run in reversed(interrupted):  # each to the front: the oldest comes to be the first
         try:
             requested = requested_or_default_devices(run.folder, run.spec)
             if queue.enqueue(run.folder, requested, by, first=True, expected=RunState.INTERRUPTED):

@@ -71,9 +71,9 @@ def create_run(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = No
         Either way nothing is left behind.
     """
     cwd = cwd or Path.cwd()
-    settled = with_absolute_paths(spec, cwd)
-    with output_folder.reserve_output_folder(settled.output_dir, settings.home):
-        return RunFolder.create(settings.home, settled, versions=package_versions(), cwd=cwd)
+    absolute = with_absolute_paths(spec, cwd)
+    with output_folder.reserve_output_folder(absolute.output_dir, settings.home):
+        return RunFolder.create(settings.home, absolute, versions=package_versions(), cwd=cwd)
 
 
 def check_output_dir(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
@@ -97,11 +97,11 @@ def with_absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
 
 def package_versions() -> dict[str, str]:
     """The versions that matter to a run, read from package metadata without importing anything."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _VERSIONED_PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 def worker_command(folder: RunFolder) -> Sequence[str]:

@@ -98,10 +98,10 @@ def resume_run(
         UsageError: it is alive, queued, finished, its spec cannot be read, or there is nothing to go on from.
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
-    found = find_resume_target(folder, from_start=from_start, at=at)
-    write_resume_target(found.folder, found)
-    start_or_queue(found.folder, by, gpus=gpus, in_queue=in_queue)
-    return found
+    target = find_resume_target(folder, from_start=from_start, at=at)
+    write_resume_target(target.folder, target)
+    start_or_queue(target.folder, by, gpus=gpus, in_queue=in_queue)
+    return target
 
 
 def rerun_spec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> RerunSpec:

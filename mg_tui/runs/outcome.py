@@ -60,8 +60,8 @@ def _failed_outcome(folder: RunFolder, view: RunView) -> Outcome:
         ("why", error.get("why")),
         ("checkpoint", _describe_checkpoints(view)),
     )
-    said = {line.strip() for line in what.splitlines()}
-    log = tuple(line for line in _log_lines(folder) if line.strip() not in said)
+    reported = {line.strip() for line in what.splitlines()}
+    log = tuple(line for line in _log_lines(folder) if line.strip() not in reported)
     hint = (f"{error['hint']}",) if error.get("hint") else ()
     return Outcome(f"{place}: {what}", facts, log, (*hint, *_commands_after_failure(folder, view)))
 

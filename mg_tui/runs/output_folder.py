@@ -28,12 +28,12 @@ def reserve_output_folder(output_dir: str | None, home: Path) -> Iterator[None]:
         return
     path = Path(output_dir)
     _require_unreserved(path, home)
-    made = _make_folders(path)
+    created = _make_folders(path)
     try:
         _require_usable(path)
         yield
     except BaseException:
-        _remove_folders(made)
+        _remove_folders(created)
         raise
 
 
@@ -43,15 +43,15 @@ def check_output_folder(path: Path) -> None:
     Raises:
         UsageError: as `reserve_output_folder`, promises aside.
     """
-    made = _make_folders(path)
+    created = _make_folders(path)
     try:
         _require_usable(path)
     finally:
-        _remove_folders(made)
+        _remove_folders(created)
 
 
-def _remove_folders(made: list[Path]) -> None:
-    for folder in reversed(made):
+def _remove_folders(created: list[Path]) -> None:
+    for folder in reversed(created):
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -64,26 +64,26 @@ def _require_usable(path: Path) -> None:
 def _make_folders(path: Path) -> list[Path]:
     """Make `path` and its missing parents; returns what was made, outermost first."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         for folder in missing:
             folder.mkdir()
-            made.append(folder)
+            created.append(folder)
         if not path.is_dir():
             raise UsageError("The output path is not a folder.", where=str(path), hint=_HINT)
     except OSError as error:
-        _remove_folders(made)
+        _remove_folders(created)
         raise UsageError("Cannot create the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
-    return made
+    return created
 
 
 def _require_empty(path: Path) -> None:
     try:
-        found = sorted(entry.name for entry in path.iterdir())
+        names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         raise UsageError("Cannot read the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
-    if found:
-        why = f"it contains {first_few(found, 3)}"
+    if names:
+        why = f"it contains {first_few(names, 3)}"
         raise UsageError("The output folder is not empty.", where=str(path), why=why, hint=_HINT)
 
 

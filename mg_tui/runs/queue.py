@@ -90,9 +90,9 @@ def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
 def read_queue_record(folder: RunFolder) -> QueueRecord:
     """A run's place; where the file cannot be read, the front: nothing is lost by it but the order."""
     try:
-        said = json.loads((folder.path / QUEUE_FILE).read_bytes())
-        gpus = tuple(str(name) for name in said["gpus"]) or (ANY,)
-        return QueueRecord(gpus, float(said["place"]), bool(said["held"]), str(said.get("home", "")))
+        record = json.loads((folder.path / QUEUE_FILE).read_bytes())
+        gpus = tuple(str(name) for name in record["gpus"]) or (ANY,)
+        return QueueRecord(gpus, float(record["place"]), bool(record["held"]), str(record.get("home", "")))
     except (OSError, ValueError, TypeError, KeyError):
         return QueueRecord(home=str(folder.home))
 
@@ -145,7 +145,7 @@ def _state_while_locked(folder: RunFolder) -> RunState:
     """A run's state but for the lock, which this process holds."""
     watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
-    return watch.view.state(lock_held=False, here=current_lifetime())
+    return watch.view.state(lock_held=False, lifetime=current_lifetime())
 
 
 def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> list[QueueEntry]:
@@ -221,7 +221,7 @@ def cancel_queued(folder: RunFolder, by: str, timeout: float = 10.0) -> bool:
         EnvironmentProblem: it cannot be written.
     """
     deadline = time.monotonic() + timeout
-    asked: Path | None = None
+    request: Path | None = None
     while time.monotonic() < deadline:
         if read_state(folder)[0] is not RunState.QUEUED:
             return True
@@ -231,7 +231,7 @@ def cancel_queued(folder: RunFolder, by: str, timeout: float = 10.0) -> bool:
                     write_cancelled(folder, by)
                 return True
         except RunFailed:
-            asked = asked or control.send_request(folder, "stop", by)
+            request = request or control.send_request(folder, "stop", by)
         time.sleep(0.1)
     return False
 

@@ -17,7 +17,7 @@ class Evaluation:
     examples: int
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
             optional_int(data.get("step")) or 0,
@@ -39,7 +39,7 @@ class Sample:
     expected: str | None
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
             step=optional_int(data.get("step")) or 0,
@@ -64,7 +64,7 @@ class SavedCheckpoint:
     best: bool = False
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
             optional_int(data.get("step")) or 0,

@@ -61,7 +61,7 @@ class Replay:
             EnvironmentProblem: the journal cannot be read.
         """
         due, before = 0.0, None
-        started = shown_at = self._clock()
+        started = updated_at = self._clock()
         waiting: list[Event] = []
         for event in self._events():
             # A clock that was set back makes a pause of nothing.
@@ -72,13 +72,13 @@ class Replay:
                 left = started + due - self._clock()
                 if waiting or left > frame:
                     yield self._show(waiting)
-                    waiting, shown_at = [], self._clock()
+                    waiting, updated_at = [], self._clock()
                 self._sleep(max(min(left, frame), 0.001))
                 self._now = max(self._now, event.t - max(started + due - self._clock(), 0.0) * self._speed)
             waiting.append(event)
-            if self._clock() - shown_at >= frame:
+            if self._clock() - updated_at >= frame:
                 yield self._show(waiting)
-                waiting, shown_at = [], self._clock()
+                waiting, updated_at = [], self._clock()
         yield self._show(waiting)
         self._over = True
         yield []

@@ -70,8 +70,8 @@ def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
         folders.update((folder, None) for folder in (home / MODELS_FOLDER).iterdir() if folder not in folders)
     for folder in remembered:
         folders.setdefault(folder, None)
-    found = [read_result(folder, run) for folder, run in folders.items() if (folder / METADATA_FILE).is_file()]
-    return sorted(found, key=lambda result: -(result.created or 0.0))
+    results = [read_result(folder, run) for folder, run in folders.items() if (folder / METADATA_FILE).is_file()]
+    return sorted(results, key=lambda result: -(result.created or 0.0))
 
 
 def read_result(folder: Path, run: RunFolder | None = None) -> Result:
@@ -86,15 +86,15 @@ def read_result(folder: Path, run: RunFolder | None = None) -> Result:
     except (OSError, ValueError) as error:
         return Result(folder, problem=f"{METADATA_FILE} cannot be read: {error}")
     spec = _optional_table(values, "spec")
-    asked = {**spec, **_spec_values(run)}
+    spec_values = {**spec, **_spec_values(run)}
     return Result(
         folder,
         kind=str(values.get("kind", "adapter")),
         base=str(_optional_table(values, "base").get("name", "")),
         run=_optional_text(values, "run") or (run.id if run is not None else None),
-        name=_optional_text(asked, "name"),
-        dataset=_optional_text(asked, "dataset"),
-        eval_dataset=_optional_text(asked, "eval_dataset"),
+        name=_optional_text(spec_values, "name"),
+        dataset=_optional_text(spec_values, "dataset"),
+        eval_dataset=_optional_text(spec_values, "eval_dataset"),
         created=_parse_time(values.get("created")) or _modified_time(file),
         bytes=_weight_bytes(folder),
         training=_optional_table(values, "training"),

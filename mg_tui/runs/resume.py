@@ -42,12 +42,12 @@ class ResumeTarget:
         if self.step is None:
             return "from step 0 (no checkpoint)"
         again = self.last_step - self.step
-        said = f"from the checkpoint at step {self.step}"
+        text = f"from the checkpoint at step {self.step}"
         if again > 0:
-            said += f"; {again} step{'s' if again != 1 else ''} will be repeated"
+            text += f"; {again} step{'s' if again != 1 else ''} will be repeated"
         if self.removed_steps:
-            said += f"; later checkpoints (step {', '.join(map(str, self.removed_steps))}) are deleted"
-        return said
+            text += f"; later checkpoints (step {', '.join(map(str, self.removed_steps))}) are deleted"
+        return text
 
 
 def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
@@ -75,17 +75,17 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
     folder.read_spec()
     if at is not None:
         return _target_at(folder, view, at)
-    found = newest_checkpoint(folder)
-    if found is None and not from_start:
+    newest = newest_checkpoint(folder)
+    if newest is None and not from_start:
         raise UsageError(
             f"Run {run} has no valid checkpoint to resume from.",
             where=str(folder.checkpoints_dir),
             hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
-    return ResumeTarget(folder, found and found[0], view.step, view.attempt)
+    return ResumeTarget(folder, newest and newest[0], view.step, view.attempt)
 
 
-def write_resume_target(folder: RunFolder, found: ResumeTarget) -> None:
+def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
     """Leave word for the worker which checkpoint it is to go on from; or none, which is the newest.
 
     Raises:
@@ -93,8 +93,8 @@ def write_resume_target(folder: RunFolder, found: ResumeTarget) -> None:
     """
     path = folder.path / _RESUME_FILE
     try:
-        if found.removed_steps:
-            write_atomic(path, (json.dumps({"step": found.step}) + "\n").encode())
+        if target.removed_steps:
+            write_atomic(path, (json.dumps({"step": target.step}) + "\n").encode())
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
@@ -136,7 +136,7 @@ def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
     if step not in steps:
         raise UsageError(f"Run {folder.id} has no valid checkpoint at step {step}.", hint=hint)
     later = tuple(
-        sorted(found for path in _checkpoint_folders(folder) if (found := _checkpoint_step(path) or 0) > step)
+        sorted(later_step for path in _checkpoint_folders(folder) if (later_step := _checkpoint_step(path) or 0) > step)
     )
     return ResumeTarget(folder, step, view.step, view.attempt, later)
 

@@ -92,11 +92,11 @@ class Series:
             column.pop()
 
     def _thin(self) -> None:
-        kept = [0]
+        indices = [0]
         for index in range(1, len(self.steps)):
-            if self.steps[index] - self.steps[kept[-1]] >= self._stride:
-                kept.append(index)
-        if kept[-1] != len(self.steps) - 1:
-            kept.append(len(self.steps) - 1)
+            if self.steps[index] - self.steps[indices[-1]] >= self._stride:
+                indices.append(index)
+        if indices[-1] != len(self.steps) - 1:
+            indices.append(len(self.steps) - 1)
         for column in self._columns():
-            column[:] = [column[index] for index in kept]
+            column[:] = [column[index] for index in indices]

@@ -109,9 +109,9 @@ class RunStore:
 def describe_damage(watch: RunWatch) -> str | None:
     """What is wrong with the journal that `watch` has read, in a sentence; None when nothing is."""
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
-    found = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
-    found += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
-    return f"The journal has {' and '.join(found)}; showing the rest." if found else None
+    damage = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
+    damage += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
+    return f"The journal has {' and '.join(damage)}; showing the rest." if damage else None
 
 
 def run_folders(home: Path) -> list[RunFolder]:
@@ -161,14 +161,14 @@ def find_run(home: Path, ref: str) -> RunFolder:
     if ref == "last":
         return folders[0]
     exact = [folder for folder in folders if folder.id == ref]
-    found = exact or [folder for folder in folders if ref and _matches_id(folder.id, ref)]
-    found = found or [folder for folder in folders if _run_name(folder) == ref]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    matches = exact or [folder for folder in folders if ref and _matches_id(folder.id, ref)]
+    matches = matches or [folder for folder in folders if _run_name(folder) == ref]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise UsageError(
-            f"{ref!r} matches {len(found)} runs.",
-            hint="use a longer id: " + ", ".join(folder.id for folder in found[:6]),
+            f"{ref!r} matches {len(matches)} runs.",
+            hint="use a longer id: " + ", ".join(folder.id for folder in matches[:6]),
         )
     near = closest_matches(ref, [folder.id for folder in folders], count=3, cutoff=0.5) or [f.id for f in folders[:3]]
     raise UsageError(f"Run {ref!r} not found.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))

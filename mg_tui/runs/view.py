@@ -91,7 +91,7 @@ class RunView:
         """The newest step's loss; None before the first step."""
         return to_float(self.latest_step["loss"]) if "loss" in self.latest_step else None
 
-    def state(self, lock_held: bool, here: Lifetime | None = None) -> RunState:
+    def state(self, lock_held: bool, lifetime: Lifetime | None = None) -> RunState:
         """The run's state: "started" with a free lock is a crash; a queued run may be without its waiting process.
 
         With `here` given, a run that was ended together with another boot or container is interrupted.
@@ -100,17 +100,17 @@ class RunView:
             return RunState.RUNNING if lock_held else RunState.CREATED
         if self.lifecycle == "started" and lock_held:
             return RunState.RUNNING
-        if self.interruption_reason(here) is not None:
+        if self.interruption_reason(lifetime) is not None:
             return RunState.INTERRUPTED
         return RunState.CRASHED if self.lifecycle == "started" else RunState(str(self.lifecycle))
 
-    def interruption_reason(self, here: Lifetime | None) -> str | None:
+    def interruption_reason(self, lifetime: Lifetime | None) -> str | None:
         """Why a run without a living worker is one that was interrupted, in words; None when it is not."""
         # Whoever shuts a machine or a container down sends SIGTERM to all that run there.
-        told = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
-        if here is None or not (told or self.lifecycle == "started"):
+        terminated = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
+        if lifetime is None or not (terminated or self.lifecycle == "started"):
             return None
-        return here.since(self.lifetime)
+        return lifetime.since(self.lifetime)
 
     def eta_seconds(self, now: float) -> float | None:
         """Seconds until the last step at the pace of the last few dozen; None when that cannot be told."""
@@ -148,7 +148,7 @@ class RunView:
             if handler is not None:
                 handler(self, event.t, event.data)
             if "gpu_seconds" in event.data:
-                self._used(event.data)
+                self._update_usage(event.data)
 
     def _created(self, t: float, data: Mapping[str, Any]) -> None:
         self.created_at = t
@@ -191,9 +191,9 @@ class RunView:
         self.stop_requested = False
         self._recent.clear()
         if self.attempt > 1:
-            self._go_back(self.resumed_from or 0)
+            self._rewind_to(self.resumed_from or 0)
 
-    def _go_back(self, step: int) -> None:
+    def _rewind_to(self, step: int) -> None:
         """What came after the checkpoint a run resumed from is done again, so it is no longer shown."""
         self.step = min(self.step, step)
         self.series.forget_after(step)
@@ -232,23 +232,23 @@ class RunView:
         self.series.add(step, t, data)
         self._recent.append((t, step))
 
-    def _used(self, data: Mapping[str, Any]) -> None:
+    def _update_usage(self, data: Mapping[str, Any]) -> None:
         if "energy_j" in data:
             self.energy_j = to_float(data["energy_j"])
         self.gpu_seconds = to_float(data["gpu_seconds"])
 
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
-        self.evals.append(Evaluation.of(data))
+        self.evals.append(Evaluation.from_event(data))
 
     def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
-        saved = SavedCheckpoint.of(data)
+        saved = SavedCheckpoint.from_event(data)
         self.checkpoints = [*(c for c in self.checkpoints if c.path != saved.path), saved]
 
     def _checkpoint_removed(self, t: float, data: Mapping[str, Any]) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.path != data.get("path")]
 
     def _sample(self, t: float, data: Mapping[str, Any]) -> None:
-        self.samples.append(Sample.of(data))
+        self.samples.append(Sample.from_event(data))
 
     def _decision(self, t: float, data: Mapping[str, Any]) -> None:
         self.decisions.append(Decision(str(data.get("what", "")), data.get("value"), str(data.get("why", ""))))

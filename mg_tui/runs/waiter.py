@@ -36,19 +36,19 @@ FindDevices = Callable[[], list[devices.Device]]
 
 
 class Waiter:
-    """One run that waits. `look` gives the devices of this machine."""
+    """One run that waits. `find_devices` returns the devices of this machine."""
 
-    def __init__(self, folder: RunFolder, look: FindDevices, poll: float = POLL_SECONDS):
+    def __init__(self, folder: RunFolder, find_devices: FindDevices, poll: float = POLL_SECONDS):
         self.folder = folder
         self.home = folder.home
-        self._look = look
+        self._find_devices = find_devices
         self._poll = poll
         self._lock = RunLock(folder.lock_file)
         self._locks = devices.DeviceLocks(self.home)
         self._inbox = ControlInbox(folder)
-        self._said: str | None = None
-        self._gone: dict[str, int] = {}  # looks at which a run was seen without its waiting process
-        self._replaced: dict[str, float] = {}  # when another was started for it, on the monotonic clock
+        self._last_message: str | None = None
+        self._polls_without_waiter: dict[str, int] = {}  # looks at which a run was seen without its waiting process
+        self._restarted_at: dict[str, float] = {}  # when another was started for it, on the monotonic clock
 
     def wait(self) -> int:
         """Wait, and become the worker; returns an exit code only when that does not come to be.
@@ -62,52 +62,52 @@ class Waiter:
                 return 0
             try:
                 with queue.queue_lock(self.home):
-                    mine = self._my_turn()
-                    if mine.devices:
-                        self._become_worker(mine.devices)
-                self._say(mine.why)
+                    allocation = self._allocate()
+                    if allocation.devices:
+                        self._become_worker(allocation.devices)
+                self._report_waiting(allocation.why)
             except EnvironmentProblem as error:  # a full or vanished disk: it may come back
                 self._log(str(error))
             time.sleep(self._poll * random.uniform(0.8, 1.2))
 
-    def _my_turn(self) -> Allocation:
+    def _allocate(self) -> Allocation:
         listed = queue.list_queue(self.home, tidy=True)
         if all(entry.folder != self.folder for entry in listed):  # its place was lost: to the front
             listed.insert(0, queue.QueueEntry(self.folder, queue.read_queue_record(self.folder), has_waiter=True))
-        wishes = [QueueRequest(e.folder.id, e.record.gpus, self._ready(e)) for e in listed]
-        here = {device.name: self._why_not(device) for device in self._look()}
-        found = allocate_devices(
-            self.folder.id, wishes, with_cpu(here, wishes, self._why_not(devices.Device(devices.CPU)))
+        requests = [QueueRequest(e.folder.id, e.record.gpus, self._ready(e)) for e in listed]
+        available = {device.name: self._unavailable_reason(device) for device in self._find_devices()}
+        allocation = allocate_devices(
+            self.folder.id, requests, with_cpu(available, requests, self._unavailable_reason(devices.Device(devices.CPU)))
         )
-        if found.devices and not self._locks.take(found.devices):
-            return Allocation(why=f"{devices.format_devices(found.devices)}: just taken")
-        return found
+        if allocation.devices and not self._locks.take(allocation.devices):
+            return Allocation(why=f"{devices.format_devices(allocation.devices)}: just taken")
+        return allocation
 
     def _ready(self, entry: queue.QueueEntry) -> bool:
         """Whether a run may have its turn; a waiting process that died is replaced."""
         run = entry.folder.id
         if entry.has_waiter or entry.folder == self.folder:
-            self._gone.pop(run, None)
+            self._polls_without_waiter.pop(run, None)
             return not entry.record.held
-        looks = self._gone[run] = self._gone.get(run, 0) + 1
+        polls = self._polls_without_waiter[run] = self._polls_without_waiter.get(run, 0) + 1
         if entry.record.home not in ("", str(self.home)):
             return False
-        if looks % _POLLS_BETWEEN_RESTARTS == _POLLS_BEFORE_RESTART and not self._comes_up(entry.folder):
+        if polls % _POLLS_BETWEEN_RESTARTS == _POLLS_BEFORE_RESTART and not self._is_starting(entry.folder):
             with contextlib.suppress(GardenError):
                 launch.start_waiter(entry.folder)
-                self._replaced[run] = time.monotonic()
-        return (looks <= _POLLS_BEFORE_RESTART or self._comes_up(entry.folder)) and not entry.record.held
+                self._restarted_at[run] = time.monotonic()
+        return (polls <= _POLLS_BEFORE_RESTART or self._is_starting(entry.folder)) and not entry.record.held
 
-    def _comes_up(self, folder: RunFolder) -> bool:
+    def _is_starting(self, folder: RunFolder) -> bool:
         """Whether the process that was started for a run lives and may yet take its lock: a busy machine is slow."""
-        since = self._replaced.get(folder.id)
+        since = self._restarted_at.get(folder.id)
         return (
             since is not None
             and time.monotonic() - since < _STARTUP_SECONDS
             and launch.worker_exit_status(folder) is None
         )
 
-    def _why_not(self, device: devices.Device) -> str | None:
+    def _unavailable_reason(self, device: devices.Device) -> str | None:
         if not self._locks.is_free(device.name):
             return "in use by another run"
         return device.used_by and f"used by {device.used_by}"
@@ -132,10 +132,10 @@ class Waiter:
             self._locks.release()
             self._write("failed", what="cannot start the worker", why=error.strerror, exit_code=3)
 
-    def _say(self, why: str) -> None:
+    def _report_waiting(self, why: str) -> None:
         """Say what is waited for, once."""
-        if why != self._said:
-            self._said = why
+        if why != self._last_message:
+            self._last_message = why
             self._write("phase", name="waiting", detail=why)
 
     def _write(self, kind: str, **data: Any) -> None:
@@ -143,8 +143,8 @@ class Waiter:
             journal.write(kind, **data)
 
     def _log(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        if text != self._last_message:
+            self._last_message = text
             sys.stderr.write(f"still waiting: {text}\n")
 
 
@@ -156,7 +156,7 @@ def nvml_finder() -> FindDevices:
     return lambda: devices.find_devices(nvml)
 
 
-def main(look: FindDevices | None = None, poll: float = POLL_SECONDS) -> None:
+def main(find_devices: FindDevices | None = None, poll: float = POLL_SECONDS) -> None:
     """Wait for the run named on the command line."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m mg_tui.runs.waiter <run folder>\n")
@@ -165,7 +165,7 @@ def main(look: FindDevices | None = None, poll: float = POLL_SECONDS) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # its run stays queued, and nothing is to be said about it
     folder = RunFolder(Path(sys.argv[1]).absolute())
     try:
-        code = Waiter(folder, look or nvml_finder(), poll).wait()
+        code = Waiter(folder, find_devices or nvml_finder(), poll).wait()
     except RunFailed:
         code = 0  # somebody else waits for it already
     except GardenError as error:

@@ -36,8 +36,8 @@ class LogReader:
         except OSError:
             return []
         self._offset, self._rest = end, b""
-        found = data.decode("utf-8", "replace").splitlines()
-        return found[-lines:] if lines > 0 else []
+        last_lines = data.decode("utf-8", "replace").splitlines()
+        return last_lines[-lines:] if lines > 0 else []
 
     def new(self) -> Iterator[str]:
         """Whole lines added since; a line without its newline waits for the rest."""

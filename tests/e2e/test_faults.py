@@ -261,7 +261,7 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
     (small_disk / "ballast").unlink()
     assert worker.code() == 3
     (failed,) = events(folder, "failed")
-    assert "journal cannot be written" in failed.data["what"]
+    assert "Cannot write the journal" in failed.data["what"]
     assert failed.data["why"] == "No space left on device"
     lab.finish(folder)
     final, steps, _ = reference
@@ -277,10 +277,10 @@ def test_a_home_that_cannot_be_written(lab: Any, small_disk: Path) -> None:
     try:
         (found,) = list_runs(small_disk / "home")
         assert (found.state, found.problem) == (RunState.FINISHED, None), "it can be looked at"
-        with pytest.raises(EnvironmentProblem, match="cannot be made") as caught:
+        with pytest.raises(EnvironmentProblem, match="Cannot create the run folder") as caught:
             lab.run(small_disk / "home")
         assert caught.value.why == "Read-only file system"
-        with pytest.raises(EnvironmentProblem, match="cannot be started") as caught:
+        with pytest.raises(EnvironmentProblem, match="Cannot start the training process") as caught:
             launch.start_worker(folder)
         assert (caught.value.why, caught.value.exit_code) == ("Read-only file system", 3)
     finally:
@@ -330,13 +330,13 @@ def test_a_journal_torn_and_edited(lab: Any, reference: Any, stopped: RunFolder)
     assert shown.state is RunState.CRASHED and "1 broken line" in str(shown.problem)
     lab.finish(stopped)
     assert weights(stopped) == reference[0]
-    assert "torn" in events(stopped, "warning")[0].data["what"]
+    assert "incomplete" in events(stopped, "warning")[0].data["what"]
     assert stopped.journal_file.with_name("events.jsonl.torn").read_bytes() == b'{"v":1,"n":9\n'
 
 
 def test_a_journal_that_is_gone_costs_the_curve_and_not_the_run(lab: Any, reference: Any, stopped: RunFolder) -> None:
     stopped.journal_file.unlink()
-    assert "The journal says nothing" in str(summarize_run(stopped).problem)
+    assert "The journal is missing, empty or invalid" in str(summarize_run(stopped).problem)
     lab.finish(stopped)
     assert weights(stopped) == reference[0]
 

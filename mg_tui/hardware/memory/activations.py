@@ -70,7 +70,7 @@ def block_memory(
     *,
     mask: int = 0,
     masked: bool = False,
-    learned: int | None = None,
+    supervised: int | None = None,
 ) -> BlockMemory:
     """One block of `stack`.
 
@@ -102,12 +102,12 @@ def block_memory(
     input_bytes = residual * stack.width * positions
     whole = saved * positions + setup.compute * mask
     last = whole
-    if learned is not None and learned < positions:
+    if supervised is not None and supervised < positions:
         everywhere = _norm_bytes(stack, method, residual) + _unsupervised_bytes(
             stack, part, method, setup, masked=masked
         )
         # Few queries see all keys, by a mask of their own.
-        last = everywhere * positions + (saved - everywhere) * learned + setup.compute * learned * positions
+        last = everywhere * positions + (saved - everywhere) * supervised + setup.compute * supervised * positions
     return BlockMemory(
         saved=whole,
         transient=running,
@@ -130,10 +130,10 @@ def _norm_bytes(stack: TransformerStack, method: TrainingMethod, residual: int) 
 
 def _attention_bytes(stack: TransformerStack, setup: TrainingSetup, *, masked: bool) -> float:
     keys = stack.queries if masked or not setup.fused_attention else stack.keys
-    given = stack.queries + 2 * keys
+    inputs = stack.queries + 2 * keys
     if stack.fused:  # turned queries and keys, and the whole of the matrix that the values are a piece of
-        given = 2 * stack.queries + 3 * stack.queries
-    return setup.compute * (given + stack.queries) + FLOAT32_BYTES * stack.heads
+        inputs = 2 * stack.queries + 3 * stack.queries
+    return setup.compute * (inputs + stack.queries) + FLOAT32_BYTES * stack.heads
 
 
 def _unsupervised_bytes(

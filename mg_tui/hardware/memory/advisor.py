@@ -104,7 +104,7 @@ class MemoryAdvisor:
         """Single changes with which it fits, those that cost least first; none when it fits, or none is enough."""
         if self.fits(free_bytes):
             return []
-        found = []
+        suggestions = []
         for changes, cost in self._single_changes(free_bytes):
             try:
                 changed = self.estimate(**changes)
@@ -112,8 +112,8 @@ class MemoryAdvisor:
             except SpecError:
                 continue
             if changed.peak <= free_bytes:
-                found.append(MemorySuggestion(changes, flags, cost, changed))
-        return found
+                suggestions.append(MemorySuggestion(changes, flags, cost, changed))
+        return suggestions
 
     def _changed(self, changes: dict[str, Any]) -> TrainingSpec:
         return TrainingSpec.parse({**self.spec.model_dump(), **changes}) if changes else self.spec

@@ -35,11 +35,11 @@ def find_candidates(spec: TrainingSpec) -> tuple[list[CandidateDevice], str | No
     sampler = DeviceSampler()
     snapshot = sampler.sample()
     sampler.close()
-    here = local_candidates(snapshot, spec)
+    local = local_candidates(snapshot, spec)
     if spec.device == "cpu":
-        return here, None
+        return local, None
     return [
-        *here,
+        *local,
         *(CandidateDevice(gpu.name, gpu.usable_bytes, gpu.source, False) for gpu in KNOWN_GPUS),
     ], snapshot.why_no_gpu
 

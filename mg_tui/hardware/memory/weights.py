@@ -45,15 +45,16 @@ def parameters_of(shape: ModelShape, part: PartName) -> int:
 
 def trainable_counts(shape: ModelShape, setup: TrainingSetup) -> dict[PartName, TrainableCounts]:
     """What learns, by part."""
-    found: dict[PartName, TrainableCounts] = {}
+    counts: dict[PartName, TrainableCounts] = {}
     for part in PARTS:
         if setup.methods[part] == "lora":
-            found[part] = TrainableCounts(adapter=lora_parameters(linears_of(shape, part), setup.rank, dora=setup.dora))
+            adapter = lora_parameters(linears_of(shape, part), setup.rank, dora=setup.dora)
+            counts[part] = TrainableCounts(adapter=adapter)
         elif setup.methods[part] == "full":
-            found[part] = TrainableCounts(whole=parameters_of(shape, part))
+            counts[part] = TrainableCounts(whole=parameters_of(shape, part))
         else:
-            found[part] = TrainableCounts()
-    return found
+            counts[part] = TrainableCounts()
+    return counts
 
 
 def quantized_bytes(linears: tuple[LinearLayers, ...], method: str) -> float:
@@ -92,10 +93,9 @@ def base_bytes(shape: ModelShape, setup: TrainingSetup) -> dict[str, float]:
 
 def trainable_bytes(shape: ModelShape, setup: TrainingSetup) -> float:
     """Bytes of what learns and is not the model itself: adapters, and copies of parts trained in full beside them."""
-    numbers = sum(
-        one.adapter + (one.whole if setup.lora_anywhere else 0) for one in trainable_counts(shape, setup).values()
-    )
-    return FLOAT32_BYTES * numbers
+    trainable = trainable_counts(shape, setup).values()
+    copied = sum(counts.whole for counts in trainable) if setup.lora_anywhere else 0
+    return FLOAT32_BYTES * (sum(counts.adapter for counts in trainable) + copied)
 
 
 def optimizer_bytes(numbers: int, setup: TrainingSetup) -> float:
@@ -113,9 +113,9 @@ def autocast_bytes(shape: ModelShape, setup: TrainingSetup) -> dict[PartName, fl
     copies: dict[PartName, float] = dict.fromkeys(PARTS, 0.0)
     if not setup.autocast:
         return copies
-    for part, one in trainable_counts(shape, setup).items():
-        whole = sum(linear.parameters for linear in linears_of(shape, part)) if one.whole else 0
-        copies[part] = setup.compute * (one.adapter + whole)
+    for part, counts in trainable_counts(shape, setup).items():
+        whole = sum(linear.parameters for linear in linears_of(shape, part)) if counts.whole else 0
+        copies[part] = setup.compute * (counts.adapter + whole)
     return copies
 
 

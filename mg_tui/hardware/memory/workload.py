@@ -81,11 +81,11 @@ def keep_largest(rows: Sequence[ExampleSize], keep: int = 256) -> tuple[ExampleS
     """
     if len(rows) <= keep:
         return tuple(rows)
-    kept: dict[int, ExampleSize] = {}
+    largest: dict[int, ExampleSize] = {}
     for measure in (_text_tokens, _image_pixels, _supervised_tokens):
         most = nlargest(keep, range(len(rows)), key=[measure(row) for row in rows].__getitem__)
-        kept.update((index, rows[index]) for index in most)
-    return tuple(kept[index] for index in sorted(kept))
+        largest.update((index, rows[index]) for index in most)
+    return tuple(largest[index] for index in sorted(largest))
 
 
 def _text_tokens(row: ExampleSize) -> int:
@@ -113,9 +113,9 @@ def largest_forward_pass(
     """
     measured = []
     for row in rows:
-        shown = sum(image_tokens(*size, spec.min_pixels, spec.max_pixels) for size in row.images)
-        if row.text + shown <= spec.max_seq_length:
-            measured.append((row.text + shown, row.supervised, shown * shape.patches_per_token))
+        image_token_count = sum(image_tokens(*size, spec.min_pixels, spec.max_pixels) for size in row.images)
+        if row.text + image_token_count <= spec.max_seq_length:
+            measured.append((row.text + image_token_count, row.supervised, image_token_count * shape.patches_per_token))
     if not measured:
         most = max((row.supervised for row in rows), default=1)
         measured = [(spec.max_seq_length, most, spec.max_seq_length * shape.patches_per_token)]
@@ -128,8 +128,8 @@ def largest_forward_pass(
         return Workload(
             rows=side,
             length=longest,
-            supervised=sum(learned for _tokens, learned, _patches in group),
-            patches=sum(patches for _tokens, _learned, patches in group),
+            supervised=sum(supervised for _tokens, supervised, _patches in group),
+            patches=sum(patches for _tokens, _supervised, patches in group),
             examples=side,
             masked=side > 1,
             forwards=step > side,
@@ -138,9 +138,9 @@ def largest_forward_pass(
     group = _fill_forward_pass(measured, step, budget)
     return Workload(
         rows=1,
-        length=sum(tokens for tokens, _learned, _patches in group),
-        supervised=sum(learned for _tokens, learned, _patches in group),
-        patches=sum(patches for _tokens, _learned, patches in group),
+        length=sum(tokens for tokens, _supervised, _patches in group),
+        supervised=sum(supervised for _tokens, supervised, _patches in group),
+        patches=sum(patches for _tokens, _supervised, patches in group),
         examples=len(group),
         masked=True,
         forwards=step > len(group),
@@ -158,11 +158,11 @@ def _fill_forward_pass(measured: Sequence[tuple[int, int, int]], most: int, budg
     while len(group) < most:
         start = len(group) % len(measured)
         for index in range(len(measured)):
-            one = measured[(start + index) % len(measured)]
-            if not group or total + one[0] <= budget:
+            example = measured[(start + index) % len(measured)]
+            if not group or total + example[0] <= budget:
                 break
         else:
             break
-        group.append(one)
-        total += one[0]
+        group.append(example)
+        total += example[0]
     return group
