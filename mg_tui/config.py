@@ -1,4 +1,4 @@
-"""Where things live and what the defaults are: garden.toml, the environment, paths.
+"""Configuration: garden.toml, the environment, paths.
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
@@ -31,13 +31,13 @@ HOME_FLAG: Final = "--home"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every face starts from.
+    """The settings of every front end.
 
     Attributes:
         home: folder of runs, created on first use.
-        cache: folder of downloads and other things that can be made again.
+        cache: folder of downloads and other data that can be recreated.
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
-        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with what the environment says of them.
+        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with values from the environment.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
         datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
@@ -59,14 +59,14 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, setting: Setting) -> Any:
-        """What holds for a setting now."""
+        """The effective value of a setting."""
         if setting.table == "paths":
             return str(getattr(self, setting.name))
         return getattr(self, setting.table).get(setting.name, setting.default)
 
     @property
     def resume_interrupted(self) -> bool:
-        """Whether runs that a restart interrupted are gone on with by themselves."""
+        """Whether runs interrupted by a restart are resumed automatically."""
         return bool(self.value(SETTINGS_BY_ID["runs.resume_interrupted"]))
 
     def train_origins(self) -> dict[str, str]:
@@ -82,11 +82,11 @@ def load_settings(
 
     Args:
         home: the value of `--home`, which wins over everything.
-        environ: the environment; the process's own when left out.
-        cwd: the folder whose `garden.toml` counts; the working folder when left out.
+        environ: the environment; by default the process's own.
+        cwd: the folder of `./garden.toml`; by default the working directory.
 
     Raises:
-        UsageError: a file is not TOML, or holds a table, a key or a value that means nothing here; so does a variable.
+        UsageError: a file is not TOML, or a file or variable has an unknown table, key or value.
     """
     environ = os.environ if environ is None else environ
     tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
@@ -127,7 +127,7 @@ def load_settings(
 
 
 def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
-    """The user's own `garden.toml`, whether or not it is there; `MODEL_GARDEN_CONFIG` names another."""
+    """Path of the user's own `garden.toml`, which may not exist; `MODEL_GARDEN_CONFIG` names another."""
     named = (os.environ if environ is None else environ).get(f"{ENV_PREFIX}CONFIG")
     return Path(named) if named else platformdirs.user_config_path(APP_NAME) / CONFIG_FILE_NAME
 
@@ -140,7 +140,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """One garden.toml, checked.
 
     Raises:
-        UsageError: it is not TOML, or holds what means nothing; naming file, key and value.
+        UsageError: it is not TOML, or has an unknown table, key or value; names file, key and value.
     """
     import tomli
 
@@ -162,16 +162,16 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
-    """Set one value of a garden.toml, or take it out when it is None; comments and everything else stay as they are.
+    """Set one value of a garden.toml, or remove it when it is None; comments and everything else are kept.
 
     Args:
-        path: the file, made if need be.
+        path: the file, created if it does not exist.
         keys: the tables and the key, from the outside in: `("ui", "theme")`, `("presets", "mine")`.
-        value: what TOML can say; a mapping becomes a table.
+        value: a TOML value; a mapping becomes a table.
 
     Raises:
-        UsageError: what is there is not TOML.
-        EnvironmentProblem: it cannot be written; it is as it was then.
+        UsageError: the existing file is not TOML.
+        EnvironmentProblem: it cannot be written; the old file is unchanged.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -197,7 +197,7 @@ def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
 
 
 def _replace_file(path: Path, text: str) -> None:
-    """Write a file whole; a link stays one, and what it points to is replaced."""
+    """Write a file atomically; a symbolic link is kept, and its target is replaced."""
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""TrainingSpec: everything that decides a run, declared once.
+"""TrainingSpec: everything that defines a run, declared once.
 
 The flags of `train-vision`, the form of the dashboard, the `[train]` table of `garden.toml`, the body of the API and a
 run's `spec.json` are all read from this model by way of `mg_tui.core.options`.
@@ -12,23 +12,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mg_tui.core.options import option, spec_error_from
 
 TrainingMethod = Literal["lora", "full", "none"]
-# What a dataset can be; `mg_tui.data.sources` has each in words.
+# File formats and row layouts of a dataset; `mg_tui.data.sources` describes each.
 DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
 DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
-# One megapixel: what Qwen's own examples train at. The family default of 12.8 megapixels is 16,384 tokens an image and
-# the commonest way to run out of memory.
+# One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
+# and the most common cause of running out of memory.
 DEFAULT_MAX_PIXELS = 1_003_520
 DEFAULT_MIN_PIXELS = 3_136
 CAPTION_PROMPT = "Describe this image."
 
 
 class TrainingSpec(BaseModel):
-    """What a run was asked to be. Frozen; unknown fields are refused by name.
+    """The specification of a run. Frozen; unknown fields are rejected by name.
 
     Raises:
-        pydantic.ValidationError: from the constructor; use `TrainingSpec.parse` for a `SpecError` in our words.
+        pydantic.ValidationError: from the constructor; use `TrainingSpec.parse` for a `SpecError`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -532,11 +532,11 @@ class TrainingSpec(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
-        """A spec from loose values.
+        """A spec from untyped values.
 
         Raises:
-            SpecError: naming every bad field, its value, what would be accepted, and where it stands: `where` says
-                so of all, or by field of those that stand anywhere.
+            SpecError: naming every bad field, its value and what would be accepted; `where` is the file or variable of
+                all values, or a mapping from fields to theirs.
         """
         try:
             return cls.model_validate(dict(values))

@@ -1,7 +1,7 @@
 """Conversations and images to model input, by the family's own processor.
 
-Every face and program that feeds a model goes through here: training, evaluation, samples, chat. The processor sees the
-whole batch, since image keys differ from family to family; whatever it returns is passed on.
+Everything that feeds a model uses this module: training, evaluation, samples, chat. The processor gets the whole batch,
+since image keys differ between families; all its outputs are passed on.
 """
 
 import copy
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Images = Sequence[Image.Image]
 
-IGNORE_INDEX: Final = -100  # the label of a token that is not learned, as torch's cross entropy has it
+IGNORE_INDEX: Final = -100  # label of a token that is not supervised; the default of torch's cross entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class EncodedExample:
     """One example as model input, without padding.
 
     Attributes:
-        input_ids, labels: integers of shape (tokens,); a label is its token's id where it is learned, else -100.
-        per_token: everything else the processor returns a number a token for (`mm_token_type_ids`, ...): (tokens,).
-        vision: what it returns for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
+        input_ids, labels: integers of shape (tokens,); a label is its token's id where it is supervised, else -100.
+        per_token: the processor's other outputs of one number per token (`mm_token_type_ids`, ...): (tokens,).
+        vision: its outputs for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
     """
 
     input_ids: Any
@@ -41,7 +41,7 @@ class EncodedExample:
 
 
 class ExampleEncoder:
-    """Makes batches (it is the default `Collator`), single examples without padding, and prompts to generate from.
+    """Encodes batches (it is the default `Collator`), single examples without padding, and generation prompts.
 
     Holds no state between calls; may be copied into worker processes.
 
@@ -66,7 +66,7 @@ class ExampleEncoder:
 
         Raises:
             DataError: a row cannot be encoded, and is named.
-            FamilyError: the processor does something that labels cannot follow.
+            FamilyError: the processor changes tokens, so that labels cannot be assigned.
         """
         texts = [self._training_text(example) for example in examples]
         batch, supervised = self._process(texts, images, [example.row for example in examples], side="right")
@@ -86,15 +86,15 @@ class ExampleEncoder:
         return EncodedExample(ids[0], labels[0], per_token, vision)
 
     def encode_prompts(self, conversations: Sequence[Sequence[Message]], images: Sequence["Images"]) -> Batch:
-        """Input to generate answers to `conversations` from; padding is on the left, where generation wants it."""
+        """Generation inputs for `conversations`; padding is on the left, as generation requires."""
         whole = [with_system_prompt(messages, self.preprocessing.system_prompt) for messages in conversations]
         texts = [self.template.prompt(messages) for messages in whole]
         return self._process(texts, images, [None] * len(texts), side="left")[0]
 
     def length(self, example: Example, sizes: Sequence[tuple[int, int]]) -> int | None:
-        """Tokens of an example by the sizes (width, height) of its images, without looking into them.
+        """Number of tokens of an example from the sizes (width, height) of its images, without decoding them.
 
-        None when the family cannot tell an image's tokens from its size. Raises DataError as a call does.
+        None when the family cannot derive an image's tokens from its size. Raises DataError as a call does.
         """
         if self.family.image_tokens is None:
             return None
@@ -102,13 +102,13 @@ class ExampleEncoder:
             raise ValueError(f"{len(sizes)} sizes for {len(example.images)} images")
         ids, _supervised = self.tokenize_with_supervision(example)
         try:
-            # The template has one token in the place of each image.
+            # The template writes one token per image.
             return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
 
     def tokenize_with_supervision(self, example: Example) -> tuple[list[int], list[bool]]:
-        """Token ids of an example with one token in the place of each image, and whether each is learned.
+        """Token ids of an example with one token per image, and whether each is supervised.
 
         Raises DataError as a call does.
         """
@@ -126,7 +126,7 @@ class ExampleEncoder:
         return self.template.training(messages, row=example.row, on_prompt=self.train_on_prompt)
 
     def _special(self, texts: Sequence[str]) -> bool:
-        """Whether the tokenizer shall add its own special tokens: not when the template already wrote them."""
+        """Whether the tokenizer adds its own special tokens: not when the template already wrote them."""
         beginning = self.processor.tokenizer.bos_token
         return not (beginning and all(strip_marks(text).startswith(beginning) for text in texts))
 
@@ -137,9 +137,9 @@ class ExampleEncoder:
         processor = copy.copy(self.processor)
         processor.tokenizer = marked
         options = {"add_special_tokens": self._special(texts), "padding": True, "padding_side": side}
-        image_lists = [list(row_images) for row_images in images]
+        lists = [list(row_images) for row_images in images]
         try:
-            batch = processor(text=texts, images=image_lists if any(image_lists) else None, return_tensors="pt", **options)
+            batch = processor(text=texts, images=lists if any(lists) else None, return_tensors="pt", **options)
         except CannotSplitText:
             raise self._uncuttable(rows) from None
         except GardenError:
@@ -156,13 +156,13 @@ class ExampleEncoder:
     def _find_culprit(
         self, texts: list[str], images: Sequence["Images"], rows: Sequence[int | None], side: str
     ) -> None:
-        """Try the rows of a failed batch one by one, so that the error names the right one."""
+        """Encode the rows of a failed batch one by one, so that the error names the right row."""
         if len(texts) > 1:
             for text, row_images, row in zip(texts, images, rows, strict=True):
                 self._process([text], [row_images], [row], side=side)
 
     def _check(self, batch: Batch, marked: MarkedTokenizer, side: str) -> None:
-        """See that the processor kept the tokens it was given: labels are placed by them."""
+        """Require that the processor kept the tokenizer's output: labels are assigned by it."""
         rows = batch["input_ids"].tolist()
         unchanged = len(rows) == len(marked.ids) and all(
             (row[: len(ids)] if side == "right" else row[len(row) - len(ids) :]) == ids

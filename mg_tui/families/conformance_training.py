@@ -1,4 +1,4 @@
-"""Trials of the conformance kit that train: a step of LoRA on a part, on quantised weights, and merging."""
+"""Conformance checks that train: a step of LoRA on a part, on quantized weights, and merging."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ def lora_findings(model: Any, family: ModelFamily, part: PartName, batch: dict[s
     loss = adapted(**batch).loss
     if loss.requires_grad:
         loss.backward()
-    # The second matrix begins as zeros: the first has no gradient before it has moved.
+    # The second matrix starts as zeros: the first has no gradient until it changes.
     seconds = {name: weight for name, weight in adapted.named_parameters() if ".lora_B." in name}
     if len(seconds) != len(targets):
         yield f"{part}: {len(targets)} linear layers, but {len(seconds)} adapters"
@@ -25,7 +25,7 @@ def lora_findings(model: Any, family: ModelFamily, part: PartName, batch: dict[s
 
 
 def quantization_findings(model: Any, family: ModelFamily, method: str, batch: dict[str, Any]) -> Iterator[str]:
-    """The language part is quantised, but for the output layer; the other parts are not; LoRA trains on it."""
+    """The language part without its output layer is quantized, the other parts are not; LoRA trains on it."""
     import torch
 
     head = model.get_output_embeddings()
@@ -34,12 +34,12 @@ def quantization_findings(model: Any, family: ModelFamily, method: str, batch: d
             continue
         quantized = type(module).__name__ == _QUANTIZED_CLASSES[method]
         if quantized != (family.parts.part_of(name) == "language" and module is not head):
-            yield f"{method}: {name} is {'' if quantized else 'not '}quantised"
+            yield f"{method}: {name} is {'' if quantized else 'not '}quantized"
     yield from (f"{method}: {finding}" for finding in lora_findings(model, family, "language", batch))
 
 
 def merge_findings(model: Any, family: ModelFamily, batch: dict[str, Any]) -> Iterator[str]:
-    """Merging an adapter on every part leaves the logits as they are; the adapter is made to matter first."""
+    """Merging an adapter on every part keeps the logits; the adapter is randomized first to change them."""
     import torch
 
     with torch.no_grad():

@@ -28,7 +28,7 @@ class Supported:
 
 @dataclass(frozen=True, slots=True)
 class Experimental:
-    """It may work; `why` says what is not known."""
+    """It may work; `why` states what is unverified."""
 
     why: str
 
@@ -45,10 +45,10 @@ Capability = Supported | Experimental | Unsupported
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where a model's parts live: prefixes of module names, as in `model.named_modules()` of the loaded model.
+    """The modules of each part: prefixes of module names, as in `model.named_modules()` of the loaded model.
 
     A longer prefix wins over a shorter one, so that a projector inside the vision tower (`model.visual.merger`) is
-    told from the tower (`model.visual`).
+    distinguished from the tower (`model.visual`).
     """
 
     language: tuple[str, ...]
@@ -74,9 +74,9 @@ class Parts:
 class Checkpoint:
     """A checkpoint people start from.
 
-    `name` is what `--base-model` takes: a hub name or a short alias. `path` is the local folder of a checkpoint that
-    comes with the plugin, else None. `parameters` counts weights. `config` has what `ModelFamily.shape` reads of its
-    `config.json`, so that its memory can be estimated before anything is downloaded.
+    `name` is a value of `--base-model`: a Hub name or a short alias. `path` is the local folder of a checkpoint that
+    comes with the plugin, else None. `parameters` counts weights. `config` has the keys of its `config.json`
+    that `ModelFamily.shape` reads, so that memory can be estimated before a download.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """How to load a model: `source` is a local folder or a hub name; dtype and device are torch's names for them."""
+    """How to load a model: `source` is a local folder or a Hub name; dtype and device are torch's names."""
 
     source: str
     dtype: Literal["bfloat16", "float16", "float32"]
@@ -111,12 +111,12 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """How images become tokens, for families whose text and images can be encoded apart (see `apart`).
+    """How images become tokens, for families whose text and images can be encoded separately (`split_encoding`).
 
     Attributes:
         grid: (width, height, preprocessing) of an image, in pixels, to the rows and columns of its tokens.
-        positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of a
-            image: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
+        positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of
+            an image: one sequence of integers per axis (one, or three for M-RoPE), one number per token.
     """
 
     grid: Callable[[int, int, Preprocessing], tuple[int, int]]
@@ -131,7 +131,7 @@ class Collator(Protocol):
     """Examples and their images to one padded batch."""
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Sequence["Image.Image"]]) -> Batch:
-        """Lay out `examples` side by side.
+        """Encode `examples` as a padded batch.
 
         Args:
             examples: the conversations, each ending in an answer.
@@ -139,7 +139,7 @@ class Collator(Protocol):
 
         Returns:
             The forward's arguments, `input_ids` and `labels` of shape (examples, tokens): `labels` equals `input_ids`
-            on tokens to be learned and is -100 elsewhere.
+            on supervised tokens and is -100 elsewhere.
         """
         ...
 

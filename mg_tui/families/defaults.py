@@ -1,6 +1,6 @@
 """Defaults for any model that transformers loads by its Auto class for images and text.
 
-Weights are read from safetensors files only, and code that comes with a checkpoint is not run unless asked for.
+Weights are read from safetensors files only, and a checkpoint's own code runs only with `trust_remote_code`.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from mg_tui.families.contract import FamilyInfo, LoadRequest, Preprocessing
 
 
 def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
-    """The model with its weights, in evaluation mode, on the device asked for.
+    """The model with its weights, in evaluation mode, on the requested device.
 
-    With `quantization` the linear layers of the language part are quantised (nf4 with double quantisation, or int8);
+    With `quantization` the linear layers of the language part are quantized (nf4 with double quantization, or int8);
     vision, projector and output layer keep the compute dtype: a 4-bit vision tower answers nonsense.
 
     Raises:
@@ -64,10 +64,10 @@ def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
 
 
 def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
-    """Tokenizer and image processor, resizing images to between `min_pixels` and `max_pixels` where it resizes so.
+    """Tokenizer and image processor; one that resizes by area gets `min_pixels` and `max_pixels`.
 
     The image processor is the one transformers takes by default, which with torchvision installed (we require it) is
-    torchvision's: everybody who loads the result gets the same one. Pillow's gives slightly different pixels, so that
+    torchvision's: loading the result elsewhere gives the same one. Pillow's gives slightly different pixels, so that
     a change of backend would be a change of input.
 
     Raises:
@@ -95,7 +95,7 @@ def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing
             why="preprocessor_config.json is missing or has no image processor",
         )
     if not processor.tokenizer.encode("a", add_special_tokens=False):
-        # Without its files a tokenizer loads all the same, empty, and drops every character.
+        # Without its files a tokenizer still loads, empty, and drops every character.
         raise UsageError("the model's tokenizer is missing", where=source, why="tokenizer.json is missing or empty")
     limit_pixels(processor, preprocessing)
     if processor.tokenizer.pad_token is None:
@@ -104,7 +104,7 @@ def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing
 
 
 def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
-    """Set the limits of a processor that resizes by pixel count, as Qwen's do; False for one that has other rules."""
+    """Set the limits of a processor that resizes by area, as Qwen's do; returns False for other processors."""
     images = processor.image_processor
     size = getattr(images, "size", None)
     accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
@@ -157,7 +157,7 @@ def _quantization_config(family: FamilyInfo, request: LoadRequest, source: str, 
 
 
 def _check_quantized(model: Any, family: FamilyInfo) -> None:
-    """See that what should be quantised is, and nothing else: names that match nothing would pass in silence."""
+    """Require that exactly the intended layers are quantized: skip names that match nothing raise no error."""
     quantized = [
         name for name, module in model.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
     ]

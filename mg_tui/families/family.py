@@ -28,7 +28,7 @@ class LoadModel(Protocol):
 
 
 class LoadProcessor(Protocol):
-    """Load tokenizer and image processor, set up as `preprocessing` says."""
+    """Load tokenizer and image processor, configured from `preprocessing`."""
 
     def __call__(self, family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any: ...
 
@@ -63,13 +63,13 @@ def _default_make_collator(
 
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """One architecture: who it is, where its parts live, what works, and how it is loaded and fed.
+    """One architecture: its model types, parts, capabilities, and how it is loaded and fed.
 
     `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
     family. `image_tokens(width, height, preprocessing)` counts the tokens of an image from its size alone, in pixels;
-    None when the family cannot tell without its processor. `layout` is what sharing tokens between examples needs; None
-    when the family leaves that to padded batches. `shape` reads the sizes that decide memory out of a `config.json`,
-    raising KeyError when one is missing; None leaves it to a general reading of the checkpoint's files.
+    None when that needs the processor. `layout` is required for sharing tokens between examples; without it batches are
+    padded. `shape` reads the sizes that decide memory out of a `config.json`,
+    raising KeyError when one is missing; None: the shape is derived from the checkpoint's files.
     """
 
     key: str
@@ -86,5 +86,5 @@ class ModelFamily:
     make_collator: MakeCollator = _default_make_collator
 
     def capability(self, name: CapabilityName) -> Capability:
-        """What the family says of a capability; one it does not mention is experimental."""
+        """The declared level of a capability; an undeclared one is experimental."""
         return self.capabilities.get(name, Experimental("not declared by the family"))

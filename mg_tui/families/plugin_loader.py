@@ -1,7 +1,7 @@
-"""Load plugins, each imported and called alone: whatever one does wrong is its own status line and nobody else's.
+"""Load plugins, each imported and called in isolation: an error in one only affects its own status.
 
-With the contract's hook module, this is all that sees pluggy. A manager of its own for every plugin leaves nothing
-behind of one that failed half-way, and makes the order of plugins meaningless.
+Only this module and `hookspec` use pluggy. Each plugin has its own plugin manager, so that one that fails half-way
+leaves nothing behind, and the order of plugins has no effect.
 """
 
 import importlib.util
@@ -25,16 +25,16 @@ HOOK_NAME = "mg_model_families"
 
 @dataclass(frozen=True, slots=True)
 class PluginStatus:
-    """What became of a plugin.
+    """The status of an installed plugin.
 
     Attributes:
-        name: name of its entry point; what MODEL_GARDEN_DISABLE_PLUGINS takes.
+        name: name of its entry point; used in MODEL_GARDEN_DISABLE_PLUGINS.
         distribution, version: the installed package it comes from, where known.
         module: the module the entry point names.
-        file: the module's file, where it can be found.
+        file: the module's file, where known.
         status: ok; broken, for the reason in `problem`; disabled by the environment.
         problem: the cause, with the file and line when there is one.
-        families: keys of its families that can be used.
+        families: keys of its usable families.
     """
 
     name: str
@@ -49,18 +49,18 @@ class PluginStatus:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlugin:
-    """A plugin's status and the families it gave; none when it is broken or disabled."""
+    """A plugin's status and its families; none when it is broken or disabled."""
 
     status: PluginStatus
     families: tuple[ModelFamily, ...] = ()
 
 
 class _ContractViolation(Exception):
-    """The plugin breaks the contract; the message says how and where."""
+    """The plugin violates the contract; the message states how and where."""
 
 
 def load_plugin(entry: EntryPoint, *, disabled: bool = False) -> LoadedPlugin:
-    """Import the plugin and ask it for its families. Never raises for what the plugin does, `sys.exit` included."""
+    """Import the plugin and call its hook. Never raises for errors in the plugin, `sys.exit` included."""
     dist = entry.dist
     facts: dict[str, Any] = {
         "name": entry.name,
@@ -89,7 +89,7 @@ def _load_families(entry: EntryPoint) -> tuple[ModelFamily, ...]:
         manager.register(plugin, name=entry.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        # Its message repeats the plugin and the spec over several lines; the last ones say what is wrong.
+        # Its message spans several lines: join them.
         raise _ContractViolation(f"{' '.join(str(error).split())} ({_hook_location(plugin)})") from error
     callers = [caller for caller in manager.get_hookcallers(plugin) or () if caller.name == HOOK_NAME]
     if not callers:
@@ -142,7 +142,7 @@ def _hook_location(plugin: Any) -> str:
 
 
 def _error_location(error: BaseException, file: str | None) -> str:
-    """The file and line in the plugin that raised; the innermost line of all when none of its lines took part."""
+    """File and line of the plugin that raised; the innermost line when the traceback has none of the plugin."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

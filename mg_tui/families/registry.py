@@ -1,8 +1,8 @@
-"""The registry: which families are installed, and which one a checkpoint belongs to.
+"""The registry of installed families, and which one a checkpoint belongs to.
 
-A family is chosen by the `model_type` in the checkpoint's `config.json`: a table look-up, not an election. Two plugins
-that claim one type, or one key, both lose it, and the error names both: neither order of installation nor of names
-decides what a run is made with. `MODEL_GARDEN_DISABLE_PLUGINS=name,name` (or `all`) leaves plugins out.
+A family is selected by the `model_type` in the checkpoint's `config.json`. When two plugins claim the same type, key or
+checkpoint name, neither gets it, and the error names both: the order of plugins never decides which family a run uses.
+`MODEL_GARDEN_DISABLE_PLUGINS=name,name` (or `all`) disables plugins.
 """
 
 import os
@@ -30,12 +30,12 @@ INSTALL_HINT: Final = "install a model family, e.g. `pip install model-garden-qw
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The families that can be used, and the plugins they come from.
+    """The usable families, and the plugins that provide them.
 
     Attributes:
         families: usable ones, by key.
         plugins: every installed plugin, by name, broken and disabled ones included.
-        disputed: model types that several plugins claim, and those plugins' names.
+        conflicting_model_types: model types that several plugins claim, with those plugins' names.
         unknown_disabled: names in MODEL_GARDEN_DISABLE_PLUGINS that no installed plugin has.
     """
 
@@ -46,14 +46,14 @@ class Registry:
 
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Every checkpoint of every family: what `--base-model` can be completed with."""
+        """Every checkpoint of every family; completions of `--base-model`."""
         return tuple(checkpoint for family in self.families for checkpoint in family.checkpoints)
 
     def by_model_type(self, model_type: str) -> ModelFamily:
         """The family that the `model_type` of a `config.json` selects.
 
         Raises:
-            FamilyError: none does, or several plugins claim it; the message lists what is installed.
+            FamilyError: none does, or several plugins claim it; the message lists the installed families.
         """
         for family in self.families:
             if model_type in family.model_types:
@@ -75,7 +75,7 @@ class Registry:
         """The family of a checkpoint by its configuration; `where` is the checkpoint, for messages.
 
         Raises:
-            FamilyError: as `by_model_type`; or it names no type, or is a text-only model.
+            FamilyError: as `by_model_type`; or it has no model type, or is a text-only model.
         """
         model_type = config.get("model_type")
         if not isinstance(model_type, str) or not model_type:
@@ -93,18 +93,18 @@ class Registry:
             ) from None
 
     def resolve(self, base_model: str, *, revision: str | None = None, fetch: bool = False) -> ResolvedModel:
-        """What a base model's name means: an alias such as `tiny`, else a folder, else a name on the hub.
+        """Resolve a base model: an alias such as `tiny`, else a folder, else a Hub name.
 
         Args:
-            base_model: as the user gave it; write `./tiny` for a folder that is called like an alias.
-            revision: branch, tag or commit on the hub.
-            fetch: ask the hub for the configuration when it is not on this machine. Without it nothing touches the
-                network, and `family` is None for a hub name that no plugin lists and no cache holds.
+            base_model: the text the user gave; `./tiny` is a folder that is named like an alias.
+            revision: branch, tag or commit on the Hub.
+            fetch: download the configuration when it is not available locally. Without it there is no network access,
+                and `family` is None for a Hub name that no plugin lists and that is not cached.
 
         Raises:
             FamilyError: no family is installed, none handles it, it is text-only, or its folder holds no model.
-            UsageError: it is a path to nothing, or cannot be a name on the hub, or (`fetch`) is not there.
-            EnvironmentProblem: (`fetch`) the hub cannot be reached, or wants a login.
+            UsageError: the path does not exist, the name is no Hub name, or (`fetch`) the Hub has no such model.
+            EnvironmentProblem: (`fetch`) the Hub is unreachable, or requires a login.
         """
         if not self.plugins:
             raise FamilyError("no model family is installed", why="families are plugins", hint=INSTALL_HINT)
@@ -147,7 +147,7 @@ def load_registry() -> Registry:
 
 
 def make_registry(entries: Iterable[EntryPoint], environ: Mapping[str, str]) -> Registry:
-    """A registry of these plugins; `environ` may disable some of them."""
+    """A registry of these plugins, without those that `environ` disables."""
     names = [name.strip() for name in environ.get(DISABLE_ENV, "").split(",") if name.strip()]
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.value))
     loaded = [load_plugin(entry, disabled="all" in names or entry.name in names) for entry in ordered]
@@ -159,7 +159,7 @@ def make_registry(entries: Iterable[EntryPoint], environ: Mapping[str, str]) -> 
 
 
 def _drop_conflicts(loaded: list[LoadedPlugin]) -> tuple[list[LoadedPlugin], dict[str, tuple[str, ...]]]:
-    """Take away every family whose key, a model type or a checkpoint's name another one claims as well."""
+    """Drop every family whose key, model type or checkpoint name another family claims as well."""
     claims: dict[tuple[str, str], list[tuple[str, ModelFamily]]] = defaultdict(list)
     for plugin in loaded:
         for family in plugin.families:

@@ -1,9 +1,9 @@
-"""Text and images encoded apart, for steps whose examples share tokens or images.
+"""Encodes text and images separately, for steps whose examples share tokens or images.
 
-`ExampleEncoder` gives a whole batch to the family's processor. Where an image is shown by several examples that does
-its work several times, so a family may say how many tokens an image has and which positions they get
-(`ModelFamily.layout`); then the text is encoded from image sizes alone, and each distinct image once. Tests hold
-that both ways give the same tokens, labels and positions.
+`ExampleEncoder` passes a whole batch to the family's processor, which processes an image once per example that contains
+it. A family may therefore declare how many tokens an image has and which positions they get (`ModelFamily.layout`);
+then text is encoded from image sizes alone, and each distinct image once. Tests compare tokens, labels and positions of
+both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ class SplitTokens:
 
     Attributes:
         ids: token ids, images' tokens included.
-        learned: for each token whether it is learned.
-        image: for each token the index of the image it belongs to, in the order of the example, or -1.
-        positions: for each axis of the position ids (one, or three for M-RoPE) a number for each token.
+        supervised: for each token whether it is supervised.
+        image_index: for each token the index of its image, in the order of the example, or -1.
+        positions: per axis of the position ids (one, or three for M-RoPE) one number per token.
     """
 
     ids: tuple[int, ...]
@@ -37,10 +37,10 @@ class SplitTokens:
 
 
 class SplitEncoder:
-    """Encodes text and images apart with the tokenizer and image processor of an `ExampleEncoder`.
+    """Encodes text and images separately with the tokenizer and image processor of an `ExampleEncoder`.
 
     Raises:
-        FamilyError: the family does not say how its images are laid out.
+        FamilyError: the family has no token layout.
     """
 
     def __init__(self, encoder: ExampleEncoder):
@@ -59,7 +59,7 @@ class SplitEncoder:
 
         Raises:
             DataError: the row cannot be encoded, and is named.
-            FamilyError: the template does not show each image by one token.
+            FamilyError: the template does not write one token per image.
         """
         ids, supervised = self.encoder.tokenize_with_supervision(example)
         grids = [self.layout.grid(width, height, self.encoder.preprocessing) for width, height in sizes]

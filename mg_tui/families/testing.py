@@ -1,13 +1,13 @@
-"""The conformance kit: a plugin's author calls `check_family` in a test, and knows.
+"""The conformance kit: a plugin's author calls `check_family` in a test.
 
     from mg_tui.families.testing import check_family
 
     def test_family() -> None:
         assert check_family(MY_FAMILY, checkpoint=SMALL_CHECKPOINT) == []
 
-What can be tried grows with what there is. From the family's data alone: that it is well formed. With a checkpoint's
-folder but without its weights (`weights=False`, what `model-garden plugins --check` does): images, labels, batches,
-and that the parts cover the model. With weights, which should be few: that whatever the family calls Supported works.
+The checks depend on what is available. From the family's data alone: that it is well formed. With a checkpoint's folder
+but without its weights (`weights=False`, as in `model-garden plugins --check`): images, labels, batches, and that the
+parts cover the model. With the weights of a small checkpoint: that every capability declared as Supported works.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,12 +25,12 @@ __all__ = ["check_family"]
 
 
 def check_family(family: ModelFamily, checkpoint: Path | None = None, *, weights: bool = True) -> list[str]:
-    """Everything found wrong with a family, as sentences; an empty list when nothing is.
+    """All findings about a family, as sentences; an empty list when it conforms.
 
     Args:
         family: the family.
-        checkpoint: folder of a small checkpoint of it; left out, the first one that comes with the plugin. Without
-            any, only the family's data can be looked at.
+        checkpoint: folder of a small checkpoint of it; by default the first one bundled with the plugin. Without
+            one, only the family's data is checked.
         weights: load the checkpoint's weights, on the CPU.
     """
     problems = [*declaration_problems(family), *offline_problems(family)]
@@ -57,7 +57,7 @@ def _run_conformance_check(
 
 
 def _catch(family: ModelFamily, name: str, action: Callable[[], Any]) -> tuple[list[str], Any]:
-    """What the action gives; or None, and the exception as a finding: a check must not end the others."""
+    """The action's result; or None, and the exception as a finding: a check must not end the others."""
     try:
         return [], action()
     except Exception as error:

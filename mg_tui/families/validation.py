@@ -1,4 +1,4 @@
-"""What can be said against a family from its data alone, without weights, torch or a network."""
+"""Problems in a family's declared data, found without weights, torch or a network."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,9 +22,9 @@ _IMAGE_SIZES: Final = ((224, 224), (640, 480), (480, 640), (1920, 1080), (33, 33
 
 
 def declaration_problems(family: ModelFamily) -> list[str]:
-    """Everything wrong with what the family declares, as sentences that begin with its key.
+    """All problems in what the family declares, as sentences that begin with its key.
 
-    Types are looked at too: a plugin need not have been seen by a type checker.
+    Types are checked too: a plugin need not be type-checked.
     """
     name = str(family.key)
     return [f"{name}: {problem}" for problem in _declaration_problems(family)]
@@ -99,9 +99,9 @@ def _capability_problems(capabilities: Any) -> Iterator[str]:
 
 
 def offline_problems(family: ModelFamily) -> list[str]:
-    """What `declaration_problems` leaves: promises that cost a look at files or a call, still without weights or torch.
+    """Problems that need file access or a call to find, still without weights or torch.
 
-    Checkpoints that come with the plugin are there and belong to the family; `image_tokens` counts.
+    Bundled checkpoints exist and belong to the family; `image_tokens` returns plausible counts.
     """
     return [
         f"{family.key}: {problem}" for problem in (*_checkpoint_file_problems(family), *_image_token_problems(family))

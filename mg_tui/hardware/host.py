@@ -9,7 +9,7 @@ _CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 
 
 def host_memory() -> tuple[int, int]:
-    """Bytes used and there in all, of this machine or of the container where that has fewer."""
+    """Bytes used and total, of this machine, or of the container where its limit is lower."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -20,7 +20,7 @@ def host_memory() -> tuple[int, int]:
 
 
 def cgroup_memory(root: Path) -> tuple[int, int] | None:
-    """Bytes used (page cache that can be dropped left out) and allowed in this container; None without a limit."""
+    """Bytes used (without reclaimable page cache) and allowed in this container; None without a limit."""
     try:
         allowed = int((root / "memory.max").read_text())
         used = int((root / "memory.current").read_text())
@@ -38,7 +38,7 @@ def usable_cores() -> int:
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name as people know it, or its architecture."""
+    """The processor's marketing name, or its architecture."""
     import platform
 
     with contextlib.suppress(OSError), cpuinfo.open(encoding="utf-8", errors="replace") as file:
@@ -49,7 +49,7 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def process_name(pid: int) -> str | None:
-    """The name of a process's program; None when it cannot be seen from here."""
+    """The name of a process's program; None when the process is not visible."""
     import psutil
 
     try:

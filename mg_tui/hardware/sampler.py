@@ -8,14 +8,14 @@ from mg_tui.hardware.host import cpu_name, host_memory, process_name, usable_cor
 from mg_tui.hardware.nvml import Nvml
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 
-# Whose processes are ours: process id of a living worker -> run id.
+# Process id of a running worker -> run id.
 RunIdsByPid = Callable[[], Mapping[int, str]]
 
 
 class DeviceSampler:
-    """Asks the devices whenever `sample` is called; use one from one thread at a time.
+    """Samples the devices whenever `sample` is called; use from one thread at a time.
 
-    NVML is opened at the first sample and opened again some seconds after it vanished (a driver being replaced).
+    NVML is opened at the first sample, and reopened some seconds after it was lost (a driver update).
     """
 
     def __init__(self, run_pids: RunIdsByPid | None = None):
@@ -25,12 +25,12 @@ class DeviceSampler:
         self._host_ready = False
 
     def sample(self) -> DeviceSnapshot:
-        """What is so now; takes milliseconds."""
+        """The current values; takes milliseconds."""
         gpus, why = self._gpus()
         return DeviceSnapshot(gpus, self._host(), why, time.time())
 
     def close(self) -> None:
-        """Let go of NVML; the next sample opens it again."""
+        """Close NVML; the next sample reopens it."""
         if self._nvml is not None:
             self._nvml.close()
 
@@ -46,7 +46,7 @@ class DeviceSampler:
     def _host(self) -> Host:
         import psutil
 
-        if not self._host_ready:  # the first answer of psutil is about no time at all
+        if not self._host_ready:  # psutil's first value has no time interval to refer to
             psutil.cpu_percent(interval=0.05)
             self._host_ready = True
         used, total = host_memory()
@@ -54,7 +54,7 @@ class DeviceSampler:
 
 
 def _with_owners(gpu: Gpu, runs: Mapping[int, str]) -> Gpu:
-    """The GPU with its processes named, and ours known."""
+    """The GPU with process names, and run ids for processes of our runs."""
 
     def known(processes: tuple[GpuProcess, ...]) -> tuple[GpuProcess, ...]:
         return tuple(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process with memory on a GPU: bytes, its program's name, and the run it belongs to when it is one of ours.
+    """A process with memory on a GPU: bytes, its program's name, and its run if it belongs to one.
 
-    In a container NVML may give process ids of the host, which mean nothing here: then name and run are None.
+    In a container NVML may report process ids of the host, which cannot be looked up: then name and run are None.
     """
 
     pid: int
@@ -18,7 +18,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class MigInstance:
-    """A part of a GPU in MIG mode: memory in bytes, and who holds it; None where the driver does not say."""
+    """A MIG instance of a GPU: memory in bytes, and the processes that use it; None where not reported."""
 
     index: int
     name: str
@@ -30,10 +30,10 @@ class MigInstance:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU: utilisation in percent, memory in bytes, power in watts, temperature in degrees Celsius, energy in
-    joules since the driver was loaded, clocks in MHz; None where the device does not say. `slowed_by` says why its
-    clocks are held down, `ecc_errors` counts memory errors since the driver was loaded that could not be corrected,
-    `problem` says why it cannot be asked.
+    """One GPU: utilization in percent, memory in bytes, power in watts, temperature in degrees Celsius, energy in
+    joules since the driver was loaded, clocks in MHz; None where the device does not report a value. `throttle_reasons`
+    are the reasons for reduced clocks, `ecc_errors` counts uncorrectable memory errors since the driver was loaded,
+    `problem` is the reason why the device does not respond.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""The devices a run requests (`--gpus`) and the ones it got, kept in `devices.json` in its folder."""
+"""The devices a run requests (`--gpus`) and the ones it got, saved in `devices.json` in its folder."""
 
 import contextlib
 import json

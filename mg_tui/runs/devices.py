@@ -1,7 +1,7 @@
-"""Which device is whose: one lock file a device under `<home>/devices`, held by the worker for as long as it lives.
+"""Device ownership: one lock file per device under `<home>/devices`, held by the worker while it runs.
 
-A queued run takes its devices for itself; a run that was started directly shares its with other such runs, so that
-the queue waits for it. Somebody else's process is seen by NVML. Without a GPU the CPU is the one device.
+A queued run locks its devices exclusively; a directly started run shares its devices with other such runs, and the
+queue waits for it. Processes of other programs are detected through NVML. Without a GPU the CPU is the only device.
 """
 
 import contextlib
@@ -22,30 +22,30 @@ from mg_tui.runs.lock import register_close_on_fork
 ANY: Final = "any"
 CPU: Final = "cpu"
 _INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
-SHARED_DEVICES_ENV: Final = "MODEL_GARDEN_DEVICES"  # what a directly started worker is to share: names with commas
-# A display server or a monitor keeps a little memory on a GPU for ever; a driver keeps some of its own.
+SHARED_DEVICES_ENV: Final = "MODEL_GARDEN_DEVICES"  # devices a directly started worker shares: comma-separated names
+# A display server or a monitor permanently uses a little GPU memory, and so does the driver.
 _IDLE_PROCESS_BYTES: Final = 256 << 20
 _DRIVER_BYTES: Final = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device by its name (`0`, `1`, ... as nvidia-smi counts, or `cpu`), and who else uses it, in words."""
+    """A device by its name (`0`, `1`, ... as nvidia-smi counts, or `cpu`), and who else uses it."""
 
     name: str
     used_by: str | None = None
 
     @property
     def title(self) -> str:
-        """The name for people."""
+        """The display name."""
         return device_title(self.name)
 
 
 class GpuSampler(Protocol):
-    """What is needed of `mg_tui.hardware.nvml.Nvml`."""
+    """The part of `mg_tui.hardware.nvml.Nvml` that is used."""
 
     def sample(self) -> tuple[tuple[Gpu, ...], str | None]:
-        """The GPUs, or why there are none."""
+        """The GPUs, or the reason if there are none."""
 
 
 def device_title(name: str) -> str:
@@ -59,10 +59,10 @@ def format_devices(names: Iterable[str]) -> str:
 
 
 def parse_devices(gpus: str | None) -> tuple[str, ...]:
-    """What `--gpus` means: the names of the devices, or `("any",)`.
+    """Parse `--gpus`: the names of the devices, or `("any",)`.
 
     Raises:
-        UsageError: it means nothing.
+        UsageError: it is invalid.
     """
     words = [word.strip() for word in (ANY if gpus is None else gpus).split(",")]
     if words in ([ANY], [CPU]):
@@ -73,7 +73,7 @@ def parse_devices(gpus: str | None) -> tuple[str, ...]:
 
 
 def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
-    """The devices of this machine as they are now; never empty."""
+    """The devices of this machine and their current users; never empty."""
     if nvml is None:
         nvml = Nvml()
     gpus, _why = nvml.sample()
@@ -81,10 +81,10 @@ def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
 
 
 def require_devices(requested: Sequence[str], available: Sequence[Device]) -> None:
-    """Refuse devices that this machine does not have.
+    """Require that this machine has the requested devices.
 
     Raises:
-        EnvironmentProblem: naming those it has.
+        EnvironmentProblem: it has not; names the available ones.
     """
     names = [device.name for device in available]
     missing = [name for name in requested if name not in (*names, ANY, CPU)]
@@ -97,7 +97,7 @@ def require_devices(requested: Sequence[str], available: Sequence[Device]) -> No
 
 
 def default_devices(available: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The devices a worker uses that nobody chose any for: those that are visible to it, or the first."""
+    """The devices of a worker without a device request: those visible to it, or the first."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     names = [device.name for device in available]
     if names == [CPU] or visible in ("", "-1"):
@@ -107,13 +107,13 @@ def default_devices(available: Sequence[Device], environ: Mapping[str, str]) -> 
 
 
 def device_environment(names: Sequence[str]) -> dict[str, str]:
-    """What makes a worker use exactly these devices."""
+    """Environment variables that restrict a worker to these devices."""
     visible = "" if CPU in names else ",".join(names)
     return {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 class DeviceLocks:
-    """Locks of devices, held together."""
+    """Locks of several devices, held together."""
 
     def __init__(self, home: Path):
         self._dir = home / "devices"
@@ -121,10 +121,10 @@ class DeviceLocks:
         register_close_on_fork(self)
 
     def take(self, names: Iterable[str], *, shared: bool = False) -> bool:
-        """Take all of them or none; returns whether they are taken.
+        """Lock all of the devices or none; returns whether they are locked.
 
         Raises:
-            EnvironmentProblem: the lock files cannot be made.
+            EnvironmentProblem: the lock files cannot be created.
         """
         try:
             self._dir.mkdir(parents=True, exist_ok=True)
@@ -151,24 +151,24 @@ class DeviceLocks:
             trial.release()
 
     def release(self) -> None:
-        """Let go of all of them."""
+        """Release all locks."""
         for fd in self._fds.values():
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._fds.clear()
 
     def close_after_fork(self) -> None:
-        """In a forked child: they are the parent's."""
+        """In a forked child: release the parent's locks."""
         self.release()
 
     def hand_over(self) -> dict[str, str]:
-        """Keep them across `exec`; returns what the next program must find in its environment."""
+        """Keep the locks across `exec`; returns the environment variables the next program needs."""
         for fd in self._fds.values():
             os.set_inheritable(fd, True)
         return {_INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
 
     def adopt(self) -> str | None:
-        """In a worker: hold what was handed over, or share what it was told to; returns what is to be said about it."""
+        """In a worker: adopt inherited locks, or take shared ones; returns a warning about shared use, if any."""
         handed = os.environ.pop(_INHERITED_FDS_ENV, None)
         shared = os.environ.pop(SHARED_DEVICES_ENV, None)
         with contextlib.suppress(ValueError, OSError):
@@ -180,12 +180,12 @@ class DeviceLocks:
             if handed or self.take(names, shared=True):
                 return None
         except EnvironmentProblem:
-            return None  # a home without locks cannot have a queue either
+            return None  # a home without locks has no queue either
         return f"a queued run is using {format_devices(names)}; the two runs share memory and compute"
 
 
 def _describe_user(gpu: Gpu) -> str | None:
-    """Who uses a GPU, in words, when it is more than a little."""
+    """Who uses a GPU significantly, or None."""
     if gpu.problem:
         return gpu.problem
     heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _IDLE_PROCESS_BYTES]
@@ -194,7 +194,7 @@ def _describe_user(gpu: Gpu) -> str | None:
         size = f", {format_gib(first.memory)}" if first.memory is not None else ""
         name = first.name or process_name(first.pid) or "a process"
         return f"{name} (process {first.pid}{size})" + (f" and {more} more" if more else "")
-    # In a container the driver may name no process of the host's.
+    # In a container the driver may not list the host's processes.
     if not gpu.processes and (gpu.memory_used or 0) > _DRIVER_BYTES:
         return f"a process not visible here ({format_gib(gpu.memory_used or 0)})"
     return None

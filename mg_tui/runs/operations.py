@@ -1,6 +1,7 @@
-"""What a person can ask of runs, for every face: each function checks, acts and says what happened; none prints.
+"""User operations on runs, for all front ends: each checks, acts and returns its result; none prints.
 
-What concerns a queued run's place is in `mg_tui.runs.queue`: `position`, `move`, `hold`, `cancel`.
+Operations on the queue order are in `mg_tui.runs.queue`: `queue_position`, `move_to_position`, `set_held`,
+`cancel_queued`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StartedRun:
-    """A run that was started or queued: the devices it asked for, and how many queued runs are before it."""
+    """A run that was started or queued: its requested devices, and the number of queued runs before it."""
 
     folder: RunFolder
     gpus: tuple[str, ...] | None = None
@@ -49,7 +50,7 @@ class RequestResult:
 
 @dataclass(frozen=True, slots=True)
 class RerunSpec:
-    """What a new run from an old one's spec is to be: the spec, and the folder relative images are looked up in."""
+    """A new run from an old one's spec: the spec, and the base folder of relative image paths."""
 
     spec: "TrainingSpec"
     cwd: Path
@@ -61,13 +62,13 @@ def start_or_queue(
     """Start a run's worker, or put the run into the queue.
 
     Args:
-        folder: the run, new (`launch.prepare`) or to be gone on with.
-        by: who asks: `control.whoami(face)`.
-        gpus: the devices it is to use, by name (`devices.parse`); left out, those of before, or the usual ones.
-        in_queue: wait for its turn.
+        folder: the run, new (`launch.create_run`) or to be resumed.
+        by: the requester: `control.requester(face)`.
+        gpus: the devices to use, by name (`devices.parse_devices`); by default those of before, else the default.
+        in_queue: add it to the queue.
 
     Raises:
-        RunFailed: it is alive.
+        RunFailed: it is running.
         EnvironmentProblem: it cannot be started, or this machine has no such device.
     """
     if not in_queue:
@@ -95,7 +96,7 @@ def resume_run(
     The arguments are those of `find_resume_target` and `start_or_queue`.
 
     Raises:
-        UsageError: it is alive, queued, finished, its spec cannot be read, or there is nothing to go on from.
+        UsageError: it is running, queued or finished, its spec cannot be read, or it has no checkpoint.
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
     target = find_resume_target(folder, from_start=from_start, at=at)
@@ -105,15 +106,15 @@ def resume_run(
 
 
 def rerun_spec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> RerunSpec:
-    """The spec of a new run like an old one. It is then checked and started like any other.
+    """The spec of a new run based on an old one. Check and start it like any other.
 
     Args:
         folder: the old run.
-        changed: values that take the place of the old ones, by field name; paths in them are relative to `cwd`.
-        cwd: the working folder.
+        changed: values that override the old ones, by field name; relative paths are relative to `cwd`.
+        cwd: the working directory.
 
     Raises:
-        SpecError: a value cannot be used.
+        SpecError: a value is invalid.
         UsageError: the old run has no readable spec.
     """
     from mg_tui.core.spec import TrainingSpec
@@ -126,15 +127,15 @@ def rerun_spec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> R
         spec = spec.model_copy(update={"base_model": str((cwd / spec.base_model).absolute())})
     watch = RunWatch(folder)
     watch.refresh()
-    # Images named relatively were found from where the old run was asked for.
+    # Relative image paths are relative to the working directory of the old run.
     then = Path(watch.view.cwd or ".")
     return RerunSpec(spec, cwd if "dataset" in changed or not then.is_absolute() or not then.is_dir() else then)
 
 
 def request_stop(folder: RunFolder, by: str, *, now: bool = False, patience: float = 5.0) -> RequestResult:
-    """Ask a run to save a checkpoint and end; asked a second time, or with `now`, it ends at once.
+    """Request that a run saves a checkpoint and stops; a second request, or `now`, stops it at once.
 
-    A queued run is taken out of the queue. `patience`: seconds to wait for the answer.
+    A queued run is removed from the queue. `patience`: seconds to wait for the acknowledgement.
 
     Raises:
         UsageError: it is neither running nor queued.
@@ -150,7 +151,7 @@ def request_stop(folder: RunFolder, by: str, *, now: bool = False, patience: flo
 
 
 def request_checkpoint(folder: RunFolder, by: str, *, patience: float = 5.0) -> RequestResult:
-    """Ask a run for a checkpoint now.
+    """Request a checkpoint now.
 
     Raises:
         UsageError: it is not running.

@@ -1,6 +1,6 @@
-"""How a run ended and what to do next, for people: found in its journal, its log and the note of its last step.
+"""How a run ended and what to do next, from its journal, its log and the record of its current step.
 
-Texts may hold whatever rows, file names and errors hold: a face makes them printable.
+Texts may contain arbitrary characters of rows, file names and errors: front ends make them printable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from mg_tui.runs.view import RunView
 from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 _LOG_LINES: Final = 4
-_MAX_ROWS, _MAX_IMAGES = 12, 4  # named; the rest is counted
+_MAX_ROWS, _MAX_IMAGES = 12, 4  # listed; the rest is counted
 _UNFINISHED_PREFIX: Final = ".writing-"  # of a checkpoint: see `mg_tui.engine.checkpointing.writer`
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened in a line; facts (label, text); the last lines of the log; what to try, a line or command each."""
+    """What happened, in one line; facts (label, text); the last log lines; next steps, one line or command each."""
 
     what: str
     facts: tuple[tuple[str, str], ...] = ()
@@ -31,7 +31,7 @@ class Outcome:
 
 
 def describe_outcome(folder: RunFolder, view: RunView, state: RunState) -> Outcome | None:
-    """Of a run that has not ended well; None while it goes on, and when it finished or was stopped."""
+    """The outcome of a failed, crashed or interrupted run; None for a run in any other state."""
     match state:
         case RunState.FAILED:
             return _failed_outcome(folder, view)
@@ -67,7 +67,7 @@ def _failed_outcome(folder: RunFolder, view: RunView) -> Outcome:
 
 
 def _commands_after_failure(folder: RunFolder, view: RunView) -> tuple[str, ...]:
-    """Commands. A step that failed by itself fails again when it is done again, so the options have to be others."""
+    """Commands. A step that failed deterministically fails again, so the options have to change."""
     again = f"model-garden runs rerun {folder.id}"
     spec = _spec_values(folder)
     match view.error.get("cause"):

@@ -1,4 +1,4 @@
-"""The folder a result goes to: found fit before a run is made, and nothing left of it when it is not."""
+"""The output folder of a result: checked before a run is created, and removed again if that fails."""
 
 import contextlib
 import os
@@ -18,10 +18,10 @@ _HINT = "choose a new or empty folder with --output-dir"
 
 @contextlib.contextmanager
 def reserve_output_folder(output_dir: str | None, home: Path) -> Iterator[None]:
-    """Make and check the output folder; folders made here are removed again when the body raises. None does nothing.
+    """Create and check the output folder; created folders are removed if the body raises. None does nothing.
 
     Raises:
-        UsageError: it is a file, is not empty, cannot be written to, or is promised to a run that is not over.
+        UsageError: it is a file, is not empty, cannot be written to, or is reserved by a run that has not ended.
     """
     if output_dir is None:
         yield
@@ -38,10 +38,10 @@ def reserve_output_folder(output_dir: str | None, home: Path) -> Iterator[None]:
 
 
 def check_output_folder(path: Path) -> None:
-    """The same check, with nothing left behind.
+    """The same check, without leaving anything behind.
 
     Raises:
-        UsageError: as `reserve_output_folder`, promises aside.
+        UsageError: as `reserve_output_folder`, except for reservations.
     """
     created = _make_folders(path)
     try:
@@ -62,7 +62,7 @@ def _require_usable(path: Path) -> None:
 
 
 def _make_folders(path: Path) -> list[Path]:
-    """Make `path` and its missing parents; returns what was made, outermost first."""
+    """Create `path` and its missing parents; returns the created folders, outermost first."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]
     created: list[Path] = []
     try:
@@ -115,5 +115,5 @@ def _reserves(folder: RunFolder, path: Path) -> bool:
         watch = RunWatch(folder)
         watch.refresh()
     except GardenError:
-        return False  # a broken run promises nothing
+        return False  # a broken run reserves nothing
     return watch.state in (RunState.RUNNING, RunState.QUEUED)

@@ -1,7 +1,7 @@
-"""What runs and merges left behind: result folders, read from their contract alone.
+"""Results of runs and merges: result folders, read from their metadata file alone.
 
-A result is a folder with `model_garden.json`, which the engine writes last: a folder that has it is whole. Results are
-found where runs put them, under `<home>/models`, and wherever a face remembers one.
+A result is a folder with `model_garden.json`, which the engine writes last: a folder with it is complete. Results are
+listed from the runs' output folders, from `<home>/models`, and from paths that a front end remembers.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ _FULL_MODEL_KINDS: Final = ("model", "merged")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result folder. Texts are as the files have them: not safe to print.
+    """A result folder. Texts are unmodified: not safe to print.
 
     Attributes:
-        folder: where it is.
+        folder: its path.
         kind: "adapter", "model" (trained in full) or "merged".
         base: the base model's name.
-        run: id of the run that made it, None when it is not told.
+        run: id of the run that created it, or None.
         name: the run's name, None when it has none.
-        dataset, eval_dataset: what it was trained and evaluated on, as the run was given them.
+        dataset, eval_dataset: training and evaluation dataset of the run, as in its spec.
         created: Unix time in seconds, or None.
         bytes: of the weights.
-        training: numbers of the run (`eval_loss`, `final_loss`, `steps`, `exact_match`, ...).
+        training: metrics of the run (`eval_loss`, `final_loss`, `steps`, `exact_match`, ...).
         fields: names of the dataset's fields by purpose.
-        problem: what is wrong with the contract; then only `folder` counts.
+        problem: why the metadata cannot be read; then only `folder` is set.
     """
 
     folder: Path
@@ -61,12 +61,12 @@ class Result:
 
 
 def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
-    """Every result of `home`'s runs, under `home`/models and at `remembered` places, newest first."""
+    """Every result of `home`'s runs, under `home`/models and at `remembered` paths, newest first."""
     folders: dict[Path, RunFolder | None] = {}
     for run in run_folders(home):
         for folder in _candidate_folders(run):
             folders.setdefault(folder, run)
-    with contextlib.suppress(OSError):  # there is none, or it cannot be read: nothing was put there
+    with contextlib.suppress(OSError):  # missing or unreadable: no results there
         folders.update((folder, None) for folder in (home / MODELS_FOLDER).iterdir() if folder not in folders)
     for folder in remembered:
         folders.setdefault(folder, None)
@@ -75,7 +75,7 @@ def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
 
 
 def read_result(folder: Path, run: RunFolder | None = None) -> Result:
-    """What a result folder says of itself; `run` adds what only its run knows."""
+    """Read a result folder's metadata; `run` adds what only its run knows."""
     file = folder / METADATA_FILE
     try:
         if file.stat().st_size > _MAX_METADATA_BYTES:

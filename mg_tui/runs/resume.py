@@ -1,4 +1,4 @@
-"""Whether and from where a run can go on, for faces: quick, without the engine, which checks every byte itself."""
+"""Whether and from where a run can resume: a fast check for front ends; the engine verifies all checksums itself."""
 
 import contextlib
 import json
@@ -20,14 +20,14 @@ _CHECKPOINT_PREFIX: Final = "step-"
 
 @dataclass(frozen=True, slots=True)
 class ResumeTarget:
-    """A run that can go on.
+    """A run that can be resumed.
 
     Attributes:
         folder: the run.
-        step: of the checkpoint it goes on from; None for the beginning.
-        reached: the step it had come to: steps after the checkpoint are done again.
-        attempts: how often it was started so far.
-        dropped: steps of later checkpoints, which are removed when it goes on.
+        step: of the checkpoint to resume from; None for the beginning.
+        last_step: the last step it completed: steps after the checkpoint are repeated.
+        attempts: how often it has been started.
+        removed_steps: steps of later checkpoints, which are removed on resume.
     """
 
     folder: RunFolder
@@ -38,7 +38,7 @@ class ResumeTarget:
 
     @property
     def summary(self) -> str:
-        """Where it goes on, in words."""
+        """Where it resumes, in words."""
         if self.step is None:
             return "from step 0 (no checkpoint)"
         again = self.last_step - self.step
@@ -51,16 +51,15 @@ class ResumeTarget:
 
 
 def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
-    """What going on with a run would mean.
+    """Find the checkpoint a run would resume from.
 
     Args:
         folder: the run.
-        from_start: whether a run without a checkpoint may begin anew.
-        at: an earlier checkpoint to go on from: its step, or `best`; left out, the newest.
+        from_start: whether a run without a checkpoint may restart from step 0.
+        at: the step of an earlier checkpoint, or `best`; by default the newest.
 
     Raises:
-        UsageError: it is alive, queued, finished, its spec cannot be read, there is nothing to go on from, or no such
-            checkpoint.
+        UsageError: it is running, queued or finished, its spec cannot be read, or there is no such checkpoint.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -86,7 +85,7 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
 
 
 def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
-    """Leave word for the worker which checkpoint it is to go on from; or none, which is the newest.
+    """Save for the worker which checkpoint to resume from, unless it is the newest.
 
     Raises:
         EnvironmentProblem: it cannot be written.
@@ -102,7 +101,7 @@ def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
 
 
 def read_resume_step(folder: RunFolder) -> int | None:
-    """The step of the checkpoint that the worker is to go on from, should that not be the newest."""
+    """The step of the checkpoint to resume from, or None for the newest."""
     try:
         return int(json.loads((folder.path / _RESUME_FILE).read_bytes())["step"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -110,7 +109,7 @@ def read_resume_step(folder: RunFolder) -> int | None:
 
 
 def clear_resume_target(folder: RunFolder) -> None:
-    """Forget the wish, once later checkpoints are gone."""
+    """Remove the resume target, after later checkpoints have been removed."""
     with contextlib.suppress(OSError):
         (folder.path / _RESUME_FILE).unlink(missing_ok=True)
 

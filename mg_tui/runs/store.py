@@ -1,4 +1,4 @@
-"""Every run of a home folder, and one of them by what a person types."""
+"""All runs of a home folder, and finding one from user input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and en
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run in a list. `problem` says why its folder cannot be read; then state and view are of what could be."""
+    """One run in a list. `problem`: why its folder cannot be read; then state and view are from what could be read."""
 
     folder: RunFolder
     view: RunView
@@ -80,7 +80,7 @@ class RunSummary:
 
 
 class RunStore:
-    """The runs under `home`; `refresh` reads only what is new, for a face that stays open."""
+    """The runs under `home`; `refresh` reads only what is new, for long-lived front ends."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -88,7 +88,7 @@ class RunStore:
         self._specs: dict[str, Mapping[str, Any]] = {}
 
     def refresh(self) -> list[RunSummary]:
-        """Every run, newest first; a folder that cannot be read is an entry that says why."""
+        """Every run, newest first; an unreadable folder is an entry with a `problem`."""
         folders = run_folders(self.home)
         known = {folder.id for folder in folders}
         for gone in self._watches.keys() - known:
@@ -107,7 +107,7 @@ class RunStore:
 
 
 def describe_damage(watch: RunWatch) -> str | None:
-    """What is wrong with the journal that `watch` has read, in a sentence; None when nothing is."""
+    """The damage of the journal that `watch` has read, in a sentence, or None."""
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
     damage = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
     damage += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
@@ -124,12 +124,12 @@ def run_folders(home: Path) -> list[RunFolder]:
 
 
 def list_runs(home: Path) -> list[RunSummary]:
-    """Every run under `home`, newest first; a folder that cannot be read is an entry whose `problem` says why."""
+    """Every run under `home`, newest first; an unreadable folder is an entry with a `problem`."""
     return RunStore(home).refresh()
 
 
 def summarize_run(folder: RunFolder) -> RunSummary:
-    """One run, its journal read whole; what cannot be read is its `problem`."""
+    """One run, from its whole journal; a read error becomes its `problem`."""
     return _summarize(RunWatch(folder), None)
 
 
@@ -146,10 +146,10 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
 
 
 def find_run(home: Path, ref: str) -> RunFolder:
-    """The run that `ref` means: its id, a beginning or an end of it, its name, a path to its folder, or "last".
+    """Find a run by its id, a prefix or suffix of it, its name, a path to its folder, or "last".
 
     Raises:
-        UsageError: there is none, or more than one; it names those that are near.
+        UsageError: there is none, or more than one; names close ids.
     """
     if "/" in ref:
         return _run_at_path(ref)

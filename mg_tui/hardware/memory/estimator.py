@@ -1,4 +1,4 @@
-"""The estimate: what a run needs, by part, at the moment of its peak."""
+"""The estimate: a run's memory by part, at its peak."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ from mg_tui.hardware.model_shape import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class EstimatePart:
-    """A part of the memory: its name, its bytes at the peak, and why it is there and so large, in one sentence."""
+    """A part of the memory: its name, its bytes at the peak, and the reason for its size, in one sentence."""
 
     name: str
     bytes: int
@@ -32,16 +32,16 @@ class EstimatePart:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What a run needs.
+    """The memory of a run.
 
     Attributes:
         parts: by part, at the peak; they add up to `peak`.
         peak: bytes on the device.
-        moment: when the peak is, in words.
+        moment: the phase of the peak, in words.
         setup: how the run computes.
         work: the largest forward pass.
-        parameters, trained: numbers in the model, and those that learn.
-        assumed: what was not known and has been assumed, in sentences.
+        parameters, trained: numbers of parameters, and of trained parameters.
+        assumed: assumptions made for unknown values, in sentences.
     """
 
     parts: tuple[EstimatePart, ...]
@@ -60,7 +60,7 @@ class MemoryEstimate:
 
     @property
     def transient(self) -> int:
-        """Bytes of what comes and goes with a forward and backward pass."""
+        """Bytes allocated and freed in a forward and backward pass."""
         return sum(part.bytes for part in self.parts if part.name in _TRANSIENT_PARTS)
 
     @property
@@ -91,15 +91,15 @@ def estimate_memory(
     device: DeviceKind = "cuda",
     can_pack: bool = True,
 ) -> MemoryEstimate:
-    """What a run of `spec` needs on one device.
+    """Estimate the memory of a run of `spec` on one device.
 
     Args:
         shape: the model.
         spec: the run.
-        rows: the dataset, or its rows that matter (`condensed`); without, a row is assumed.
-        image_tokens: counts an image's tokens; without, its area does.
+        rows: the dataset, or its largest rows (`keep_largest`); without them, a typical row is assumed.
+        image_tokens: counts an image's tokens; without it, they are derived from the area.
         device: the kind of device; "cpu" gives the memory of the training process.
-        can_pack: the family lays out images apart from text.
+        can_pack: the family has a token layout.
     """
     setup = resolve_setup(spec, device=device, can_pack=can_pack)
     assumed: list[str] = []
