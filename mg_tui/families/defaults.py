@@ -20,7 +20,7 @@ def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
     vision, projector and output layer keep the compute dtype: a 4-bit vision tower answers nonsense.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached, or something the request needs is not installed.
+        EnvironmentProblem: the Hub is unreachable, or a dependency is not installed.
         UsageError: files are missing or damaged.
         FamilyError: the checkpoint does not fit the family or the request.
     """
@@ -71,7 +71,7 @@ def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing
     a change of backend would be a change of input.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached, or something the processor needs is not installed.
+        EnvironmentProblem: the Hub is unreachable, or a dependency is not installed.
         UsageError: files are missing or damaged.
         FamilyError: the checkpoint's processor cannot take images and text.
     """

@@ -533,7 +533,7 @@ From scratch: the byte-level BPE tokenizer was trained on the script's own text,
 layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} images
 with {turns} questions each, AdamW, warm-up and cosine, peak learning rate {rate}; in all {seconds:.0f} seconds on
 {threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo
-crops came from the training regions of the nine photos in `mg_tui/data/synthetic/photos` (licences: `ATTRIBUTION.md`
+crops came from the training regions of the nine photos in `mg_tui/data/synthetic/photos` (licenses: `ATTRIBUTION.md`
 there).
 The demo's questions and answers (`mg_tui.data.synthetic.demo`) are not in it.
 
