@@ -106,7 +106,7 @@ class Registry:
             UsageError: the path does not exist, the name is no Hub name, or (`fetch`) the Hub has no such model.
             EnvironmentProblem: (`fetch`) the Hub is unreachable, or requires a login.
         """
-        if not self.plugins:
+        if not self.families and not self.plugins:
             raise FamilyError("no model family is installed", why="families are plugins", hint=INSTALL_HINT)
         listed = {checkpoint.name: checkpoint for checkpoint in self.checkpoints}
         alias = listed.get(base_model)
@@ -134,7 +134,7 @@ class Registry:
         return f"installed families: {listed}"
 
     def _hint(self) -> str:
-        if not self.plugins:
+        if not self.families and not self.plugins:
             return INSTALL_HINT
         broken = [plugin.name for plugin in self.plugins if plugin.status != "ok"]
         return "see `model-garden plugins`" + (f"; disabled or broken: {', '.join(broken)}" if broken else "")

@@ -156,7 +156,7 @@ def test_promises_to_train_that_are_not_kept(bench: ConformanceFixture, monkeypa
 def test_quantisation_of_the_wrong_part(bench: ConformanceFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = replace(bench.family, parts=replace(bench.family.parts, vision=()), capabilities={"nf4": Supported()})
     monkeypatch.setattr(bench, "family", moved)
-    assert any("nf4: model.visual" in finding and "quantised" in finding for finding in quantized_model(bench))
+    assert any("nf4: model.visual" in finding and "quantized" in finding for finding in quantized_model(bench))
 
 
 def test_merging_that_changes_the_model(bench: ConformanceFixture, monkeypatch: pytest.MonkeyPatch) -> None:
