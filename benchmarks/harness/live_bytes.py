@@ -5,7 +5,7 @@ tensors that have a shape and a dtype and no numbers (torch's FakeTensorMode). A
 through the engine's own loss, under autocast as accelerate sets it up. A dispatch mode sees every tensor made and every
 storage freed, so the peak of living bytes is exact, as an allocator without waste would have it.
 
-Fake tensors on the CPU stand for a GPU's; what differs there is put in as CUDA has it (`as_cuda`).
+Fake tensors on the CPU stand for a GPU's; what differs there is put in as CUDA has it (`fake_cuda`).
 """
 
 import json
@@ -277,7 +277,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
 
     def trial(self: Any, _model: Any) -> str | None:
         if self._head is None:
-            self.last.close()
+            self.last_layer.close()
         return None
 
     def chunk(logits: torch.Tensor, *_others: Any) -> torch.Tensor:

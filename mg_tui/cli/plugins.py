@@ -11,7 +11,8 @@ from mg_tui.core.text import one_line, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus, Registry
     from mg_tui.metrics.registry import MetricPlugin
 
@@ -65,7 +66,9 @@ def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFam
 
 def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
-        click.echo("No plugins installed; install Qwen2.5-VL with `pip install model-garden-qwen2-5-vl`.", err=True)
+        from mg_tui.families.registry import INSTALL_HINT
+
+        click.echo(f"No plugins installed; {INSTALL_HINT}.", err=True)
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

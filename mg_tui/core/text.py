@@ -39,6 +39,13 @@ def first_few(items: Sequence[object], count: int) -> str:
     return ", ".join(map(str, items[:count])) + more
 
 
+def closest_matches(name: str, known: Iterable[str], *, count: int, cutoff: float = 0.6) -> list[str]:
+    """At most `count` known names that are like `name`, the closest first: difflib's ratio is at least `cutoff`."""
+    from difflib import get_close_matches
+
+    return get_close_matches(name, list(known), n=count, cutoff=cutoff)
+
+
 def closest_match(
     name: str, known: Iterable[str], *, key: Callable[[str], str] | None = None, cutoff: float = 0.6
 ) -> str | None:
@@ -46,10 +53,8 @@ def closest_match(
 
     `key` maps `name` and the known names to what is compared, e.g. without the owner of a Hub name.
     """
-    from difflib import get_close_matches
-
     compared = {key(item) if key else item: item for item in known}
-    matches = get_close_matches(key(name) if key else name, list(compared), n=1, cutoff=cutoff)
+    matches = closest_matches(key(name) if key else name, compared, count=1, cutoff=cutoff)
     return compared[matches[0]] if matches else None
 
 

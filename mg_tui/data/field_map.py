@@ -4,12 +4,12 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart
 from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
+from mg_tui.core.text import closest_match
 from mg_tui.data.embedded_images import EmbeddedImage, EmbeddedImageStore, ImageInput, decode_base64
 from mg_tui.data.images import ImageError
 from mg_tui.data.jsonl import describe_type
@@ -197,7 +197,7 @@ class RowReader:
         names = list(self.values)
         flag = f"--{purpose}-field"
         aliases = [alias for alias in FIELD_ALIASES[purpose] if alias in names]
-        guess = next(iter(aliases or get_close_matches(name, names, n=1)), None)
+        guess = next(iter(aliases), None) or closest_match(name, names)
         hint = f"set the field with {flag}" + (
             f", e.g. {flag} {shlex.quote(safe_line(guess, limit=40))}" if guess else ""
         )

@@ -1,6 +1,5 @@
 """Probe every distinct image once, on all cores, in bounded memory."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from mg_tui.data.embedded_images import ImageInput
 from mg_tui.data.image_info_cache import ImageInfoCache
 from mg_tui.data.image_resolver import ImageResolver, ResolvedImage, is_url
 from mg_tui.data.images import ImageError, ImageInfo, probe_image, verify_image
+from mg_tui.hardware.host import usable_cores
 
 ProbeDepth = Literal["decode", "header", "none"]
 
@@ -82,13 +82,6 @@ def _probe(resolved: ResolvedImage, depth: ProbeDepth, info_cache: ImageInfoCach
     if info_cache is not None:
         info_cache.put(path, info, decoded=decode)
     return ImageProbe(resolved, info)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(len(os.sched_getaffinity(0)), 1)
-    return os.cpu_count() or 1
 
 
 def _map_in_threads(

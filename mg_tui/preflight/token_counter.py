@@ -15,7 +15,7 @@ from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.example import Example, ImagePart
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.checks.lengths import ImageTokenCounter, TextTokenCounts
-from mg_tui.data.image_probe import usable_cores
+from mg_tui.hardware.host import usable_cores
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel

@@ -1,9 +1,8 @@
-"""A run's folder: what is called what in it, and how it comes to be, whole or not at all."""
+"""A run's folder: its file names, and its atomic creation."""
 
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import fsync_folder, write_atomic
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
-    from mg_tui.core.spec import TrainingSpec  # pydantic takes a while to import; lists of runs do without
+    from mg_tui.core.spec import TrainingSpec  # pydantic is slow to import, and lists of runs do not need it
 
 RUNS_FOLDER: Final = "runs"
 _UNFINISHED_PREFIX: Final = ".new-"
@@ -27,7 +27,7 @@ _ABANDONED_SECONDS: Final = 3600.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run's folder. The properties name what is in it; not everything exists at every time."""
+    """One run's folder. Its properties are paths, not all of which exist at all times."""
 
     path: Path
 
@@ -37,8 +37,13 @@ class RunFolder:
         return self.path.name
 
     @property
+    def home(self) -> Path:
+        """The home folder the run is in."""
+        return self.path.parent.parent
+
+    @property
     def spec_file(self) -> Path:
-        """What was asked; never changes."""
+        """The spec; never changes."""
         return self.path / "spec.json"
 
     @property
@@ -48,22 +53,22 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        """What the worker prints."""
+        """Stdout and stderr of the worker."""
         return self.path / "worker.log"
 
     @property
     def lock_file(self) -> Path:
-        """Locked for as long as a worker lives."""
+        """Locked while a worker runs."""
         return self.path / "lock"
 
     @property
     def control_dir(self) -> Path:
-        """Requests that the worker has not seen yet."""
+        """Requests that the worker has not read yet."""
         return self.path / "control"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """One folder for each whole checkpoint."""
+        """One folder per complete checkpoint."""
         return self.path / "checkpoints"
 
     @property
@@ -88,11 +93,11 @@ class RunFolder:
 
     @property
     def skipped_rows_file(self) -> Path:
-        """The rows that were left out, one JSON object a line."""
+        """The skipped rows, one JSON object per line."""
         return self.path / "skipped_rows.jsonl"
 
     def spec_values(self) -> dict[str, Any]:
-        """The fields of the spec as plain values, unchecked: quick, for lists.
+        """The fields of the spec as plain values, not validated: fast, for lists.
 
         Raises:
             UsageError: there is no readable spec.
@@ -106,10 +111,10 @@ class RunFolder:
         return values
 
     def read_spec(self) -> "TrainingSpec":
-        """What was asked.
+        """The spec.
 
         Raises:
-            UsageError: there is no readable spec; a SpecError when a field of it cannot be used by this version.
+            UsageError: there is no readable spec; a SpecError when a field is invalid in this version.
         """
         from mg_tui.core.spec import TrainingSpec
 
@@ -119,13 +124,13 @@ class RunFolder:
     def create(
         cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> "RunFolder":
-        """Make the folder of a new run under `home`, with its spec and the first event of its journal.
+        """Create the folder of a new run under `home`, with its spec and the first event of its journal.
 
-        It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole. `cwd`
-        (the working folder when left out) is where the run looks up relative images.
+        It is created under a hidden name, synced and renamed, so visible folders are complete. `cwd` (default: the
+        working directory) is the base of relative image paths.
 
         Raises:
-            EnvironmentProblem: it cannot be written; nothing visible is left behind.
+            EnvironmentProblem: it cannot be created; nothing visible is left behind.
         """
         runs = home / RUNS_FOLDER
         try:
@@ -158,35 +163,6 @@ def spec_digest(spec: "TrainingSpec") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file beside its place, sync it and rename it: readers see the old one, the new one, or none.
-
-    Raises:
-        OSError: it could not be written; what was there before still is.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def fsync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system knows how."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _write_new_run(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
@@ -208,7 +184,7 @@ def _new_run_id(name: str | None) -> str:
 
 
 def _remove_abandoned(runs: Path) -> None:
-    """Remove what creations that died half-way left; they hold nothing but a spec."""
+    """Remove leftovers of interrupted creations; they contain only a spec."""
     for left in runs.glob(f"{_UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:

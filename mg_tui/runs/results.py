@@ -22,20 +22,20 @@ MODELS_FOLDER: Final = "models"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result folder. Texts are as the files have them: not safe to print.
+    """A result folder. Texts are unmodified: not safe to print.
 
     Attributes:
-        folder: where it is.
+        folder: its path.
         kind: "adapter", "model" (trained in full) or "merged".
         base: the base model's name.
-        run: id of the run that made it, None when not known.
+        run: id of the run that created it, or None.
         name: the run's name, None when it has none.
-        dataset, eval_dataset: what it was trained and evaluated on, as the run's spec names them.
+        dataset, eval_dataset: training and evaluation dataset of the run, as in its spec.
         created: Unix time in seconds, or None.
         bytes: of the weights.
-        training: numbers of the run (`eval_loss`, `final_loss`, `steps`, `exact_match`, ...).
+        training: metrics of the run (`eval_loss`, `final_loss`, `steps`, `exact_match`, ...).
         fields: names of the dataset's fields by purpose.
-        problem: what is wrong with the metadata; then only `folder` is set.
+        problem: why the metadata cannot be read; then only `folder` is set.
     """
 
     folder: Path
@@ -59,12 +59,12 @@ class Result:
 
 
 def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
-    """Every result of `home`'s runs, under `home`/models and in the folders `remembered`, newest first."""
+    """Every result of `home`'s runs, under `home`/models and at `remembered` paths, newest first."""
     folders: dict[Path, RunFolder | None] = {}
     for run in run_folders(home):
         for folder in _candidate_folders(run):
             folders.setdefault(folder, run)
-    with contextlib.suppress(OSError):  # missing or unreadable: there are no results in it
+    with contextlib.suppress(OSError):  # missing or unreadable: no results there
         folders.update((folder, None) for folder in (home / MODELS_FOLDER).iterdir() if folder not in folders)
     for folder in remembered:
         folders.setdefault(folder, None)
@@ -73,22 +73,22 @@ def find_results(home: Path, remembered: Iterable[Path] = ()) -> list[Result]:
 
 
 def read_result(folder: Path, run: RunFolder | None = None) -> Result:
-    """The metadata of a result folder, completed from the spec of its `run`."""
+    """Read a result folder's metadata; `run` adds what only its run knows."""
     file = folder / METADATA_FILE
     try:
         values = read_json_object(file)
     except UsageError as error:
         return Result(folder, problem=f"{METADATA_FILE} cannot be read: {error.why or error.what}")
     spec = _optional_table(values, "spec")
-    requested = {**spec, **_spec_values(run)}
+    spec_values = {**spec, **_spec_values(run)}
     return Result(
         folder,
         kind=str(values.get("kind", "adapter")),
         base=str(_optional_table(values, "base").get("name", "")),
         run=_optional_text(values, "run") or (run.id if run is not None else None),
-        name=_optional_text(requested, "name"),
-        dataset=_optional_text(requested, "dataset"),
-        eval_dataset=_optional_text(requested, "eval_dataset"),
+        name=_optional_text(spec_values, "name"),
+        dataset=_optional_text(spec_values, "dataset"),
+        eval_dataset=_optional_text(spec_values, "eval_dataset"),
         created=_parse_time(values.get("created")) or _modified_time(file),
         bytes=_weight_bytes(folder),
         training=_optional_table(values, "training"),

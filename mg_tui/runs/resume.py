@@ -1,4 +1,4 @@
-"""Whether a run can be resumed and from which checkpoint, for faces. Quick: the worker checks every byte itself."""
+"""Whether and from where a run can resume: a fast check for front ends; the engine verifies all checksums itself."""
 
 import contextlib
 import json
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -22,10 +23,10 @@ class ResumeTarget:
 
     Attributes:
         folder: the run.
-        step: of the checkpoint it resumes from; None for the beginning.
-        last_step: the last step it did: steps after the checkpoint are repeated.
-        attempts: how often it was started so far.
-        removed_steps: steps of later checkpoints, which are removed when it resumes.
+        step: of the checkpoint to resume from; None for the beginning.
+        last_step: the last step it completed: steps after the checkpoint are repeated.
+        attempts: how often it has been started.
+        removed_steps: steps of later checkpoints, which are removed on resume.
     """
 
     folder: RunFolder
@@ -49,16 +50,15 @@ class ResumeTarget:
 
 
 def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
-    """Where a run would resume.
+    """Find the checkpoint a run would resume from.
 
     Args:
         folder: the run.
         from_start: whether a run without a checkpoint may restart from step 0.
-        at: an earlier checkpoint to resume from: its step, or `best`; left out, the newest.
+        at: the step of an earlier checkpoint, or `best`; by default the newest.
 
     Raises:
-        UsageError: it is alive, queued, finished, its spec cannot be read, there is nothing to resume from, or no such
-            checkpoint.
+        UsageError: it is running, queued or finished, its spec cannot be read, or there is no such checkpoint.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -84,7 +84,7 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
 
 
 def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
-    """Write the checkpoint that the worker is to resume from into the run's folder; nothing when it is the newest.
+    """Save for the worker which checkpoint to resume from, unless it is the newest.
 
     Raises:
         EnvironmentProblem: it cannot be written.
@@ -100,7 +100,7 @@ def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
 
 
 def read_resume_step(folder: RunFolder) -> int | None:
-    """The step of the checkpoint that the worker is to resume from; None for the newest."""
+    """The step of the checkpoint to resume from, or None for the newest."""
     try:
         return int(json.loads((folder.path / _RESUME_FILE).read_bytes())["step"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -108,7 +108,7 @@ def read_resume_step(folder: RunFolder) -> int | None:
 
 
 def clear_resume_target(folder: RunFolder) -> None:
-    """Remove the resume target, once later checkpoints are removed."""
+    """Remove the resume target, after later checkpoints have been removed."""
     with contextlib.suppress(OSError):
         (folder.path / _RESUME_FILE).unlink(missing_ok=True)
 

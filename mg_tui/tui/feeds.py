@@ -20,7 +20,8 @@ from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot
+    from mg_tui.hardware.sampler import DeviceSampler
+    from mg_tui.hardware.types import DeviceSnapshot
     from mg_tui.runs.folder import RunFolder
     from mg_tui.runs.store import RunStore
     from mg_tui.runs.watch import RunWatch

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mg_tui.core.text import did_you_mean
 from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, SCOPE_TITLES, Action
 
 _MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
@@ -94,7 +95,4 @@ def _describe_scope(action: Action) -> str:
 
 
 def _suggest_action(name: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(ACTIONS_BY_ID), n=1)
-    return f"; did you mean {close[0]}?" if close else "; docs/keys.md lists them"
+    return did_you_mean(name, ACTIONS_BY_ID) or "; docs/keys.md lists them"

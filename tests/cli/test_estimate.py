@@ -10,7 +10,7 @@ from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
 from mg_tui.core.errors import SpecError
 from mg_tui.hardware import sampler
-from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, Host
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, Host
 
 GIB = 2**30
 BASE = ("--base-model", "Qwen/Qwen2.5-VL-7B-Instruct")

@@ -27,7 +27,7 @@ def test_flags_win_over_a_preset_and_a_preset_over_garden_toml(tmp_path: Path) -
     assert _estimate(tmp_path, "--preset", "mine")["setup"]["rank"] == 64
     assert _estimate(tmp_path, "--preset", "mine", "--lora-r", "4")["setup"]["rank"] == 4
     assert _estimate(tmp_path, "--preset", "mine")["setup"]["quantization"] == "none"
-    full = _estimate(tmp_path, "--preset", "Everything in full")["setup"]
+    full = _estimate(tmp_path, "--preset", "Full fine-tuning")["setup"]
     assert set(full["methods"].values()) == {"full"} and full["quantization"] == "none"
 
 

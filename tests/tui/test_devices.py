@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
 from mg_tui.tui.widgets.device_blocks import GpuHistory, gpu_lines
 from mg_tui.tui.widgets.runs.device_strip import device_lines
 

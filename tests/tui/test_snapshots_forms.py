@@ -13,7 +13,8 @@ import pytest
 from mg_tui.core.errors import DataError
 from mg_tui.core.settings import SETTINGS_BY_ID
 from mg_tui.data.row_problems import BadRows, RowProblem
-from mg_tui.families.contract import Checkpoint, Experimental, ModelFamily, Parts, Supported, Unsupported
+from mg_tui.families.contract import Checkpoint, Experimental, Parts, Supported, Unsupported
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.plugin_loader import PluginStatus
 from mg_tui.families.registry import Registry
 from mg_tui.hardware.memory.candidates import CandidateDevice

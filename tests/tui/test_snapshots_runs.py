@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot, Gpu, GpuProcess, Host
+from mg_tui.hardware.sampler import DeviceSampler
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import find_run
 from mg_tui.tui.places import PLACES

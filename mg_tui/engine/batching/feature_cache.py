@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mg_tui.data.feature_store import CachedFeatures, FeatureStore
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 
 _DIGEST_BYTES = 32
 _ENCODING_VERSION = 2  # increased when `vision_inputs.encode_images` changes: invalidates cached features

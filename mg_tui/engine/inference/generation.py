@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, Message
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import Batch, ModelFamily, Preprocessing
+from mg_tui.families.contract import Batch, Preprocessing
+from mg_tui.families.family import ModelFamily
 
 if TYPE_CHECKING:
     from PIL import Image

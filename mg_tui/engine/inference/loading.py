@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
-from mg_tui.families.contract import LoadRequest, ModelFamily
+from mg_tui.families.contract import LoadRequest
+from mg_tui.families.family import ModelFamily
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, ResultMetadata
 
 if TYPE_CHECKING:

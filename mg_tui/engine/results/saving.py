@@ -9,7 +9,7 @@ from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.results.model_card import render_model_card
 from mg_tui.engine.results.publish import publish_folder
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 from mg_tui.runs.result_metadata import (
     ADAPTER_WEIGHTS,
     METADATA_FILE,

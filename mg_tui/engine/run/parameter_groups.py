@@ -3,9 +3,10 @@
 from collections.abc import Container
 from typing import Any
 
+from mg_tui.core.model_parts import PartName
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.run.trainable_parameters import strip_peft_prefix
-from mg_tui.families.contract import ModelFamily, PartName
+from mg_tui.families.family import ModelFamily
 
 
 def part_learning_rates(spec: TrainingSpec) -> dict[PartName, float]:

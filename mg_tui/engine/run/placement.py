@@ -9,6 +9,7 @@ from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.layout.partition import World
+from mg_tui.hardware.host import cpu_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _choose_device(spec: TrainingSpec) -> tuple[str, str, str]:
             hint="give --device cpu, or let it choose with --device auto",
         )
     why = "requested" if spec.device == "cpu" else _why_no_cuda()
-    return "cpu", _cpu_name(), why
+    return "cpu", cpu_name(), why
 
 
 def _why_no_cuda() -> str:
@@ -74,19 +75,6 @@ def _why_no_cuda() -> str:
     if torch.version.cuda is None:
         return "this build of torch has no CUDA"
     return "torch sees no CUDA device (no NVIDIA driver, or no device made visible)"
-
-
-def _cpu_name() -> str:
-    import platform
-
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - not a file of ours
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "CPU"
 
 
 def _choose_dtype(spec: TrainingSpec, cuda: bool) -> tuple[DTypeName, str]:

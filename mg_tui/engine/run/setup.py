@@ -27,7 +27,8 @@ from mg_tui.engine.run.placement import Placement, choose_placement
 from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import Collator, LoadRequest, ModelFamily, Preprocessing
+from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
 
 

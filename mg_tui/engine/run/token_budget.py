@@ -174,7 +174,7 @@ def usable_memory(placement: Placement) -> int:
     """Bytes that a run may use: nearly all free memory of its GPU, or a part of the machine's."""
     if placement.cuda:
         return int(budget.CUDA_MEMORY_SHARE * _free_device_memory(placement.device))
-    from mg_tui.hardware.sampler import host_memory
+    from mg_tui.hardware.host import host_memory
 
     used, total = host_memory()
     return int(budget.HOST_MEMORY_SHARE * max(total - used, 0))

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from mg_tui.core.errors import FamilyError, UsageError
+from mg_tui.core.model_parts import PARTS, PartName
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.families.contract import ModelFamily, PartName
+from mg_tui.families.family import ModelFamily
 
-MODEL_PARTS: tuple[PartName, ...] = ("language", "projector", "vision")
 _PEFT_PREFIX = "base_model.model."  # PEFT's prefix of every name
 
 
@@ -38,7 +38,7 @@ def make_trainable(model: Any, family: ModelFamily, spec: TrainingSpec) -> Any:
     methods = training_methods(spec)
     model.requires_grad_(False)
     _disable_cpu_repacking(model)
-    full = [part for part in MODEL_PARTS if methods[part] == "full"]
+    full = [part for part in PARTS if methods[part] == "full"]
     if "lora" not in methods.values():
         for part in full:
             for name, parameter in model.named_parameters():
@@ -66,9 +66,9 @@ def _apply_lora(model: Any, family: ModelFamily, spec: TrainingSpec, methods: di
         name for name in linear_layer_names(model) if (part := family.parts.part_of(name)) and methods[part] == "lora"
     ]
     if not targets:
-        parts = ", ".join(part for part in MODEL_PARTS if methods[part] == "lora")
+        parts = ", ".join(part for part in PARTS if methods[part] == "lora")
         raise FamilyError(f"{family.title}: there are no linear layers for LoRA in: {parts}")
-    whole = [name for part in MODEL_PARTS if methods[part] == "full" for name in modules_to_save(model, family, part)]
+    whole = [name for part in PARTS if methods[part] == "full" for name in modules_to_save(model, family, part)]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=spec.lora_r,
@@ -112,7 +112,7 @@ def trainable_summary(model: Any, family: ModelFamily, spec: TrainingSpec) -> di
     """
     methods: dict[str, str] = dict(training_methods(spec).items())
     table: dict[str, dict[str, Any]] = {}
-    for part in (*MODEL_PARTS, "other"):
+    for part in (*PARTS, "other"):
         table[part] = {"method": methods.get(part, "none"), "parameters": 0, "trained": 0, "dtype": None}
     for name, parameter in model.named_parameters():
         entry = table[family.parts.part_of(strip_peft_prefix(name)) or "other"]
@@ -152,7 +152,7 @@ def _require_trainable(model: Any, family: ModelFamily, methods: dict[PartName, 
     trainable = {
         family.parts.part_of(strip_peft_prefix(name)) for name, p in model.named_parameters() if p.requires_grad
     }
-    missing = [part for part in MODEL_PARTS if methods[part] != "none" and part not in trainable]
+    missing = [part for part in PARTS if methods[part] != "none" and part not in trainable]
     if missing:
         raise FamilyError(
             f"{family.title}: there is nothing to train in: {', '.join(missing)}",

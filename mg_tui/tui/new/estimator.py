@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
     from mg_tui.data.dataset import Dataset
     from mg_tui.hardware.memory import ExampleSize, MemoryAdvisor
-    from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot
+    from mg_tui.hardware.sampler import DeviceSampler
+    from mg_tui.hardware.types import DeviceSnapshot
 
 DEBOUNCE_SECONDS: Final = 0.25  # seconds without another key before anything is reckoned
 DEVICE_POLL_SECONDS: Final = 5.0  # seconds between two looks at the devices

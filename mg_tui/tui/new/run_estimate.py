@@ -80,7 +80,7 @@ class RunEstimate:
 
 def trained_parts(question: "MemoryAdvisor") -> tuple[TrainedPart, ...]:
     """What learns, by part, frozen parts included."""
-    from mg_tui.hardware.memory.training_setup import PARTS
+    from mg_tui.core.model_parts import PARTS
     from mg_tui.hardware.memory.weights import parameters_of, trainable_counts
 
     setup = question.estimate().setup

@@ -28,7 +28,7 @@ from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot
+    from mg_tui.hardware.types import DeviceSnapshot
 
 
 class RunScreen(ChartKeys, GardenScreen[None]):

@@ -25,7 +25,7 @@ from mg_tui.tui.widgets.runs.run_table import MARKED_GLYPH, RunPreview, RunTable
 from mg_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot
+    from mg_tui.hardware.types import DeviceSnapshot
     from mg_tui.tui.runs.snapshot import RunRow
 
 BACKGROUND_PERIOD = 3.0

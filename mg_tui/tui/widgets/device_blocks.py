@@ -14,7 +14,7 @@ from mg_tui.tui.widgets.lines import LinePiece, Lines, cell, fit, join_fitting, 
 from mg_tui.tui.widgets.runs.device_strip import host_lines, meter_pieces
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, GpuProcess, MigInstance
+    from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, MigInstance
 
 HISTORY_SIZE: Final = 240  # looks whose courses are drawn
 _LABEL_WIDTH: Final = 14

@@ -1,8 +1,8 @@
 """What the tiny checkpoint reads and writes while it is made.
 
-The questions are those of ``mg_tui.data.synthetic.drawings``. They are put in several wordings and answered in several forms (a
-word, a sentence, capitals, JSON), with and without a system prompt, alone and in conversations. Some rows are about
-text only, so that the model learns to write any word and not only the names of shapes and colours.
+The questions are those of ``mg_tui.data.synthetic.drawings``. They are put in several wordings and answered in several
+forms (a word, a sentence, capitals, JSON), with and without a system prompt, alone and in conversations. Some rows are
+about text only, so that the model learns to write any word and not only the names of shapes and colors.
 """
 
 from __future__ import annotations

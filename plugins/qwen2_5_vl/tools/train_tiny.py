@@ -532,8 +532,9 @@ From scratch: the byte-level BPE tokenizer was trained on the script's own text,
 {seed}). The vision tower first learned alone to tell what is drawn at each image token ({seeing} steps, with a linear
 layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} images
 with {turns} questions each, AdamW, warm-up and cosine, peak learning rate {rate}; in all {seconds:.0f} seconds on
-{threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo crops
-came from the training regions of the nine photos in `mg_tui/data/photos` (licences: `ATTRIBUTION.md` there).
+{threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo
+crops came from the training regions of the nine photos in `mg_tui/data/synthetic/photos` (licenses: `ATTRIBUTION.md`
+there).
 The demo's questions and answers (`mg_tui.data.synthetic.demo`) are not in it.
 
 Made on {today} with torch {torch}, transformers {transformers}, tokenizers {tokenizers}, pillow {pillow}. Weights are

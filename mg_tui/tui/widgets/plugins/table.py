@@ -12,7 +12,8 @@ from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
 from mg_tui.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
-    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus
 
 STATUS_MARKS: Final = {"ok": ("✓", "finished"), "broken": ("✗", "failed"), "disabled": ("–", "queued")}

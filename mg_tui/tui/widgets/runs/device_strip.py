@@ -13,7 +13,7 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell, fit, line
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, GpuProcess, Host
+    from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 
 
 def device_lines(snapshot: "DeviceSnapshot", width: int, most: int, titles: Mapping[str, str]) -> list[Content]:
