@@ -52,8 +52,8 @@ BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 PRESET_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "QLoRA, 24 GB": "LoRA on a 4-bit language model: 7B on a 24 GB GPU.",
     "LoRA in bfloat16": "LoRA on unquantized weights: slightly more accurate, two to three times the memory.",
-    "LoRA on every part": "LoRA on language model, projector and vision tower: for images unlike photographs.",
-    "Everything in full": "Full fine-tuning with 8-bit optimizer states: the most memory, for large datasets.",
+    "LoRA on all parts": "LoRA on language model, projector and vision tower: for images unlike photographs.",
+    "Full fine-tuning": "Full fine-tuning with 8-bit optimizer states: the most memory, for large datasets.",
 }
 
 

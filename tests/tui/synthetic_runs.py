@@ -174,7 +174,7 @@ def _image_path(folder: RunFolder) -> str:
     """A photo shipped with the package; as a path, as the worker writes it."""
     from importlib.resources import files
 
-    shipped = files("mg_tui.data") / "photos" / "chelsea.jpg"
+    shipped = files("mg_tui.data.synthetic") / "photos" / "chelsea.jpg"
     return str(shipped)
 
 

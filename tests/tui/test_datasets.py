@@ -77,7 +77,7 @@ def checked(monkeypatch):
     def check(self):
         self._progress(30, 60)
         go_on.wait(8)
-        self.limit = 2048
+        self.max_tokens = 2048
         if self._stopped:
             raise FamilyError("stopped by a test")
         return _report(image_missing=[7], field=[8, 12], image_small=[20, 21, 22], too_long=[9])
@@ -91,7 +91,7 @@ async def _open(app, pilot, until, file) -> DatasetScreen:
     await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
     app.screen.open_dataset(str(file))
     await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and app.screen.row_detail is not None)
-    await until(pilot, lambda: app.screen._head.total is not None)
+    await until(pilot, lambda: app.screen._head_state.row_count is not None)
     return app.screen
 
 
@@ -146,7 +146,7 @@ async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
         assert not text or read.wait(30)
         return complete_path(text, *others)
 
-    monkeypatch.setattr("mg_tui.tui.screens.picker.entries_of", slow)
+    monkeypatch.setattr("mg_tui.tui.screens.picker.complete_path", slow)
     app = dashboard(tmp_path / "home")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2", "o")
@@ -365,7 +365,7 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        assert screen.row_detail.feed_problems
+        assert screen.row_detail.problems
         await pilot.press("m")
         assert isinstance(app.screen, ReadOptionsScreen)
         table = app.screen.query_one(OptionTable)
@@ -423,7 +423,7 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
                 await until(pilot, lambda: app.screen.query_one(ImageBox).count == 2)
                 assert app.screen.query_one("#ask").value == "What is it?"
             else:
-                await until(pilot, lambda: any("asks nothing" in item.text for item in app.said))
+                await until(pilot, lambda: any("asks nothing" in item.text for item in app.message_log))
 
 
 async def test_a_new_run_is_begun_with_what_is_seen(file, tmp_path, dashboard, until, monkeypatch) -> None:

@@ -104,7 +104,7 @@ from pathlib import Path
 from mg_tui.config import Settings
 from mg_tui.hardware import nvml
 from mg_tui.tui.app import GardenApp
-nvml._AGAIN_AFTER = 0.0
+nvml._RETRY_SECONDS = 0.0
 os.environ["NVML_PID"] = str(os.getpid())
 state = Path(os.environ["NVML_FAKE"])
 

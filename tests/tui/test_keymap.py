@@ -10,6 +10,7 @@ from mg_tui.config import Settings
 from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID
 from mg_tui.tui.app import GardenApp
 from mg_tui.tui.keymap import find_problems, is_key, keys_for, usable_keymap
+from mg_tui.tui.screens.help import KeyHelp
 from mg_tui.tui.screens.plugins import PluginsScreen
 
 
@@ -55,7 +56,7 @@ async def test_they_are_in_force_and_shown(tmp_path, text, until) -> None:
         assert isinstance(app.screen, PluginsScreen)
         await pilot.press("question_mark")
         await until(
-            pilot, lambda: "ctrl+x" in "\n".join(line.plain for line in app.screen.query("Keys").first().line_count(98))
+            pilot, lambda: "ctrl+x" in "\n".join(line.plain for line in app.screen.query_one(KeyHelp).lines(98))
         )
         await pilot.press("escape", "ctrl+x")
     assert not app.is_running

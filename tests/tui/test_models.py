@@ -131,7 +131,7 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
         assert recents.read(results, "images")[0].reference == str(photo("chelsea"))
         await pilot.press(*"and now?", "enter")
-        await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].over)
+        await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].finished)
         *_others, (_op, last) = [item for item in asked if item[0] == "generate"]
         assert [turn["role"] for turn in last["messages"]] == ["user", "assistant", "user"]
         await pilot.press("ctrl+n")
@@ -162,7 +162,7 @@ async def test_escape_ends_an_answer_and_then_leaves(results, dashboard, text, u
         await pilot.press("escape")
         await until(pilot, lambda: "cancelled" in text(app) and app.screen is screen)
         assert ("cancel", {}) in asked
-        child = screen._child._child
+        child = screen._engine._child
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen and not child.alive)  # its memory is freed
 
@@ -269,7 +269,7 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         await until(pilot, lambda: "[bold red]" in app.screen.query_one("#ask").value)
         assert not any(ord(character) < 32 and character != "\n" for character in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].over)
+        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].finished)
         asked_of_it = next(fields for op, fields in asked if op == "generate")["messages"][0]["text"]
         assert asked_of_it in {row["prompt"] for row in rows}  # as the row has it, not as it was shown
         await pilot.press("escape")
@@ -277,7 +277,7 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         # The score is kept, and takes the place of what the run itself measured.
-        await until(pilot, lambda: any(row.match == 0.5 for row in app.screen.rows) and "50%" in text(app))
+        await until(pilot, lambda: any(row.exact_match == 0.5 for row in app.screen.rows) and "50%" in text(app))
 
 
 async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, dashboard, text, until, engine) -> None:
@@ -327,7 +327,7 @@ async def test_a_merge_goes_on_in_the_background(results, dashboard, size, text,
         await until(pilot, lambda: "merging receipts" in text(app) and "40%" in text(app))
         await pilot.press("1", "4")  # it goes on wherever one is
         hold.set()
-        await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.said))
+        await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.message_log))
         assert dict(asked)["merge"]["output"] == str(results / "whole")
         assert recents.read(results, "models")[0].reference == str(results / "whole")
         assert "merging receipts" not in text(app)
@@ -349,7 +349,7 @@ async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboa
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
         await pilot.press("y")
-        await until(pilot, lambda: any("nothing of it" in item.text for item in app.said))
+        await until(pilot, lambda: any("nothing of it" in item.text for item in app.message_log))
         await until(pilot, lambda: "▶ merging" not in text(app))
         engine(merge=RunFailed("the merged model does not answer like the adapter", why="logits differ"))
         await pilot.press("m", "enter")
@@ -402,7 +402,7 @@ async def test_an_examination_is_stopped_and_its_rows_stay(results, dashboard, t
         await pilot.press("b")
         await until(pilot, lambda: "1/9 rows" in text(app))
         await pilot.press("x")
-        await until(pilot, lambda: any("stopped after 1 row" in item.text for item in app.said))
+        await until(pilot, lambda: any("stopped after 1 row" in item.text for item in app.message_log))
         assert ("cancel", {}) in asked and "▲ better" in text(app) and "1/9 rows" not in text(app)
 
 

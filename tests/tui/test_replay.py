@@ -72,7 +72,7 @@ async def test_a_replay_is_a_live_screen_with_speed_keys(home, dashboard, size, 
         assert "✓ finished" in text(app) and "240/240" in text(app)
         await pilot.press("home")
         await until(pilot, lambda: screen.detail.row.step < 200)
-        far, length = screen.query_one(ReplayBar).far
+        far, length = screen.query_one(ReplayBar).played
         assert far < length
         await pilot.press("m", "plus", "escape")
         assert app.screen is not screen
@@ -87,5 +87,5 @@ async def test_a_journal_that_is_gone_is_said(tmp_path, dashboard, until) -> Non
         await pilot.pause()
         (tmp_path / "gone").mkdir()
         app.open_replay(RunFolder(tmp_path / "gone"))
-        await until(pilot, lambda: app.screen.detail is not None or app.said)
+        await until(pilot, lambda: app.screen.detail is not None or app.message_log)
         assert app.is_running

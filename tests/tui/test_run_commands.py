@@ -54,9 +54,9 @@ async def test_sorting(home, dashboard, size, text, until) -> None:
         assert [row.state for row in table.rows][:2] == [RunState.RUNNING, RunState.CREATED]
         assert table.rows[-1].state is RunState.FINISHED and "State▴" in text(app) and "by state" in text(app)
         await pilot.press("o")
-        assert _titles(table) == sorted(row.title for row in app.rows) and "Name▴" in text(app)
+        assert _titles(table) == sorted(row.title for row in app.run_rows) and "Name▴" in text(app)
         await pilot.press("O")
-        assert _titles(table) == sorted((row.title for row in app.rows), reverse=True) and "Name▾" in text(app)
+        assert _titles(table) == sorted((row.title for row in app.run_rows), reverse=True) and "Name▾" in text(app)
         await pilot.press("o")
         losses = [row.loss for row in table.rows]
         assert losses[:-1] == sorted(losses[:-1]) and losses[-1] is None  # the one without a loss comes last
@@ -64,7 +64,7 @@ async def test_sorting(home, dashboard, size, text, until) -> None:
         await pilot.press("O")
         assert table.rows[-1].loss is None
         await pilot.press("o")
-        assert _titles(table) == [row.title for row in app.rows]
+        assert _titles(table) == [row.title for row in app.run_rows]
 
 
 async def test_marked_runs_are_compared(home, dashboard, size, text, until) -> None:
@@ -116,7 +116,7 @@ async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, 
         assert begun == []
         await pilot.press("y")
         await until(pilot, lambda: begun == [folder.id])
-        await until(pilot, lambda: app.said and app.said[-1].text == "street-signs: goes on")
+        await until(pilot, lambda: app.message_log and app.message_log[-1].text == "street-signs: goes on")
 
 
 async def test_what_cannot_be_done_is_said(own_home, dashboard, text, until, monkeypatch) -> None:
@@ -145,7 +145,7 @@ async def test_running_runs_offer_nothing_that_is_for_ended_ones(home, dashboard
     async with app.run_test(size=(80, 24)) as pilot:
         await _on(app, pilot, until, "invoices-v2")
         await pilot.press("r", "v", "x", "h", "K", "J")
-        assert isinstance(app.screen, RunsScreen) and not app.said
+        assert isinstance(app.screen, RunsScreen) and not app.message_log
 
 
 async def test_the_queue_is_changed(own_home, dashboard, size, text, until) -> None:
@@ -200,7 +200,7 @@ async def test_the_place_of_a_result_is_offered_and_never_claimed_copied(home, d
         await until(pilot, lambda: "/data/models/receipts" in text(app))
         await pilot.press("y")
         assert sent == ["/data/models/receipts"]
-        assert app.said[-1].text == CLIPBOARD_NOTICE
+        assert app.message_log[-1].text == CLIPBOARD_NOTICE
         assert "copied" not in text(app).lower() and "copied" not in CLIPBOARD_NOTICE.lower()
         await pilot.press("escape")
         await _on(app, pilot, until, "handwriting")  # no result: its folder
@@ -238,6 +238,6 @@ async def test_what_should_be_waiting_waits_again(own_home, dashboard, until, mo
     async with app.run_test() as pilot:
         await pilot.pause(0.8)
         assert not woken  # only where the command asked for it
-        app.acts.wake()
-        await until(pilot, lambda: len(woken) == 3 and app.said)
-        assert "waits again" in app.said[-1].text
+        app.run_commands.start_waiting_runs()
+        await until(pilot, lambda: len(woken) == 3 and app.message_log)
+        assert "waits again" in app.message_log[-1].text

@@ -111,7 +111,7 @@ async def test_q_leaves_and_knows_what_goes_on(home, dashboard, until) -> None:
     async with app.run_test() as pilot:
         await _ready(app, pilot, until)
         await pilot.press("q")
-    assert app.going_on == ["invoices-v2"]
+    assert app.running_titles == ["invoices-v2"]
 
 
 async def test_any_size(home, dashboard, until) -> None:

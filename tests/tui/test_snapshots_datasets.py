@@ -1,7 +1,7 @@
 """How the places of datasets and models look, as plain text: empty, loading, full, with an error; at two sizes.
 
-`MODEL_GARDEN_LOOKS=write pytest tests/tui/test_snapshots_datasets.py` writes `looks/*.txt` anew; read the difference before keeping
-it.
+`MODEL_GARDEN_SNAPSHOTS=write pytest tests/tui/test_snapshots_datasets.py` writes `snapshots/*.txt` anew; read the
+difference before you keep it.
 """
 
 import os
@@ -28,7 +28,7 @@ from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, p
 
 pytestmark = pytest.mark.asyncio
 
-SNAPSHOTS = Path(__file__).with_name("looks")
+SNAPSHOTS = Path(__file__).with_name("snapshots")
 READY_EVENT = {"event": "ready", "model": "m", "device": "cpu", "dtype": "float32", "quantization": "none"}
 ANSWER_EVENT = {
     "event": "answer", "answer": "A tabby cat, looking at you.", "tokens": 9, "tokens_per_second": 12.5,
@@ -59,7 +59,7 @@ def look(folder, size, text):
         shown = re.sub(r"\b\d+s\b", "#s", shown)
         shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
-        if os.environ.get("MODEL_GARDEN_LOOKS") == "write":
+        if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
             file.write_text(shown, encoding="utf-8")
         assert shown == file.read_text(encoding="utf-8")
@@ -101,22 +101,22 @@ async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None
         look(app, "models-empty")
         made = make_result(folder / "home", "receipts", eval_loss=0.4123, exact_match=0.87, ago=7_000.0)
         make_result(folder / "home", "street-signs", kind="merged", ago=300_000.0)
-        from mg_tui.tui.models import catalog as looking
+        from mg_tui.tui.models import catalog
 
         monkeypatch.setattr(
-            looking,
+            catalog,
             "_find_base_models",
             lambda names: [ModelRow("tiny", "base", "tiny", "Qwen2.5-VL", bytes=4_650_000)],
         )
-        found.append(lambda: looking.find_models(folder / "home"))
-        app.screen.look()
+        found.append(lambda: catalog.find_models(folder / "home"))
+        app.screen.refresh_models()
         await until(pilot, lambda: len(app.screen.rows) == 3)
         await pilot.pause(0.1)
         look(app, "models-full")
         (made / "model_garden.json").write_text("{")
         found.append(lambda: 1 / 0)
-        app.screen.look()
-        await until(pilot, lambda: app.screen.query("Said.-said"))
+        app.screen.refresh_models()
+        await until(pilot, lambda: app.screen.query("ErrorBand.-said"))
         look(app, "models-error")
 
 
@@ -138,12 +138,12 @@ async def test_chat(folder, size, dashboard, until, look, engine) -> None:
         look(app, "chat-loading")
         hold.set()
         await pilot.press(*"What animal is in the picture?", "enter")
-        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].over)
+        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].finished)
         await _wait_drawn(app, pilot, until)
         look(app, "chat-full")
         app.pop_screen()
         app.push_screen(ChatScreen(ModelRow("large", "adapter", "receipts", base="tiny")))
-        await until(pilot, lambda: app.screen.query("Said.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-said"))
         look(app, "chat-error")
 
 
@@ -163,7 +163,7 @@ async def test_before_and_after(folder, size, dashboard, until, look, engine) ->
         app.push_screen(EvaluateScreen(ModelRow("receipts", "adapter", "receipts", base="tiny")))
         await until(pilot, lambda: isinstance(app.screen, EvaluateScreen) and len(app.screen.rows) == 8)
         await _wait_drawn(app, pilot, until)
-        look(app, "exam-full")
+        look(app, "evaluate-full")
 
 
 async def test_opening_datasets(folder, size, dashboard, until, look) -> None:
@@ -225,10 +225,10 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         await pilot.pause(0.1)
         look(app, "dataset-loading")
         hold.set()
-        await until(pilot, lambda: app.screen.detail is not None and app.screen._head.total is not None)
+        await until(pilot, lambda: app.screen.row_detail is not None and app.screen._head_state.row_count is not None)
         screen = app.screen
-        screen._jump(3)
-        await until(pilot, lambda: screen.detail.number == 3)
+        screen._go_to_row(3)
+        await until(pilot, lambda: screen.row_detail.number == 3)
         await _wait_drawn(app, pilot, until)
         look(app, "dataset-full")
         await pilot.press("t")
@@ -245,5 +245,5 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         look(app, "dataset-sizes")
         app.pop_screen()
         app.screen.open_dataset(str(folder / "gone" / "nowhere.jsonl"))
-        await until(pilot, lambda: app.screen.query("Said.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-said"))
         look(app, "dataset-error")

@@ -60,14 +60,17 @@ def outlook(**more) -> RunEstimate:
     memory = MemoryEstimate(parts, 5 * GIB + 9, "the backward pass", None, None, 3_750_000_000, 30_000_000)
     values = {
         "memory": memory,
-        "fits": (
+        "device_fits": (
             LocalDeviceFit(CandidateDevice("NVIDIA RTX 4090 (GPU 0)", 23 * GIB, "free now", True), True),
             LocalDeviceFit(
                 CandidateDevice("NVIDIA T4 (GPU 1)", 4 * GIB, "free now", True), False, "--token-budget 512"
             ),
         ),
-        "trained": (TrainedPart("language", "lora", 30_000_000, 3_000_000_000), TrainedPart("vision", "none", 0, 7)),
-        "work": WorkloadSummary(950, 3, 50, 8, 119, 357, 4_096, 1_200),
+        "trained_parts": (
+            TrainedPart("language", "lora", 30_000_000, 3_000_000_000),
+            TrainedPart("vision", "none", 0, 7),
+        ),
+        "workload": WorkloadSummary(950, 3, 50, 8, 119, 357, 4_096, 1_200),
     }
     return RunEstimate(**{**values, **more})
 
@@ -82,7 +85,7 @@ async def _form(app, pilot, until):
 
 async def test_the_form_while_it_is_being_prepared(tmp_path, dashboard, size, same, monkeypatch) -> None:
     held = threading.Event()
-    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._prepare", lambda self: held.wait(20))
+    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._create_draft", lambda self: held.wait(20))
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
@@ -108,8 +111,8 @@ async def test_the_form_before_anything_is_known(tmp_path, dashboard, size, same
     async with app.run_test(size=size) as pilot:
         screen = await _form(app, pilot, until)
         screen.draft.clear()
-        screen.changed()
-        screen.query_one(EstimatePane).outlook = RunEstimate(problems=("Choose a base model to see what it needs.",))
+        screen.draft_changed()
+        screen.query_one(EstimatePane).estimate = RunEstimate(problems=("Choose a base model to see what it needs.",))
         await pilot.pause()
         same(app, "new-empty")
 
@@ -119,11 +122,11 @@ async def test_the_form_filled_in(tmp_path, dashboard, size, same, until) -> Non
     async with app.run_test(size=size) as pilot:
         screen = await _form(app, pilot, until)
         pane = screen.query_one(EstimatePane)
-        pane.outlook, pane.stale = outlook(), False
-        screen.table.go("seed")
+        pane.estimate, pane.stale = outlook(), False
+        screen.table.go_to_field("seed")
         await pilot.pause()
         same(app, "new-full")
-        pane.outlook = outlook(work=None, reading=(120, 950), fits=(), why_no_gpu="no NVIDIA driver")
+        pane.estimate = outlook(workload=None, rows_read=(120, 950), device_fits=(), why_no_gpu="no NVIDIA driver")
         await pilot.press("enter", *"x")
         await pilot.pause()
         same(app, "new-typing")
@@ -153,7 +156,7 @@ async def test_what_the_check_says(tmp_path, dashboard, size, same, until, monke
 
 
 async def test_choosing(tmp_path, dashboard, size, same, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._prepare", lambda self: None)
+    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._create_draft", lambda self: None)
     app = dashboard(tmp_path)
     choices = [Choice("0", "GPU 0", "free"), Choice("1", "GPU 1", "used by python (process 7, 9.1 GiB)", marked=True)]
     async with app.run_test(size=size) as pilot:
@@ -195,7 +198,7 @@ async def test_plugins(tmp_path, dashboard, size, same, until, monkeypatch) -> N
 async def test_settings(tmp_path, dashboard, size, same, monkeypatch) -> None:
     shown = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.images")]
     monkeypatch.setattr("mg_tui.tui.screens.settings.SETTINGS", shown)
-    monkeypatch.setattr("mg_tui.tui.screens.settings.PLACES", {"settings": "Settings"})
+    monkeypatch.setattr("mg_tui.tui.screens.settings.SCOPE_TITLES", {"settings": "Settings"})
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("f2", "j", "j", "j", "enter", "j")

@@ -128,7 +128,7 @@ async def test_question(full, dashboard, size, text, until, compared) -> None:
 
 
 async def _run(app, pilot, until, folder) -> None:
-    await until(pilot, lambda: app.rows is not None)
+    await until(pilot, lambda: app.run_rows is not None)
     app.open_run(folder)
     await until(pilot, lambda: getattr(app.screen, "detail", None) is not None)
 
@@ -150,7 +150,7 @@ async def test_run_loading(full, dashboard, size, text, until, compared, monkeyp
     monkeypatch.setattr("mg_tui.tui.feeds.RunFeed.read", lambda self: None)
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.rows is not None)
+        await until(pilot, lambda: app.run_rows is not None)
         app.open_run(RunFolder(find_run(full, "invoices-v2").path))
         await until(pilot, lambda: "reading the journal" in text(app))
         await until(pilot, lambda: size[1] < 30 or "H100" in text(app))
@@ -187,7 +187,7 @@ async def test_image(full, dashboard, size, text, until, compared) -> None:
 async def test_compare(full, dashboard, size, text, until, compared) -> None:
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.rows is not None)
+        await until(pilot, lambda: app.run_rows is not None)
         names = ("receipts-lora-r32", "chart-questions", "street-signs")
         app.open_compare([find_run(full, name) for name in names])
         await until(pilot, lambda: "best eval" in text(app) and "Loss" in text(app))
@@ -201,8 +201,8 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         await until(pilot, lambda: "clocks held down" in text(app))
         screen = app.screen
         screen._feed.pause()
-        screen.query_one("DeviceBlocks")._courses.clear()
-        screen.query_one("DeviceBlocks").add(DeviceSnapshot(GPUS, HOST, None, NOW), {})
+        screen.query_one("DeviceBlocks")._histories.clear()
+        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {})
         await pilot.pause()
         compared(app, "devices")
 

@@ -53,7 +53,7 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
     """Answers with the ids of what was chosen, one unless `several`; None when nothing was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
-    AUTO_FOCUS = "OptionTable"
+    AUTO_FOCUS = "ChoiceTable"
 
     def __init__(self, title: str, choices: Sequence[Choice], *, several: bool = False, help: str = "") -> None:
         super().__init__()

@@ -78,7 +78,7 @@ class DatasetScreen(DatasetScreenBase):
         self.query_one(RowTable).focus()
         if text:
             self._finding_kind, self._matching_rows = None, array("Q")
-            self._show_only(self._matching_rows, f"with “{one_line(text, limit=60)}”", looking=True)
+            self._show_only(self._matching_rows, f"with “{one_line(text, limit=60)}”", searching=True)
             self._reader.search(text)
 
     def _choose_kind(self) -> None:

@@ -114,7 +114,7 @@ class DatasetScreenBase(GardenScreen[None]):
         self._hide_opening()
         first = message.dataset.first_rows
         known = first[-1].number if first else 0
-        self._update_head(opened=message.dataset, known=known)
+        self._update_head(dataset=message.dataset, known_rows=known)
         self.query_one(RowTable).set_count(known)
         self.query_one(RowTable).focus()
         recents.remember(self.dashboard.settings.home, "datasets", self._dataset_name)
@@ -131,7 +131,7 @@ class DatasetScreenBase(GardenScreen[None]):
             return
         table = self.query_one(RowTable)
         if self._head_state.row_count is None and message.last > table.lazy_rows.total:
-            self._update_head(known=message.last)
+            self._update_head(known_rows=message.last)
             table.set_count(message.last)
         table.rows_loaded(message.rows)
 
@@ -147,7 +147,7 @@ class DatasetScreenBase(GardenScreen[None]):
     def on_index_progress(self, message: IndexProgress) -> None:
         if message.reader is not self._reader:
             return
-        self._update_head(share=message.share, total=message.row_count)
+        self._update_head(index_share=message.share, row_count=message.row_count)
         if message.row_count is not None:
             self.query_one(RowTable).set_count(message.row_count)
 
@@ -179,16 +179,19 @@ class DatasetScreenBase(GardenScreen[None]):
 
     # --- only some rows
 
-    def _show_only(self, numbers: Sequence[int] | None, only: str = "", *, looking: bool = False) -> None:
+    def _show_only(self, numbers: Sequence[int] | None, filter_text: str = "", *, searching: bool = False) -> None:
         self.query_one(RowTable).show_only(numbers)
-        self._update_head(only=only, shown=None if numbers is None else len(numbers), looking=looking)
+        shown_rows = None if numbers is None else len(numbers)
+        self._update_head(filter_text=filter_text, shown_rows=shown_rows, searching=searching)
         self.refresh_keys()
 
     def on_search_progress(self, message: SearchProgress) -> None:
         if message.reader is not self._reader or self._matching_rows is None:
             return
         self._matching_rows.extend(message.numbers)
-        self._show_only(self._matching_rows, f"with “{one_line(message.text, limit=60)}”", looking=not message.finished)
+        self._show_only(
+            self._matching_rows, f"with “{one_line(message.text, limit=60)}”", searching=not message.finished
+        )
 
     def _all_rows(self) -> None:
         self._reader.search("")

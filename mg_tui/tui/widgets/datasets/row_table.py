@@ -86,7 +86,7 @@ class RowTable(Table[RowView]):
         Column("mark", "", 1),
         Column("question", "Question", 20, grow=3, max_width=120),
         Column("answer", "Answer", 14, grow=2, max_width=80, drop_rank=1),
-        Column("images", "Pics", 4, drop_rank=2, align_right=True),
+        Column("images", "Images", 6, drop_rank=2, align_right=True),
     )
 
     def __init__(self, wanted: Callable[[list[int]], None], *, id: str | None = None) -> None:
