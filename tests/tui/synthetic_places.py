@@ -142,7 +142,7 @@ def fake_engine(script: Mapping[str, Any | Callable[..., Any]]) -> type[FakeEngi
 
 def showcase(home: Path, folder: Path) -> None:
     """Results in `home`, and a dataset in `folder` that was opened before: something to make images of."""
-    from mg_tui.tui import recents
+    from mg_tui.runs import recents
 
     make_result(home, "receipts-lora-r32", eval_loss=0.4123, exact_match=0.87, trainable_parameters=29_933_568)
     make_result(home, "receipts-lora-r32-merged", kind="merged", ago=2_400.0)

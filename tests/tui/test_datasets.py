@@ -8,7 +8,8 @@ import pytest
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.data.checks.findings import CheckReport, Finding, FindingCollector, Histogram, LengthSuggestion
-from mg_tui.tui import recents
+from mg_tui.runs import recents
+from mg_tui.tui.datasets.finding_rows import RowSeverities
 from mg_tui.tui.datasets.reader import group_ranges
 from mg_tui.tui.datasets.row_view import RowView, format_field
 from mg_tui.tui.screens.chat import ChatScreen
@@ -16,16 +17,17 @@ from mg_tui.tui.screens.choose_model import ChooseModelScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.jump import JumpScreen
-from mg_tui.tui.screens.picker import PickScreen
+from mg_tui.tui.screens.picker import PickScreen, list_entries
 from mg_tui.tui.screens.read_options import OptionTable, ReadOptionsScreen
 from mg_tui.tui.widgets.datasets.file_tree import FileTree
-from mg_tui.tui.widgets.datasets.findings import FindingKindTable, RowSeverities, bar_in_eighths, histogram_lines
+from mg_tui.tui.widgets.datasets.findings import FindingKindTable
+from mg_tui.tui.widgets.datasets.histograms import bar_in_eighths, histogram_lines
 from mg_tui.tui.widgets.datasets.panes import RowText
 from mg_tui.tui.widgets.datasets.row_table import LazyRows, RowTable
 from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
 from mg_tui.tui.widgets.error_band import ErrorBand
 from mg_tui.tui.widgets.image_box import ImageBox
-from mg_tui.tui.widgets.path_table import PathTable, complete_path
+from mg_tui.tui.widgets.path_table import PathTable
 from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
 from tests.tui.synthetic_runs import HOSTILE
 
@@ -144,9 +146,9 @@ async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
     def slow(text, *others):
         typed.append(text)
         assert not text or read.wait(30)
-        return complete_path(text, *others)
+        return list_entries(text, *others)
 
-    monkeypatch.setattr("mg_tui.tui.screens.picker.complete_path", slow)
+    monkeypatch.setattr("mg_tui.tui.screens.picker.list_entries", slow)
     app = dashboard(tmp_path / "home")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2", "o")
@@ -176,7 +178,7 @@ async def test_a_folder_of_images_is_opened_itself(tmp_path, dashboard, text, un
         tree.move(next(at for at, node in enumerate(tree.rows) if node.label == "pics"))
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "2 rows" in text(app))
-        await until(pilot, lambda: "folder of images" in text(app) and "A chelsea." in text(app))
+        await until(pilot, lambda: "image folder" in text(app) and "A chelsea." in text(app))
         assert "answer text" in text(app) and "▀▀▀▀▀▀" in text(app)
 
 
@@ -262,11 +264,13 @@ async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, unti
         screen = await _open(app, pilot, until, file)
         table = screen.query_one(RowTable)
         await pilot.press("slash", *"(42)", "enter")
-        await until(pilot, lambda: list(table.lazy_rows.shown_numbers or ()) == [42] and screen.row_detail.number == 42)
+        await until(
+            pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [42] and screen.row_detail.number == 42
+        )
         assert "only with “(42)”" in text(app) and "1 row" in text(app)
         await pilot.press("escape")
         await until(
-            pilot, lambda: table.lazy_rows.shown_numbers is None and table.current_number == 42
+            pilot, lambda: table.lazy_rows.visible_numbers is None and table.current_number == 42
         )  # the cursor stays on its row
         await pilot.press("slash", *"zzz", "enter")
         await until(pilot, lambda: not screen._head_state.searching and "0 rows" in text(app))
@@ -293,12 +297,12 @@ async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboar
         ]  # fmt: skip
         await pilot.press("enter")  # only rows with bad fields
         table = screen.query_one(RowTable)
-        await until(pilot, lambda: list(table.lazy_rows.shown_numbers or ()) == [8, 12])
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [8, 12])
         assert "only errors: bad field" in text(app)
         await pilot.press("x")
-        await until(pilot, lambda: list(table.lazy_rows.shown_numbers or ()) == [7])
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [7])
         await pilot.press("escape")
-        await until(pilot, lambda: table.lazy_rows.shown_numbers is None)
+        await until(pilot, lambda: table.lazy_rows.visible_numbers is None)
         visited = []
         table.go_to(1)
         for _ in range(7):
@@ -336,7 +340,7 @@ async def test_the_row_as_a_model_sees_it(file, tmp_path, dashboard, size, text,
         await _open(app, pilot, until, file)
         await pilot.press("t")
         await until(pilot, lambda: "182 tokens" in text(app) and "▣×176" in text(app))
-        assert "2 learned (1%)" in text(app) and "for tiny" in text(app)
+        assert "2 supervised (1%)" in text(app) and "for tiny" in text(app)
         assert asked[0] == ("open", {"base_model": "tiny"})
         message = asked[1][1]["messages"][0]
         assert message["role"] == "user" and [list(part) for part in message["parts"]] == [["image"], ["text"]]
@@ -370,7 +374,7 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
         assert isinstance(app.screen, ReadOptionsScreen)
         table = app.screen.query_one(OptionTable)
         for name, value in (
-            ("layout", "fields"),
+            ("dataset_layout", "fields"),
             ("text_field", "ask"),
             ("image_field", "pic"),
             ("response_field", "say"),
@@ -460,7 +464,7 @@ async def test_a_million_rows_are_a_sequence_without_them() -> None:
     assert len(rows) == 1_000_000 and rows[999_999].loading and rows.missing == {1_000_000}
     rows.store([RowView(1_000_000, "last")])
     assert rows[999_999].question == "last"
-    rows.shown_numbers = array("Q", [3, 70, 900_000])
+    rows.visible_numbers = array("Q", [3, 70, 900_000])
     assert len(rows) == 3 and rows[1].number == 70
     assert [rows.index_of(number) for number in (1, 3, 4, 70, 71, 2_000_000)] == [0, 0, 1, 1, 2, 2]
     rows.store([RowView(number) for number in range(1, 5_000)])

@@ -128,7 +128,7 @@ async def main():
             ("hot", ["3 ECC errors", "heat (hardware)"]),
             ("gone", ["GPUs cannot be seen any more", "the NVIDIA driver", "Runs are not ended by this"]),
             ("ok", ["Fake GPU 0", "50%"]),
-            ("lost", ["Fake GPU 0", "it does not answer"]),
+            ("lost", ["Fake GPU 0", "no response"]),
         ):
             state.write_text(word)
             found.append(await until(pilot, app, words))

@@ -6,8 +6,10 @@ import threading
 import pytest
 
 from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.runs import recents
 from mg_tui.runs.store import run_folders
-from mg_tui.tui import recents
+from mg_tui.tui.models.conversation import ChatQuestion, Exchange, build_messages
+from mg_tui.tui.models.evaluated_row import EvaluatedRow
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
@@ -16,8 +18,6 @@ from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.picker import PickScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.widgets.image_box import ImageBox
-from mg_tui.tui.widgets.models.conversation import ChatQuestion, Exchange, build_messages
-from mg_tui.tui.widgets.models.evaluation import EvaluatedRow
 from mg_tui.tui.widgets.models.model_table import ModelTable
 from tests.tui.synthetic_places import fake_engine, make_result, photo
 from tests.tui.synthetic_runs import HOSTILE, SyntheticRun, synthetic_home
@@ -456,6 +456,14 @@ async def test_a_lost_question_is_not_part_of_the_conversation() -> None:
 )
 async def test_verdicts(before, after, verdict) -> None:
     assert EvaluatedRow(1, (), "q", "a", after, before).verdict == verdict
+
+
+async def test_recent_images_have_the_key_of_earlier_versions(tmp_path) -> None:
+    (tmp_path / recents.FILE_NAME).write_text('{"pictures": [{"given": "/a.jpg", "when": 1.0}]}')
+    assert [item.reference for item in recents.read(tmp_path, "images")] == ["/a.jpg"]
+    recents.remember(tmp_path, "images", "/b.jpg")
+    written = json.loads((tmp_path / recents.FILE_NAME).read_text())
+    assert [item["given"] for item in written["pictures"]] == ["/b.jpg", "/a.jpg"]
 
 
 async def test_recents_survive_a_broken_file(tmp_path) -> None:

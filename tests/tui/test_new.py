@@ -83,7 +83,7 @@ async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, 
         await pilot.press("enter", *"0", "tab")  # taken as it is, marked, and on to the next
         assert "learning_rate" in screen.draft.problems and "1 wrong" in text(app)
         assert screen.table.current.id != "learning_rate"
-        await until(pilot, lambda: "Put right what is marked" in text(app))
+        await until(pilot, lambda: "Correct the values marked" in text(app))
         await pilot.press("k", "x")
         assert screen.draft.problems == {} and not screen.draft.is_changed("learning_rate")
 
@@ -209,7 +209,7 @@ async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, unti
         screen.fill({"base_model": "nobody/nothing"})
         pane = screen.query_one(EstimatePane)
         await until(pilot, lambda: pane.estimate is not None and pane.estimate.problems)
-        assert pane.estimate.memory is None and "reckoning" not in text(app)
+        assert pane.estimate.memory is None and "estimating" not in text(app)
         screen.fill({"base_model": "tiny", "dataset": "not-there.jsonl"})
         await until(pilot, lambda: "not-there.jsonl" in " ".join(pane.estimate.problems))
         assert pane.estimate.memory is not None
@@ -326,7 +326,7 @@ async def test_a_preset_that_cannot_be_written_is_said(tmp_path, dashboard, own_
     async with app.run_test() as pilot:
         await _open(app, pilot, until)
         await pilot.press("p", "enter", "P", *"a", "enter")
-        await until(pilot, lambda: any("not TOML" in note.message for note in app._notifications))
+        await until(pilot, lambda: any("invalid TOML" in note.message for note in app._notifications))
         assert app.settings.presets == {} and own_file.read_text() == "[ui\n"
 
 
@@ -339,7 +339,7 @@ async def test_only_what_differs_and_finding(tmp_path, dashboard, size, text, un
         assert [row.id for row in screen.table.rows] == ["base_model", "seed"]
         await pilot.press("escape")
         assert len(screen.table.rows) > 10
-        await pilot.press("slash", *"share warm")
+        await pilot.press("slash", *"fraction warm")
         assert [row.id for row in screen.table.rows] == ["warmup_ratio"]
         await pilot.press("enter")
         assert app.focused is screen.table

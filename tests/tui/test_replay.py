@@ -6,8 +6,9 @@ from textual.message_pump import MessagePump
 from mg_tui.core.events import Event
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import find_run
+from mg_tui.tui.runs.replay_feed import ReplayFeed, ReplayUpdated
 from mg_tui.tui.runs.replay_schedule import MAX_PAUSE_SECONDS, SPEEDS, ReplaySchedule
-from mg_tui.tui.screens.replay import ReplayBar, ReplayFeed, ReplayScreen, ReplayUpdated
+from mg_tui.tui.screens.replay import ReplayBar, ReplayScreen
 
 
 def _tape(*times: float) -> ReplaySchedule:

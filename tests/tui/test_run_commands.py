@@ -105,7 +105,7 @@ async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, 
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         assert app.focused.id == "no"
-        assert "from the beginning: there is no checkpoint" in app.screen._detail
+        assert "from step 0 (no checkpoint)" in app.screen._detail
         await pilot.press("n")
         kept = folder.path / "checkpoints" / "step-000200"
         (kept / "adapter").write_text("1234")
@@ -238,6 +238,6 @@ async def test_what_should_be_waiting_waits_again(own_home, dashboard, until, mo
     async with app.run_test() as pilot:
         await pilot.pause(0.8)
         assert not woken  # only where the command asked for it
-        app.run_commands.start_waiting_runs()
+        app.run_commands.start_waiting_runs(app.settings)
         await until(pilot, lambda: len(woken) == 3 and app.message_log)
         assert "waits again" in app.message_log[-1].text

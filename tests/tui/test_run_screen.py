@@ -87,7 +87,7 @@ async def test_images_stand_beside_the_answers(home, dashboard, size, text, unti
     ("name", "said"),
     [
         ("handwriting", ["✗ failed", "The loss became NaN.", "why", "try", "--learning-rate 2e-4", "311, 14, 902"]),
-        ("street-signs", ["↯ crashed", "without a word", "the newest is step 200", "runs resume"]),
+        ("street-signs", ["↯ crashed", "without an error", "latest: step 200", "runs resume"]),
     ],
 )
 async def test_what_went_wrong_is_said(home, dashboard, size, text, until, name, said) -> None:

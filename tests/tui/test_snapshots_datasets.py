@@ -17,13 +17,13 @@ from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.data.checks.findings import CheckReport, Finding, FindingCollector, Histogram
 from mg_tui.tui.datasets.open_dataset import OpenDataset
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.conversation import ChatQuestion
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.widgets.image_box import ImageBox
-from mg_tui.tui.widgets.models.conversation import ChatQuestion
 from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
 
 pytestmark = pytest.mark.asyncio
@@ -116,7 +116,7 @@ async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None
         (made / "model_garden.json").write_text("{")
         found.append(lambda: 1 / 0)
         app.screen.refresh_models()
-        await until(pilot, lambda: app.screen.query("ErrorBand.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "models-error")
 
 
@@ -143,7 +143,7 @@ async def test_chat(folder, size, dashboard, until, look, engine) -> None:
         look(app, "chat-full")
         app.pop_screen()
         app.push_screen(ChatScreen(ModelRow("large", "adapter", "receipts", base="tiny")))
-        await until(pilot, lambda: app.screen.query("ErrorBand.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "chat-error")
 
 
@@ -245,5 +245,5 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         look(app, "dataset-sizes")
         app.pop_screen()
         app.screen.open_dataset(str(folder / "gone" / "nowhere.jsonl"))
-        await until(pilot, lambda: app.screen.query("ErrorBand.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "dataset-error")

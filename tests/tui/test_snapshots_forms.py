@@ -18,10 +18,11 @@ from mg_tui.families.plugin_loader import PluginStatus
 from mg_tui.families.registry import Registry
 from mg_tui.hardware.memory.candidates import CandidateDevice
 from mg_tui.hardware.memory.estimator import EstimatePart, MemoryEstimate
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.new.estimator import RunEstimator
 from mg_tui.tui.new.run_estimate import LocalDeviceFit, RunEstimate, TrainedPart, WorkloadSummary
 from mg_tui.tui.new.starter import PreflightFailed, PreflightStatus, RunStarter
-from mg_tui.tui.screens.choose import Choice, ChooseScreen
+from mg_tui.tui.screens.choose import ChooseScreen
 from mg_tui.tui.screens.preflight import PreflightScreen
 from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
 from mg_tui.tui.widgets.plugins.table import PluginTable

@@ -95,7 +95,7 @@ async def test_list_empty(tmp_path, still, dashboard, size, text, until, compare
 
 
 async def test_list_loading(tmp_path, still, dashboard, size, text, until, compared, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.tui.feeds.RunsFeed.read", lambda self: None)
+    monkeypatch.setattr("mg_tui.tui.runs.feeds.RunsFeed.read", lambda self: None)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: "reading runs" in text(app) and "H100" in text(app))
@@ -147,7 +147,7 @@ async def test_run(full, dashboard, size, text, until, compared, name, said) -> 
 
 
 async def test_run_loading(full, dashboard, size, text, until, compared, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.tui.feeds.RunFeed.read", lambda self: None)
+    monkeypatch.setattr("mg_tui.tui.runs.feeds.RunFeed.read", lambda self: None)
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.run_rows is not None)

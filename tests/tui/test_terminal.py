@@ -110,7 +110,7 @@ def test_start_resize_and_q(terminal) -> None:
     os.write(shown.fd, b"q")
     assert shown.wait() == 0
     _assert_restored(shown)
-    assert b"invoices-v2 goes on" in shown.output
+    assert b"invoices-v2 still running" in shown.output
 
 
 def test_no_colour_leaves_glyphs_and_words(terminal) -> None:
@@ -149,4 +149,4 @@ def test_without_a_terminal_it_says_so(home) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert "needs a terminal" in done.stderr and "model-garden runs" in done.stderr
+    assert "requires a terminal" in done.stderr and "model-garden runs" in done.stderr

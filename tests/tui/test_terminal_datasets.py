@@ -40,7 +40,7 @@ def test_from_a_dataset_to_an_answer(tmp_path, in_tmux, width, height) -> None:
     tmux.wait_for("Go to row")
     tmux.type("2")
     tmux.send_keys("Enter", "t")
-    shown = tmux.wait_for(r"\d+ learned", seconds=90)
+    shown = tmux.wait_for(r"\d+ supervised", seconds=90)
     assert "▣×" in shown and "<|im_start|>" in shown
     tmux.send_keys("a")
     tmux.wait_for("Which model is asked about row 2")
@@ -51,7 +51,7 @@ def test_from_a_dataset_to_an_answer(tmp_path, in_tmux, width, height) -> None:
     tmux.wait_for(r"model .*\S", seconds=60)
     tmux.wait_for(r"\d+ tokens?|1 token", seconds=60)
     tmux.send_keys("Escape")
-    tmux.wait_for("learned")
+    tmux.wait_for("supervised")
     tmux.send_keys("q")
     tmux.wait_for("left with 0")
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout

@@ -5,12 +5,13 @@ again, on any machine, meets the same examples in the same order. Steps are addr
 run goes on at step k without visiting what came before. The last step of an epoch keeps what is left, however little.
 """
 
-import math
 import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+
+from mg_tui.core.steps import steps_per_epoch, total_steps
 
 
 @dataclass(slots=True)
@@ -36,13 +37,11 @@ class StepPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the examples."""
-        return math.ceil(self.examples / self.per_step)
+        return steps_per_epoch(self.examples, self.per_step)
 
     def total_steps(self, epochs: float, max_steps: int | None = None) -> int:
         """Optimizer steps of the whole run; `max_steps` takes the place of `epochs`."""
-        if max_steps is not None:
-            return max_steps
-        return max(1, math.ceil(epochs * self.steps_per_epoch - 1e-9))
+        return total_steps(self.steps_per_epoch, epochs, max_steps)
 
     def step(self, number: int) -> tuple[int, ...]:
         """The indices of the examples of step `number`."""
