@@ -47,7 +47,7 @@ from mg_tui.tui.widgets.run.panes import DetailPane, LogPane
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 from mg_tui.tui.widgets.table import Table
 
-ACTION_OWNERS = {
+ACTION_OWNERS: dict[str, list[type]] = {
     "app": [GardenApp],
     "runs": [RunsScreen],
     "run": [RunScreen, ReplayScreen],

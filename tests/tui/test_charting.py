@@ -96,8 +96,8 @@ def test_runs_are_told_apart_by_glyphs_and_dashes() -> None:
 
 def test_what_differs_between_specs() -> None:
     specs = [{"name": "a", "lora_r": 8, "lr": 1.0}, {"name": "b", "lora_r": 16, "lr": 1.0}, {"lora_r": 8}]
-    assert differing_options(specs, every=False) == [("lora_r", [8, 16, 8]), ("lr", [1.0, 1.0, None])]
-    assert [name for name, _ in differing_options(specs, every=True)] == ["lora_r", "lr"]
+    assert differing_options(specs, show_all=False) == [("lora_r", [8, 16, 8]), ("lr", [1.0, 1.0, None])]
+    assert [name for name, _ in differing_options(specs, show_all=True)] == ["lora_r", "lr"]
 
 
 def _sample(step: int, row: int, answer: str, expected: str | None = "cat") -> Sample:
@@ -129,5 +129,5 @@ def test_the_table_of_compared_runs_fits(width, tmp_path) -> None:
     view = RunView()
     row = build_row(RunFolder(tmp_path), view, RunState.CREATED, {}, now=0.0)
     detail = build_detail(row, view, {"a": "x" * 300}, build_curves(view), now=0.0)
-    for line in comparison_lines([detail, detail, detail], width, every=True):
+    for line in comparison_lines([detail, detail, detail], width, show_all=True):
         assert line.cell_length <= max(width, 60)

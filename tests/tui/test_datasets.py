@@ -3,15 +3,18 @@
 import json
 import threading
 from array import array
+from typing import Any
 
 import pytest
+from textual.screen import Screen
+from textual.widgets import Input
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.data.checks.findings import CheckReport, Finding, FindingCollector, Histogram, LengthSuggestion
 from mg_tui.runs import recents
 from mg_tui.tui.datasets.finding_rows import RowSeverities
 from mg_tui.tui.datasets.reader import group_ranges
-from mg_tui.tui.datasets.row_view import RowView, format_field
+from mg_tui.tui.datasets.row_view import RowDetail, RowView, format_field
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.choose_model import ChooseModelScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
@@ -97,6 +100,11 @@ async def _open(app, pilot, until, file) -> DatasetScreen:
     return app.screen
 
 
+def _detail(screen: DatasetScreen) -> RowDetail:
+    assert screen.row_detail is not None
+    return screen.row_detail
+
+
 async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data"
@@ -129,7 +137,7 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         await pilot.press(*"data/ro")
         await until(pilot, lambda: "58" in text(app) or "KiB" in text(app) or "MiB" in text(app))
         await pilot.press("tab")
-        await until(pilot, lambda: app.screen.query_one("#path").value == "data/rows.jsonl")
+        await until(pilot, lambda: app.screen.query_one("#path", Input).value == "data/rows.jsonl")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
 
@@ -186,11 +194,17 @@ async def test_questions_are_left_with_escape(file, tmp_path, dashboard, until) 
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await _open(app, pilot, until, file)
-        for key, kind in (("colon", JumpScreen), ("m", ReadOptionsScreen), ("b", PickScreen), ("a", ChooseModelScreen)):
+        kinds: tuple[tuple[str, type[Screen[Any]]], ...] = (
+            ("colon", JumpScreen),
+            ("m", ReadOptionsScreen),
+            ("b", PickScreen),
+            ("a", ChooseModelScreen),
+        )
+        for key, kind in kinds:
             await pilot.press(key)
             assert isinstance(app.screen, kind)
             await pilot.press("escape")
-            assert app.screen is screen
+            assert app.screen == screen
         await pilot.press("colon", *"61", "enter")
         assert isinstance(app.screen, JumpScreen)  # there are sixty
         await pilot.press("escape")
@@ -220,19 +234,19 @@ async def test_rows_with_their_images(file, tmp_path, dashboard, size, text, unt
             assert part in shown, part
         await until(pilot, lambda: "▀▀▀▀▀▀▀▀" in text(app) and "JPEG" in text(app))
         await pilot.press("colon", *"10", "enter")
-        await until(pilot, lambda: screen.row_detail.number == 10 and "1/2" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 10 and "1/2" in text(app))
         await pilot.press("i")
         await until(pilot, lambda: "2/2" in text(app) and "1/2" not in text(app))
         await pilot.press("j")  # a blank line
-        await until(pilot, lambda: screen.row_detail.number == 11 and "blank" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 11 and "blank" in text(app))
         await pilot.press("j")
-        await until(pilot, lambda: screen.row_detail.number == 12 and "✗ row 12, field" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 12 and "✗ row 12, field" in text(app))
         await pilot.press("z")
         assert screen.has_class("-zoomed")
         await pilot.press("j")  # rows are gone through in the zoom, too
-        await until(pilot, lambda: screen.row_detail.number == 13 and "NUL" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 13 and "NUL" in text(app))
         await pilot.press("escape", "G")
-        await until(pilot, lambda: screen.row_detail.number == 60)
+        await until(pilot, lambda: _detail(screen).number == 60)
         await pilot.press("escape")
         assert app.screen is not screen
 
@@ -248,14 +262,14 @@ async def test_text_from_rows_is_text(file, tmp_path, dashboard, size, text, unt
             (13, "right to left"),
         ):
             screen._go_to_row(number)
-            await until(pilot, lambda number=number: screen.row_detail.number == number)
+            await until(pilot, lambda number=number: _detail(screen).number == number)
             await pilot.press("z")
-            await until(pilot, lambda said=said: said in text(app) or said in str(screen.row_detail.fields))
+            await until(pilot, lambda said=said: said in text(app) or said in str(_detail(screen).fields))
             shown = text(app)
             assert not any(ord(character) < 32 and character != "\n" for character in shown)
             assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in shown)
             await pilot.press("z")
-        assert len(screen.row_detail.turns[0][1]) < 10_000
+        assert len(_detail(screen).turns[0][1]) < 10_000
 
 
 async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, until) -> None:
@@ -264,9 +278,7 @@ async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, unti
         screen = await _open(app, pilot, until, file)
         table = screen.query_one(RowTable)
         await pilot.press("slash", *"(42)", "enter")
-        await until(
-            pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [42] and screen.row_detail.number == 42
-        )
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [42] and _detail(screen).number == 42)
         assert "only with “(42)”" in text(app) and "1 row" in text(app)
         await pilot.press("escape")
         await until(
@@ -311,7 +323,7 @@ async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboar
         assert visited == [7, 8, 9, 12, 20, 21, 22]
         await pilot.press("N", "N", "N")
         assert table.current_number == 12
-        await until(pilot, lambda: screen.row_detail.number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
+        await until(pilot, lambda: _detail(screen).number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
 
 
 def _row_text(screen) -> str:
@@ -369,7 +381,7 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        assert screen.row_detail.problems
+        assert _detail(screen).problems
         await pilot.press("m")
         assert isinstance(app.screen, ReadOptionsScreen)
         table = app.screen.query_one(OptionTable)
@@ -381,15 +393,16 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
         ):
             table.move(next(at for at, row in enumerate(table.rows) if row.name == name))
             for _ in range(20):
+                assert table.current is not None
                 if table.current.value == value:
                     break
                 await pilot.press("right")
-            assert table.current.value == value
+            assert table.current is not None and table.current.value == value
         await pilot.press("left", "right", "enter")
-        await until(
-            pilot, lambda: app.screen is screen and screen.row_detail is not None and screen.row_detail.question == "q0"
-        )
+        await until(pilot, lambda: not isinstance(app.screen, ReadOptionsScreen))
+        await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.question == "q0")
         await until(pilot, lambda: "question ask" in text(app) and "as you chose" in text(app))
+        assert screen.dataset is not None
         options = screen.dataset.run_options()
         assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
 
@@ -404,7 +417,7 @@ async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, 
         await until(pilot, lambda: isinstance(app.screen, ChooseModelScreen) and "receipts" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        await until(pilot, lambda: app.screen.query_one("#ask").value == screen.row_detail.question)
+        await until(pilot, lambda: app.screen.query_one("#ask").value == _detail(screen).question)
         assert app.screen.query_one(ImageBox).count == 1
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen)
@@ -502,7 +515,7 @@ async def test_learned_tokens_are_told_apart_without_colour() -> None:
 
 
 async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
-    deep = {"a": 1}
+    deep: dict[str, Any] = {"a": 1}
     for _ in range(50):
         deep = {"a": deep}
     for value in (

@@ -2,8 +2,10 @@
 
 import json
 import threading
+from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from mg_tui.core.errors import RunFailed, UsageError
 from mg_tui.runs import recents
@@ -118,7 +120,7 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         await until(pilot, lambda: isinstance(app.screen, ChatScreen) and "✓ ready" in text(app))
         await pilot.press("ctrl+o")
         assert isinstance(app.screen, PickScreen)
-        app.screen.query_one("#path").value = str(photo("chelsea"))
+        app.screen.query_one("#path", Input).value = str(photo("chelsea"))
         await pilot.pause(0.1)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen) and "▀▀▀▀▀▀" in text(app))
@@ -131,11 +133,12 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
         assert recents.read(results, "images")[0].reference == str(photo("chelsea"))
         await pilot.press(*"and now?", "enter")
-        await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].finished)
+        chat: Any = app.screen
+        await until(pilot, lambda: len(chat.exchanges) == 2 and chat.exchanges[1].finished)
         *_others, (_op, last) = [item for item in asked if item[0] == "generate"]
         assert [turn["role"] for turn in last["messages"]] == ["user", "assistant", "user"]
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: not app.screen.exchanges)
+        await until(pilot, lambda: not chat.exchanges)
         assert app.screen.query_one(ImageBox).count == 1  # the image stays
         await pilot.press("ctrl+l")
         assert app.screen.query_one(ImageBox).count == 0
@@ -295,7 +298,7 @@ async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, da
         await pilot.press("b")
         await until(pilot, lambda: "held no rows out" in text(app) and "a answers the rows" in text(app))
         await pilot.press("a")
-        app.screen.query_one("#path").value = str(results / "other.jsonl")
+        app.screen.query_one("#path", Input).value = str(results / "other.jsonl")
         await pilot.pause(0.1)
         await pilot.press("enter")
         await until(pilot, lambda: len([op for op, _ in asked if op == "exam"]) == 2)
@@ -319,10 +322,10 @@ async def test_a_merge_goes_on_in_the_background(results, dashboard, size, text,
         await _select(table, pilot, until, "adapter")
         await pilot.press("m")
         assert isinstance(app.screen, MergeScreen)
-        app.screen.query_one("#output").value = str(results / "models" / "receipts")
+        app.screen.query_one("#output", Input).value = str(results / "models" / "receipts")
         await pilot.press("enter")
         await until(pilot, lambda: "not empty" in text(app))
-        app.screen.query_one("#output").value = str(results / "whole")
+        app.screen.query_one("#output", Input).value = str(results / "whole")
         await pilot.press("enter")
         await until(pilot, lambda: "merging receipts" in text(app) and "40%" in text(app))
         await pilot.press("1", "4")  # it goes on wherever one is
@@ -415,7 +418,9 @@ async def test_file_names_do_nothing_to_the_terminal(tmp_path, dashboard, text, 
         await until(pilot, lambda: "[red]a" in text(app))
         await pilot.press("tab")
         await until(pilot, lambda: "cannot be shown" in text(app))
-        assert app.screen.query_one("#path").value == "" and "\x1b" not in text(app) and "\u202e" not in text(app)
+        assert (
+            app.screen.query_one("#path", Input).value == "" and "\x1b" not in text(app) and "\u202e" not in text(app)
+        )
 
 
 async def test_questions_are_left_with_escape(results, dashboard, until) -> None:

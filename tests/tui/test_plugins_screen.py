@@ -52,7 +52,7 @@ async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
         await pilot.press("j")
-        assert table.current.status is broken
+        assert table.current is not None and table.current.status is broken
         await until(pilot, lambda: "ImportError" in text(app))
         assert "✗ broken" in text(app) and "1 broken" in text(app) and "– disabled" in text(app)
         assert "\x1b" not in text(app) and "\u202e" not in text(app)

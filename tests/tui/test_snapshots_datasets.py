@@ -9,7 +9,9 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,11 +85,11 @@ async def _wait_drawn(app, pilot, until) -> None:
 
 async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None:
     go_on = threading.Event()
-    found = [()]
+    finders: list[Callable[[], Any]] = [tuple]
 
     def find(home):
         go_on.wait(8)
-        return found[-1] if isinstance(found[-1], tuple) else found[-1]()
+        return finders[-1]()
 
     monkeypatch.setattr("mg_tui.tui.screens.models.find_models", find)
     app = dashboard(folder / "home")
@@ -108,13 +110,13 @@ async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None
             "_find_base_models",
             lambda names: [ModelRow("tiny", "base", "tiny", "Qwen2.5-VL", bytes=4_650_000)],
         )
-        found.append(lambda: catalog.find_models(folder / "home"))
+        finders.append(lambda: catalog.find_models(folder / "home"))
         app.screen.refresh_models()
         await until(pilot, lambda: len(app.screen.rows) == 3)
         await pilot.pause(0.1)
         look(app, "models-full")
         (made / "model_garden.json").write_text("{")
-        found.append(lambda: 1 / 0)
+        finders.append(lambda: 1 / 0)
         app.screen.refresh_models()
         await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "models-error")

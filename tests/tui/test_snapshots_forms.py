@@ -7,6 +7,7 @@ the last line, which belong to every screen, are left out, and what is shown doe
 import os
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +19,8 @@ from mg_tui.families.plugin_loader import PluginStatus
 from mg_tui.families.registry import Registry
 from mg_tui.hardware.memory.candidates import CandidateDevice
 from mg_tui.hardware.memory.estimator import EstimatePart, MemoryEstimate
+from mg_tui.hardware.memory.training_setup import TrainingSetup
+from mg_tui.hardware.memory.workload import Workload
 from mg_tui.tui.choice import Choice
 from mg_tui.tui.new.estimator import RunEstimator
 from mg_tui.tui.new.run_estimate import LocalDeviceFit, RunEstimate, TrainedPart, WorkloadSummary
@@ -53,13 +56,21 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(RunEstimator, "request", lambda self, request: None)
 
 
-def outlook(**more) -> RunEstimate:
+def _estimate(**more: Any) -> RunEstimate:
     parts = tuple(
         EstimatePart(name, size, "")
         for name, size in (("language model", 4 * GIB), ("activations", GIB), ("logits", 9))
     )
-    memory = MemoryEstimate(parts, 5 * GIB + 9, "the backward pass", None, None, 3_750_000_000, 30_000_000)
-    values = {
+    memory = MemoryEstimate(
+        parts,
+        5 * GIB + 9,
+        "the backward pass",
+        cast(TrainingSetup, None),
+        cast(Workload, None),
+        3_750_000_000,
+        30_000_000,
+    )
+    values: dict[str, Any] = {
         "memory": memory,
         "device_fits": (
             LocalDeviceFit(CandidateDevice("NVIDIA RTX 4090 (GPU 0)", 23 * GIB, "free now", True), True),
@@ -123,11 +134,11 @@ async def test_the_form_filled_in(tmp_path, dashboard, size, same, until) -> Non
     async with app.run_test(size=size) as pilot:
         screen = await _form(app, pilot, until)
         pane = screen.query_one(EstimatePane)
-        pane.estimate, pane.stale = outlook(), False
+        pane.estimate, pane.stale = _estimate(), False
         screen.table.go_to_field("seed")
         await pilot.pause()
         same(app, "new-full")
-        pane.estimate = outlook(workload=None, rows_read=(120, 950), device_fits=(), why_no_gpu="no NVIDIA driver")
+        pane.estimate = _estimate(workload=None, rows_read=(120, 950), device_fits=(), why_no_gpu="no NVIDIA driver")
         await pilot.press("enter", *"x")
         await pilot.pause()
         same(app, "new-typing")
