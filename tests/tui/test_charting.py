@@ -40,13 +40,13 @@ def test_pan_stays_within_and_follows_again_at_the_end() -> None:
 
 
 def test_smoothing_goes_from_none_to_much() -> None:
-    view, found = ChartView(), []
+    view, smoothings = ChartView(), []
     for _ in range(9):
         view = view.adjust_smoothing(-1)
     for _ in range(9):
-        found.append(view.smoothing_points(160))
+        smoothings.append(view.smoothing_points(160))
         view = view.adjust_smoothing(1)
-    assert found == [0, 2, 5, 10, 20, 40, 40, 40, 40]
+    assert smoothings == [0, 2, 5, 10, 20, 40, 40, 40, 40]
     assert ChartView().is_default_smoothing and not ChartView().adjust_smoothing(1).is_default_smoothing
 
 

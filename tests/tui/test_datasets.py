@@ -63,12 +63,12 @@ def engine(monkeypatch):
 
 def _report(**findings):
     """A report with the given rows for each kind of finding."""
-    found = FindingCollector()
+    collector = FindingCollector()
     for kind, rows in findings.items():
         name = kind.replace("_", "-")
-        found.add(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
+        collector.add(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
     return CheckReport(
-        "rows.jsonl", 60, 55, 6, 60, found.findings, dict(found.counts), found.rows_by_kind,
+        "rows.jsonl", 60, 55, 6, 60, collector.findings, dict(collector.counts), collector.rows_by_kind,
         total_tokens=Histogram({100: 50, 300: 4, 5000: 1}), pixels=Histogram({451 * 300: 6}),
         suggestions=(LengthSuggestion("raise the maximum length to 5,056", "--max-seq-length 5056", 1),), seconds=2.0,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def _report(**findings):
 
 @pytest.fixture
 def checked(monkeypatch):
-    """A check that gives a made-up report when it is let go on."""
+    """A check that gives a synthetic report when it is let go on."""
     go_on = threading.Event()
 
     def check(self):
@@ -229,9 +229,9 @@ async def test_rows_with_their_images(file, tmp_path, dashboard, size, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        shown = text(app)
+        screen_text = text(app)
         for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "images image", "answer response"):
-            assert part in shown, part
+            assert part in screen_text, part
         await until(pilot, lambda: "▀▀▀▀▀▀▀▀" in text(app) and "JPEG" in text(app))
         await pilot.press("colon", *"10", "enter")
         await until(pilot, lambda: _detail(screen).number == 10 and "1/2" in text(app))
@@ -265,9 +265,9 @@ async def test_text_from_rows_is_text(file, tmp_path, dashboard, size, text, unt
             await until(pilot, lambda number=number: _detail(screen).number == number)
             await pilot.press("z")
             await until(pilot, lambda said=said: said in text(app) or said in str(_detail(screen).fields))
-            shown = text(app)
-            assert not any(ord(character) < 32 and character != "\n" for character in shown)
-            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in shown)
+            screen_text = text(app)
+            assert not any(ord(character) < 32 and character != "\n" for character in screen_text)
+            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in screen_text)
             await pilot.press("z")
         assert len(_detail(screen).turns[0][1]) < 10_000
 
@@ -346,22 +346,22 @@ async def test_the_row_as_a_model_sees_it(file, tmp_path, dashboard, size, text,
     def row(child, fields):
         return [{**SEEN, "row": fields["row"]}]
 
-    asked = engine(open=[{"event": "ready"}], row=row)
+    requests = engine(open=[{"event": "ready"}], row=row)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("t")
         await until(pilot, lambda: "182 tokens" in text(app) and "▣×176" in text(app))
         assert "2 supervised (1%)" in text(app) and "for tiny" in text(app)
-        assert asked[0] == ("open", {"base_model": "tiny"})
-        message = asked[1][1]["messages"][0]
+        assert requests[0] == ("open", {"base_model": "tiny"})
+        message = requests[1][1]["messages"][0]
         assert message["role"] == "user" and [list(part) for part in message["parts"]] == [["image"], ["text"]]
         await pilot.press("j")
-        await until(pilot, lambda: [op for op, _ in asked] == ["open", "row", "row"])
+        await until(pilot, lambda: [op for op, _ in requests] == ["open", "row", "row"])
         await pilot.press("b")
         assert isinstance(app.screen, PickScreen)
         await pilot.press(*"me/mine", "enter")
-        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in asked and "for me/mine" in text(app))
+        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in requests and "for me/mine" in text(app))
 
 
 async def test_a_model_without_a_family_is_said(file, tmp_path, dashboard, text, until, engine) -> None:
@@ -431,12 +431,12 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
         await until(pilot, lambda: "tiny" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        for number, found in (("8", False), ("10", True)):
+        for number, accepted in (("8", False), ("10", True)):
             await pilot.press("ctrl+r")
             app.screen.query_one("#path").value = str(file)
             await pilot.pause(0.1)
             await pilot.press("enter", *number, "enter")
-            if found:
+            if accepted:
                 await until(pilot, lambda: app.screen.query_one(ImageBox).count == 2)
                 assert app.screen.query_one("#ask").value == "What is it?"
             else:
@@ -444,17 +444,17 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
 
 
 async def test_a_new_run_is_begun_with_what_is_seen(file, tmp_path, dashboard, until, monkeypatch) -> None:
-    begun = []
+    opened = []
     app = dashboard(tmp_path)
-    monkeypatch.setattr(type(app), "open_new_run_form", lambda self, values: begun.append(values), raising=False)
+    monkeypatch.setattr(type(app), "open_new_run_form", lambda self, values: opened.append(values), raising=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("R")
-        await until(pilot, lambda: begun)
-    assert begun[0]["dataset"] == str(file)
+        await until(pilot, lambda: opened)
+    assert opened[0]["dataset"] == str(file)
     from mg_tui.core.spec import TrainingSpec
 
-    assert TrainingSpec.parse({"base_model": "tiny", **begun[0]}).text_field == "text"
+    assert TrainingSpec.parse({"base_model": "tiny", **opened[0]}).text_field == "text"
 
 
 async def test_any_size(file, tmp_path, dashboard, until) -> None:
@@ -507,10 +507,10 @@ async def test_histograms_fit_and_never_hide_what_is_not_nothing() -> None:
 
 
 async def test_learned_tokens_are_told_apart_without_colour() -> None:
-    shown = token_text(SEEN)
-    learned = "".join(shown.plain[span.start : span.end] for span in shown.spans if "underline" in str(span.style))
-    assert learned == "A cat" and "▣×176" in shown.plain
-    assert "\x1b" not in shown.plain and "[bold red]no[/]" in shown.plain
+    content = token_text(SEEN)
+    learned = "".join(content.plain[span.start : span.end] for span in content.spans if "underline" in str(span.style))
+    assert learned == "A cat" and "▣×176" in content.plain
+    assert "\x1b" not in content.plain and "[bold red]no[/]" in content.plain
     assert [line.plain.split()[0] for line in token_summary(SEEN, 80)] == ["182", "▣"]
 
 
@@ -527,6 +527,6 @@ async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
         deep,
         "\x1b[2J",
     ):
-        shown = format_field(value)
-        assert len(shown) < 10_000 and "\x1b" not in shown
+        formatted = format_field(value)
+        assert len(formatted) < 10_000 and "\x1b" not in formatted
     assert format_field({"bytes": b"x" * 10}) == '{"bytes": "(10 bytes)"}'

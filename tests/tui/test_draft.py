@@ -54,9 +54,9 @@ def test_a_bad_value_is_said_as_the_command_line_says_it(name: str, text: str) -
 
 def test_every_field_is_in_the_form_with_its_help() -> None:
     draft = RunDraft()
-    shown = [row for row in build_rows(draft, set(draft.advanced_groups)) if not row.is_group]
-    assert {row.id for row in shown} == set(TrainingSpec.model_fields)
-    assert [row.id for row in shown[: len(draft.basic_options)]] == [
+    rows = [row for row in build_rows(draft, set(draft.advanced_groups)) if not row.is_group]
+    assert {row.id for row in rows} == set(TrainingSpec.model_fields)
+    assert [row.id for row in rows[: len(draft.basic_options)]] == [
         opt.name for opt in options_of(TrainingSpec) if opt.basic
     ]
     for opt in options_of(TrainingSpec):
@@ -134,8 +134,8 @@ def test_the_command_asks_for_the_same_run() -> None:
 
 
 def test_values_as_they_are_typed() -> None:
-    shown = [None, True, False, 2e-5, 1e-4, 3.0, 1e-8, 0.03, ("a", "b"), 7]
-    assert list(map(as_typed, shown)) == ["", "on", "off", "2e-5", "1e-4", "3", "1e-8", "0.03", "a, b", "7"]
+    values = [None, True, False, 2e-5, 1e-4, 3.0, 1e-8, 0.03, ("a", "b"), 7]
+    assert list(map(as_typed, values)) == ["", "on", "off", "2e-5", "1e-4", "3", "1e-8", "0.03", "a, b", "7"]
     for value in (2e-5, 1e-8, 0.03, 1e22, 1 / 3, 1e-5 / 3, 0.0, -0.00025, float("inf")):
         assert float(as_typed(value)) == value
 

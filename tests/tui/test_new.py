@@ -57,15 +57,15 @@ async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, tex
         screen = await _open(app, pilot, until)
         assert "needed" in text(app) and "2 needed" in text(app)
         await pilot.press("a")
-        shown = [row.id for row in screen.table.rows if not row.is_group]
-        assert sorted(shown) == sorted(TrainingSpec.model_fields)
+        names = [row.id for row in screen.table.rows if not row.is_group]
+        assert sorted(names) == sorted(TrainingSpec.model_fields)
         for opt in options_of(TrainingSpec):
             screen.table.go_to_field(opt.name)
             await pilot.pause()
             about = screen.query_one(FieldHelpPane).field_help
             assert (about.title, about.help) == (opt.title, opt.help)
         await pilot.press("a")
-        assert len(screen.table.rows) < len(shown)
+        assert len(screen.table.rows) < len(names)
 
 
 async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, until) -> None:
@@ -249,8 +249,8 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
         screen.fill({"base_model": "tiny", "dataset": "bad.jsonl"})
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, PreflightScreen) and app.screen.error is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
-        assert "row 1" in shown and "gone.png" in shown and "row 3" in shown and "On a bad row" in shown
+        report = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
+        assert "row 1" in report and "gone.png" in report and "row 3" in report and "On a bad row" in report
         assert "Nothing was started" in text(app)
         await pilot.press("j", "G", "escape")
         assert app.screen is screen
@@ -258,10 +258,10 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
 
 
 async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, until, monkeypatch) -> None:
-    asked = []
+    requests = []
 
     def begin(folder, by, *, gpus=None, in_queue=False):
-        asked.append((gpus, in_queue, by))
+        requests.append((gpus, in_queue, by))
         return StartedRun(folder, gpus, queued=True, runs_ahead=2)
 
     monkeypatch.setattr("mg_tui.runs.operations.start_or_queue", begin)
@@ -275,7 +275,7 @@ async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, unt
         await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
         await pilot.press("space", "enter")
         await until(pilot, lambda: app.current_mode == "runs")
-        ((gpus, in_queue, by),) = asked
+        ((gpus, in_queue, by),) = requests
         assert len(gpus) == 1 and in_queue and "dashboard" in by
         assert any("2 runs before it" in notice.message for notice in app._notifications)
 
@@ -363,10 +363,10 @@ async def test_the_command_and_the_memory_in_full(tmp_path, dashboard, dataset, 
         await pilot.press("e")
         assert isinstance(app.screen, MemoryScreen)
         await until(pilot, lambda: app.screen.query_one(MemoryBreakdown).result is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(MemoryBreakdown).lines(90))
+        breakdown = "\n".join(line.plain for line in app.screen.query_one(MemoryBreakdown).lines(90))
         for part in pane.estimate.memory.parts:
-            assert part.name in shown
-        assert "Where it fits" in shown
+            assert part.name in breakdown
+        assert "Where it fits" in breakdown
 
 
 async def test_it_can_be_opened_filled_in(tmp_path, home, dashboard, size, until) -> None:

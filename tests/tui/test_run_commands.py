@@ -29,8 +29,8 @@ QUEUED = (
 
 @pytest.fixture
 def own_home(tmp_path):
-    with synthetic_home(tmp_path / "home", (*SYNTHETIC_RUNS, *QUEUED)) as made:
-        yield made
+    with synthetic_home(tmp_path / "home", (*SYNTHETIC_RUNS, *QUEUED)) as created:
+        yield created
 
 
 async def _on(app, pilot, until, name: str) -> RunTable:
@@ -85,9 +85,9 @@ async def test_marked_runs_are_compared(home, dashboard, size, text, until) -> N
         await pilot.press("space", "c")
         assert isinstance(app.screen, CompareScreen)
         await until(pilot, lambda: "● chart-que" in text(app) and "■ handwriti" in text(app))
-        shown = text(app)
-        assert "✗ failed" in shown and "■ stopped" in shown and "310/800" in shown
-        assert any("\u2800" < character <= "\u28ff" for character in shown)
+        screen_text = text(app)
+        assert "✗ failed" in screen_text and "■ stopped" in screen_text and "310/800" in screen_text
+        assert any("\u2800" < character <= "\u28ff" for character in screen_text)
         await pilot.press("z", "end" if size[1] < 30 else "z", "G")
         await until(pilot, lambda: "dataset" in text(app) and "Options that differ" in text(app))
         assert "lora_r" not in text(app)  # it is the same in both
@@ -187,17 +187,17 @@ async def test_remove_asks_and_removes_the_marked(own_home, dashboard, size, tex
     app = dashboard(own_home)
     async with app.run_test(size=size) as pilot:
         table = await _on(app, pilot, until, "chart-questions")
-        gone = [row.folder for row in table.rows if row.title in ("chart-questions", "receipts-lora-r32")]
+        removed = [row.folder for row in table.rows if row.title in ("chart-questions", "receipts-lora-r32")]
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
         assert "Remove chart-questions?" in text(app)
         await pilot.press("enter")  # on no
         await pilot.pause(0.1)
-        assert all(folder.path.exists() for folder in gone)
+        assert all(folder.path.exists() for folder in removed)
         await pilot.press("space", "space", "x")
         assert "Remove 2 runs?" in text(app)
         await pilot.press("y")
-        await until(pilot, lambda: not any(folder.path.exists() for folder in gone))
+        await until(pilot, lambda: not any(folder.path.exists() for folder in removed))
         await until(pilot, lambda: len(table.rows) == 7 and not table.marked)
 
 

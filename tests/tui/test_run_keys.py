@@ -140,8 +140,8 @@ async def test_a_hostile_image_name_and_one_that_is_none(tmp_path, dashboard, te
             await _open(app, pilot, folder, until)
             await pilot.press("a", "comma", "i")
             await until(pilot, lambda: "no image:" in text(app))
-            shown = text(app)
-            assert "[bold red]no" in shown and "\x1b" not in shown and "\u202e" not in shown
+            screen_text = text(app)
+            assert "[bold red]no" in screen_text and "\x1b" not in screen_text and "\u202e" not in screen_text
 
 
 @pytest.mark.asyncio

@@ -57,14 +57,14 @@ def look(folder, size, text):
     """Compare the screen with the one that is kept."""
 
     def compare(app, name: str) -> None:
-        shown = text(app).replace(str(folder), "/tmp/mg-________")
-        shown = re.sub(r"\b\d+s\b", "#s", shown)
-        shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+        screen_text = text(app).replace(str(folder), "/tmp/mg-________")
+        screen_text = re.sub(r"\b\d+s\b", "#s", screen_text)
+        screen_text = "\n".join(line.rstrip() for line in screen_text.splitlines()) + "\n"
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
         if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8")
-        assert shown == file.read_text(encoding="utf-8")
+            file.write_text(screen_text, encoding="utf-8")
+        assert screen_text == file.read_text(encoding="utf-8")
 
     return compare
 
@@ -101,7 +101,7 @@ async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None
         go_on.set()
         await until(pilot, lambda: app.screen.rows == ())
         look(app, "models-empty")
-        made = make_result(folder / "home", "receipts", eval_loss=0.4123, exact_match=0.87, ago=7_000.0)
+        result_folder = make_result(folder / "home", "receipts", eval_loss=0.4123, exact_match=0.87, ago=7_000.0)
         make_result(folder / "home", "street-signs", kind="merged", ago=300_000.0)
         from mg_tui.tui.models import catalog
 
@@ -115,7 +115,7 @@ async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None
         await until(pilot, lambda: len(app.screen.rows) == 3)
         await pilot.pause(0.1)
         look(app, "models-full")
-        (made / "model_garden.json").write_text("{")
+        (result_folder / "model_garden.json").write_text("{")
         finders.append(lambda: 1 / 0)
         app.screen.refresh_models()
         await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
@@ -184,7 +184,7 @@ async def test_opening_datasets(folder, size, dashboard, until, look) -> None:
 
 
 async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engine) -> None:
-    seen = [
+    pieces = [
         ["<|im_start|>", False],
         ["user\n", False],
         [0, False],
@@ -193,7 +193,7 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         ["cat", True],
     ]
     record = {
-        "event": "row", "row": 3, "pieces": seen, "tokens": 182, "learned": 2, "image_tokens": 176,
+        "event": "row", "row": 3, "pieces": pieces, "tokens": 182, "learned": 2, "image_tokens": 176,
         "images": [{"path": "p", "size": [451, 300], "seen_at": [448, 308], "tokens": 176}],
     }  # fmt: skip
     engine(open=[{"event": "ready"}], row=[record])
@@ -205,15 +205,15 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         opened(self, *given, **named)
 
     monkeypatch.setattr(OpenDataset, "__init__", slow)
-    found = FindingCollector()
-    found.add(
+    collector = FindingCollector()
+    collector.add(
         [
             Finding(7, "image-missing", "image", '"nowhere.png" was not found'),
             Finding(9, "too-long", None, "has 9,000 tokens"),
         ]
     )
     report = CheckReport(
-        "rows.jsonl", 59, 55, 6, 58, found.findings, dict(found.counts), found.rows_by_kind,
+        "rows.jsonl", 59, 55, 6, 58, collector.findings, dict(collector.counts), collector.rows_by_kind,
         total_tokens=Histogram({100: 50, 300: 4, 9000: 1}), pixels=Histogram({451 * 300: 6}), seconds=2.0,
     )  # fmt: skip
     monkeypatch.setattr("mg_tui.tui.datasets.checker.DatasetChecker._check", lambda self: report)

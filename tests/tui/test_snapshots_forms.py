@@ -39,11 +39,11 @@ GIB = 1 << 30
 def same(size, text):
     def compare(app, name: str) -> None:
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
-        shown = "\n".join(line.rstrip() for line in text(app).splitlines()[1:-1]) + "\n"
+        screen_text = "\n".join(line.rstrip() for line in text(app).splitlines()[1:-1]) + "\n"
         if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8")
-        assert shown == file.read_text(encoding="utf-8"), (
+            file.write_text(screen_text, encoding="utf-8")
+        assert screen_text == file.read_text(encoding="utf-8"), (
             f"{file.name} differs; MODEL_GARDEN_SNAPSHOTS=write accepts it"
         )
 
@@ -208,8 +208,8 @@ async def test_plugins(tmp_path, dashboard, size, same, until, monkeypatch) -> N
 
 
 async def test_settings(tmp_path, dashboard, size, same, monkeypatch) -> None:
-    shown = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.images")]
-    monkeypatch.setattr("mg_tui.tui.screens.settings.SETTINGS", shown)
+    settings = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.images")]
+    monkeypatch.setattr("mg_tui.tui.screens.settings.SETTINGS", settings)
     monkeypatch.setattr("mg_tui.tui.screens.settings.SCOPE_TITLES", {"settings": "Settings"})
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:

@@ -60,13 +60,13 @@ def compared(size, text):
     """Compare a screen with the text that is kept for it."""
 
     def compare(app, name: str) -> None:
-        shown = _RUN_ID.sub(r"\1-0000-", text(app))
-        shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+        screen_text = _RUN_ID.sub(r"\1-0000-", text(app))
+        screen_text = "\n".join(line.rstrip() for line in screen_text.splitlines()) + "\n"
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
         if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8")
-        assert shown == file.read_text(encoding="utf-8")
+            file.write_text(screen_text, encoding="utf-8")
+        assert screen_text == file.read_text(encoding="utf-8")
 
     return compare
 

@@ -40,8 +40,8 @@ def test_from_a_dataset_to_an_answer(tmp_path, in_tmux, width, height) -> None:
     tmux.wait_for("Go to row")
     tmux.type("2")
     tmux.send_keys("Enter", "t")
-    shown = tmux.wait_for(r"\d+ supervised", seconds=90)
-    assert "▣×" in shown and "<|im_start|>" in shown
+    screen_text = tmux.wait_for(r"\d+ supervised", seconds=90)
+    assert "▣×" in screen_text and "<|im_start|>" in screen_text
     tmux.send_keys("a")
     tmux.wait_for("Which model is asked about row 2")
     tmux.wait_for("tiny")
