@@ -29,7 +29,7 @@ def read_health(ask: NvmlQuery, api: Any, handle: Any) -> dict[str, Any]:
     return {
         "clock_mhz": _optional_int(ask(api.nvmlDeviceGetClockInfo, handle, api.NVML_CLOCK_SM)),
         "clock_max_mhz": _optional_int(ask(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM)),
-        "slowed_by": _throttle_reasons(ask, api, handle),
+        "throttle_reasons": _throttle_reasons(ask, api, handle),
         "ecc_errors": _optional_int(
             ask(
                 api.nvmlDeviceGetTotalEccErrors,
