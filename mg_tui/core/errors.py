@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mg_tui.core.text import one_line
+
 
 class GardenError(Exception):
     """What happened, where, why, and what to try; each at most one sentence."""
@@ -106,3 +108,8 @@ class EnvironmentProblem(GardenError):
 
 class RunFailed(GardenError):
     """The run started and failed."""
+
+
+def describe_exception(error: BaseException, *, limit: int = 400) -> str:
+    """An exception that is not a `GardenError` as one printable line of at most `limit` characters: type and text."""
+    return one_line(f"{type(error).__name__}: {error}", limit=limit)

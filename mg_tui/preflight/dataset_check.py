@@ -18,7 +18,7 @@ from mg_tui.data.from_spec import open_source_from_spec
 from mg_tui.data.image_probe import ProbeDepth
 from mg_tui.data.progress import Progress, Stop
 from mg_tui.data.row_loader import ReadOptions
-from mg_tui.data.sources.base import Source
+from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.token_count_cache import CachedTokenCounter
 from mg_tui.preflight.token_counter import TokenCounterPool, family_image_tokens
 
@@ -85,11 +85,18 @@ def open_dataset(
         EnvironmentProblem: the Hub cannot be reached.
     """
     source, detected = open_source_from_spec(spec, evaluation=evaluation, cwd=cwd, cache=settings.cache)
-    return source, ReadOptions(
+    return source, read_options(spec, detected, cwd=cwd, cache=settings.cache, depth=depth)
+
+
+def read_options(
+    spec: TrainingSpec, detected: DetectedFormat, *, cwd: Path, cache: Path | None, depth: ProbeDepth = "header"
+) -> ReadOptions:
+    """How a run reads the rows of its dataset, which was detected to be `detected`."""
+    return ReadOptions(
         detected_format=detected,
         image_root=cwd / expand_user(spec.image_root) if spec.image_root else None,
         cwd=cwd,
-        cache=settings.cache,
+        cache=cache,
         system_prompt=spec.system_prompt,
         probe_depth=depth,
     )

@@ -35,6 +35,22 @@ class RunState(StrEnum):
         """Whether it ended as intended."""
         return self in (RunState.FINISHED, RunState.STOPPED)
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether a person may resume it."""
+        return self in (
+            RunState.STOPPED,
+            RunState.FAILED,
+            RunState.CRASHED,
+            RunState.INTERRUPTED,
+            RunState.CREATED,
+        )
+
+    @property
+    def can_remove(self) -> bool:
+        """Whether its folder may be deleted."""
+        return self.can_resume or self is RunState.FINISHED
+
 
 _GLYPHS = {
     RunState.CREATED: "○",

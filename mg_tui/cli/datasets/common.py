@@ -65,7 +65,7 @@ def open_and_remember(
         DataError, EnvironmentProblem: as `mg_tui.preflight.dataset_check.open_dataset`.
     """
     from mg_tui.preflight.dataset_check import open_dataset
-    from mg_tui.tui import recents
+    from mg_tui.runs import recents
 
     source, reading = open_dataset(spec, settings, cwd=Path.cwd(), depth=depth)
     recents.remember(settings.home, "datasets", os.path.abspath(source.path) if source.path else spec.dataset)  # noqa: PTH100

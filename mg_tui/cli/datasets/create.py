@@ -90,7 +90,7 @@ def list_datasets(settings: Settings, as_json: bool) -> None:
     from datetime import datetime
 
     from mg_tui.core.text import one_line
-    from mg_tui.tui import recents
+    from mg_tui.runs import recents
 
     named = {name: str(table.get("path", "")) for name, table in settings.datasets.items()}
     found = recents.read(settings.home, "datasets")

@@ -5,12 +5,13 @@ the same order on any machine. Steps are addressed by number, so that a resumed 
 earlier ones. The last step of an epoch has the remaining examples, however few.
 """
 
-import math
 import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+
+from mg_tui.core.steps import steps_per_epoch, total_steps
 
 
 @dataclass(slots=True)
@@ -36,13 +37,11 @@ class StepPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the examples."""
-        return math.ceil(self.examples / self.per_step)
+        return steps_per_epoch(self.examples, self.per_step)
 
     def total_steps(self, epochs: float, max_steps: int | None = None) -> int:
         """Optimizer steps of the whole run; `max_steps` overrides `epochs`."""
-        if max_steps is not None:
-            return max_steps
-        return max(1, math.ceil(epochs * self.steps_per_epoch - 1e-9))
+        return total_steps(self.steps_per_epoch, epochs, max_steps)
 
     def step(self, number: int) -> tuple[int, ...]:
         """The indices of the examples of step `number`."""

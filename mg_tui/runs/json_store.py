@@ -1,6 +1,6 @@
-"""Small things that the dashboard keeps in the home folder, as JSON.
+"""Small JSON files in the home folder that nothing depends on.
 
-Losing them loses nothing else: a file that cannot be read counts as empty, and one that cannot be written is let go.
+A file that cannot be read counts as empty, and one that cannot be written is not written.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-_MAX_BYTES: Final = 4 << 20  # bytes
+_MAX_BYTES: Final = 4 << 20
 
 
 def load(file: Path) -> dict[str, Any]:
-    """What the file holds; nothing when it is not there, too large or no JSON object."""
+    """The file's JSON object; empty when the file is missing, too large or no JSON object."""
     try:
         values = json.loads(file.read_bytes()) if file.stat().st_size <= _MAX_BYTES else {}
     except (OSError, ValueError):
@@ -24,7 +24,7 @@ def load(file: Path) -> dict[str, Any]:
 
 
 def save(file: Path, values: Mapping[str, Any]) -> None:
-    """Write the file beside its place and rename it."""
+    """Write a temporary file beside it and rename it."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
