@@ -79,19 +79,19 @@ def image_file(tmp_path: Path) -> Path:
 
 
 def run_cli(*args: str) -> int:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as caught:
         main(list(args))
-    return int(left.value.code or 0)
+    return int(caught.value.code or 0)
 
 
-def test_the_answer_is_data_and_the_rest_is_talk(
+def test_the_answer_goes_to_stdout_and_messages_to_stderr(
     stand_in: type[FakeEngineChild], image_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = ["--home", str(tmp_path / "home")]
     assert run_cli(*home, "generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == 0
     out, err = capsys.readouterr()
     assert out == "A cat\N{REPLACEMENT CHARACTER}[31m.\n"
-    assert "assumed" in err and "60x40 seen at 56x28" in err and "cut at 512 tokens" in err
+    assert "assumed" in err and "60x40 resized to 56x28" in err and "truncated at 512 tokens" in err
     load, generate = stand_in.asked[1:3]
     assert load["model"] == "mine" and load["home"] == str(tmp_path / "home") and load["quantization"] == "auto"
     assert generate["images"] == [str(image_file)] and generate["prompt"] == "What?"
@@ -125,7 +125,7 @@ def test_errors_of_the_child_are_one_message_with_its_exit_code(
     assert stand_in.asked[-1] == {"op": "closed"}
 
 
-def test_a_bad_image_is_seen_before_a_model_is_loaded(
+def test_an_invalid_image_fails_before_the_model_is_loaded(
     stand_in: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.jpg"
