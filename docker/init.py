@@ -24,7 +24,7 @@ from typing import NamedTuple, NoReturn
 FORWARDED_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 HANDLED_SIGNALS = {signal.SIGCHLD, signal.SIGTERM} | FORWARDED_SIGNALS
 SI_KERNEL = 0x80  # si_code of a signal that a terminal sends to its foreground process group
-SETTLE_SECONDS = 1.0  # how long a process may outlive the command before it counts as still running
+GRACE_SECONDS = 1.0  # how long a process may outlive the command before it counts as still running
 POLL_SECONDS = 1.0  # interval of polling runs that are not children and so send no SIGCHLD
 DOUBLE_PRESS_SECONDS = 5.0  # two ctrl+c within this time stop the runs
 PR_SET_CHILD_SUBREAPER = 36
@@ -159,7 +159,7 @@ class Init:
             others = self.other_processes()
             if not others:
                 return self.status if self.status >= 0 else 128 - self.status
-            if not (self.announced or self.stopping) and time.monotonic() - self.ended_at > SETTLE_SECONDS:
+            if not (self.announced or self.stopping) and time.monotonic() - self.ended_at > GRACE_SECONDS:
                 self.announced = True
                 log(format_still_running(others))
 

@@ -14,7 +14,7 @@ for candidate in docker podman; do
     if [ -z "$runner" ] && command -v "$candidate" >/dev/null; then runner=$candidate; fi
 done
 if [ -z "$runner" ]; then
-    echo "try.sh: neither docker nor podman is here" >&2
+    echo "try.sh: neither docker nor podman is installed" >&2
     exit 3
 fi
 

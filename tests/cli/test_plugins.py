@@ -16,7 +16,7 @@ PARTS = Parts(language=("model",), projector=(), vision=("visual",))
 
 
 def make_family(**changes: object) -> ModelFamily:
-    given = {
+    fields = {
         "key": "sound",
         "title": "Sound",
         "model_types": ("sound_type",),
@@ -24,7 +24,7 @@ def make_family(**changes: object) -> ModelFamily:
         "checkpoints": (Checkpoint("Owner/Sound-1B", "Sound 1B", 1_000_000_000, "MIT"),),
         "capabilities": {"lora_language": Supported(), "int8": Unsupported("its layers are too small")},
     }
-    return ModelFamily(**{**given, **changes})  # type: ignore[arg-type]
+    return ModelFamily(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def ok_status(*families: str) -> PluginStatus:

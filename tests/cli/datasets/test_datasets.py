@@ -120,7 +120,7 @@ def test_check_reports_findings_and_exits_with_1(folder: Path) -> None:
     assert result.exit_code == 1
     assert "✗ image not found  1" in result.stdout
     assert 'row 2: image: "none.png" does not exist' in result.stdout
-    assert "! row repeated  1" in result.stdout
+    assert "! duplicate row  1" in result.stdout
     assert result.stdout.rstrip().endswith("✗ 1 row would stop a run")
     assert "add --base-model" in result.stderr
     record = json.loads(invoke(folder, "check", "data.jsonl", "--json").stdout)
@@ -152,8 +152,8 @@ def test_list_has_named_and_opened_datasets(folder: Path) -> None:
     assert "mine" in listed.stdout and str(folder / "data.jsonl") in listed.stdout
     records = [json.loads(line) for line in invoke(folder, "list", "--json").stdout.splitlines()]
     assert [(record["dataset"], record["here"]) for record in records] == [(str(folder / "data.jsonl"), True)]
-    shown = invoke(folder, "show", "mine", named=named)
-    assert "assistant Question 1?" in shown.stdout
+    result = invoke(folder, "show", "mine", named=named)
+    assert "assistant Question 1?" in result.stdout
 
 
 def test_split_sample_and_concat(folder: Path) -> None:
@@ -167,16 +167,16 @@ def test_split_sample_and_concat(folder: Path) -> None:
 
 
 def test_create(folder: Path) -> None:
-    made = invoke(folder, "create", "--output", "drawn.jsonl", "--num-examples", "2", "--json")
-    assert json.loads(made.stdout)["examples"] == 2
+    created = invoke(folder, "create", "--output", "synthetic.jsonl", "--num-examples", "2", "--json")
+    assert json.loads(created.stdout)["examples"] == 2
     filled = invoke(folder, "create", "--from-folder", ".", "--output", "captions.jsonl")
     assert "Wrote 3 rows" in filled.stderr and "datasets check captions.jsonl" in filled.stderr
 
 
 def test_show_tokens(folder: Path) -> None:
     write_rows(folder, row(1), row(2, image="none.png"))
-    shown = invoke(folder, "show", "data.jsonl", "--tokens", "--base-model", "tiny", "--json")
-    tokens, error = (json.loads(line)["seen"] for line in shown.stdout.splitlines())
+    result = invoke(folder, "show", "data.jsonl", "--tokens", "--base-model", "tiny", "--json")
+    tokens, error = (json.loads(line)["seen"] for line in result.stdout.splitlines())
     lines = "\n".join(str(line) for line in format_tokens(tokens))
     assert "[image 1, 168 x 112 resized to 168 x 112: 24 tokens]" in lines
     assert "⟦Answer 1.<|im_end|>⟧" in lines
