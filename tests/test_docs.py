@@ -58,11 +58,7 @@ def test_named_functions_exist(page: Path) -> None:
         for part in path.split("."):
             assert isinstance(scope, ast.Module | ast.ClassDef), f"{page.name} names {name}:{path}"
             scope = next(
-                (
-                    node
-                    for node in scope.body
-                    if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part
-                ),
+                (node for node in scope.body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == part),
                 None,
             )
         assert scope is not None, f"{page.name} names {name}:{path}"
@@ -113,12 +109,14 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
         return [name for value in values for name in files(value)]
 
     listed = files(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    assert sorted(listed) == sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
+    assert sorted(listed) == sorted(
+        path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")
+    )
 
 
 def test_the_tree_in_the_readme_has_every_package() -> None:
     tree = (ROOT / "README.md").read_text().split("## Repository layout")[1].split("```")[1]
-    names = set(re.findall(r"^ *([\w.]+?)/? ", tree, re.MULTILINE))
+    names = set(re.findall(r"^ *([\w.]+?)/?(?: |$)", tree, re.MULTILINE))
     packages = {path.parent.name for path in (ROOT / "mg_tui").glob("*/__init__.py")}
     packages |= {path.parent.name for path in (ROOT / "mg_tui/engine").glob("*/__init__.py")}
     tops = {"plugins", "docker", "scripts", "tests", "benchmarks", "docs"}
