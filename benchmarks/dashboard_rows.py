@@ -38,7 +38,7 @@ def write_dataset(file: Path, rows: int) -> None:
 async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]:
     """What was done, and the seconds it took."""
     app = GardenApp(Settings(home=cache / "home", cache=cache))
-    found: list[tuple[str, float]] = []
+    result: list[tuple[str, float]] = []
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause(1)
         screen = DatasetScreen(DatasetOptions(str(file)))
@@ -51,7 +51,7 @@ async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]
         async def until(what: str, true: Callable[[], Any], began: float) -> None:
             while not true():
                 await pilot.pause(0.002)
-            found.append((what, time.monotonic() - began))
+            result.append((what, time.monotonic() - began))
 
         began = time.monotonic()
         app.push_screen(screen)
@@ -72,9 +72,9 @@ async def measure(file: Path, cache: Path, rows: int) -> list[tuple[str, float]]
         began = time.monotonic()
         for _ in range(40):
             await pilot.press("pagedown")
-        found.append(("a page further (mean of 40)", (time.monotonic() - began) / 40))
+        result.append(("a page further (mean of 40)", (time.monotonic() - began) / 40))
         assert len(screen.query_one(RowTable).lazy_rows) == rows
-    return found
+    return result
 
 
 def main() -> None:
@@ -82,13 +82,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "rows.jsonl"
         write_dataset(file, rows)
-        found = asyncio.run(measure(file, Path(scratch) / "cache", rows))
+        result = asyncio.run(measure(file, Path(scratch) / "cache", rows))
         size = file.stat().st_size
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, Python {platform.python_version()}, ", end="")
     print(f"Textual {version('textual')}; {rows:,} rows, {size / 1e6:.0f} MB; at most {memory:.0f} MiB of memory\n")
     print("| what | seconds |\n|---|---|")
-    for what, seconds in found:
+    for what, seconds in result:
         print(f"| {what} | {seconds:.3f} |")
 
 

@@ -1,4 +1,4 @@
-"""`model-garden plugins`: list model families and plugin errors."""
+"""`model-garden plugins`: list model families, metric plugins and plugin errors."""
 
 import json
 import sys
@@ -9,8 +9,11 @@ import click
 from mg_tui.core.text import one_line, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mg_tui.families.contract import Capability, ModelFamily
     from mg_tui.families.registry import PluginStatus, Registry
+    from mg_tui.metrics.registry import MetricPlugin
 
 _STATUS_MARKS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
 _WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the table
@@ -21,24 +24,27 @@ _WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the tab
 @click.option("--check", is_flag=True, help="Run the conformance tests without weights; exit 1 on failure.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
-    """List model families and plugin errors.
+    """List model families, metric plugins and plugin errors.
 
     Broken plugins are skipped. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME disables plugins.
     """
     from mg_tui.families.registry import DISABLE_ENV, load_registry
+    from mg_tui.metrics.registry import load_metrics
 
     registry = load_registry()
+    metric_plugins = load_metrics().plugins
     findings = _check_families(registry) if check else None
     if as_json:
         records = [_plugin_record(plugin, registry, findings) for plugin in registry.plugins]
+        records += [_metric_plugin_record(plugin) for plugin in metric_plugins]
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
         _print_table(registry, findings)
+        _print_metric_plugins(metric_plugins)
     for name in registry.unknown_disabled:
         click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
-    if findings is not None and (
-        any(findings.values()) or any(plugin.status == "broken" for plugin in registry.plugins)
-    ):
+    statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in metric_plugins]
+    if findings is not None and (any(findings.values()) or "broken" in statuses):
         ctx.exit(1)
 
 
@@ -109,6 +115,21 @@ def _plugin_record(
         "problem": plugin.problem,
         "families": families,
     }
+
+
+def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:
+    """A line for each plugin that adds metrics."""
+    for plugin in plugins:
+        mark, _color = _STATUS_MARKS[plugin.status]
+        names = ", ".join(metric.name for metric in plugin.values) or "none"
+        why = f": {one_line(plugin.problem)}" if plugin.problem else ""
+        click.echo(f"{mark} {one_line(plugin.name)} {plugin.version or ''} metrics {names} {plugin.status}{why}")
+
+
+def _metric_plugin_record(plugin: "MetricPlugin") -> dict[str, Any]:
+    metrics = [{"name": one.name, "version": one.version, "title": one.title} for one in plugin.values]
+    facts = ("name", "distribution", "version", "module", "file", "status", "problem")
+    return {**{fact: getattr(plugin, fact) for fact in facts}, "metrics": metrics}
 
 
 def _family_record(family: "ModelFamily") -> dict[str, Any]:

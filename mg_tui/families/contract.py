@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mg_tui.core.example import Example
+from mg_tui.core.precision import DTypeName, QuantizationName
+from mg_tui.core.preprocessing import Preprocessing as Preprocessing
 from mg_tui.hardware.model_shape import ModelShape
 
 if TYPE_CHECKING:
@@ -87,22 +89,13 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How text and images become model input: saved with a result, and used alike by training, chat and serving."""
-
-    min_pixels: int
-    max_pixels: int
-    system_prompt: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LoadRequest:
     """How to load a model: `source` is a local folder or a hub name; dtype and device are torch's names for them."""
 
     source: str
-    dtype: Literal["bfloat16", "float16", "float32"]
+    dtype: DTypeName
     device: str
-    quantization: Literal["nf4", "int8", "none"] = "none"
+    quantization: QuantizationName = "none"
     attention: str = "sdpa"
     revision: str | None = None
     trust_remote_code: bool = False

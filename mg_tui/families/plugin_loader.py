@@ -1,26 +1,22 @@
-"""Load plugins, each imported and called alone: whatever one does wrong is its own status line and nobody else's.
+"""Load the plugins that give model families; see `mg_tui.hooks`."""
 
-With the contract's hook module, this is all that sees pluggy. A manager of its own for every plugin leaves nothing
-behind of one that failed half-way, and makes the order of plugins meaningless.
-"""
-
-import importlib.util
-import inspect
-import traceback
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Final, Literal
 
-import pluggy
-
+from mg_tui import hooks
 from mg_tui.families import hookspec
 from mg_tui.families.contract import ModelFamily
 from mg_tui.families.validation import declaration_problems
 
-HOOK_NAME = "mg_model_families"
+_HOOK: Final = hooks.Hook(
+    "mg_model_families",
+    hookspec.PROJECT_NAME,
+    hookspec,
+    ModelFamily,
+    "families",
+    lambda family: declaration_problems(family),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,100 +51,17 @@ class LoadedPlugin:
     families: tuple[ModelFamily, ...] = ()
 
 
-class _ContractViolation(Exception):
-    """The plugin breaks the contract; the message says how and where."""
-
-
 def load_plugin(entry: EntryPoint, *, disabled: bool = False) -> LoadedPlugin:
     """Import the plugin and ask it for its families. Never raises for what the plugin does, `sys.exit` included."""
-    dist = entry.dist
-    facts: dict[str, Any] = {
-        "name": entry.name,
-        "distribution": dist.name if dist else None,
-        "version": dist.version if dist else None,
-        "module": entry.module,
-        "file": _module_file(entry.module),
-    }
-    if disabled:
-        return LoadedPlugin(PluginStatus(**facts, status="disabled", problem="by MODEL_GARDEN_DISABLE_PLUGINS"))
-    try:
-        families = _load_families(entry)
-    except _ContractViolation as error:
-        return LoadedPlugin(PluginStatus(**facts, status="broken", problem=str(error)))
-    except (Exception, SystemExit) as error:
-        problem = f"{type(error).__name__}: {error} ({_error_location(error, facts['file'])})"
-        return LoadedPlugin(PluginStatus(**facts, status="broken", problem=problem))
-    return LoadedPlugin(PluginStatus(**facts, status="ok", families=tuple(f.key for f in families)), families)
-
-
-def _load_families(entry: EntryPoint) -> tuple[ModelFamily, ...]:
-    plugin = entry.load()
-    manager = pluggy.PluginManager(hookspec.PROJECT_NAME)
-    manager.add_hookspecs(hookspec)
-    try:
-        manager.register(plugin, name=entry.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        # Its message repeats the plugin and the spec over several lines; the last ones say what is wrong.
-        raise _ContractViolation(f"{' '.join(str(error).split())} ({_hook_location(plugin)})") from error
-    callers = [caller for caller in manager.get_hookcallers(plugin) or () if caller.name == HOOK_NAME]
-    if not callers:
-        raise _ContractViolation(f"{entry.value} has no {HOOK_NAME} marked @hookimpl ({inspect.getfile(plugin)}:1)")
-    (implementation,) = callers[0].get_hookimpls()
-    place = _function_location(implementation.function)
-    families = _validate_hook_result(callers[0](), place)
-    problems = [problem for family in families for problem in declaration_problems(family)]
-    if problems:
-        raise _ContractViolation("; ".join(problems) + f" ({place})")
-    return families
-
-
-def _validate_hook_result(results: Sequence[Any], place: str) -> tuple[ModelFamily, ...]:
-    if not results or results[0] is None:
-        raise _ContractViolation(f"{HOOK_NAME} yielded nothing; yield ModelFamily objects ({place})")
-    (given,) = results
-    if isinstance(given, ModelFamily):
-        raise _ContractViolation(f"{HOOK_NAME} returned one ModelFamily: yield it, or return a list ({place})")
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise _ContractViolation(f"{HOOK_NAME} returned {type(given).__name__}: yield ModelFamily objects ({place})")
-    families = tuple(given)
-    for item in families:
-        if not isinstance(item, ModelFamily):
-            raise _ContractViolation(f"{HOOK_NAME} gave {type(item).__name__} where a ModelFamily belongs ({place})")
-    if not families:
-        raise _ContractViolation(f"{HOOK_NAME} gave no families ({place})")
-    return families
-
-
-def _module_file(module: str) -> str | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return spec.origin if spec else None
-
-
-def _function_location(function: Any) -> str:
-    code = inspect.unwrap(function).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
-
-
-def _hook_location(plugin: Any) -> str:
-    """Where the plugin's first function marked as a hook is, else its file."""
-    for value in vars(plugin).values() if isinstance(plugin, ModuleType) else ():
-        if hasattr(value, f"{hookspec.PROJECT_NAME}_impl"):
-            return _function_location(value)
-    return f"{inspect.getfile(plugin)}:1" if isinstance(plugin, ModuleType) else repr(plugin)
-
-
-def _error_location(error: BaseException, file: str | None) -> str:
-    """The file and line in the plugin that raised; the innermost line of all when none of its lines took part."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    folder = str(Path(file).parent) if file and Path(file).name == "__init__.py" else file
-    ours = [frame for frame in frames if folder and frame.filename.startswith(folder)]
-    if not ours and file and isinstance(error, ImportError):
-        return file
-    taking_part = ours or list(frames)
-    return f"{taking_part[-1].filename}:{taking_part[-1].lineno}" if taking_part else "no line known"
+    done = hooks.load(entry, _HOOK, disabled=disabled)
+    status = PluginStatus(
+        name=done.name,
+        distribution=done.distribution,
+        version=done.version,
+        module=done.module,
+        file=done.file,
+        status=done.status,
+        problem=done.problem,
+        families=tuple(family.key for family in done.values),
+    )
+    return LoadedPlugin(status, done.values)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.text import one_line
@@ -19,10 +19,9 @@ from mg_tui.families.base_models import ResolvedModel, has_vision, local_folder,
 from mg_tui.families.contract import Checkpoint, ModelFamily
 from mg_tui.families.hookspec import ENTRY_POINT_GROUP
 from mg_tui.families.plugin_loader import LoadedPlugin, PluginStatus, load_plugin
+from mg_tui.hooks import DISABLE_ENV, METRICS_GROUP
 
 __all__ = ["DISABLE_ENV", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
-
-DISABLE_ENV: Final = "MODEL_GARDEN_DISABLE_PLUGINS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +145,20 @@ class Registry:
 @cache
 def load_registry() -> Registry:
     """The registry of this process: every installed plugin of the group `mg_tui.families`, loaded once."""
-    return make_registry(entry_points(group=ENTRY_POINT_GROUP), os.environ)
+    other_plugins = [entry.name for entry in entry_points(group=METRICS_GROUP)]
+    return make_registry(entry_points(group=ENTRY_POINT_GROUP), os.environ, other_plugins=other_plugins)
 
 
-def make_registry(entries: Iterable[EntryPoint], environ: Mapping[str, str]) -> Registry:
-    """A registry of these plugins; `environ` may disable some of them."""
+def make_registry(
+    entries: Iterable[EntryPoint], environ: Mapping[str, str], *, other_plugins: Iterable[str] = ()
+) -> Registry:
+    """A registry of these plugins; `environ` may disable some of them and some of `other_plugins`, of other groups."""
     names = [name.strip() for name in environ.get(DISABLE_ENV, "").split(",") if name.strip()]
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.value))
     loaded = [load_plugin(entry, disabled="all" in names or entry.name in names) for entry in ordered]
     loaded, disputed = _drop_conflicts(loaded)
     families = sorted((family for plugin in loaded for family in plugin.families), key=lambda family: family.key)
-    unknown = set(names) - {"all"} - {entry.name for entry in ordered}
+    unknown = set(names) - {"all", *other_plugins} - {entry.name for entry in ordered}
     statuses = tuple(plugin.status for plugin in loaded)
     return Registry(tuple(families), statuses, disputed, tuple(sorted(unknown)))
 

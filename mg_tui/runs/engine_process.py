@@ -33,7 +33,7 @@ class EngineCrashed(Exception):
 
 
 class EngineProcess:
-    """A running engine program, e.g. `mg_tui.engine.inference.generate`. A context manager: leaving it ends the child."""
+    """A running engine program, e.g. `mg_tui.engine.inference.generate`. A context manager that ends the child."""
 
     def __init__(self, program: str, *, cwd: Path | None = None) -> None:
         # A file and not a pipe: nobody reads it while all goes well, and a full pipe would stop the child.

@@ -77,6 +77,16 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def result_dir(self) -> Path:
+        """The output folder that the spec names, else `model_dir`.
+
+        Raises:
+            UsageError: there is no readable spec.
+        """
+        output = self.spec_values().get("output_dir")
+        return Path(output) if isinstance(output, str) and output else self.model_dir
+
+    @property
     def skipped_rows_file(self) -> Path:
         """The rows that were left out, one JSON object a line."""
         return self.path / "skipped_rows.jsonl"

@@ -3,12 +3,10 @@
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,6 +17,7 @@ from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.folder import RunFolder, write_atomic
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
+from mg_tui.runs.versions import package_versions
 from mg_tui.runs.watch import RunWatch
 from mg_tui.runs.worker_log import read_tail
 
@@ -26,16 +25,6 @@ if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
 
 _DEVICES_FILE: Final = "devices.json"
-_VERSIONED_PACKAGES: Final = (
-    "model-garden-tui",
-    "torch",
-    "torchvision",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "unsloth",
-)
 # A shell in between, because a signal that is ignored stays ignored across `exec`, and because running Python code
 # between fork and exec can hang a process that has threads, which the dashboard is.
 _DETACH_COMMAND: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
@@ -94,15 +83,6 @@ def with_absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
     names = [option.name for option in options_of(type(spec)) if option.kind == "path"]
     changed: dict[str, Any] = {n: _absolute_path(getattr(spec, n), cwd) for n in names if getattr(spec, n) is not None}
     return spec.model_copy(update=changed)
-
-
-def package_versions() -> dict[str, str]:
-    """The versions that matter to a run, read from package metadata without importing anything."""
-    found = {"python": platform.python_version()}
-    for name in _VERSIONED_PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def worker_command(folder: RunFolder) -> Sequence[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mg_tui.runs.checkpoint_format import UNFINISHED_PREFIX
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lifetime import current_lifetime
@@ -16,7 +17,6 @@ from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 _LOG_LINES: Final = 4
 _MAX_ROWS, _MAX_IMAGES = 12, 4  # named; the rest is counted
-_UNFINISHED_PREFIX: Final = ".writing-"  # of a checkpoint: see `mg_tui.engine.checkpointing.writer`
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _commands_after_failure(folder: RunFolder, view: RunView) -> tuple[str, ...]
 def _crashed_outcome(folder: RunFolder, view: RunView) -> Outcome:
     doing = read_current_step(folder)
     facts: tuple[tuple[str, str], ...] = ()
-    if list(folder.checkpoints_dir.glob(f"{_UNFINISHED_PREFIX}*")):
+    if list(folder.checkpoints_dir.glob(f"{UNFINISHED_PREFIX}*")):
         what = f"crashed while writing a checkpoint after step {view.step}"
     elif doing is not None and doing.step == view.step + 1:
         what = f"crashed during step {doing.step}"

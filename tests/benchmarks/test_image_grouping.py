@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def grouping(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
-    return benchmark_module("grouping")
+    return benchmark_module("image_grouping")
 
 
 def sample_results() -> list[dict[str, Any]]:

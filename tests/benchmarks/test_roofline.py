@@ -13,7 +13,7 @@ from mg_tui.hardware.model_shape import LinearLayers, ModelShape, TransformerSta
 
 @pytest.fixture
 def floor(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
-    return benchmark_module("floor")
+    return benchmark_module("roofline")
 
 
 def small_shape() -> ModelShape:
@@ -82,9 +82,9 @@ def test_our_runs_are_told_beside_the_floor(floor: ModuleType) -> None:
     )
     rows = floor.table([measured], small_shape(), {"vqa": 8.0}, quickest=10_000.0).splitlines()[2:]
     needed = [floor.multiply_adds(small_shape(), floor.Work(3, 2, patches), 5) for patches in (8.0, 0.0)]
-    wanted = zip(("first", "later"), (one / 10_000 for one in needed), (2, 1), strict=True)
+    expected = zip(("first", "later"), (item / 10_000 for item in needed), (2, 1), strict=True)
     title = "5 questions per image (VQAv2-like)"
     assert rows == [
         f"| {title} | {epochs} | 0 | {least:.2f} s | {took:.2f} s | {least / took:.0%} |"
-        for epochs, least, took in wanted
+        for epochs, least, took in expected
     ]

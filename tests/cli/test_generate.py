@@ -99,9 +99,7 @@ def test_the_answer_goes_to_stdout_and_messages_to_stderr(
     assert fake.requests[-1] == {"op": "closed"}
 
 
-def test_json_is_one_record(
-    fake: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_is_one_record(fake: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = ["--image", str(image_file)]
     assert (
         run_cli("generate-vision", "mine", *image, *image, "--prompt", "What?", "--json", "--max-new-tokens", "3") == 0

@@ -99,3 +99,29 @@ def test_unknown_disabled_plugin_prints_a_warning(monkeypatch: pytest.MonkeyPatc
     assert "names 'typo'" in result.stderr
     assert "No plugins installed" in result.stderr
     assert result.stdout == ""
+
+
+def test_plugins_that_add_metrics_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mg_tui.metrics import registry as metrics_module
+    from mg_tui.metrics import row_metric
+
+    one = row_metric("contains", lambda answer, references: 1.0)
+    facts = {"distribution": "garden-contains", "version": "1.2", "module": "garden_contains", "file": None}
+    found = (
+        metrics_module.MetricPlugin(name="contains", **facts, status="ok", values=(one,)),  # type: ignore[arg-type]
+        metrics_module.MetricPlugin(name="bad", **facts, status="broken", problem="no\x1b[31m luck"),  # type: ignore[arg-type]
+    )
+    monkeypatch.setattr(metrics_module, "load_metrics", lambda: metrics_module.MetricRegistry((), found))
+    result = invoke(monkeypatch, Registry((), ()))
+    assert "✓ contains 1.2 metrics contains ok" in result.output
+    assert "✗ bad 1.2 metrics none broken: no�[31m luck" in result.output
+    records = json.loads(invoke(monkeypatch, Registry((), ()), "--json").stdout)
+    assert [(record["name"], record["status"]) for record in records] == [("contains", "ok"), ("bad", "broken")]
+    assert records[0]["metrics"] == [{"name": "contains", "version": "1", "title": "contains"}]
+    assert invoke(monkeypatch, Registry((), ()), "--check").exit_code == 1
+
+
+def test_a_disabled_plugin_of_metrics_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {registry_module.DISABLE_ENV: "contains,typo"}
+    registry = registry_module.make_registry([], environ, other_plugins=["contains"])
+    assert registry.unknown_disabled == ("typo",)

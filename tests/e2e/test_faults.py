@@ -235,7 +235,7 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
     folder = lab.run(small_disk / "home", save_steps=2)
 
     def before() -> None:
-        from mg_tui.engine.monitoring.reporter import Reporter
+        from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run import worker
 
         worker._RETRY_SECONDS = 0.2

@@ -109,13 +109,13 @@ def test_browse_check_train_and_convert(kind: str, world: Path, learner: TinyTra
     def spec(dataset: str) -> TrainingSpec:
         return TrainingSpec.parse({"base_model": "tiny", "dataset": dataset})
 
-    def write(given: str, out: str, **asked: Any) -> None:
-        source, recognised = open_source_from_spec(spec(given), cwd=world, cache=settings.cache)
-        resolver = image_resolver_from_spec(spec(given), source, cwd=world, cache=settings.cache)
-        made = convert(
-            source, recognised, ConvertRequest(world / out, **asked), cache=settings.cache, resolver=resolver
+    def write(inputs: str, out: str, **options: Any) -> None:
+        source, recognised = open_source_from_spec(spec(inputs), cwd=world, cache=settings.cache)
+        resolver = image_resolver_from_spec(spec(inputs), source, cwd=world, cache=settings.cache)
+        created = convert(
+            source, recognised, ConvertRequest(world / out, **options), cache=settings.cache, resolver=resolver
         )
-        assert (made.rows, made.skipped_rows) == (3, 0)
+        assert (created.rows, created.skipped_rows) == (3, 0)
 
     name = NAMES[kind]
     write("source.jsonl", name, format=format, layout=layout)

@@ -1,7 +1,8 @@
-"""`model_garden.json`: how text and images became model input while training, kept beside the weights.
+"""`model_garden.json`, the metadata of a result: how text and images became model input during training.
 
-Generation, merging, evaluation and serving read it, so that a model is used as it was trained. A folder that another
-program wrote has none; it is then read with defaults, and `Contract.assumed` says so.
+It lies beside the weights. Generation, merging, evaluation and serving read it, so that a model is used as it was
+trained. A folder that another program wrote has none; it is then read with defaults, and `ResultMetadata.assumed` is
+true. Free of torch. It imports pydantic, so modules that have to start quickly import it inside functions.
 """
 
 import json
@@ -13,9 +14,11 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mg_tui.core.errors import UsageError
+from mg_tui.core.files import write_atomic
+from mg_tui.core.precision import DTypeName, QuantizationName
+from mg_tui.core.preprocessing import Preprocessing
 from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, TrainingSpec
-from mg_tui.families.contract import ModelFamily, Preprocessing
-from mg_tui.runs.launch import package_versions
+from mg_tui.runs.versions import package_versions
 
 METADATA_FILE: Final = "model_garden.json"
 SCHEMA_VERSION: Final = 1
@@ -23,9 +26,8 @@ SCHEMA_VERSION: Final = 1
 ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 MODEL_CONFIG: Final = "config.json"
+_MAX_JSON_BYTES: Final = 4 << 20  # a file of a result that is larger is not one of these
 
-DTypeName = Literal["bfloat16", "float16", "float32"]
-QuantizationName = Literal["nf4", "int8", "none"]
 ResultKind = Literal["adapter", "model", "merged"]
 
 
@@ -80,6 +82,11 @@ class ResultMetadata(_FrozenModel):
     assumed: bool = Field(default=False, exclude=True)
 
     @property
+    def is_adapter(self) -> bool:
+        """Whether the folder holds an adapter, which needs its base model and can be merged into it."""
+        return self.kind == "adapter"
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """The part that processors and collators are made from."""
         return Preprocessing(min_pixels=self.min_pixels, max_pixels=self.max_pixels, system_prompt=self.system_prompt)
@@ -94,7 +101,7 @@ class ResultMetadata(_FrozenModel):
 
 def make_result_metadata(
     spec: TrainingSpec,
-    family: ModelFamily,
+    family: str,
     base: BaseModelRef,
     *,
     kind: ResultKind,
@@ -104,10 +111,10 @@ def make_result_metadata(
     run: str | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> ResultMetadata:
-    """The contract of a run: `dtype` and `quantization` as they were resolved, never "auto"."""
+    """The metadata of a run's result: `family` by its key; `dtype` and `quantization` as resolved, never "auto"."""
     return ResultMetadata(
         kind=kind,
-        family=family.key,
+        family=family,
         model_type=model_type,
         base=base,
         min_pixels=spec.min_pixels,
@@ -125,22 +132,25 @@ def make_result_metadata(
     )
 
 
-def write_result_metadata(folder: Path, contract: ResultMetadata) -> None:
-    """Write the contract into a folder, whole or not at all."""
-    part = folder / f".{METADATA_FILE}.part"
-    record = contract.model_dump(mode="json", by_alias=True)
-    part.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / METADATA_FILE)
+def write_result_metadata(folder: Path, metadata: ResultMetadata) -> None:
+    """Write the metadata into a folder atomically.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    record = metadata.model_dump(mode="json", by_alias=True)
+    write_atomic(folder / METADATA_FILE, (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 def read_result_metadata(folder: Path, *, base: str | None = None) -> ResultMetadata:
-    """Read and check the contract of a result folder; a folder without one gets the defaults, marked as assumed.
+    """Read and validate the metadata of a result folder; a folder without it gets defaults, marked as assumed.
 
     Args:
+        folder: the result.
         base: the base model to assume where the folder of another program names none.
 
     Raises:
-        UsageError: there is no such folder, it holds no model, or its contract cannot be understood.
+        UsageError: there is no such folder, it holds no model, or its metadata is invalid.
     """
     if not folder.is_dir():
         raise UsageError("there is no such result folder", where=str(folder))
@@ -151,22 +161,23 @@ def read_result_metadata(folder: Path, *, base: str | None = None) -> ResultMeta
     schema = record.get("schema")
     if isinstance(schema, int) and schema > SCHEMA_VERSION:
         raise UsageError(
-            f"the result was written by a newer version: its contract has schema {schema}, this one reads {SCHEMA_VERSION}",
+            "the result was written by a newer version of Model Garden",
             where=str(file),
+            why=f"its metadata has schema {schema}; this version reads {SCHEMA_VERSION}",
             hint="upgrade model-garden-tui",
         )
     try:
         return ResultMetadata.model_validate(record)
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
-        raise UsageError("the contract of the result cannot be understood", where=str(file), why=found) from None
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
+        raise UsageError("the metadata of the result is invalid", where=str(file), why=problems) from None
 
 
-def _assume_metadata(folder: Path, given: str | None) -> ResultMetadata:
-    """A contract for a folder written by another program: a plain PEFT adapter, or a plain model."""
+def _assume_metadata(folder: Path, base_model: str | None) -> ResultMetadata:
+    """Metadata for a folder written by another program: a plain PEFT adapter, or a plain model."""
     if (folder / ADAPTER_CONFIG).is_file():
         config = read_json_object(folder / ADAPTER_CONFIG)
-        base = config.get("base_model_name_or_path") or given
+        base = config.get("base_model_name_or_path") or base_model
         if not isinstance(base, str) or not base:
             raise UsageError(
                 "the adapter does not say which base model it belongs to",
@@ -190,12 +201,16 @@ def _assume_metadata(folder: Path, given: str | None) -> ResultMetadata:
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """A JSON object from a file of a result.
 
     Raises:
-        UsageError: the file cannot be read, or holds something else.
+        UsageError: the file cannot be read, is too large, or holds something else.
     """
     try:
+        if file.stat().st_size > _MAX_JSON_BYTES:
+            raise UsageError(
+                "a file of the result is too large", where=str(file), why=f"it has more than {_MAX_JSON_BYTES:,} bytes"
+            )
         record = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError("a file of the result cannot be read", where=str(file), why=error.strerror) from None

@@ -1,4 +1,4 @@
-"""The trainer's callback: every step into the journal, and what faces ask for into the trainer."""
+"""The trainer's callback: writes every step to the journal and passes requests to the trainer."""
 
 import sys
 import time
@@ -17,9 +17,9 @@ from mg_tui.runs.journal import JournalWriter
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Writes `step` and `eval` events, samples where the model stands, and obeys requests between steps.
+    """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
-    `trainer` is set once it exists. `used` gives what the run used of its GPUs so far.
+    `trainer` is set once it exists. `used` returns the GPU usage of the run so far.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._watchdog = Watchdog(journal)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """From now on steps are to come."""
+        """Start to watch for stalls."""
         self._watchdog.start().report_progress()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """No steps come any more."""
+        """Stop watching."""
         self._watchdog.stop()
         if self._step_note is not None:
             self._step_note.close()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Its rows are there."""
+        """Note the step and its rows, for the case that the process dies in it."""
         self._watchdog.report_progress()
         if self._step_note is not None:
             examples = self.trainer.stream.examples_of(state.global_step)
@@ -61,7 +61,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             self._step_note.write(state.global_step + 1, [example.row for example in examples], images)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The last moment to keep a broken gradient from the weights."""
+        """The last moment to keep a non-finite gradient from the weights."""
         facts = self.trainer.step_metrics
         facts.learning_rate = self.trainer._get_learning_rate()
         step_checks.require_finite_gradient(
@@ -69,9 +69,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """The step into the journal, then what was asked for meanwhile."""
+        """Write the step to the journal, then handle the requests that have arrived."""
         facts = self.trainer.step_metrics
-        # The trainer counts from where its loader began, which after a resume is in the middle of an epoch.
+        # The trainer counts from the start of its loader, which after a resume is in the middle of an epoch.
         state.epoch = state.global_step / len(self.trainer.stream)
         seconds, used = time.perf_counter() - facts.started, memory_usage()
         self._journal.write(
@@ -106,28 +106,28 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """A line for the log, at the logging interval."""
-        shown = ", ".join(f"{k} {v:.6g}" for k, v in (logs or {}).items() if isinstance(v, int | float))
-        sys.stderr.write(f"step {state.global_step}/{state.max_steps}: {shown}\n")
+        """Write a line to the log, at the logging interval."""
+        values = ", ".join(f"{k} {v:.6g}" for k, v in (logs or {}).items() if isinstance(v, int | float))
+        sys.stderr.write(f"step {state.global_step}/{state.max_steps}: {values}\n")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any) -> None:
-        """The evaluation into the journal."""
-        found = metrics or {}
+        """Write the evaluation to the journal."""
+        values = metrics or {}
         self._journal.write(
             "eval",
             step=state.global_step,
-            loss=found.get("eval_loss"),
-            seconds=round(found.get("eval_runtime", 0.0), 3),
-            examples=found.get("eval_examples"),
+            loss=values.get("eval_loss"),
+            seconds=round(values.get("eval_runtime", 0.0), 3),
+            examples=values.get("eval_examples"),
         )
-        if found.get("eval_loss") is not None and self.trainer.store.record_evaluation(
-            state.global_step, found["eval_loss"]
+        if values.get("eval_loss") is not None and self.trainer.store.record_evaluation(
+            state.global_step, values["eval_loss"]
         ):
-            control.should_save = True  # the best so far is worth a checkpoint of its own
+            control.should_save = True  # the best so far gets a checkpoint
         self._sample(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A checkpoint was written (its own event is written by the store)."""
+        """Generate samples (the `checkpoint` event is written by the store)."""
         self._sample(state.global_step)
 
     def _sample(self, step: int) -> None:
