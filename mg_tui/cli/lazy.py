@@ -43,8 +43,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.lazy_commands and not args[0].startswith("-"):
-            from difflib import get_close_matches
+            from mg_tui.core.text import did_you_mean
 
-            close = get_close_matches(args[0], list(self.lazy_commands), n=1)
-            ctx.fail(f"no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.lazy_commands)}")
         return super().resolve_command(ctx, args)
