@@ -8,10 +8,10 @@ from mg_tui.core.errors import UsageError
 
 
 def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
-    """Open the dashboard, on one run when `open_run` means one (see `mg_tui.runs.store.find_run`).
+    """Open the dashboard, on the run that `open_run` refers to if set (see `mg_tui.runs.store.find_run`).
 
     Raises:
-        UsageError: there is no terminal, no such run, or garden.toml gives an action a key that it cannot have.
+        UsageError: there is no terminal or no such run, or a key binding in garden.toml is invalid.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
@@ -35,7 +35,7 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     from mg_tui.tui.app import GardenApp
     from mg_tui.tui.graphics import select_graphics
 
-    # A thread that reads a journal lets a key pass sooner; the default is 5 ms each time they meet.
+    # Shorter than the default of 5 ms, so that threads reading journals delay key presses less.
     sys.setswitchinterval(0.001)
     exit_on_hangup()
 

@@ -1,4 +1,4 @@
-"""`model-garden generate-vision`: ask a model about images; the answer is shown as it is written."""
+"""`model-garden generate-vision`: run inference on images and stream the answer."""
 
 import json
 import time
@@ -51,30 +51,31 @@ from mg_tui.config import Settings
 )
 @click.option("--json", "as_json", is_flag=True, help="Print answer, token counts, timings and image sizes as JSON.")
 @click.pass_obj
-def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **asked: Any) -> None:
+def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Run inference on images.
 
-    MODEL is a result folder (a run's --output-dir), a run (id, name or `last`), or a base model. The answer is streamed to stdout.
+    MODEL is a result folder (a run's --output-dir), a run (id, name or `last`), or a base model. The answer is streamed
+    to stdout.
     """
-    from mg_tui.cli.spinner import spinner
+    from mg_tui.cli.progress import spinner
     from mg_tui.core.text import printable
     from mg_tui.data.images import probe_image
     from mg_tui.runs.engine_process import EngineProcess
 
-    # A mistyped path shows before a model is loaded for it.
+    # Before the model is loaded, so that a mistyped path fails at once.
     for image in images:
         probe_image(image)
-    how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    load_options = {name: options.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
     with EngineProcess("mg_tui.engine.inference.generate") as child:
         began = time.monotonic()
-        with spinner(f"loading {printable(model)}") as say:
-            for event in child.stream("load", model=model, home=str(settings.home), **how):
+        with spinner(f"loading {printable(model)}") as notify:
+            for event in child.stream("load", model=model, home=str(settings.home), **load_options):
                 ready = event
                 if event["event"] == "notice":
-                    say(event["text"])
+                    notify(event["text"])
         load_seconds = round(time.monotonic() - began, 2)
         record: dict[str, Any] = {}
-        for event in child.stream("generate", images=[str(Path(path).absolute()) for path in images], **asked):
+        for event in child.stream("generate", images=[str(Path(path).absolute()) for path in images], **options):
             if event["event"] == "text" and not as_json:
                 click.echo(printable(event["text"]), nl=False)
             record = event
@@ -86,7 +87,7 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
         click.echo(json.dumps({**record, **loaded, "load_seconds": load_seconds}, ensure_ascii=False))
         return
     click.echo()
-    _print_stats(record, asked["max_new_tokens"])
+    _print_stats(record, options["max_new_tokens"])
 
 
 def _print_stats(record: dict[str, Any], limit: int) -> None:
@@ -102,6 +103,6 @@ def _print_stats(record: dict[str, Any], limit: int) -> None:
 
 
 def _format_size(image: dict[str, Any]) -> str:
-    given, seen = image["size"], image["seen_at"]
-    text = f"{given[0]}x{given[1]}"
-    return text if seen is None or seen == given else f"{text} seen at {seen[0]}x{seen[1]}"
+    size, resized = image["size"], image["seen_at"]
+    text = f"{size[0]}x{size[1]}"
+    return text if resized is None or resized == size else f"{text} resized to {resized[0]}x{resized[1]}"

@@ -23,6 +23,11 @@ def printable(text: str, *, limit: int | None = None) -> str:
     return _UNSAFE_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def pluralize(count: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`: a count with its noun, for nouns with a regular plural."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def one_line(text: str, *, limit: int | None = None) -> str:
     """`printable` text on one line: newlines and tabs become spaces, runs of blanks become one."""
     return printable(" ".join(text.split()), limit=limit)

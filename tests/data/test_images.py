@@ -148,7 +148,7 @@ def test_memory_and_odd_errors_become_reasons(image_file: Path, monkeypatch: pyt
 def test_importing_the_room_imports_neither_pillow_nor_numpy_nor_httpx() -> None:
     code = (
         "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.synthetic.vision_dataset, "
-        "mg_tui.data.image_downloads, mg_tui.cli.datasets.vision_sample; "
+        "mg_tui.data.image_downloads, mg_tui.cli.datasets.create; "
         "print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -207,8 +207,8 @@ def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | N
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
     channel = Channel.from_stdio()
-    seer = TokenInspector(channel)
-    serve(channel, {"open": seer.open, "row": seer.row})
+    inspector = TokenInspector(channel)
+    serve(channel, {"open": inspector.open, "row": inspector.row})
     exit_process()
 
 

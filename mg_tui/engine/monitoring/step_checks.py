@@ -91,7 +91,7 @@ def step_out_of_memory(*, step: int, rows: Sequence[int], tokens: int, images: i
         why=f"{tokens:,} tokens and {images} images in one forward pass; {why.splitlines()[0] if why else ''}".rstrip(
             "; "
         ),
-        hint="lower max_pixels or max_seq_length, keep gradient_checkpointing on, or quantise (quantization nf4)",
+        hint="lower max_pixels or max_seq_length, keep gradient_checkpointing on, or quantize (quantization nf4)",
     )
 
 

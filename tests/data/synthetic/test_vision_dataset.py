@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mg_tui.cli.datasets.vision_sample import create_vision_dataset as command
+from mg_tui.cli.datasets.create import create_vision_dataset as command
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.data.dataset import load_dataset, require_no_bad_rows
 from mg_tui.data.synthetic import drawings
