@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.hardware.sampler import cpu_name, usable_cores
+from mg_tui.hardware.host import cpu_name, usable_cores
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import LIST_READ_BYTES
 from mg_tui.runs.watch import RunWatch

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.rows import KINDS, make_rows
-from harness.steps import packed_step
+from harness.packed_step import packed_step
+from harness.synthetic_data import KINDS, make_rows
 
 TOKEN_BUDGET = 600  # of a forward pass of ours: several a step
 
@@ -31,20 +31,21 @@ class LossCurves:
         return max(abs(a - b) / abs(a) for a, b in zip(self.plain, self.ours, strict=True))
 
 
-def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None] = print) -> LossCurves:
+def compare(rows: Path, steps: int, per_step: int, *, report: Callable[[str], None] = print) -> LossCurves:
     """Train the tiny model twice on the rows of a file.
 
     Args:
-        rows: as `harness.rows.make_rows` writes them.
+        rows: as `harness.synthetic_data.make_rows` writes them.
         steps: optimizer steps.
         per_step: examples of one.
-        told: given a line for each step.
+        report: given a line for each step.
     """
     import torch
     from transformers import set_seed
 
     from mg_tui.core.spec import TrainingSpec
-    from mg_tui.engine.run import setup, training_data
+    from mg_tui.engine.batching import rows as dataset_rows
+    from mg_tui.engine.run import setup, step_planning
 
     spec = TrainingSpec(
         base_model="tiny",
@@ -56,8 +57,8 @@ def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None
         max_pixels=20_000,
     )
     base = setup.load_run_context(spec)
-    examples = training_data.read_dataset(spec, spec.dataset, cwd=rows.parent, cache=rows.parent / "none").examples
-    plan = setup.plan_steps(spec, examples)
+    examples = dataset_rows.read_dataset(spec, spec.dataset, cwd=rows.parent, cache=rows.parent / "none").examples
+    plan = step_planning.plan_steps(spec, examples)
     chosen = [[examples[index] for index in plan.step(number)] for number in range(steps)]
     torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
     curves = []
@@ -73,11 +74,11 @@ def compare(rows: Path, steps: int, per_step: int, *, told: Callable[[str], None
             losses.append(run(some))
             optimizer.step()
         curves.append(losses)
-    found = LossCurves(*curves)
-    for number, (plain, ours) in enumerate(zip(found.plain, found.ours, strict=True), 1):
-        told(f"{number:4d}  {plain:.6f}  {ours:.6f}  {abs(plain - ours) / abs(plain):.1e}")
-    told(f"largest relative difference: {found.largest:.1e}")
-    return found
+    result = LossCurves(*curves)
+    for number, (plain, ours) in enumerate(zip(result.plain, result.ours, strict=True), 1):
+        report(f"{number:4d}  {plain:.6f}  {ours:.6f}  {abs(plain - ours) / abs(plain):.1e}")
+    report(f"largest relative difference: {result.largest:.1e}")
+    return result
 
 
 def _plain_step(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
@@ -97,11 +98,11 @@ def _plain_step(model: Any, base: Any) -> Callable[[Sequence[Any]], float]:
             images = open_images([example])
             batches.append(dict(base.collator([example], [[images[ref.path] for ref in example.images]])))
         labels = [batch.pop("labels") for batch in batches]
-        learned = sum(int((one[:, 1:] != -100).sum()) for one in labels)
+        supervised = sum(int((item[:, 1:] != -100).sum()) for item in labels)
         total = 0.0
-        for batch, wanted in zip(batches, labels, strict=True):
+        for batch, expected in zip(batches, labels, strict=True):
             logits = model(**batch, use_cache=False).logits[0, :-1].float()
-            loss = functional.cross_entropy(logits, wanted[0, 1:], ignore_index=-100, reduction="sum") / learned
+            loss = functional.cross_entropy(logits, expected[0, 1:], ignore_index=-100, reduction="sum") / supervised
             loss.backward()
             total += float(loss.detach())
         return total
@@ -151,12 +152,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--per-step", type=int, default=10)
     parser.add_argument("--svg", type=Path, default=Path(__file__).parent.parent / "docs" / "overlay.svg")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = make_rows(Path(folder), KINDS["vqa"], asked.steps)
-        curves = compare(rows, asked.steps, asked.per_step)
-    asked.svg.write_text(format_plot(curves) + "\n")
-    sys.stderr.write(f"written: {asked.svg}\n")
+        rows = make_rows(Path(folder), KINDS["vqa"], options.steps)
+        curves = compare(rows, options.steps, options.per_step)
+    options.svg.write_text(format_plot(curves) + "\n")
+    sys.stderr.write(f"written: {options.svg}\n")
 
 
 if __name__ == "__main__":

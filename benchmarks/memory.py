@@ -3,7 +3,7 @@
     uv run python benchmarks/memory.py               # the grid, and its tables in docs/memory.md
     uv run python benchmarks/memory.py --layers 2    # two blocks in each stack: quick, and printed only
 
-How it counts is in `harness/living.py`.
+How it counts is in `harness/live_bytes.py`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.living import ROOT, Case, estimated, measured
+from harness.live_bytes import ROOT, StepCase, estimate_peak, measure_peak
 
 DOCS = ROOT / "docs" / "memory.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -26,22 +26,22 @@ SMALL, LARGE = (32, 32), (72, 72)
 SUPERVISED = 128
 
 
-def list_cases(layers: int | None) -> list[Case]:
+def list_cases(layers: int | None) -> list[StepCase]:
     """Models x checkpointing x length, with the largest image that leaves room for text."""
     cases = []
     for model in ("3B", "7B"):
         for checkpointing in (True, False):
             for length, image in ((512, SMALL), (2048, SMALL), (2048, LARGE), (4096, LARGE)):
                 options = {"quantization": "none", "gradient_checkpointing": checkpointing}
-                cases.append(Case(model, 1, length, SUPERVISED, (image,), layers=layers, options=options))
+                cases.append(StepCase(model, 1, length, SUPERVISED, (image,), layers=layers, options=options))
     return cases
 
 
-def list_variations(layers: int | None) -> list[tuple[str, Case]]:
+def list_variations(layers: int | None) -> list[tuple[str, StepCase]]:
     """One change each from a 7B with LoRA in bfloat16, 2,048 packed tokens and an image of 1008 x 1008 pixels."""
-    base = Case("7B", 1, 2048, SUPERVISED, (LARGE,), layers=layers, options={"quantization": "none"})
+    base = StepCase("7B", 1, 2048, SUPERVISED, (LARGE,), layers=layers, options={"quantization": "none"})
 
-    def with_(**options: Any) -> Case:
+    def with_(**options: Any) -> StepCase:
         return replace(base, options={**base.options, **options})
 
     return [
@@ -59,17 +59,17 @@ def list_variations(layers: int | None) -> list[tuple[str, Case]]:
     ]
 
 
-def measure_row(name: str, case: Case) -> tuple[list[str], float, float]:
+def measure_row(name: str, case: StepCase) -> tuple[list[str], float, float]:
     """Cells of a table, and how far the estimate is off, of all bytes and of those above the loaded model."""
-    said, found = estimated(case), measured(case)
-    total, moving = said.total / found.total - 1, said.moving / found.moving - 1
+    messages, result = estimate_peak(case), measure_peak(case)
+    total, moving = messages.total / result.total - 1, messages.moving / result.moving - 1
     cells = [
         name,
-        f"{found.total / GIB:.2f}",
-        f"{said.total / GIB:.2f}",
+        f"{result.total / GIB:.2f}",
+        f"{messages.total / GIB:.2f}",
         f"{total:+.1%}",
-        f"{found.moving / GIB:.2f}",
-        f"{said.moving / GIB:.2f}",
+        f"{result.moving / GIB:.2f}",
+        f"{messages.moving / GIB:.2f}",
         f"{moving:+.1%}",
     ]
     print("  ".join(cells), flush=True)
@@ -85,11 +85,11 @@ def format_table(rows: Iterable[list[str]]) -> list[str]:
     return lines + ["| " + " | ".join(cells) + " |" for cells in rows]
 
 
-def case_name(case: Case) -> str:
+def case_name(case: StepCase) -> str:
     """A case of the grid in words."""
     side = case.grids[0][0] * 14
-    kept = "checkpointing" if case.options["gradient_checkpointing"] else "no checkpointing"
-    return f"{case.model}, {kept}, {case.length:,} tokens, {side} x {side} pixels"
+    saved = "checkpointing" if case.options["gradient_checkpointing"] else "no checkpointing"
+    return f"{case.model}, {saved}, {case.length:,} tokens, {side} x {side} pixels"
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
     layers = parser.parse_args().layers
     first = [measure_row(case_name(case), case) for case in list_cases(layers)]
     second = [measure_row(name, case) for name, case in list_variations(layers)]
-    worst = [max(abs(one[part]) for one in (*first, *second)) for part in (1, 2)]
+    worst = [max(abs(item[part]) for item in (*first, *second)) for part in (1, 2)]
     used = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "bitsandbytes"))
     print(f"largest difference: {worst[0]:.1%} of the peak, {worst[1]:.1%} of what a step adds")
     if layers is not None:

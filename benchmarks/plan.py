@@ -20,15 +20,15 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--per-image", type=int, default=5)
     parser.add_argument("--per-step", type=int, default=16)
-    asked = parser.parse_args()
-    groups = [index // asked.per_image for index in range(asked.examples)]
+    options = parser.parse_args()
+    groups = [index // options.per_image for index in range(options.examples)]
     random.Random(0).shuffle(groups)
     began = time.perf_counter()
-    plan = StepPlan(asked.examples, asked.per_step, seed=1, groups=groups)
+    plan = StepPlan(options.examples, options.per_step, seed=1, groups=groups)
     met = [plan.step(number) for number in range(plan.steps_per_epoch)]
     seconds = time.perf_counter() - began
-    assert sorted(index for step in met for index in step) == list(range(asked.examples))
-    print(f"{asked.examples:,} examples into {len(met):,} steps: {seconds:.2f} s ({platform.machine()}, one core)")
+    assert sorted(index for step in met for index in step) == list(range(options.examples))
+    print(f"{options.examples:,} examples into {len(met):,} steps: {seconds:.2f} s ({platform.machine()}, one core)")
 
     chosen = random.Random(0)
     some = met[:200]

@@ -1,7 +1,7 @@
 """How far our steps are from the floor: the multiply-adds that distinct tokens need, at this machine's matrix rate.
 
-`uv run python benchmarks/roofline.py --session NAME` after `benchmarks/train.py --session NAME`, whose runs it takes. The
-floor is a lower bound: attention, which is a few percent here, and all that is done element by element are left out.
+`uv run python benchmarks/roofline.py --session NAME` after `benchmarks/train.py --session NAME`, whose runs it uses.
+The floor is a lower bound: attention, a few percent, and elementwise operations are not counted.
 """
 
 import argparse
@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.measure import Measurement
-from harness.rows import KINDS, read_rows
+from harness.measurement import Measurement
+from harness.synthetic_data import KINDS, read_rows
 from PIL import Image
 
 from mg_tui.core.spec import TrainingSpec
@@ -35,15 +35,15 @@ def multiply_adds(shape: ModelShape, work: StepWork, adapter: int) -> float:
     """Multiply-adds of a step's matrix products, forward and backward.
 
     A frozen matrix is multiplied twice, a weight of LoRA (`adapter` of them) three times. Of the last block, what lies
-    behind its keys and values is needed at trained positions only, as the output layer is.
+    behind its keys and values is needed at supervised positions only, as the output layer is.
     """
     language = shape.language
     last = language.matrix_weights / language.depth - 2 * language.width * language.keys
     everywhere = 2 * (language.matrix_weights - last) + 3 * adapter
-    learned = 2 * (last + shape.embedding_parameters)
+    supervised = 2 * (last + shape.embedding_parameters)
     projector = sum(linear.times * linear.weights for linear in shape.projector) / shape.patches_per_token
     patch = shape.vision.matrix_weights + shape.values_per_patch * shape.vision.width + projector
-    return work.tokens * everywhere + work.positions * learned + work.patches * patch
+    return work.tokens * everywhere + work.positions * supervised + work.patches * patch
 
 
 def measure_matmul_rate(repeats: int = 12) -> float:
@@ -75,23 +75,24 @@ def mean_patches(rows: Path, model: ResolvedModel, shape: ModelShape) -> float:
 
 
 def format_table(measured: list[Measurement], shape: ModelShape, patches: dict[str, float], quickest: float) -> str:
-    """Our timed runs beside the floor, in Markdown; `patches` an image by kind of data, `quickest` as of `measure_matmul_rate`."""
+    """Our timed runs and the floor, in Markdown; `patches` per image by kind of data, `quickest` in multiply-adds per
+    second (see `measure_matmul_rate`)."""
     lines = [
         "| data | epochs | G multiply-adds a step | floor | took | of the floor's speed |",
         "|---|---|--:|--:|--:|--:|",
     ]
-    for one in measured:
-        for title, steps in (("first", one.first_epoch()), ("later", one.later_epochs())):
+    for item in measured:
+        for title, steps in (("first", item.first_epoch()), ("later", item.later_epochs())):
             if not steps:
                 continue
             tokens, positions, images, seconds = (
                 statistics.mean(float(values[step]) for step in steps)
-                for values in (one.laid_out, one.supervised, one.encoded, one.seconds)
+                for values in (item.laid_out, item.supervised, item.encoded, item.seconds)
             )
-            needed = multiply_adds(shape, StepWork(tokens, positions, images * patches[one.kind]), one.trained)
+            needed = multiply_adds(shape, StepWork(tokens, positions, images * patches[item.kind]), item.trained)
             floor = needed / quickest
             lines.append(
-                f"| {KINDS[one.kind].title} | {title} | {needed / GIGA:.0f} | {floor:.2f} s | {seconds:.2f} s "
+                f"| {KINDS[item.kind].title} | {title} | {needed / GIGA:.0f} | {floor:.2f} s | {seconds:.2f} s "
                 f"| {floor / seconds:.0%} |"
             )
     return "\n".join(lines)
@@ -102,16 +103,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--session", required=True)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "model-garden-benchmarks")
-    asked = parser.parse_args()
-    found = [Measurement.load(path) for path in sorted((asked.work / "results" / asked.session).glob("speed-*.json"))]
-    ours = [one for one in found if one.peer == "ours"]
+    options = parser.parse_args()
+    result = [
+        Measurement.load(path) for path in sorted((options.work / "results" / options.session).glob("speed-*.json"))
+    ]
+    ours = [item for item in result if item.peer == "ours"]
     if not ours:
-        parser.error(f"no timed run of ours in session {asked.session}: run benchmarks/train.py --session first")
-    model = load_registry().resolve(str(asked.work / "models" / "mid-float32"))
+        parser.error(f"no timed run of ours in session {options.session}: run benchmarks/train.py --session first")
+    model = load_registry().resolve(str(options.work / "models" / "mid-float32"))
     shape = model_shape(model)
     patches = {
-        one.kind: mean_patches(asked.work / "data" / f"{one.kind}-{one.steps_per_epoch}" / "rows.jsonl", model, shape)
-        for one in ours
+        item.kind: mean_patches(
+            options.work / "data" / f"{item.kind}-{item.steps_per_epoch}" / "rows.jsonl", model, shape
+        )
+        for item in ours
     }
     quickest = measure_matmul_rate()
     print(f"{quickest / GIGA:.0f} G multiply-adds a second\n\n{format_table(ours, shape, patches, quickest)}")

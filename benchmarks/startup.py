@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.page import machine
-from harness.rows import KINDS, make_rows
+from harness.docs_page import describe_machine
+from harness.synthetic_data import KINDS, make_rows
 
 _PR_SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 _PHASE_NAMES = {"created": "worker process comes up", "started": "worker's first words", "step": "end"}
@@ -86,26 +86,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--beside", type=Path, help="another checkout, measured in turn")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     checkouts = {"this": Path(__file__).resolve().parent.parent}
-    if asked.beside is not None:
-        checkouts["the other"] = asked.beside.resolve()
-    found: dict[str, list[StartupTimes]] = {name: [] for name in checkouts}
+    if options.beside is not None:
+        checkouts["the other"] = options.beside.resolve()
+    result: dict[str, list[StartupTimes]] = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
         rows = make_rows(Path(folder), KINDS["vqa"], steps=4)
-        for number in range(asked.starts):
+        for number in range(options.starts):
             for name, checkout in checkouts.items():
                 home = Path(folder) / f"home-{number}-{name}"
                 home.mkdir()
-                found[name].append(one := measure_startup(checkout, rows, home))
-                print(f"{name}: {one.first_step:.2f} s, {one.cpu:.2f} CPU s", file=sys.stderr)
-    print(f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {machine()}, medians of {asked.starts} starts\n")
-    print("| Seconds | " + " | ".join(found) + " |\n|---|" + "--:|" * len(found))
-    for phase in found["this"][0].phases:
-        _print_row(phase, [[one.phases[phase] for one in starts] for starts in found.values()])
-    _print_row("the end of the first step", [[one.first_step for one in starts] for starts in found.values()])
-    _print_row("CPU seconds until the result is saved", [[one.cpu for one in starts] for starts in found.values()])
+                result[name].append(item := measure_startup(checkout, rows, home))
+                print(f"{name}: {item.first_step:.2f} s, {item.cpu:.2f} CPU s", file=sys.stderr)
+    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    print(f"{now}, {describe_machine()}, medians of {options.starts} starts\n")
+    print("| Seconds | " + " | ".join(result) + " |\n|---|" + "--:|" * len(result))
+    for phase in result["this"][0].phases:
+        _print_row(phase, [[item.phases[phase] for item in starts] for starts in result.values()])
+    _print_row("the end of the first step", [[item.first_step for item in starts] for starts in result.values()])
+    _print_row("CPU seconds until the result is saved", [[item.cpu for item in starts] for starts in result.values()])
 
 
 def _print_row(title: str, columns: Sequence[Sequence[float]]) -> None:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import page
-from harness.environments import Environment, NotInstalled, make_environment, own_environment
-from harness.measure import Measurement, Purpose, from_journal, from_probe
+from harness import docs_page
+from harness.environments import Environment, InstallFailed, current_environment, make_environment
+from harness.measurement import Measurement, Purpose, from_journal, from_probe
 from harness.model import make_model
-from harness.order import ordered_rows
-from harness.report import aims_table
-from harness.rows import KINDS, Kind, make_rows
-from harness.running import run
+from harness.process import run_process
+from harness.row_order import ordered_rows
+from harness.synthetic_data import KINDS, DataKind, make_rows
+from harness.tables import targets_table
 from peers import PEERS, Job, Ours, Peer
 from peers.base import SEED
 
@@ -42,19 +42,19 @@ class Benchmark:
 
     def prepare_peers(self) -> list[Peer]:
         """Ours, and the peers that can be run, each in an environment that is ready."""
-        self.environments["ours"] = own_environment()
-        found: list[Peer] = [Ours(tuple(self.options.ours))]
+        self.environments["ours"] = current_environment()
+        result: list[Peer] = [Ours(tuple(self.options.ours))]
         for key in self.options.peers:
             try:
                 log_line(f"{PEERS[key].title}: environment")
                 self.environments[key] = make_environment(PEERS[key], self.options.work / "envs")
-                found.append(PEERS[key])
-            except NotInstalled as error:
+                result.append(PEERS[key])
+            except InstallFailed as error:
                 self.problems[key] = str(error)
                 log_line(f"{PEERS[key].title} is left out: {error}")
-        return found
+        return result
 
-    def measure(self, peer: Peer, kind: Kind, batch: int, purpose: Purpose, repeat: int) -> Measurement | None:
+    def measure(self, peer: Peer, kind: DataKind, batch: int, purpose: Purpose, repeat: int) -> Measurement | None:
         """Do one run in a folder of its own; None, with the reason said, when it failed."""
         ours, steps = peer.key == "ours", self.options.steps if purpose == "speed" else MEMORY_STEPS
         name = f"{purpose}-{kind.key}-{peer.key}-{batch}-{repeat}"
@@ -65,11 +65,11 @@ class Benchmark:
         job = Job(
             model=self.options.work / "models" / "mid-float32",
             rows=rows,
-            ordered=() if ours else ordered_rows(rows, kind, steps, SEED),
+            ordered_rows=() if ours else ordered_rows(rows, kind, steps, SEED),
             steps=steps,
             epochs=self.options.epochs,
             batch=batch,
-            accumulate=kind.per_step // batch,
+            accumulation_steps=kind.per_step // batch,
             checkpointing=False if purpose == "speed" else None,
             folder=folder,
         )
@@ -78,7 +78,7 @@ class Benchmark:
             environment["OMP_WAIT_POLICY"] = "PASSIVE"
         out, log = folder / "probe.json", folder / "log"
         command = peer.command(job, self.environments[peer.key].programs)
-        ran = run(command, environment, out=out, log=log, cores=self.cores, limit=TIMEOUT_SECONDS)
+        ran = run_process(command, environment, out=out, log=log, cores=self.cores, limit=TIMEOUT_SECONDS)
         if not out.exists():
             last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
             self.problems[peer.key] = f"{name} ended with {ran.code}: {' '.join(last)[:200]} (see {log})"
@@ -89,7 +89,7 @@ class Benchmark:
             "kind": kind.key,
             "purpose": purpose,
             "batch": batch,
-            "accumulate": job.accumulate,
+            "accumulate": job.accumulation_steps,
             "repeat": repeat,
             "steps_per_epoch": self.options.steps,
         }
@@ -104,7 +104,7 @@ class Benchmark:
         log_line(_summary_line(name, measured))
         return measured
 
-    def run_speed(self, contenders: Sequence[Peer], kinds: Sequence[Kind]) -> Iterator[None]:
+    def run_speed(self, contenders: Sequence[Peer], kinds: Sequence[DataKind]) -> Iterator[None]:
         """Timed runs, interleaved: every contender once on every kind of data, then all of it again."""
         for repeat in range(self.options.repeats):
             for kind in kinds:
@@ -113,57 +113,59 @@ class Benchmark:
                         self.measure(peer, kind, batch, "speed", repeat)
                         yield
 
-    def run_memory(self, contenders: Sequence[Peer], kinds: Sequence[Kind]) -> Iterator[None]:
+    def run_memory(self, contenders: Sequence[Peer], kinds: Sequence[DataKind]) -> Iterator[None]:
         """A few steps of everyone with checkpointing as they have it, one row a forward pass where that is a choice."""
         for kind in kinds:
             for peer in contenders:
                 self.measure(peer, kind, 1, "memory", 0)
                 yield
 
-    def _batch_sizes(self, peer: Peer, kind: Kind, repeat: int) -> list[int]:
+    def _batch_sizes(self, peer: Peer, kind: DataKind, repeat: int) -> list[int]:
         """Rows of a forward pass to be tried; when all were tried, the best one. Ours packs whatever is asked."""
         possible = [batch for batch in self.options.batches if kind.per_step % batch == 0]
         if peer.key == "ours":
             return possible[:1]
         tried = [
-            (rate, one.batch)
-            for one in self.measured
-            if (one.peer, one.kind, one.purpose) == (peer.key, kind.key, "speed")
-            and (rate := one.rate(one.first_epoch())) is not None
+            (rate, item.batch)
+            for item in self.measured
+            if (item.peer, item.kind, item.purpose) == (peer.key, kind.key, "speed")
+            and (rate := item.rate(item.first_epoch())) is not None
         ]
         return [max(tried)[1]] if repeat and tried else possible
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for, print the table, write the page."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is running is ended on the way out
-    asked.work = asked.work.absolute()
-    cores = sorted(os.sched_getaffinity(0))[: asked.cores]
+    options.work = options.work.absolute()
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)
-    results = asked.work / "results" / (asked.session or time.strftime("%Y%m%d-%H%M%S"))
+    results = options.work / "results" / (options.session or time.strftime("%Y%m%d-%H%M%S"))
     results.mkdir(parents=True, exist_ok=True)
-    bench = Benchmark(asked, results, cores)
+    bench = Benchmark(options, results, cores)
     bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
-    if not asked.report_only:
-        make_model(asked.work / "models" / "mid-float32")
+    if not options.report_only:
+        make_model(options.work / "models" / "mid-float32")
         contenders = bench.prepare_peers()
         _save_versions(bench)
-        kinds = [kind for kind in KINDS.values() if kind.key in asked.only]
+        kinds = [kind for kind in KINDS.values() if kind.key in options.only]
         plans = {"speed": bench.run_speed, "memory": bench.run_memory}
         began = time.monotonic()
-        for _done in itertools.chain.from_iterable(plans[name](contenders, kinds) for name in asked.what):
-            if asked.minutes and time.monotonic() - began > 60 * asked.minutes:
-                log_line(f"{asked.minutes:g} minutes are over: what was measured is kept in {results}")
+        for _done in itertools.chain.from_iterable(plans[name](contenders, kinds) for name in options.what):
+            if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                log_line(f"{options.minutes:g} minutes are over: what was measured is kept in {results}")
                 break
         bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
         _save_versions(bench)
     titles = {"ours": Ours.title, **{key: peer.title for key, peer in PEERS.items()}}
     versions, problems = _load_versions(results)
-    print(aims_table(bench.measured, titles))
-    if bench.measured and asked.page:
-        page.write(asked.page, page.text(bench.measured, titles, versions, problems, len(cores)))
-        log_line(f"written: {asked.page}")
+    print(targets_table(bench.measured, titles))
+    if bench.measured and options.page:
+        docs_page.write_page(
+            options.page, docs_page.format_page(bench.measured, titles, versions, problems, len(cores))
+        )
+        log_line(f"written: {options.page}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -201,8 +203,8 @@ def _save_versions(bench: Benchmark) -> None:
 
 def _load_versions(results: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     about = results / "about.json"
-    found = json.loads(about.read_text()) if about.exists() else {}
-    return found.get("versions", {}), found.get("problems", {})
+    result = json.loads(about.read_text()) if about.exists() else {}
+    return result.get("versions", {}), result.get("problems", {})
 
 
 def _summary_line(name: str, measured: Measurement) -> str:

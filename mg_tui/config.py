@@ -1,4 +1,4 @@
-"""Where things live and what the defaults are: garden.toml, the environment, paths.
+"""Configuration: garden.toml, the environment, paths.
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
@@ -7,7 +7,6 @@ those of [train] and of each [presets.NAME] are the fields of TrainingSpec, thos
 `mg_tui.core.named_datasets`; [keys] names actions of the dashboard.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Final
 import platformdirs
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.core.paths import expand_user
 from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID, Setting
 
@@ -31,13 +31,13 @@ HOME_FLAG: Final = "--home"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every face starts from.
+    """The settings of every front end.
 
     Attributes:
         home: folder of runs, created on first use.
-        cache: folder of downloads and other things that can be made again.
+        cache: folder of downloads and other data that can be recreated.
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
-        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with what the environment says of them.
+        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with values from the environment.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
         datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
@@ -59,20 +59,20 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, setting: Setting) -> Any:
-        """What holds for a setting now."""
+        """The effective value of a setting."""
         if setting.table == "paths":
             return str(getattr(self, setting.name))
         return getattr(self, setting.table).get(setting.name, setting.default)
 
     @property
     def resume_interrupted(self) -> bool:
-        """Whether runs that a restart interrupted are gone on with by themselves."""
+        """Whether runs interrupted by a restart are resumed automatically."""
         return bool(self.value(SETTINGS_BY_ID["runs.resume_interrupted"]))
 
     def train_origins(self) -> dict[str, str]:
         """File or variable of each default of `train-vision`, by field, for messages."""
-        found = {name: self.origins.get(f"train.{name}") for name in self.train}
-        return {name: origin for name, origin in found.items() if origin is not None}
+        origins = {name: self.origins.get(f"train.{name}") for name in self.train}
+        return {name: origin for name, origin in origins.items() if origin is not None}
 
 
 def load_settings(
@@ -82,11 +82,11 @@ def load_settings(
 
     Args:
         home: the value of `--home`, which wins over everything.
-        environ: the environment; the process's own when left out.
-        cwd: the folder whose `garden.toml` counts; the working folder when left out.
+        environ: the environment; by default the process's own.
+        cwd: the folder of `./garden.toml`; by default the working directory.
 
     Raises:
-        UsageError: a file is not TOML, or holds a table, a key or a value that means nothing here; so does a variable.
+        UsageError: a file is not TOML, or a file or variable has an unknown table, key or value.
     """
     environ = os.environ if environ is None else environ
     tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
@@ -100,9 +100,9 @@ def load_settings(
                 known = (key for key in table if f"{name}.{key}" in SETTINGS_BY_ID or name in ("keys", "train"))
                 origins.update({f"{name}.{key}": str(path) for key in known})
     for setting in SETTINGS:
-        if said := environ.get(setting.env_variable):
+        if value := environ.get(setting.env_variable):
             tables[setting.table][setting.name] = _parse_setting(
-                setting, said, where="environment", name=setting.env_variable
+                setting, value, where="environment", name=setting.env_variable
             )
             origins[setting.id] = setting.env_variable
     defaults = _train_from_environment(environ)
@@ -127,7 +127,7 @@ def load_settings(
 
 
 def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
-    """The user's own `garden.toml`, whether or not it is there; `MODEL_GARDEN_CONFIG` names another."""
+    """Path of the user's own `garden.toml`, which may not exist; `MODEL_GARDEN_CONFIG` names another."""
     named = (os.environ if environ is None else environ).get(f"{ENV_PREFIX}CONFIG")
     return Path(named) if named else platformdirs.user_config_path(APP_NAME) / CONFIG_FILE_NAME
 
@@ -140,7 +140,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """One garden.toml, checked.
 
     Raises:
-        UsageError: it is not TOML, or holds what means nothing; naming file, key and value.
+        UsageError: it is not TOML, or has an unknown table, key or value; names file, key and value.
     """
     import tomli
 
@@ -162,16 +162,16 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
-    """Set one value of a garden.toml, or take it out when it is None; comments and everything else stay as they are.
+    """Set one value of a garden.toml, or remove it when it is None; comments and everything else are kept.
 
     Args:
-        path: the file, made if need be.
+        path: the file, created if it does not exist.
         keys: the tables and the key, from the outside in: `("ui", "theme")`, `("presets", "mine")`.
-        value: what TOML can say; a mapping becomes a table.
+        value: a TOML value; a mapping becomes a table.
 
     Raises:
-        UsageError: what is there is not TOML.
-        EnvironmentProblem: it cannot be written; it is as it was then.
+        UsageError: the existing file is not TOML.
+        EnvironmentProblem: it cannot be written; the old file is unchanged.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -197,21 +197,12 @@ def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
 
 
 def _replace_file(path: Path, text: str) -> None:
-    """Write a file whole; a link stays one, and what it points to is replaced."""
+    """Write a file atomically; a symbolic link is kept, and its target is replaced."""
     target = Path(os.path.realpath(path))
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            beside.chmod(target.stat().st_mode)
-        beside.replace(target)
+        write_atomic(target, text.encode(), mode=target.stat().st_mode if target.exists() else None)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise EnvironmentProblem(
             "the configuration file cannot be written", where=str(path), why=error.strerror
         ) from None
@@ -228,14 +219,14 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 )
     elif name in ("presets", "datasets"):
         known = _train_table_keys() if name == "presets" else _dataset_table_keys()
-        for one, values in table.items():
+        for entry, values in table.items():
             if not isinstance(values, dict):
-                raise UsageError(f"[{name}] {one}: got {values!r}; write it as [{name}.{one}]", where=where)
-            _check_keys(f"{name}.{one}", values, known, where)
+                raise UsageError(f"[{name}] {entry}: got {values!r}; write it as [{name}.{entry}]", where=where)
+            _check_keys(f"{name}.{entry}", values, known, where)
     elif name == "train":
         _check_keys(name, table, _train_table_keys(), where)
     else:
-        _check_keys(name, table, frozenset(one.name for one in SETTINGS if one.table == name), where)
+        _check_keys(name, table, frozenset(entry.name for entry in SETTINGS if entry.table == name), where)
         for key, value in table.items():
             table[key] = _parse_setting(SETTINGS_BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
 
@@ -267,18 +258,18 @@ def _dataset_table_keys() -> frozenset[str]:
 
 def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     prefix = f"{ENV_PREFIX}TRAIN_"
-    found = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
-    if found and (unknown := sorted(set(found) - _train_table_keys())):
+    values = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
+    if values and (unknown := sorted(set(values) - _train_table_keys())):
         raise UsageError(
             f"{prefix}{unknown[0].upper()} is not an option of train-vision",
             where="environment",
             hint="see `model-garden train-vision --help`",
         )
-    if not found:
+    if not values:
         return {}
     from mg_tui.core.options import options_of
     from mg_tui.core.spec import TrainingSpec
 
     # One variable holds one text; an option that takes several values is written with commas.
     lists = {opt.name for opt in options_of(TrainingSpec) if opt.kind == "list"}
-    return {name: tuple(filter(None, value.split(","))) if name in lists else value for name, value in found.items()}
+    return {name: tuple(filter(None, value.split(","))) if name in lists else value for name, value in values.items()}

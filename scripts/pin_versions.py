@@ -1,12 +1,12 @@
 """Write exact versions of every dependency into pyproject.toml.
 
-    uv run python scripts/pin_versions.py            # pin what resolves together now, and say what changed
-    uv run python scripts/pin_versions.py --upgrade  # let everything move to its newest version first
+    uv run python scripts/pin_versions.py            # pin what resolves now, and print changes
+    uv run python scripts/pin_versions.py --upgrade  # upgrade everything first
 
-`uv.lock` records download addresses, which differ from machine to machine, so it is not kept in the repository; the
-versions it settled on are, as `[tool.uv] constraint-dependencies`, and every fresh lock must agree with them. What has
-one version with the extra `unsloth` and another without cannot be a constraint: the group `current` and the extra name
-those themselves, and torch pins its own CUDA libraries.
+`uv.lock` records download URLs, which differ between machines, so it is not committed; the versions it resolved
+to are, as `[tool.uv] constraint-dependencies`, and every fresh lock must agree with them. A
+package that has one version with the extra `unsloth` and another without cannot be a constraint: the group `current`
+and the extra pin those, and torch pins its own CUDA libraries.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def list_constraints(lock: dict[str, list[dict[str, object]]]) -> list[str]:
-    """One requirement for every locked package that needs no choice between the extra and the group."""
+    """One requirement for every locked package whose version does not depend on the extra or the group."""
     versions: dict[str, dict[str, set[str]]] = defaultdict(dict)
     for package in lock["package"]:
         if "registry" in package["source"]:  # type: ignore[operator]
@@ -31,18 +31,20 @@ def list_constraints(lock: dict[str, list[dict[str, object]]]) -> list[str]:
                 for marker in package.get("resolution-markers", [])  # type: ignore[attr-defined]
             }
             versions[str(package["name"])][str(package["version"])] = pythons
-    found = []
+    constraints = []
     for name, by_version in versions.items():
         if len(by_version) == 1:
-            found += [f"{name}=={version}" for version in by_version]
+            constraints += [f"{name}=={version}" for version in by_version]
         elif not set.intersection(*by_version.values()):
-            found += [f"{name}=={version} ; {python}" for version, pythons in by_version.items() for python in pythons]
-    return sorted(found)
+            constraints += [
+                f"{name}=={version} ; {python}" for version, pythons in by_version.items() for python in pythons
+            ]
+    return sorted(constraints)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--upgrade", action="store_true", help="move to the newest versions that resolve together")
+    parser.add_argument("--upgrade", action="store_true", help="upgrade to the newest versions that resolve together")
     upgrade = parser.parse_args().upgrade
 
     path = ROOT / "pyproject.toml"

@@ -1,9 +1,9 @@
-"""Make the images and tables of the docs that come from the program itself.
+"""Make the screenshots and tables of the docs from the program itself.
 
     uv run python scripts/screenshots.py    # docs/screens/*.png and docs/keys.md
 
-Images need rsvg-convert (Debian: librsvg2-bin). The runs on them are made up (`tests.tui.synthetic_runs`); the devices are
-those of the machine.
+Screenshots need rsvg-convert (Debian: librsvg2-bin). Their runs are synthetic (`tests.tui.synthetic_runs`); the devices
+are those of the machine.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ KEYS_HEADER = "# Keys of the dashboard\n\nMade from the registry of actions by `
 CELL_WIDTH = 12.2  # units of the SVG that Textual writes
 BLANK = "&#160;"
 TEXT = re.compile(r'(<text class="[^"]*" x=")([\d.]+)(" y="[\d.]+" textLength=")[\d.]+("[^>]*>)([^<]*)</text>')
-PAUSE = ""  # among keys: wait for what they led to
+PAUSE = ""  # among keys: wait for their effect
 CHAT = ["4", PAUSE, "j", "enter", PAUSE, "ctrl+o", PAUSE, "enter", PAUSE, *"What animal is it?", "enter"]
-# Name of an image, and the keys that lead there from the list of runs.
+# Name of a screenshot, and the keys that lead to it from the list of runs.
 SCREENSHOTS = {
     "runs": [],
     "run": ["j", "enter"],
@@ -55,10 +55,10 @@ SCREENSHOTS = {
 
 
 def strip_padding(svg: str) -> str:
-    """The image without blanks at the ends of its texts: rsvg-convert leaves those out, and shifts the rest."""
+    """The SVG without blanks at the ends of its texts: rsvg-convert drops those, and shifts the rest."""
 
-    def moved(found: re.Match[str]) -> str:
-        before, x, between, after, text = found.groups()
+    def strip_text(match: re.Match[str]) -> str:
+        before, x, between, after, text = match.groups()
         inner, blanks = text, 0
         while inner.startswith(BLANK):
             inner, blanks = inner.removeprefix(BLANK), blanks + 1
@@ -69,11 +69,11 @@ def strip_padding(svg: str) -> str:
             f"{before}{float(x) + blanks * CELL_WIDTH:.1f}{between}{length:.1f}{after}{inner}</text>" if inner else ""
         )
 
-    return TEXT.sub(moved, svg)
+    return TEXT.sub(strip_text, svg)
 
 
 async def save_screenshots(home: Path, folder: Path, size: tuple[int, int], theme: str) -> None:
-    """Every image at one size, as SVG."""
+    """Save every screenshot at one size, as SVG."""
     for name, keys in SCREENSHOTS.items():
         app = GardenApp(Settings(home=home, cache=home / "cache", ui={"theme": theme}))
         async with app.run_test(size=size) as pilot:
@@ -110,7 +110,7 @@ def main() -> None:
             png = target / f"{svg.stem}.png"
             svg.write_text(strip_padding(svg.read_text(encoding="utf-8")), encoding="utf-8")
             subprocess.run([convert, "--width", "1400", "-o", png, svg], check=True)
-            with Image.open(png) as image:  # a terminal has few colours: a quarter of the bytes
+            with Image.open(png) as image:  # a terminal has few colors: a quarter of the bytes
                 image.convert("RGB").quantize(64).save(png, optimize=True)
             print(png)
 

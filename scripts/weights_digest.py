@@ -1,9 +1,9 @@
-"""A fixed-seed run and one number for its weights: whether a change to the code changed what is trained.
+"""Train a fixed-seed run and print a digest of its weights, to show that a refactoring does not change training.
 
-`uv run python scripts/weights_digest.py` trains the tiny checkpoint on drawn images on the CPU (packed, kept vision
-features, dropout 0), stops the run after its first checkpoint, resumes it, and prints the SHA-256 of the final adapter.
-A change that only renames or moves must print the same digest before and after. Digests of different machines,
-versions of torch or numbers of threads are not comparable: take both on one machine.
+`uv run python scripts/weights_digest.py` trains the tiny checkpoint on synthetic images on the CPU (packed, cached
+vision features, dropout 0), stops the run after its first checkpoint, resumes it, and prints the SHA-256 of the final
+adapter. A change that only renames or moves must print the same digest before and after. Digests of different
+machines, versions of torch or numbers of threads are not comparable: take both on one machine.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 def run_cli(home: Path, *arguments: str) -> str:
-    """What `model-garden ARGUMENTS` printed.
+    """Standard output of `model-garden ARGUMENTS`.
 
     Raises:
         subprocess.CalledProcessError: it failed; its messages are on the terminal.
@@ -41,14 +41,14 @@ def run_cli(home: Path, *arguments: str) -> str:
 
 
 def wait_for(journal: Path, kind: str) -> None:
-    """Return once an event of this kind stands in the journal.
+    """Return once the journal has an event of this kind.
 
     Raises:
-        RuntimeError: it does not within two minutes, or the run fails.
+        RuntimeError: it has none within two minutes, or the run fails.
     """
-    give_up = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     while f'"kind":"{kind}"' not in (text := journal.read_text(encoding="utf-8")):
-        if time.monotonic() > give_up or '"kind":"failed"' in text:
+        if time.monotonic() > deadline or '"kind":"failed"' in text:
             raise RuntimeError(f"no event {kind}; the journal ends with {text[-500:]}")
         time.sleep(0.02)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.config import load_settings, write_config_value
+from mg_tui.config import Settings, load_settings, write_config_value
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID
 
@@ -14,7 +14,7 @@ def user_file(tmp_path: Path) -> Path:
     return tmp_path / "user.toml"
 
 
-def settings(tmp_path: Path, user_file: Path, **environ: str):  # type: ignore[no-untyped-def]
+def settings(tmp_path: Path, user_file: Path, **environ: str) -> Settings:
     return load_settings(environ={"MODEL_GARDEN_CONFIG": str(user_file), **environ}, cwd=tmp_path)
 
 
@@ -43,7 +43,7 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[train]\nlerning_rate = 1\n", "lerning_rate"),
         ("[trian]\n", "trian"),
         ("home = 1\n", "home"),
-        ("[train\n", "not TOML"),
+        ("[train\n", "invalid TOML"),
         ('[ui]\ntheme = "nord"\n', r"\[ui\] theme: got 'nord'; choose one of garden, garden-light"),
         (
             "[ui]\nupdates_per_second = 9\n",
@@ -52,9 +52,9 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[ui]\nupdates_per_second = true\n", "updates_per_second: got True"),
         ("[paths]\nhome = 3\n", r"\[paths\] home: got 3; give a path"),
         ("[presets]\nmine = 3\n", r"write it as \[presets.mine\]"),
-        ("[presets.mine]\nlora_rank = 3\n", r"\[presets.mine\] has no key lora_rank"),
+        ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]"),
         ("[datasets]\nmine = 'a.jsonl'\n", r"write it as \[datasets.mine\]"),
-        ("[datasets.mine]\nfile = 'a.jsonl'\n", r"\[datasets.mine\] has no key file"),
+        ("[datasets.mine]\nfile = 'a.jsonl'\n", r"unknown key file in \[datasets.mine\]"),
         ("[keys]\n'run.stop' = 3\n", r"\[keys\] run.stop: got 3"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_is(tmp_path: Path, user_file:
     write_config_value(tmp_path / "new" / "garden.toml", ("ui", "theme"), "garden")
     assert (tmp_path / "new" / "garden.toml").read_text() == '[ui]\ntheme = "garden"\n'
     user_file.write_text("[ui\n")
-    with pytest.raises(UsageError, match="not TOML"):
+    with pytest.raises(UsageError, match="invalid TOML"):
         write_config_value(user_file, ("ui", "theme"), "garden")
     assert user_file.read_text() == "[ui\n"
     with pytest.raises(EnvironmentProblem, match="cannot be written"):

@@ -1,4 +1,4 @@
-"""The measured part of a page of the documentation: what stands between two marks is replaced, the rest stays."""
+"""The measured part of a documentation page: the text between two marks is replaced."""
 
 import os
 import platform
@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.measure import Measurement
-from harness.report import QUIET, aims_table, losses_table, ours_table, runs_table
+from harness.measurement import Measurement
+from harness.tables import MAX_OTHER_LOAD, journal_table, losses_table, runs_table, targets_table
 
 BEGIN, END = "<!-- measured by benchmarks/train.py -->", "<!-- end of what was measured -->"
 
@@ -20,24 +20,28 @@ def format_page(
     cores: int,
 ) -> str:
     """The tables with date, machine and versions."""
-    busiest = max((one.others for one in measured if one.purpose == "speed"), default=0.0)
-    quiet = "the machine was quiet" if busiest <= QUIET else "the machine was not quiet: take the figures with care"
+    busiest = max((item.others for item in measured if item.purpose == "speed"), default=0.0)
+    quiet = (
+        "the machine was quiet"
+        if busiest <= MAX_OTHER_LOAD
+        else "the machine was not quiet: take the figures with care"
+    )
     parts = [
-        f"Measured {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())} on {describe_machine()}, {cores} cores used, float32, "
-        f"no GPU. In the timed runs others kept at most {busiest:.0%} of the cores busy: {quiet}.",
-        aims_table(measured, titles),
+        f"Measured {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())} on {describe_machine()}, {cores} cores used, "
+        f"float32, no GPU. In the timed runs others kept at most {busiest:.0%} of the cores busy: {quiet}.",
+        targets_table(measured, titles),
         "### Every run",
         "Samples per second, seconds a step, MiB. `others` is the share of the cores that other processes kept busy.",
         runs_table(measured, titles),
         "### Losses of the first steps",
         losses_table(measured, titles),
         "### What our journal says",
-        ours_table(measured),
+        journal_table(measured),
         *(f"- {kind}: {what}" for kind, what in _decisions(measured).items()),
         "### Versions",
         "\n".join(
-            f"- {titles.get(key, key)}: {', '.join(f'{name} {version}' for name, version in found.items())}"
-            for key, found in versions.items()
+            f"- {titles.get(key, key)}: {', '.join(f'{name} {version}' for name, version in result.items())}"
+            for key, result in versions.items()
         ),
         "\n".join(f"- {titles.get(key, key)} did not run: {why}" for key, why in problems.items()),
     ]
@@ -45,7 +49,7 @@ def format_page(
 
 
 def write_page(page: Path, measured_text: str) -> None:
-    """Put it between the marks of a page, which get to the end of it where it has none."""
+    """Replace the text between the marks of a page; append text and marks to a page without marks."""
     before = page.read_text() if page.exists() else "# Benchmarks\n"
     head, begin, rest = before.partition(BEGIN)
     _old, end, tail = rest.partition(END)
@@ -65,9 +69,9 @@ def describe_machine() -> str:
 
 
 def _decisions(measured: Sequence[Measurement]) -> dict[str, str]:
-    wanted = ("layout", "vision cache")
+    expected = ("layout", "vision cache")
     return {
-        one.kind: "; ".join(f"{name}: {one.decisions[name]}" for name in wanted if name in one.decisions)
-        for one in measured
-        if one.peer == "ours" and one.purpose == "speed"
+        item.kind: "; ".join(f"{name}: {item.decisions[name]}" for name in expected if name in item.decisions)
+        for item in measured
+        if item.peer == "ours" and item.purpose == "speed"
     }

@@ -39,12 +39,12 @@ def make_environment(peer: Peer, folder: Path) -> Environment:
     """Install a peer into a folder of its own, unless it is there as asked for.
 
     Raises:
-        NotInstalled: uv is not there, or cannot do it.
+        InstallFailed: uv is not there, or cannot do it.
     """
     place = folder / peer.key.removesuffix("-cpu")
-    asked = json.dumps({"requirements": peer.requirements, "removed": peer.removed})
+    options = json.dumps({"requirements": peer.requirements, "removed": peer.removed})
     mark = place / MARKER_FILE
-    if not mark.exists() or mark.read_text() != asked:
+    if not mark.exists() or mark.read_text() != options:
         folder.mkdir(parents=True, exist_ok=True)
         python = str(place / "bin" / "python")
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -53,7 +53,7 @@ def make_environment(peer: Peer, folder: Path) -> Environment:
         if peer.removed:
             _run_uv("pip", "uninstall", "--python", python, *peer.removed, cwd=folder)
         _compile_bytecode(place / "bin")
-        mark.write_text(asked)
+        mark.write_text(options)
     names = tuple(requirement.split("==")[0] for requirement in peer.requirements if "==" in requirement)
     return _inspect(place / "bin", names)
 
@@ -74,8 +74,10 @@ def _inspect(programs: Path, names: tuple[str, ...]) -> Environment:
         "    except m.PackageNotFoundError: pass\n"
         "print(json.dumps(found))"
     )
-    wanted = dict.fromkeys((*names, *REPORTED_PACKAGES))
-    answer = subprocess.run([str(programs / "python"), "-c", code, *wanted], capture_output=True, text=True, check=True)
+    expected = dict.fromkeys((*names, *REPORTED_PACKAGES))
+    answer = subprocess.run(
+        [str(programs / "python"), "-c", code, *expected], capture_output=True, text=True, check=True
+    )
     return Environment(programs, json.loads(answer.stdout))
 
 

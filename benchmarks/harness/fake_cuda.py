@@ -13,8 +13,8 @@ def emulate_cuda() -> Iterator[None]:
     """Attention, dropout and the state of autocast as they are on CUDA."""
     on_cpu = torch.is_autocast_enabled
 
-    def dropout(given: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-        return torch.native_dropout(given, p, True)[0] if training and p else given
+    def dropout(inputs: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+        return torch.native_dropout(inputs, p, True)[0] if training and p else inputs
 
     with (
         mock.patch.object(functional, "scaled_dot_product_attention", cuda_attention),

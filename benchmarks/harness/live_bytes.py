@@ -5,7 +5,7 @@ tensors that have a shape and a dtype and no numbers (torch's FakeTensorMode). A
 through the engine's own loss, under autocast as accelerate sets it up. A dispatch mode sees every tensor made and every
 storage freed, so the peak of living bytes is exact, as an allocator without waste would have it.
 
-Fake tensors on the CPU stand for a GPU's; what differs there is put in as CUDA has it (`as_cuda`).
+Fake tensors on the CPU stand for a GPU's; what differs there is put in as CUDA has it (`fake_cuda`).
 """
 
 import json
@@ -28,7 +28,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from harness.as_cuda import as_on_cuda
+from harness.fake_cuda import emulate_cuda
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.phases import phases_of_step
 from mg_tui.hardware.memory.training_setup import resolve_setup
@@ -135,7 +135,7 @@ def measure_peak(case: StepCase) -> PeakMemory:
     spec = case.spec
     dtype = getattr(torch, spec.dtype)
     model = build_model(case, dtype)
-    with as_on_cuda(), FakeTensorMode(allow_non_fake_inputs=True):
+    with emulate_cuda(), FakeTensorMode(allow_non_fake_inputs=True):
         extra = materialize(model)
         model.train()
         live = LiveBytes()
@@ -155,12 +155,12 @@ def measure_peak(case: StepCase) -> PeakMemory:
         model.forward = convert_outputs_to_fp32(forward)
         with patch_objective(case, model) as objective, live:
             positions = torch.zeros(case.learned, dtype=torch.long)
-            with objective.at(positions, (case.rows, case.length)):
+            with objective.restricted_to(positions, (case.rows, case.length)):
                 with torch.autocast("cpu", torch.bfloat16, enabled=cast):
                     batch, _held = forward_inputs(case, model, dtype)
                     ids = torch.zeros(case.learned, dtype=torch.long)
-                    given: Any = (OpaqueTensor(ids), OpaqueTensor(ids)) if objective._head is not None else (ids,)
-                    loss = objective.loss_sum(model, batch, positions, *given) / case.learned
+                    inputs: Any = (OpaqueTensor(ids), OpaqueTensor(ids)) if objective._head is not None else (ids,)
+                    loss = objective.loss_sum(model, batch, positions, *inputs) / case.learned
                 loss.backward()
         return PeakMemory(staying, live.peak - staying)
 
@@ -277,7 +277,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
 
     def trial(self: Any, _model: Any) -> str | None:
         if self._head is None:
-            self.last.close()
+            self.last_layer.close()
         return None
 
     def chunk(logits: torch.Tensor, *_others: Any) -> torch.Tensor:
@@ -288,7 +288,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
         return (places, OpaqueTensor(places)) if return_inverse else places
 
     half = case.length // 2
-    trees = [AttentionBlock((0, half), (), chain=True), AttentionBlock((half, case.length), (), chain=True)]
+    trees = [AttentionBlock((0, half), (), is_causal=True), AttentionBlock((half, case.length), (), is_causal=True)]
     attention.install(model)
     with (
         mock.patch.object(objective.Objective, "_trial", trial),
@@ -322,8 +322,8 @@ def forward_inputs(case: StepCase, model: Any, dtype: torch.dtype) -> tuple[dict
     frozen = case.spec.train_vision == "none" and case.spec.train_projector == "none"
     pixels = torch.zeros(case.patches, 3 * 2 * 14**2)
     with torch.set_grad_enabled(not frozen):
-        seen = tower(pixels.type(dtype), grid_thw=None, **vision_layout(case)).pooler_output
-    batch["mm_encoder_outputs"] = {"image": _PooledOutput([seen])}
+        observed = tower(pixels.type(dtype), grid_thw=None, **vision_layout(case)).pooler_output
+    batch["mm_encoder_outputs"] = {"image": _PooledOutput([observed])}
     return batch, pixels
 
 

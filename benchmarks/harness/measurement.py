@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from harness.running import Ran
+from harness.process import ProcessResult
 
 Purpose = Literal["speed", "memory"]
 FIRST_COUNTED_STEP = 3  # the first steps warm up
@@ -84,7 +84,7 @@ class Measurement:
         return cls(**json.loads(path.read_text()))
 
 
-def from_probe(record: dict[str, Any], ran: Ran, **about: Any) -> Measurement:
+def from_probe(record: dict[str, Any], ran: ProcessResult, **about: Any) -> Measurement:
     """A peer's run, by its probe."""
     ends = [record["t_first_step_begin"], *record["step_end"]]
     return Measurement(
@@ -98,7 +98,7 @@ def from_probe(record: dict[str, Any], ran: Ran, **about: Any) -> Measurement:
     )
 
 
-def from_journal(record: dict[str, Any], journal: Path, ran: Ran, **about: Any) -> Measurement:
+def from_journal(record: dict[str, Any], journal: Path, ran: ProcessResult, **about: Any) -> Measurement:
     """Our run: memory by the probe, everything else by the run's journal."""
     events = [json.loads(line) for line in journal.read_text().splitlines()]
     steps = [event for event in events if event["kind"] == "step"]
@@ -121,7 +121,7 @@ def from_journal(record: dict[str, Any], journal: Path, ran: Ran, **about: Any) 
     )
 
 
-def _common(record: dict[str, Any], ran: Ran) -> dict[str, Any]:
+def _common(record: dict[str, Any], ran: ProcessResult) -> dict[str, Any]:
     return {
         "loaded_mib": record["memory_begin"]["VmRSS"],
         "peak_mib": record["memory_end"]["VmHWM"],
@@ -134,5 +134,5 @@ def _common(record: dict[str, Any], ran: Ran) -> dict[str, Any]:
 
 def median(values: Sequence[float | None]) -> float | None:
     """The median of those that are there."""
-    found = [value for value in values if value is not None]
-    return statistics.median(found) if found else None
+    result = [value for value in values if value is not None]
+    return statistics.median(result) if result else None

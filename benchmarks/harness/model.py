@@ -58,9 +58,9 @@ def make_model(folder: Path) -> None:
     _write_json(folder, "preprocessor_config.json", _preprocessor())
     _write_json(folder, "chat_template.json", {"chat_template": CHAT_TEMPLATE})
     _write_json(folder, "tokenizer_config.json", _tokenizer_config(ids))
-    learned = json.loads((folder / "tokenizer.json").read_text())["model"]
-    _write_json(folder, "vocab.json", learned["vocab"])
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in learned["merges"]]
+    supervised = json.loads((folder / "tokenizer.json").read_text())["model"]
+    _write_json(folder, "vocab.json", supervised["vocab"])
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in supervised["merges"]]
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
     _save_weights(folder)
     whole.touch()

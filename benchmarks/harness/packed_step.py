@@ -23,12 +23,12 @@ def packed_step(model: Any, base: Any, tokens: int) -> Callable[[Sequence[Any]],
 
     def step(examples: Sequence[Any]) -> float:
         parts = layout(examples, open_images(examples))
-        learned = sum(part.targets.numel() for part in parts)
+        supervised = sum(part.targets.numel() for part in parts)
         total = 0.0
         for part in parts:
             with objective.restricted_to(part.positions, tuple(part.inputs["input_ids"].shape)):
-                given = vision(model, part.inputs)
-                loss = objective.loss_sum(model, given, part.positions, part.targets) / learned
+                inputs = vision(model, part.inputs)
+                loss = objective.loss_sum(model, inputs, part.positions, part.targets) / supervised
                 loss.backward()
             total += float(loss.detach())
         return total

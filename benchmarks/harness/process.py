@@ -131,15 +131,15 @@ class _ProcessMonitor:
         self.workers_mib = max(self.workers_mib, private)
 
     def _alive(self) -> list[int]:
-        found = []
+        result = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 pid = int(entry.name)
                 if pid not in self._marked and (environment := _read(entry / "environ")):
                     self._marked[pid] = self.tag.encode() in environment.split(b"\0")
                 if self._marked.get(pid) and (entry / "stat").exists():
-                    found.append(pid)
-        return found
+                    result.append(pid)
+        return result
 
 
 def _read(path: Path) -> bytes:

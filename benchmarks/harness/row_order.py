@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.rows import Kind, Row, read_rows
+from harness.synthetic_data import DataKind, QuestionRow, read_rows
 
 
-def ordered_rows(file: Path, kind: Kind, steps: int, seed: int) -> Sequence[Row]:
+def ordered_rows(file: Path, kind: DataKind, steps: int, seed: int) -> Sequence[QuestionRow]:
     """The rows of the first `steps` optimizer steps of a run on `file`, across epochs."""
     from mg_tui.core.spec import TrainingSpec
-    from mg_tui.engine.run import training_data
-    from mg_tui.engine.run.setup import plan_steps
+    from mg_tui.engine.batching import rows as dataset_rows
+    from mg_tui.engine.run.step_planning import plan_steps
 
     spec = TrainingSpec(
         base_model="any",
@@ -19,7 +19,7 @@ def ordered_rows(file: Path, kind: Kind, steps: int, seed: int) -> Sequence[Row]
         gradient_accumulation_steps=kind.per_step,
         seed=seed,
     )
-    read = training_data.read_dataset(spec, spec.dataset, cwd=file.parent, cache=file.parent / "none")
+    read = dataset_rows.read_dataset(spec, spec.dataset, cwd=file.parent, cache=file.parent / "none")
     plan = plan_steps(spec, read.examples)
     rows = read_rows(file)
     return [rows[read.examples[index].row - 1] for step in range(steps) for index in plan.step(step)]

@@ -70,23 +70,23 @@ class Scene:
 
 def make_questions(chosen: random.Random, scene: Scene) -> list[tuple[str, str]]:
     """Eight questions with answers of a word, in random order."""
-    one = chosen.choice(scene.things)
+    item = chosen.choice(scene.things)
     largest = max(scene.things, key=lambda thing: thing.half)
     absent = next(colour for colour in COLORS if colour not in {thing.colour for thing in scene.things})
     pool = [
         ("How many shapes are there in the image?", str(len(scene.things))),
-        (f"What shape is {one.colour}?", one.shape),
+        (f"What shape is {item.colour}?", item.shape),
         ("What is the background colour of the picture?", scene.ground),
         ("What colour is the largest shape?", largest.colour),
         (f"Is there a {absent} shape in the image?", "no"),
-        (f"Is there a {one.colour} shape in the image?", "yes"),
+        (f"Is there a {item.colour} shape in the image?", "yes"),
         (
-            f"Is the {one.colour} {one.shape} in the left or the right half?",
-            _half_name(one.x, scene.width, "left right"),
+            f"Is the {item.colour} {item.shape} in the left or the right half?",
+            _half_name(item.x, scene.width, "left right"),
         ),
         (
-            f"Is the {one.colour} {one.shape} in the top or the bottom half?",
-            _half_name(one.y, scene.height, "top bottom"),
+            f"Is the {item.colour} {item.shape} in the top or the bottom half?",
+            _half_name(item.y, scene.height, "top bottom"),
         ),
     ]
     chosen.shuffle(pool)
@@ -95,16 +95,16 @@ def make_questions(chosen: random.Random, scene: Scene) -> list[tuple[str, str]]
 
 def make_captions(chosen: random.Random, scene: Scene) -> list[tuple[str, str]]:
     """Five captions of about ten words, under one prompt."""
-    one = chosen.choice(scene.things)
+    item = chosen.choice(scene.things)
     largest = max(scene.things, key=lambda thing: thing.half)
     listed = " and ".join(f"a {thing.colour} {thing.shape}" for thing in scene.things[:2])
     count = ("one shape", "two shapes", "three shapes", "four shapes", "five shapes")[len(scene.things) - 1]
-    where = f"{_half_name(one.y, scene.height, 'top bottom')} {_half_name(one.x, scene.width, 'left right')}"
+    where = f"{_half_name(item.y, scene.height, 'top bottom')} {_half_name(item.x, scene.width, 'left right')}"
     texts = [
         f"There are {count} in the image, with {listed} on {scene.ground}.",
         f"{listed[0].upper()}{listed[1:]} on a {scene.ground} background.",
         f"An image of {count}, the largest of which is a {largest.colour} {largest.shape}.",
-        f"In the {where} of the image there is a {one.colour} {one.shape}.",
+        f"In the {where} of the image there is a {item.colour} {item.shape}.",
         f"A {largest.colour} {largest.shape} is the largest of {count} on a {scene.ground} background.",
     ]
     chosen.shuffle(texts)

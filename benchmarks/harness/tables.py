@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.measure import COUNTED_FROM, Measurement, median
-from harness.rows import KINDS
+from harness.measurement import FIRST_COUNTED_STEP, Measurement, median
+from harness.synthetic_data import KINDS
 
 OURS = "ours"
 MAX_OTHER_LOAD = 0.05  # others may keep this share of the cores busy
@@ -34,9 +34,9 @@ def _later_epochs_rate(measured: Measurement) -> float | None:
 
 
 def _targets() -> list[Target]:
-    wanted = (("vqa", 5.0, 7.0), ("captions", 5.0, None), ("single", 1.2, 1.6))
+    expected = (("vqa", 5.0, 7.0), ("captions", 5.0, None), ("single", 1.2, 1.6))
     aims = []
-    for kind, first, later in wanted:
+    for kind, first, later in expected:
         title = KINDS[kind].title
         aims.append(
             Target(
@@ -56,7 +56,7 @@ def _targets() -> list[Target]:
                 "samples/s",
             )
         )
-    for kind, _first_aim, _later_aim in wanted:
+    for kind, _first_aim, _later_aim in expected:
         title = f"peak memory above the loaded model, {KINDS[kind].title}"
         aims.append(Target(kind, title, 0.8, False, "memory", _memory_above_model, _memory_above_model, "MiB"))
     aims.append(
@@ -98,9 +98,9 @@ def targets_table(measured: Sequence[Measurement], titles: dict[str, str]) -> st
         theirs = {who: figure for who, figure in _medians_by_setting(among, aim.peers).items() if who[0] != OURS}
         choose = max if aim.more_is_better else min
         sign = "≥" if aim.more_is_better else "≤"
-        wanted = "–" if aim.ratio is None else f"{sign} {aim.ratio:g}x"
+        expected = "–" if aim.ratio is None else f"{sign} {aim.ratio:g}x"
         if not theirs or not ours:
-            lines.append(f"| {aim.title} | {wanted} | – | – | – | – | not measured |")
+            lines.append(f"| {aim.title} | {expected} | – | – | – | – | not measured |")
             continue
         best, figure = choose(theirs.items(), key=lambda item: item[1])
         own = choose(ours)
@@ -110,8 +110,8 @@ def targets_table(measured: Sequence[Measurement], titles: dict[str, str]) -> st
             _reached(ratio, aim) if aim.purpose == "memory" or others <= MAX_OTHER_LOAD else "the machine was not quiet"
         )
         lines.append(
-            f"| {aim.title} | {wanted} | {titles[best[0]]} {best[1]} | {figure:.3g} {aim.unit} | {own:.3g} {aim.unit} "
-            f"| {ratio:.2f}x | {reached} |"
+            f"| {aim.title} | {expected} | {titles[best[0]]} {best[1]} | {figure:.3g} {aim.unit} "
+            f"| {own:.3g} {aim.unit} | {ratio:.2f}x | {reached} |"
         )
     return "\n".join(lines)
 
@@ -127,10 +127,10 @@ Setting = tuple[str, str]  # the peer's key, and batch x accumulation
 
 def _medians_by_setting(measured: Iterable[Measurement], figure: Figure) -> dict[Setting, float]:
     """For each peer and layout, the median over repeats."""
-    found: dict[Setting, list[float | None]] = {}
-    for one in measured:
-        found.setdefault((one.peer, f"{one.batch}x{one.accumulate}"), []).append(figure(one))
-    return {setting: value for setting, values in found.items() if (value := median(values)) is not None}
+    result: dict[Setting, list[float | None]] = {}
+    for item in measured:
+        result.setdefault((item.peer, f"{item.batch}x{item.accumulate}"), []).append(figure(item))
+    return {setting: value for setting, values in result.items() if (value := median(values)) is not None}
 
 
 def _medians_of(measured: Iterable[Measurement], figure: Figure, peer: str) -> list[float]:
@@ -144,15 +144,15 @@ def runs_table(measured: Sequence[Measurement], titles: dict[str, str]) -> str:
         "| others |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in sorted(measured, key=lambda m: (list(KINDS).index(m.kind), m.purpose == "memory", m.peer, m.batch)):
-        counted = one.seconds[COUNTED_FROM - 1 :]
+    for item in sorted(measured, key=lambda m: (list(KINDS).index(m.kind), m.purpose == "memory", m.peer, m.batch)):
+        counted = item.seconds[FIRST_COUNTED_STEP - 1 :]
         each = sum(counted) / len(counted) if counted else None
-        name = titles[one.peer] + (", checkpointing" if one.checkpointing else "")
+        name = titles[item.peer] + (", checkpointing" if item.checkpointing else "")
         lines.append(
-            f"| {one.kind} | {name} | {one.batch}x{one.accumulate} | {_number(_first_epoch_rate(one))} "
-            f"| {_number(_later_epochs_rate(one))} | {_number(each)} | {one.loaded_mib:,.0f} MiB | {one.above_mib:,.0f} MiB"
-            f"{f' ({one.workers_mib:,.0f} in data workers)' if one.workers_mib else ''} "
-            f"| {one.first_begun:.1f} s | {one.first_done:.1f} s | {one.others:.0%} |"
+            f"| {item.kind} | {name} | {item.batch}x{item.accumulate} | {_number(_first_epoch_rate(item))} "
+            f"| {_number(_later_epochs_rate(item))} | {_number(each)} | {item.loaded_mib:,.0f} MiB "
+            f"| {item.above_mib:,.0f} MiB{f' ({item.workers_mib:,.0f} in data workers)' if item.workers_mib else ''} "
+            f"| {item.first_begun:.1f} s | {item.first_done:.1f} s | {item.others:.0%} |"
         )
     return "\n".join(lines)
 
@@ -160,18 +160,19 @@ def runs_table(measured: Sequence[Measurement], titles: dict[str, str]) -> str:
 def losses_table(measured: Sequence[Measurement], titles: dict[str, str], steps: int = 6) -> str:
     """Losses of the first steps beside each other, with the tokens learned in them."""
     lines = [
-        f"| data | run | batch | {' | '.join(f'step {step + 1}' for step in range(steps))} | learned tokens |",
+        f"| data | run | batch | {' | '.join(f'step {step + 1}' for step in range(steps))} | supervised tokens |",
         "|---|---|---|" + "---|" * (steps + 1),
     ]
-    shown = set()
-    for one in sorted(measured, key=lambda m: (list(KINDS).index(m.kind), m.peer, m.batch)):
-        key = (one.kind, one.peer, one.batch)
-        if one.purpose == "speed" and key not in shown:
-            shown.add(key)
-            losses = [f"{loss:.4f}" for loss in one.losses[:steps]] + ["–"] * (steps - len(one.losses))
-            learned = " ".join(str(count) for count in one.supervised[:steps])
+    displayed = set()
+    for item in sorted(measured, key=lambda m: (list(KINDS).index(m.kind), m.peer, m.batch)):
+        key = (item.kind, item.peer, item.batch)
+        if item.purpose == "speed" and key not in displayed:
+            displayed.add(key)
+            losses = [f"{loss:.4f}" for loss in item.losses[:steps]] + ["–"] * (steps - len(item.losses))
+            supervised = " ".join(str(count) for count in item.supervised[:steps])
             lines.append(
-                f"| {one.kind} | {titles[one.peer]} | {one.batch}x{one.accumulate} | {' | '.join(losses)} | {learned} |"
+                f"| {item.kind} | {titles[item.peer]} | {item.batch}x{item.accumulate} "
+                f"| {' | '.join(losses)} | {supervised} |"
             )
     return "\n".join(lines)
 
@@ -182,15 +183,15 @@ def journal_table(measured: Sequence[Measurement]) -> str:
         "| data | epochs | tokens | of these computed | images encoded | from the cache | waiting for data |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in measured:
-        if one.peer == OURS and one.purpose == "speed" and one.repeat == 0:
-            for name, steps in (("first", one.first_epoch()), ("later", one.later_epochs())):
-                seconds = sum(one.seconds[step] for step in steps)
+    for item in measured:
+        if item.peer == OURS and item.purpose == "speed" and item.repeat == 0:
+            for name, steps in (("first", item.first_epoch()), ("later", item.later_epochs())):
+                seconds = sum(item.seconds[step] for step in steps)
                 if steps:
                     lines.append(
-                        f"| {one.kind} | {name} | {_sum(one.tokens, steps):,} | {_sum(one.laid_out, steps):,} "
-                        f"| {_sum(one.encoded, steps)} | {_sum(one.cached, steps)} "
-                        f"| {sum(one.waited[step] for step in steps) / seconds:.1%} |"
+                        f"| {item.kind} | {name} | {_sum(item.tokens, steps):,} | {_sum(item.laid_out, steps):,} "
+                        f"| {_sum(item.encoded, steps)} | {_sum(item.cached, steps)} "
+                        f"| {sum(item.waited[step] for step in steps) / seconds:.1%} |"
                     )
     return "\n".join(lines)
 

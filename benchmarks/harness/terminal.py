@@ -69,18 +69,18 @@ class PseudoTerminal:
         ready, _, _ = select.select([self.fd], [], [], max(seconds, 0.0))
         return os.read(self.fd, 1 << 16) if ready else b""
 
-    def wait_for(self, wanted: str, seconds: float = 60.0) -> float:
+    def wait_for(self, expected: str, seconds: float = 60.0) -> float:
         """Seconds until `wanted` has come since this call; what comes in the same piece after it is dropped.
 
         Raises:
             TimeoutError: it does not.
         """
-        began, seen = time.perf_counter(), b""
-        while wanted.encode() not in seen:
+        began, observed = time.perf_counter(), b""
+        while expected.encode() not in observed:
             left = seconds - (time.perf_counter() - began)
             if left <= 0:
-                raise TimeoutError(f"{wanted!r} did not come; {seen[-400:]!r}")
-            seen = seen[-4096:] + self.read(left)
+                raise TimeoutError(f"{expected!r} did not come; {observed[-400:]!r}")
+            observed = observed[-4096:] + self.read(left)
         return time.perf_counter() - began
 
     def wait_quiet(self, quiet: float = 0.08) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.rows import Row
+from harness.synthetic_data import QuestionRow
 
 LORA_RANK, LORA_ALPHA, LEARNING_RATE, MAX_GRAD_NORM, SEED, MAX_LENGTH = 16, 32, 1e-3, 1.0, 42, 2048
 
@@ -20,7 +20,7 @@ class Job:
 
     model: Path
     rows: Path
-    ordered_rows: Sequence[Row]
+    ordered_rows: Sequence[QuestionRow]
     steps: int
     epochs: int
     batch: int

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-
 from mg_tui.config import Settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
 from mg_tui.core.text import one_line, printable
@@ -62,7 +61,7 @@ def generate_batch(
         GardenError: the model cannot be loaded.
         EnvironmentProblem: the output cannot be written.
     """
-    from mg_tui.cli.spinner import spinner
+    from mg_tui.cli.progress import spinner
     from mg_tui.runs.engine_process import EngineProcess
 
     prompts = read_prompts(rows, settings.cache, default_prompt)
@@ -101,7 +100,7 @@ def read_prompts(path: Path, cache: Path, default_prompt: str | None) -> list[Pr
         DataError: the file cannot be read.
     """
     from mg_tui.data.image_resolver import ImageResolver
-    from mg_tui.data.sources.base import open_source
+    from mg_tui.data.sources.opener import open_source
 
     source = open_source(str(path), cwd=Path.cwd(), cache=cache)
     resolver = ImageResolver(source.base, None, Path.cwd(), cache)
@@ -130,7 +129,7 @@ def _read_prompt(row: "Row", resolver: "ImageResolver", default_prompt: str | No
         raise UsageError(f"row {row.number}: {name} is no path or URL, and no list of them", where=where)
     identity = next((values[key] for key in _ID_FIELDS if key in values), None)
     try:
-        paths = tuple(resolver.resolve(image).path for image in given)
+        paths = tuple(resolver.resolve(image).ref.path for image in given)
     except GardenError as error:
         return Prompt(row.number, text, tuple(given), (), identity, one_line(error.what))
     return Prompt(row.number, text, tuple(given), paths, identity)

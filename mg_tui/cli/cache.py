@@ -1,4 +1,4 @@
-"""`model-garden cache`: what is kept to save time, and throwing it away."""
+"""`model-garden cache`: show and clear the caches."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 from mg_tui.config import Settings
 
-# Folder in the cache, and what is in it. All of it can be made again.
+# Folder of each cache and its contents. All of them are rebuilt when needed.
 CACHES: Final = {
     "features": "image features of frozen vision towers",
     "images": "images downloaded from URLs in datasets",
@@ -27,14 +27,14 @@ def cache(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     settings: Settings = ctx.obj
-    found = {name: _measure_folder(settings.cache / name) for name in CACHES}
+    sizes = {name: _measure_folder(settings.cache / name) for name in CACHES}
     if as_json:
-        record = {name: {"files": files, "bytes": size} for name, (files, size) in found.items()}
+        record = {name: {"files": files, "bytes": size} for name, (files, size) in sizes.items()}
         click.echo(json.dumps({"folder": str(settings.cache), **record}))
         return
     click.echo(f"{settings.cache}")
-    for name, (files, size) in found.items():
-        click.echo(f"  {name:<9} {size / 2**20:10.1f} MiB  {files:7} files  {CACHES[name]}")
+    for name, (files, size) in sizes.items():
+        click.echo(f"  {name:<16} {size / 2**20:10.1f} MiB  {files:7} files  {CACHES[name]}")
 
 
 @cache.command("clear")
@@ -56,5 +56,5 @@ def _list_files(folder: Path) -> list[Path]:
 
 
 def _measure_folder(folder: Path) -> tuple[int, int]:
-    sizes = [path.stat().st_size for path in _list_files(folder)]
-    return len(sizes), sum(sizes)
+    file_sizes = [path.stat().st_size for path in _list_files(folder)]
+    return len(file_sizes), sum(file_sizes)

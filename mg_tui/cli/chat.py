@@ -70,7 +70,7 @@ def chat(settings: Settings, /, model: str, images: tuple[str, ...], **asked: An
 
     MODEL is as for generate-vision. A line is a question; /help lists the commands. Answers go to stdout.
     """
-    from mg_tui.cli.spinner import spinner
+    from mg_tui.cli.progress import spinner
     from mg_tui.runs.engine_process import EngineProcess
 
     how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}

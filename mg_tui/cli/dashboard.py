@@ -8,10 +8,10 @@ from mg_tui.core.errors import UsageError
 
 
 def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
-    """Open the dashboard, on one run when `open_run` means one (see `mg_tui.runs.store.find_run`).
+    """Open the dashboard, on the run that `open_run` refers to if set (see `mg_tui.runs.store.find_run`).
 
     Raises:
-        UsageError: there is no terminal, no such run, or garden.toml gives an action a key that it cannot have.
+        UsageError: there is no terminal or no such run, or a key binding in garden.toml is invalid.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
@@ -26,19 +26,20 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
         folder = find_run(settings.home, open_run)
 
     # Textual reads these when it is imported. Over a network fewer frames are sent; what is set already stays.
-    if os.environ.get("SSH_CONNECTION"):
+    from mg_tui.tui.terminal import exit_on_hangup, is_over_ssh
+
+    if is_over_ssh(os.environ):
         os.environ.setdefault("TEXTUAL_FPS", "15")
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     _require_valid_keys(settings)
     from mg_tui.tui.app import GardenApp
     from mg_tui.tui.graphics import select_graphics
-    from mg_tui.tui.terminal import exit_on_hangup
 
-    # A thread that reads a journal lets a key pass sooner; the default is 5 ms each time they meet.
+    # Shorter than the default of 5 ms, so that threads reading journals delay key presses less.
     sys.setswitchinterval(0.001)
     exit_on_hangup()
 
-    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("images", ""))), wake=True)
+    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("images", ""))), start_queue=True)
     app.run()
     if app.return_code:
         sys.exit(app.return_code)

@@ -1,7 +1,6 @@
-"""`model-garden demo`: the whole path on a small task, honestly measured.
+"""`model-garden demo`: fine-tune the bundled tiny model and evaluate it on held-out images before and after.
 
-The tiny checkpoint learns a task it does not know, and answers questions about images it was not trained on, before
-and after. Nothing is downloaded and no GPU is needed.
+Nothing is downloaded and no GPU is needed.
 """
 
 import json
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
     from mg_tui.metrics.results import Results
     from mg_tui.runs.evaluations import EvaluationFolder
 
-# Long enough for every answer of the task; the untrained model's longer ones are cut and are wrong either way.
+# Long enough for every expected answer; longer answers of the base model are truncated and wrong either way.
 MAX_ANSWER_TOKENS = 16
 METRIC = "exact_match_vqa"
-TINY_MAX_PIXELS = 12_544  # the most that the tiny checkpoint saw of an image when it was made
+TINY_MAX_PIXELS = 12_544  # the largest images the tiny checkpoint was trained on
 
 
 @click.command("demo")
@@ -37,16 +36,17 @@ TINY_MAX_PIXELS = 12_544  # the most that the tiny checkpoint saw of an image wh
 def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -> None:
     """Fine-tune the tiny model on a small task and show the result.
 
-    The base model is bundled and was trained on synthetic images; the task is new to it. The final table compares answers to held-out images, including real photos, before and after fine-tuning.
+    The base model is bundled and was trained on synthetic images; the task is new to it. The final table compares
+    answers to held-out images, including real photos, before and after fine-tuning.
     """
     from mg_tui.data.synthetic.demo import make_demo_dataset
 
-    began = time.monotonic()
+    started_at = time.monotonic()
     data = make_demo_dataset(settings.home / "demo" / f"seed-{seed}", seed=seed)
     click.echo(f"{data.train_rows} training rows, {data.held_out_rows} held-out rows: {data.folder}", err=True)
     folder = _train(settings, demo_spec(data.train, settings), dashboard=dashboard, as_json=as_json)
     evaluation = _evaluate(settings, folder, data.held_out)
-    report = _build_report(folder, evaluation, time.monotonic() - began)
+    report = _build_report(folder, evaluation, time.monotonic() - started_at)
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -54,7 +54,7 @@ def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -
 
 
 def demo_spec(train: Path, settings: Settings) -> TrainingSpec:
-    """What the demo trains: the recommended values of its data, on top of nobody's configuration."""
+    """The spec of the demo: hyperparameters that suit its data; garden.toml is ignored."""
     from mg_tui.data.synthetic.demo import DEMO_HYPERPARAMETERS
 
     return TrainingSpec.parse(
@@ -72,7 +72,7 @@ def demo_spec(train: Path, settings: Settings) -> TrainingSpec:
 
 
 def _train(settings: Settings, spec: TrainingSpec, *, dashboard: bool | None, as_json: bool) -> RunFolder:
-    """Train as `train-vision` does, watched in the dashboard or by a progress bar."""
+    """Train as `train-vision` does, followed in the dashboard or by a progress bar."""
     from mg_tui.cli.follow import exit_code_of, follow_run
     from mg_tui.cli.train import start_run
 
@@ -82,7 +82,7 @@ def _train(settings: Settings, spec: TrainingSpec, *, dashboard: bool | None, as
         from mg_tui.cli.dashboard import run_dashboard
 
         run_dashboard(settings, open_run=folder.id)
-    # Who left the dashboard early still gets the table; ctrl+c here asks whether to stop or to detach.
+    # After leaving the dashboard early, wait for the run, so that the table is still printed.
     state = follow_run(folder)
     if state.value != "finished":
         code = exit_code_of(state, folder)
@@ -202,7 +202,7 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
 
     console = Console()
     table = Table(title="Exact match on held-out images, with 95 % intervals")
-    for column in ("question", "asked", "before", "after"):
+    for column in ("question", "rows", "before", "after"):
         table.add_column(column, justify="left" if column == "question" else "right")
     for kind, score in report["scores"].items():
         table.add_section()

@@ -1,4 +1,4 @@
-"""`model-garden estimate`: what a run will need in memory, by part, and on which GPUs it fits."""
+"""`model-garden estimate`: memory of a run by component, and the GPUs it fits on."""
 
 import json
 import sys
@@ -11,16 +11,19 @@ import click
 from mg_tui.cli.spec_flags import PRESET_OPTION, SpecCommand, default_values, explicit_values, spec_flags, value_origins
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.core.text import one_line
+from mg_tui.core.text import one_line, pluralize
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mg_tui.hardware.memory import MemoryAdvisor
     from mg_tui.hardware.memory.candidates import DeviceFit
+    from mg_tui.hardware.memory.estimator import MemoryEstimate
 
 _NO_DATASET: Final = "(none)"
 
 
-@spec_flags(TrainingSpec)
+@spec_flags(TrainingSpec, help_texts={"dataset": "The dataset; without it, a typical row is assumed."})
 @click.command(cls=SpecCommand)
 @PRESET_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -28,16 +31,17 @@ _NO_DATASET: Final = "(none)"
 def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values: Any) -> None:
     """Estimate a run's memory without starting it or loading the model.
 
-    Accepts the flags of `train-vision`. With a dataset, its longest rows and image sizes are used; otherwise a typical row is assumed. Nothing is downloaded; base models listed by a plugin need not be available locally.
+    Accepts the flags of `train-vision`. With a dataset, its longest rows and image sizes are used; otherwise a typical
+    row is assumed. Nothing is downloaded; base models listed by a plugin need not be available locally.
     """
     from mg_tui.hardware.memory.candidates import find_candidates, fit_on
     from mg_tui.preflight import memory
 
-    asked = {**default_values(settings, preset), **explicit_values(values)}
-    has_dataset = bool(asked.get("dataset"))
-    spec = TrainingSpec.parse({"dataset": _NO_DATASET, **asked}, where=value_origins(settings, preset, values))
+    merged = {**default_values(settings, preset), **explicit_values(values)}
+    has_dataset = bool(merged.get("dataset"))
+    spec = TrainingSpec.parse({"dataset": _NO_DATASET, **merged}, where=value_origins(settings, preset, values))
     dataset = memory.load_dataset_headers(spec, settings, cwd=Path.cwd()) if has_dataset else None
-    question = memory.make_advisor(
+    advisor = memory.make_advisor(
         spec,
         settings,
         cwd=Path.cwd(),
@@ -46,96 +50,112 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
         device="cpu" if spec.device == "cpu" else "cuda",
     )
     if dataset is not None and (bad := len(dataset.bad_rows)):
-        rows = f"{bad:,} bad rows are" if bad > 1 else "1 bad row is"
-        click.echo(f"{rows} ignored; first: {one_line(str(dataset.problems[0]))}", err=True)
-    found, why_none = find_candidates(spec)
-    answers = [fit_on(question, place) for place in found]
+        click.echo(f"ignoring {pluralize(bad, 'bad row')}; first: {one_line(str(dataset.problems[0]))}", err=True)
+    devices, why_no_gpu = find_candidates(spec)
+    fits = [fit_on(advisor, device) for device in devices]
     if as_json:
-        click.echo(json.dumps(_estimate_record(question, answers, why_none), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(_estimate_record(advisor, fits, why_no_gpu), ensure_ascii=False, indent=2))
     else:
-        _print_estimate(question, answers, why_none)
+        _print_estimate(advisor, fits, why_no_gpu)
 
 
-for _param in estimate.params:
-    if isinstance(_param, click.Option) and _param.name == "dataset":
-        _param.help = "The dataset; without it, a typical row is assumed."
+# Keys of --json that differ from the names of the fields they hold; scripts rely on them.
+_WORKLOAD_KEYS: Final = {"supervised": "learned"}
 
 
-def _estimate_record(question: "MemoryAdvisor", answers: "list[DeviceFit]", why_none: str | None) -> dict[str, Any]:
+def _estimate_record(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> dict[str, Any]:
     from dataclasses import asdict
 
+    record = advisor.estimate().as_dict()
+    record["work"] = {_WORKLOAD_KEYS.get(name, name): value for name, value in record["work"].items()}
     return {
-        "base_model": question.spec.base_model,
-        **question.estimate().as_dict(),
+        "base_model": advisor.spec.base_model,
+        **record,
         "places": [
             {
-                **asdict(answer.place),
-                "fits": answer.fits,
-                "largest_batch": answer.batch,
-                "largest_pixels": answer.pixels,
+                **asdict(fit.place),
+                "fits": fit.fits,
+                "largest_batch": fit.batch,
+                "largest_pixels": fit.pixels,
                 "remedies": [
-                    {"changes": one.changes, "flags": one.flags, "cost": one.cost, "peak": one.estimate.peak}
-                    for one in answer.suggestions
+                    {"changes": fix.changes, "flags": fix.flags, "cost": fix.cost, "peak": fix.estimate.peak}
+                    for fix in fit.suggestions
                 ],
             }
-            for answer in answers
+            for fit in fits
         ],
-        "why_no_gpu": why_none,
+        "why_no_gpu": why_no_gpu,
     }
 
 
-def _print_estimate(question: "MemoryAdvisor", answers: "list[DeviceFit]", why_none: str | None) -> None:
-    from rich.box import SIMPLE_HEAD
+def _print_estimate(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> None:
     from rich.console import Console
+    from rich.text import Text
+
+    result = advisor.estimate()
+    console = Console(file=sys.stdout, highlight=False)
+    title = f"{one_line(advisor.spec.base_model)}: {result.parameters:,} parameters, {result.trained:,} trained"
+    console.print(Text(title, style="bold"))
+    console.print(_component_table(result))
+    console.print(_device_table(fits))
+    for line in _note_lines(advisor, fits, why_no_gpu):
+        click.echo(line, err=True)
+
+
+def _component_table(result: "MemoryEstimate") -> "Table":
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     from mg_tui.cli.formatting import format_bytes
 
-    found = question.estimate()
-    console = Console(file=sys.stdout, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("Memory", footer="peak")
-    table.add_column("Size", justify="right", footer=format_bytes(found.peak), no_wrap=True)
-    table.add_column("Description", footer=found.moment, overflow="fold")
-    for part in found.parts:
+    table.add_column("Size", justify="right", footer=format_bytes(result.peak), no_wrap=True)
+    table.add_column("Description", footer=result.moment, overflow="fold")
+    for part in result.parts:
         table.add_row(part.name, format_bytes(part.bytes), Text(part.why))
-    title = f"{one_line(question.spec.base_model)}: {found.parameters:,} parameters, {found.trained:,} trained"
-    console.print(Text(title, style="bold"))
-    console.print(table)
-    fit = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Suggested change"):
-        fit.add_column(heading, overflow="fold", justify="right" if heading in ("Has", "Batch", "Pixels") else "left")
-    for answer in answers:
-        mark = Text("✓ yes", style="green") if answer.fits else Text("✗ no", style="red")
-        numbers = ["–" if value is None else f"{value:,}" for value in (answer.batch, answer.pixels)]
-        fit.add_row(
-            Text(one_line(answer.place.name)), format_bytes(answer.place.free), mark, *numbers, Text(_first_fix(answer))
-        )
-    console.print(fit)
-    for line in _note_lines(question, answers, why_none):
-        click.echo(line, err=True)
+    return table
 
 
-def _first_fix(answer: "DeviceFit") -> str:
+def _device_table(fits: "list[DeviceFit]") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     from mg_tui.cli.formatting import format_bytes
 
-    if answer.fits:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Suggested change"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("Has", "Batch", "Pixels") else "left")
+    for fit in fits:
+        mark = Text("✓ yes", style="green") if fit.fits else Text("✗ no", style="red")
+        numbers = ["–" if value is None else f"{value:,}" for value in (fit.batch, fit.pixels)]
+        device = Text(one_line(fit.place.name))
+        table.add_row(device, format_bytes(fit.place.free), mark, *numbers, Text(_first_suggestion(fit)))
+    return table
+
+
+def _first_suggestion(fit: "DeviceFit") -> str:
+    from mg_tui.cli.formatting import format_bytes
+
+    if fit.fits:
         return ""
-    if not answer.suggestions:
+    if not fit.suggestions:
         return "no single change is enough"
-    first = answer.suggestions[0]
+    first = fit.suggestions[0]
     return f"{first.flags} ({format_bytes(first.estimate.peak)})"
 
 
-def _note_lines(question: "MemoryAdvisor", answers: "list[DeviceFit]", why_none: str | None) -> Iterator[str]:
+def _note_lines(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> Iterator[str]:
     from mg_tui.cli.formatting import format_bytes
 
-    if why_none:
-        yield f"no GPU here: {one_line(why_none)}"
-    yield from (f"assumed: {sentence}" for sentence in question.estimate().assumed)
-    for answer in answers:
-        if answer.place.here and not answer.fits:
-            for one in answer.suggestions:
-                yield f"{one_line(answer.place.name)}: {one.flags} reduces it to {format_bytes(one.estimate.peak)} ({one.cost})"
+    if why_no_gpu:
+        yield f"no local GPU: {one_line(why_no_gpu)}"
+    yield from (f"assumed: {sentence}" for sentence in advisor.estimate().assumed)
+    for fit in fits:
+        if fit.place.here and not fit.fits:
+            for fix in fit.suggestions:
+                peak = format_bytes(fix.estimate.peak)
+                yield f"{one_line(fit.place.name)}: {fix.flags} reduces it to {peak} ({fix.cost})"
     yield "Batch and pixels: the largest values that fit with all other options unchanged."

@@ -1,6 +1,6 @@
-"""A run in words, for people who read lines: the same sentences in `runs show`, `runs watch` and `train-vision`.
+"""Lines about a run, shared by `runs show`, `runs watch` and `train-vision`.
 
-Everything returned is safe to print: text that came from outside has been through `printable`.
+Everything returned is safe to print: text from outside has been through `printable`.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_bytes(count: float | None) -> str:
-    """Bytes in the unit that suits them."""
+    """Bytes with a binary unit: `512 B`, `1.5 KiB`, `9.5 GiB`."""
     if count is None or count != count:
         return UNKNOWN
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -39,11 +39,11 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_number(value: Any) -> str:
-    """A number to four digits or so; a dash when there is none."""
+    """A number to four significant digits; a dash for None."""
     if value is None:
         return UNKNOWN
-    found = to_float(value)
-    return f"{found:.4g}" if found == found else "nan"
+    number = to_float(value)
+    return f"{number:.4g}" if number == number else "nan"
 
 
 def format_progress(view: RunView) -> str:
@@ -55,41 +55,39 @@ def format_step(view: RunView, now: float) -> str:
     """The newest step in one line."""
     seconds = to_float(view.latest_step.get("seconds"))
     pace = f"  {seconds:.2f} s/step" if seconds == seconds else ""
-    numbers = (
-        f"loss {format_number(view.latest_step.get('loss'))}  lr {format_number(view.latest_step.get('learning_rate'))}"
-    )
-    return f"step {format_progress(view)}  {numbers}{pace}  ETA {format_duration(view.eta_seconds(now))}"
+    loss, learning_rate = (format_number(view.latest_step.get(name)) for name in ("loss", "learning_rate"))
+    eta = format_duration(view.eta_seconds(now))
+    return f"step {format_progress(view)}  loss {loss}  lr {learning_rate}{pace}  ETA {eta}"
 
 
 def format_event(event: Event) -> str | None:
-    """An event that is worth a line above a progress bar, in one line; None for the others."""
-    say = _FORMATTERS.get(event.kind)
-    return None if say is None else one_line(say(event.data), limit=_MAX_LINE)
+    """One line for an event that is shown above a progress bar; None for the other kinds."""
+    formatter = _FORMATTERS.get(event.kind)
+    return None if formatter is None else one_line(formatter(event.data), limit=_MAX_LINE)
 
 
 def format_outcome(folder: RunFolder, view: RunView, state: RunState) -> list[str]:
-    """How a run ended and what to do next; empty while it has not."""
+    """How a run ended and what to do next; empty while it has not ended."""
     if state is RunState.FINISHED:
-        place = str(view.result.get("result") or "")
+        result = str(view.result.get("result") or "")
         seconds = view.elapsed_seconds(view.ended_at or 0.0)
         lines = [f"finished: {view.step} steps in {format_duration(seconds)}"]
-        return [*lines, f"result: {printable(place)}"] if place else lines
+        return [*lines, f"result: {printable(result)}"] if result else lines
     if state is RunState.STOPPED:
-        saved = view.result.get("checkpoint")
-        kept = f"checkpoint {printable(str(saved))}" if saved else "no checkpoint"
-        by = view.result.get("by")
-        said = f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {kept}"
-        return [said, *([_resume_hint(folder)] if saved else [])]
-    found = describe_outcome(folder, view, state)
-    return [] if found is None else _outcome_lines(found)
+        path, by = view.result.get("checkpoint"), view.result.get("by")
+        checkpoint = f"checkpoint {printable(str(path))}" if path else "no checkpoint"
+        line = f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {checkpoint}"
+        return [line, *([_resume_hint(folder)] if path else [])]
+    outcome = describe_outcome(folder, view, state)
+    return [] if outcome is None else _outcome_lines(outcome)
 
 
-def _outcome_lines(found: Outcome) -> list[str]:
-    """What happened, the facts, the last words of the log, and what to try, for people who are tired."""
-    lines = [printable(found.what)]
-    lines += [f"  {label + ':':<12}{printable(text)}" for label, text in found.facts]
-    lines += [f"  {'log:' if n == 0 else '':<12}{one_line(line, limit=160)}" for n, line in enumerate(found.log)]
-    lines += [f"  {'try:' if n == 0 else '':<12}{printable(line)}" for n, line in enumerate(found.next)]
+def _outcome_lines(outcome: Outcome) -> list[str]:
+    """What happened, the facts, the last lines of the log, and what to try."""
+    lines = [printable(outcome.what)]
+    lines += [f"  {label + ':':<12}{printable(text)}" for label, text in outcome.facts]
+    lines += [f"  {'log:' if n == 0 else '':<12}{one_line(line, limit=160)}" for n, line in enumerate(outcome.log)]
+    lines += [f"  {'try:' if n == 0 else '':<12}{printable(line)}" for n, line in enumerate(outcome.next)]
     return lines
 
 
@@ -98,7 +96,7 @@ def _resume_hint(folder: RunFolder) -> str:
 
 
 def format_message(what: Any, **more: Any) -> str:
-    """A sentence and its where, why and hint, those that are known."""
+    """A sentence followed by its where, why and hint, as far as they are set."""
     parts = [str(what or "")] + [f"{label}: {value}" for label, value in more.items() if value]
     return "; ".join(parts)
 

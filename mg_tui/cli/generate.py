@@ -1,4 +1,4 @@
-"""`model-garden generate-vision`: ask a model about images; the answer is shown as it is written."""
+"""`model-garden generate-vision`: run inference on images and stream the answer."""
 
 import json
 import sys
@@ -23,11 +23,9 @@ from mg_tui.config import Settings
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File of --batch, one answer a line; called again, it goes on after what is there.",
+    help="Answers of --batch, one per line; an existing file is completed.",
 )
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Rows at once, of --batch."
-)
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Rows at once in --batch.")
 @click.option("--system-prompt", help="Overrides the system prompt used in training.")
 @click.option(
     "--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Maximum length of the answer."
@@ -75,39 +73,40 @@ def generate_vision(
     output: Path | None,
     batch_size: int,
     as_json: bool,
-    **asked: Any,
+    **options: Any,
 ) -> None:
     """Run inference on images.
 
-    MODEL is a result folder (a run's --output-dir), a run (id, name or `last`), or a base model. The answer is streamed to stdout.
+    MODEL is a result folder (a run's --output-dir), a run (id, name or `last`), or a base model. The answer is streamed
+    to stdout.
     """
     from mg_tui.cli.images import resolve_image
-    from mg_tui.cli.spinner import spinner
+    from mg_tui.cli.progress import spinner
     from mg_tui.core.text import printable
     from mg_tui.runs.engine_process import EngineProcess
 
-    how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    load_options = {name: options.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
     if batch is not None:
-        sampling = {**asked, "batch_size": batch_size}
-        _generate_batch(settings, model, images, batch, output, how, sampling, prompt, as_json=as_json)
+        sampling = {**options, "batch_size": batch_size}
+        _generate_batch(settings, model, images, batch, output, load_options, sampling, prompt, as_json=as_json)
         return
     if output is not None:
-        raise click.UsageError("--output goes with --batch")
+        raise click.UsageError("--output requires --batch")
     if not images:
         raise click.UsageError("Missing option '--image'.")
-    # A mistyped path shows before a model is loaded for it.
+    # Before the model is loaded, so that a mistyped path fails at once.
     paths = [resolve_image(image, settings) for image in images]
-    asked["prompt"] = _read_prompt(prompt)
+    options["prompt"] = _read_prompt(prompt)
     with EngineProcess("mg_tui.engine.inference.generate") as child:
         began = time.monotonic()
-        with spinner(f"loading {printable(model)}") as say:
-            for event in child.stream("load", model=model, home=str(settings.home), **how):
+        with spinner(f"loading {printable(model)}") as notify:
+            for event in child.stream("load", model=model, home=str(settings.home), **load_options):
                 ready = event
                 if event["event"] == "notice":
-                    say(event["text"])
+                    notify(event["text"])
         load_seconds = round(time.monotonic() - began, 2)
         record: dict[str, Any] = {}
-        for event in child.stream("generate", images=paths, **asked):
+        for event in child.stream("generate", images=paths, **options):
             if event["event"] == "text" and not as_json:
                 click.echo(printable(event["text"]), nl=False)
             record = event
@@ -119,13 +118,13 @@ def generate_vision(
         click.echo(json.dumps({**record, **loaded, "load_seconds": load_seconds}, ensure_ascii=False))
         return
     click.echo()
-    _print_stats(record, asked["max_new_tokens"])
+    _print_stats(record, options["max_new_tokens"])
 
 
-def _read_prompt(given: str | None) -> str:
-    """The prompt: as given, or what stdin has."""
-    if given is not None and given != "-":
-        return given
+def _read_prompt(prompt: str | None) -> str:
+    """The prompt: the option's value, or standard input."""
+    if prompt is not None and prompt != "-":
+        return prompt
     if sys.stdin.isatty():
         raise click.UsageError("Missing option '--prompt'; stdin is a terminal, so there is nothing to read it from.")
     text = sys.stdin.read().strip()
@@ -140,7 +139,7 @@ def _generate_batch(
     images: tuple[str, ...],
     rows: Path,
     output: Path | None,
-    how: dict[str, Any],
+    load_options: dict[str, Any],
     sampling: dict[str, Any],
     prompt: str | None,
     *,
@@ -149,10 +148,10 @@ def _generate_batch(
     from mg_tui.cli.batch import generate_batch
 
     if output is None:
-        raise click.UsageError("--batch needs --output")
+        raise click.UsageError("--batch requires --output")
     if images:
-        raise click.UsageError("--image does not go with --batch: rows name their images")
-    counts = generate_batch(settings, model, rows, output, load=how, sampling=sampling, default_prompt=prompt)
+        raise click.UsageError("--image cannot be combined with --batch: rows name their images")
+    counts = generate_batch(settings, model, rows, output, load=load_options, sampling=sampling, default_prompt=prompt)
     if as_json:
         click.echo(json.dumps({**counts, "output": str(output.absolute())}))
     before = f", {counts['before']} were there" if counts["before"] else ""
@@ -172,6 +171,6 @@ def _print_stats(record: dict[str, Any], limit: int) -> None:
 
 
 def _format_size(image: dict[str, Any]) -> str:
-    given, seen = image["size"], image["seen_at"]
-    text = f"{given[0]}x{given[1]}"
-    return text if seen is None or seen == given else f"{text} seen at {seen[0]}x{seen[1]}"
+    size, resized = image["size"], image["seen_at"]
+    text = f"{size[0]}x{size[1]}"
+    return text if resized is None or resized == size else f"{text} resized to {resized[0]}x{resized[1]}"

@@ -1,4 +1,4 @@
-"""`model-garden plugins`: the installed model families and metric plugins, and why one of them cannot be used."""
+"""`model-garden plugins`: list model families, metric plugins and plugin errors."""
 
 import json
 import sys
@@ -11,12 +11,13 @@ from mg_tui.core.text import one_line, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus, Registry
     from mg_tui.metrics.registry import MetricPlugin
 
 _STATUS_MARKS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
-_WIDE_COLUMNS = 140  # columns from which reasons fit beside the rest
+_WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the table
 
 
 @click.command()
@@ -49,7 +50,7 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
 
 
 def _check_families(registry: "Registry") -> dict[str, list[str]]:
-    """What the conformance kit finds wrong with each usable family, by its key."""
+    """Findings of the conformance tests for each loaded family, by its key."""
     from mg_tui.families.testing import check_family
 
     findings: dict[str, list[str]] = {}
@@ -65,7 +66,9 @@ def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFam
 
 def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
-        click.echo("No plugins installed; install Qwen2.5-VL with `pip install model-garden-qwen2-5-vl`.", err=True)
+        from mg_tui.families.registry import INSTALL_HINT
+
+        click.echo(f"No plugins installed; {INSTALL_HINT}.", err=True)
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -73,17 +76,17 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False)
-    # In a narrow terminal a column of reasons would fold them beyond reading: they get lines of their own.
-    beside = console.width >= _WIDE_COLUMNS
+    # In a narrow terminal a column would break reasons into many short lines; they are printed below instead.
+    why_column = console.width >= _WIDE_COLUMNS
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if beside else [])):
+    for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if why_column else [])):
         table.add_column(heading, overflow="fold")
     below = []
     for plugin in registry.plugins:
         families = _families_of(plugin, registry)
-        found = [finding for family in families for finding in (findings or {}).get(family.key, ())]
-        glyph, colour = _STATUS_MARKS["broken" if found else plugin.status]
-        why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else found))
+        problems = [finding for family in families for finding in (findings or {}).get(family.key, ())]
+        glyph, color = _STATUS_MARKS["broken" if problems else plugin.status]
+        why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else problems))
         below += [f"{one_line(plugin.name)}: {line}" for line in why.splitlines()]
         cells = [
             plugin.name,
@@ -91,10 +94,10 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
             ", ".join(family.title for family in families),
             ", ".join(kind for family in families for kind in family.model_types),
         ]
-        status = Text(f"{glyph} {'failed' if found else plugin.status}", style=colour)
-        table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if beside else []))
+        status = Text(f"{glyph} {'failed' if problems else plugin.status}", style=color)
+        table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if why_column else []))
     console.print(table)
-    if not beside:
+    if not why_column:
         for line in below:
             console.print(Text(line), soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Datasets with a name of their own: `[datasets.NAME]` of garden.toml says what options would say of one."""
+"""Named datasets: a `[datasets.NAME]` table of garden.toml sets the options of one dataset."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -33,10 +33,10 @@ DATASET_KEYS: Final[Mapping[str, str]] = {
 def resolve_named_datasets(
     spec: TrainingSpec, datasets: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]
 ) -> TrainingSpec:
-    """`spec` with the names of datasets put in full.
+    """`spec` with the names of datasets resolved.
 
-    What a table says of its dataset holds where the spec has an option's default or the user's own of `[train]`: an
-    option that was given for this run wins.
+    A table's value applies where the spec has the option's default or the user's default of `[train]`; an option set
+    for this run wins.
 
     Args:
         datasets: the tables by name.
@@ -44,7 +44,7 @@ def resolve_named_datasets(
 
     Raises:
         UsageError: a table has no path.
-        SpecError: a value of a table cannot be used.
+        SpecError: a value of a table is invalid.
     """
     changes: dict[str, Any] = {}
     if table := datasets.get(spec.dataset):

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final
 
 from mg_tui.core.errors import UsageError
 
-# Names that say themselves that they are none of this machine's: hub:owner/name, hf://datasets/owner/name.
+# Names that are explicitly not local paths: hub:owner/name, hf://datasets/owner/name.
 _REMOTE: Final = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
 
 
@@ -16,10 +16,10 @@ def is_remote(text: str) -> bool:
 
 
 def expand_user(path: str | Path) -> Path:
-    """`path` with a leading `~` or `~user` put in full.
+    """`path` with a leading `~` or `~user` expanded.
 
     Raises:
-        UsageError: there is no such user here.
+        UsageError: there is no such user.
     """
     try:
         return Path(path).expanduser()

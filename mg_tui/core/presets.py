@@ -1,7 +1,7 @@
-"""Sets of values that go together, by name: `--preset`, and what the form of a new run offers to begin with.
+"""Presets: named sets of option values, for `--preset` and the form of a new run.
 
-Each built-in one says the same fields, so that one after another leaves nothing of the one before. A person's own are
-kept in garden.toml, `[presets.NAME]`, and take the place of a built-in one of the same name.
+All built-in presets set the same fields, so that applying one replaces another completely. User presets are tables
+`[presets.NAME]` of garden.toml and override built-in presets of the same name.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
 
-# Learning rates: about ten times as high for an adapter as for all weights, as the examples of Qwen2.5-VL's own
-# repository, ms-swift and LLaMA-Factory have it.
+# Learning rates: about ten times as high for an adapter as for all weights, as in the examples of Qwen2.5-VL's own
+# repository, ms-swift and LLaMA-Factory.
 BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "QLoRA, 24 GB": {
         "train_language": "lora",
@@ -52,18 +52,18 @@ BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 PRESET_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "QLoRA, 24 GB": "LoRA on a 4-bit language model: 7B on a 24 GB GPU.",
     "LoRA in bfloat16": "LoRA on unquantized weights: slightly more accurate, two to three times the memory.",
-    "LoRA on every part": "LoRA on language model, projector and vision tower: for images unlike photographs.",
-    "Everything in full": "Full fine-tuning with 8-bit optimizer states: the most memory, for large datasets.",
+    "LoRA on all parts": "LoRA on language model, projector and vision tower: for images unlike photographs.",
+    "Full fine-tuning": "Full fine-tuning with 8-bit optimizer states: the most memory, for large datasets.",
 }
 
 
 def find_preset(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The values of a preset; `own` are the person's.
+    """The values of a preset; `own` are the user's presets.
 
     Raises:
         UsageError: there is none of this name.
     """
     known = {**BUILT_IN_PRESETS, **own}
     if name not in known:
-        raise UsageError(f"unknown preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
+        raise UsageError(f"unknown preset {name!r}", hint="presets are " + ", ".join(f'"{preset}"' for preset in known))
     return known[name]

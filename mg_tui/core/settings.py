@@ -1,7 +1,7 @@
-"""What can be set beside the options of a run: keys of [paths], [ui], [runs] and [cost] in garden.toml, declared once.
+"""Settings other than the options of a run: keys of [paths], [ui], [runs] and [cost] in garden.toml, declared once.
 
-The reading of garden.toml and of the environment, their messages, and the dashboard's settings are made from
-`SETTINGS`. Only the standard library is needed: every command reads these.
+Reading garden.toml and the environment, error messages, and the dashboard's settings screen all use `SETTINGS`. Only
+the standard library is imported: every command reads settings.
 """
 
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ class Setting:
     """One key of garden.toml.
 
     Attributes:
-        table, name: where it stands: `[table]`, `name = ...`.
+        table, name: its place in the file: `[table]`, `name = ...`.
         title: a few words.
         help: one sentence.
         kind: what kind of value it takes.
-        default: what holds when nobody says anything; None where the platform decides.
+        default: the default; None where the platform decides.
         choices: of a choice.
-        low, high: bounds of a number, both allowed.
+        low, high: inclusive bounds of a number.
         unit: of a number.
-        later: it counts from the next start on, not at once.
+        needs_restart: a change takes effect at the next start.
     """
 
     table: str
@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def env_variable(self) -> str:
-        """The environment variable that says it too."""
+        """The environment variable that sets it."""
         return "MODEL_GARDEN_" + (self.name if self.table == "paths" else f"{self.table}_{self.name}").upper()
 
     @property
@@ -71,10 +71,10 @@ class Setting:
         return "give a path"
 
     def read(self, value: Any) -> Any:
-        """The value as this setting has it, from a file or, as text, from the environment or a person.
+        """The parsed value, from a file or, as text, from the environment or the user.
 
         Raises:
-            ValueError: it cannot be used; the message says the value and what would be accepted.
+            ValueError: it is invalid; the message has the value and what would be accepted.
         """
         if self.kind == "number":
             try:

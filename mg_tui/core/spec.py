@@ -1,4 +1,4 @@
-"""TrainingSpec: everything that decides a run, declared once.
+"""TrainingSpec: everything that defines a run, declared once.
 
 The flags of `train-vision`, the form of the dashboard, the `[train]` table of `garden.toml`, the body of the API and a
 run's `spec.json` are all read from this model by way of `mg_tui.core.options`.
@@ -12,23 +12,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mg_tui.core.options import option, spec_error_from
 
 TrainingMethod = Literal["lora", "full", "none"]
-# What a dataset can be; `mg_tui.data.sources` has each in words.
+# File formats and row layouts of a dataset; `mg_tui.data.sources` describes each.
 DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
 DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
-# One megapixel: what Qwen's own examples train at. The family default of 12.8 megapixels is 16,384 tokens an image and
-# the commonest way to run out of memory.
+# One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
+# and the most common cause of running out of memory.
 DEFAULT_MAX_PIXELS = 1_003_520
 DEFAULT_MIN_PIXELS = 3_136
 CAPTION_PROMPT = "Describe this image."
 
 
 class TrainingSpec(BaseModel):
-    """What a run was asked to be. Frozen; unknown fields are refused by name.
+    """The specification of a run. Frozen; unknown fields are rejected by name.
 
     Raises:
-        pydantic.ValidationError: from the constructor; use `TrainingSpec.parse` for a `SpecError` in our words.
+        pydantic.ValidationError: from the constructor; use `TrainingSpec.parse` for a `SpecError`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -232,13 +232,13 @@ class TrainingSpec(BaseModel):
 
     # --- Optimization ------------------------------------------------------------------------------------------------
     epochs: float = option(
-        3.0, title="Epochs", help="Passes over the dataset.", group="Optimisation", basic=True, gt=0, example="3"
+        3.0, title="Epochs", help="Passes over the dataset.", group="Optimization", basic=True, gt=0, example="3"
     )
     max_steps: int | None = option(
         None,
         title="Maximum steps",
         help="Stop after this many optimizer steps; overrides `epochs`.",
-        group="Optimisation",
+        group="Optimization",
         unit="optimizer steps",
         ge=1,
     )
@@ -246,7 +246,7 @@ class TrainingSpec(BaseModel):
         1,
         title="Batch size",
         help="Examples per forward pass; times gradient accumulation, the examples per optimizer step.",
-        group="Optimisation",
+        group="Optimization",
         unit="examples",
         basic=True,
         ge=1,
@@ -255,7 +255,7 @@ class TrainingSpec(BaseModel):
         8,
         title="Gradient accumulation",
         help="Batches per optimizer step; the loss is averaged over all their supervised tokens.",
-        group="Optimisation",
+        group="Optimization",
         unit="batches",
         basic=True,
         ge=1,
@@ -264,7 +264,7 @@ class TrainingSpec(BaseModel):
         2e-5,
         title="Learning rate",
         help="Peak learning rate of the optimizer.",
-        group="Optimisation",
+        group="Optimization",
         basic=True,
         gt=0,
         lt=10,
@@ -274,7 +274,7 @@ class TrainingSpec(BaseModel):
         None,
         title="Projector learning rate",
         help="Peak learning rate of the projector. Default: the learning rate.",
-        group="Optimisation",
+        group="Optimization",
         gt=0,
         lt=10,
         example="1e-4",
@@ -283,47 +283,47 @@ class TrainingSpec(BaseModel):
         None,
         title="Vision tower learning rate",
         help="Peak learning rate of the vision tower. Default: the learning rate.",
-        group="Optimisation",
+        group="Optimization",
         gt=0,
         lt=10,
         example="2e-6",
     )
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"] = option(
-        "cosine", title="Scheduler", help="Learning rate schedule after warm-up.", group="Optimisation"
+        "cosine", title="Scheduler", help="Learning rate schedule after warm-up.", group="Optimization"
     )
     warmup_ratio: float = option(
-        0.03, title="Warm-up ratio", help="Fraction of all steps used for warm-up.", group="Optimisation", ge=0, lt=1
+        0.03, title="Warm-up ratio", help="Fraction of all steps used for warm-up.", group="Optimization", ge=0, lt=1
     )
     warmup_steps: int | None = option(
         None,
         title="Warm-up steps",
         help="Number of warm-up steps; overrides the ratio.",
-        group="Optimisation",
+        group="Optimization",
         unit="optimizer steps",
         ge=0,
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = option(
-        "adamw", title="Optimizer", help="8-bit optimizers require CUDA.", group="Optimisation"
+        "adamw", title="Optimizer", help="8-bit optimizers require CUDA.", group="Optimization"
     )
-    weight_decay: float = option(0.01, title="Weight decay", help="AdamW's weight decay.", group="Optimisation", ge=0)
+    weight_decay: float = option(0.01, title="Weight decay", help="AdamW's weight decay.", group="Optimization", ge=0)
     adam_beta1: float = option(
-        0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimisation", ge=0, lt=1
+        0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimization", ge=0, lt=1
     )
     adam_beta2: float = option(
-        0.999, title="Adam beta 2", help="Decay of the second moment.", group="Optimisation", ge=0, lt=1
+        0.999, title="Adam beta 2", help="Decay of the second moment.", group="Optimization", ge=0, lt=1
     )
     adam_epsilon: float = option(
-        1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimisation", gt=0
+        1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimization", gt=0
     )
     max_grad_norm: float = option(
-        1.0, title="Gradient clipping", help="Maximum gradient norm; 0 disables clipping.", group="Optimisation", ge=0
+        1.0, title="Gradient clipping", help="Maximum gradient norm; 0 disables clipping.", group="Optimization", ge=0
     )
     label_smoothing: float = option(
         0.0,
         title="Label smoothing",
         help="Probability mass e spread uniformly over the vocabulary: a token's loss becomes "
         "(1 - e) x cross-entropy + e x mean cross-entropy over the vocabulary. Ignored in evaluation.",
-        group="Optimisation",
+        group="Optimization",
         ge=0,
         lt=1,
         example="0.1",
@@ -332,7 +332,7 @@ class TrainingSpec(BaseModel):
         42,
         title="Seed",
         help="Random seed for data order, adapter initialization and dropout.",
-        group="Optimisation",
+        group="Optimization",
         ge=0,
     )
 
@@ -341,20 +341,20 @@ class TrainingSpec(BaseModel):
         title="Layout",
         help="packed computes shared prefixes once and fills forward passes; padded pads a "
         "batch. Gradients are identical; auto packs if the model family supports it.",
-        group="Optimisation",
+        group="Optimization",
     )
     share_images: bool = option(
         True,
         title="Share images",
         help="Group examples with the same image into one optimizer step, so it is encoded once.",
-        group="Optimisation",
+        group="Optimization",
     )
     token_budget: int | None = option(
         None,
         title="Token budget",
-        help="Maximum tokens per packed forward pass. Default: derived from free memory and, on CUDA, from the measured "
-        "peak of the largest pass.",
-        group="Optimisation",
+        help="Maximum tokens per packed forward pass. Default: derived from free memory and, on CUDA, from the "
+        "measured peak of the largest pass.",
+        group="Optimization",
         unit="tokens",
         ge=16,
     )
@@ -364,13 +364,13 @@ class TrainingSpec(BaseModel):
         title="Vision cache",
         help="Cache image features of a frozen vision tower on disk for later epochs and runs; auto enables it if "
         "images repeat and reading is measurably faster.",
-        group="Optimisation",
+        group="Optimization",
     )
     vision_cache_size: float = option(
         20.0,
         title="Vision cache size",
         help="Maximum disk space for cached image features of all runs.",
-        group="Optimisation",
+        group="Optimization",
         unit="GiB",
         gt=0,
     )
@@ -447,12 +447,12 @@ class TrainingSpec(BaseModel):
         "auto", title="Device", help="auto uses CUDA if available.", group="Precision and memory"
     )
 
-    # --- Checkpoints and logging -----------------------------------------------------------------------------------------
+    # --- Checkpoints and logging -------------------------------------------------------------------------------------
     logging_steps: int = option(
         1,
         title="Logging interval",
         help="Optimizer steps between log and tracker entries; the journal records every step.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="optimizer steps",
         ge=1,
     )
@@ -460,7 +460,7 @@ class TrainingSpec(BaseModel):
         100,
         title="Checkpoint interval",
         help="Steps between checkpoints.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="optimizer steps",
         basic=True,
         ge=1,
@@ -469,7 +469,7 @@ class TrainingSpec(BaseModel):
         3,
         title="Checkpoint limit",
         help="Maximum number of checkpoints; older ones are deleted.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="checkpoints",
         ge=1,
     )
@@ -477,19 +477,19 @@ class TrainingSpec(BaseModel):
         True,
         title="Keep the best checkpoint",
         help="Save a checkpoint at every new minimum of the evaluation loss and never delete the best one.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
     )
     result_from: Literal["last", "best"] = option(
         "last",
         title="Result from",
         help="Take the result from the last step or from the checkpoint with the lowest evaluation loss.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
     )
     eval_steps: int | None = option(
         None,
         title="Evaluation interval",
         help="Optimizer steps between evaluations. Default: the checkpoint interval.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="optimizer steps",
         ge=1,
     )
@@ -497,7 +497,7 @@ class TrainingSpec(BaseModel):
         2,
         title="Samples",
         help="Number of examples for which answers are generated at each evaluation or checkpoint.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
         unit="examples",
         ge=0,
         le=64,
@@ -506,7 +506,7 @@ class TrainingSpec(BaseModel):
         (),
         title="Trackers",
         help="Experiment trackers to report to, in addition to the journal.",
-        group="Saving and watching",
+        group="Checkpoints and logging",
     )
 
     @model_validator(mode="after")
@@ -525,18 +525,18 @@ class TrainingSpec(BaseModel):
             raise ValueError("quantization: full training requires an unquantized language model; set it to none")
         if self.checkpointing_interval > 1 and not self.gradient_checkpointing:
             raise ValueError("checkpointing_interval: requires gradient_checkpointing")
-        for part, learned in (("projector", self.train_projector), ("vision", self.train_vision)):
-            if learned == "none" and getattr(self, f"{part}_learning_rate") is not None:
+        for part, method in (("projector", self.train_projector), ("vision", self.train_vision)):
+            if method == "none" and getattr(self, f"{part}_learning_rate") is not None:
                 raise ValueError(f"{part}_learning_rate: requires train_{part} lora or full")
         return self
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
-        """A spec from loose values.
+        """A spec from untyped values.
 
         Raises:
-            SpecError: naming every bad field, its value, what would be accepted, and where it stands: `where` says
-                so of all, or by field of those that stand anywhere.
+            SpecError: naming every bad field, its value and what would be accepted; `where` is the file or variable of
+                all values, or a mapping from fields to theirs.
         """
         try:
             return cls.model_validate(dict(values))

@@ -1,53 +1,52 @@
-"""Look at any row of a dataset without reading the others: first rows at once, any row once its lines are indexed.
+"""Random access to the rows of a dataset: the first rows at once, any row once the file is indexed.
 
-JSON Lines are read through a line index (`mg_tui.data.line_index`), every other format through its source, a page of rows at
-a time. Rows keep the numbers that the whole room uses: lines of a text file from 1, blank ones counted and left out.
+JSON Lines are read through a line index (`mg_tui.data.line_index`), every other format through its source, a page of
+rows at a time. Row numbers are those of the source: in a text file lines from 1, blank ones counted but not returned.
 """
 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.jsonl import read_row
 from mg_tui.data.line_index import LineIndex, is_compressed
+from mg_tui.data.progress import ShareProgress, Stop
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
-from mg_tui.data.text_search import Stop, TextQuery, search_lines
+from mg_tui.data.text_search import TextQuery, search_lines
 
 if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
 
-Progress = Callable[[float], None]
-
 _BLOCK_BYTES: Final = 2**20
-_PAGE_ROWS: Final = 32  # rows
+_PAGE_ROWS: Final = 32
 _CACHED_PAGES: Final = 8
-# Formats whose sources begin anywhere for the price of one row group or batch.
+# Formats whose sources can start at any row for the cost of one row group or batch.
 _SEEKABLE_FORMATS: Final = frozenset({"parquet", "arrow", "saved"})
 
 
 class Browser(Protocol):
-    """Any row of a dataset, in bounded memory. May be used from several threads."""
+    """Random access to rows in bounded memory. Thread-safe."""
 
     @property
     def last_row(self) -> int | None:
-        """The number of the last row; None while only reading on would tell."""
+        """The number of the last row; None while it is unknown."""
         ...
 
     @property
     def indexed_share(self) -> float:
-        """Share of the dataset whose rows are reached at once, 0 to 1."""
+        """Share of the dataset that is indexed, 0 to 1."""
         ...
 
     def read_row(self, number: int) -> Row:
         """One row.
 
         Raises:
-            DataError: there is none of this number, or the file changed or cannot be read.
+            DataError: there is no such row, or the file changed or cannot be read.
         """
         ...
 
@@ -59,22 +58,22 @@ class Browser(Protocol):
         """
         ...
 
-    def build_index(self, progress: Progress | None = None, stop: Stop | None = None) -> bool:
-        """Make every row reachable at once; whether that is done then. For a thread: it reads the whole dataset.
+    def build_index(self, progress: ShareProgress | None = None, stop: Stop | None = None) -> bool:
+        """Index the whole dataset, which reads all of it; returns whether the index is complete.
 
         Args:
-            progress: called with `indexed` several times a second.
-            stop: asked several times a second; true ends it early, and what is known stays known.
+            progress: called with `indexed_share` several times a second.
+            stop: polled several times a second; True ends it early, what is indexed stays indexed.
         """
         ...
 
     def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
-        """Numbers of the rows from `first` on with `text` in one of their texts, capitals or not, as they are found."""
+        """Numbers of the rows from `first` on that contain `text`, ignoring case, yielded as they are found."""
         ...
 
 
 def open_browser(source: "Source", cache: Path | None) -> Browser:
-    """A browser of a source; `cache` is the garden's cache folder, where indexes are kept.
+    """A browser of a source; indexes are stored in `cache`, the garden's cache folder.
 
     Raises:
         DataError: the file cannot be read.
@@ -89,7 +88,7 @@ def open_browser(source: "Source", cache: Path | None) -> Browser:
 
 
 class IndexedBrowser:
-    """The rows of a JSON Lines file by its line index; see `Browser`."""
+    """Reads rows of a JSON Lines file by its line index; see `Browser`."""
 
     def __init__(self, path: Path, cache: Path | None):
         self._path = path
@@ -106,24 +105,24 @@ class IndexedBrowser:
     def indexed_share(self) -> float:
         return self._index.scanned_share
 
-    def build_index(self, progress: Progress | None = None, stop: Stop | None = None) -> bool:
+    def build_index(self, progress: ShareProgress | None = None, stop: Stop | None = None) -> bool:
         return self._build(progress, stop, None)
 
-    def index_up_to(self, number: int, progress: Progress | None = None, stop: Stop | None = None) -> bool:
-        """Index as far as a row."""
+    def index_up_to(self, number: int, progress: ShareProgress | None = None, stop: Stop | None = None) -> bool:
+        """Index the file up to a row."""
         return self._build(progress, stop, number)
 
-    def _build(self, progress: Progress | None, stop: Stop | None, until: int | None) -> bool:
+    def _build(self, progress: ShareProgress | None, stop: Stop | None, until: int | None) -> bool:
         try:
             return self._index.build(progress, stop, until=until)
         except OSError as error:
             raise _unreadable_error(self._path, error) from None
 
     def read_row(self, number: int) -> Row:
-        found = self.read_rows(number, 1)
-        if not found or found[0].number != number:
+        rows = self.read_rows(number, 1)
+        if not rows or rows[0].number != number:
             raise _no_such_row_error(self._path, number, self.last_row)
-        return found[0]
+        return rows[0]
 
     def read_rows(self, first: int, count: int) -> list[Row]:
         first = max(first, 1)
@@ -150,19 +149,19 @@ class IndexedBrowser:
             )
 
     def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
-        wanted = TextQuery(text)
+        query = TextQuery(text)
         try:
             with self._path.open("rb") as file:
                 line, offset = self._index.nearest_anchor(max(first, 1) - 1)
                 file.seek(offset)
                 offset = _skip_lines(file, max(first, 1) - 1 - line, offset)
-                yield from search_lines(file, max(first, 1), offset, wanted, stop)
+                yield from search_lines(file, max(first, 1), offset, query, stop)
         except OSError as error:
             raise _unreadable_error(self._path, error) from None
 
 
 class PagedBrowser:
-    """The rows of any source by pages, the last few kept; see `Browser`."""
+    """Reads rows of any source by pages and caches the last few; see `Browser`."""
 
     def __init__(self, source: "Source"):
         self._source = source
@@ -181,7 +180,7 @@ class PagedBrowser:
     def indexed_share(self) -> float:
         return 1.0 if self._count is not None else 0.0
 
-    def build_index(self, progress: Progress | None = None, stop: Stop | None = None) -> bool:
+    def build_index(self, progress: ShareProgress | None = None, stop: Stop | None = None) -> bool:
         if self._count is None:
             last = 0
             for row in self._source.rows():
@@ -190,38 +189,38 @@ class PagedBrowser:
                     if stop is not None and stop():
                         return False
                     if progress is not None:
-                        progress(0.0)  # how much is left is what is being found out
+                        progress(0.0)  # the total is not known yet
             self._count = last
         if progress is not None:
             progress(1.0)
         return True
 
     def read_row(self, number: int) -> Row:
-        found = self.read_rows(number, 1)
-        if not found or found[0].number != number:
+        rows = self.read_rows(number, 1)
+        if not rows or rows[0].number != number:
             raise _no_such_row_error(self._where, number, self.last_row)
-        return found[0]
+        return rows[0]
 
     def read_rows(self, first: int, count: int) -> list[Row]:
         first = max(first, 1)
         rows: list[Row] = []
         page = (first - 1) // _PAGE_ROWS
         while len(rows) < count and (self._count is None or page * _PAGE_ROWS < self._count):
-            found = self._page(page)
-            if found is None:
+            page_rows = self._page(page)
+            if page_rows is None:
                 break
-            rows += [row for row in found if row.number >= first][: count - len(rows)]
+            rows += [row for row in page_rows if row.number >= first][: count - len(rows)]
             page += 1
         return rows
 
     def _page(self, page: int) -> list[Row] | None:
-        """Rows `page * _PAGE + 1` to `(page + 1) * _PAGE`; None behind the last row."""
+        """Rows `page * _PAGE_ROWS + 1` to `(page + 1) * _PAGE_ROWS`; None past the last row."""
         with self._lock:
             if page in self._pages:
                 self._pages.move_to_end(page)
                 return self._pages[page]
-            ahead = self._stream is not None and self._next_page <= page
-            if not ahead or (page > self._next_page and self._source.format in _SEEKABLE_FORMATS):
+            reachable = self._stream is not None and self._next_page <= page
+            if not reachable or (page > self._next_page and self._source.format in _SEEKABLE_FORMATS):
                 self._stream, self._next_page = self._source.rows(page * _PAGE_ROWS + 1), page
             while self._next_page <= page:
                 rows = self._read_page()
@@ -250,16 +249,16 @@ class PagedBrowser:
         return rows or None
 
     def find(self, text: str, first: int = 1, stop: Stop | None = None) -> Iterator[int]:
-        wanted = TextQuery(text)
+        query = TextQuery(text)
         for row in self._source.rows(max(first, 1)):
             if stop is not None and row.number % 64 == 0 and stop():
                 return
-            if wanted.matches_row(row):
+            if query.matches_row(row):
                 yield row.number
 
 
 def _skip_lines(file: BinaryIO, lines: int, offset: int) -> int:
-    """Pass over lines; the byte behind them."""
+    """Skip lines; the byte offset after them."""
     while lines > 0 and (part := file.readline(_BLOCK_BYTES)):
         offset += len(part)
         lines -= part.endswith(b"\n")

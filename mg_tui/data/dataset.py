@@ -1,28 +1,26 @@
-"""A dataset file as Examples and problems: every row is in one or the other, and none is lost.
+"""A dataset as examples and problems: every row is in one or the other.
 
-Rows are read and mapped first; then each distinct image is found and opened once, in parallel; then the rows are put
-together in the order of the file.
+Rows are read first; then each distinct image is resolved and probed once, in parallel; then examples are built in the
+order of the file.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.example import Example, ImageRef
-from mg_tui.data.embedded_images import EmbeddedImage, EmbeddedImageStore, ImageInput
+from mg_tui.core.example import Example
 from mg_tui.data.field_map import ExampleDraft, FieldMap
-from mg_tui.data.image_info_cache import ImageInfoCache
-from mg_tui.data.image_probe import ImageProbe, ProbeDepth, ProbeOutcome
-from mg_tui.data.image_probe import probe_images as look_at_images
-from mg_tui.data.image_resolver import ImageResolver
+from mg_tui.data.image_probe import ProbeDepth
 from mg_tui.data.images import ImageInfo
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
+from mg_tui.data.progress import Progress
+from mg_tui.data.row_loader import LoadedRow, ReadOptions, RowLoader
 from mg_tui.data.row_problems import BadRows, RowProblem, quote_text, safe_line, write_rejects
-from mg_tui.data.sources.base import DetectedFormat, Source, open_source
+from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.sources.detection import detect_format
-from mg_tui.data.sources.layouts import to_draft
+from mg_tui.data.sources.opener import open_source
 
 __all__ = [
     "Dataset",
@@ -37,18 +35,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a dataset file holds.
+    """The content of a dataset.
 
     Attributes:
-        path: the file or folder, or the name on a hub.
-        examples: the rows that trainable, in the order of the file.
+        path: the file or folder, or the name of a Hub dataset.
+        examples: the rows that can be trained on, in the order of the file.
         problems: every reason why a row is not among them, by row; a row may have several.
-        image_places: images of the examples by the place they were found in ("dataset folder", "image root",
-            "working folder", "absolute path", "address", "row"), each use counted.
-        image_infos: what is known of each image by its path; empty when images were not opened.
-        notes: things about good rows that are worth knowing, by row, e.g. that only an animation's first frame is used.
-        recognised: what format and layout it was taken for.
-        address: what names the dataset from every folder.
+        image_locations: uses of images by where the image was found (an `ImageLocation`).
+        image_infos: size and format of each image by its path; empty when images were not opened.
+        notes: remarks on good rows, by row, e.g. that only the first frame of an animation is used.
+        detected_format: its format, layout and fields.
+        address: a name of the dataset that is valid in every working directory.
     """
 
     path: Path
@@ -66,8 +63,10 @@ class Dataset:
         return tuple(sorted({problem.row for problem in self.problems}))
 
     def format_image_locations(self) -> str:
-        """ "12 from the dataset folder, 3 from the image root"; empty when there are no images."""
-        return ", ".join(f"{count:,} from {_LOCATION_TEXTS[place]}" for place, count in self.image_locations.items())
+        """ "12 from the dataset's folder, 3 from the image root"; empty when there are no images."""
+        return ", ".join(
+            f"{count:,} from {_LOCATION_TEXTS[location]}" for location, count in self.image_locations.items()
+        )
 
 
 _LOCATION_TEXTS = {
@@ -89,7 +88,7 @@ def load_dataset(
     cwd: Path | None = None,
     cache: Path | None = None,
     check_images: ProbeDepth = "decode",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     allow_private_urls: bool | None = None,
     workers: int | None = None,
     format: str | None = None,
@@ -99,49 +98,68 @@ def load_dataset(
     policy: ReadPolicy = ALLOW_ALL,
     source: Source | None = None,
 ) -> Dataset:
-    """Read a dataset of any format and layout, and look at every row and every image.
+    """Read a dataset of any format and layout, and check every row and every image.
 
     Args:
-        path: a file or folder, relative to `cwd`, or a name on a hub: see `open_source`.
-        fields: names of the fields, where they are not the usual ones.
+        path: a file or folder, relative to `cwd`, or a Hub name: see `open_source`.
+        fields: names of the fields, where they differ from the defaults.
         image_root: where relative image paths are looked up after the dataset's folder.
-        system_prompt: text of a system turn put before every conversation that has none.
-        cwd: where they are looked up last; the working folder when left out.
-        cache: folder of the garden's cache; images given by address or inside rows are kept in it. None refuses them.
-        check_images: "decode" opens every image, "header" reads its size, "none" sees that the file is there.
+        system_prompt: added as a system message to every conversation that has none.
+        cwd: where relative image paths are looked up last; the working directory when None.
+        cache: the garden's cache folder, for downloaded and embedded images. None refuses both.
+        check_images: "decode" every image, read its "header", or "none": only require that the file exists.
         progress: called from this thread with (images done, images).
         allow_private_urls: see `ImageResolver`.
-        workers: threads; all usable cores when left out.
-        format, layout: what the dataset is; recognised when left out.
+        workers: threads; all usable cores when None.
+        format, layout: of the dataset; detected when None.
         split, config: see `open_source`.
         policy: where files may be read from.
-        source: the dataset, already opened; `format`, `split` and `config` then mean nothing.
+        source: the dataset, already open; `format`, `split` and `config` are ignored then.
 
     Raises:
-        DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows are no error
-            here: they are in `problems` (see `require_no_bad_rows`).
-        EnvironmentProblem: the cache folder cannot be written, or a hub cannot be reached.
+        DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows raise nothing;
+            they are in `problems` (see `require_no_bad_rows`).
+        EnvironmentProblem: the cache folder cannot be written, or the Hub cannot be reached.
     """
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
     if source is None:
         source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
-    recognised = detect_format(source, fields, layout)
-    drafts, problems = _read_drafts(source, recognised, EmbeddedImageStore(cache))
-    resolver = ImageResolver(source.base, image_root, cwd, cache, allow_private_urls=allow_private_urls, policy=policy)
-    outcomes = _probe_images(drafts, resolver, check_images, workers, progress, cache)
-    assembled = _ExampleAssembler(system_prompt, outcomes)
-    examples = tuple(example for draft in drafts if (example := assembled.example(draft)) is not None)
-    problems += _attach_raw_text(source, assembled.problems)
+    options = ReadOptions(
+        detected_format=detect_format(source, fields, layout),
+        image_root=image_root,
+        cwd=cwd,
+        cache=cache,
+        system_prompt=system_prompt,
+        probe_depth=check_images,
+        allow_private_urls=allow_private_urls,
+        workers=workers,
+        policy=policy,
+    )
+    return _load(source, options, progress)
+
+
+def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Dataset:
+    loader = RowLoader(source, options)
+    try:
+        drafts, problems = _read_drafts(source, loader)
+        loader.probe(drafts, progress)
+        rows = [loader.finish(draft) for draft in drafts]
+    finally:
+        loader.close()
+    image_problems = [problem for row in rows for problem in _image_problems(row)]
+    good_rows = [row for row in rows if row.example is not None]
+    probes = [probe for row in good_rows for probe in row.usable_images]
+    problems += _attach_raw_text(source, image_problems)
     return Dataset(
         path=source.path or Path(source.name),
-        examples=examples,
+        examples=tuple(row.example for row in good_rows if row.example is not None),
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        image_locations=dict(assembled.places),
-        image_infos=assembled.infos,
-        notes=tuple(assembled.notes),
-        detected_format=recognised,
+        image_locations=dict(Counter(str(probe.resolved.location) for probe in probes)),
+        image_infos={probe.resolved.ref.path: probe.info for probe in probes if probe.info is not None},
+        notes=tuple(note for row in good_rows for note in _image_notes(row)),
+        detected_format=loader.detected_format,
         address=source.address,
     )
 
@@ -153,7 +171,7 @@ def require_no_bad_rows(dataset: Dataset) -> None:
 
 
 def require_examples(dataset: Dataset) -> None:
-    """Raises DataError when no row is left to train on."""
+    """Raises DataError when no row can be trained on."""
     if not dataset.examples:
         first = dataset.problems[0] if dataset.problems else None
         raise DataError(
@@ -164,89 +182,47 @@ def require_examples(dataset: Dataset) -> None:
         )
 
 
-def _read_drafts(
-    source: Source, recognised: DetectedFormat, store: EmbeddedImageStore
-) -> tuple[list[ExampleDraft], list[RowProblem]]:
+def _read_drafts(source: Source, loader: RowLoader) -> tuple[list[ExampleDraft], list[RowProblem]]:
+    """Drafts of all rows, and problems of those without one. Values of rows, embedded images too, are not retained."""
     drafts: list[ExampleDraft] = []
     problems: list[RowProblem] = []
     for row in source.rows():
-        mapped = to_draft(row, recognised.layout, recognised.fields, store)
-        if isinstance(mapped, ExampleDraft):
-            drafts.append(mapped)
+        draft = loader.read_draft(row)
+        if isinstance(draft, ExampleDraft):
+            drafts.append(draft)
         else:
             raw = "" if row.values is None else source.raw(row)
-            problems.extend(replace(problem, raw=problem.raw or raw) for problem in mapped)
+            problems.extend(replace(problem, raw=problem.raw or raw) for problem in draft)
     return drafts, problems
 
 
 def _attach_raw_text(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
-    """The problems with the text of their rows, which is read again: rows with bad images are few, one hopes."""
-    wanted = {problem.row for problem in problems}
+    """The problems with the text of their rows, which are read again: rows with bad images are expected to be few."""
+    numbers = {problem.row for problem in problems}
     texts: dict[int, str] = {}
-    if wanted:
-        for row in source.rows(min(wanted)):
-            if row.number in wanted:
+    if numbers:
+        for row in source.rows(min(numbers)):
+            if row.number in numbers:
                 texts[row.number] = source.raw(row)
-            if len(texts) == len(wanted):
+            if len(texts) == len(numbers):
                 break
     return [replace(problem, raw=texts.get(problem.row, "")) for problem in problems]
 
 
-def _probe_images(
-    drafts: list[ExampleDraft],
-    resolver: ImageResolver,
-    depth: ProbeDepth,
-    workers: int | None,
-    progress: Callable[[int, int], None] | None,
-    cache: Path | None,
-) -> Mapping[ImageInput, ProbeOutcome]:
-    def given() -> Iterator[ImageInput]:
-        for draft in drafts:
-            yield from draft.images
-
-    looks = ImageInfoCache(cache)
-    try:
-        return look_at_images(given(), resolver, depth, workers=workers, progress=progress, looks=looks)
-    finally:
-        looks.close()
+def _image_problems(row: LoadedRow) -> list[RowProblem]:
+    return [
+        RowProblem(row.number, row.image_field, f"{quote_text(name)} {error.reason}", error.hint)
+        for name, error in row.image_errors
+    ]
 
 
-class _ExampleAssembler:
-    """Puts rows and their images together, collecting what is to be said about them."""
-
-    def __init__(self, system_prompt: str | None, outcomes: Mapping[ImageInput, ProbeOutcome]):
-        self._system_prompt = system_prompt
-        self._outcomes = outcomes
-        self.problems: list[RowProblem] = []
-        self.notes: list[RowProblem] = []
-        self.places: Counter[str] = Counter()
-        self.infos: dict[str, ImageInfo] = {}
-
-    def example(self, draft: ExampleDraft) -> Example | None:
-        """The row's example, or None with its problems kept."""
-        found = [(given, self._outcomes[given]) for given in draft.images]
-        good = [outcome for _given, outcome in found if isinstance(outcome, ImageProbe)]
-        if len(good) < len(found):
-            self.problems += [
-                RowProblem(draft.row, draft.image_field, f"{_quote_name(given)} {outcome.reason}", outcome.hint)
-                for given, outcome in found
-                if not isinstance(outcome, ImageProbe)
-            ]
-            return None
-        images: list[ImageRef] = []
-        for given, outcome in zip(draft.images, good, strict=True):
-            self._count(draft, given, outcome)
-            images.append(outcome.resolved.ref)
-        return draft.to_example(images, self._system_prompt)
-
-    def _count(self, draft: ExampleDraft, given: ImageInput, found: ImageProbe) -> None:
-        self.places[found.resolved.location] += 1
-        if found.info is not None:
-            self.infos[found.resolved.ref.path] = found.info
-            if found.info.animated:
-                what = f"{_quote_name(given)} has several frames or pages; only the first is used"
-                self.notes.append(RowProblem(draft.row, draft.image_field, what))
-
-
-def _quote_name(given: ImageInput) -> str:
-    return quote_text(given.original if isinstance(given, EmbeddedImage) else given)
+def _image_notes(row: LoadedRow) -> list[RowProblem]:
+    return [
+        RowProblem(
+            row.number,
+            row.image_field,
+            f"{quote_text(name)} has several frames or pages; only the first is used",
+        )
+        for (name, _outcome), probe in zip(row.images, row.usable_images, strict=True)
+        if probe.info is not None and probe.info.animated
+    ]

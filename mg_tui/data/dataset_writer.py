@@ -1,9 +1,9 @@
-"""Rows written to a new file: as they stand where that keeps them true, else with their images' paths put right.
+"""Rows written to a new dataset: byte for byte where possible, else with their image paths adjusted.
 
-A dataset that is written is JSON Lines, made beside under another name and renamed when it is whole. What it is made
-from is never touched. A row of a JSON Lines file is copied byte for byte as long as its relative paths lead from the
-new file's folder to the same images; else they are written from there, or in full. Images that came inside a row of
-another format are put into a folder beside the new file.
+The new dataset is JSON Lines, written to a temporary file and renamed when it is complete. The source is never
+modified. A row of a JSON Lines file is copied byte for byte if its relative paths lead to the same images from the new
+file's folder; otherwise paths are rewritten relative to that folder, or as absolute paths. Images embedded in rows are
+written to a folder beside the new file.
 """
 
 import json
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.paths import expand_user
@@ -24,20 +24,18 @@ from mg_tui.data.images import ImageError
 from mg_tui.data.line_index import is_compressed
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
+from mg_tui.data.sources.base import Source
 from mg_tui.data.sources.layout_writers import fill_image_slots, to_row
 
-if TYPE_CHECKING:
-    from mg_tui.data.sources.base import Source
-
-# Keys whose texts are said, whatever they look like; a text elsewhere that equals an image's path is that image.
+# Keys whose texts are never image paths; a text under another key that equals an image's path is that image.
 _TEXT_KEYS: Final = frozenset({"text", "content", "value", "response", "answer", "question"})
 
 
 class DatasetWriter:
-    """A file that is being made; a context manager. It appears when the context ends well, and not otherwise.
+    """A new JSON Lines file; a context manager. The file appears only if the context exits without an exception.
 
     Raises:
-        UsageError: from the constructor, when something is in the way, or it would replace one of `sources`.
+        UsageError: from the constructor, when the output exists, or it would replace one of `sources`.
         EnvironmentProblem: it cannot be written.
     """
 
@@ -71,7 +69,7 @@ class DatasetWriter:
             self._temporary.unlink(missing_ok=True)
 
     def write_line(self, line: bytes) -> None:
-        """Write one row; a line end is added where it has none."""
+        """Write one row; a missing line end is added."""
         try:
             self._file.write(line if line.endswith(b"\n") else line + b"\n")
         except OSError as error:
@@ -83,58 +81,65 @@ class DatasetWriter:
 
 
 def require_output_free(path: Path, *, force: bool, sources: Sequence[Path | None] = ()) -> None:
-    """Raises UsageError when `path` is a folder, one of `sources`, or there and not to be replaced."""
+    """Raises UsageError when `path` is a folder, one of `sources`, or exists and `force` is False."""
     where = safe_line(str(path))
     if path.is_dir():
         raise UsageError("the output is a folder", where=where, hint="name a file")
     if any(source is not None and source.exists() and path.exists() and source.samefile(path) for source in sources):
         raise UsageError("the output is the input dataset, which is never modified", where=where, hint="name another")
     if not force and (path.exists() or path.is_symlink()):
-        raise UsageError(
-            "the output already exists", where=where, hint="choose another name, or overwrite it with --force"
-        )
+        raise output_exists_error(path)
+
+
+def output_exists_error(path: Path, what: str = "the output") -> UsageError:
+    """The error for an output that would be overwritten."""
+    hint = "choose another name, or overwrite it with --force"
+    return UsageError(f"{what} already exists", where=safe_line(str(path)), hint=hint)
 
 
 class RowRewriter:
     """Turns rows of one source into lines of a new dataset.
 
     Args:
-        source: where rows come from.
-        resolver: finds its images.
+        source: the dataset that rows come from.
+        resolver: resolves its images.
         out: the new dataset's file.
-        said: names of fields whose texts are never paths.
+        text_fields: names of fields whose texts are never paths.
     """
 
-    def __init__(self, source: "Source", resolver: ImageResolver, out: Path, said: Sequence[str] = ()):
+    def __init__(self, source: Source, resolver: ImageResolver, out: Path, text_fields: Sequence[str] = ()):
         self._source = source
         self._resolver = resolver
         self._out = out
-        self._said = _TEXT_KEYS | set(said)
+        self._text_keys = _TEXT_KEYS | set(text_fields)
         self._same_folder = source.base.absolute() == out.parent.absolute()
         path = source.path if source.format == "jsonl" else None
-        self._lines = path is not None and path.is_file() and not is_compressed(path)
+        self._copies_lines = path is not None and path.is_file() and not is_compressed(path)
 
     def rewrite(self, row: Row, draft: ExampleDraft | None, *, changed: bool = False) -> bytes | None:
-        """The row as a line; None for one that cannot be written: it has no values and no bytes of its own.
+        """The row as a line; None for one that cannot be written: it has neither values nor bytes in the file.
 
-        `changed` says that its values are not those of the file any more.
+        Args:
+            draft: the row's conversation; None when it could not be read as one.
+            changed: the values differ from those in the file.
         """
-        moved = self._relocated_paths(draft) if draft is not None else {}
-        if self._lines and row.length and not changed and not moved:
+        relocated = self._relocated_paths(draft) if draft is not None else {}
+        if self._copies_lines and row.length and not changed and not relocated:
             return self._read_raw_line(row)
         if row.values is None:
-            # A damaged line of a packed file: its text came along with what is wrong with it.
+            # A damaged line of a compressed file: the problem carries its text.
             raw = row.problem.raw if row.problem is not None and self._source.format == "jsonl" else ""
             return raw.encode("utf-8", "surrogateescape") or None
-        kept = [given for given in draft.images if isinstance(given, EmbeddedImage)] if draft is not None else []
-        values = self._replace_images(row.values, moved, kept)
+        embedded = [image for image in draft.images if isinstance(image, EmbeddedImage)] if draft is not None else []
+        values = self._replace_images(row.values, relocated, embedded)
         return json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
     def image_paths(self, draft: ExampleDraft) -> list[str]:
-        """Where the row's images are, as the new dataset has to name them."""
-        moved = self._relocated_paths(draft)
+        """The row's images as the new dataset has to name them."""
+        relocated = self._relocated_paths(draft)
         return [
-            self._copy_image(one) if isinstance(one, EmbeddedImage) else moved.get(one, one) for one in draft.images
+            self._copy_image(image) if isinstance(image, EmbeddedImage) else relocated.get(image, image)
+            for image in draft.images
         ]
 
     def _read_raw_line(self, row: Row) -> bytes | None:
@@ -144,39 +149,41 @@ class RowRewriter:
             return file.read(row.length) if row.length <= MAX_ROW_BYTES else None
 
     def _relocated_paths(self, draft: ExampleDraft) -> dict[str, str]:
-        """Paths that lead elsewhere from the new dataset's folder, and what leads to the same images."""
-        moved: dict[str, str] = {}
-        for given in draft.images:
-            if isinstance(given, EmbeddedImage) or is_url(given) or self._same_folder or Path(given).is_absolute():
+        """Relative paths that differ when seen from the new dataset's folder: old path to new path."""
+        relocated: dict[str, str] = {}
+        for image in draft.images:
+            if isinstance(image, EmbeddedImage) or is_url(image) or self._same_folder or Path(image).is_absolute():
                 continue
             try:
-                path = Path(self._resolver.locate(given).ref.path)
+                path = Path(self._resolver.resolve(image).ref.path)
             except ImageError:
-                path = self._source.base.absolute() / given
+                path = self._source.base.absolute() / image
             folder = self._out.parent.resolve()
-            moved[given] = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-        return {given: path for given, path in moved.items() if given != path}
+            relocated[image] = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        return {old: new for old, new in relocated.items() if old != new}
 
-    def _replace_images(self, value: Any, moved: Mapping[str, str], kept: list[EmbeddedImage], name: str = "") -> Any:
+    def _replace_images(
+        self, value: Any, relocated: Mapping[str, str], embedded: list[EmbeddedImage], name: str = ""
+    ) -> Any:
         if isinstance(value, bytes) or (isinstance(value, dict) and isinstance(value.get("bytes"), bytes)):
-            return self._copy_image(kept.pop(0)) if kept else None
+            return self._copy_image(embedded.pop(0)) if embedded else None
         if isinstance(value, str):
-            return moved.get(value, value) if name not in self._said else value
+            return relocated.get(value, value) if name not in self._text_keys else value
         if isinstance(value, dict):
-            return {key: self._replace_images(inner, moved, kept, key) for key, inner in value.items()}
+            return {key: self._replace_images(inner, relocated, embedded, key) for key, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self._replace_images(inner, moved, kept, name) for inner in value]
+            return [self._replace_images(inner, relocated, embedded, name) for inner in value]
         return value
 
-    def _copy_image(self, kept: EmbeddedImage) -> str:
-        """An image out of a row, as a file beside the new dataset."""
+    def _copy_image(self, image: EmbeddedImage) -> str:
+        """Copy an embedded image to the folder beside the new dataset; its path relative to the dataset."""
         folder = self._out.with_name(f"{self._out.stem}_images")
-        target = folder / Path(kept.path).name
+        target = folder / Path(image.path).name
         if not target.exists():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 temporary = target.with_name(f".{target.name}")
-                shutil.copyfile(kept.path, temporary)
+                shutil.copyfile(image.path, temporary)
                 temporary.replace(target)
             except OSError as error:
                 raise EnvironmentProblem(
@@ -186,7 +193,7 @@ class RowRewriter:
 
 
 def fits_fields_layout(draft: ExampleDraft) -> bool:
-    """Whether the guide's three fields can say all of a conversation: images, a question, an answer."""
+    """Whether the layout "fields" can hold the whole conversation: images, one question, one answer."""
     turns = draft.turns
     if [turn.role for turn in turns] != ["user", "assistant"] or not all(turn.supervised for turn in turns):
         return False
@@ -195,7 +202,7 @@ def fits_fields_layout(draft: ExampleDraft) -> bool:
 
 
 def to_common_row(draft: ExampleDraft, paths: Sequence[str], *, fields: bool) -> dict[str, Any]:
-    """A conversation as a row: in the guide's three `fields`, for what fits them, else as OpenAI's messages."""
-    said = to_row(draft, "fields" if fields else "openai", FieldMap(), several=False)
-    values: dict[str, Any] = fill_image_slots(said.values, lambda slot: paths[slot.index])
+    """A conversation as a row in the layout "fields", or as OpenAI messages when `fields` is False."""
+    row = to_row(draft, "fields" if fields else "openai", FieldMap(), image_list=False)
+    values: dict[str, Any] = fill_image_slots(row.values, lambda slot: paths[slot.index])
     return values if draft.weight == 1.0 else {**values, "weight": draft.weight}

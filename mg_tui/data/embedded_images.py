@@ -1,6 +1,6 @@
-"""Images that come inside rows: written once into the cache by what they contain, and used as files from then on.
+"""Images embedded in rows: written once into the cache, named by their content hash, and used as files from then on.
 
-Bytes are looked at by nobody here: what they are is found out where every other image is opened.
+Their bytes are not interpreted here; they are probed like every other image file.
 """
 
 import base64
@@ -16,30 +16,22 @@ from urllib.parse import unquote_to_bytes
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.data.image_downloads import MAX_BYTES
+from mg_tui.data.image_types import image_extension
 from mg_tui.data.images import ImageError
 from mg_tui.data.row_problems import safe_line
 
-# An image may have as many bytes inside a row as behind an address.
+# The same limit as for downloaded images.
 MAX_EMBEDDED_IMAGE_BYTES: Final = MAX_BYTES
 
 _DATA_URI: Final = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
-# How base64 begins for JPEG, PNG, GIF, WebP, BMP and both kinds of TIFF; a path this long does not begin so.
+# Prefixes of base64 for JPEG, PNG, GIF, WebP, BMP and both kinds of TIFF; long paths do not start with them.
 _BASE64_PREFIXES: Final = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK")
 _MIN_BASE64_LENGTH: Final = 128
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
-_EXTENSIONS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"\x89PNG", ".png"),
-    (b"GIF8", ".gif"),
-    (b"RIFF", ".webp"),
-    (b"BM", ".bmp"),
-    (b"II*\x00", ".tif"),
-    (b"MM\x00*", ".tif"),
-)
 
 
 class EmbeddedImage(NamedTuple):
-    """An image out of a row: the file it is kept in, and what the row called it."""
+    """An image embedded in a row: the cache file that holds it, and what the row calls it."""
 
     path: str
     original: str
@@ -49,17 +41,20 @@ ImageInput = str | EmbeddedImage
 
 
 class EmbeddedImageStore:
-    """The folder of images out of rows. May be used from several threads and processes.
+    """The cache folder of embedded images. Safe to use from several threads and processes.
 
     Args:
-        cache: the garden's cache folder; images go to `images/` in it. None refuses them.
+        cache: the garden's cache folder; images go to `embedded-images/` in it. None refuses them.
     """
 
     def __init__(self, cache: Path | None):
         self._folder = cache / "embedded-images" if cache is not None else None
 
-    def store(self, data: bytes, given: str) -> EmbeddedImage:
-        """The file that holds `data`, written if it is not there.
+    def store(self, data: bytes, original: str) -> EmbeddedImage:
+        """The file that holds `data`, written if it does not exist.
+
+        Args:
+            original: what the row calls the image, for messages.
 
         Raises:
             ImageError: it is empty or too large, or there is no cache folder.
@@ -80,18 +75,20 @@ class EmbeddedImageStore:
             raise EnvironmentProblem(
                 "cannot write an image to the cache", where=safe_line(str(path.parent)), why=error.strerror
             ) from None
-        return EmbeddedImage(str(path), given)
+        return EmbeddedImage(str(path), original)
 
     def store_text(self, text: str) -> EmbeddedImage | None:
-        """The file of a data URI or of bare base64; None when the text is neither.
+        """The file of a data URI or of plain base64; None when the text is neither.
 
         Raises:
-            ImageError: it is one and cannot be used.
-            EnvironmentProblem: as `keep`.
+            ImageError: it is one of them and cannot be used.
+            EnvironmentProblem: as `store`.
         """
         if text[:5].lower() == "data:":
-            data, kind = decode_data_uri(text)
-            return self.store(data, f"data URI ({safe_line(kind, limit=40) or 'no kind'}, {len(data):,} bytes)")
+            data, mime_type = decode_data_uri(text)
+            return self.store(
+                data, f"data URI ({safe_line(mime_type, limit=40) or 'no MIME type'}, {len(data):,} bytes)"
+            )
         if is_base64_image(text):
             data = decode_base64(text)
             return self.store(data, f"base64 ({len(data):,} bytes)")
@@ -99,13 +96,13 @@ class EmbeddedImageStore:
 
 
 def is_base64_image(text: str) -> bool:
-    """Whether a text is an image in base64 without saying so, by its beginning and its alphabet."""
+    """Whether a text is an image in plain base64, by its prefix and its alphabet."""
     long_enough = len(text) >= _MIN_BASE64_LENGTH and text.startswith(_BASE64_PREFIXES)
     return long_enough and _BASE64.fullmatch(text) is not None
 
 
 def decode_data_uri(uri: str) -> tuple[bytes, str]:
-    """The bytes of a data URI and the kind it claims.
+    """The bytes of a data URI and the MIME type it declares.
 
     Raises:
         ImageError: it is malformed or larger than `MAX_EMBEDDED_IMAGE_BYTES`.
@@ -113,20 +110,19 @@ def decode_data_uri(uri: str) -> tuple[bytes, str]:
     head = _DATA_URI.match(uri[:1000])
     if head is None:
         raise ImageError("is a data URI without a comma", hint="write data:image/png;base64,...")
-    kind, flags = head[1], head[2].lower().split(";")
+    mime_type, flags = head[1], head[2].lower().split(";")
     if "base64" in flags:
-        return decode_base64(uri[head.end() :]), kind
+        return decode_base64(uri[head.end() :]), mime_type
     if len(uri) > 3 * MAX_EMBEDDED_IMAGE_BYTES:
         raise ImageError(too_large_message(len(uri)))
-    data = unquote_to_bytes(uri[head.end() :])
-    return data, kind
+    return unquote_to_bytes(uri[head.end() :]), mime_type
 
 
 def decode_base64(text: str) -> bytes:
     """The bytes of base64, URL-safe or not, white space ignored.
 
     Raises:
-        ImageError: it is no base64, or larger than `MAX_EMBEDDED_IMAGE_BYTES`; its size is judged before it is decoded.
+        ImageError: it is not base64, or larger than `MAX_EMBEDDED_IMAGE_BYTES`; the size is checked before decoding.
     """
     if len(text) * 3 // 4 > MAX_EMBEDDED_IMAGE_BYTES + 1024:
         raise ImageError(too_large_message(len(text) * 3 // 4))
@@ -141,13 +137,8 @@ def decode_base64(text: str) -> bytes:
 
 
 def too_large_message(size: int) -> str:
-    """Why an image of `size` bytes inside a row is refused."""
+    """Why an embedded image of `size` bytes is refused."""
     return f"has {size:,} bytes; the limit for embedded images is {MAX_EMBEDDED_IMAGE_BYTES:,}"
-
-
-def image_extension(data: bytes) -> str:
-    """The usual ending of a file that begins so; empty when it begins like no image."""
-    return next((name for magic, name in _EXTENSIONS if data.startswith(magic)), "")
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

@@ -18,8 +18,9 @@ from mg_tui.core.paths import expand_user
 from mg_tui.data.dataset import Dataset, load_dataset
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.rows import Row
-from mg_tui.data.sources.base import DetectedFormat, Source, open_source
+from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.opener import open_source
 
 # Splits to evaluate on, where none is named: training data last.
 _HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")

@@ -1,10 +1,9 @@
-"""What a frozen vision tower makes of images, kept on disk: the second epoch need neither decode nor encode.
+"""An on-disk cache of a frozen vision tower's features: images are decoded and encoded in the first epoch only.
 
-An entry is named by a hash of everything that decides it (the image's bytes, its resize, the tower's weights, the
-dtype), so an entry is right or absent, and runs share the store. Files are written beside and renamed, and carry a
-checksum: a torn or damaged one reads as absent. The store keeps within a byte budget by dropping what has not been used
-since it was opened; when everything in it is in use it takes no more, since dropping what the next epoch needs would
-only move bytes.
+An entry is named by a hash of everything it depends on (the image's bytes, its resize, the tower's weights, the dtype),
+so an entry is correct or absent, and runs share the store. Files are written atomically and have a checksum: a damaged
+one counts as absent. The store stays within a byte budget by evicting entries that were not used since it was opened;
+when all entries are in use it accepts no more, since the next epoch needs those it has.
 
     MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the image, crc32) | data
 """
@@ -21,12 +20,12 @@ from typing import Any, Final
 
 _MAGIC: Final = b"MGF1"
 _SUFFIX: Final = ".feat"
-_RECOUNT_EVERY: Final = 256  # writes; other runs write too
+_RECOUNT_EVERY: Final = 256  # writes; other runs also write to the store
 
 
 @dataclass(frozen=True, slots=True)
 class CachedFeatures:
-    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the image, (width, height)."""
+    """An entry: `data` in C order with `shape` and torch's name of the `dtype`; `size` of the image (width, height)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -36,14 +35,14 @@ class CachedFeatures:
 
 @dataclass(frozen=True, slots=True)
 class FeatureStoreStats:
-    """What is in a store: entries and bytes."""
+    """Size of a store: number of entries and bytes."""
 
     entries: int
     bytes: int
 
 
 class FeatureStore:
-    """A folder of entries within `budget` bytes. Safe to use from several processes at once."""
+    """A folder of entries of at most `budget` bytes. Safe to use from several processes at once."""
 
     def __init__(self, folder: Path, budget: int):
         self.folder = folder
@@ -56,7 +55,7 @@ class FeatureStore:
         self._writes = 0
 
     def get(self, key: str) -> CachedFeatures | None:
-        """The entry of a key (hexadecimal), or None. A damaged file is removed and reads as None."""
+        """The entry of a key (hexadecimal), or None. A damaged file is deleted and counts as absent."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -69,68 +68,68 @@ class FeatureStore:
                 path.unlink()
             self.misses += 1
             return None
-        with contextlib.suppress(OSError):  # a read-only store is read all the same
+        with contextlib.suppress(OSError):  # reading works in a read-only store too
             if path.stat().st_mtime < self._opened:
                 os.utime(path)
         self.hits += 1
         return entry
 
     def put(self, key: str, entry: CachedFeatures) -> bool:
-        """Keep an entry; False when there is no room for it, in the budget or on the disk."""
+        """Store an entry; False when it does not fit into the budget or on the disk."""
         content = _pack(entry)
         if not self._make_room(len(content)):
             self.rejected += 1
             return False
         path = self._path(key)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-            beside.replace(path)
+            temporary.write_bytes(content)
+            temporary.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
-                beside.unlink()
+                temporary.unlink()
             self.rejected += 1
             return False
         self._bytes += len(content)
         return True
 
     def stats(self) -> FeatureStoreStats:
-        """Count what is there."""
+        """Count entries and bytes on disk."""
         sizes = [stat.st_size for _path, stat in self._files()]
         return FeatureStoreStats(len(sizes), sum(sizes))
 
     def clear(self) -> FeatureStoreStats:
-        """Remove every entry; returns what was there."""
-        found = self.stats()
+        """Delete every entry; returns the previous size."""
+        previous = self.stats()
         for path, _stat in self._files():
             with contextlib.suppress(OSError):
                 path.unlink()
         self._bytes = 0
-        return found
+        return previous
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}{_SUFFIX}"
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self.folder.glob(f"??/*{_SUFFIX}"):
-            with contextlib.suppress(OSError):  # another run may have dropped it
+            with contextlib.suppress(OSError):  # another run may have evicted it
                 yield path, path.stat()
 
-    def _make_room(self, wanted: int) -> bool:
+    def _make_room(self, size: int) -> bool:
         self._writes += 1
         if self._writes % _RECOUNT_EVERY == 0:
             self._bytes = self.stats().bytes
-        if self._bytes + wanted <= self.budget:
+        if self._bytes + size <= self.budget:
             return True
-        idle = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
-        for used, size, path in idle:
-            if used >= self._opened or self._bytes + wanted <= self.budget:
+        entries = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
+        for last_used, entry_size, path in entries:
+            if last_used >= self._opened or self._bytes + size <= self.budget:
                 break
             with contextlib.suppress(OSError):
                 path.unlink()
-                self._bytes -= size
-        return self._bytes + wanted <= self.budget
+                self._bytes -= entry_size
+        return self._bytes + size <= self.budget
 
 
 def _pack(entry: CachedFeatures) -> bytes:

@@ -1,15 +1,15 @@
-"""From a row's fields to a conversation: which field is which, and what each may hold."""
+"""From a row's fields to a conversation: which field has which purpose, and which values it may have."""
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart
 from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
+from mg_tui.core.text import closest_match
 from mg_tui.data.embedded_images import EmbeddedImage, EmbeddedImageStore, ImageInput, decode_base64
 from mg_tui.data.images import ImageError
 from mg_tui.data.jsonl import describe_type
@@ -19,7 +19,7 @@ from mg_tui.data.rows import Row
 FieldPurpose = Literal["text", "image", "response"]
 SupervisedAnswers = Literal["all", "last"]
 
-# What other people call these fields, likeliest first.
+# Common names of these fields, most likely first.
 FIELD_ALIASES: Final[Mapping[FieldPurpose, tuple[str, ...]]] = {
     "text": ("question", "prompt", "instruction", "query", "input", "text"),
     "image": (
@@ -45,9 +45,9 @@ _NO_IMAGE_HINT: Final = "use null or [] for a row without an image"
 
 @dataclass(frozen=True, slots=True)
 class TurnKeys:
-    """How a turn of a conversation is written: the keys of its role and content, and names of roles beside the usual.
+    """The keys of a turn's role and content, and names of roles in addition to the standard ones.
 
-    A key that is None is looked for among the usual ones.
+    A key that is None is detected.
     """
 
     role: str | None = None
@@ -59,17 +59,17 @@ class TurnKeys:
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """Which field of a row holds what. A field that is None is looked for under its usual names.
+    """The names of a row's fields by purpose. A field that is None is detected among its common names.
 
     Attributes:
         text, image, response: the question, the image or images, and the answer.
-        weight: what the row's loss is multiplied by; None for rows without.
+        weight: the factor of the row's loss; None for 1.
         messages: the turns of a conversation.
-        system: words of the system.
-        input, history: what is added to the question, and the turns before it, in the layout "alpaca".
-        caption_prompt: asked of a row that has an image and its caption, and no question.
-        learned: which answers of a conversation are learned.
-        tags: how turns are written.
+        system: the system message.
+        input, history: text appended to the question, and earlier turns, in the layout "alpaca".
+        caption_prompt: the question of a row that has an image and a caption, but no question.
+        supervised_answers: which answers of a conversation are supervised.
+        turn_keys: the keys of turns.
     """
 
     text: str = "text"
@@ -86,7 +86,7 @@ class FieldMap:
 
     @classmethod
     def from_spec(cls, spec: TrainingSpec, *, evaluation: bool = False) -> "FieldMap":
-        """The fields as the options of a run name them. Evaluations do without weights."""
+        """The fields that the options of a run name. Evaluation ignores weights."""
         return cls(
             text=spec.text_field,
             image=spec.image_field,
@@ -98,18 +98,18 @@ class FieldMap:
         )
 
     def require_distinct(self) -> None:
-        """Raises DataError when two purposes name the same field: the answer would be part of the question."""
+        """Raises DataError when two purposes have the same field: the answer would be part of the question."""
         if len({self.text, self.image, self.response}) < 3:
             raise DataError(
                 "text, image and response must be different fields",
-                why=f"text is {quote_text(self.text)}, image {quote_text(self.image)}, response {quote_text(self.response)}",
+                why=", ".join(f"{name} is {quote_text(getattr(self, name))}" for name in ("text", "image", "response")),
                 hint="set them with --text-field, --image-field and --response-field",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class DraftTurn:
-    """One turn: texts, and images by their index in the row's. `learn` is whether an answer is learned."""
+    """One turn: texts, and images by their index in the row. `supervised` matters for answers only."""
 
     role: Role
     parts: tuple[str | int, ...]
@@ -123,7 +123,7 @@ class DraftTurn:
 
 @dataclass(frozen=True, slots=True)
 class ExampleDraft:
-    """A row whose fields are right and whose images have not been looked at. `offset`, `length`: its bytes."""
+    """A row whose fields are valid and whose images have not been probed. `offset`, `length`: its bytes in the file."""
 
     row: int
     turns: tuple[DraftTurn, ...]
@@ -135,7 +135,7 @@ class ExampleDraft:
 
     @property
     def text(self) -> str:
-        """Everything that is asked, a line for each turn."""
+        """The texts of all user turns, one line each."""
         return "\n".join(turn.text for turn in self.turns if turn.role == "user")
 
     @property
@@ -144,7 +144,7 @@ class ExampleDraft:
         return self.turns[-1].text
 
     def to_example(self, images: Sequence[ImageRef], system_prompt: str | None) -> Example:
-        """The conversation, with `system_prompt` before it unless it has words of the system itself."""
+        """The conversation, with `system_prompt` as its first message unless it has a system message."""
         messages = [
             Message(turn.role, tuple(_to_message_part(part, images) for part in turn.parts), turn.supervised)
             for turn in self.turns
@@ -159,7 +159,7 @@ def _to_message_part(part: str | int, images: Sequence[ImageRef]) -> MessagePart
 
 
 class RowReader:
-    """Reads one row's fields, keeping every problem with them (their `raw` is left empty) and its images in order."""
+    """Reads one row's fields; collects their problems (with an empty `raw`) and the row's images in order."""
 
     def __init__(self, row: Row, values: Mapping[str, Any], store: EmbeddedImageStore):
         self.row = row
@@ -169,11 +169,11 @@ class RowReader:
         self._store = store
 
     def add_problem(self, name: str | None, what: str, hint: str | None = None) -> None:
-        """Keep a problem."""
+        """Add a problem of the row."""
         self.problems.append(RowProblem(self.row.number, name, what, hint))
 
     def read_text(self, name: str, value: Any, *, which: str = "", empty: bool = False) -> str | None:
-        """A value as text, or None with its problem kept. `which` begins the reason; `empty` allows it to be empty."""
+        """A value as text, or None with a problem added. `which` starts the reason; `empty` allows an empty text."""
         if not isinstance(value, str):
             hint = "quote numeric answers" if isinstance(value, int | float) else None
             self.add_problem(name, f"{which}is {describe_type(value)}, expected text", hint)
@@ -186,44 +186,44 @@ class RowReader:
         return None
 
     def read_field(self, purpose: FieldPurpose, name: str) -> str | None:
-        """The text of a field that has to be there."""
+        """The text of a required field."""
         if name not in self.values:
             self.add_missing_field(purpose, name)
             return None
         return self.read_text(name, self.values[name])
 
     def add_missing_field(self, purpose: FieldPurpose, name: str) -> None:
-        """Keep the problem that a field is not there, with what it may be called instead."""
+        """Add the problem that a field is missing, with a suggestion."""
         names = list(self.values)
         flag = f"--{purpose}-field"
-        known = [other for other in FIELD_ALIASES[purpose] if other in names]
-        guess = next(iter(known or get_close_matches(name, names, n=1)), None)
+        aliases = [alias for alias in FIELD_ALIASES[purpose] if alias in names]
+        guess = next(iter(aliases), None) or closest_match(name, names)
         hint = f"set the field with {flag}" + (
             f", e.g. {flag} {shlex.quote(safe_line(guess, limit=40))}" if guess else ""
         )
         self.add_problem(name, f"is missing; the row has {list_fields(names)}", hint)
 
     def read_image(self, name: str, value: Any, *, which: str = "") -> int | None:
-        """The index of one more image of the row, or None with its problem kept."""
+        """Add an image of the row; its index, or None with a problem added."""
         try:
-            given = self._to_image_input(name, value, which)
+            image = self._to_image_input(name, value, which)
         except ImageError as error:
             self.add_problem(name, f"{which}{error.reason}", error.hint)
             return None
-        if given is None:
+        if image is None:
             return None
-        self.images.append(given)
+        self.images.append(image)
         return len(self.images) - 1
 
     def read_images(self, name: str) -> list[int] | None:
-        """The indexes of the images of a field: one, a list of them, or none; None when one cannot be used."""
+        """The indexes of a field's images: one image, a list, or null; None when one cannot be used."""
         value = _parse_json_list(self.values[name])
         items = [] if value is None else value if isinstance(value, list) else [value]
-        found = [
+        indexes = [
             self.read_image(name, item, which=f"item {index} " if isinstance(value, list) else "")
             for index, item in enumerate(items, 1)
         ]
-        return None if None in found else [index for index in found if index is not None]
+        return None if None in indexes else [index for index in indexes if index is not None]
 
     def _to_image_input(self, name: str, value: Any, which: str) -> ImageInput | None:
         if isinstance(value, bytes):
@@ -241,7 +241,7 @@ class RowReader:
         return None
 
     def _image_from_object(self, name: str, value: Mapping[str, Any], which: str) -> ImageInput | None:
-        """An image as an object: Hugging Face's bytes and path, or one of the ways of chat templates."""
+        """An image as an object: bytes and path as in `datasets`, or a form that chat templates use."""
         path = next(
             (value[key] for key in ("path", "url", "file_name", "image") if isinstance(value.get(key), str)), ""
         )
@@ -260,14 +260,14 @@ class RowReader:
 
 def list_fields(names: Sequence[str]) -> str:
     """The names of a row's fields, safe to print; "no fields" where there are none."""
-    some = ", ".join(safe_line(str(name), limit=40) for name in names[:_MAX_LISTED_FIELDS])
-    return (some or "no fields") + (
+    listed = ", ".join(safe_line(str(name), limit=40) for name in names[:_MAX_LISTED_FIELDS])
+    return (listed or "no fields") + (
         f" and {len(names) - _MAX_LISTED_FIELDS} more" if len(names) > _MAX_LISTED_FIELDS else ""
     )
 
 
 def _parse_json_list(value: Any) -> Any:
-    """A list that a table keeps as text."""
+    """The list of a text that is a JSON list, as tables store it; any other value unchanged."""
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         try:
             return json.loads(value)

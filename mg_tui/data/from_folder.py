@@ -1,11 +1,10 @@
-"""A dataset to fill in, out of a folder of images: a row for each, with the caption that a text file beside it has.
+"""A dataset from a folder of images: one row per image, with the caption from the text file beside it.
 
 cat.jpg, cat.txt -> {"text": "Describe this image.", "image": "photos/cat.jpg", "response": "<text of cat.txt>"}
-dog.jpg          -> the same with an empty response: the check names the rows that are still to be answered
+dog.jpg          -> the same with an empty response: the check lists the rows that still need an answer
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,25 @@ from mg_tui.data.dataset_writer import DatasetWriter
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_probe import ImageProbe, probe_images
 from mg_tui.data.image_resolver import ImageResolver
+from mg_tui.data.image_types import SUPPORTED_EXTENSIONS
 from mg_tui.data.row_problems import safe_line
+from mg_tui.data.sources.image_folder import read_caption, walk_files
 
-IMAGE_EXTENSIONS: Final = frozenset(".jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff .jp2 .avif .ppm .pgm".split())
 _DEFAULT_PROMPT: Final = FieldMap().caption_prompt
-_MAX_CAPTION_BYTES: Final = 100_000  # bytes
+_MAX_CAPTION_BYTES: Final = 100_000
 _MAX_REASONS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class FolderDataset:
-    """What was written: the file, its rows, those of them that have a caption, and the files that are no images, each
-    with the reason (the first hundred of `refused`)."""
+    """The written dataset.
+
+    Attributes:
+        dataset: its file.
+        examples: its rows; `captioned` of them have a caption.
+        rejected: files with an image's extension that are not usable images.
+        reasons: the first 100 of them, each with the reason.
+    """
 
     dataset: Path
     examples: int
@@ -40,10 +46,11 @@ class FolderDataset:
 def create_from_folder(
     folder: Path, output: Path, *, prompt: str = _DEFAULT_PROMPT, force: bool = False
 ) -> FolderDataset:
-    """Write a row for every image in a folder and the folders in it, in the order of their names.
+    """Write a row for every image in a folder and its subfolders, in the order of their names.
 
     Raises:
-        UsageError: the folder is none, has no images, or something is in the way of `output`.
+        UsageError: the folder does not exist or has no images, or `output` exists.
+        DataError: a subfolder cannot be read.
         EnvironmentProblem: the file cannot be written.
     """
     folder = expand_user(folder).absolute()
@@ -52,13 +59,13 @@ def create_from_folder(
     if not prompt.strip():
         raise UsageError("the prompt is empty", hint=f'e.g. --prompt "{_DEFAULT_PROMPT}"')
     files = [str(path) for path in _find_image_files(folder)]
-    looked = probe_images(files, ImageResolver(folder), "header")
-    good = [path for path in files if isinstance(looked[path], ImageProbe)]
+    outcomes = probe_images(files, ImageResolver(folder), "header")
+    good = [path for path in files if isinstance(outcomes[path], ImageProbe)]
     if not good:
-        endings = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise UsageError("the folder contains no images", where=safe_line(str(folder)), why=f"looked for {endings}")
+        extensions = ", ".join(sorted(SUPPORTED_EXTENSIONS))
+        raise UsageError("the folder contains no images", where=safe_line(str(folder)), why=f"looked for {extensions}")
     reasons = [
-        f"{safe_line(path)} {outcome.reason}" for path in files if not isinstance(outcome := looked[path], ImageProbe)
+        f"{safe_line(path)} {outcome.reason}" for path in files if not isinstance(outcome := outcomes[path], ImageProbe)
     ]
     captioned = 0
     with DatasetWriter(output, force=force) as new:
@@ -71,16 +78,14 @@ def create_from_folder(
 
 
 def _find_image_files(folder: Path) -> Iterator[Path]:
-    """Files that are called like images; links to folders are not followed, so that no loop is entered."""
-    for here, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_EXTENSIONS and not name.startswith(".") and _is_utf8_name(name):
-                yield Path(here) / name
+    """Files with an image's extension and a name that can be written to a dataset."""
+    for path in walk_files(folder):
+        if path.suffix.lower() in SUPPORTED_EXTENSIONS and _is_utf8_name(path.name):
+            yield path
 
 
 def _is_utf8_name(name: str) -> bool:
-    """Whether a file's name can be written into a dataset."""
+    """Whether a file's name can be encoded as UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -89,14 +94,14 @@ def _is_utf8_name(name: str) -> bool:
 
 
 def _read_caption(image: Path) -> str:
-    beside = image.with_suffix(".txt")
+    file = image.with_suffix(".txt")
     try:
-        if not beside.is_file() or beside.stat().st_size > _MAX_CAPTION_BYTES:
+        if not file.is_file() or file.stat().st_size > _MAX_CAPTION_BYTES:
             return ""
-        return beside.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return ""
+    return read_caption(file) or ""
 
 
-def _path_for_row(image: Path, start: Path) -> str:
-    return image.relative_to(start).as_posix() if image.is_relative_to(start) else str(image)
+def _path_for_row(image: Path, folder: Path) -> str:
+    return image.relative_to(folder).as_posix() if image.is_relative_to(folder) else str(image)

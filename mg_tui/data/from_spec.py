@@ -1,4 +1,4 @@
-"""The data of a run as its options ask for it: what every face and the engine read, in one way."""
+"""The datasets of a run as its options describe them; used by the CLI, the dashboard and the engine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +10,14 @@ from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_probe import ProbeDepth
 from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
-from mg_tui.data.sources.base import DetectedFormat, Source, open_source
+from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.opener import open_source
 
 
 def load_dataset_from_spec(
     spec: TrainingSpec,
-    given: str | None = None,
+    dataset: str | None = None,
     *,
     evaluation: bool = False,
     cwd: Path,
@@ -28,12 +29,12 @@ def load_dataset_from_spec(
     """The dataset of a run, or its evaluation dataset; see `load_dataset`.
 
     Args:
-        spec: relative paths in it are seen from `cwd`.
-        given: another dataset than the spec's, of the same fields; its format is recognised.
+        spec: the run; relative paths in it are resolved against `cwd`.
+        dataset: another dataset than the spec's, with the same fields; its format is detected.
     """
-    other = given is not None and given != (spec.eval_dataset if evaluation else spec.dataset)
+    other = dataset is not None and dataset != (spec.eval_dataset if evaluation else spec.dataset)
     return load_dataset(
-        given or _dataset_name(spec, evaluation),
+        dataset or _dataset_name(spec, evaluation),
         FieldMap.from_spec(spec, evaluation=evaluation),
         image_root=cwd / expand_user(spec.image_root) if spec.image_root else None,
         system_prompt=spec.system_prompt,
@@ -52,7 +53,7 @@ def load_dataset_from_spec(
 def open_source_from_spec(
     spec: TrainingSpec, *, evaluation: bool = False, cwd: Path, cache: Path | None, policy: ReadPolicy = ALLOW_ALL
 ) -> tuple[Source, DetectedFormat]:
-    """The source of a run's dataset, or of its evaluation dataset, and what it is taken for.
+    """The source of a run's dataset, or of its evaluation dataset, with its detected format.
 
     Raises:
         DataError, EnvironmentProblem: as `open_source` and `detect_format`.
@@ -78,13 +79,13 @@ def _split_name(spec: TrainingSpec, evaluation: bool) -> str | None:
 
 
 def _format_name(spec: TrainingSpec, evaluation: bool) -> str | None:
-    """The format as named; an evaluation dataset may be of another, and is recognised."""
+    """The explicitly set format; that of an evaluation dataset may differ and is always detected."""
     return None if evaluation or spec.dataset_format == "auto" else spec.dataset_format
 
 
 def image_resolver_from_spec(
     spec: TrainingSpec, source: Source, *, cwd: Path, cache: Path | None, policy: ReadPolicy = ALLOW_ALL
 ) -> ImageResolver:
-    """What finds the images of a source as a run would."""
+    """The resolver that finds the images of a source as a run does."""
     root = cwd / expand_user(spec.image_root) if spec.image_root else None
     return ImageResolver(source.base, root, cwd, cache, policy=policy)

@@ -1,7 +1,7 @@
-"""Connections that go only where they were allowed to, and end when their time is up.
+"""HTTP connections to allowed addresses only, with one deadline for the whole request.
 
-A timeout of a socket begins anew with every byte; a server that sends one byte a second would hold a thread for ever.
-Here each read and write gets what is left of the whole request's time.
+A socket timeout restarts with every byte: a server that sends one byte a second would hold a thread forever. Here each
+read and write gets the time that remains until the deadline.
 """
 
 import time
@@ -19,18 +19,18 @@ from mg_tui.data.addresses import ForbiddenAddress, resolve_allowed_addresses
 
 
 class DeadlineExceeded(Exception):
-    """The time of the whole request is used up."""
+    """The deadline of the request has passed."""
 
 
 def open_connection_pool(url: str, deadline: float, *, allow_private: bool) -> httpcore.ConnectionPool:
     """A pool for one request.
 
     Args:
-        url: what will be asked for; decides whether a proxy of the environment is used.
-        deadline: `time.monotonic()` at which the request has to be over.
+        url: the URL to request; decides whether a proxy from the environment is used.
+        deadline: value of `time.monotonic()` by which the request must be complete.
 
     Raises:
-        Forbidden: a proxy would be asked for an address that is known here to be private.
+        ForbiddenAddress: the host, requested through a proxy, resolves to a private address.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -39,19 +39,19 @@ def open_connection_pool(url: str, deadline: float, *, allow_private: bool) -> h
     context = _ssl_context() if "https" in (parts.scheme, proxy and urlsplit(proxy).scheme) else None
     if proxy is None or proxy_bypass(host):
         return httpcore.ConnectionPool(
-            ssl_context=context, network_backend=_DeadlineBackend(deadline, judge=not allow_private)
+            ssl_context=context, network_backend=_DeadlineBackend(deadline, check_addresses=not allow_private)
         )
     if not allow_private:
         _check_proxied_host(host, parts.port or 443)
-    # The proxy is the user's own and may well be in a private network.
-    return _open_proxy_pool(proxy, context, _DeadlineBackend(deadline, judge=False))
+    # The user's own proxy may be in a private network.
+    return _open_proxy_pool(proxy, context, _DeadlineBackend(deadline, check_addresses=False))
 
 
 def to_ascii_url(url: str) -> str:
-    """The address as it goes over the wire: host in IDNA, path and query in percent escapes.
+    """The URL in ASCII: host in IDNA, path and query percent-encoded.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not a valid URL.
     """
     try:
         parsed = httpx.URL(url)
@@ -61,10 +61,10 @@ def to_ascii_url(url: str) -> str:
 
 
 def _open_proxy_pool(proxy: str, context: SSLContext | None, backend: "_DeadlineBackend") -> httpcore.ConnectionPool:
-    asked = httpx.Proxy(proxy)
-    if asked.url.scheme not in ("http", "https"):
-        raise ValueError(f"{asked.url.scheme} proxies are not supported")
-    return httpcore.HTTPProxy(str(asked.url), proxy_auth=asked.raw_auth, ssl_context=context, network_backend=backend)
+    parsed = httpx.Proxy(proxy)
+    if parsed.url.scheme not in ("http", "https"):
+        raise ValueError(f"{parsed.url.scheme} proxies are not supported")
+    return httpcore.HTTPProxy(str(parsed.url), proxy_auth=parsed.raw_auth, ssl_context=context, network_backend=backend)
 
 
 @cache
@@ -80,12 +80,12 @@ def _check_proxied_host(host: str, port: int) -> None:
 
 
 class _DeadlineBackend(httpcore.NetworkBackend):
-    """Connects to judged addresses, with streams that know their deadline."""
+    """Connects to checked addresses and returns streams with the deadline."""
 
-    def __init__(self, deadline: float, *, judge: bool):
+    def __init__(self, deadline: float, *, check_addresses: bool):
         self._inner = httpcore.SyncBackend()
         self._deadline = deadline
-        self._judge = judge
+        self._check_addresses = check_addresses
 
     def connect_tcp(
         self,
@@ -95,12 +95,12 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = resolve_allowed_addresses(host, port, allow_private=not self._judge)
+        addresses = resolve_allowed_addresses(host, port, allow_private=not self._check_addresses)
         for address in addresses:
             try:
-                left = _remaining_time(self._deadline, timeout)
+                remaining = _remaining_time(self._deadline, timeout)
                 return _DeadlineStream(
-                    self._inner.connect_tcp(address, port, left, local_address, socket_options), self._deadline
+                    self._inner.connect_tcp(address, port, remaining, local_address, socket_options), self._deadline
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if address == addresses[-1]:
@@ -114,7 +114,7 @@ class _DeadlineBackend(httpcore.NetworkBackend):
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    """A stream whose every wait ends with the deadline."""
+    """A stream whose reads and writes end at the deadline."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: float):
         self._inner = inner
@@ -132,15 +132,15 @@ class _DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = _remaining_time(self._deadline, timeout)
-        return _DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left), self._deadline)
+        remaining = _remaining_time(self._deadline, timeout)
+        return _DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, remaining), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
 def _remaining_time(deadline: float, timeout: float | None) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         raise DeadlineExceeded
-    return left if timeout is None else min(left, timeout)
+    return remaining if timeout is None else min(remaining, timeout)

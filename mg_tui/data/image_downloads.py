@@ -1,9 +1,9 @@
-"""Images from addresses, kept in the cache: fetched once, within limits of size and time, from the public internet.
+"""Images from URLs, downloaded once into the cache, within limits of size and time, from the public internet only.
 
-Addresses in a dataset are hostile input: they may point at services of this machine, of its network or of its cloud,
-directly, by a name that resolves there, or by a redirect. Every connection, redirects included, is made to an address
-that was judged itself, never to a name that could resolve differently a second later. Through a proxy from the
-environment (`HTTPS_PROXY`, ...) the proxy connects; names are then judged here as far as they resolve here.
+URLs in a dataset are untrusted input: they may point to services of this machine, its network or its cloud provider,
+directly, by a name that resolves there, or by a redirect. Every connection, redirects included, is made to an IP
+address that was checked itself, never to a name that could resolve differently a second later. With a proxy from the
+environment (`HTTPS_PROXY`, ...) the proxy connects; names are then checked as far as this machine can resolve them.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 64 * 2**20
 MAX_SECONDS: Final = 30.0
 MAX_REDIRECTS: Final = 5
-# A host that could not be reached this often is not asked again: a thousand rows must not wait a thousand times.
+# After this many failures a host is skipped, so that a thousand rows do not wait a thousand times.
 MAX_HOST_FAILURES: Final = 3
 
 _OFFLINE_HINT: Final = "check the network, or use local image files"
 
 
 class ImageDownloads:
-    """The images of a cache folder by address. May be used from several threads.
+    """Downloads images into a cache folder, by URL. Thread-safe.
 
     Args:
         cache: the garden's cache folder; images go to `images/` in it.
         max_bytes, max_seconds: limits for one image, redirects included.
-        allow_private: allow addresses outside the public internet; None asks `MODEL_GARDEN_ALLOW_PRIVATE_URLS`.
+        allow_private: allow addresses outside the public internet; None reads `MODEL_GARDEN_ALLOW_PRIVATE_URLS`.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class ImageDownloads:
         self._lock = threading.Lock()
 
     def cache_path(self, url: str) -> Path:
-        """Where the image of an address is kept, whether or not it is there."""
+        """The cache file of a URL, whether or not it exists."""
         name = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
         return self._folder / name[:2] / name
 
     def fetch(self, url: str) -> Path:
-        """The file of an address, downloaded if the cache does not have it.
+        """The cache file of a URL, downloaded if it does not exist.
 
         Raises:
-            ImageError: the address is refused, cannot be reached, is too large or slow, or holds no image.
+            ImageError: the URL is refused or unreachable, its content is too large, too slow or not an image.
             EnvironmentProblem: the cache folder cannot be written.
         """
         path = self.cache_path(url)
@@ -101,18 +101,18 @@ class ImageDownloads:
 
     def _require_reachable_host(self, host: str) -> None:
         with self._lock:
-            tried = self._unreachable[host]
-        if tried >= MAX_HOST_FAILURES:
-            what = f"was skipped: {safe_line(host, limit=80)} was unreachable {tried} times"
+            failures = self._unreachable[host]
+        if failures >= MAX_HOST_FAILURES:
+            what = f"was skipped: {safe_line(host, limit=80)} was unreachable {failures} times"
             raise ImageError(what, hint=_OFFLINE_HINT)
 
     def _request(self, url: str, host: str, deadline: float, file: int) -> str | None:
-        """One request: the body into the file, or the address it redirects to."""
+        """Send one request: write the body to `file`, or return the URL it redirects to."""
         import httpcore
 
         from mg_tui.data.http_transport import DeadlineExceeded, open_connection_pool, to_ascii_url
 
-        slow = f"took longer than {self._max_seconds:g} s"
+        too_slow = f"took longer than {self._max_seconds:g} s"
         try:
             url = to_ascii_url(url)
             with (
@@ -126,10 +126,10 @@ class ImageDownloads:
         except ForbiddenAddress as error:
             raise ImageError(str(error), hint=f"set {ALLOW_PRIVATE}=1 to allow it") from None
         except DeadlineExceeded:
-            raise ImageError(slow) from None
+            raise ImageError(too_slow) from None
         except httpcore.TimeoutException:
             if time.monotonic() >= deadline:
-                raise ImageError(slow) from None
+                raise ImageError(too_slow) from None
             self._count_unreachable(host)
             raise ImageError("timed out", hint=_OFFLINE_HINT) from None
         except (httpcore.ConnectError, httpcore.ProxyError, OSError) as error:
@@ -148,8 +148,8 @@ class ImageDownloads:
             return urljoin(url, headers[b"location"])
         if response.status != 200:
             raise ImageError(f"returned status {response.status}")
-        announced = headers.get(b"content-length", "")
-        if announced.isdecimal() and int(announced[:20]) > self._max_bytes:
+        content_length = headers.get(b"content-length", "")
+        if content_length.isdecimal() and int(content_length[:20]) > self._max_bytes:
             raise ImageError(self._too_large_message())
         return None
 
@@ -159,10 +159,10 @@ class ImageDownloads:
             size += len(chunk)
             if size > self._max_bytes:
                 raise ImageError(self._too_large_message())
-            rest = memoryview(chunk)
+            remaining = memoryview(chunk)
             try:
-                while rest:
-                    rest = rest[os.write(file, rest) :]
+                while remaining:
+                    remaining = remaining[os.write(file, remaining) :]
             except OSError as error:
                 raise self._cache_write_error(error) from None
 
@@ -190,7 +190,8 @@ def _require_host(url: str) -> str:
     except ValueError as error:
         raise ImageError(f"is an invalid URL: {safe_line(str(error), limit=80)}") from None
     if parts.scheme not in ("http", "https"):
-        raise ImageError(f"redirects to a {safe_line(parts.scheme, limit=20)} URL; only http and https are supported")
+        scheme = safe_line(parts.scheme, limit=20)
+        raise ImageError(f"redirects to the URL scheme {scheme}; only http and https are supported")
     if not host:
         raise ImageError("is a URL without a host")
     return host

@@ -1,7 +1,7 @@
-"""What was seen in image files, kept: a file that has not changed since need not be opened again.
+"""A cache of what image files contain: a file that has not changed since is not opened again.
 
-Kept are sizes and formats of good images by path, size and time of change, and whether every pixel was decoded. Images
-that cannot be used are looked at again every time: somebody may be repairing them.
+Cached are dimensions and formats of usable images, and whether every pixel was decoded; the key is path, size and
+modification time. Unusable images are probed again every time, since they may have been repaired.
 """
 
 import os
@@ -23,14 +23,14 @@ _FLUSH_ROWS: Final = 2000
 
 
 class ImageInfoCache:
-    """A store of looks in the cache folder. May be used from several threads and processes.
+    """An SQLite database in the cache folder. Safe to use from several threads and processes.
 
-    A store that cannot be opened, read or written is an empty one: it saves time and decides nothing.
+    A database that cannot be opened, read or written acts as an empty one: it only saves time.
     """
 
     def __init__(self, cache: Path | None):
         self._lock = threading.Lock()
-        self._new: list[tuple[object, ...]] = []
+        self._buffer: list[tuple[object, ...]] = []
         self._database: sqlite3.Connection | None = None
         if cache is None:
             return
@@ -39,12 +39,12 @@ class ImageInfoCache:
             folder.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(folder / "looks.sqlite", timeout=5, check_same_thread=False)
             database.execute("pragma journal_mode = wal")
-            database.execute("pragma synchronous = off")  # what a crash loses is looked at again
+            database.execute("pragma synchronous = off")  # what a crash loses is probed again
             database.execute(_SCHEMA)
             self._database = database
 
     def get(self, path: str, *, decoded: bool) -> ImageInfo | None:
-        """What is known of a file as it is now; None when nothing is, or it was not `decoded` and that is asked."""
+        """The info of an unchanged file; None when it is not cached, or not `decoded` where that is required."""
         if self._database is None:
             return None
         try:
@@ -61,7 +61,7 @@ class ImageInfoCache:
         return ImageInfo(row[3], row[4], row[5], row[6], row[0], bool(row[7]))
 
     def put(self, path: str, info: ImageInfo, *, decoded: bool) -> None:
-        """Keep what was seen."""
+        """Store the info of a file."""
         if self._database is None:
             return
         with suppress(OSError, ValueError):
@@ -70,25 +70,25 @@ class ImageInfoCache:
                 return
             values = (info.width, info.height, info.format, info.mode, int(info.animated))
             with self._lock:
-                self._new.append((os.fsencode(path), status.st_size, status.st_mtime_ns, int(decoded), *values))
-                full = len(self._new) >= _FLUSH_ROWS
+                self._buffer.append((os.fsencode(path), status.st_size, status.st_mtime_ns, int(decoded), *values))
+                full = len(self._buffer) >= _FLUSH_ROWS
             if full:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what is not written."""
+        """Write buffered rows."""
         with self._lock:
-            new, self._new = self._new, []
-            self._write(new)
+            rows, self._buffer = self._buffer, []
+            self._write(rows)
 
-    def _write(self, new: Sequence[tuple[object, ...]]) -> None:
-        if self._database is None or not new:
+    def _write(self, rows: Sequence[tuple[object, ...]]) -> None:
+        if self._database is None or not rows:
             return
         with suppress(sqlite3.Error), self._database:
-            self._database.executemany("insert or replace into looks_1 values (?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
+            self._database.executemany("insert or replace into looks_1 values (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:
-        """Write what is not written, and close."""
+        """Write buffered rows and close the database."""
         self.flush()
         if self._database is not None:
             with suppress(sqlite3.Error):

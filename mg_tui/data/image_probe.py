@@ -1,6 +1,5 @@
-"""Look at every distinct image once, on all cores, in bounded memory."""
+"""Probe every distinct image once, on all cores, in bounded memory."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from mg_tui.data.embedded_images import ImageInput
 from mg_tui.data.image_info_cache import ImageInfoCache
 from mg_tui.data.image_resolver import ImageResolver, ResolvedImage, is_url
 from mg_tui.data.images import ImageError, ImageInfo, probe_image, verify_image
+from mg_tui.hardware.host import usable_cores
 
 ProbeDepth = Literal["decode", "header", "none"]
 
@@ -30,78 +30,71 @@ ProbeOutcome = ImageProbe | ImageError
 
 
 def probe_images(
-    given: Iterable[ImageInput],
+    images: Iterable[ImageInput],
     resolver: ImageResolver,
     depth: ProbeDepth,
     *,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    looks: ImageInfoCache | None = None,
+    info_cache: ImageInfoCache | None = None,
 ) -> Mapping[ImageInput, ProbeOutcome]:
-    """Find, and as deep as asked open, each image; what each text led to.
+    """Resolve each image and read it to the requested depth; the outcome of each, by the image.
 
     Args:
-        given: images as the dataset names them; repeats are looked at once.
-        depth: decode every pixel, read the header, or only see that the file is there.
-        workers: threads; the cores this process may use when left out. Decoders leave Python free meanwhile.
-        progress: called from this thread with (images done, images).
-        looks: what was seen before, so that files which have not changed need not be opened again.
+        images: as the dataset names them; repeats are probed once.
+        depth: decode every pixel, read the header, or only require that the file exists.
+        workers: threads; the cores this process may use when None. Decoders release the GIL.
+        progress: called from this thread with (distinct images done, distinct images).
+        info_cache: infos of earlier probes, so that unchanged files are not opened again.
     """
-    wanted = list(dict.fromkeys(given))
-    addresses = [text for text in wanted if isinstance(text, str) and is_url(text)]
-    files = [text for text in wanted if not (isinstance(text, str) and is_url(text))]
+    distinct = list(dict.fromkeys(images))
+    urls = [image for image in distinct if isinstance(image, str) and is_url(image)]
+    files = [image for image in distinct if not (isinstance(image, str) and is_url(image))]
     outcomes: dict[ImageInput, ProbeOutcome] = {}
     cores = workers or usable_cores()
 
-    def look(text: ImageInput) -> ProbeOutcome:
+    def probe(image: ImageInput) -> ProbeOutcome:
         try:
-            located = resolver.locate(text)
+            resolved = resolver.resolve(image)
         except ImageError as error:
             error.kind = "missing"
             return error
-        return ImageProbe(located, None) if depth == "none" else _probe(located, depth, looks)
+        return ImageProbe(resolved, None) if depth == "none" else _probe(resolved, depth, info_cache)
 
-    for texts, threads in ((files, cores), (addresses, max(cores, _MAX_PARALLEL_DOWNLOADS))):
-        for text, outcome in _map_in_threads(look, texts, threads):
-            outcomes[text] = outcome
+    for group, threads in ((files, cores), (urls, max(cores, _MAX_PARALLEL_DOWNLOADS))):
+        for image, outcome in _map_in_threads(probe, group, threads):
+            outcomes[image] = outcome
             done = len(outcomes)
-            if progress is not None and (done % 16 == 0 or done == len(wanted)):
-                progress(done, len(wanted))
+            if progress is not None and (done % 16 == 0 or done == len(distinct)):
+                progress(done, len(distinct))
     return outcomes
 
 
-def _probe(located: ResolvedImage, depth: ProbeDepth, looks: ImageInfoCache | None) -> ProbeOutcome:
-    path, decode = located.ref.path, depth == "decode"
-    info = looks.get(path, decoded=decode) if looks is not None else None
+def _probe(resolved: ResolvedImage, depth: ProbeDepth, info_cache: ImageInfoCache | None) -> ProbeOutcome:
+    path, decode = resolved.ref.path, depth == "decode"
+    info = info_cache.get(path, decoded=decode) if info_cache is not None else None
     if info is not None:
-        return ImageProbe(located, info)
+        return ImageProbe(resolved, info)
     try:
         info = verify_image(path) if decode else probe_image(path)
     except ImageError as error:
         return error
-    if looks is not None:
-        looks.put(path, info, decoded=decode)
-    return ImageProbe(located, info)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(len(os.sched_getaffinity(0)), 1)
-    return os.cpu_count() or 1
+    if info_cache is not None:
+        info_cache.put(path, info, decoded=decode)
+    return ImageProbe(resolved, info)
 
 
 def _map_in_threads(
-    look: Callable[[ImageInput], ProbeOutcome], texts: Sequence[ImageInput], threads: int
+    probe: Callable[[ImageInput], ProbeOutcome], images: Sequence[ImageInput], threads: int
 ) -> Iterator[tuple[ImageInput, ProbeOutcome]]:
-    """Results as they come, with never more than a few tasks waiting: an interrupt is obeyed at once."""
-    remaining = iter(texts)
+    """Results as they complete; few tasks are queued at a time, so that an interrupt takes effect at once."""
+    remaining = iter(images)
     with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
         running: dict[Future[ProbeOutcome], ImageInput] = {}
         try:
             while True:
-                for text in islice(remaining, 4 * threads - len(running)):
-                    running[pool.submit(look, text)] = text
+                for image in islice(remaining, 4 * threads - len(running)):
+                    running[pool.submit(probe, image)] = image
                 if not running:
                     return
                 done, _waiting = wait(running, return_when=FIRST_COMPLETED)

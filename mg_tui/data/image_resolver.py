@@ -1,15 +1,12 @@
-"""Where a row's image is: an absolute path, a path relative to one of three folders, or an address to download.
+"""Resolves the images of rows: an absolute path, a path relative to one of three folders, a URL, or embedded bytes.
 
-Relative paths are looked up in the folder of the dataset file, then in the image root, then in the working folder;
-which place served how many images is counted, so that it can be said.
+Relative paths are looked up in the folder of the dataset file, then in the image root, then in the working directory.
 """
 
 import os
 import re
 import stat
 import threading
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -32,22 +29,22 @@ _HTTP_URL: Final = re.compile(r"https?:/", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
-    """An image that is there, and the place it was found in."""
+    """An image that exists, and the location it was found in."""
 
     ref: ImageRef
     location: ImageLocation
 
 
 class ImageResolver:
-    """Finds images. May be used from several threads.
+    """Finds the files of images. Thread-safe.
 
     Args:
         dataset_folder: folder of the dataset file.
         image_root: a second folder for relative paths, or None.
         cwd: the last folder for relative paths.
-        cache: folder for downloads; without it addresses are refused.
-        allow_private_urls: let addresses lead into private networks; None asks the environment
-            (`MODEL_GARDEN_ALLOW_PRIVATE_URLS`).
+        cache: the garden's cache folder, for downloads; None refuses URLs.
+        allow_private_urls: allow URLs that resolve to private addresses; None reads the environment variable
+            `MODEL_GARDEN_ALLOW_PRIVATE_URLS`.
         policy: where files may be read from.
     """
 
@@ -66,76 +63,64 @@ class ImageResolver:
         if image_root is not None:
             folders.append(("image root", image_root))
         folders.append(("working folder", cwd if cwd is not None else Path.cwd()))
-        self._folders = tuple((place, folder.expanduser().absolute()) for place, folder in folders)
+        self._folders = tuple((location, folder.expanduser().absolute()) for location, folder in folders)
         self._cache = cache
         self._allow_private_urls = allow_private_urls
         self._downloads: ImageDownloads | None = None
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
         self._real_folders: dict[Path, Path] = {}
 
-    @property
-    def places(self) -> Mapping[str, int]:
-        """How many images `resolve` found in each place."""
-        return dict(self._counts)
-
-    def resolve(self, given: ImageInput) -> ImageRef:
-        """The image a dataset names, and count its place.
+    def resolve(self, image: ImageInput) -> ResolvedImage:
+        """The file of an image that a dataset names; URLs are downloaded.
 
         Raises:
-            ImageError: it is in none of the places (all are named), or its address cannot be downloaded.
+            ImageError: it exists in none of the locations (all tried paths are named), or its URL cannot be downloaded.
         """
-        located = self.locate(given)
-        with self._lock:
-            self._counts[located.location] += 1
-        return located.ref
-
-    def locate(self, given: ImageInput) -> ResolvedImage:
-        """As `resolve`, without counting."""
-        if isinstance(given, EmbeddedImage):
-            return ResolvedImage(ImageRef(given.path, given.original), "row")
-        if is_url(given):
-            return ResolvedImage(ImageRef(str(self._download(given)), given), "address")
-        candidates = self._candidate_paths(given)
+        if isinstance(image, EmbeddedImage):
+            return ResolvedImage(ImageRef(image.path, image.original), "row")
+        if is_url(image):
+            return ResolvedImage(ImageRef(str(self._download(image)), image), "address")
+        candidates = self._candidate_paths(image)
         reasons = []
-        for place, path in candidates:
-            # Judged before it is looked for: whether a file exists is not told either.
+        for location, path in candidates:
+            # The policy comes first: whether a forbidden file exists is not revealed either.
             reason = _why_not_file(path) if self._policy.allows(path) else "outside the allowed folders"
             if reason is None:
-                return ResolvedImage(ImageRef(str(self._real_path(path)), given), place)
+                return ResolvedImage(ImageRef(str(self._real_path(path)), image), location)
             reasons.append(reason)
-        raise _not_found_error(given, [path for _place, path in candidates], reasons)
+        raise _not_found_error(image, [path for _location, path in candidates], reasons)
 
-    def _candidate_paths(self, given: str) -> list[tuple[ImageLocation, Path]]:
-        if given[:5].lower() == "data:":
+    def _candidate_paths(self, name: str) -> list[tuple[ImageLocation, Path]]:
+        if name[:5].lower() == "data:":
             raise ImageError("is a data URI; save the image to a file and use its path")
-        if given[:5].lower() == "file:":
-            machine, slash, rest = given[5:].removeprefix("//").partition("/")
-            if machine not in ("", "localhost"):
-                raise ImageError(f"is on a remote machine ({safe_line(machine, limit=60)})")
+        if name[:5].lower() == "file:":
+            host, slash, rest = name[5:].removeprefix("//").partition("/")
+            if host not in ("", "localhost"):
+                raise ImageError(f"is on a remote machine ({safe_line(host, limit=60)})")
             return [("absolute path", Path(unquote(slash + rest)))]
-        if (scheme := _URL_SCHEME.match(given)) and given[scheme.end() :].startswith("//"):
-            raise ImageError(f"is a {safe_line(scheme[0], limit=20)} URL; only http and https are supported")
-        path = Path(given)
+        if (scheme := _URL_SCHEME.match(name)) and name[scheme.end() :].startswith("//"):
+            text = safe_line(scheme[0][:-1], limit=20)
+            raise ImageError(f"has the URL scheme {text}; only http and https are supported")
+        path = Path(name)
         if path.is_absolute():
             return [("absolute path", path)]
         candidates: list[tuple[ImageLocation, Path]] = []
-        for place, folder in self._folders:
-            if folder / path not in (known for _place, known in candidates):
-                candidates.append((place, folder / path))
-        if given.startswith("~"):
+        for location, folder in self._folders:
+            if folder / path not in (known for _location, known in candidates):
+                candidates.append((location, folder / path))
+        if name.startswith("~"):
             candidates.append(("absolute path", _expand_home(path)))
         return candidates
 
     def _real_path(self, path: Path) -> Path:
-        """One spelling per file, so that an image used twice is known to be one: links in the folder resolved."""
+        """One path per file, so that repeated uses of an image are recognized: symlinks in the folder are resolved."""
         folder = path.parent
         real = self._real_folders.get(folder)
         if real is None:
             real = self._real_folders[folder] = folder.resolve()
         return real / path.name
 
-    def _download(self, given: str) -> Path:
+    def _download(self, url: str) -> Path:
         if self._cache is None:
             raise ImageError("is a URL, but there is no cache folder for downloads")
         with self._lock:
@@ -143,12 +128,12 @@ class ImageResolver:
                 from mg_tui.data.image_downloads import ImageDownloads
 
                 self._downloads = ImageDownloads(self._cache, allow_private=self._allow_private_urls)
-        return self._downloads.fetch(given)
+        return self._downloads.fetch(url)
 
 
-def is_url(given: str) -> bool:
-    """Whether the text is an http or https address."""
-    return _HTTP_URL.match(given) is not None
+def is_url(text: str) -> bool:
+    """Whether the text is an http or https URL."""
+    return _HTTP_URL.match(text) is not None
 
 
 def _expand_home(path: Path) -> Path:
@@ -172,7 +157,7 @@ def _why_not_file(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "a pipe or a device"
 
 
-def _not_found_error(given: str, paths: list[Path], reasons: list[str]) -> ImageError:
+def _not_found_error(name: str, paths: list[Path], reasons: list[str]) -> ImageError:
     tried = ", ".join(
         safe_line(str(path), limit=300) + ("" if reason == "missing" else f" ({reason})")
         for path, reason in zip(paths, reasons, strict=True)
@@ -180,9 +165,9 @@ def _not_found_error(given: str, paths: list[Path], reasons: list[str]) -> Image
     if reasons and set(reasons) == {"a folder"}:
         return ImageError(f"is a folder: {tried}")
     hint = None
-    if "\\" in given:
+    if "\\" in name:
         hint = "use / as the path separator"
-    elif not Path(given).is_absolute():
+    elif not Path(name).is_absolute():
         hint = "relative paths are resolved against the dataset's folder, --image-root and the working directory"
-    said = "is not a file" if set(reasons) - {"missing"} else "does not exist"
-    return ImageError(f"{said}; tried {tried}", hint=hint)
+    problem = "is not a file" if set(reasons) - {"missing"} else "does not exist"
+    return ImageError(f"{problem}; tried {tried}", hint=hint)

@@ -1,7 +1,7 @@
-"""Images from untrusted files: sized from the header, checked by decoding, opened as RGB.
+"""Images from untrusted files: sized from the header, verified by decoding, opened as RGB.
 
-Only raster formats whose decoders stay inside this process are tried: Pillow would hand PostScript to an interpreter.
-Whatever a decoder raises becomes an `ImageError` that says what is wrong with the file.
+Only raster formats that are decoded inside this process are enabled: Pillow passes PostScript to an interpreter. Every
+exception of a decoder becomes an `ImageError` that describes the problem.
 """
 
 import re
@@ -20,12 +20,12 @@ from mg_tui.data.row_problems import quote_text, safe_line
 if TYPE_CHECKING:
     from PIL import Image
 
-# 179 megapixels are 537 MB of RGB: more than any camera gives, and what Pillow itself takes for an attack.
+# 179 megapixels are 537 MB of RGB: more than any camera produces, and Pillow's own limit for decompression bombs.
 MAX_IMAGE_PIXELS: Final = 178_956_970
 IMAGE_FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 COMMON_FORMATS: Final = "JPEG, PNG or WebP"
 
-# Images decoded at once by several threads may together take no more than one of these may take alone.
+# Larger images are decoded one at a time, so that parallel threads do not multiply the peak memory.
 _LARGE_PIXELS: Final = 32_000_000
 _large_image_lock = threading.Lock()
 
@@ -50,8 +50,8 @@ _NOT_IMAGES: Final[tuple[tuple[bytes, str], ...]] = (
 
 
 class ImageError(DataError):
-    """An image that cannot be used. `reason` is the end of a sentence that begins with the image; `kind` says whether
-    it is not there ("missing"), claims too many pixels ("bomb"), or cannot be read for another reason ("damaged")."""
+    """An image that cannot be used. `reason` completes a sentence whose subject is the image; `kind` is "missing" (the
+    file does not exist), "bomb" (its header claims too many pixels) or "damaged" (any other reason)."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class ImageError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a file says about its image.
+    """What the header of an image file contains.
 
     Attributes:
-        width, height: pixels, as `open_image` gives them: EXIF orientation applied.
-        format: the decoder's name for it, e.g. "JPEG".
-        mode: Pillow's mode of the pixels in the file, e.g. "RGBA".
+        width, height: pixels, as `open_image` returns them: with EXIF orientation applied.
+        format: Pillow's name of the format, e.g. "JPEG".
+        mode: Pillow's pixel mode of the file, e.g. "RGBA".
         bytes: size of the file.
         animated: it has several frames or pages, of which the first is used.
     """
@@ -88,25 +88,25 @@ class ImageInfo:
 
 
 def probe_image(path: str | Path) -> ImageInfo:
-    """Size and format from the header alone, without decoding a pixel.
+    """Size and format from the header, without decoding pixels.
 
     Raises:
-        ImageError: the file is missing, empty, no image, or claims more than `MAX_IMAGE_PIXELS`.
+        ImageError: the file is missing, empty, not an image, or claims more than `MAX_IMAGE_PIXELS`.
     """
     with _open_checked(path) as (_image, info):
         return info
 
 
 def verify_image(path: str | Path) -> ImageInfo:
-    """As `probe_image`, and decode every pixel: what passes here can be opened. JPEGs are decoded at reduced size,
-    which reads the whole file and costs about half.
+    """As `probe_image`, and decode every pixel: an image that passes can be opened. JPEGs are decoded at reduced size,
+    which reads the whole file at about half the cost.
 
     Raises:
         ImageError: as `probe_image`, or the pixels are truncated or damaged.
     """
     with _open_checked(path) as (image, info):
         if image.mode in ("F", "LAB"):
-            # Whether these can be shown at all depends on their pixels.
+            # Whether these can be converted to RGB depends on their pixels.
             with _limit_large_decodes(info):
                 to_rgb(image)
             return info
@@ -120,7 +120,7 @@ def open_image(path: str | Path) -> "Image.Image":
     """The image as RGB, upright, over white, its first frame if it has several; see `mg_tui.data.pixels`.
 
     Raises:
-        ImageError: as `verify_image`, or the pixels are no colours.
+        ImageError: as `verify_image`, or the pixels cannot be converted to RGB.
     """
     with _open_checked(path) as (image, _info):
         image.load()
@@ -132,7 +132,7 @@ def _open_checked(path: str | Path) -> Iterator[tuple["Image.Image", ImageInfo]]
     formats = _prepare_pillow()
     from PIL import Image, ImageFile
 
-    # A truncated image must never be trained on as a half grey one, whatever another library has asked for since.
+    # A truncated image must never be filled up with gray, even if another library has set this option.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     file, size = _open_file(path)
     with file:
@@ -151,7 +151,7 @@ _prepare_lock = threading.Lock()
 
 
 def _prepare_pillow() -> tuple[str, ...]:
-    """Set Pillow's global switches to what this module promises; the formats this build can open."""
+    """Set Pillow's global options; returns the formats this build can open."""
     global _enabled_formats
     if _enabled_formats:
         return _enabled_formats
@@ -161,7 +161,7 @@ def _prepare_pillow() -> tuple[str, ...]:
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
-        # Pillow's warnings are about things that are judged here: sizes, broken metadata.
+        # Pillow warns about sizes and broken metadata, which this module checks itself.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         Image.init()
         _enabled_formats = tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)
@@ -224,8 +224,8 @@ def _to_image_error(error: Exception, path: str | Path, file: BinaryIO) -> Image
     if isinstance(error, PixelConversionError):
         return ImageError(str(error), path=path)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        claimed = re.search(r"\((\d+) pixels\)", str(error))
-        pixels = f"{int(claimed[1]):,}" if claimed else "too many"
+        match = re.search(r"\((\d+) pixels\)", str(error))
+        pixels = f"{int(match[1]):,}" if match else "too many"
         what = f"claims {pixels} pixels; at most {MAX_IMAGE_PIXELS:,} are allowed"
         return ImageError(what, path=path, kind="bomb")
     if isinstance(error, MemoryError):
@@ -249,10 +249,10 @@ def _unidentified_error(path: str | Path, file: BinaryIO) -> ImageError:
             return ImageError(f"is a truncated or damaged {name} image", path=path)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
         return ImageError(f"is HEIC, which is not supported; save it as {COMMON_FORMATS}", path=path)
-    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if begin.startswith(b"<svg") or (begin.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in begin):
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text):
         return ImageError("is SVG, a vector format; save it as PNG", path=path)
     for magic, reason in _NOT_IMAGES:
-        if begin.startswith(magic):
+        if text.startswith(magic):
             return ImageError(reason, path=path)
     return ImageError(f"is not a supported image; use {COMMON_FORMATS}", path=path)

@@ -1,7 +1,7 @@
-"""JSON Lines, read one line at a time: a line that cannot be read is a problem with a number, never the end of reading.
+"""JSON Lines, read one line at a time: a line that cannot be parsed is a numbered problem and reading continues.
 
-Rows are numbered as an editor numbers lines. Blank lines are no rows. A line is what ends in a newline byte, whatever
-other characters Unicode calls line ends; a carriage return before it and a byte order mark are dropped.
+Rows are numbered as an editor numbers lines. Blank lines are not rows. Only a newline byte ends a line, not the other
+line separators of Unicode; a carriage return before it and a byte order mark are dropped.
 """
 
 import json
@@ -20,10 +20,10 @@ __all__ = ["MAX_ROW_BYTES", "Row", "describe_type", "raw_text", "read_raw", "rea
 _OVERLONG_PREFIX_BYTES: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 _WHITESPACE: Final = b" \t\r\n\v\f"
-# What reading a file raises, a compressed one included.
+# Exceptions of reading a file, compressed or not.
 READ_ERRORS: Final = (OSError, EOFError, zlib.error)
 
-# Beginnings of files that hold no rows in any format: what they are, and what to do.
+# First bytes of files that are never a dataset: (magic, description, hint).
 UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"PK\x03\x04", "is a zip archive", "unpack it"),
     (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
@@ -48,11 +48,11 @@ def read_rows(
     """Every row of a JSON Lines file in order, in the memory of one row.
 
     Args:
-        progress: called now and then with (bytes read, bytes of the file).
-        opener: opens the file for reading bytes, e.g. unpacking it on the way.
+        progress: called every 1,024 lines with (bytes read, bytes of the file).
+        opener: opens the file for reading bytes, e.g. decompressing it.
 
     Raises:
-        DataError: the file is missing, is no file, cannot be read, is another kind of file, or has no rows.
+        DataError: the file is missing, not a regular file, unreadable, of another type, or has no rows.
     """
     size = require_data_file(path)
     any_row = False
@@ -81,13 +81,13 @@ def read_rows(
 
 
 def read_row(number: int, line: bytes, offset: int, length: int | None = None) -> Row | None:
-    """The row that a line is; None for a blank one.
+    """The row of a line; None for a blank one.
 
     Args:
-        number: the line's, from 1.
+        number: of the line, from 1.
         line: its bytes, line end included; at most `MAX_ROW_BYTES` of them.
-        offset: the byte of the file it begins at.
-        length: its bytes in the file; those of `line` when left out.
+        offset: of its first byte in the file.
+        length: its bytes in the file; the length of `line` when None.
     """
     length = len(line) if length is None else length
     if length >= MAX_ROW_BYTES and (length > len(line) or not line.endswith(b"\n")):
@@ -97,7 +97,7 @@ def read_row(number: int, line: bytes, offset: int, length: int | None = None) -
 
 
 def read_raw(path: Path, offset: int, length: int) -> str:
-    """A line again, without its line end, as `RowProblem.raw` keeps it."""
+    """Read a line again, without its line end, as `RowProblem.raw` stores it."""
     with path.open("rb") as file:
         file.seek(offset)
         return raw_text(file.read(min(length, MAX_ROW_BYTES)))
@@ -109,7 +109,11 @@ def raw_text(line: bytes) -> str:
 
 
 def require_data_file(path: Path) -> int:
-    """Size in bytes of a file that can be a dataset."""
+    """Size in bytes of a file that can be a dataset.
+
+    Raises:
+        DataError: it is missing, not a regular file, empty, or cannot be accessed.
+    """
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -136,17 +140,17 @@ def require_data_file(path: Path) -> int:
 
 def _nearby_datasets_hint(path: Path) -> str | None:
     try:
-        found = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".jsonl", ".ndjson"))
+        names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".jsonl", ".ndjson"))
     except (OSError, ValueError):
         return None
-    listed = ", ".join(safe_line(name, limit=60) for name in found[:5])
-    return (
-        f"the folder contains {listed}" + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else None
-    )
+    if not names:
+        return None
+    listed = ", ".join(safe_line(name, limit=60) for name in names[:5])
+    return f"the folder contains {listed}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def unreadable_error(path: Path, error: Exception) -> DataError:
-    """The error of a file that cannot be read, or read to its end."""
+    """The error for a file that cannot be read completely."""
     why = error.strerror if isinstance(error, OSError) else str(error)
     return DataError("cannot read the dataset", where=safe_line(str(path)), why=safe_line(why or str(error)))
 
@@ -164,13 +168,13 @@ def _require_json_lines(path: Path, head: bytes) -> None:
 
 
 def is_json_array(head: bytes) -> bool:
-    """Whether a file that begins so (its first 4096 bytes) is one JSON array, not lists on lines of their own."""
-    begin = head.removeprefix(_BOM).lstrip(_WHITESPACE)
-    if begin[:1] != b"[":
+    """Whether a file with these first 4096 bytes is one JSON array, not JSON Lines whose rows are lists."""
+    text = head.removeprefix(_BOM).lstrip(_WHITESPACE)
+    if text[:1] != b"[":
         return False
-    line = begin.split(b"\n", 1)[0].strip(_WHITESPACE)
-    alone = b"\n" not in begin.rstrip(_WHITESPACE) and len(head) < 4096
-    return alone or not line.endswith(b"]")
+    line = text.split(b"\n", 1)[0].strip(_WHITESPACE)
+    single_line = b"\n" not in text.rstrip(_WHITESPACE) and len(head) < 4096
+    return single_line or not line.endswith(b"]")
 
 
 def _skip_rest(file: BinaryIO) -> int:
@@ -183,13 +187,13 @@ def _skip_rest(file: BinaryIO) -> int:
 
 
 def overlong_problem(number: int, line: bytes, length: int) -> RowProblem:
-    """The problem of a row that is too long, of which `line` is the beginning."""
+    """The problem of a row that is too long; `line` is its beginning."""
     what = f"has {length:,} bytes; the limit is {MAX_ROW_BYTES:,} (only the beginning is saved)"
     return RowProblem(number, None, what, None, raw_text(line[:_OVERLONG_PREFIX_BYTES]))
 
 
 class _DuplicateField(ValueError):
-    """A field that is there twice: JSON keeps the last one in silence."""
+    """A duplicate field, of which `json` would silently return the last one."""
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -209,32 +213,31 @@ def parse_row(
     """The values of a row, or the problem with it.
 
     Args:
-        text: the row without blanks around it.
-        line: the row as the file has it.
-        what: "line" or "item", whichever the row is in its file.
+        text: the row without surrounding white space.
+        line: the row as in the file.
+        what: "line" or "item", the unit of rows in the file.
     """
 
-    def bad(what: str, hint: str | None = None) -> tuple[None, RowProblem]:
-        return None, RowProblem(number, None, what, hint, raw_text(line))
+    def problem(message: str, hint: str | None = None) -> tuple[None, RowProblem]:
+        return None, RowProblem(number, None, message, hint, raw_text(line))
 
     try:
-        # Blanks in front are kept for the decoder, so that a column is the column of the file.
+        # Leading white space is passed to the decoder, so that reported columns are those of the file.
         values = _DECODER.decode(line.removeprefix(_BOM).decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
-        wrong = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
-        return bad(f"is not UTF-8: {wrong}", "save it as UTF-8")
+        detail = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
+        return problem(f"is not UTF-8: {detail}", "save it as UTF-8")
     except json.JSONDecodeError as error:
-        return bad(
-            f"is invalid JSON: {safe_line(error.msg)} at {_error_position(what, number, error)}", _json_hint(text)
-        )
+        reason = safe_line(error.msg).removesuffix(" at")
+        return problem(f"is invalid JSON: {reason} at {_error_position(what, number, error)}", _json_hint(text))
     except _DuplicateField as error:
-        return bad(f"has a duplicate field {quote_text(str(error))}")
+        return problem(f"has a duplicate field {quote_text(str(error))}")
     except RecursionError:
-        return bad("is invalid JSON: nested too deeply")
+        return problem("is invalid JSON: nested too deeply")
     except ValueError as error:  # a number with thousands of digits
-        return bad(f"is invalid JSON: {safe_line(str(error), limit=120)}")
+        return problem(f"is invalid JSON: {safe_line(str(error), limit=120)}")
     if not isinstance(values, dict):
-        return bad(f"is {describe_type(values)}, expected a JSON object", 'write {"text": ..., "image": ..., ...}')
+        return problem(f"is {describe_type(values)}, expected a JSON object", 'write {"text": ..., "image": ..., ...}')
     return values, None
 
 
@@ -253,7 +256,7 @@ def _json_hint(text: bytes) -> str | None:
 
 
 def describe_type(value: object) -> str:
-    """A JSON value's type in words: "null", "a number (42)", "a list"."""
+    """The type of a JSON value for messages: "null", "a number (42)", "a list"."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -261,7 +264,7 @@ def describe_type(value: object) -> str:
     if isinstance(value, int | float):
         try:
             return f"a number ({safe_line(str(value), limit=24)})"
-        except ValueError:  # more digits than Python is willing to write
+        except ValueError:  # more digits than Python converts to text
             return "a number"
     if isinstance(value, str):
         return "a text"

@@ -1,10 +1,10 @@
-"""Where the lines of a text file begin: an index, built once, kept in the cache, and believed only while it fits.
+"""An index of the lines of a text file, built once, cached on disk, and used only while it matches the file.
 
-A checkpoint is a line number and the byte it begins at. One is taken every `LINES_PER_ANCHOR` lines or `BYTES_PER_ANCHOR` bytes,
-whichever comes first: a jump then reads a few hundred kilobytes at most however long the lines are, and a million rows
-cost a quarter of a megabyte. The kept file is written beside and renamed, so that it is whole or absent, and now and
-then while building, so that an interrupted scan goes on where it was. It names the file it belongs to by size, time of
-change, and a digest of its first and last bytes; whatever differs makes it worthless, and it is made again.
+An anchor is a line number and its byte offset. There is one every `LINES_PER_ANCHOR` lines or `BYTES_PER_ANCHOR` bytes,
+whichever comes first: a jump then reads a few hundred kilobytes at most, however long the lines are, and a million rows
+take a quarter of a megabyte. The cache file is written atomically, also every few seconds while building, so that an
+interrupted scan continues where it stopped. It identifies the indexed file by size, modification time and a digest of
+its first and last bytes; if any of them differs, the index is rebuilt.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 LINES_PER_ANCHOR: Final = 64
 BYTES_PER_ANCHOR: Final = 2**20
-# Small enough that a thread which scans lets others run every millisecond or so.
+# Small enough that a scanning thread releases the GIL about every millisecond.
 _BLOCK_BYTES: Final = 2**20
 _DIGEST_BYTES: Final = 4096
 _SAVE_INTERVAL: Final = 5.0  # seconds
@@ -31,7 +31,7 @@ _FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What makes a file the same file: size in bytes, time of change in nanoseconds, digest of head and tail."""
+    """Identity of a file's content: size in bytes, modification time in ns, digest of its first and last bytes."""
 
     size: int
     mtime_ns: int
@@ -39,7 +39,7 @@ class FileIdentity:
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a file is packed with gzip or zstd, so that places in its text are not places in the file.
+    """Whether a file is compressed with gzip or zstd, so that offsets in its text are not offsets in the file.
 
     Raises:
         OSError: it cannot be read.
@@ -49,7 +49,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def file_identity(path: Path) -> FileIdentity:
-    """The identity of a file as it is now; reads 8 KB at most.
+    """The current identity of a file; reads 8 KB at most.
 
     Raises:
         OSError: it cannot be read.
@@ -64,11 +64,11 @@ def file_identity(path: Path) -> FileIdentity:
 
 
 class LineIndex:
-    """The lines of one file. One thread builds, any number read.
+    """The line index of one file. One thread may build while any number of threads read.
 
     Args:
         path: the file.
-        cache: folder of the garden's cache; None keeps nothing.
+        cache: the garden's cache folder; None caches nothing on disk.
 
     Raises:
         OSError: the file cannot be read.
@@ -80,12 +80,12 @@ class LineIndex:
         name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:40]
         self._file = cache / "indexes" / name if cache is not None else None
         self._lock = threading.Lock()
-        # Line numbers from 0, and the bytes they begin at.
+        # Anchors: line numbers from 0, and their byte offsets.
         self._lines = array("Q", [0])
         self._offsets = array("Q", [0])
         self._scanned = 0
-        self._seen = 0  # line ends among the scanned bytes
-        self._ends_open = False
+        self._line_ends = 0  # in the scanned bytes
+        self._ends_without_newline = False
         self._load()
 
     @property
@@ -100,21 +100,16 @@ class LineIndex:
 
     @property
     def line_count(self) -> int | None:
-        """Lines of the file, a last one without a line end included; None while that is not known."""
+        """Lines of the file, a last one without a newline included; None while it is not completely scanned."""
         if not self.complete:
             return None
-        return self._seen + (1 if self._ends_open else 0)
-
-    @property
-    def known_lines(self) -> int:
-        """Lines scanned so far."""
-        return self._seen
+        return self._line_ends + (1 if self._ends_without_newline else 0)
 
     def nearest_anchor(self, line: int) -> tuple[int, int]:
-        """The last checkpoint at or before a line: its line number and byte, both from 0."""
+        """(line number, byte offset), both from 0, of the last anchor at or before a line."""
         with self._lock:
-            at = bisect_right(self._lines, line) - 1
-            return self._lines[at], self._offsets[at]
+            index = bisect_right(self._lines, line) - 1
+            return self._lines[index], self._offsets[index]
 
     def build(
         self,
@@ -123,34 +118,34 @@ class LineIndex:
         *,
         until: int | None = None,
     ) -> bool:
-        """Scan what has not been scanned; whether the index is complete then.
+        """Scan the rest of the file; returns whether the index is complete.
 
         Args:
-            progress: called with the share that has been scanned, several times a second.
-            stop: asked several times a second; true ends the scan, which keeps what it has.
-            until: a line, from 0, to scan up to; all of the file when left out.
+            progress: called with the scanned share, 0 to 1, several times a second.
+            stop: polled several times a second; True ends the scan, anchors found so far are retained.
+            until: the line, from 0, to scan up to; the whole file when None.
 
         Raises:
             OSError: the file cannot be read.
         """
-        kept = told = time.monotonic()
+        saved = reported = time.monotonic()
         with self.path.open("rb") as file:
             file.seek(self._scanned)
-            while not self.complete and (until is None or self._seen <= until):
+            while not self.complete and (until is None or self._line_ends <= until):
                 block = file.read(min(_BLOCK_BYTES, self.identity.size - self._scanned))
-                if not block:  # it has become shorter: what is known of it is worth nothing
+                if not block:  # the file was truncated: the index is invalid
                     self._scanned = self.identity.size
                     return False
                 self._scan_block(block)
                 now = time.monotonic()
-                if now - told > 0.1:
-                    told = now
+                if now - reported > 0.1:
+                    reported = now
                     if progress is not None:
                         progress(self.scanned_share)
                     if stop is not None and stop():
                         break
-                if now - kept > _SAVE_INTERVAL:
-                    kept = now
+                if now - saved > _SAVE_INTERVAL:
+                    saved = now
                     self._save()
         if progress is not None:
             progress(self.scanned_share)
@@ -160,26 +155,26 @@ class LineIndex:
     def _scan_block(self, block: bytes) -> None:
         lines, offsets = array("Q"), array("Q")
         last_line, last_offset = self._lines[-1], self._offsets[-1]
-        at, seen = 0, self._seen
-        while (found := block.find(b"\n", at)) >= 0:
-            at = found + 1
-            seen += 1
-            offset = self._scanned + at
-            if seen - last_line >= LINES_PER_ANCHOR or offset - last_offset >= BYTES_PER_ANCHOR:
-                last_line, last_offset = seen, offset
-                lines.append(seen)
+        position, line = 0, self._line_ends
+        while (newline := block.find(b"\n", position)) >= 0:
+            position = newline + 1
+            line += 1
+            offset = self._scanned + position
+            if line - last_line >= LINES_PER_ANCHOR or offset - last_offset >= BYTES_PER_ANCHOR:
+                last_line, last_offset = line, offset
+                lines.append(line)
                 offsets.append(offset)
         with self._lock:
             self._lines += lines
             self._offsets += offsets
-            self._seen = seen
+            self._line_ends = line
             self._scanned += len(block)
-            self._ends_open = not block.endswith(b"\n")
+            self._ends_without_newline = not block.endswith(b"\n")
 
-    # --- kept between runs -------------------------------------------------------------------------------------------
+    # --- cache file --------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        """Write what is known; a cache that cannot be written costs the next scan and nothing else."""
+        """Write the anchors to the cache; if that fails, the next process scans again."""
         if self._file is None:
             return
         with self._lock:
@@ -187,8 +182,8 @@ class LineIndex:
                 "format": _FORMAT,
                 "file": asdict(self.identity),
                 "scanned": self._scanned,
-                "seen": self._seen,
-                "open": self._ends_open,
+                "seen": self._line_ends,
+                "open": self._ends_without_newline,
                 "checkpoints": len(self._lines),
             }
             body = self._lines.tobytes() + self._offsets.tobytes()
@@ -213,17 +208,18 @@ class LineIndex:
             first, _line_end, body = self._file.read_bytes().partition(b"\n")
             head: dict[str, Any] = json.loads(first)
             count = int(head["checkpoints"])
-            fits = (
+            valid = (
                 head["format"] == _FORMAT
                 and head["file"] == asdict(self.identity)
                 and len(body) == 16 * count
                 and head["sum"] == hashlib.sha256(body).hexdigest()
             )
-            if not fits or count < 1:
+            if not valid or count < 1:
                 return
             lines, offsets = array("Q", body[: 8 * count]), array("Q", body[8 * count :])
-            scanned, seen, ends_open = int(head["scanned"]), int(head["seen"]), bool(head["open"])
+            scanned, line_ends = int(head["scanned"]), int(head["seen"])
+            ends_without_newline = bool(head["open"])
         except (OSError, ValueError, KeyError, TypeError):
             return
         self._lines, self._offsets = lines, offsets
-        self._scanned, self._seen, self._ends_open = scanned, seen, ends_open
+        self._scanned, self._line_ends, self._ends_without_newline = scanned, line_ends, ends_without_newline

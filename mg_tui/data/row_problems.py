@@ -1,4 +1,4 @@
-"""What is wrong with a row, how it is said, and where rejected rows are kept."""
+"""Problems of rows, the error that lists them, and the file of rejected rows."""
 
 import json
 import os
@@ -21,9 +21,9 @@ class RowProblem:
 
     Attributes:
         row: the row's number: lines of the file from 1.
-        field: the field at fault, as the file calls it; None when the row as a whole is.
+        field: the field at fault, as the file names it; None when the row as a whole is.
         what: the reason, as the end of a sentence that begins with the row and the field; safe to print.
-        hint: what to try, if anything is known; safe to print.
+        hint: what to try, if known; safe to print.
         raw: the row as the file has it, unsafe to print. Bytes that are not UTF-8 are kept as surrogate escapes:
             `raw.encode("utf-8", "surrogateescape")` gives the bytes of the file.
     """
@@ -40,7 +40,7 @@ class RowProblem:
 
 
 class BadRows(DataError):
-    """Rows that cannot be trained on; `problems` has them all, the message the first ones."""
+    """Rows that cannot be trained on; `problems` has all of them, the message lists the first 20."""
 
     def __init__(self, problems: Sequence[RowProblem], *, where: str, examples: int = 0):
         self.problems = tuple(problems)
@@ -59,17 +59,16 @@ class BadRows(DataError):
 
 
 def _common_hints(problems: Iterable[RowProblem]) -> str:
-    """The commonest hints, each once, then the way to go on without the rows."""
+    """The three most frequent hints, each once, then the option that skips the rows."""
     counts = Counter(problem.hint for problem in problems if problem.hint)
     hints = [hint for hint, _count in counts.most_common(3)]
     return "; ".join([*hints, "or skip them with --on-bad-row skip"])
 
 
 def write_rejects(path: Path, problems: Iterable[RowProblem]) -> int:
-    """Keep rejected rows: one JSON object a line, `{"row", "problems": [{"field", "what", "hint"}], "raw"}`.
+    """Write rejected rows to a file, one `reject_line` each; returns the number of rows.
 
-    `raw` is the row exactly as the file has it (see `RowProblem.raw`). The file replaces an older one and is never half
-    written. Returns the number of rows in it.
+    The file replaces an older one atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -81,11 +80,9 @@ def write_rejects(path: Path, problems: Iterable[RowProblem]) -> int:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        # ASCII: escaped surrogates survive a file that has to be UTF-8.
         with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
-            for row, found in sorted(rows.items()):
-                reasons = [{"field": p.field, "what": p.what, "hint": p.hint} for p in found]
-                file.write(json.dumps({"row": row, "problems": reasons, "raw": found[0].raw}) + "\n")
+            for row, row_problems in sorted(rows.items()):
+                file.write(reject_line(row, row_problems, row_problems[0].raw) + "\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
@@ -96,13 +93,23 @@ def write_rejects(path: Path, problems: Iterable[RowProblem]) -> int:
     return len(rows)
 
 
+def reject_line(row: int, problems: Iterable[RowProblem], raw: str) -> str:
+    """A rejected row as a line of JSON: `{"row", "problems": [{"field", "what", "hint"}], "raw"}`.
+
+    `raw` is the row exactly as the file has it (see `RowProblem.raw`). The line is ASCII: escaped surrogates survive a
+    file that has to be UTF-8.
+    """
+    reasons = [{"field": problem.field, "what": problem.what, "hint": problem.hint} for problem in problems]
+    return json.dumps({"row": row, "problems": reasons, "raw": raw})
+
+
 def quote_text(text: str, *, limit: int = 160) -> str:
     """Text from a file in quotes, on one line, safe to print and to encode."""
     return f'"{safe_line(text, limit=limit)}"'
 
 
 def safe_line(text: str, *, limit: int | None = None) -> str:
-    """Text from a file on one line, safe to print and to encode: halves of surrogate pairs become question marks."""
+    """Text from a file on one line, safe to print and to encode: lone surrogates become question marks."""
     if limit is not None:
         text = text[: limit + 1]
     return one_line(text.encode("utf-8", "replace").decode("utf-8"), limit=limit)

@@ -1,4 +1,4 @@
-"""The weight of a row: what the losses of its learned tokens are multiplied by."""
+"""The weight of a row: the factor of the losses of its supervised tokens."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ _ALLOWED_VALUES: Final = "a non-negative number"
 
 
 def parse_weight(number: int, values: Mapping[str, Any], name: str | None) -> float | RowProblem:
-    """The weight that row `number` has in field `name`, 1 where no field is named; or what is wrong with it."""
+    """The weight of row `number` in field `name`, 1 when `name` is None; or the problem with it."""
     if name is None:
         return 1.0
     if name not in values:
-        return RowProblem(number, name, "is not there", "use 1 for the normal weight")
+        return RowProblem(number, name, "is missing", "use 1 for the normal weight")
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return RowProblem(number, name, f"is {describe_type(value)}, expected {_ALLOWED_VALUES}")

@@ -1,4 +1,4 @@
-"""Token counts of conversations, kept by what is said in them: a dataset is counted once, and then only its changes."""
+"""A cache of token counts by the text of conversations: a dataset is counted once, afterwards only its changes."""
 
 import hashlib
 import os
@@ -11,30 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mg_tui.core.example import Example, ImagePart
-from mg_tui.data.checks.base import digest
+from mg_tui.core.example import Example
 from mg_tui.data.checks.lengths import TextTokenCounter, TextTokenCounts
+from mg_tui.data.digests import token_count_key
 
 _MAGIC: Final = b"mgcount1"
 _MAX_STALE_COUNTS: Final = 100_000
 
 
-def text_digest(example: Example) -> int:
-    """A digest of what is said, by whom, and where images stand; which images they are does not matter."""
-    parts: list[str] = []
-    for message in example.messages:
-        parts.append(f"\1{message.role}{message.supervised:d}")
-        parts += ["\2" if isinstance(part, ImagePart) else part.text for part in message.parts]
-    return digest(*parts)
-
-
 class CachedTokenCounter:
-    """A `TextTokenCounter` that asks another only for what it does not know; 16 bytes a conversation. Thread-safe.
+    """A `TextTokenCounter` that calls another only for uncached conversations; 16 bytes each. Thread-safe.
 
     Args:
-        counter: counts what is not known.
-        cache: the garden's cache folder; None keeps nothing.
-        dataset: whose counts are kept together.
+        counter: counts conversations that are not cached.
+        cache: the garden's cache folder; None caches nothing.
+        dataset: name of the dataset, whose counts are stored in one file.
     """
 
     def __init__(self, counter: TextTokenCounter, cache: Path | None, dataset: str):
@@ -42,55 +33,55 @@ class CachedTokenCounter:
         self._counter = counter
         name = hashlib.sha256(f"{counter.identity}\0{dataset}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
         self._file = cache / "tokens" / name if cache is not None else None
-        self._digests, self._texts, self._learned = array("Q"), array("I"), array("I")
+        self._digests, self._texts, self._supervised = array("Q"), array("I"), array("I")
         self._lock = threading.Lock()
-        self._asked, self._asked_texts, self._asked_learned = array("Q"), array("I"), array("I")
-        self._missed = False
+        self._used, self._used_texts, self._used_supervised = array("Q"), array("I"), array("I")
+        self._changed = False
         self._load()
 
     def count(self, examples: Sequence[Example]) -> list[TextTokenCounts]:
         """See `TextTokenCounter`."""
-        keys = [text_digest(example) for example in examples]
-        found: dict[int, TextTokenCounts] = {}
+        keys = [token_count_key(example) for example in examples]
+        counts: dict[int, TextTokenCounts] = {}
         missing: dict[int, Example] = {}
         for key, example in zip(keys, examples, strict=True):
-            known = self._lookup(key)
-            if known is not None:
-                found[key] = known
+            cached = self._lookup(key)
+            if cached is not None:
+                counts[key] = cached
             else:
                 missing[key] = example
         if missing:
-            found.update(zip(missing, self._counter.count(list(missing.values())), strict=True))
+            counts.update(zip(missing, self._counter.count(list(missing.values())), strict=True))
         with self._lock:
-            self._missed = self._missed or bool(missing)
-            for key, value in found.items():
+            self._changed = self._changed or bool(missing)
+            for key, value in counts.items():
                 if not isinstance(value, str):
-                    self._asked.append(key)
-                    self._asked_texts.append(value[0])
-                    self._asked_learned.append(value[1])
-        return [found[key] for key in keys]
+                    self._used.append(key)
+                    self._used_texts.append(value[0])
+                    self._used_supervised.append(value[1])
+        return [counts[key] for key in keys]
 
     def _lookup(self, key: int) -> tuple[int, int] | None:
         at = bisect_left(self._digests, key)
         if at < len(self._digests) and self._digests[at] == key:
-            return self._texts[at], self._learned[at]
+            return self._texts[at], self._supervised[at]
         return None
 
     def save(self) -> None:
-        """Keep what was counted beside what was kept; a cache that cannot be written is let go.
+        """Write the counts to the cache; a cache that cannot be written is ignored.
 
-        What was kept and not asked for stays, since a check may have been stopped early, as long as it is not much.
+        Cached counts that were not used are retained, since a check may have been stopped early, unless they are many.
         """
-        if self._file is None or not self._missed:
+        if self._file is None or not self._changed:
             return
         import numpy as np
 
-        much = len(self._digests) > 2 * len(self._asked) + _MAX_STALE_COUNTS
-        before = [] if much else [(self._digests, self._texts, self._learned)]
-        columns = zip(*before, (self._asked, self._asked_texts, self._asked_learned), strict=True)
-        digests, texts, learned = (np.concatenate([np.asarray(part) for part in column]) for column in columns)
+        too_many = len(self._digests) > 2 * len(self._used) + _MAX_STALE_COUNTS
+        cached = [] if too_many else [(self._digests, self._texts, self._supervised)]
+        columns = zip(*cached, (self._used, self._used_texts, self._used_supervised), strict=True)
+        digests, texts, supervised = (np.concatenate([np.asarray(part) for part in column]) for column in columns)
         ordered, first = np.unique(digests, return_index=True)
-        body = ordered.tobytes() + texts[first].tobytes() + learned[first].tobytes()
+        body = ordered.tobytes() + texts[first].tobytes() + supervised[first].tobytes()
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=".tokens-", dir=self._file.parent)
@@ -115,4 +106,4 @@ class CachedTokenCounter:
             return
         self._digests = array("Q", body[: 8 * count])
         self._texts = array("I", body[8 * count : 12 * count])
-        self._learned = array("I", body[12 * count :])
+        self._supervised = array("I", body[12 * count :])

@@ -1,4 +1,4 @@
-"""What a base model's name means, from names and `config.json` alone: no torch, no network."""
+"""Resolve a base model's name from names and `config.json` alone: no torch, no network."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import FamilyError, UsageError
-from mg_tui.core.text import one_line
-from mg_tui.families.contract import ModelFamily
+from mg_tui.core.text import closest_model, one_line
+from mg_tui.families.family import ModelFamily
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# A checkpoint that sees has one of these in its configuration, whatever its family.
+# The configuration of a vision-language checkpoint has one of these keys, whatever its family.
 _VISION_KEYS: Final = (
     "vision_config",
     "vision_tower",
@@ -26,13 +26,13 @@ _VISION_KEYS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A base model that was found.
+    """A base model, resolved.
 
     Attributes:
-        name: as the user gave it.
-        source: what to load: an absolute folder, or a name on the hub.
+        name: the text the user gave.
+        source: what to load: an absolute folder, or a Hub name.
         local: `source` is a folder.
-        family: None when only a download can tell (see `Registry.resolve`).
+        family: None when only a download can determine it (see `Registry.resolve`).
         config: its `config.json`, when that is on this machine.
         alias: `name` is a short name of a plugin's own checkpoint.
     """
@@ -49,7 +49,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint's folder.
 
     Raises:
-        FamilyError: it is not there or is not a JSON object; what the folder holds instead is said where it is known.
+        FamilyError: it is missing or not a JSON object; the hint names what the folder holds instead, if known.
     """
     file = folder / "config.json"
     if not file.is_file():
@@ -75,15 +75,15 @@ def _suggest_instead(folder: Path) -> str:
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a base model was given as a path, so that it cannot mean a name on the hub."""
+    """Whether a base model is written as a path, so that it cannot be a Hub name."""
     return name.startswith((".", "/", "~", "\\")) or name.count("/") > 1 or name.endswith("/")
 
 
 def local_folder(name: str) -> Path | None:
-    """The absolute folder that `name` is, or None when it can only be a name on the hub.
+    """The absolute folder that `name` refers to, or None when it can only be a Hub name.
 
     Raises:
-        UsageError: it is a path to nothing, or to a file.
+        UsageError: the path does not exist, or is a file.
     """
     path = Path(name)
     is_file = False
@@ -102,10 +102,10 @@ def local_folder(name: str) -> Path | None:
 
 
 def require_hub_name(name: str, known: list[str]) -> None:
-    """See that `name` can be one on the hub, OWNER/NAME.
+    """Require that `name` has the form of a Hub name, OWNER/NAME.
 
     Raises:
-        UsageError: it cannot; names like it are suggested.
+        UsageError: it has not; the hint suggests a close known name.
     """
     if _HUB_NAME.fullmatch(name) and ".." not in name and "--" not in name:
         return
@@ -118,15 +118,6 @@ def require_hub_name(name: str, known: list[str]) -> None:
     )
 
 
-def closest_model(name: str, known: list[str]) -> str | None:
-    """The known name most like `name`, the owner counting for little."""
-    from difflib import get_close_matches
-
-    ends = {item.rsplit("/", 1)[-1].lower(): item for item in known}
-    close = get_close_matches(name.rsplit("/", 1)[-1].lower(), list(ends), n=1, cutoff=0.6)
-    return ends[close[0]] if close else None
-
-
 def has_vision(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is that of a model with eyes."""
+    """Whether a configuration is that of a vision-language model."""
     return any(config.get(key) is not None for key in _VISION_KEYS)

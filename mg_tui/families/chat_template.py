@@ -1,12 +1,12 @@
-"""A conversation as the text of its chat template, marked with what is learned (see `marks`).
+"""Renders a conversation with its chat template and marks the supervised text (see `supervision_marks`).
 
-What is learned is found by rendering the conversation's beginnings: everything up to an answer, with the prompt that
-makes a model answer, must be a prefix of everything up to and with it, and what follows that prefix is the answer with
-the token that ends it. White space that a template writes after that token is not learned: nobody generates it.
+Supervised spans are located by rendering prefixes of the conversation: everything before an answer, with the generation
+prompt, must be a prefix of everything up to and including the answer; the rest is the answer with its end-of-turn
+token. White space that a template writes after that token is not supervised, since the model never generates it.
 
-Text from a dataset cannot speak with the template's voice. Control tokens (those the template writes, those that stand
-for images, and the ones that begin, end and pad) are cut where they occur in text, so that they are tokenised like
-any other characters. Other added tokens, such as `<|box_start|>`, keep their meaning: answers use them.
+Text from a dataset cannot inject control tokens. Control tokens (those the template writes, image tokens, and bos, eos,
+pad and unk) are cut where they occur in text, so that they are tokenized like any other characters. Other added tokens,
+such as `<|box_start|>`, keep their meaning: answers use them.
 """
 
 import re
@@ -19,7 +19,7 @@ from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.example import ImagePart, Message, TextPart
 from mg_tui.families.supervision_marks import CUT, MARKS, SUPERVISED_END, SUPERVISED_START
 
-_IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|image|patch|audio", re.IGNORECASE)
+_IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|picture|patch|audio", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ChatTemplate:
 
     @cached_property
     def image_tokens(self) -> frozenset[str]:
-        """Added tokens that stand for images, video or sound, or are put around them. Never learned."""
+        """Added tokens that stand for images, video or audio, or enclose them. Never supervised."""
         attributes = [name for name in dir(type(self.processor)) if name.endswith("_token")]
         attributes += [name for name in vars(self.processor) if name.endswith("_token")]
         named = {getattr(self.processor, name, None) for name in attributes}
@@ -58,7 +58,7 @@ class ChatTemplate:
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """Added tokens that text from a dataset must not be read as."""
+        """Added tokens that text from a dataset must not be tokenized as."""
         tokenizer = self.processor.tokenizer
         own = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
         control = self.image_tokens | {t for t in tokenizer.get_added_vocab() if t in own or t in self.source}
@@ -67,22 +67,22 @@ class ChatTemplate:
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        # Behind a look-ahead, so that occurrences which overlap are all found.
+        # A look-ahead, so that overlapping occurrences all match.
         return re.compile(f"(?=({'|'.join(map(re.escape, self.control_tokens)) or '(?!)'}))")
 
     def prompt(self, messages: Sequence[Message], *, row: int | None = None) -> str:
-        """The marked text that makes a model answer `messages`.
+        """The marked generation prompt for `messages`.
 
         Raises:
-            DataError: the template refuses the conversation; `row` is named.
+            DataError: the template rejects the conversation; `row` is named.
         """
         return self._render(messages, row, answer_next=True)
 
     def training(self, messages: Sequence[Message], *, row: int | None, on_prompt: bool) -> str:
-        """The marked text to learn from: every answer that is to be learned, or with `on_prompt` all of it.
+        """The marked training text: the supervised answers are marked, or with `on_prompt` the whole text.
 
         Raises:
-            DataError: no answer to learn, or the template refuses the conversation; `row` is named.
+            DataError: no supervised answer, or the template rejects the conversation; `row` is named.
             FamilyError: the template cannot be marked.
         """
         if not messages or messages[-1].role != "assistant":
@@ -91,11 +91,11 @@ class ChatTemplate:
         answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
         spans = [self._answer(messages, index, full, row) for index in answers]
         if not full[: spans[-1][1]].endswith(self.control_tokens) and self.processor.tokenizer.eos_token:
-            # The template ends an answer with nothing: without a token of its own the model would never stop.
+            # The template ends an answer without a token: append EOS, or the model would never stop.
             full = full.rstrip() + str(self.processor.tokenizer.eos_token)
             spans[-1] = (spans[-1][0], len(full))
-        learned = [span for index, span in zip(answers, spans, strict=True) if messages[index].supervised]
-        return _insert_marks(full, [(0, len(full))] if on_prompt else learned)
+        supervised = [span for index, span in zip(answers, spans, strict=True) if messages[index].supervised]
+        return _insert_marks(full, [(0, len(full))] if on_prompt else supervised)
 
     def _answer(self, messages: Sequence[Message], index: int, full: str, row: int | None) -> tuple[int, int]:
         if index == 0:
@@ -134,7 +134,7 @@ class ChatTemplate:
             if isinstance(part, ImagePart):
                 content.append({"type": "image"})
             elif content and content[-1]["type"] == "text":
-                # Neighbours are joined before they are looked at: a control token could be spread over them.
+                # Adjacent text parts are joined first: a control token could be split across them.
                 content[-1]["text"] += part.text
             else:
                 content.append({"type": "text", "text": part.text})
@@ -149,14 +149,14 @@ class ChatTemplate:
                 f"{_name_row(row)}: the text contains a Unicode noncharacter (U+FDD0 to U+FDD2)",
                 hint="remove it",
             )
-        for found in reversed(list(self._control.finditer(text))):
-            cut = found.start() + 1
+        for match in reversed(list(self._control.finditer(text))):
+            cut = match.start() + 1
             text = text[:cut] + CUT + text[cut:]
         return text
 
 
 def with_system_prompt(messages: Sequence[Message], prompt: str | None) -> tuple[Message, ...]:
-    """The conversation with a system turn before it, unless it has one or there is none to put."""
+    """The conversation with `prompt` as its system turn, unless it has one already or `prompt` is empty."""
     if not prompt or any(message.role == "system" for message in messages):
         return tuple(messages)
     return (Message("system", (TextPart(prompt),)), *messages)

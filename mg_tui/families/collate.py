@@ -1,7 +1,7 @@
 """Conversations and images to model input, by the family's own processor.
 
-Every face and program that feeds a model goes through here: training, evaluation, samples, chat. The processor sees the
-whole batch, since image keys differ from family to family; whatever it returns is passed on.
+Everything that feeds a model uses this module: training, evaluation, samples, chat. The processor gets the whole batch,
+since image keys differ between families; all its outputs are passed on.
 """
 
 import copy
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError, GardenError
 from mg_tui.core.example import Example, Message
+from mg_tui.core.text import first_line
 from mg_tui.families.chat_template import ChatTemplate, with_system_prompt
-from mg_tui.families.contract import Batch, ModelFamily, Preprocessing
+from mg_tui.families.contract import Batch, FamilyInfo, Preprocessing
 from mg_tui.families.supervision_marks import CannotSplitText, MarkedTokenizer, strip_marks
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Images = Sequence[Image.Image]
 
-IGNORE_INDEX: Final = -100  # the label of a token that is not learned, as torch's cross entropy has it
+IGNORE_INDEX: Final = -100  # label of a token that is not supervised; the default of torch's cross entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,9 @@ class EncodedExample:
     """One example as model input, without padding.
 
     Attributes:
-        input_ids, labels: integers of shape (tokens,); a label is its token's id where it is learned, else -100.
-        per_token: everything else the processor returns a number a token for (`mm_token_type_ids`, ...): (tokens,).
-        vision: what it returns for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
+        input_ids, labels: integers of shape (tokens,); a label is its token's id where it is supervised, else -100.
+        per_token: the processor's other outputs of one number per token (`mm_token_type_ids`, ...): (tokens,).
+        vision: its outputs for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
     """
 
     input_ids: Any
@@ -40,7 +41,7 @@ class EncodedExample:
 
 
 class ExampleEncoder:
-    """Makes batches (it is the default `Collator`), single examples without padding, and prompts to generate from.
+    """Encodes batches (it is the default `Collator`), single examples without padding, and generation prompts.
 
     Holds no state between calls; may be copied into worker processes.
 
@@ -49,7 +50,7 @@ class ExampleEncoder:
     """
 
     def __init__(
-        self, family: ModelFamily, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
+        self, family: FamilyInfo, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
     ):
         self.family = family
         self.processor = processor
@@ -65,11 +66,11 @@ class ExampleEncoder:
 
         Raises:
             DataError: a row cannot be encoded, and is named.
-            FamilyError: the processor does something that labels cannot follow.
+            FamilyError: the processor changes tokens, so that labels cannot be assigned.
         """
         texts = [self._training_text(example) for example in examples]
-        batch, learned = self._process(texts, images, [example.row for example in examples], side="right")
-        batch["labels"] = self._labels(batch["input_ids"], learned)
+        batch, supervised = self._process(texts, images, [example.row for example in examples], side="right")
+        batch["labels"] = self._labels(batch["input_ids"], supervised)
         for example, row in zip(examples, batch["labels"], strict=True):
             if not bool((row != IGNORE_INDEX).any()):
                 raise DataError(f"row {example.row}: it has no supervised tokens", hint="add an answer")
@@ -85,46 +86,47 @@ class ExampleEncoder:
         return EncodedExample(ids[0], labels[0], per_token, vision)
 
     def encode_prompts(self, conversations: Sequence[Sequence[Message]], images: Sequence["Images"]) -> Batch:
-        """Input to generate answers to `conversations` from; padding is on the left, where generation wants it."""
+        """Generation inputs for `conversations`; padding is on the left, as generation requires."""
         whole = [with_system_prompt(messages, self.preprocessing.system_prompt) for messages in conversations]
         texts = [self.template.prompt(messages) for messages in whole]
         return self._process(texts, images, [None] * len(texts), side="left")[0]
 
     def length(self, example: Example, sizes: Sequence[tuple[int, int]]) -> int | None:
-        """Tokens of an example by the sizes (width, height) of its images, without looking into them.
+        """Number of tokens of an example from the sizes (width, height) of its images, without decoding them.
 
-        None when the family cannot tell an image's tokens from its size. Raises DataError as a call does.
+        None when the family cannot derive an image's tokens from its size. Raises DataError as a call does.
         """
         if self.family.image_tokens is None:
             return None
         if len(sizes) != len(example.images):
             raise ValueError(f"{len(sizes)} sizes for {len(example.images)} images")
-        ids, _learned = self.tokenize_with_supervision(example)
+        ids, _supervised = self.tokenize_with_supervision(example)
         try:
-            # The template has one token in the place of each image.
+            # The template writes one token per image.
             return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
 
     def tokenize_with_supervision(self, example: Example) -> tuple[list[int], list[bool]]:
-        """Token ids of an example with one token in the place of each image, and whether each is learned.
+        """Token ids of an example with one token per image, and whether each is supervised.
 
         Raises DataError as a call does.
         """
         text = self._training_text(example)
         try:
-            ids, learned = MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))
+            tokenizer = MarkedTokenizer(self.processor.tokenizer)
+            ids, supervised = tokenizer.encode_marked(text, special=self._special([text]))
         except CannotSplitText:
             raise self._uncuttable([example.row]) from None
         never = set(self._never)
-        return ids, [learn and token not in never for token, learn in zip(ids, learned, strict=True)]
+        return ids, [is_supervised and token not in never for token, is_supervised in zip(ids, supervised, strict=True)]
 
     def _training_text(self, example: Example) -> str:
         messages = with_system_prompt(example.messages, self.preprocessing.system_prompt)
         return self.template.training(messages, row=example.row, on_prompt=self.train_on_prompt)
 
     def _special(self, texts: Sequence[str]) -> bool:
-        """Whether the tokenizer shall add its own special tokens: not when the template already wrote them."""
+        """Whether the tokenizer adds its own special tokens: not when the template already wrote them."""
         beginning = self.processor.tokenizer.bos_token
         return not (beginning and all(strip_marks(text).startswith(beginning) for text in texts))
 
@@ -135,9 +137,9 @@ class ExampleEncoder:
         processor = copy.copy(self.processor)
         processor.tokenizer = marked
         options = {"add_special_tokens": self._special(texts), "padding": True, "padding_side": side}
-        image_lists = [list(some) for some in images] if any(len(some) for some in images) else None
+        lists = [list(row_images) for row_images in images]
         try:
-            batch = processor(text=texts, images=image_lists, return_tensors="pt", **options)
+            batch = processor(text=texts, images=lists if any(lists) else None, return_tensors="pt", **options)
         except CannotSplitText:
             raise self._uncuttable(rows) from None
         except GardenError:
@@ -145,39 +147,39 @@ class ExampleEncoder:
         except (ValueError, TypeError, RuntimeError) as error:
             self._find_culprit(texts, images, rows, side)
             raise DataError(
-                f"{_name_rows(rows)}: rejected by the processor of {self.family.title}", why=_first_line(error)
+                f"{_name_rows(rows)}: rejected by the processor of {self.family.title}", why=first_line(error)
             ) from error
-        found = dict(batch)
-        self._check(found, marked, side)
-        return found, marked.supervised
+        inputs = dict(batch)
+        self._check(inputs, marked, side)
+        return inputs, marked.supervised
 
     def _find_culprit(
         self, texts: list[str], images: Sequence["Images"], rows: Sequence[int | None], side: str
     ) -> None:
-        """Try the rows of a failed batch one by one, so that the error names the right one."""
+        """Encode the rows of a failed batch one by one, so that the error names the right row."""
         if len(texts) > 1:
-            for text, some, row in zip(texts, images, rows, strict=True):
-                self._process([text], [some], [row], side=side)
+            for text, row_images, row in zip(texts, images, rows, strict=True):
+                self._process([text], [row_images], [row], side=side)
 
     def _check(self, batch: Batch, marked: MarkedTokenizer, side: str) -> None:
-        """See that the processor kept the tokens it was given: labels are placed by them."""
+        """Require that the processor kept the tokenizer's output: labels are assigned by it."""
         rows = batch["input_ids"].tolist()
-        kept = len(rows) == len(marked.ids) and all(
+        unchanged = len(rows) == len(marked.ids) and all(
             (row[: len(ids)] if side == "right" else row[len(row) - len(ids) :]) == ids
             for row, ids in zip(rows, marked.ids, strict=True)
         )
-        if not kept:
+        if not unchanged:
             raise FamilyError(
                 f"{self.family.title}: cannot assign labels",
                 why="its processor modifies the tokenizer's output",
                 hint="the family must provide make_collator",
             )
 
-    def _labels(self, input_ids: Any, learned: list[list[bool]]) -> Any:
+    def _labels(self, input_ids: Any, supervised: list[list[bool]]) -> Any:
         import torch
 
         labels = torch.full_like(input_ids, IGNORE_INDEX)
-        for row, flags in enumerate(learned):
+        for row, flags in enumerate(supervised):
             mask = torch.tensor(flags, dtype=torch.bool)
             labels[row, : len(flags)][mask] = input_ids[row, : len(flags)][mask]
         labels[torch.isin(input_ids, torch.tensor(self._never, dtype=input_ids.dtype))] = IGNORE_INDEX
@@ -196,7 +198,3 @@ def _name_rows(rows: Sequence[int | None]) -> str:
     if not known:
         return "the conversation"
     return ("row " if len(known) == 1 else "rows ") + ", ".join(known)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""What the conformance kit tries with a checkpoint: each trial yields what it finds wrong."""
+"""The checks of the conformance kit that need a checkpoint: each yields its findings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
+from mg_tui.core.model_parts import PARTS
 from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 from mg_tui.families.conformance_training import lora_findings, merge_findings, quantization_findings
-from mg_tui.families.contract import LoadRequest, ModelFamily, PartName, Preprocessing, Supported
+from mg_tui.families.contract import LoadRequest, Preprocessing, Supported
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.split_encoding import SplitEncoder
 
 if TYPE_CHECKING:
@@ -19,11 +21,10 @@ if TYPE_CHECKING:
 PREPROCESSING: Final = Preprocessing(min_pixels=3_136, max_pixels=12_544)
 IMAGE_SIZES: Final = ((112, 112), (150, 60), (37, 400))
 LARGE_SIZE: Final = (300, 200)  # more pixels than any of the limits tried
-PARTS: Final[tuple[PartName, ...]] = ("language", "projector", "vision")
 
 
 class ConformanceFixture:
-    """A family with a checkpoint's processor, its collator, and what they are tried on."""
+    """A family with a checkpoint's processor, its collator, and the examples to check them with."""
 
     def __init__(self, family: ModelFamily, folder: Path):
         self.family = family
@@ -33,12 +34,12 @@ class ConformanceFixture:
         self.examples, self.images = make_examples(image_count=2 if self.is_supported("multi_image") else 1)
 
     def is_supported(self, capability: Any) -> bool:
-        """Whether the family says that it is supported."""
+        """Whether the family declares it as supported."""
         return isinstance(self.family.capability(capability), Supported)
 
     @cached_property
     def meta_model(self) -> Any:
-        """The model without memory for its weights."""
+        """The model on the meta device: no memory for weights."""
         import torch
         from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -56,7 +57,7 @@ class ConformanceFixture:
 
 
 def make_examples(*, image_count: int) -> tuple[list[Example], list[list["Image.Image"]]]:
-    """Three examples: one turn, two turns, and several images (`image_count`) with text that poses as control tokens."""
+    """Three examples: one turn, two turns, and `image_count` images."""
     rows = [
         ((IMAGE_SIZES[0],), ["what is this?", "a zebra, I think"]),
         ((IMAGE_SIZES[1],), ["how many?", "seven of them", "are you sure?", "quite"]),
@@ -64,9 +65,9 @@ def make_examples(*, image_count: int) -> tuple[list[Example], list[list["Image.
     ]
     examples, images = [], []
     for number, (sizes, texts) in enumerate(rows, start=1):
-        shown = [ImagePart(ImageRef(f"/{index}.png", f"{index}.png")) for index in range(len(sizes))]
+        image_parts = [ImagePart(ImageRef(f"/{index}.png", f"{index}.png")) for index in range(len(sizes))]
         turns = [
-            Message("assistant" if index % 2 else "user", (*(shown if index == 0 else []), TextPart(text)))
+            Message("assistant" if index % 2 else "user", (*(image_parts if index == 0 else []), TextPart(text)))
             for index, text in enumerate(texts)
         ]
         examples.append(Example(number, tuple(turns)))
@@ -75,7 +76,7 @@ def make_examples(*, image_count: int) -> tuple[list[Example], list[list["Image.
 
 
 def make_image(width: int, height: int, *, seed: int = 0) -> "Image.Image":
-    """An image with something in it: two gradients and a square."""
+    """A synthetic image: two gradients and a square."""
     from PIL import Image
 
     slope = Image.linear_gradient("L").resize((width, height))
@@ -85,7 +86,7 @@ def make_image(width: int, height: int, *, seed: int = 0) -> "Image.Image":
 
 
 def supervised_ids(batch: dict[str, Any], row: int) -> list[int]:
-    """Ids of the learned tokens of a row of a batch."""
+    """Ids of the supervised tokens of a row of a batch."""
     labels = batch["labels"][row]
     return [int(token) for token in labels[labels != IGNORE_INDEX]]
 
@@ -94,7 +95,7 @@ def supervised_ids(batch: dict[str, Any], row: int) -> list[int]:
 
 
 def image_tokens(bench: ConformanceFixture) -> Iterator[str]:
-    """`image_tokens` counts what the processor makes of an image, for other limits than the checkpoint's own too."""
+    """`image_tokens` equals the processor's token count, also for limits other than the checkpoint's."""
     count = bench.family.image_tokens
     if count is None:
         return
@@ -104,13 +105,13 @@ def image_tokens(bench: ConformanceFixture) -> Iterator[str]:
         image_token = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
         for width, height in (*IMAGE_SIZES, LARGE_SIZE):
             batch = collator(bench.examples[:1], [[make_image(width, height)]])
-            made, said = int((batch["input_ids"] == image_token).sum()), count(width, height, limits)
-            if made != said:
-                yield f"{width} x {height} at {limits.max_pixels} pixels: the processor makes {made}, not {said}"
+            actual, expected = int((batch["input_ids"] == image_token).sum()), count(width, height, limits)
+            if actual != expected:
+                yield f"{width} x {height} at {limits.max_pixels} pixels: the processor makes {actual}, not {expected}"
 
 
 def supervised_labels(bench: ConformanceFixture) -> Iterator[str]:
-    """Labels cover the answers, each with the token that ends it, and nothing else; and all but images if asked."""
+    """Labels cover exactly the answers with their end-of-turn tokens; with train_on_prompt, all but images."""
     batch = bench.batch()
     tokenizer = bench.processor.tokenizer
     for row, example in enumerate(bench.examples):
@@ -143,7 +144,7 @@ def _labels_of_prompts(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:
-    """Text that poses as control tokens makes none: neither turns nor images."""
+    """Control tokens written in a row's text create neither turns nor images."""
     if not isinstance(bench.collator, ExampleEncoder):
         return
     tokenizer = bench.processor.tokenizer
@@ -155,7 +156,7 @@ def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:
         try:
             ids = bench.collator([replace(first, messages=posing)], bench.images[:1])["input_ids"][0].tolist()
         except GardenError as error:
-            # To refuse such a row is as good, as long as the row is named.
+            # Rejecting such a row is fine too, as long as the error names it.
             return {} if f"row {first.row}" in error.what else {-1: 1}
         return {token: ids.count(token) for token in control}
 
@@ -167,7 +168,7 @@ def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def batches(bench: ConformanceFixture) -> Iterator[str]:
-    """A batch has for each example what the example has alone."""
+    """A batch has the same values for each example as the example encoded alone."""
     together = bench.batch()
     for row, example in enumerate(bench.examples):
         alone = bench.collator([example], [bench.images[row]])
@@ -182,32 +183,33 @@ def batches(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def prompts(bench: ConformanceFixture) -> Iterator[str]:
-    """What a model is given to answer is what it was trained to answer after."""
+    """The generation prompt is a prefix of the training text."""
     if not isinstance(bench.collator, ExampleEncoder):
         return
     for row, example in enumerate(bench.examples):
         trained = bench.collator([example], [bench.images[row]])
         last = len(trained["labels"][0]) - int((trained["labels"][0] == IGNORE_INDEX).flip(0).int().argmin()) - 1
-        given = bench.collator.encode_prompts([example.prompt], [bench.images[row]])["input_ids"][0].tolist()
-        if trained["input_ids"][0].tolist()[: len(given)] != given or not len(given) <= last:
+        prompt_ids = bench.collator.encode_prompts([example.prompt], [bench.images[row]])["input_ids"][0].tolist()
+        if trained["input_ids"][0].tolist()[: len(prompt_ids)] != prompt_ids or not len(prompt_ids) <= last:
             yield f"row {example.row}: the generation prompt is not a prefix of the training text"
 
 
 def split_encoding(bench: ConformanceFixture) -> Iterator[str]:
-    """A family that says how images are laid out gives, from their sizes alone, what the processor gives."""
+    """With a token layout, encoding from image sizes alone gives the processor's tokens and labels."""
     if bench.family.layout is None or not isinstance(bench.collator, ExampleEncoder):
         return
     encoder = SplitEncoder(bench.collator)
     for example, images in zip(bench.examples, bench.images, strict=True):
         apart = encoder.text(example, [image.size for image in images])
         together = bench.collator.encode(example, images)
-        learned = [token if learn else IGNORE_INDEX for token, learn in zip(apart.ids, apart.supervised, strict=True)]
-        if list(apart.ids) != together.input_ids.tolist() or learned != together.labels.tolist():
+        pairs = zip(apart.ids, apart.supervised, strict=True)
+        labels = [token if is_supervised else IGNORE_INDEX for token, is_supervised in pairs]
+        if list(apart.ids) != together.input_ids.tolist() or labels != together.labels.tolist():
             yield f"row {example.row}: tokens or labels differ from the processor's"
 
 
 def parts(bench: ConformanceFixture) -> Iterator[str]:
-    """Every weight is in a part, every prefix names a module, and there is something for LoRA where it is promised."""
+    """Every weight is in a part, every prefix names a module, and parts that support LoRA have linear layers."""
     import torch
 
     model = bench.meta_model
@@ -229,7 +231,7 @@ def parts(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def forward(bench: ConformanceFixture) -> Iterator[str]:
-    """The model takes a batch, and gives each example of it the same logits as alone."""
+    """The model accepts a batch, and gives each example the same logits as alone."""
     import torch
 
     model, batch = bench.load(), bench.batch()
@@ -245,7 +247,7 @@ def forward(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def training(bench: ConformanceFixture) -> Iterator[str]:
-    """Each part that is said to be trainable learns, by LoRA and in full, and the others do not."""
+    """Gradients reach each part declared as trainable, with LoRA and in full."""
     batch = bench.batch()
     for part in PARTS:
         if bench.is_supported(f"lora_{part}"):
@@ -264,14 +266,14 @@ def training(bench: ConformanceFixture) -> Iterator[str]:
 
 
 def quantized_model(bench: ConformanceFixture) -> Iterator[str]:
-    """nf4 and int8 load, quantise the language part and nothing else, and take LoRA."""
+    """nf4 and int8 load, quantize the language part and nothing else, and support LoRA."""
     for method in ("nf4", "int8"):
         if bench.is_supported(method):
             yield from quantization_findings(bench.load(method), bench.family, method, bench.batch())
 
 
 def merging(bench: ConformanceFixture) -> Iterator[str]:
-    """Logits of the model with its adapter merged in are those of the adapter."""
+    """The merged model has the logits of the model with its adapter."""
     if bench.is_supported("merge"):
         yield from merge_findings(bench.load(), bench.family, bench.batch())
 

@@ -1,9 +1,10 @@
-"""Trials of the conformance kit that train: a step of LoRA on a part, on quantised weights, and merging."""
+"""Conformance checks that train: a step of LoRA on a part, on quantized weights, and merging."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from mg_tui.families.contract import ModelFamily, PartName
+from mg_tui.core.model_parts import PartName
+from mg_tui.families.family import ModelFamily
 
 _QUANTIZED_CLASSES = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
 
@@ -14,7 +15,7 @@ def lora_findings(model: Any, family: ModelFamily, part: PartName, batch: dict[s
     loss = adapted(**batch).loss
     if loss.requires_grad:
         loss.backward()
-    # The second matrix begins as zeros: the first has no gradient before it has moved.
+    # The second matrix starts as zeros: the first has no gradient until it changes.
     seconds = {name: weight for name, weight in adapted.named_parameters() if ".lora_B." in name}
     if len(seconds) != len(targets):
         yield f"{part}: {len(targets)} linear layers, but {len(seconds)} adapters"
@@ -24,21 +25,21 @@ def lora_findings(model: Any, family: ModelFamily, part: PartName, batch: dict[s
 
 
 def quantization_findings(model: Any, family: ModelFamily, method: str, batch: dict[str, Any]) -> Iterator[str]:
-    """The language part is quantised, but for the output layer; the other parts are not; LoRA trains on it."""
+    """The language part without its output layer is quantized, the other parts are not; LoRA trains on it."""
     import torch
 
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear):
             continue
-        quantised = type(module).__name__ == _QUANTIZED_CLASSES[method]
-        if quantised != (family.parts.part_of(name) == "language" and module is not head):
-            yield f"{method}: {name} is {'' if quantised else 'not '}quantised"
+        quantized = type(module).__name__ == _QUANTIZED_CLASSES[method]
+        if quantized != (family.parts.part_of(name) == "language" and module is not head):
+            yield f"{method}: {name} is {'' if quantized else 'not '}quantized"
     yield from (f"{method}: {finding}" for finding in lora_findings(model, family, "language", batch))
 
 
 def merge_findings(model: Any, family: ModelFamily, batch: dict[str, Any]) -> Iterator[str]:
-    """Merging an adapter on every part leaves the logits as they are; the adapter is made to matter first."""
+    """Merging an adapter on every part keeps the logits; the adapter is randomized first to change them."""
     import torch
 
     with torch.no_grad():

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from mg_tui import hooks
 from mg_tui.families import hookspec
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.validation import declaration_problems
 
 _HOOK: Final = hooks.Hook(
@@ -21,16 +21,16 @@ _HOOK: Final = hooks.Hook(
 
 @dataclass(frozen=True, slots=True)
 class PluginStatus:
-    """What became of a plugin.
+    """The status of an installed plugin.
 
     Attributes:
-        name: name of its entry point; what MODEL_GARDEN_DISABLE_PLUGINS takes.
+        name: name of its entry point; used in MODEL_GARDEN_DISABLE_PLUGINS.
         distribution, version: the installed package it comes from, where known.
         module: the module the entry point names.
-        file: the module's file, where it can be found.
+        file: the module's file, where known.
         status: ok; broken, for the reason in `problem`; disabled by the environment.
         problem: the cause, with the file and line when there is one.
-        families: keys of its families that can be used.
+        families: keys of its usable families.
     """
 
     name: str
@@ -45,7 +45,7 @@ class PluginStatus:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlugin:
-    """A plugin's status and the families it gave; none when it is broken or disabled."""
+    """A plugin's status and its families; none when it is broken or disabled."""
 
     status: PluginStatus
     families: tuple[ModelFamily, ...] = ()

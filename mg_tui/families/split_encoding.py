@@ -1,9 +1,9 @@
-"""Text and images encoded apart, for steps whose examples share tokens or images.
+"""Encodes text and images separately, for steps whose examples share tokens or images.
 
-`ExampleEncoder` gives a whole batch to the family's processor. Where an image is shown by several examples that does
-its work several times, so a family may say how many tokens an image has and which positions they get
-(`ModelFamily.layout`); then the text is encoded from image sizes alone, and each distinct image once. Tests hold
-that both ways give the same tokens, labels and positions.
+`ExampleEncoder` passes a whole batch to the family's processor, which processes an image once per example that contains
+it. A family may therefore declare how many tokens an image has and which positions they get (`ModelFamily.layout`);
+then text is encoded from image sizes alone, and each distinct image once. Tests compare tokens, labels and positions of
+both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ class SplitTokens:
 
     Attributes:
         ids: token ids, images' tokens included.
-        learned: for each token whether it is learned.
-        image: for each token the index of the image it belongs to, in the order of the example, or -1.
-        positions: for each axis of the position ids (one, or three for M-RoPE) a number for each token.
+        supervised: for each token whether it is supervised.
+        image_index: for each token the index of its image, in the order of the example, or -1.
+        positions: per axis of the position ids (one, or three for M-RoPE) one number per token.
     """
 
     ids: tuple[int, ...]
@@ -37,10 +37,10 @@ class SplitTokens:
 
 
 class SplitEncoder:
-    """Encodes text and images apart with the tokenizer and image processor of an `ExampleEncoder`.
+    """Encodes text and images separately with the tokenizer and image processor of an `ExampleEncoder`.
 
     Raises:
-        FamilyError: the family does not say how its images are laid out.
+        FamilyError: the family has no token layout.
     """
 
     def __init__(self, encoder: ExampleEncoder):
@@ -59,9 +59,9 @@ class SplitEncoder:
 
         Raises:
             DataError: the row cannot be encoded, and is named.
-            FamilyError: the template does not show each image by one token.
+            FamilyError: the template does not write one token per image.
         """
-        ids, learned = self.encoder.tokenize_with_supervision(example)
+        ids, supervised = self.encoder.tokenize_with_supervision(example)
         grids = [self.layout.grid(width, height, self.encoder.preprocessing) for width, height in sizes]
         if ids.count(self.image_token_id) != len(grids):
             raise FamilyError(
@@ -69,28 +69,28 @@ class SplitEncoder:
                 f"{ids.count(self.image_token_id)} places for them"
             )
         out_ids: list[int] = []
-        out_learned: list[bool] = []
+        out_supervised: list[bool] = []
         image: list[int] = []
         runs: list[int | tuple[int, int]] = []
-        shown = 0
-        for token, learn in zip(ids, learned, strict=True):
+        image_count = 0
+        for token, is_supervised in zip(ids, supervised, strict=True):
             if token == self.image_token_id:
-                rows, columns = grids[shown]
+                rows, columns = grids[image_count]
                 out_ids += [token] * (rows * columns)
-                out_learned += [False] * (rows * columns)
-                image += [shown] * (rows * columns)
+                out_supervised += [False] * (rows * columns)
+                image += [image_count] * (rows * columns)
                 runs.append((rows, columns))
-                shown += 1
+                image_count += 1
             else:
                 out_ids.append(token)
-                out_learned.append(learn)
+                out_supervised.append(is_supervised)
                 image.append(-1)
                 if runs and isinstance(runs[-1], int):
                     runs[-1] += 1
                 else:
                     runs.append(1)
         positions = tuple(map(tuple, self.layout.positions(runs)))
-        return SplitTokens(tuple(out_ids), tuple(out_learned), tuple(image), positions)
+        return SplitTokens(tuple(out_ids), tuple(out_supervised), tuple(image), positions)
 
     def encode_image(self, image: "Image.Image") -> Mapping[str, Any]:
         """What the model's forward takes for one image (`pixel_values`, ...), each with one image's rows first."""

@@ -1,15 +1,15 @@
-"""Marks in rendered text: which characters are to be learned, and where tokenisation must not join what it finds.
+"""Marks in rendered text: which characters are supervised, and where a token must end.
 
-A chat template turns a conversation into one text, and the processor puts image tokens into that text; both move
-characters about, so positions known before are wrong after. Three noncharacters of Unicode travel along instead:
+A chat template turns a conversation into one text, and the processor inserts image tokens into it; both shift
+characters, so offsets known before are wrong after. Three Unicode noncharacters in the text mark positions instead:
 
-    CUT    tokens end here: put inside text that would otherwise be read as a control token
-    LEARN  what follows is learned
-    STOP   what follows is not
+    CUT               a token ends here: inside text that would otherwise be tokenized as a control token
+    SUPERVISED_START  the following text is supervised
+    SUPERVISED_END    the following text is not
 
-`MarkedTokenizer` stands in for the processor's tokenizer during one call. It takes the marks out, tokenises, and keeps
-for each text which of its tokens are learned. Without a CUT, and when tokens happen to end where learning begins and
-ends, which is nearly always, the tokens are those of the unmarked text.
+`MarkedTokenizer` replaces the processor's tokenizer during one call. It removes the marks, tokenizes, and records for
+each text which of its tokens are supervised. Without a CUT, and when token boundaries coincide with the marks, which is
+nearly always so, the tokens are those of the unmarked text.
 """
 
 import re
@@ -25,12 +25,12 @@ _ANY_MARK: Final = re.compile(f"[{CUT}{SUPERVISED_START}{SUPERVISED_END}]")
 
 
 class CannotSplitText(Exception):
-    """The tokenizer puts a space before every text, so that text cannot be tokenised piece by piece."""
+    """The tokenizer prepends a space to every text, so that text cannot be tokenized piece by piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedSpan:
-    """A run of text between marks: whether it is learned, and whether a CUT is before it."""
+    """A span of text between marks: whether it is supervised, and whether a CUT precedes it."""
 
     text: str
     supervised: bool
@@ -43,24 +43,24 @@ def strip_marks(text: str) -> str:
 
 
 def split_at_marks(text: str) -> list[MarkedSpan]:
-    """The runs of text between marks; empty ones are left out."""
-    found: list[MarkedSpan] = []
-    learned, cut, start = False, False, 0
+    """The non-empty spans of text between marks."""
+    spans: list[MarkedSpan] = []
+    supervised, cut, start = False, False, 0
     for mark in _ANY_MARK.finditer(text + SUPERVISED_END):
         position, character = mark.start(), mark[0]
         if position > start:
-            found.append(MarkedSpan(text[start:position], learned, cut))
+            spans.append(MarkedSpan(text[start:position], supervised, cut))
             cut = False
         cut = cut or character == CUT
-        learned = learned if character == CUT else character == SUPERVISED_START
+        supervised = supervised if character == CUT else character == SUPERVISED_START
         start = position + 1
-    return found
+    return spans
 
 
 class MarkedTokenizer:
-    """A tokenizer that understands marks; everything but calling it is the real tokenizer's.
+    """A tokenizer that handles marks; all other attributes are the wrapped tokenizer's.
 
-    After a call, `ids` and `learned` have for each text, without padding, its token ids and which of them are learned.
+    After a call, `ids` and `supervised` have the unpadded token ids of each text, and which of them are supervised.
     """
 
     def __init__(self, tokenizer: Any):
@@ -77,19 +77,22 @@ class MarkedTokenizer:
     def __call__(self, text: str | Sequence[str], *_others: Any, **options: Any) -> Any:
         texts = [text] if isinstance(text, str) else list(text)
         special = bool(options.get("add_special_tokens", True))
-        encoded = [self.encode_marked(one, special=special) for one in texts]
-        self.ids = [ids for ids, _learned in encoded]
-        self.supervised = [learned for _ids, learned in encoded]
+        encoded = [self.encode_marked(item, special=special) for item in texts]
+        self.ids = [ids for ids, _supervised in encoded]
+        self.supervised = [supervised for _ids, supervised in encoded]
         names = ("padding_side", "max_length", "pad_to_multiple_of", "return_tensors")
-        given = {name: options[name] for name in names if options.get(name) is not None}
-        # It warns that padding apart from tokenising is slow; there is nothing the reader could do about it.
+        pad_options = {name: options[name] for name in names if options.get(name) is not None}
+        # Suppress the warning that separate padding is slow: it does not apply to already tokenized text.
         self._tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
         return self._tokenizer.pad(
-            {"input_ids": self.ids}, padding=options.get("padding") or False, return_attention_mask=True, **given
+            {"input_ids": self.ids}, padding=options.get("padding") or False, return_attention_mask=True, **pad_options
         )
 
     def encode_marked(self, text: str, *, special: bool = True) -> tuple[list[int], list[bool]]:
-        """Token ids of a marked text, and for each whether it is learned. `special` lets the tokenizer add its own."""
+        """Token ids of a marked text, and whether each is supervised.
+
+        `special`: the tokenizer adds its special tokens.
+        """
         parts = split_at_marks(text)
         if self._tokenizer.is_fast and not any(part.after_cut for part in parts):
             whole = self._encode_whole(parts, special=special)
@@ -98,27 +101,27 @@ class MarkedTokenizer:
         return self._encode_cut(parts, special=special)
 
     def _encode_whole(self, parts: list[MarkedSpan], *, special: bool) -> tuple[list[int], list[bool]] | None:
-        """Tokens of the text as a whole; None when one of them is partly learned."""
+        """Tokens of the whole text; None when a token is partly supervised."""
         text = "".join(part.text for part in parts)
         encoding = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
         flags = b"".join((b"\1" if part.supervised else b"\0") * len(part.text) for part in parts)
-        learned = []
+        supervised = []
         for start, end in encoding["offset_mapping"]:
-            some = flags.find(1, start, end) >= 0
-            if some and flags.find(0, start, end) >= 0:
+            any_supervised = flags.find(1, start, end) >= 0
+            if any_supervised and flags.find(0, start, end) >= 0:
                 return None
-            learned.append(some)
-        return list(encoding["input_ids"]), learned
+            supervised.append(any_supervised)
+        return list(encoding["input_ids"]), supervised
 
     def _encode_cut(self, parts: list[MarkedSpan], *, special: bool) -> tuple[list[int], list[bool]]:
-        """Tokens of every piece by itself, one after another."""
+        """Tokens of each span, tokenized separately."""
         first = self._tokenizer.encode("a", add_special_tokens=False)[:1]
         if self._tokenizer.convert_ids_to_tokens(first) != ["a"]:
             raise CannotSplitText
         ids = list(self._tokenizer("")["input_ids"]) if special else []
-        learned = [False] * len(ids)
+        supervised = [False] * len(ids)
         for part in parts:
             tokens = self._tokenizer.encode(part.text, add_special_tokens=False)
             ids += tokens
-            learned += [part.supervised] * len(tokens)
-        return ids, learned
+            supervised += [part.supervised] * len(tokens)
+        return ids, supervised

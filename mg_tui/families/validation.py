@@ -1,4 +1,4 @@
-"""What can be said against a family from its data alone, without weights, torch or a network."""
+"""Problems in a family's declared data, found without weights, torch or a network."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,13 +8,13 @@ from mg_tui.families.contract import (
     CapabilityName,
     Checkpoint,
     Experimental,
-    ModelFamily,
     Parts,
     Preprocessing,
     Supported,
     TokenLayout,
     Unsupported,
 )
+from mg_tui.families.family import ModelFamily
 
 CAPABILITIES: Final = frozenset(get_args(CapabilityName))
 _KEY_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -22,9 +22,9 @@ _IMAGE_SIZES: Final = ((224, 224), (640, 480), (480, 640), (1920, 1080), (33, 33
 
 
 def declaration_problems(family: ModelFamily) -> list[str]:
-    """Everything wrong with what the family declares, as sentences that begin with its key.
+    """All problems in what the family declares, as sentences that begin with its key.
 
-    Types are looked at too: a plugin need not have been seen by a type checker.
+    Types are checked too: a plugin need not be type-checked.
     """
     name = str(family.key)
     return [f"{name}: {problem}" for problem in _declaration_problems(family)]
@@ -63,16 +63,16 @@ def _part_problems(parts: Any) -> Iterator[str]:
     if not isinstance(parts, Parts):
         yield f"parts is {type(parts).__name__}, not Parts"
         return
-    seen: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for part in ("language", "projector", "vision"):
         prefixes = getattr(parts, part)
-        found = list(_text_tuple_problems(f"parts.{part}", prefixes, empty="name the modules"))
+        problems = list(_text_tuple_problems(f"parts.{part}", prefixes, empty="name the modules"))
         # A model may have no projector of its own.
-        yield from (problem for problem in found if not (part == "projector" and prefixes == ()))
-        for prefix in prefixes if not found else ():
-            if prefix in seen and seen[prefix] != part:
-                yield f"{prefix} is in two parts, {seen[prefix]} and {part}"
-            seen[prefix] = part
+        yield from (problem for problem in problems if not (part == "projector" and prefixes == ()))
+        for prefix in prefixes if not problems else ():
+            if prefix in owners and owners[prefix] != part:
+                yield f"{prefix} is in two parts, {owners[prefix]} and {part}"
+            owners[prefix] = part
 
 
 def _checkpoint_problems(checkpoints: Any) -> Iterator[str]:
@@ -99,9 +99,9 @@ def _capability_problems(capabilities: Any) -> Iterator[str]:
 
 
 def offline_problems(family: ModelFamily) -> list[str]:
-    """What `declaration_problems` leaves: promises that cost a look at files or a call, still without weights or torch.
+    """Problems that need file access or a call to find, still without weights or torch.
 
-    Checkpoints that come with the plugin are there and belong to the family; `image_tokens` counts.
+    Bundled checkpoints exist and belong to the family; `image_tokens` returns plausible counts.
     """
     return [
         f"{family.key}: {problem}" for problem in (*_checkpoint_file_problems(family), *_image_token_problems(family))

@@ -1,8 +1,8 @@
-"""The shape of a model whose family describes none: from its configuration and the headers of its weight files.
+"""The shape of a model whose family defines none: from its configuration and the headers of its weight files.
 
-A safetensors file begins with a JSON object that names every tensor with its dtype and shape; the weights behind it
-are not read. Linear layers are the matrices that are no embedding. What they are to each other (a gated MLP, grouped
-queries) is taken from the names that nearly all configurations use.
+A safetensors file starts with a JSON object that has the dtype and shape of every tensor; the weights are not read.
+Linear layers are the matrices that are not embeddings. Their roles (gated MLP, grouped queries) are inferred from the
+keys that nearly all configurations use.
 """
 
 import json
@@ -26,7 +26,7 @@ def read_tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors in the *.safetensors files of a folder.
 
     Raises:
-        UsageError: there is no such file, or one is damaged.
+        UsageError: there is no such file, or one is corrupted.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -59,7 +59,7 @@ def infer_model_shape(config: Mapping[str, Any], shapes: TensorShapes, part_of: 
     Args:
         config: the checkpoint's `config.json`.
         shapes: by the names of the tensors in its files, which may differ from those in the loaded model.
-        part_of: "language", "projector" or "vision" for a name; None leaves it to what names usually say.
+        part_of: "language", "projector" or "vision" for a tensor name; None: guess the part from the name.
 
     Raises:
         UsageError: the configuration lacks a size that is needed.
@@ -97,7 +97,7 @@ def _guess_part(name: str) -> str:
 
 
 def _linear_layers(shapes: TensorShapes) -> tuple[tuple[LinearLayers, ...], int]:
-    """Matrices that are no embedding, alike ones counted together, and how many other entries there are."""
+    """Matrices that are not embeddings, equal ones counted together, and the number of other parameters."""
     alike: Counter[tuple[str, int, int]] = Counter()
     other = 0
     for name, shape in shapes.items():
@@ -134,10 +134,10 @@ def _transformer_stack(config: Mapping[str, Any], shapes: TensorShapes, *, gated
 
 
 def _require_size(config: Mapping[str, Any], *names: str) -> int:
-    found = _optional_size(config, 0, *names)
-    if not found:
+    size = _optional_size(config, 0, *names)
+    if not size:
         raise UsageError("cannot estimate the model's memory", why=f"its config.json has no {names[0]}")
-    return found
+    return size
 
 
 def _optional_size(config: Mapping[str, Any], default: int, *names: str) -> int:

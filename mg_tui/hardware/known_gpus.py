@@ -1,9 +1,8 @@
-"""Common GPUs by name, with the memory a CUDA program finds on them.
+"""Common GPUs by name, with the memory available to a CUDA program.
 
-Sellers count otherwise than programs do: of "24 GB" a program gets 23.5 GiB, less where error correction takes its
-share. `usable` is what torch says the device has (`torch.cuda.mem_get_info`, "total capacity" in its out-of-memory
-message) on a card that nobody else uses, or, where we found no such message, what nvidia-smi says less 0.6 GiB, by
-which the two differ on the cards where we know both.
+Marketing sizes differ: of "24 GB" a program gets 23.5 GiB, less with ECC. `usable_bytes` is the capacity torch reports
+(`torch.cuda.mem_get_info`, "total capacity" in its out-of-memory message) on an otherwise unused card, or, where no
+such message was available, nvidia-smi's total less 0.6 GiB, the difference on the cards where both are known.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ _GIB: Final = 2**30
 
 @dataclass(frozen=True, slots=True)
 class KnownGpu:
-    """A GPU people have: its name, the bytes a program can have on it, and where that number is from."""
+    """A common GPU: its name, the bytes available to a program, and the source of that number."""
 
     name: str
     usable_bytes: int

@@ -1,7 +1,7 @@
-"""The shape of a model as memory sees it: parameter counts and widths, without weights and without torch.
+"""The shape of a model for memory estimates: parameter counts and widths, without weights or torch.
 
-A family turns a checkpoint's `config.json` into a `ModelShape` (`ModelFamily.shape`); where it does not, `headers`
-reads one from the checkpoint's files. The estimate needs nothing else of an architecture.
+A family turns a checkpoint's `config.json` into a `ModelShape` (`ModelFamily.shape`); otherwise
+`checkpoint_shape` derives one from the checkpoint's files. The estimate uses nothing else of an architecture.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LinearLayers:
-    """Linear layers that are alike: `times` of them, each with `inputs` x `outputs` weights and maybe a bias."""
+    """`times` equal linear layers, each with `inputs` x `outputs` weights and an optional bias."""
 
     name: str
     inputs: int
@@ -30,18 +30,19 @@ class LinearLayers:
 
 @dataclass(frozen=True, slots=True)
 class TransformerStack:
-    """Equal transformer blocks, and what belongs to them.
+    """A stack of equal transformer blocks.
 
     Attributes:
         depth: number of blocks.
         width: features of the hidden state.
         intermediate: features inside the MLP.
         heads, head_dim: of the queries; `kv_heads` of keys and values.
-        linears: every linear layer of the stack; LoRA goes on these and on nothing else.
-        other: parameters in none of them: norms, patch embedding, positions; not token embeddings or the output layer.
-        gated: the MLP multiplies two branches (`gate` and `up`) of which one goes through the activation.
-        fused: queries, keys and values are one matrix, and pieces of a sequence attend apart, as images do.
-        rotates_in_float32: queries and keys are turned in float32, whatever the compute dtype.
+        linears: every linear layer of the stack; LoRA is applied to these only.
+        other_parameters: parameters outside `linears`: norms, patch embedding, positions; not token embeddings or the
+            output layer.
+        gated: the MLP multiplies two branches (`gate` and `up`), one of them activated.
+        fused: queries, keys and values are one matrix, and segments of a sequence (images) attend separately.
+        rotary_in_float32: rotary embeddings are applied in float32, independent of the compute dtype.
     """
 
     depth: int
@@ -68,7 +69,7 @@ class TransformerStack:
 
     @property
     def matrix_weights(self) -> int:
-        """Entries of all matrices: what quantisation shrinks."""
+        """Entries of all matrices: the part that quantization shrinks."""
         return sum(linear.times * linear.weights for linear in self.linears)
 
     @property
@@ -83,12 +84,12 @@ class TransformerStack:
 
     @property
     def linear_inputs(self) -> float:
-        """Features that go into the linear layers of one block, all of them added up."""
+        """Sum of the input features of one block's linear layers."""
         return sum(linear.times * linear.inputs for linear in self.linears) / max(self.depth, 1)
 
     @property
     def linear_outputs(self) -> float:
-        """Features that come out of the linear layers of one block, all of them added up."""
+        """Sum of the output features of one block's linear layers."""
         return sum(linear.times * linear.outputs for linear in self.linears) / max(self.depth, 1)
 
     @property
@@ -105,13 +106,13 @@ class ModelShape:
         language: the decoder, without token embeddings and output layer.
         vision: the tower.
         projector: the linear layers between them.
-        projector_other: parameters of the projector that are in no linear layer.
+        projector_other: parameters of the projector outside its linear layers.
         vocabulary: rows of the token embedding and of the output layer.
-        tied_head: the output layer is the token embedding.
-        patches_per_token: patches of an image that the projector makes into one token.
-        patch_pixels: pixels of an image that one patch covers.
-        patch_values: numbers the processor makes of one patch.
-        exact: the counts are the architecture's; False where some of them are read off in a general way.
+        tied_embeddings: the output layer is the token embedding.
+        patches_per_token: patches of an image that the projector merges into one token.
+        pixels_per_patch: pixels of an image that one patch covers.
+        values_per_patch: numbers in the processor's output for one patch.
+        exact: the counts are the architecture's; False where some of them are inferred.
     """
 
     language: TransformerStack

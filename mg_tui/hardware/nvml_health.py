@@ -1,13 +1,13 @@
-"""What slows a GPU down or is wrong with it, and the parts it is divided into, by NVML."""
+"""A GPU's throttling, memory errors and MIG instances, through NVML."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from mg_tui.hardware.sampler import GpuProcess, MigInstance
+from mg_tui.hardware.types import GpuProcess, MigInstance
 
 NvmlQuery = Callable[..., Any]
 
-# Bits of nvmlClocksEventReasons (nvml.h). Left out: idle, and clocks that somebody has set, which slow nothing down.
+# Bits of nvmlClocksEventReasons (nvml.h). Omitted: idle, and user-defined clocks, which do not throttle.
 _THROTTLE_REASONS: Final = (
     (0x04, "power cap"),
     (0x08, "hardware slowdown"),
@@ -18,65 +18,65 @@ _THROTTLE_REASONS: Final = (
 )
 
 
-def read_health(ask: NvmlQuery, api: Any, handle: Any) -> dict[str, Any]:
-    """Fields of a `Gpu`; each is None or empty where driver or device do not say.
+def read_health(query: NvmlQuery, api: Any, handle: Any) -> dict[str, Any]:
+    """Fields of a `Gpu`; each is None or empty where driver or device do not report it.
 
     Args:
-        ask: calls one of the binding's functions and answers None when that fails.
+        query: calls a function of the binding; returns None when that fails.
         api: the binding.
-        handle: the device's.
+        handle: the device's handle.
     """
     return {
-        "clock_mhz": _optional_int(ask(api.nvmlDeviceGetClockInfo, handle, api.NVML_CLOCK_SM)),
-        "clock_max_mhz": _optional_int(ask(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM)),
-        "slowed_by": _throttle_reasons(ask, api, handle),
+        "clock_mhz": _optional_int(query(api.nvmlDeviceGetClockInfo, handle, api.NVML_CLOCK_SM)),
+        "clock_max_mhz": _optional_int(query(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM)),
+        "throttle_reasons": _throttle_reasons(query, api, handle),
         "ecc_errors": _optional_int(
-            ask(
+            query(
                 api.nvmlDeviceGetTotalEccErrors,
                 handle,
                 api.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
                 api.NVML_VOLATILE_ECC,
             )
         ),
-        "mig": _mig_instances(ask, api, handle),
+        "mig": _mig_instances(query, api, handle),
     }
 
 
-def _throttle_reasons(ask: NvmlQuery, api: Any, handle: Any) -> tuple[str, ...]:
-    """Why the clocks are lower than they could be. Drivers before 535 know the question by its older name."""
+def _throttle_reasons(query: NvmlQuery, api: Any, handle: Any) -> tuple[str, ...]:
+    """Why the clocks are reduced. Drivers before 535 have the function under its older name."""
     for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
-        question = getattr(api, name, None)
-        bits = None if question is None else ask(question, handle)
+        function = getattr(api, name, None)
+        bits = None if function is None else query(function, handle)
         if bits is not None:
-            return tuple(said for bit, said in _THROTTLE_REASONS if bits & bit)
+            return tuple(reason for bit, reason in _THROTTLE_REASONS if bits & bit)
     return ()
 
 
-def _mig_instances(ask: NvmlQuery, api: Any, handle: Any) -> tuple[MigInstance, ...]:
-    """The instances a GPU in MIG mode is divided into, with whose memory they hold."""
-    mode = ask(api.nvmlDeviceGetMigMode, handle)
+def _mig_instances(query: NvmlQuery, api: Any, handle: Any) -> tuple[MigInstance, ...]:
+    """The MIG instances of a GPU, with the processes that use their memory."""
+    mode = query(api.nvmlDeviceGetMigMode, handle)
     if not mode or not mode[0]:
         return ()
-    found = []
-    for index in range(int(ask(api.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)):
-        part = ask(api.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+    instances = []
+    for index in range(int(query(api.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)):
+        part = query(api.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if part is None:
-            continue  # a place that no instance takes
-        memory = ask(api.nvmlDeviceGetMemoryInfo, part)
-        found.append(
+            continue  # an unused slot
+        memory = query(api.nvmlDeviceGetMemoryInfo, part)
+        instances.append(
             MigInstance(
                 index=index,
-                name=ask(api.nvmlDeviceGetName, part) or f"MIG {index}",
-                uuid=ask(api.nvmlDeviceGetUUID, part),
+                name=query(api.nvmlDeviceGetName, part) or f"MIG {index}",
+                uuid=query(api.nvmlDeviceGetUUID, part),
                 memory_used=None if memory is None else int(memory.used),
                 memory_total=None if memory is None else int(memory.total),
                 processes=tuple(
                     GpuProcess(int(process.pid), _optional_int(process.usedGpuMemory), None, None)
-                    for process in ask(api.nvmlDeviceGetComputeRunningProcesses_v3, part) or ()
+                    for process in query(api.nvmlDeviceGetComputeRunningProcesses_v3, part) or ()
                 ),
             )
         )
-    return tuple(found)
+    return tuple(instances)
 
 
 def _optional_int(value: Any) -> int | None:

@@ -1,5 +1,6 @@
-"""Everything that can be known before a run exists: what is wrong with it, and what it will need.
+"""Checks before a run is created: whether its spec, model and data are valid, and how much memory it needs.
 
-`preflight` is called by every face that starts a run; `review` is its look at the data, `inspection` the same look when
-somebody asks for it, `token_counts` counts for both; `forecast` puts a spec to the memory estimate.
+`checks` runs before every run, `loaded_dataset_check` is its check of the data; `dataset_check` is the same check on
+request (`datasets check`, the dashboard); `token_counter` counts tokens for both; `memory` turns a spec into the memory
+estimate.
 """

@@ -1,10 +1,10 @@
-"""Everything that can be known to be wrong before a run exists, found before it exists.
+"""Errors that can be found before a run is created.
 
-Every face that starts runs calls `run_preflight` first; the engine trusts nothing and looks again. What is found here costs the
-user seconds, and neither a run folder nor an output folder has been made.
+The CLI and the dashboard call `run_preflight` before they start a run; the engine checks again. An error found here
+costs the user seconds, and neither a run folder nor an output folder has been created.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -15,21 +15,23 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.paths import is_remote
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.progress import Progress
 
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
     from mg_tui.data.dataset import Dataset
     from mg_tui.families.registry import ResolvedModel
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class PreflightResult:
-    """What was found: the model as resolved and the datasets as read (`evaluation` is None when there is none).
+    """The result of a preflight check.
 
-    `changes` are values of the spec that name the same things from every folder; `report` is what the check of the data
-    says besides, None when there was no family to check it by.
+    Attributes:
+        model: the resolved base model.
+        dataset, evaluation: the loaded datasets; `evaluation` is None when there is none.
+        changes: spec values replaced by ones that are valid in every working directory.
+        report: the check of the data; None when no family is installed for the model.
     """
 
     model: "ResolvedModel"
@@ -39,7 +41,7 @@ class PreflightResult:
     report: "CheckReport | None" = None
 
     def resolve_spec(self, spec: TrainingSpec) -> TrainingSpec:
-        """`spec` with names in full: the worker works elsewhere, without garden.toml. An alias stays what it is."""
+        """`spec` with names in full: the worker runs in another directory without garden.toml. Aliases stay."""
         spec = spec.model_copy(update=dict(self.changes))
         if self.model.local and not self.model.alias:
             return spec.model_copy(update={"base_model": self.model.source})
@@ -49,63 +51,63 @@ class PreflightResult:
 def run_preflight(
     spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progress | None = None
 ) -> PreflightResult:
-    """Look at the base model and at every row and image of the data.
+    """Check the base model and every row and image of the data.
 
     Args:
-        spec: what is asked for; relative paths in it are seen from `cwd`.
+        spec: the requested run; relative paths in it are resolved against `cwd`.
         progress: called with (rows done, rows) while images are checked.
 
     Raises:
-        FamilyError: no family for the base model, or the family refuses what is asked of it.
+        FamilyError: no family supports the base model, or the family does not support an option.
         DataError: a dataset that cannot be read, or bad rows while `on_bad_row` is "stop".
-        EnvironmentProblem: a base model on a hub that cannot be reached.
+        EnvironmentProblem: the base model is on the Hub, which cannot be reached.
     """
     from mg_tui.families.registry import load_registry
 
     model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     if model.family is not None:
         _require_supported(spec, model)
-    settled = resolve_named_datasets(spec, settings.datasets, settings.train)
-    dataset = _load_dataset(settled, settings, cwd, progress)
-    evaluation = _load_dataset(settled, settings, cwd, progress, evaluation=True) if settled.eval_dataset else None
+    resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
+    dataset = _load_dataset(resolved, settings, cwd, progress)
+    evaluation = _load_dataset(resolved, settings, cwd, progress, evaluation=True) if resolved.eval_dataset else None
     report = None
     if model.family is not None:
         from mg_tui.preflight.loaded_dataset_check import check_loaded_dataset
 
-        report = check_loaded_dataset(settled, settings, model, dataset, evaluation)
-    return PreflightResult(model, dataset, evaluation, _resolved_names(spec, settled, dataset, evaluation), report)
+        report = check_loaded_dataset(resolved, settings, model, dataset, evaluation)
+    return PreflightResult(model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation), report)
 
 
 def _resolved_names(
-    spec: TrainingSpec, settled: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None"
+    spec: TrainingSpec, resolved: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None"
 ) -> Mapping[str, Any]:
-    """What a spec says otherwise once names of garden.toml and of the hub are put in full."""
+    """Spec values that change when names from garden.toml and of the Hub are resolved."""
     changes = {
-        name: getattr(settled, name) for name in settled.changed() if getattr(settled, name) != getattr(spec, name)
+        name: getattr(resolved, name) for name in resolved.changed() if getattr(resolved, name) != getattr(spec, name)
     }
-    for field, found in (("dataset", dataset), ("eval_dataset", evaluation)):
-        if found is not None and is_remote(found.address):
-            changes[field] = found.address
+    for field, loaded in (("dataset", dataset), ("eval_dataset", evaluation)):
+        if loaded is not None and is_remote(loaded.address):
+            changes[field] = loaded.address
     return changes
 
 
 def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:
     from mg_tui.families.contract import CapabilityName, Unsupported
 
-    asked: list[tuple[str, CapabilityName]] = []
+    required: list[tuple[str, CapabilityName]] = []
     for field, value, lora in (
         ("train_language", spec.train_language, "lora_language"),
         ("train_projector", spec.train_projector, "lora_projector"),
         ("train_vision", spec.train_vision, "lora_vision"),
     ):
         if value == "lora":
-            asked.append((field, lora))  # type: ignore[arg-type]
+            required.append((field, lora))  # type: ignore[arg-type]
         elif value == "full":
-            asked.append((field, "full"))
+            required.append((field, "full"))
     if spec.quantization in ("nf4", "int8"):
-        asked.append(("quantization", spec.quantization))
+        required.append(("quantization", spec.quantization))
     assert model.family is not None
-    for field, name in asked:
+    for field, name in required:
         capability = model.family.capability(name)
         if isinstance(capability, Unsupported):
             raise FamilyError(

@@ -1,8 +1,8 @@
-"""The check of a dataset that has been read, as a run's preflight makes it: at a cost that nobody notices.
+"""The check of a loaded dataset in a run's preflight: the tokenizer, which takes seconds, is used only where needed.
 
-It is the check of `mg_tui.data.checks.runner`, of rows whose images have just been looked at. What would cost seconds, the
-tokenizer, is asked only about rows that may be too long: a token has at least one byte of text, so that a row with few
-enough bytes, its images' tokens added, cannot be.
+It is the check of `mg_tui.data.checks.runner`, of rows whose images have just been probed. Only rows that may be too
+long are tokenized: a token has at least one byte of text, so the bytes of a row plus its images' tokens are an upper
+bound of its length.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,6 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.checks.base import LoadedRow
 from mg_tui.data.checks.findings import KINDS, CheckReport
 from mg_tui.data.checks.lengths import ImageTokenCounter, TextTokenCounter, TextTokenCounts
 from mg_tui.data.checks.overlap import ContentIndex
@@ -22,6 +21,7 @@ from mg_tui.data.dataset import Dataset
 from mg_tui.data.image_probe import ImageProbe
 from mg_tui.data.image_resolver import ResolvedImage
 from mg_tui.data.images import ImageInfo
+from mg_tui.data.row_loader import LoadedRow
 from mg_tui.data.row_problems import BadRows, RowProblem, safe_line
 from mg_tui.data.token_count_cache import CachedTokenCounter
 from mg_tui.preflight.token_counter import TokenCounterPool, family_image_tokens
@@ -29,14 +29,16 @@ from mg_tui.preflight.token_counter import TokenCounterPool, family_image_tokens
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
 
-# More than templates write around a conversation, a turn and an image: those of the families here stay below half.
+# Upper bounds of the tokens that a chat template adds to a conversation, a turn and an image: the templates of the
+# included families stay below half. `mg_tui.preflight.memory` has estimates of the same three.
 _TEMPLATE_TOKENS: Final = 96
 _TURN_TOKENS: Final = 16
 _IMAGE_TOKENS: Final = 8
 _CHUNK_ROWS: Final = 1024
-# Rows of which everything is looked at: three seconds. Of more, what stops a run; `datasets check` looks at all of it.
+# Larger datasets are only checked for errors that stop a run: all checks of this many rows take three seconds.
+# `datasets check` always runs all of them.
 _MAX_FULL_CHECK_ROWS: Final = 50_000
-# Findings that only lengths and the template give: everything else stands in `Dataset.problems` already.
+# Findings of lengths and the template; all other errors are in `Dataset.problems` already.
 _NEW_FINDING_KINDS: Final = ("too-long", "nothing-learned", "template", "image-shape")
 
 
@@ -47,10 +49,10 @@ def check_loaded_dataset(
     dataset: Dataset,
     evaluation: Dataset | None = None,
 ) -> CheckReport:
-    """Check a dataset that has been read. Its report has no histograms of tokens: few rows were counted.
+    """Check a loaded dataset. The report has no histograms of tokens, since only some rows are counted.
 
     Raises:
-        BadRows: rows are too long, or have nothing to learn, and bad rows are not to be left out.
+        BadRows: rows are too long or have no supervised token, and `on_bad_row` is "stop".
     """
     image_tokens = family_image_tokens(model)
     counter = TokenCounterPool(spec, model, lanes=1)
@@ -75,13 +77,13 @@ def _check_loaded(
     image_tokens: ImageTokenCounter | None,
     evaluation: ContentIndex | None,
 ) -> CheckReport:
-    kept = CachedTokenCounter(counter, settings.cache, str(dataset.path))
-    suspecting = _LongRowCounter(kept, spec, dataset.image_infos, image_tokens)
+    cached = CachedTokenCounter(counter, settings.cache, str(dataset.path))
+    long_row_counter = _LongRowCounter(cached, spec, dataset.image_infos, image_tokens)
     limits = CheckLimits(
         spec.max_seq_length,
         spec.min_pixels,
         spec.max_pixels,
-        token_counter=suspecting,
+        token_counter=long_row_counter,
         count_image_tokens=image_tokens,
     )
     name = safe_line(dataset.address or str(dataset.path))
@@ -93,13 +95,13 @@ def _check_loaded(
         evaluation=evaluation,
         lengths_only=len(dataset.examples) > _MAX_FULL_CHECK_ROWS,
     )
-    kept.save()
-    # What a few rows have says nothing of the others.
+    cached.save()
+    # Counts of some rows are not representative of all.
     return replace(report, total_tokens=None, image_tokens=None, supervised_tokens=None)
 
 
 def checked_rows(dataset: Dataset) -> Iterator[list[LoadedRow]]:
-    """The rows of a dataset, as the checks see them, in portions."""
+    """The rows of a dataset as the checks take them, in batches."""
     for start in range(0, len(dataset.examples), _CHUNK_ROWS):
         yield [_checked_row(dataset, example) for example in dataset.examples[start : start + _CHUNK_ROWS]]
 
@@ -114,21 +116,21 @@ def _checked_row(dataset: Dataset, example: Example) -> LoadedRow:
 
 def _dataset_contents(dataset: Dataset) -> ContentIndex:
     contents = ContentIndex()
-    for portion in checked_rows(dataset):
-        for judged in portion:
-            contents.add(judged)
+    for batch in checked_rows(dataset):
+        for row in batch:
+            contents.add(row)
     return contents
 
 
 def _require_no_findings(report: CheckReport, dataset: Dataset) -> None:
-    found = [finding for finding in report.findings if finding.kind in _NEW_FINDING_KINDS]
-    if found:
-        problems = [RowProblem(one.row, one.field, one.what, one.hint) for one in found]
+    findings = [finding for finding in report.findings if finding.kind in _NEW_FINDING_KINDS]
+    if findings:
+        problems = [RowProblem(finding.row, finding.field, finding.what, finding.hint) for finding in findings]
         raise BadRows(problems, where=safe_line(str(dataset.path)), examples=report.rows - len(report.bad_rows()))
 
 
 class _LongRowCounter:
-    """Counts rows that may be too long, and says of the others what they have at most; see `TextTokenCounter`."""
+    """Counts rows that may be too long, and returns the upper bound for the others; see `TextTokenCounter`."""
 
     def __init__(
         self,
@@ -145,15 +147,17 @@ class _LongRowCounter:
 
     def count(self, examples: Sequence[Example]) -> list[TextTokenCounts]:
         """See `TextTokenCounter`."""
-        most = [self._at_most(example) for example in examples]
-        suspects = [example for example, tokens in zip(examples, most, strict=True) if tokens is None]
-        counted = iter(self._counter.count(suspects) if suspects else ())
-        return [next(counted) if tokens is None else (tokens, 1) for tokens in most]
+        bounds = [self._upper_bound(example) for example in examples]
+        long = [example for example, bound in zip(examples, bounds, strict=True) if bound is None]
+        counted = iter(self._counter.count(long) if long else ())
+        return [next(counted) if bound is None else (bound, 1) for bound in bounds]
 
-    def _at_most(self, example: Example) -> int | None:
-        """The most tokens its text can have; None when that may be too many."""
-        said = sum(len(message.text.encode("utf-8", "surrogatepass")) for message in example.messages)
-        text = said + _TEMPLATE_TOKENS + _TURN_TOKENS * len(example.messages) + _IMAGE_TOKENS * len(example.images)
+    def _upper_bound(self, example: Example) -> int | None:
+        """An upper bound of the text tokens; None when the row may be too long."""
+        text_bytes = sum(len(message.text.encode("utf-8", "surrogatepass")) for message in example.messages)
+        text = (
+            text_bytes + _TEMPLATE_TOKENS + _TURN_TOKENS * len(example.messages) + _IMAGE_TOKENS * len(example.images)
+        )
         if self._spec.system_prompt:
             text += len(self._spec.system_prompt.encode("utf-8", "surrogatepass"))
         images = sum(self._image(ref.path) for ref in example.images)
@@ -170,7 +174,7 @@ class _LongRowCounter:
 
 
 def format_warnings(report: CheckReport) -> str:
-    """What a check warns of, on one line; empty when it does of nothing."""
+    """The warnings of a report on one line; empty when there are none."""
     listed = [
         f"{KINDS[kind].title} ({count:,})" for kind, count in report.counts.items() if KINDS[kind].severity == "warning"
     ]

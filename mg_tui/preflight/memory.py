@@ -1,7 +1,7 @@
-"""From a spec to the question what memory it needs: the base model's shape and the dataset's rows, found offline.
+"""From a spec to its memory estimate: the base model's shape and the dataset's row sizes, determined offline.
 
-Nothing here loads a model or downloads one; images that a dataset gives by address are fetched as for a run. What is
-not on this machine is taken from what its family lists of its checkpoints, or said to be unknown.
+No model is loaded or downloaded; images given by URL are downloaded as for a run. The shape of a model that is not on
+this machine comes from the checkpoints its family lists; otherwise it is reported as unknown.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from mg_tui.data.dataset import Dataset
     from mg_tui.families.registry import ResolvedModel
 
-# What a chat template puts around the words: a system turn of its own, and the marks of a turn and of an image.
+# Estimates of the tokens that a chat template adds: its own system message, and the markers of a turn and an image.
+# `mg_tui.preflight.loaded_dataset_check` has upper bounds of the same three.
 TEMPLATE_TOKENS: Final = 24
 TURN_TEMPLATE_TOKENS: Final = 5
 IMAGE_TEMPLATE_TOKENS: Final = 2
-# Without a tokenizer on this machine: bytes of UTF-8 that make a token, fewer than in most text so as to be safe.
+# Bytes of UTF-8 per token without a tokenizer on this machine: fewer than in most text, so that counts are not too low.
 BYTES_PER_TOKEN: Final = 3
 
 
@@ -39,18 +40,18 @@ def make_advisor(
     read_dataset: bool = True,
     device: DeviceKind = "cuda",
 ) -> MemoryAdvisor:
-    """What memory `spec` needs, as a question that also answers what would fit.
+    """The advisor for the memory of `spec`: it estimates the need and suggests changes that fit.
 
     Args:
-        spec: the run; relative paths in it are seen from `cwd`.
-        dataset: the dataset, where it has been read already.
-        rows: its rows, where they have been measured already (`example_sizes`).
-        read_dataset: read the spec's own; without a dataset a row is assumed.
+        spec: the run; relative paths in it are resolved against `cwd`.
+        dataset: the loaded dataset, if there is one.
+        rows: its row sizes, if they have been measured (`example_sizes`).
+        read_dataset: load the spec's dataset when neither is given; otherwise a typical row is assumed.
         device: the kind of device.
 
     Raises:
-        FamilyError: no family for the base model, or its size is not known before a download.
-        DataError: the dataset cannot be read, or has no good row.
+        FamilyError: no family supports the base model, or its size is unknown until it is downloaded.
+        DataError: the dataset cannot be read, or no row can be trained on.
     """
     from mg_tui.families.registry import load_registry
 
@@ -73,7 +74,7 @@ def model_shape(model: "ResolvedModel") -> ModelShape:
     """The shape of a base model.
 
     Raises:
-        FamilyError: nothing on this machine tells.
+        FamilyError: it cannot be determined on this machine.
         UsageError: its weight files are damaged, or its configuration lacks a size.
     """
     family, config, folder = model.family, model.config, _model_folder(model)
@@ -83,7 +84,7 @@ def model_shape(model: "ResolvedModel") -> ModelShape:
             hint="download it, or use a local checkpoint folder",
         )
     if config is None:
-        config = next((known.config for known in family.checkpoints if known.name == model.name), None)
+        config = next((item.config for item in family.checkpoints if item.name == model.name), None)
     if config is not None and family.shape is not None:
         try:
             return family.shape(config)
@@ -103,16 +104,16 @@ def model_shape(model: "ResolvedModel") -> ModelShape:
 
 
 def image_token_counter(model: "ResolvedModel", spec: TrainingSpec) -> ImageTokenCount | None:
-    """How the family counts an image's tokens, None when it does not; an image it refuses counts as none."""
+    """The family's counter of image tokens, 0 for sizes it does not support; None when the family has no counter."""
     from mg_tui.preflight import token_counter
 
     count = token_counter.family_image_tokens(model, spec.system_prompt)
     if count is None:
         return None
 
-    def tokens(width: int, height: int, least: int, most: int) -> int:
+    def tokens(width: int, height: int, min_pixels: int, max_pixels: int) -> int:
         try:
-            return count(width, height, least, most)
+            return count(width, height, min_pixels, max_pixels)
         except DataError:
             return 0
 
@@ -122,42 +123,42 @@ def image_token_counter(model: "ResolvedModel", spec: TrainingSpec) -> ImageToke
 def load_dataset_headers(
     spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Callable[[int, int], None] | None = None
 ) -> "Dataset":
-    """The spec's dataset, its images known by their headers.
+    """The spec's dataset with image sizes from their headers.
 
     Args:
-        spec: the run; relative paths in it are seen from `cwd`.
-        progress: called with (rows done, rows) while images are looked at; what it raises ends the reading.
+        spec: the run; relative paths in it are resolved against `cwd`.
+        progress: called with (images done, images); an exception it raises ends the loading.
 
     Raises:
         DataError: it cannot be read.
     """
     from mg_tui.data.from_spec import load_dataset_from_spec
 
-    settled = resolve_named_datasets(spec, settings.datasets, settings.train)
-    return load_dataset_from_spec(settled, cwd=cwd, cache=settings.cache, check_images="header", progress=progress)
+    resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
+    return load_dataset_from_spec(resolved, cwd=cwd, cache=settings.cache, check_images="header", progress=progress)
 
 
 def example_sizes(dataset: "Dataset", model: "ResolvedModel", spec: TrainingSpec) -> tuple[ExampleSize, ...]:
-    """The examples of a dataset as memory sees them, in its order.
+    """The sizes of a dataset's examples for the memory estimate, in the order of the dataset.
 
-    Text is counted by the model's tokenizer where that is on this machine, else by its bytes; the template's own tokens
-    are reckoned. Images are known by their headers.
+    Text is counted by the model's tokenizer if it is on this machine, else by its bytes; the template's own tokens are
+    estimated. Image sizes come from the headers.
 
     Raises:
-        DataError: there is no good row.
+        DataError: no row can be trained on.
     """
     if not dataset.examples:
         raise DataError("no row can be trained on", where=str(dataset.path))
-    lengths = _text_counter(model)
-    answers = lengths(_supervised_text(example) for example in dataset.examples)
-    prompts = lengths(_unsupervised_text(example) for example in dataset.examples)
+    count_tokens = _text_counter(model)
+    answers = count_tokens(_supervised_text(example) for example in dataset.examples)
+    prompts = count_tokens(_unsupervised_text(example) for example in dataset.examples)
     rows = []
     for example, answer, prompt in zip(dataset.examples, answers, prompts, strict=True):
         infos = [dataset.image_infos[ref.path] for ref in example.images]
-        around = TEMPLATE_TOKENS + TURN_TEMPLATE_TOKENS * len(example.messages) + IMAGE_TEMPLATE_TOKENS * len(infos)
-        text = answer + prompt + around
-        learned = text if spec.train_on_prompt else answer + 1  # and the token that ends it
-        rows.append(ExampleSize(text, learned, tuple((info.width, info.height) for info in infos)))
+        template = TEMPLATE_TOKENS + TURN_TEMPLATE_TOKENS * len(example.messages) + IMAGE_TEMPLATE_TOKENS * len(infos)
+        text = answer + prompt + template
+        supervised = text if spec.train_on_prompt else answer + 1  # plus the end-of-turn token
+        rows.append(ExampleSize(text, supervised, tuple((info.width, info.height) for info in infos)))
     return tuple(rows)
 
 
@@ -181,12 +182,12 @@ def _text_counter(model: "ResolvedModel") -> Any:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(file))
-    except Exception:  # whatever is wrong with it, loading the model says it better
+    except Exception:  # loading the model reports what is wrong with it
         return _count_by_bytes
 
     def count(texts: Iterable[str]) -> list[int]:
-        found: Sequence[Any] = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [len(one.ids) for one in found]
+        encodings: Sequence[Any] = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [len(encoding.ids) for encoding in encodings]
 
     return count
 

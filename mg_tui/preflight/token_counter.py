@@ -1,5 +1,5 @@
-"""Tokens of conversations and images for those who may not import torch: counted by the family's own processor, in
-engine processes that are started when first asked, and by the family's arithmetic.
+"""Counts tokens of conversations and images without importing torch: text by the family's own processor in engine
+processes that are started on first use, images by the family's formula.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.example import Example, ImagePart
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.checks.lengths import ImageTokenCounter, TextTokenCounts
-from mg_tui.data.image_probe import usable_cores
+from mg_tui.hardware.host import usable_cores
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
     from mg_tui.runs.engine_process import EngineProcess
 
 COUNTING_PROGRAM: Final = "mg_tui.engine.inference.count_tokens"
-# A counting process takes half a gigabyte and four seconds to start: more than a few pay only for millions of rows.
+# A counting process takes half a gigabyte and four seconds to start: more of them pay off only for millions of rows.
 _MAX_PROCESSES: Final = 4
-# Whatever decides how text becomes tokens, of a checkpoint's files.
+# Files of a checkpoint that determine its tokenization.
 _TOKENIZER_FILES: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -40,7 +40,10 @@ _TOKENIZER_FILES: Final = (
 
 
 def family_image_tokens(model: "ResolvedModel", system_prompt: str | None = None) -> ImageTokenCounter | None:
-    """How the model's family counts an image's tokens by its size, refusals included; None when it does not."""
+    """The counter of image tokens of the model's family, cached by size; None when the family has none.
+
+    It raises DataError for sizes that the family does not support.
+    """
     from functools import lru_cache
 
     from mg_tui.families.contract import Preprocessing
@@ -50,14 +53,18 @@ def family_image_tokens(model: "ResolvedModel", system_prompt: str | None = None
         return None
 
     @lru_cache(maxsize=65_536)
-    def tokens(width: int, height: int, least: int, most: int) -> int:
-        return count(width, height, Preprocessing(least, most, system_prompt))
+    def tokens(width: int, height: int, min_pixels: int, max_pixels: int) -> int:
+        return count(width, height, Preprocessing(min_pixels, max_pixels, system_prompt))
 
     return tokens
 
 
 class TokenCounterPool:
-    """Counts text tokens in engine processes, started when first asked; see `TextTokenCounter`. Thread-safe."""
+    """Counts text tokens in engine processes, started on first use; see `TextTokenCounter`. Thread-safe.
+
+    Args:
+        lanes: processes; by default one per usable core, at most four.
+    """
 
     def __init__(self, spec: TrainingSpec, model: "ResolvedModel", lanes: int | None = None):
         self.lanes = lanes or min(usable_cores(), _MAX_PROCESSES)
@@ -80,15 +87,15 @@ class TokenCounterPool:
 
         Raises:
             FamilyError: the family cannot count rows one by one.
-            RunFailed: the process ended without an answer.
+            RunFailed: the process ended without a reply.
         """
         child = self._child()
         try:
-            said = [_conversation_record(example) for example in examples]
-            *_passing, reply = child.stream("count", conversations=said)
+            records = [_conversation_record(example) for example in examples]
+            *_events, reply = child.stream("count", conversations=records)
         finally:
             self._idle.put(child)
-        return [one if isinstance(one, str) else (int(one[0]), int(one[1])) for one in reply["counts"]]
+        return [item if isinstance(item, str) else (int(item[0]), int(item[1])) for item in reply["counts"]]
 
     def _child(self) -> "EngineProcess":
         from mg_tui.runs.engine_process import EngineProcess
@@ -126,7 +133,7 @@ def _conversation_record(example: Example) -> list[tuple[str, list[str | None], 
 
 
 def _cache_identity(spec: TrainingSpec, model: "ResolvedModel") -> str:
-    """Changes whenever a conversation's tokens could: files of the checkpoint, options, the library."""
+    """A hash of everything that determines token counts: files of the checkpoint, options, library version."""
     from mg_tui.families import hub
 
     folder = Path(model.source) if model.local else hub.cached_snapshot(model.source, spec.revision)
@@ -137,5 +144,5 @@ def _cache_identity(spec: TrainingSpec, model: "ResolvedModel") -> str:
         except OSError:
             status = None
         files.append((name, status and (status.st_size, status.st_mtime_ns)))
-    said = [model.source, spec.revision, str(folder), files, spec.system_prompt, spec.train_on_prompt]
-    return hashlib.sha256(json.dumps([*said, version("transformers")]).encode("utf-8", "surrogatepass")).hexdigest()
+    parts = [model.source, spec.revision, str(folder), files, spec.system_prompt, spec.train_on_prompt]
+    return hashlib.sha256(json.dumps([*parts, version("transformers")]).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,7 @@
-"""Requests from faces to a worker: small files in the run's `control/` folder, seen by the worker and removed.
+"""Requests from front ends to a worker: small files in the run's `control/` folder that the worker reads and removes.
 
-A file appears whole (written beside and renamed) and vanishes when it is seen; the worker then acknowledges it with a
-`request` event. Requests left by a face when no worker was alive are cleared when one is launched.
+A file is written atomically and removed when it has been read; the worker then acknowledges it with a `request` event.
+Requests made while no worker was running are cleared when one is launched.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.core.files import write_atomic
+from mg_tui.runs.folder import RunFolder
 
 RequestName = Literal["stop", "checkpoint", "stop_now"]
 REQUESTS: Final[tuple[str, ...]] = get_args(RequestName)
@@ -24,7 +25,7 @@ REQUESTS: Final[tuple[str, ...]] = get_args(RequestName)
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """What somebody asked of a worker, who, and when (Unix time in seconds)."""
+    """A request to a worker, its requester, and its time (Unix time in seconds)."""
 
     request: RequestName
     by: str
@@ -32,7 +33,7 @@ class ControlRequest:
 
 
 def requester(face: str) -> str:
-    """Who asks, for the journal: `user@host (face)`."""
+    """The requester, for the journal: `user@host (face)`."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
@@ -41,10 +42,10 @@ def requester(face: str) -> str:
 
 
 def send_request(folder: RunFolder, request: RequestName, by: str) -> Path:
-    """Ask something of a run's worker. Returns the request's file, which vanishes when the worker has seen it.
+    """Send a request to a run's worker. Returns the request's file, which the worker removes when it has read it.
 
     Raises:
-        ValueError: there is no such request.
+        ValueError: an unknown request.
         EnvironmentProblem: it could not be written.
     """
     if request not in REQUESTS:
@@ -61,12 +62,12 @@ def send_request(folder: RunFolder, request: RequestName, by: str) -> Path:
 
 
 def is_pending(folder: RunFolder, request: RequestName) -> bool:
-    """Whether such a request lies there that the worker has not seen yet."""
+    """Whether there is such a request that the worker has not read yet."""
     return any(_is_request_file(path.name) for path in folder.control_dir.glob(f"*-{request}-*.json"))
 
 
 def wait_until_seen(path: Path, timeout: float) -> bool:
-    """Whether the worker has seen a request by the time `timeout` seconds have passed."""
+    """Wait at most `timeout` seconds for the worker to read a request; returns whether it did."""
     deadline = time.monotonic() + timeout
     while path.exists():
         if time.monotonic() >= deadline:
@@ -76,14 +77,14 @@ def wait_until_seen(path: Path, timeout: float) -> bool:
 
 
 class ControlInbox:
-    """The worker's side. `take` is cheap enough to be called at every step."""
+    """The worker's side. `take` is cheap enough to call at every step."""
 
     def __init__(self, folder: RunFolder):
         self._dir = folder.control_dir
         self.ignored = 0
 
     def take(self) -> list[ControlRequest]:
-        """The requests that came, oldest first, each removed; a file that is no request is renamed and counted."""
+        """New requests, oldest first; their files are removed. An invalid file is renamed and counted in `ignored`."""
         try:
             names = sorted(entry.name for entry in os.scandir(self._dir) if _is_request_file(entry.name))
         except OSError:
@@ -91,15 +92,15 @@ class ControlInbox:
         return [request for name in names if (request := self._take_one(self._dir / name)) is not None]
 
     def clear(self) -> int:
-        """Remove requests that nobody was there to see; returns how many."""
+        """Remove requests made while no worker was running; returns how many."""
         return len(self.take())
 
     def _take_one(self, path: Path) -> ControlRequest | None:
         try:
-            said = json.loads(path.read_bytes())
-            if said["request"] not in REQUESTS:
+            record = json.loads(path.read_bytes())
+            if record["request"] not in REQUESTS:
                 raise ValueError("unknown request")
-            found = ControlRequest(said["request"], str(said.get("by", "?")), float(said.get("t", 0.0)))
+            request = ControlRequest(record["request"], str(record.get("by", "?")), float(record.get("t", 0.0)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError):
@@ -109,10 +110,10 @@ class ControlInbox:
             return None
         try:
             path.unlink(missing_ok=True)
-        except OSError:  # it cannot be removed, so it would be obeyed for ever
+        except OSError:  # it cannot be removed and would be repeated forever
             self.ignored += 1
             return None
-        return found
+        return request
 
 
 def _is_request_file(name: str) -> bool:

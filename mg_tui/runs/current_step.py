@@ -1,6 +1,6 @@
-"""The step a worker is doing, noted beside the journal: a process that is killed in the middle cannot say it any more.
+"""The step a worker is currently running, in a file next to the journal, for the error report of a killed process.
 
-One small file, written over at every step and never synced: it is for the death of a process, not of a machine.
+One small file, overwritten at every step and never synced: it survives the death of the process, not of the machine.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from typing import Final
 from mg_tui.runs.folder import RunFolder
 
 STEP_FILE: Final = "step.json"
-_MAX_ROWS, _MAX_IMAGES = 64, 16  # kept of a large step
+_MAX_ROWS, _MAX_IMAGES = 64, 16  # recorded of a large step
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentStep:
-    """A step (from 1), the rows of the dataset file it learns from, and their images as the dataset has them."""
+    """A step (from 1), its rows of the dataset file, and their images as written in the dataset."""
 
     step: int
     rows: tuple[int, ...] = ()
@@ -33,7 +33,7 @@ class CurrentStepWriter:
         self._fd = -1
 
     def write(self, step: int, rows: Sequence[int], images: Sequence[str]) -> None:
-        """Note the step that begins. A disk without room is no reason to end a run."""
+        """Record the step that begins. A full disk must not end a run."""
         note = {"step": step, "rows": rows[:_MAX_ROWS], "images": images[:_MAX_IMAGES]}
         with contextlib.suppress(OSError):
             if self._fd < 0:
@@ -49,9 +49,9 @@ class CurrentStepWriter:
 
 
 def read_current_step(folder: RunFolder) -> CurrentStep | None:
-    """The step that was begun last; None when there is no readable note."""
+    """The last step that began; None when there is no readable record."""
     try:
-        said = json.loads((folder.path / STEP_FILE).read_bytes())
-        return CurrentStep(int(said["step"]), tuple(map(int, said["rows"])), tuple(map(str, said["images"])))
+        record = json.loads((folder.path / STEP_FILE).read_bytes())
+        return CurrentStep(int(record["step"]), tuple(map(int, record["rows"])), tuple(map(str, record["images"])))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -1,13 +1,13 @@
-"""Engine programs that answer while a face waits: started as a child, spoken to in JSON lines.
+"""Engine programs that answer requests of a front end: a child process that reads and writes JSON lines.
 
     face -> child   {"op": "load", "model": "./models/mine"}
-    child -> face   {"event": "notice", "text": "..."}          talk, for standard error
+    child -> face   {"event": "notice", "text": "..."}          messages, for standard error
                     {"event": "ready", ...}                     the reply that ends the request
-                    {"event": "error", "what": ..., "exit_code": 2, ...}   a GardenError; the child lives on
-                    {"event": "crash", "traceback": "..."}      a bug of ours; the child lives on
+                    {"event": "error", "what": ..., "exit_code": 2, ...}   a GardenError; the child keeps running
+                    {"event": "crash", "traceback": "..."}      a bug of ours; the child keeps running
 
-A child has a session of its own, so that ctrl+c reaches the face alone, which then decides; it ends when its standard
-input closes, so it never outlives a face however that one dies.
+A child has its own session, so that ctrl+c only reaches the front end; it exits when its standard input closes, so it
+never outlives the front end.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ class EngineCrashed(Exception):
 
 
 class EngineProcess:
-    """A running engine program, e.g. `mg_tui.engine.inference.generate`. A context manager: leaving it ends the child."""
+    """A running engine program, e.g. `mg_tui.engine.inference.generate`; as a context manager it ends the child."""
 
     def __init__(self, program: str, *, cwd: Path | None = None) -> None:
-        # A file and not a pipe: nobody reads it while all goes well, and a full pipe would stop the child.
+        # A file and not a pipe: it is only read after a failure, and a full pipe would block the child.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", program],
@@ -53,7 +53,7 @@ class EngineProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
-        # Whoever interrupts does not want to wait for what they interrupted.
+        # After an interrupt the user does not want to wait.
         self.close(0.1 if kind is not None and not issubclass(kind, Exception) else 2.0)
 
     @property
@@ -76,12 +76,12 @@ class EngineProcess:
             raise self._ended() from None
 
     def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        """Send a request and give its events as they come; the last one is the reply.
+        """Send a request and yield its events; the last one is the reply.
 
         Raises:
-            GardenError: the child refused, or could not do it.
+            GardenError: the child replied with an error.
             RunFailed: the child ended without a reply.
-            ChildCrashed: a bug in the child.
+            EngineCrashed: a bug in the child.
         """
         self.send(op, **fields)
         assert self._process.stdout is not None
@@ -99,12 +99,12 @@ class EngineProcess:
         raise self._ended()
 
     def terminate(self) -> None:
-        """Ask it to end now, whatever it is doing, without waiting; `close` has still to be called."""
+        """Terminate the child without waiting; call `close` afterwards."""
         if self.alive:
             self._process.terminate()
 
     def close(self, patience: float = 2.0) -> None:
-        """End the child: ask by closing its input, then terminate, then kill; `patience` in seconds for each."""
+        """End the child: close its input, then terminate, then kill; waits `patience` seconds for each."""
         assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -119,13 +119,14 @@ class EngineProcess:
         self._stderr.close()
 
     def _ended(self) -> GardenError:
-        """What to say of a child that is gone: how it ended, and the last thing it wrote."""
+        """The error for a child that has exited: its exit status, and the end of its stderr."""
         code = self._process.wait()
         self._stderr.seek(0)
         lines = [line for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         hint = "possibly out of memory" if code == -9 else None
-        return RunFailed(f"the engine process exited without a response ({how})", why="\n".join(lines[-5:]), hint=hint)
+        what = f"the engine process exited without a response ({ending})"
+        return RunFailed(what, why="\n".join(lines[-5:]), hint=hint)
 
 
 def error_from_record(record: Mapping[str, Any]) -> GardenError:
@@ -135,7 +136,7 @@ def error_from_record(record: Mapping[str, Any]) -> GardenError:
         value = record.get(name)
         return None if value is None else str(value)
 
-    # The nearest kind that is known here: an ImageError comes back as the DataError it is.
+    # The nearest known class: an ImageError comes back as its base class DataError.
     names = [str(record.get("error")), *record.get("kinds", ())]
     kind = next((_ERROR_CLASSES[name] for name in names if name in _ERROR_CLASSES), None)
     if kind is None:

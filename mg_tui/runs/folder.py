@@ -1,9 +1,8 @@
-"""A run's folder: what is called what in it, and how it comes to be, whole or not at all."""
+"""A run's folder: its file names, and its atomic creation."""
 
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import fsync_folder, write_atomic
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
-    from mg_tui.core.spec import TrainingSpec  # pydantic takes a while to import; lists of runs do without
+    from mg_tui.core.spec import TrainingSpec  # pydantic is slow to import, and lists of runs do not need it
 
 RUNS_FOLDER: Final = "runs"
 _UNFINISHED_PREFIX: Final = ".new-"
@@ -26,7 +26,7 @@ _ABANDONED_SECONDS: Final = 3600.0  # seconds
 
 
 class DetachedSpec(Protocol):
-    """What is needed of a spec; TrainingSpec is one."""
+    """The part of a spec that is used; TrainingSpec has it."""
 
     @property
     def name(self) -> str | None:
@@ -41,10 +41,10 @@ class DetachedSpec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run's folder. The properties name what is in it; not everything exists at every time.
+    """One run's folder. Its properties are paths, not all of which exist at all times.
 
-    Other detached work has folders of the same kind (`mg_tui.runs.evaluations`): subclasses say where these lie, what
-    one is called, and which command and worker they have.
+    Other detached work has the same kind of folder (`mg_tui.runs.evaluations`): subclasses set the parent folder, the
+    noun for messages, the command group and the worker's module.
     """
 
     path: Path
@@ -60,8 +60,13 @@ class RunFolder:
         return self.path.name
 
     @property
+    def home(self) -> Path:
+        """The home folder the run is in."""
+        return self.path.parent.parent
+
+    @property
     def spec_file(self) -> Path:
-        """What was asked; never changes."""
+        """The spec; never changes."""
         return self.path / "spec.json"
 
     @property
@@ -71,22 +76,22 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        """What the worker prints."""
+        """Stdout and stderr of the worker."""
         return self.path / "worker.log"
 
     @property
     def lock_file(self) -> Path:
-        """Locked for as long as a worker lives."""
+        """Locked while a worker runs."""
         return self.path / "lock"
 
     @property
     def control_dir(self) -> Path:
-        """Requests that the worker has not seen yet."""
+        """Requests that the worker has not read yet."""
         return self.path / "control"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """One folder for each whole checkpoint."""
+        """One folder per complete checkpoint."""
         return self.path / "checkpoints"
 
     @property
@@ -100,12 +105,22 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def result_dir(self) -> Path:
+        """The output folder that the spec names, else `model_dir`.
+
+        Raises:
+            UsageError: there is no readable spec.
+        """
+        output = self.spec_values().get("output_dir")
+        return Path(output) if isinstance(output, str) and output else self.model_dir
+
+    @property
     def skipped_rows_file(self) -> Path:
-        """The rows that were left out, one JSON object a line."""
+        """The skipped rows, one JSON object per line."""
         return self.path / "skipped_rows.jsonl"
 
     def spec_values(self) -> dict[str, Any]:
-        """The fields of the spec as plain values, unchecked: quick, for lists.
+        """The fields of the spec as plain values, not validated: fast, for lists.
 
         Raises:
             UsageError: there is no readable spec.
@@ -119,10 +134,10 @@ class RunFolder:
         return values
 
     def read_spec(self) -> "TrainingSpec":
-        """What was asked.
+        """The spec.
 
         Raises:
-            UsageError: there is no readable spec; a SpecError when a field of it cannot be used by this version.
+            UsageError: there is no readable spec; a SpecError when a field is invalid in this version.
         """
         from mg_tui.core.spec import TrainingSpec
 
@@ -130,15 +145,15 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, home: Path, spec: "DetachedSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
+        cls, home: Path, spec: DetachedSpec, *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> Self:
-        """Make the folder of a new run under `home`, with its spec and the first event of its journal.
+        """Create the folder of a new run under `home`, with its spec and the first event of its journal.
 
-        It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole. `cwd`
-        (the working folder when left out) is where the run looks up relative images.
+        It is created under a hidden name, synced and renamed, so visible folders are complete. `cwd` (default: the
+        working directory) is the base of relative image paths.
 
         Raises:
-            EnvironmentProblem: it cannot be written; nothing visible is left behind.
+            EnvironmentProblem: it cannot be created; nothing visible is left behind.
         """
         runs = home / cls.parent
         try:
@@ -165,42 +180,13 @@ class RunFolder:
         return cls(runs / run_id)
 
 
-def spec_digest(spec: "DetachedSpec") -> str:
+def spec_digest(spec: DetachedSpec) -> str:
     """SHA-256 of the spec's values in canonical JSON, as hexadecimal: equal specs have equal digests."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file beside its place, sync it and rename it: readers see the old one, the new one, or none.
-
-    Raises:
-        OSError: it could not be written; what was there before still is.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def fsync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system knows how."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write_new_run(folder: RunFolder, spec: "DetachedSpec", versions: Mapping[str, str], cwd: Path) -> None:
+def _write_new_run(folder: RunFolder, spec: DetachedSpec, versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
     folder.lock_file.touch()
@@ -221,7 +207,7 @@ def _new_run_id(name: str | None) -> str:
 
 
 def _remove_abandoned(runs: Path) -> None:
-    """Remove what creations that died half-way left; they hold nothing but a spec."""
+    """Remove leftovers of interrupted creations; they contain only a spec."""
     for left in runs.glob(f"{_UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:

@@ -1,4 +1,4 @@
-"""Following a run's journal from its beginning to the end of the run."""
+"""Follow a run's journal from its beginning to the end of the run."""
 
 import time
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from mg_tui.runs.watch import RunWatch
 
 
 def follow(folder: RunFolder, poll: float = 0.3, *, watch: RunWatch | None = None) -> Iterator[list[Event]]:
-    """What is written to a run's journal, from its beginning, until the run ends or its worker dies.
+    """The events of a run's journal, from its beginning, until the run ends or its worker dies.
 
-    Yields every `poll` seconds at most, also an empty list when nothing is new, so that the caller can draw a clock.
-    With a `watch` of the caller's it goes on from where that one is, and the caller can look at its view meanwhile.
+    Yields at least every `poll` seconds, also an empty list, so that the caller can update a clock. With a `watch` of
+    the caller it continues from that position, and the caller can use the watch's view.
 
     Raises:
-        RunFailed: the worker that this process started died before its first word, or the folder was removed.
+        RunFailed: the worker that this process started died before its first event, or the folder was removed.
     """
     watch = watch or RunWatch(folder)
     while True:

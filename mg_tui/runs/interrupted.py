@@ -1,15 +1,16 @@
-"""Runs that ended together with their container or machine: found, and on request put at the front of the queue."""
+"""Runs that ended together with their container or machine: find them, and queue them first on request."""
 
 from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import GardenError
-from mg_tui.runs import devices, launch, queue
+from mg_tui.runs import launch, queue
+from mg_tui.runs.device_request import requested_or_default_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary, list_runs
 
-# Starts without a step in between after which a run is no longer resumed by itself: it may be what ended the machine.
+# Starts without a step after which a run is no longer resumed automatically: it may be what crashes the machine.
 MAX_STARTS_WITHOUT_STEP: Final = 3
 
 
@@ -19,21 +20,21 @@ def find_interrupted(home: Path) -> list[RunSummary]:
 
 
 def resume_interrupted(home: Path, by: str) -> list[RunFolder]:
-    """Queue every interrupted run to go on, before those that were queued already; returns those that will.
+    """Queue every interrupted run for resuming, before the runs already queued; returns the queued ones.
 
-    Left alone are runs whose folder was copied here, whose spec or data cannot be read, and those that were started
-    `MAX_STARTS_WITHOUT_STEP` times without coming as far as a step.
+    Skipped are runs whose folder was copied from another home, whose spec or journal cannot be read, and those started
+    `MAX_STARTS_WITHOUT_STEP` times without completing a step.
     """
-    found = [run for run in find_interrupted(home) if _is_resumable(run, home)]
+    interrupted = [run for run in find_interrupted(home) if _is_resumable(run, home)]
     resumed = []
-    for run in reversed(found):  # each to the front: the oldest comes to be the first
+    for run in reversed(interrupted):  # each to the front: the oldest ends up first
         try:
-            asked = launch.read_requested_devices(run.folder) or _default_devices(run)
-            if queue.enqueue(run.folder, asked, by, first=True, expected=RunState.INTERRUPTED):
+            requested = requested_or_default_devices(run.folder, run.spec)
+            if queue.enqueue(run.folder, requested, by, first=True, expected=RunState.INTERRUPTED):
                 launch.start_waiter(run.folder)
                 resumed.append(run.folder)
         except GardenError:
-            continue  # another face was quicker, or its folder cannot be written to: it stays interrupted, and shown
+            continue  # another process was faster, or the folder is not writable: it stays interrupted
     return resumed[::-1]
 
 
@@ -43,7 +44,3 @@ def _is_resumable(run: RunSummary, home: Path) -> bool:
         and run.view.home in (None, str(home))
         and run.view.starts_without_step < MAX_STARTS_WITHOUT_STEP
     )
-
-
-def _default_devices(run: RunSummary) -> tuple[str, ...]:
-    return (devices.CPU,) if run.spec.get("device") == "cpu" else (devices.ANY,)

@@ -1,8 +1,8 @@
-"""Reading a journal.
+"""Reads a journal incrementally.
 
-Readers remember how far they got and read on from there. A last line without its newline is left for the next
-time; a line that is no event is counted and passed over. `thin=True` is for journals of a million steps: the screen
-shows a few thousand points, so of a long stretch of step events only every k-th is parsed, and always the newest.
+Readers continue from their last position. A last line without newline is left for the next read; an invalid line is
+counted and skipped. `thin=True` is for journals of a million steps: charts show a few thousand points, so of a long
+stretch of step events only every k-th and the newest are parsed.
 """
 
 import os
@@ -13,16 +13,16 @@ from typing import Final
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import Event
 
-THIN_ABOVE: Final = 20_000  # step events in one reading; fewer are all parsed
+THIN_ABOVE: Final = 20_000  # step events per read; fewer are all parsed
 THIN_TO: Final = 10_000
 _CHUNK_BYTES: Final = 4 << 20
 
 
 class JournalReader:
-    """Reads a journal from where it stopped the last time. Any number of readers may read while it is written.
+    """Reads a journal incrementally. Any number of readers may read while it is written.
 
-    `corrupt_lines` counts lines that are no event, `missing` events whose numbers never came; both mean that somebody
-    edited the file or a disk lost part of it.
+    `corrupt_lines` counts invalid lines, `missing` gaps in the event numbers; both mean that the file was edited or
+    damaged.
     """
 
     def __init__(self, path: Path):
@@ -30,10 +30,10 @@ class JournalReader:
         self._start_over()
 
     def read_new(self) -> list[Event]:
-        """Every whole event since the last call, in order; empty when there is none or the file is not there yet.
+        """Every complete event since the last call, in order; empty when there is none or the file does not exist yet.
 
         Raises:
-            EnvironmentProblem: the file is there and cannot be read.
+            EnvironmentProblem: the file exists and cannot be read.
         """
         return [event for events in self.chunks() for event in events]
 
@@ -41,14 +41,14 @@ class JournalReader:
         """The same, a few megabytes at a time.
 
         Args:
-            thin: of a long stretch of step events parse only some, the newest always among them.
-            ends_only: in a file larger than twice this many bytes, read so much of its beginning and of its end and
-                pass over the middle; for a list of many runs.
+            thin: of a long stretch of step events parse only some, always including the newest.
+            ends_only: in a file larger than twice this many bytes, read this much of its beginning and its end and
+                skip the middle; for a list of many runs.
         """
         try:
             with self.path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size < self.offset:  # replaced by an older copy of itself
+                if size < self.offset:  # replaced by an older copy
                     self._start_over()
                 if ends_only is not None and size - self.offset > 2 * ends_only:
                     yield from self._lines_until(file.fileno(), self.offset + ends_only, thin=thin)
@@ -64,7 +64,7 @@ class JournalReader:
         self.corrupt_lines = 0
         self.missing = 0
         self.last_number = 0
-        self._passed = 0  # lines since the last parsed event: thinned out or corrupt
+        self._passed = 0  # lines since the last parsed event: skipped by thinning, or corrupt
         self._numbers_known = True
 
     def _lines_until(self, fd: int, end: int, *, thin: bool) -> Iterator[list[Event]]:

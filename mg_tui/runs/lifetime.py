@@ -1,7 +1,7 @@
-"""What no process outlives: the boot of its machine, and its container.
+"""The boot of the machine and the container, which no process outlives.
 
-A worker notes both when it starts. Where they are others now, a run without a last word ended together with its
-machine or container (or unseen before that), which is no crash of its own; it is called interrupted.
+A worker records both when it starts. If they differ now, a run without a final event ended together with its machine or
+container: it is interrupted, not crashed.
 """
 
 import functools
@@ -17,7 +17,7 @@ _START_TIME_FIELD = 19  # field 22 of /proc/PID/stat counted from what follows t
 class Lifetime:
     """The kernel's boot id; and the process namespace with the start of its first process, in clock ticks since boot.
 
-    A namespace's number alone would not do: the kernel gives it away again. None where the system does not say.
+    A namespace's number alone is not unique: the kernel reuses it. None where the system does not report it.
     """
 
     boot: str | None = None
@@ -28,7 +28,7 @@ class Lifetime:
         return asdict(self)
 
     def since(self, then: Mapping[str, Any]) -> str | None:
-        """What has ended since `then` was noted, in words; None when nothing has, or it is not known."""
+        """What has ended since `then` was recorded, in words; None when nothing has, or it is unknown."""
         boot, container = then.get("boot"), then.get("container")
         if boot and self.boot and boot != self.boot:
             return "the machine was restarted or is a different one"
@@ -39,7 +39,7 @@ class Lifetime:
 
 @functools.cache
 def current_lifetime(proc: Path = Path("/proc")) -> Lifetime:
-    """Of this process."""
+    """The lifetime of this process."""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip() or None
     except OSError:

@@ -1,6 +1,7 @@
-"""What a person can ask of runs, for every face: each function checks, acts and says what happened; none prints.
+"""User operations on runs, for all front ends: each checks, acts and returns its result; none prints.
 
-What concerns a queued run's place is in `mg_tui.runs.queue`: `position`, `move`, `hold`, `cancel`.
+Operations on the queue order are in `mg_tui.runs.queue`: `queue_position`, `move_to_position`, `set_held`,
+`cancel_queued`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
+from mg_tui.runs.device_request import requested_or_default_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.resume import ResumeTarget, find_resume_target, write_resume_target
 from mg_tui.runs.state import RunState
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StartedRun:
-    """A run that was started or queued: the devices it asked for, and how many queued runs are before it."""
+    """A run that was started or queued: its requested devices, and the number of queued runs before it."""
 
     folder: RunFolder
     gpus: tuple[str, ...] | None = None
@@ -31,8 +33,14 @@ class StartedRun:
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
-    """What was asked of a run (`request_stop`, `stop_now`, `checkpoint`), whether it has been seen, and whether the run was
-    queued (and is out of the queue when it was seen)."""
+    """The answer to a request (`stop`, `stop_now`, `checkpoint`).
+
+    Attributes:
+        folder: the run.
+        request: the request's name.
+        acknowledged: the worker has seen it; of a queued run, it has left the queue.
+        queued: the run was queued when the request was made.
+    """
 
     folder: RunFolder
     request: str
@@ -42,7 +50,7 @@ class RequestResult:
 
 @dataclass(frozen=True, slots=True)
 class RerunSpec:
-    """What a new run from an old one's spec is to be: the spec, and the folder relative images are looked up in."""
+    """A new run from an old one's spec: the spec, and the base folder of relative image paths."""
 
     spec: "TrainingSpec"
     cwd: Path
@@ -54,24 +62,24 @@ def start_or_queue(
     """Start a run's worker, or put the run into the queue.
 
     Args:
-        folder: the run, new (`launch.prepare`) or to be gone on with.
-        by: who asks: `control.whoami(face)`.
-        gpus: the devices it is to use, by name (`devices.parse`); left out, those of before, or the usual ones.
-        in_queue: wait for its turn.
+        folder: the run, new (`launch.create_run`) or to be resumed.
+        by: the requester: `control.requester(face)`.
+        gpus: the devices to use, by name (`devices.parse_devices`); by default those of before, else the default.
+        in_queue: add it to the queue.
 
     Raises:
-        RunFailed: it is alive.
+        RunFailed: it is running.
         EnvironmentProblem: it cannot be started, or this machine has no such device.
     """
     if not in_queue:
         launch.start_worker(folder, gpus)
         return StartedRun(folder, None if gpus is None else tuple(gpus))
-    asked = tuple(gpus or launch.read_requested_devices(folder) or _default_devices(folder))
-    devices.require_devices(asked, devices.find_devices())
-    queue.enqueue(folder, asked, by)
+    requested = tuple(gpus or requested_or_default_devices(folder, folder.spec_values()))
+    devices.require_devices(requested, devices.find_devices())
+    queue.enqueue(folder, requested, by)
     launch.start_waiter(folder)
-    place = queue.queue_position(folder)
-    return StartedRun(folder, asked, queued=True, runs_ahead=0 if place is None else place - 1)
+    position = queue.queue_position(folder)
+    return StartedRun(folder, requested, queued=True, runs_ahead=0 if position is None else position - 1)
 
 
 def resume_run(
@@ -83,28 +91,30 @@ def resume_run(
     from_start: bool = False,
     at: str | None = None,
 ) -> ResumeTarget:
-    """Go on with a run from its newest whole checkpoint, or the one `at` a step or `best`; see `find_resume_target` and `start_or_queue`.
+    """Resume a run from its newest valid checkpoint, or from the one `at` a step or `best`.
+
+    The arguments are those of `find_resume_target` and `start_or_queue`.
 
     Raises:
-        UsageError: it is alive, queued, finished, its spec cannot be read, or there is nothing to go on from.
+        UsageError: it is running, queued or finished, its spec cannot be read, or it has no checkpoint.
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
-    found = find_resume_target(folder, from_start=from_start, at=at)
-    write_resume_target(found.folder, found)
-    start_or_queue(found.folder, by, gpus=gpus, in_queue=in_queue)
-    return found
+    target = find_resume_target(folder, from_start=from_start, at=at)
+    write_resume_target(target.folder, target)
+    start_or_queue(target.folder, by, gpus=gpus, in_queue=in_queue)
+    return target
 
 
 def rerun_spec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> RerunSpec:
-    """The spec of a new run like an old one. It is then checked and started like any other.
+    """The spec of a new run based on an old one. Check and start it like any other.
 
     Args:
         folder: the old run.
-        changed: values that take the place of the old ones, by field name; paths in them are relative to `cwd`.
-        cwd: the working folder.
+        changed: values that override the old ones, by field name; relative paths are relative to `cwd`.
+        cwd: the working directory.
 
     Raises:
-        SpecError: a value cannot be used.
+        SpecError: a value is invalid.
         UsageError: the old run has no readable spec.
     """
     from mg_tui.core.spec import TrainingSpec
@@ -117,15 +127,15 @@ def rerun_spec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> R
         spec = spec.model_copy(update={"base_model": str((cwd / spec.base_model).absolute())})
     watch = RunWatch(folder)
     watch.refresh()
-    # Images named relatively were found from where the old run was asked for.
+    # Relative image paths are relative to the working directory of the old run.
     then = Path(watch.view.cwd or ".")
     return RerunSpec(spec, cwd if "dataset" in changed or not then.is_absolute() or not then.is_dir() else then)
 
 
 def request_stop(folder: RunFolder, by: str, *, now: bool = False, patience: float = 5.0) -> RequestResult:
-    """Ask a run to save a checkpoint and end; asked a second time, or with `now`, it ends at once.
+    """Request that a run saves a checkpoint and stops; a second request, or `now`, stops it at once.
 
-    A queued run is taken out of the queue. `patience`: seconds to wait for the answer.
+    A queued run is removed from the queue. `patience`: seconds to wait for the acknowledgement.
 
     Raises:
         UsageError: it is neither running nor queued.
@@ -141,7 +151,7 @@ def request_stop(folder: RunFolder, by: str, *, now: bool = False, patience: flo
 
 
 def request_checkpoint(folder: RunFolder, by: str, *, patience: float = 5.0) -> RequestResult:
-    """Ask a run for a checkpoint now.
+    """Request a checkpoint now.
 
     Raises:
         UsageError: it is not running.
@@ -162,7 +172,3 @@ def _require_running(watch: RunWatch) -> None:
         raise UsageError(
             f"{watch.folder.noun.capitalize()} {watch.folder.id} is not running (state: {watch.state.label})."
         )
-
-
-def _default_devices(folder: RunFolder) -> tuple[str, ...]:
-    return (devices.CPU,) if folder.spec_values().get("device") == "cpu" else (devices.ANY,)

@@ -1,12 +1,14 @@
-"""How a run ended and what to do next, for people: found in its journal, its log and the note of its last step.
+"""How a run ended and what to do next, from its journal, its log and the record of its current step.
 
-Texts may hold whatever rows, file names and errors hold: a face makes them printable.
+Texts may contain arbitrary characters of rows, file names and errors: front ends make them printable.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mg_tui.core.text import first_few, format_gib
+from mg_tui.runs.checkpoint_format import UNFINISHED_PREFIX
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lifetime import current_lifetime
@@ -15,13 +17,12 @@ from mg_tui.runs.view import RunView
 from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 _LOG_LINES: Final = 4
-_MAX_ROWS, _MAX_IMAGES = 12, 4  # named; the rest is counted
-_UNFINISHED_PREFIX: Final = ".writing-"  # of a checkpoint: see `mg_tui.engine.checkpointing.writer`
+_MAX_ROWS, _MAX_IMAGES = 12, 4  # listed; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened in a line; facts (label, text); the last lines of the log; what to try, a line or command each."""
+    """What happened, in one line; facts (label, text); the last log lines; next steps, one line or command each."""
 
     what: str
     facts: tuple[tuple[str, str], ...] = ()
@@ -30,7 +31,7 @@ class Outcome:
 
 
 def describe_outcome(folder: RunFolder, view: RunView, state: RunState) -> Outcome | None:
-    """Of a run that has not ended well; None while it goes on, and when it finished or was stopped."""
+    """The outcome of a failed, crashed or interrupted run; None for a run in any other state."""
     match state:
         case RunState.FAILED:
             return _failed_outcome(folder, view)
@@ -54,19 +55,19 @@ def _failed_outcome(folder: RunFolder, view: RunView) -> Outcome:
         place = "failed" if f"step {step}" in what else f"failed at step {step}"
     facts = _known_facts(
         ("where", None if rows and str(error.get("where", "")).startswith("step ") else error.get("where")),
-        ("rows", _first_and_count(rows, _MAX_ROWS)),
-        ("images", _first_and_count(_as_list(error.get("images")), _MAX_IMAGES)),
+        ("rows", first_few(rows, _MAX_ROWS)),
+        ("images", first_few(_as_list(error.get("images")), _MAX_IMAGES)),
         ("why", error.get("why")),
         ("checkpoint", _describe_checkpoints(view)),
     )
-    said = {line.strip() for line in what.splitlines()}
-    log = tuple(line for line in _log_lines(folder) if line.strip() not in said)
+    reported = {line.strip() for line in what.splitlines()}
+    log = tuple(line for line in _log_lines(folder) if line.strip() not in reported)
     hint = (f"{error['hint']}",) if error.get("hint") else ()
     return Outcome(f"{place}: {what}", facts, log, (*hint, *_commands_after_failure(folder, view)))
 
 
 def _commands_after_failure(folder: RunFolder, view: RunView) -> tuple[str, ...]:
-    """Commands. A step that failed by itself fails again when it is done again, so the options have to be others."""
+    """Commands. A step that failed deterministically fails again, so the options have to change."""
     again = f"model-garden runs rerun {folder.id}"
     spec = _spec_values(folder)
     match view.error.get("cause"):
@@ -82,12 +83,12 @@ def _commands_after_failure(folder: RunFolder, view: RunView) -> tuple[str, ...]
 def _crashed_outcome(folder: RunFolder, view: RunView) -> Outcome:
     doing = read_current_step(folder)
     facts: tuple[tuple[str, str], ...] = ()
-    if list(folder.checkpoints_dir.glob(f"{_UNFINISHED_PREFIX}*")):
+    if list(folder.checkpoints_dir.glob(f"{UNFINISHED_PREFIX}*")):
         what = f"crashed while writing a checkpoint after step {view.step}"
     elif doing is not None and doing.step == view.step + 1:
         what = f"crashed during step {doing.step}"
         facts = _known_facts(
-            ("rows", _first_and_count(doing.rows, _MAX_ROWS)), ("images", _first_and_count(doing.images, _MAX_IMAGES))
+            ("rows", first_few(doing.rows, _MAX_ROWS)), ("images", first_few(doing.images, _MAX_IMAGES))
         )
     elif view.step:
         what = f"crashed after step {view.step}"
@@ -116,19 +117,12 @@ def _describe_checkpoints(view: RunView) -> str | None:
 
 def _describe_memory(view: RunView) -> str | None:
     used = view.latest_step.get("host_memory")
-    return f"{used / 2**30:.1f} GiB in use at the last step" if isinstance(used, int) else None
+    return f"{format_gib(used)} in use at the last step" if isinstance(used, int) else None
 
 
 def _log_lines(folder: RunFolder) -> tuple[str, ...]:
     lines = [strip_terminal_codes(line) for line in read_tail(folder.log_file, 10 * _LOG_LINES)]
     return tuple(line for line in lines if line.strip())[-_LOG_LINES:]
-
-
-def _first_and_count(items: Sequence[Any], shown: int) -> str | None:
-    if not items:
-        return None
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(map(str, items[:shown])) + more
 
 
 def _as_list(value: Any) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""The folder a result goes to: found fit before a run is made, and nothing left of it when it is not."""
+"""The output folder of a result: checked before a run is created, and removed again if that fails."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.text import first_few
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
@@ -17,40 +18,40 @@ _HINT = "choose a new or empty folder with --output-dir"
 
 @contextlib.contextmanager
 def reserve_output_folder(output_dir: str | None, home: Path) -> Iterator[None]:
-    """Make and check the output folder; folders made here are removed again when the body raises. None does nothing.
+    """Create and check the output folder; created folders are removed if the body raises. None does nothing.
 
     Raises:
-        UsageError: it is a file, is not empty, cannot be written to, or is promised to a run that is not over.
+        UsageError: it is a file, is not empty, cannot be written to, or is reserved by a run that has not ended.
     """
     if output_dir is None:
         yield
         return
     path = Path(output_dir)
     _require_unreserved(path, home)
-    made = _make_folders(path)
+    created = _make_folders(path)
     try:
         _require_usable(path)
         yield
     except BaseException:
-        _remove_folders(made)
+        _remove_folders(created)
         raise
 
 
 def check_output_folder(path: Path) -> None:
-    """The same check, with nothing left behind.
+    """The same check, without leaving anything behind.
 
     Raises:
-        UsageError: as `reserve_output_folder`, promises aside.
+        UsageError: as `reserve_output_folder`, except for reservations.
     """
-    made = _make_folders(path)
+    created = _make_folders(path)
     try:
         _require_usable(path)
     finally:
-        _remove_folders(made)
+        _remove_folders(created)
 
 
-def _remove_folders(made: list[Path]) -> None:
-    for folder in reversed(made):
+def _remove_folders(created: list[Path]) -> None:
+    for folder in reversed(created):
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -61,29 +62,29 @@ def _require_usable(path: Path) -> None:
 
 
 def _make_folders(path: Path) -> list[Path]:
-    """Make `path` and its missing parents; returns what was made, outermost first."""
+    """Create `path` and its missing parents; returns the created folders, outermost first."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)][::-1]
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         for folder in missing:
             folder.mkdir()
-            made.append(folder)
+            created.append(folder)
         if not path.is_dir():
             raise UsageError("The output path is not a folder.", where=str(path), hint=_HINT)
     except OSError as error:
-        _remove_folders(made)
+        _remove_folders(created)
         raise UsageError("Cannot create the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
-    return made
+    return created
 
 
 def _require_empty(path: Path) -> None:
     try:
-        found = sorted(entry.name for entry in path.iterdir())
+        names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         raise UsageError("Cannot read the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
-    if found:
-        some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise UsageError("The output folder is not empty.", where=str(path), why=f"it contains {some}", hint=_HINT)
+    if names:
+        why = f"it contains {first_few(names, 3)}"
+        raise UsageError("The output folder is not empty.", where=str(path), why=why, hint=_HINT)
 
 
 def _require_writable(path: Path) -> None:
@@ -114,5 +115,5 @@ def _reserves(folder: RunFolder, path: Path) -> bool:
         watch = RunWatch(folder)
         watch.refresh()
     except GardenError:
-        return False  # a broken run promises nothing
+        return False  # a broken run reserves nothing
     return watch.state in (RunState.RUNNING, RunState.QUEUED)

@@ -1,13 +1,12 @@
-"""The queue: runs that wait for their turn and their devices, each with a small process of its own and no daemon.
+"""The queue: runs that wait for devices, each with a small process of its own and no daemon.
 
-That a run is queued is said by its journal (`queued` is its newest lifecycle event). What it asked for, its place in
-the order and whether it is held lie in `queue.json` in its folder. Whoever reads or changes the order holds the lock
-`<home>/queue.lock` meanwhile, so two who start the queue at once find the same order. A waiting process may die at any
-moment: `restart_waiters` starts another.
+A run is queued when `queued` is the newest lifecycle event of its journal. Its requested devices, its position in the
+order and whether it is held are in `queue.json` in its folder. Reading or changing the order requires the lock
+`<home>/queue.lock`, so concurrent starters see the same order. A waiting process may die at any time: `restart_waiters`
+starts another.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -17,27 +16,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.runs import control
 from mg_tui.runs.devices import ANY
-from mg_tui.runs.folder import RunFolder, write_atomic
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
-from mg_tui.runs.lock import RunLock, is_held
+from mg_tui.runs.lock import RunLock, flock_exclusive, is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
 from mg_tui.runs.watch import RunWatch
 
 QUEUE_FILE: Final = "queue.json"
 _LOCK_FILE: Final = "queue.lock"
-_LOCK_TIMEOUT: Final = 30.0  # seconds; whoever has the order changes or reads it and lets go
+_LOCK_TIMEOUT: Final = 30.0  # seconds; the lock is only held to read or change the order
 _STATE_READ_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A run's place in the queue: `place` orders (smaller is earlier, ties go by id), `gpus` are the devices asked for.
+    """A run's queue record: `place` is the sort key (smaller is earlier, ties by id), `gpus` the requested devices.
 
-    `home` is where it was queued: a copy of the folder elsewhere does not start by itself.
+    `home` is the home it was queued in: a copy of the folder elsewhere does not start by itself.
     """
 
     gpus: tuple[str, ...] = (ANY,)
@@ -48,7 +48,7 @@ class QueueRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A queued run: its folder, its place, whether its waiting process lives, and what it waits for, in words."""
+    """A queued run: its folder, its record, whether its waiting process runs, and what it waits for, in words."""
 
     folder: RunFolder
     record: QueueRecord
@@ -69,10 +69,10 @@ class QueueEntry:
 
 @contextlib.contextmanager
 def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
-    """Hold the order of the queue.
+    """Hold the lock of the queue order.
 
     Raises:
-        EnvironmentProblem: the lock cannot be had.
+        EnvironmentProblem: the lock cannot be acquired.
     """
     path = home / _LOCK_FILE
     try:
@@ -80,37 +80,25 @@ def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
     except OSError as error:
         raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
     try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() >= deadline or not isinstance(error, BlockingIOError):
-                    raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
-            time.sleep(0.02)
+        if not flock_exclusive(fd, path, timeout=patience):
+            raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why="another process holds the lock")
         yield
     finally:
         os.close(fd)
 
 
-def home_of(folder: RunFolder) -> Path:
-    """The home a run lies in."""
-    return folder.path.parent.parent
-
-
 def read_queue_record(folder: RunFolder) -> QueueRecord:
-    """A run's place; where the file cannot be read, the front: nothing is lost by it but the order."""
+    """A run's queue record; a default record at the front when the file cannot be read."""
     try:
-        said = json.loads((folder.path / QUEUE_FILE).read_bytes())
-        gpus = tuple(str(name) for name in said["gpus"]) or (ANY,)
-        return QueueRecord(gpus, float(said["place"]), bool(said["held"]), str(said.get("home", "")))
+        record = json.loads((folder.path / QUEUE_FILE).read_bytes())
+        gpus = tuple(str(name) for name in record["gpus"]) or (ANY,)
+        return QueueRecord(gpus, float(record["place"]), bool(record["held"]), str(record.get("home", "")))
     except (OSError, ValueError, TypeError, KeyError):
-        return QueueRecord(home=str(home_of(folder)))
+        return QueueRecord(home=str(folder.home))
 
 
 def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
-    """Write a run's place, whole.
+    """Write a run's queue record atomically.
 
     Raises:
         EnvironmentProblem: it cannot be written.
@@ -126,15 +114,15 @@ def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
 def enqueue(
     folder: RunFolder, gpus: Sequence[str], by: str, *, first: bool = False, expected: RunState | None = None
 ) -> bool:
-    """Put a run at the end of the queue, or as the first; `launch.start_waiting` then starts its waiting process.
+    """Add a run to the end or the front of the queue; `launch.start_waiter` then starts its waiting process.
 
-    With `expected`, a run whose state is another by now is left alone; returns whether it was queued.
+    With `expected`, a run whose state has changed is not queued; returns whether it was queued.
 
     Raises:
-        RunFailed: the run is alive.
+        RunFailed: the run is running.
         EnvironmentProblem: it cannot be written.
     """
-    home = home_of(folder)
+    home = folder.home
     with queue_lock(home), RunLock(folder.lock_file):
         if expected is not None and _state_while_locked(folder) is not expected:
             return False
@@ -147,26 +135,26 @@ def enqueue(
 
 
 def read_state(folder: RunFolder) -> tuple[RunState, str | None]:
-    """A run's state, and what it says it is doing, from the end of its journal."""
+    """A run's state and phase detail, from the end of its journal."""
     watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
     return watch.state, watch.view.phase_detail
 
 
 def _state_while_locked(folder: RunFolder) -> RunState:
-    """A run's state but for the lock, which this process holds."""
+    """A run's state while this process holds its lock."""
     watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
-    return watch.view.state(lock_held=False, here=current_lifetime())
+    return watch.view.state(lock_held=False, lifetime=current_lifetime())
 
 
 def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> list[QueueEntry]:
-    """The queued runs in their order.
+    """The queued runs in order.
 
     Args:
         home: the home folder.
-        thorough: find also those whose `queue.json` is gone.
-        tidy: remove the places of runs that are queued no longer. Only for the holder of the order.
+        thorough: also find runs whose `queue.json` is missing.
+        tidy: remove records of runs that are no longer queued. Only for the holder of the queue lock.
     """
     listed: list[QueueEntry] = []
     for folder in run_folders(home):
@@ -179,40 +167,40 @@ def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> lis
             elif tidy and state is not RunState.CREATED:
                 remove_queue_record(folder)
         except GardenError:
-            continue  # a broken folder is no reason for the others to wait
+            continue  # a broken folder must not block the others
     return sorted(listed, key=lambda entry: (entry.record.place, entry.folder.id))
 
 
 def queue_position(folder: RunFolder) -> int | None:
-    """A queued run's place in the order, from 1; None when it is not queued."""
-    ids = [entry.folder.id for entry in list_queue(home_of(folder), thorough=True)]
+    """A queued run's position, from 1; None when it is not queued."""
+    ids = [entry.folder.id for entry in list_queue(folder.home, thorough=True)]
     return ids.index(folder.id) + 1 if folder.id in ids else None
 
 
 def remove_queue_record(folder: RunFolder) -> None:
-    """Forget a run's place, once its worker has started or it was cancelled."""
+    """Remove a run's queue record, after its worker has started or it was cancelled."""
     with contextlib.suppress(OSError):
         (folder.path / QUEUE_FILE).unlink(missing_ok=True)
 
 
 def set_held(folder: RunFolder, held: bool) -> None:
-    """Let a queued run wait until it is released, or release it.
+    """Hold a queued run, or release it.
 
     Raises:
         UsageError: the run is not queued.
     """
-    with queue_lock(home_of(folder)):
+    with queue_lock(folder.home):
         _require_queued(folder)
         write_queue_record(folder, replace(read_queue_record(folder), held=held))
 
 
 def move_to_position(folder: RunFolder, position: int) -> int:
-    """Move a queued run to a position (from 1; larger than the queue: the end). Returns where it is then.
+    """Move a queued run to a position (from 1; larger than the queue: the end). Returns its new position.
 
     Raises:
         UsageError: the run is not queued.
     """
-    home = home_of(folder)
+    home = folder.home
     with queue_lock(home):
         _require_queued(folder)
         queued = list_queue(home, thorough=True)
@@ -227,13 +215,13 @@ def move_to_position(folder: RunFolder, position: int) -> int:
 
 
 def cancel_queued(folder: RunFolder, by: str, timeout: float = 10.0) -> bool:
-    """Take a run out of the queue, whether or not its waiting process lives; returns whether it is out.
+    """Remove a run from the queue, with or without a waiting process; returns whether it was removed.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
     deadline = time.monotonic() + timeout
-    asked: Path | None = None
+    request: Path | None = None
     while time.monotonic() < deadline:
         if read_state(folder)[0] is not RunState.QUEUED:
             return True
@@ -243,13 +231,13 @@ def cancel_queued(folder: RunFolder, by: str, timeout: float = 10.0) -> bool:
                     write_cancelled(folder, by)
                 return True
         except RunFailed:
-            asked = asked or control.send_request(folder, "stop", by)
+            request = request or control.send_request(folder, "stop", by)
         time.sleep(0.1)
     return False
 
 
 def write_cancelled(folder: RunFolder, by: str, **more: Any) -> None:
-    """The end of a queued run. Only for the holder of its lock."""
+    """Write the end of a queued run. Only for the holder of its lock."""
     watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
     saved = watch.view.checkpoints[-1].path if watch.view.checkpoints else None
@@ -263,7 +251,7 @@ def restart_waiters(home: Path, start: Callable[[RunFolder], object], *, thoroug
 
     Args:
         home: the home folder.
-        start: what starts one: `launch.start_waiting`.
+        start: starts one: `launch.start_waiter`.
         thorough: as for `list_queue`.
     """
     woken = []

@@ -1,4 +1,4 @@
-"""What a RunView holds: evaluations, samples, checkpoints, warnings and decisions of a run."""
+"""Records in a RunView: evaluations, samples, checkpoints, warnings and decisions of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mg_tui.runs.series import to_float
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation after `step` optimizer steps: mean loss of a supervised token, seconds it took, examples in it."""
+    """An evaluation after `step` optimizer steps: mean loss per supervised token, seconds, number of examples."""
 
     step: int
     loss: float
@@ -17,7 +17,7 @@ class Evaluation:
     examples: int
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
             optional_int(data.get("step")) or 0,
@@ -39,7 +39,7 @@ class Sample:
     expected: str | None
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
             step=optional_int(data.get("step")) or 0,
@@ -53,8 +53,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """A whole checkpoint; `path` is relative to the run's folder. `eval_loss` is of an evaluation at its step, and
-    `best` whether that was the lowest by then."""
+    """A complete checkpoint; `path` is relative to the run's folder. `eval_loss` is the evaluation loss at its step,
+    and `best` whether that was the lowest so far."""
 
     step: int
     path: str
@@ -64,7 +64,7 @@ class SavedCheckpoint:
     best: bool = False
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
             optional_int(data.get("step")) or 0,
@@ -78,7 +78,7 @@ class SavedCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class RunWarning:
-    """A warning, and how often it came in a row."""
+    """A warning, and how often it was repeated in a row."""
 
     t: float
     what: str
@@ -90,7 +90,7 @@ class RunWarning:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Something that was chosen for the user."""
+    """A choice made automatically."""
 
     what: str
     value: Any

@@ -1,4 +1,4 @@
-"""Removing a run's folder: never that of a living one, and not half visibly."""
+"""Remove a run's folder: never of a running one, and never partially visible."""
 
 import secrets
 import shutil
@@ -12,8 +12,8 @@ def remove_run(folder: RunFolder) -> None:
     """Remove a run with its checkpoints and, unless it went to an output folder, its result.
 
     Raises:
-        UsageError: the run is alive.
-        EnvironmentProblem: it could not be removed, or not whole.
+        UsageError: the run is running.
+        EnvironmentProblem: it could not be removed, or only partially.
     """
     lock = RunLock(folder.lock_file)
     try:

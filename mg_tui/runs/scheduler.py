@@ -1,4 +1,4 @@
-"""Whose turn it is: pure, so that every waiting process comes to the same answer from the same order."""
+"""Allocates devices to queued runs: a pure function, so that all waiting processes get the same result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from mg_tui.runs.devices import ANY, CPU, device_title, format_devices
 
 @dataclass(frozen=True, slots=True)
 class QueueRequest:
-    """What a queued run asks for; `ready` is whether it may start: not held, and its waiting process lives."""
+    """A queued run's request; `ready`: it may start, i.e. it is not held and its waiting process runs."""
 
     run_id: str
     gpus: tuple[str, ...]
@@ -23,49 +23,53 @@ class Allocation:
     why: str = ""
 
 
-def allocate_devices(run_id: str, queue: Sequence[QueueRequest], here: Mapping[str, str | None]) -> Allocation:
-    """Whether it is a run's turn.
+def allocate_devices(run_id: str, queue: Sequence[QueueRequest], available: Mapping[str, str | None]) -> Allocation:
+    """The devices for a queued run.
 
-    Those before it come first: what they can start on, and what they are waiting for by name, is theirs. What none of
-    them wants is free for those behind.
+    Earlier runs come first: devices they can start on, and devices they wait for by name, are reserved for them. Other
+    devices are available to later runs.
 
     Args:
-        run_id: whose turn is asked for.
-        queue: the queued runs in their order.
-        here: every device of this machine with why it is not free, or None when it is.
+        run_id: the run.
+        queue: the queued runs in order.
+        available: every device of this machine with the reason why it is not free, or None.
     """
-    taken = dict(here)
-    for wish in queue:
-        wanted = _candidate_devices(wish.gpus, taken)
-        free = bool(wanted) and all(name in taken and taken[name] is None for name in wanted)
-        if wish.run_id == run_id:
-            if not wish.ready:
+    taken = dict(available)
+    for request in queue:
+        candidates = _candidate_devices(request.gpus, taken)
+        free = bool(candidates) and all(name in taken and taken[name] is None for name in candidates)
+        if request.run_id == run_id:
+            if not request.ready:
                 return Allocation(why="on hold; release it with `model-garden runs release`")
-            return Allocation(devices=wanted) if free else Allocation(why=_why_not_free(wish.gpus, wanted, taken))
-        if wish.ready:
-            for name in wanted:
+            if free:
+                return Allocation(devices=candidates)
+            return Allocation(why=_why_not_free(request.gpus, candidates, taken))
+        if request.ready:
+            for name in candidates:
                 if taken.get(name) is None:
-                    taken[name] = f"waiting for run {wish.run_id}"
+                    taken[name] = f"waiting for run {request.run_id}"
     return Allocation(why="no longer queued")
 
 
 def _candidate_devices(gpus: tuple[str, ...], taken: Mapping[str, str | None]) -> tuple[str, ...]:
-    """The devices a wish comes to now; empty when it is any of them and none is free."""
+    """The devices that satisfy a request now; empty when it is "any" and none is free."""
     if gpus != (ANY,):
         return gpus
     return next(((name,) for name, why in taken.items() if why is None), ())
 
 
-def _why_not_free(gpus: tuple[str, ...], wanted: tuple[str, ...], taken: Mapping[str, str | None]) -> str:
-    if missing := [name for name in wanted if name not in taken]:
+def _why_not_free(gpus: tuple[str, ...], candidates: tuple[str, ...], taken: Mapping[str, str | None]) -> str:
+    if missing := [name for name in candidates if name not in taken]:
         return f"{format_devices(missing)} not available"
-    names = wanted or tuple(taken)
-    said = [f"{device_title(name)}: {taken[name]}" for name in names if taken.get(name) is not None]
-    return "; ".join(said) or f"no device is free for {', '.join(gpus)}"
+    names = candidates or tuple(taken)
+    reasons = [f"{device_title(name)}: {taken[name]}" for name in names if taken.get(name) is not None]
+    return "; ".join(reasons) or f"no device is free for {', '.join(gpus)}"
 
 
-def with_cpu(here: Mapping[str, str | None], asked: Sequence[QueueRequest], cpu: str | None) -> dict[str, str | None]:
-    """The devices, and the CPU among them where somebody asked for it on a machine with GPUs."""
-    if CPU in here or not any(CPU in wish.gpus for wish in asked):
-        return dict(here)
-    return {**here, CPU: cpu}
+def with_cpu(
+    available: Mapping[str, str | None], requests: Sequence[QueueRequest], cpu: str | None
+) -> dict[str, str | None]:
+    """The devices, with the CPU added if a run requests it on a machine with GPUs."""
+    if CPU in available or not any(CPU in request.gpus for request in requests):
+        return dict(available)
+    return {**available, CPU: cpu}

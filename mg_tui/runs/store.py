@@ -1,16 +1,15 @@
-"""Every run of a home folder, and one of them by what a person types."""
+"""All runs of a home folder, and finding one from user input."""
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.core.text import closest_matches
 from mg_tui.runs.cost import compute_cost
-from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -22,7 +21,7 @@ LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and en
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run in a list. `problem` says why its folder cannot be read; then state and view are of what could be."""
+    """One run in a list. `problem`: why its folder cannot be read; then state and view are from what could be read."""
 
     folder: RunFolder
     view: RunView
@@ -83,7 +82,7 @@ class RunSummary:
 
 
 class RunStore:
-    """The runs under `home`; `refresh` reads only what is new, for a face that stays open."""
+    """The runs under `home`; `refresh` reads only what is new, for long-lived front ends."""
 
     def __init__(self, home: Path, kind: type[RunFolder] = RunFolder):
         self.home = home
@@ -92,22 +91,13 @@ class RunStore:
         self._specs: dict[str, Mapping[str, Any]] = {}
 
     def refresh(self) -> list[RunSummary]:
-        """Every run, newest first; a folder that cannot be read is an entry that says why."""
+        """Every run, newest first; an unreadable folder is an entry with a `problem`."""
         folders = run_folders(self.home, self._kind)
         known = {folder.id for folder in folders}
         for gone in self._watches.keys() - known:
             del self._watches[gone]
             self._specs.pop(gone, None)
         return [self._summary(folder) for folder in folders]
-
-    def running_pids(self) -> dict[int, str]:
-        """Process id -> run id of the workers alive on this machine, as of the last `refresh`."""
-        here = socket.gethostname()
-        return {
-            watch.view.pid: run_id
-            for run_id, watch in self._watches.items()
-            if watch.lock_held and watch.view.pid is not None and watch.view.host in (None, here)
-        }
 
     def _summary(self, folder: RunFolder) -> RunSummary:
         watch = self._watches.get(folder.id)
@@ -120,11 +110,11 @@ class RunStore:
 
 
 def describe_damage(watch: RunWatch) -> str | None:
-    """What is wrong with the journal that `watch` has read, in a sentence; None when nothing is."""
+    """The damage of the journal that `watch` has read, in a sentence, or None."""
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
-    found = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
-    found += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
-    return f"The journal has {' and '.join(found)}; showing the rest." if found else None
+    damage = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
+    damage += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
+    return f"The journal has {' and '.join(damage)}; showing the rest." if damage else None
 
 
 @overload
@@ -141,12 +131,12 @@ def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFo
 
 
 def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
-    """Every run under `home`, newest first; a folder that cannot be read is an entry whose `problem` says why."""
+    """Every run under `home`, newest first; an unreadable folder is an entry with a `problem`."""
     return RunStore(home, kind).refresh()
 
 
 def summarize_run(folder: RunFolder) -> RunSummary:
-    """One run, its journal read whole; what cannot be read is its `problem`."""
+    """One run, from its whole journal; a read error becomes its `problem`."""
     return _summarize(RunWatch(folder), None)
 
 
@@ -156,7 +146,7 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
         watch.refresh()
         spec = spec or watch.folder.spec_values()
     except GardenError as error:
-        problem = ": ".join(part for part in (error.what, error.why) if part)
+        problem = f"{error.what.rstrip('.')}: {error.why}" if error.why else error.what
     if watch.view.lifecycle is None:
         problem = problem or "The journal is missing, empty or invalid."
     return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
@@ -167,32 +157,32 @@ def find_run(home: Path, ref: str) -> RunFolder: ...
 @overload
 def find_run(home: Path, ref: str, kind: type[FolderT]) -> FolderT: ...
 def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFolder:
-    """The run that `ref` means: its id, a beginning or an end of it, its name, a path to its folder, or "last".
+    """Find a run by its id, a prefix or suffix of it, its name, a path to its folder, or "last".
 
     Raises:
-        UsageError: there is none, or more than one; it names those that are near.
+        UsageError: there is none, or more than one; names close ids.
     """
     if "/" in ref:
         return _run_at_path(ref, kind)
     folders = run_folders(home, kind)
     if not folders:
-        starter = "train-vision" if kind.parent == RUNS_FOLDER else "evaluate-vision"
+        starter = "train-vision" if kind is RunFolder else "evaluate-vision"
         raise UsageError(
             f"No {kind.command} yet.", where=str(home / kind.parent), hint=f"start one with `model-garden {starter}`"
         )
     if ref == "last":
         return folders[0]
     exact = [folder for folder in folders if folder.id == ref]
-    found = exact or [folder for folder in folders if ref and _matches_id(folder.id, ref)]
-    found = found or [folder for folder in folders if _run_name(folder) == ref]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    matches = exact or [folder for folder in folders if ref and _matches_id(folder.id, ref)]
+    matches = matches or [folder for folder in folders if _run_name(folder) == ref]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise UsageError(
-            f"{ref!r} matches {len(found)} {kind.command}.",
-            hint="use a longer id: " + ", ".join(folder.id for folder in found[:6]),
+            f"{ref!r} matches {len(matches)} {kind.command}.",
+            hint="use a longer id: " + ", ".join(folder.id for folder in matches[:6]),
         )
-    near = get_close_matches(ref, [folder.id for folder in folders], n=3, cutoff=0.5) or [f.id for f in folders[:3]]
+    near = closest_matches(ref, [folder.id for folder in folders], count=3, cutoff=0.5) or [f.id for f in folders[:3]]
     raise UsageError(
         f"{kind.noun.capitalize()} {ref!r} not found.",
         where=str(home / kind.parent),
@@ -216,6 +206,6 @@ def _run_at_path(ref: str, kind: type[FolderT]) -> FolderT:
     folder = kind(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
         raise UsageError(
-            f"Not the folder of a {kind.noun}.", where=str(folder.path), why="it has no journal (events.jsonl)"
+            f"Not a folder of {kind.command}.", where=str(folder.path), why="it has no journal (events.jsonl)"
         )
     return folder

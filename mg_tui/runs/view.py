@@ -1,4 +1,4 @@
-"""RunView: a journal folded into what a face shows. Pure: no files, no clock, no lock."""
+"""RunView: a journal folded into what front ends show. Pure: no files, no clock, no lock."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -13,29 +13,29 @@ from mg_tui.runs.state import RunState
 
 __all__ = ["Decision", "Evaluation", "RunView", "RunWarning", "Sample", "SavedCheckpoint"]
 
-MAX_RECORDS: Final = 1_000  # warnings, evaluations and samples kept; what is older is counted
+MAX_RECORDS: Final = 1_000  # stored warnings, evaluations and samples; older warnings are only counted
 _LIFECYCLE_KINDS: Final = frozenset({"created", "queued", "started", "finished", "stopped", "failed"})
 
 
 class RunView:
-    """What the events so far say. `apply` more of them at any time; what is shown is never recomputed.
+    """The state of a run according to its events so far. `apply` adds events incrementally.
 
     Attributes:
-        name: the run's name, or None; `cwd`: the folder it was asked for in.
+        name: the run's name, or None; `cwd`: the working directory of its creation.
         lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
         pid, host, attempt, resumed_from, home, lifetime: of the newest `started`.
         starts_without_step: how often it was started since its last step.
-        phase, phase_detail: what the worker said it is doing.
+        phase, phase_detail: the worker's current phase.
         step, total_steps, epoch: progress; `total_steps` is None until planned.
-        latest: the newest step event's own fields, exact.
+        latest_step: the newest step event's fields.
         series: the curves, thinned beyond some thousand points.
         plan, result, error: the data of the newest `plan`, `finished` or `stopped`, and `failed`; empty when none.
         evals, samples, checkpoints, warnings, decisions: in order; `warning_count` counts every warning.
-        requests: what faces asked and the worker saw; `stop_asked`: a stop is among those of this attempt.
-        skipped_rows: rows left out.
-        energy_j, gpu_seconds: what the run used of its GPUs, all attempts together; None where it is not known.
+        requests: requests the worker has read; `stop_requested`: a stop is among those of this attempt.
+        skipped_rows: number of skipped rows.
+        energy_j, gpu_seconds: GPU usage of all attempts together; None where unknown.
         created_at, started_at, ended_at: Unix time in seconds, or None; `started_at` is the first start.
-        worked: seconds of the attempts before the newest.
+        earlier_seconds: seconds of the attempts before the newest.
     """
 
     def __init__(self) -> None:
@@ -91,29 +91,29 @@ class RunView:
         """The newest step's loss; None before the first step."""
         return to_float(self.latest_step["loss"]) if "loss" in self.latest_step else None
 
-    def state(self, lock_held: bool, here: Lifetime | None = None) -> RunState:
-        """The run's state: "started" with a free lock is a crash; a queued run may be without its waiting process.
+    def state(self, lock_held: bool, lifetime: Lifetime | None = None) -> RunState:
+        """The run's state: "started" with a free lock is a crash; a queued run may have no waiting process.
 
-        With `here` given, a run that was ended together with another boot or container is interrupted.
+        With `lifetime`, a run that ended together with another boot or container is interrupted.
         """
         if self.lifecycle in (None, "created"):
             return RunState.RUNNING if lock_held else RunState.CREATED
         if self.lifecycle == "started" and lock_held:
             return RunState.RUNNING
-        if self.interruption_reason(here) is not None:
+        if self.interruption_reason(lifetime) is not None:
             return RunState.INTERRUPTED
         return RunState.CRASHED if self.lifecycle == "started" else RunState(str(self.lifecycle))
 
-    def interruption_reason(self, here: Lifetime | None) -> str | None:
-        """Why a run without a living worker is one that was interrupted, in words; None when it is not."""
-        # Whoever shuts a machine or a container down sends SIGTERM to all that run there.
-        told = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
-        if here is None or not (told or self.lifecycle == "started"):
+    def interruption_reason(self, lifetime: Lifetime | None) -> str | None:
+        """Why a run without a running worker counts as interrupted, in words; None when it does not."""
+        # Shutting down a machine or container sends SIGTERM to all its processes.
+        terminated = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
+        if lifetime is None or not (terminated or self.lifecycle == "started"):
             return None
-        return here.since(self.lifetime)
+        return lifetime.since(self.lifetime)
 
     def eta_seconds(self, now: float) -> float | None:
-        """Seconds until the last step at the pace of the last few dozen; None when that cannot be told."""
+        """Seconds until the last step at the pace of the last few dozen steps; None when unknown."""
         if self.lifecycle != "started" or self.total_steps is None or len(self._recent) < 2:
             return None
         (first_time, first_step), (last_time, last_step) = self._recent[0], self._recent[-1]
@@ -134,7 +134,7 @@ class RunView:
         )
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Fold in more events; one that is already in, by its number, is passed over."""
+        """Apply more events; events already applied, by number, are skipped."""
         for event in events:
             if event.n <= self.last_number:
                 continue
@@ -148,7 +148,7 @@ class RunView:
             if handler is not None:
                 handler(self, event.t, event.data)
             if "gpu_seconds" in event.data:
-                self._used(event.data)
+                self._update_usage(event.data)
 
     def _created(self, t: float, data: Mapping[str, Any]) -> None:
         self.created_at = t
@@ -158,7 +158,7 @@ class RunView:
         self._versions(data)
 
     def _end_attempt(self) -> None:
-        """What comes next is another attempt: the last one lasted until its last word."""
+        """A new attempt begins: the previous one lasted until its last event."""
         began, self._attempt_began = self._attempt_began, None
         if began is not None and self.last_time is not None:
             self.earlier_seconds += max(self.last_time - began, 0.0)
@@ -191,10 +191,10 @@ class RunView:
         self.stop_requested = False
         self._recent.clear()
         if self.attempt > 1:
-            self._go_back(self.resumed_from or 0)
+            self._rewind_to(self.resumed_from or 0)
 
-    def _go_back(self, step: int) -> None:
-        """What came after the checkpoint a run resumed from is done again, so it is no longer shown."""
+    def _rewind_to(self, step: int) -> None:
+        """Drop everything after the checkpoint a run resumed from: it is repeated."""
         self.step = min(self.step, step)
         self.series.forget_after(step)
         self.evals = deque((e for e in self.evals if e.step <= step), maxlen=MAX_RECORDS)
@@ -232,23 +232,23 @@ class RunView:
         self.series.add(step, t, data)
         self._recent.append((t, step))
 
-    def _used(self, data: Mapping[str, Any]) -> None:
+    def _update_usage(self, data: Mapping[str, Any]) -> None:
         if "energy_j" in data:
             self.energy_j = to_float(data["energy_j"])
         self.gpu_seconds = to_float(data["gpu_seconds"])
 
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
-        self.evals.append(Evaluation.of(data))
+        self.evals.append(Evaluation.from_event(data))
 
     def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
-        saved = SavedCheckpoint.of(data)
+        saved = SavedCheckpoint.from_event(data)
         self.checkpoints = [*(c for c in self.checkpoints if c.path != saved.path), saved]
 
     def _checkpoint_removed(self, t: float, data: Mapping[str, Any]) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.path != data.get("path")]
 
     def _sample(self, t: float, data: Mapping[str, Any]) -> None:
-        self.samples.append(Sample.of(data))
+        self.samples.append(Sample.from_event(data))
 
     def _decision(self, t: float, data: Mapping[str, Any]) -> None:
         self.decisions.append(Decision(str(data.get("what", "")), data.get("value"), str(data.get("why", ""))))

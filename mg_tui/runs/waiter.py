@@ -1,8 +1,9 @@
-"""`python -m mg_tui.runs.waiter <run folder>`: waits for a queued run's turn and its devices, then becomes its worker.
+"""`python -m mg_tui.runs.waiter <run folder>`: waits for a queued run's devices, then becomes its worker.
 
-It holds the run's lock while it waits, so that nobody waits twice, and hands it over by `exec`: process id and lock
-stay. It needs neither torch nor pydantic. Killed at any moment it loses nothing: the run stays queued, its devices are
-free, and the other waiting processes start another; where none is left, `model-garden runs wake` or any face does.
+It holds the run's lock while it waits, so that each run has one waiting process, and passes it on by `exec`: process id
+and lock stay the same. It imports neither torch nor pydantic. If it is killed, the run stays queued, its devices are
+free, and the other waiting processes start a new one; if there are none, `model-garden runs wake` or any front end
+does.
 """
 
 import contextlib
@@ -18,42 +19,42 @@ from typing import Any, Final
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
 from mg_tui.runs import devices, launch, queue
 from mg_tui.runs.control import ControlInbox
+from mg_tui.runs.device_request import write_device_request
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.scheduler import Allocation, QueueRequest, allocate_devices, with_cpu
 from mg_tui.runs.state import RunState
 
-POLL_SECONDS: Final = 1.0  # seconds between looks
-# Looks at a run without its waiting process before another is started for it; and how many later the next one is,
-# should that have died as well.
+POLL_SECONDS: Final = 1.0  # seconds between polls
+# Polls of a run without its waiting process before another is started for it, and before the next one if that died too.
 _POLLS_BEFORE_RESTART: Final = 4
 _POLLS_BETWEEN_RESTARTS: Final = 30
-_STARTUP_SECONDS: Final = 60.0  # seconds for which a run keeps its turn while its new waiting process comes up
+_STARTUP_SECONDS: Final = 60.0  # seconds for which a run keeps its position while its new waiting process starts
 
 FindDevices = Callable[[], list[devices.Device]]
 
 
 class Waiter:
-    """One run that waits. `look` gives the devices of this machine."""
+    """The waiting process of one run. `find_devices` returns the devices of this machine."""
 
-    def __init__(self, folder: RunFolder, look: FindDevices, poll: float = POLL_SECONDS):
+    def __init__(self, folder: RunFolder, find_devices: FindDevices, poll: float = POLL_SECONDS):
         self.folder = folder
-        self.home = queue.home_of(folder)
-        self._look = look
+        self.home = folder.home
+        self._find_devices = find_devices
         self._poll = poll
         self._lock = RunLock(folder.lock_file)
         self._locks = devices.DeviceLocks(self.home)
         self._inbox = ControlInbox(folder)
-        self._said: str | None = None
-        self._gone: dict[str, int] = {}  # looks at which a run was seen without its waiting process
-        self._replaced: dict[str, float] = {}  # when another was started for it, on the monotonic clock
+        self._last_message: str | None = None
+        self._polls_without_waiter: dict[str, int] = {}  # by run: polls without its waiting process
+        self._restarted_at: dict[str, float] = {}  # by run: when another was started, on the monotonic clock
 
     def wait(self) -> int:
-        """Wait, and become the worker; returns an exit code only when that does not come to be.
+        """Wait, and become the worker; returns an exit code only if the run is no longer queued.
 
         Raises:
-            RunFailed: somebody waits for this run already.
+            RunFailed: another process is waiting for this run.
         """
         self._lock.acquire(patience=1.0)
         while True:
@@ -61,53 +62,52 @@ class Waiter:
                 return 0
             try:
                 with queue.queue_lock(self.home):
-                    mine = self._my_turn()
-                    if mine.devices:
-                        self._become_worker(mine.devices)
-                self._say(mine.why)
-            except EnvironmentProblem as error:  # a full or vanished disk: it may come back
+                    allocation = self._allocate()
+                    if allocation.devices:
+                        self._become_worker(allocation.devices)
+                self._report_waiting(allocation.why)
+            except EnvironmentProblem as error:  # a full or missing disk: it may come back
                 self._log(str(error))
             time.sleep(self._poll * random.uniform(0.8, 1.2))
 
-    def _my_turn(self) -> Allocation:
+    def _allocate(self) -> Allocation:
         listed = queue.list_queue(self.home, tidy=True)
-        if all(entry.folder != self.folder for entry in listed):  # its place was lost: to the front
+        if all(entry.folder != self.folder for entry in listed):  # its record is missing: put it first
             listed.insert(0, queue.QueueEntry(self.folder, queue.read_queue_record(self.folder), has_waiter=True))
-        wishes = [QueueRequest(e.folder.id, e.record.gpus, self._ready(e)) for e in listed]
-        here = {device.name: self._why_not(device) for device in self._look()}
-        found = allocate_devices(
-            self.folder.id, wishes, with_cpu(here, wishes, self._why_not(devices.Device(devices.CPU)))
-        )
-        if found.devices and not self._locks.take(found.devices):
-            return Allocation(why=f"{devices.format_devices(found.devices)}: just taken")
-        return found
+        requests = [QueueRequest(e.folder.id, e.record.gpus, self._ready(e)) for e in listed]
+        available = {device.name: self._unavailable_reason(device) for device in self._find_devices()}
+        available = with_cpu(available, requests, self._unavailable_reason(devices.Device(devices.CPU)))
+        allocation = allocate_devices(self.folder.id, requests, available)
+        if allocation.devices and not self._locks.take(allocation.devices):
+            return Allocation(why=f"{devices.format_devices(allocation.devices)}: just taken")
+        return allocation
 
     def _ready(self, entry: queue.QueueEntry) -> bool:
-        """Whether a run may have its turn; a waiting process that died is replaced."""
+        """Whether a run may get devices; starts a new waiting process if its own died."""
         run = entry.folder.id
         if entry.has_waiter or entry.folder == self.folder:
-            self._gone.pop(run, None)
+            self._polls_without_waiter.pop(run, None)
             return not entry.record.held
-        looks = self._gone[run] = self._gone.get(run, 0) + 1
+        polls = self._polls_without_waiter[run] = self._polls_without_waiter.get(run, 0) + 1
         if entry.record.home not in ("", str(self.home)):
             return False
-        if looks % _POLLS_BETWEEN_RESTARTS == _POLLS_BEFORE_RESTART and not self._comes_up(entry.folder):
+        if polls % _POLLS_BETWEEN_RESTARTS == _POLLS_BEFORE_RESTART and not self._is_starting(entry.folder):
             with contextlib.suppress(GardenError):
                 launch.start_waiter(entry.folder)
-                self._replaced[run] = time.monotonic()
-        return (looks <= _POLLS_BEFORE_RESTART or self._comes_up(entry.folder)) and not entry.record.held
+                self._restarted_at[run] = time.monotonic()
+        return (polls <= _POLLS_BEFORE_RESTART or self._is_starting(entry.folder)) and not entry.record.held
 
-    def _comes_up(self, folder: RunFolder) -> bool:
-        """Whether the process that was started for a run lives and may yet take its lock: a busy machine is slow."""
-        since = self._replaced.get(folder.id)
+    def _is_starting(self, folder: RunFolder) -> bool:
+        """Whether the process started for a run is running and may still take its lock: a busy machine is slow."""
+        since = self._restarted_at.get(folder.id)
         return (
             since is not None
             and time.monotonic() - since < _STARTUP_SECONDS
             and launch.worker_exit_status(folder) is None
         )
 
-    def _why_not(self, device: devices.Device) -> str | None:
-        if not self._locks.free(device.name):
+    def _unavailable_reason(self, device: devices.Device) -> str | None:
+        if not self._locks.is_free(device.name):
             return "in use by another run"
         return device.used_by and f"used by {device.used_by}"
 
@@ -119,7 +119,7 @@ class Waiter:
         return False
 
     def _become_worker(self, names: tuple[str, ...]) -> None:
-        launch.write_device_request(self.folder, queue.read_queue_record(self.folder).gpus, names)
+        write_device_request(self.folder, queue.read_queue_record(self.folder).gpus, names)
         with JournalWriter(self.folder.journal_file) as journal:
             journal.write("decision", what="devices", value=devices.format_devices(names), why="its queue position")
         handed = {**self._lock.hand_over(), **self._locks.hand_over(), **devices.device_environment(names)}
@@ -131,10 +131,10 @@ class Waiter:
             self._locks.release()
             self._write("failed", what="cannot start the worker", why=error.strerror, exit_code=3)
 
-    def _say(self, why: str) -> None:
-        """Say what is waited for, once."""
-        if why != self._said:
-            self._said = why
+    def _report_waiting(self, why: str) -> None:
+        """Write what the run waits for, if it has changed."""
+        if why != self._last_message:
+            self._last_message = why
             self._write("phase", name="waiting", detail=why)
 
     def _write(self, kind: str, **data: Any) -> None:
@@ -142,31 +142,31 @@ class Waiter:
             journal.write(kind, **data)
 
     def _log(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        if text != self._last_message:
+            self._last_message = text
             sys.stderr.write(f"still waiting: {text}\n")
 
 
 def nvml_finder() -> FindDevices:
-    """Looks at the devices by NVML, which stays open meanwhile."""
+    """A function that finds the devices through NVML, which stays open."""
     from mg_tui.hardware.nvml import Nvml
 
     nvml = Nvml()
     return lambda: devices.find_devices(nvml)
 
 
-def main(look: FindDevices | None = None, poll: float = POLL_SECONDS) -> None:
+def main(find_devices: FindDevices | None = None, poll: float = POLL_SECONDS) -> None:
     """Wait for the run named on the command line."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m mg_tui.runs.waiter <run folder>\n")
         sys.exit(2)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # its run stays queued, and nothing is to be said about it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # its run stays queued; exit silently
     folder = RunFolder(Path(sys.argv[1]).absolute())
     try:
-        code = Waiter(folder, look or nvml_finder(), poll).wait()
+        code = Waiter(folder, find_devices or nvml_finder(), poll).wait()
     except RunFailed:
-        code = 0  # somebody else waits for it already
+        code = 0  # another process is waiting for it already
     except GardenError as error:
         sys.stderr.write(f"{error}\n")
         code = error.exit_code

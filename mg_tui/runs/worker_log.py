@@ -1,4 +1,4 @@
-"""A worker's log: its last lines, and what is added to it."""
+"""A worker's log: its last lines, and new lines."""
 
 import os
 import re
@@ -15,7 +15,7 @@ def read_tail(path: Path, lines: int) -> list[str]:
 
 
 class LogReader:
-    """Reads a log from its end, then what is added. Works on text that is still being written."""
+    """Reads a log from its end, then new lines. Works while the log is being written."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -23,7 +23,7 @@ class LogReader:
         self._rest = b""
 
     def last(self, lines: int) -> list[str]:
-        """The last `lines` lines; `new` goes on from here."""
+        """The last `lines` lines; `new` continues from there."""
         try:
             with self.path.open("rb") as file:
                 end = start = file.seek(0, os.SEEK_END)
@@ -36,11 +36,11 @@ class LogReader:
         except OSError:
             return []
         self._offset, self._rest = end, b""
-        found = data.decode("utf-8", "replace").splitlines()
-        return found[-lines:] if lines > 0 else []
+        last_lines = data.decode("utf-8", "replace").splitlines()
+        return last_lines[-lines:] if lines > 0 else []
 
     def new(self) -> Iterator[str]:
-        """Whole lines added since; a line without its newline waits for the rest."""
+        """Complete lines added since; a line without newline waits for the rest."""
         try:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size < self._offset:
@@ -56,7 +56,7 @@ class LogReader:
 
 
 def strip_terminal_codes(line: str) -> str:
-    """A line without colour and cursor codes; of a progress bar that redrew itself, its last state."""
+    """A line without color and cursor codes; of a redrawn progress bar, its last state."""
     bare = _TERMINAL_CODES.sub("", line)
     return next((part for part in reversed(bare.split("\r")) if part.strip()), "")
 

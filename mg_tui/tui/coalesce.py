@@ -1,4 +1,4 @@
-"""Draws what came from several feeds together: a change of the screen costs a message over the network each time."""
+"""Coalesces updates of several feeds into one redraw: over a network each change of the screen costs a message."""
 
 import time
 from collections.abc import Callable
@@ -7,28 +7,28 @@ from textual.app import App
 
 
 class UpdateCoalescer:
-    """At most one drawing a period, of everything that is due; what is due twice is drawn once, as it is then."""
+    """At most one flush per period, of everything that is due; of several updates with one key, the last is drawn."""
 
     def __init__(self, app: App[None], period: Callable[[], float]) -> None:
-        """`period` gives the least seconds between two drawings."""
+        """`period` returns the least seconds between two flushes."""
         self._app, self._period = app, period
         self._due: dict[object, Callable[[], None]] = {}
         self._last_flush = 0.0
 
     def schedule(self, key: object, draw: Callable[[], None], *, at_once: bool = False) -> None:
-        """Have `draw` called: at once when nothing was drawn for a period or it is waited for, else with the next."""
+        """Call `draw` now when nothing was drawn for a period, or with `at_once`; else with the next flush."""
         if at_once:
             draw()
             return
-        waiting = bool(self._due)
+        scheduled = bool(self._due)
         self._due[key] = draw
-        if waiting:
+        if scheduled:
             return
-        left = self._last_flush + self._period() - time.monotonic()
-        if left <= 0:
+        seconds = self._last_flush + self._period() - time.monotonic()
+        if seconds <= 0:
             self._flush()
         else:
-            self._app.set_timer(left, self._flush)
+            self._app.set_timer(seconds, self._flush)
 
     def _flush(self) -> None:
         due, self._due = self._due, {}

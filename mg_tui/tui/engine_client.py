@@ -1,7 +1,7 @@
-"""Engine programs as the dashboard uses them: a thread speaks to the child and posts what it says.
+"""A client of an engine program: a thread sends requests to the child process and posts its events.
 
-The child is started with the first request and lives until `end`, so that a loaded model stays loaded between
-questions. Pieces of an answer are put together before they are posted: over a slow link it is messages that count.
+The child starts with the first request and lives until `shut_down`, so that a loaded model stays loaded between
+requests. Pieces of an answer are joined before they are posted: over a slow link every message costs an update.
 """
 
 import contextlib
@@ -16,27 +16,28 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from mg_tui.core.errors import GardenError
+from mg_tui.tui.posting import post
 
 if TYPE_CHECKING:
     from mg_tui.runs.engine_process import EngineProcess
 
-_CLOSE_TIMEOUT: Final = 0.3  # seconds a child that is ended is given for each stronger way of asking
+_CLOSE_TIMEOUT: Final = 0.3  # seconds; see `EngineProcess.close`
 
 
 class EngineEvent(Message):
-    """An event of a request; `last` when it is the reply that ends it."""
+    """An event of a request; `is_reply` when it ends the request."""
 
-    def __init__(self, child: "EngineClient", op: str, event: Mapping[str, Any], last: bool) -> None:
+    def __init__(self, client: "EngineClient", op: str, event: Mapping[str, Any], is_reply: bool) -> None:
         super().__init__()
-        self.client, self.op, self.event, self.is_reply = child, op, event, last
+        self.client, self.op, self.event, self.is_reply = client, op, event, is_reply
 
 
 class EngineRequestFailed(Message):
-    """A request ended with an error. `gone`: the child is no more; the next request starts another."""
+    """A request ended with an error. `process_ended`: the child ended too; the next request starts another."""
 
-    def __init__(self, child: "EngineClient", op: str, error: GardenError, gone: bool) -> None:
+    def __init__(self, client: "EngineClient", op: str, error: GardenError, process_ended: bool) -> None:
         super().__init__()
-        self.client, self.op, self.error, self.process_ended = child, op, error, gone
+        self.client, self.op, self.error, self.process_ended = client, op, error, process_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,18 @@ class EngineClient(threading.Thread):
     """Requests to one engine program, one after the other."""
 
     def __init__(
-        self, target: MessagePump, program: str, *, every: float = 0.1, patience: float = _CLOSE_TIMEOUT
+        self, target: MessagePump, program: str, *, text_interval: float = 0.1, close_timeout: float = _CLOSE_TIMEOUT
     ) -> None:
-        """`every`: seconds between two messages with pieces of an answer. `patience`: see `EngineChild.close`."""
+        """
+        Args:
+            target: the widget or screen that messages are posted to.
+            program: the engine program, a module.
+            text_interval: least seconds between two messages with pieces of an answer.
+            close_timeout: see `EngineProcess.close`.
+        """
         super().__init__(daemon=True, name=program)
-        self._target, self._program, self._text_interval, self._close_timeout = target, program, every, patience
+        self._target, self._program, self._text_interval = target, program, text_interval
+        self._close_timeout = close_timeout
         self._requests: queue.SimpleQueue[_EngineRequest | None] = queue.SimpleQueue()
         self._child: EngineProcess | None = None
         self._lock = threading.Lock()
@@ -61,18 +69,18 @@ class EngineClient(threading.Thread):
 
     @property
     def pid(self) -> int | None:
-        """The child's process id while it lives."""
+        """The child's process id while it runs."""
         child = self._child
         return child.pid if child is not None else None
 
     def request(self, op: str, **fields: Any) -> None:
-        """Have a request sent once those before it are answered."""
+        """Send a request once those before it are answered."""
         self._requests.put(_EngineRequest(op, fields))
         if not self.is_alive() and not self._ended:
             self.start()
 
     def cancel(self) -> None:
-        """End the request being worked on early, as far as the program hears of it."""
+        """Cancel the current request, if the program supports it."""
         with self._lock, contextlib.suppress(GardenError, OSError, ValueError):
             if self._child is not None:
                 self._child.send("cancel")
@@ -83,7 +91,7 @@ class EngineClient(threading.Thread):
         self._requests.put(None)
         if not self.is_alive():
             return
-        # At once, and not in a thread: when the dashboard itself ends, its threads do not get as far.
+        # Not in a thread: when the dashboard itself ends, its threads may not get to it.
         if (child := self._child) is not None:
             with contextlib.suppress(OSError):
                 child.terminate()
@@ -95,7 +103,7 @@ class EngineClient(threading.Thread):
                 self._send(request)
             except GardenError as error:
                 self._post_failure(request.op, error)
-            except Exception as error:  # a bug in the child, or a pipe that broke under us: said, and gone on
+            except Exception as error:  # a bug in the child, or a broken pipe
                 self._post_failure(request.op, _unexpected_error(error))
         self._close()
 
@@ -118,25 +126,24 @@ class EngineClient(threading.Thread):
                 if time.monotonic() - posted < self._text_interval:
                     continue
             if pieces:
-                self._post_event(request.op, {"event": "text", "text": "".join(pieces)}, last=False)
+                self._post_event(request.op, {"event": "text", "text": "".join(pieces)}, is_reply=False)
                 pieces, posted = [], time.monotonic()
             if event.get("event") != "text":
-                self._post_event(request.op, event, last=event.get("event") not in INTERMEDIATE_EVENTS)
+                self._post_event(request.op, event, is_reply=event.get("event") not in INTERMEDIATE_EVENTS)
 
-    def _post_event(self, op: str, event: Mapping[str, Any], *, last: bool) -> None:
-        self._post(EngineEvent(self, op, event, last))
+    def _post_event(self, op: str, event: Mapping[str, Any], *, is_reply: bool) -> None:
+        self._post(EngineEvent(self, op, event, is_reply))
 
     def _post_failure(self, op: str, error: GardenError) -> None:
         child = self._child
-        gone = child is not None and not child.alive
-        if gone:
+        process_ended = child is not None and not child.alive
+        if process_ended:
             self._close()
-        self._post(EngineRequestFailed(self, op, error, gone))
+        self._post(EngineRequestFailed(self, op, error, process_ended))
 
     def _post(self, message: Message) -> None:
         if not self._ended:
-            with contextlib.suppress(RuntimeError):  # the event loop has closed under it
-                self._target.post_message(message)
+            post(self._target, message)
 
     def _close(self) -> None:
         with self._lock:

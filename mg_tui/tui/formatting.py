@@ -1,4 +1,4 @@
-"""Numbers as people read them. Every function takes None or NaN and answers with a dash."""
+"""Numbers as text. Every function takes None or NaN and returns a dash for it."""
 
 from math import isfinite, isinf, isnan
 from typing import Final
@@ -11,14 +11,14 @@ def duration(seconds: float | None) -> str:
     """Seconds as at most two units: `8s`, `4m 12s`, `2h 05m`, `3d 4h`."""
     if seconds is None or not isfinite(seconds):
         return DASH
-    whole = max(int(seconds + 0.5), 0)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600}h"
+    rounded = max(int(seconds + 0.5), 0)
+    if rounded < 60:
+        return f"{rounded}s"
+    if rounded < 3600:
+        return f"{rounded // 60}m {rounded % 60:02d}s"
+    if rounded < 86400:
+        return f"{rounded // 3600}h {rounded % 3600 // 60:02d}m"
+    return f"{rounded // 86400}d {rounded % 86400 // 3600}h"
 
 
 def age(seconds: float | None) -> str:
@@ -66,7 +66,7 @@ def compact(value: float | None) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Four figures, for losses and norms; NaN is said, as it matters: `0.4213`, `12.31`, `NaN`."""
+    """Four figures, for losses and norms; NaN is written out, as it matters: `0.4213`, `12.31`, `NaN`."""
     if value is None:
         return DASH
     if isnan(value):
@@ -90,19 +90,29 @@ def scientific(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of one as a whole percentage: `62%`; what is not done is never 100%."""
+    """A share of one as a whole percentage: `62%`; less than one is never 100%."""
     if share is None or not isfinite(share):
         return DASH
     return f"{min(int(share * 100), 99) if share < 1 else 100}%"
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
+def whole(value: float | None) -> str:
+    """A whole number: `64`."""
+    return DASH if value is None else f"{value:.0f}"
+
+
+def parameters(count: int) -> str:
+    """A number of parameters: `30.0M`, `3.8B`."""
+    return compact(count).replace("G", "B")
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: `1 run`, `3 runs`."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def as_typed(value: object) -> str:
-    """A value as it is typed: `2e-5`, `on`, `tensorboard, wandb`; nothing for None."""
+    """A value as it is typed: `2e-5`, `on`, `tensorboard, wandb`; empty for None."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Meters and sparklines in one line of text, and the thinning of curves to the cells there are. Pure functions."""
+"""Meters and sparklines in one line of text, and averaging of curves for the cells there are. Pure functions."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -8,8 +8,13 @@ _SPARK_LEVELS: Final = "▁▂▃▄▅▆▇"  # without the full block: rows o
 NAN: Final = float("nan")
 
 
+def finite(values: Sequence[float]) -> Sequence[float]:
+    """The finite values."""
+    return values if isfinite(sum(values)) else [value for value in values if isfinite(value)]
+
+
 def bucket_means(values: Sequence[float], count: int) -> list[float]:
-    """`values` as at most `count` means of neighbours; NaN where a bucket holds no finite number."""
+    """`values` as at most `count` means of neighbors; NaN where a bucket holds no finite number."""
     length = len(values)
     if count <= 0 or not length:
         return []
@@ -18,22 +23,22 @@ def bucket_means(values: Sequence[float], count: int) -> list[float]:
     result = []
     for index in range(count):
         chunk = values[index * length // count : (index + 1) * length // count]
-        finite = [value for value in chunk if isfinite(value)]
-        result.append(sum(finite) / len(finite) if finite else NAN)
+        numbers = finite(chunk)
+        result.append(sum(numbers) / len(numbers) if numbers else NAN)
     return result
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The run of `values` in at most `width` cells; a blank where there is no number."""
-    shown = bucket_means(values, width)
-    finite = [value for value in shown if isfinite(value)]
-    if not finite:
+    """The curve of `values` in at most `width` cells; a space where there is no number."""
+    means = bucket_means(values, width)
+    numbers = finite(means)
+    if not numbers:
         return ""
-    low, high = min(finite), max(finite)
+    low, high = min(numbers), max(numbers)
     span = high - low
     if span <= abs(high) * 1e-9:
-        return "".join(_SPARK_LEVELS[3] if isfinite(value) else " " for value in shown)
-    return "".join(_SPARK_LEVELS[int((value - low) / span * 6.999)] if isfinite(value) else " " for value in shown)
+        return "".join(_SPARK_LEVELS[3] if isfinite(value) else " " for value in means)
+    return "".join(_SPARK_LEVELS[int((value - low) / span * 6.999)] if isfinite(value) else " " for value in means)
 
 
 def meter(share: float | None, width: int) -> tuple[str, str]:
@@ -47,7 +52,7 @@ def meter(share: float | None, width: int) -> tuple[str, str]:
 
 
 def exponential_mean(values: Sequence[float], *, window: int) -> list[float]:
-    """An exponential mean over about `window` values, without the pull of its start; what is no number is left out."""
+    """An exponential mean over about `window` values, corrected for the bias of its start; skips non-finite values."""
     if not values:
         return []
     keep = 1 - 2 / (max(window, 1) + 1)

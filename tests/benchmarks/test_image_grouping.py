@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def grouping(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
-    return benchmark_module("grouping")
+    return benchmark_module("image_grouping")
 
 
 def sample_results() -> list[dict[str, Any]]:
@@ -27,11 +27,11 @@ def sample_results() -> list[dict[str, Any]]:
 
 
 def test_means_and_ranges_of_the_seeds(grouping: ModuleType) -> None:
-    lines = grouping.table(sample_results()).splitlines()
+    lines = grouping.format_table(sample_results()).splitlines()
     assert lines[-1] == "| the demo's task | 1,600 | 85 % (80 to 90) | 60 % (50 to 70) | 10.0 | 19.0 |"
     assert len(lines) == 4, "a task without trainings has no rows"
 
 
 def test_the_plot_has_a_line_for_every_training_and_axis(grouping: ModuleType) -> None:
-    plot = xml.dom.minidom.parseString(grouping.image(sample_results()))
+    plot = xml.dom.minidom.parseString(grouping.format_plot(sample_results()))
     assert len(plot.getElementsByTagName("polyline")) == 8

@@ -13,7 +13,7 @@ from mg_tui.hardware.model_shape import LinearLayers, ModelShape, TransformerSta
 
 @pytest.fixture
 def floor(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
-    return benchmark_module("floor")
+    return benchmark_module("roofline")
 
 
 def small_shape() -> ModelShape:
@@ -33,11 +33,11 @@ def small_shape() -> ModelShape:
 
 def test_a_step_is_counted_by_what_each_place_needs(floor: ModuleType) -> None:
     block, cached = 8 * 8 + 8 * 4 * 2 + 8 * 8 + 8 * 16 * 2, 8 * 4 * 2
-    tokens = floor.multiply_adds(small_shape(), floor.Work(tokens=3, positions=0, patches=0), adapter=5)
+    tokens = floor.multiply_adds(small_shape(), floor.StepWork(tokens=3, positions=0, patches=0), adapter=5)
     assert tokens == 3 * (2 * (block + cached) + 3 * 5)
-    positions = floor.multiply_adds(small_shape(), floor.Work(tokens=0, positions=2, patches=0), adapter=5)
+    positions = floor.multiply_adds(small_shape(), floor.StepWork(tokens=0, positions=2, patches=0), adapter=5)
     assert positions == 2 * 2 * (block - cached + 8 * 10)
-    patches = floor.multiply_adds(small_shape(), floor.Work(tokens=0, positions=0, patches=4), adapter=5)
+    patches = floor.multiply_adds(small_shape(), floor.StepWork(tokens=0, positions=0, patches=4), adapter=5)
     assert patches == 4 * (4 * 12 + 4 * 4 + 12 * 4) + 16 * 8
 
 
@@ -58,7 +58,7 @@ def test_torch_counts_no_less(floor: ModuleType) -> None:
         logits = loaded(inputs_embeds=embedded, position_ids=torch.arange(40).expand(3, 1, 40)).logits
         logits.sum().backward()
     done = counted.get_total_flops() / 2  # it counts multiplications and additions
-    needed = floor.multiply_adds(model_shape(model), floor.Work(tokens=40, positions=40, patches=0), adapter=0)
+    needed = floor.multiply_adds(model_shape(model), floor.StepWork(tokens=40, positions=40, patches=0), adapter=0)
     assert needed <= done <= 1.1 * needed
 
 
@@ -80,11 +80,11 @@ def test_our_runs_are_told_beside_the_floor(floor: ModuleType) -> None:
         laid_out=[3] * 6,
         encoded=[9, 9, 1, 1, 0, 0],
     )
-    rows = floor.table([measured], small_shape(), {"vqa": 8.0}, quickest=10_000.0).splitlines()[2:]
-    needed = [floor.multiply_adds(small_shape(), floor.Work(3, 2, patches), 5) for patches in (8.0, 0.0)]
-    wanted = zip(("first", "later"), (one / 10_000 for one in needed), (2, 1), strict=True)
+    rows = floor.format_table([measured], small_shape(), {"vqa": 8.0}, quickest=10_000.0).splitlines()[2:]
+    needed = [floor.multiply_adds(small_shape(), floor.StepWork(3, 2, patches), 5) for patches in (8.0, 0.0)]
+    expected = zip(("first", "later"), (item / 10_000 for item in needed), (2, 1), strict=True)
     title = "5 questions per image (VQAv2-like)"
     assert rows == [
         f"| {title} | {epochs} | 0 | {least:.2f} s | {took:.2f} s | {least / took:.0%} |"
-        for epochs, least, took in wanted
+        for epochs, least, took in expected
     ]

@@ -1,4 +1,4 @@
-"""`model-garden estimate`: table, JSON, GPUs here and elsewhere."""
+"""`model-garden estimate`: table and JSON, local and other GPUs."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
 from mg_tui.core.errors import SpecError
 from mg_tui.hardware import sampler
-from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, Host
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, Host
 
 GIB = 2**30
 BASE = ("--base-model", "Qwen/Qwen2.5-VL-7B-Instruct")
@@ -23,8 +23,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Gpu(1, "Small GPU", memory_used=0, memory_total=6 * GIB),
         Gpu(2, "Mute GPU"),
     )
-    seen = DeviceSnapshot(gpus, Host(0.0, 2 * GIB, 16 * GIB, "cpu", 2), None, 0.0)
-    monkeypatch.setattr(sampler.DeviceSampler, "sample", lambda self: seen)
+    snapshot = DeviceSnapshot(gpus, Host(0.0, 2 * GIB, 16 * GIB, "cpu", 2), None, 0.0)
+    monkeypatch.setattr(sampler.DeviceSampler, "sample", lambda self: snapshot)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
@@ -33,7 +33,7 @@ def invoke(*arguments: str, columns: int = 160) -> Result:
     return CliRunner().invoke(estimate, arguments, obj=settings, catch_exceptions=False, env={"COLUMNS": str(columns)})
 
 
-def test_json_has_every_part_and_every_place() -> None:
+def test_json_has_every_component_and_device() -> None:
     result = invoke(*BASE, "--json")
     assert result.exit_code == 0
     record = json.loads(result.stdout)
@@ -52,7 +52,7 @@ def test_json_has_every_part_and_every_place() -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 160])
-def test_the_table_says_what_fits(columns: int) -> None:
+def test_table_shows_which_devices_fit(columns: int) -> None:
     result = invoke(*BASE, "--batch-size", "4", columns=columns)
     words = " ".join(result.stdout.split())
     assert "vision tower" in words
@@ -60,20 +60,20 @@ def test_the_table_says_what_fits(columns: int) -> None:
     assert "✗ no" in words
     assert "\x1b[31m" not in result.output
     assert max(len(line) for line in result.stdout.splitlines()) <= columns
-    assert "assumed: no dataset was given" in result.stderr
+    assert "assumed: no dataset given" in result.stderr
 
 
-def test_a_remedy_is_a_flag_that_can_be_given() -> None:
+def test_suggested_flags_reach_the_estimated_peak() -> None:
     flags = (*BASE, "--quantization", "none")
     record = json.loads(invoke(*flags, "--json").stdout)
     (tight,) = (place for place in record["places"] if place["name"] == "T4 16 GB")
     assert not tight["fits"]
-    remedy = tight["remedies"][0]
-    again = json.loads(invoke(*BASE, *remedy["flags"].split(), "--json").stdout)
-    assert again["peak"] == remedy["peak"] <= tight["free"]
+    suggestion = tight["remedies"][0]
+    changed = json.loads(invoke(*BASE, *suggestion["flags"].split(), "--json").stdout)
+    assert changed["peak"] == suggestion["peak"] <= tight["free"]
 
 
-def test_on_the_cpu_it_is_this_machines_memory() -> None:
+def test_on_the_cpu_the_ram_of_this_machine_counts() -> None:
     record = json.loads(invoke("--base-model", "tiny", "--device", "cpu", "--json").stdout)
     assert [place["free"] for place in record["places"]] == [14 * GIB]
     assert record["setup"]["dtype"] == "float32"
@@ -89,23 +89,23 @@ def test_a_dataset_is_read(tmp_path: Path) -> None:
     assert record["work"]["patches"] == record["work"]["examples"] * 1024
 
 
-def test_bad_rows_are_said_and_not_counted(tmp_path: Path) -> None:
+def test_bad_rows_are_ignored_with_a_message(tmp_path: Path) -> None:
     good = '{"text": "what?", "image": null, "response": "a square"}\n'
     (tmp_path / "d.jsonl").write_text(good + '{"text": "", "image": null, "response": "\\u001b[31m"}\n')
     result = invoke(*BASE, "--dataset", str(tmp_path / "d.jsonl"))
     assert result.exit_code == 0
-    assert "1 bad row is not counted; the first: row 2" in result.stderr
+    assert "ignoring 1 bad row; first: row 2" in result.stderr
     assert "\x1b[31m" not in result.stderr
 
 
-def test_a_bad_value_is_the_specs_error() -> None:
+def test_invalid_values_raise_the_specs_error() -> None:
     with pytest.raises(SpecError, match="lora_r"):
         invoke(*BASE, "--lora-r", "0")
     with pytest.raises(SpecError, match="base_model"):
         invoke("--json")
 
 
-def test_help_does_not_call_the_dataset_required() -> None:
+def test_help_shows_the_dataset_as_optional() -> None:
     text = " ".join(invoke("--help").stdout.split())
-    assert "without, a row is assumed" in text
+    assert "without it, a typical row is assumed" in text
     assert "--lora-r" in text

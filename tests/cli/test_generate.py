@@ -15,22 +15,22 @@ from mg_tui.runs import engine_process
 
 
 class FakeEngineChild:
-    """An EngineChild that answers from a script."""
+    """An EngineProcess with scripted replies."""
 
-    asked: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
     replies: dict[str, list[dict[str, Any]] | Exception]
 
     def __init__(self, program: str) -> None:
-        FakeEngineChild.asked.append({"program": program})
+        FakeEngineChild.requests.append({"program": program})
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        FakeEngineChild.asked.append({"op": "closed"})
+        FakeEngineChild.requests.append({"op": "closed"})
 
     def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        FakeEngineChild.asked.append({"op": op, **fields})
+        FakeEngineChild.requests.append({"op": op, **fields})
         reply = FakeEngineChild.replies[op]
         if isinstance(reply, Exception):
             raise reply
@@ -60,8 +60,8 @@ ANSWER_EVENT = {
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[FakeEngineChild]:
-    FakeEngineChild.asked = []
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeEngineChild]:
+    FakeEngineChild.requests = []
     texts = [{"event": "text", "text": text} for text in ("A ", "cat\x1b[31m", ".")]
     FakeEngineChild.replies = {
         "load": [{"event": "notice", "text": "assumed"}, READY_EVENT],
@@ -79,36 +79,34 @@ def image_file(tmp_path: Path) -> Path:
 
 
 def run_cli(*args: str) -> int:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as caught:
         main(list(args))
-    return int(left.value.code or 0)
+    return int(caught.value.code or 0)
 
 
-def test_the_answer_is_data_and_the_rest_is_talk(
-    stand_in: type[FakeEngineChild], image_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_answer_goes_to_stdout_and_messages_to_stderr(
+    fake: type[FakeEngineChild], image_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = ["--home", str(tmp_path / "home")]
     assert run_cli(*home, "generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == 0
     out, err = capsys.readouterr()
     assert out == "A cat\N{REPLACEMENT CHARACTER}[31m.\n"
-    assert "assumed" in err and "60x40 seen at 56x28" in err and "cut at 512 tokens" in err
-    load, generate = stand_in.asked[1:3]
+    assert "assumed" in err and "60x40 resized to 56x28" in err and "truncated at 512 tokens" in err
+    load, generate = fake.requests[1:3]
     assert load["model"] == "mine" and load["home"] == str(tmp_path / "home") and load["quantization"] == "auto"
     assert generate["images"] == [str(image_file)] and generate["prompt"] == "What?"
     assert generate["temperature"] == 0 and generate["seed"] is None
-    assert stand_in.asked[-1] == {"op": "closed"}
+    assert fake.requests[-1] == {"op": "closed"}
 
 
-def test_json_is_one_record(
-    stand_in: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_is_one_record(fake: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = ["--image", str(image_file)]
     assert (
         run_cli("generate-vision", "mine", *image, *image, "--prompt", "What?", "--json", "--max-new-tokens", "3") == 0
     )
     record = json.loads(capsys.readouterr().out)
     assert record["answer"] == ANSWER_EVENT["answer"] and record["tokens"] == 3 and record["base_model"] == "tiny"
-    assert len(stand_in.asked[2]["images"]) == 2 and "event" not in record
+    assert len(fake.requests[2]["images"]) == 2 and "event" not in record
 
 
 @pytest.mark.parametrize(
@@ -116,36 +114,36 @@ def test_json_is_one_record(
     [(UsageError("the model does not exist", hint="look"), 2), (EnvironmentProblem("no hub"), 3)],
 )
 def test_errors_of_the_child_are_one_message_with_its_exit_code(
-    stand_in: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+    fake: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
 ) -> None:
-    stand_in.replies["load"] = error
+    fake.replies["load"] = error
     assert run_cli("generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and "Traceback" not in err
-    assert stand_in.asked[-1] == {"op": "closed"}
+    assert fake.requests[-1] == {"op": "closed"}
 
 
-def test_a_bad_image_is_seen_before_a_model_is_loaded(
-    stand_in: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_image_fails_before_the_model_is_loaded(
+    fake: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     for path in (text, tmp_path / "none.jpg", tmp_path):
         assert run_cli("generate-vision", "mine", "--image", str(path), "--prompt", "What?") == 2
         assert "error: image" in capsys.readouterr().err
-    assert stand_in.asked == []
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize(
     "wrong", [["--temperature", "-1"], ["--top-p", "0"], ["--max-new-tokens", "0"], ["--device", "tpu"]]
 )
-def test_bad_options_are_usage_errors(stand_in: type[FakeEngineChild], image_file: Path, wrong: list[str]) -> None:
+def test_bad_options_are_usage_errors(fake: type[FakeEngineChild], image_file: Path, wrong: list[str]) -> None:
     assert run_cli("generate-vision", "mine", "--image", str(image_file), "--prompt", "What?", *wrong) == 2
-    assert stand_in.asked == []
+    assert fake.requests == []
 
 
 def test_merge_says_the_difference(
-    stand_in: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fake: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     comparison = {
         "positions": 40,
@@ -156,13 +154,13 @@ def test_merge_says_the_difference(
         "limit": 1e-4,
     }
     reply = {"event": "merged", "output": "/out", "dtype": "float32", "comparison": comparison}
-    stand_in.replies["merge"] = [{"event": "notice", "text": "merging"}, reply]
+    fake.replies["merge"] = [{"event": "notice", "text": "merging"}, reply]
     assert run_cli("merge", "mine", "--output", str(tmp_path / "out")) == 0
     out, err = capsys.readouterr()
     assert out == "/out\n" and "1.25e-06" in err and "100.0%" in err
     assert run_cli("merge", "mine", "--output", "out", "--json") == 0
     assert json.loads(capsys.readouterr().out)["comparison"] == comparison
-    assert stand_in.asked[1]["output"] == str(tmp_path / "out")
+    assert fake.requests[1]["output"] == str(tmp_path / "out")
 
 
 def test_asking_the_tiny_model_for_real(image_file: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ PARTS = Parts(language=("model",), projector=(), vision=("visual",))
 
 
 def make_family(**changes: object) -> ModelFamily:
-    given = {
+    fields = {
         "key": "sound",
         "title": "Sound",
         "model_types": ("sound_type",),
@@ -24,7 +24,7 @@ def make_family(**changes: object) -> ModelFamily:
         "checkpoints": (Checkpoint("Owner/Sound-1B", "Sound 1B", 1_000_000_000, "MIT"),),
         "capabilities": {"lora_language": Supported(), "int8": Unsupported("its layers are too small")},
     }
-    return ModelFamily(**{**given, **changes})  # type: ignore[arg-type]
+    return ModelFamily(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def ok_status(*families: str) -> PluginStatus:
@@ -84,20 +84,20 @@ def test_check_fails_for_a_broken_plugin(monkeypatch: pytest.MonkeyPatch) -> Non
     assert invoke(monkeypatch, Registry((make_family(),), (ok_status("sound"), BROKEN)), "--check").exit_code == 1
 
 
-def test_check_fails_for_a_promise_that_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_check_fails_for_a_failing_conformance_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gone = Checkpoint("small", "Small", 10, path=tmp_path / "gone")
     registry = Registry((make_family(checkpoints=(gone,), image_tokens=lambda *_: 0),), (ok_status("sound"),))
     result = invoke(monkeypatch, registry, "--check")
     assert result.exit_code == 1
-    assert "fails its check" in result.stdout
-    assert "checkpoint small: this folder holds no model" in result.stdout
+    assert "✗ failed" in result.stdout
+    assert "checkpoint small: not a model folder" in result.stdout
     assert "image_tokens(224, 224) is 0" in result.stdout
 
 
-def test_a_name_that_switches_nothing_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_disabled_plugin_prints_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke(monkeypatch, Registry((), (), unknown_disabled=("typo",)))
     assert "names 'typo'" in result.stderr
-    assert "No plugins are installed" in result.stderr
+    assert "No plugins installed" in result.stderr
     assert result.stdout == ""
 
 

@@ -1,4 +1,4 @@
-"""Flags are read from the spec, all of them, and say the spec's words."""
+"""Flags are generated from the spec: one for every field, and the spec reads them back."""
 
 import shlex
 
@@ -24,10 +24,10 @@ def parse_flags(arguments: str) -> TrainingSpec:
 
 
 def test_every_field_has_a_flag_and_a_line_of_help() -> None:
-    shown = CliRunner().invoke(train_vision, ["--help"]).output
+    output = CliRunner().invoke(train_vision, ["--help"]).output
     for opt in options_of(TrainingSpec):
-        assert opt.flag in shown
-        assert f"{opt.group}:" in shown
+        assert opt.flag in output
+        assert f"{opt.group}:" in output
 
 
 def test_the_guide_s_command() -> None:

@@ -14,7 +14,7 @@ from mg_tui.data.browser import Browser, IndexedBrowser, PagedBrowser, open_brow
 from mg_tui.data.jsonl import read_rows
 from mg_tui.data.line_index import LineIndex
 from mg_tui.data.rows import Row
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.sources.opener import open_source
 
 
 def write_rows(path: Path, count: int, *, width: int = 0) -> Path:
@@ -50,10 +50,10 @@ def test_first_rows_come_before_any_index(lines: Path, tmp_path: Path) -> None:
 
 def test_the_index_reaches_every_row_and_is_kept(lines: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    told: list[float] = []
+    shares: list[float] = []
     browser = browser_of(lines, cache)
-    assert browser.build_index(told.append)
-    assert told[-1] == browser.indexed_share == 1.0
+    assert browser.build_index(shares.append)
+    assert shares[-1] == browser.indexed_share == 1.0
     assert browser.last_row == 1000
     again = browser_of(lines, cache)
     assert (again.last_row, again.indexed_share) == (1000, 1.0)
@@ -95,8 +95,8 @@ def test_a_changed_file_has_another_index(lines: Path, tmp_path: Path) -> None:
 def test_a_damaged_index_is_made_again(lines: Path, tmp_path: Path, damage: str) -> None:
     cache = tmp_path / "cache"
     browser_of(lines, cache).build_index()
-    (kept,) = (cache / "indexes").iterdir()
-    content = bytearray(kept.read_bytes())
+    (index_file,) = (cache / "indexes").iterdir()
+    content = bytearray(index_file.read_bytes())
     match damage:
         case "cut":
             del content[-5:]
@@ -108,7 +108,7 @@ def test_a_damaged_index_is_made_again(lines: Path, tmp_path: Path, damage: str)
             content[:] = os.urandom(200)
         case "number":
             content[:] = content.replace(b'"checkpoints": ', b'"checkpoints": "x", "y": ')
-    kept.write_bytes(content)
+    index_file.write_bytes(content)
     browser = browser_of(lines, cache)
     assert browser.last_row is None
     browser.build_index()
@@ -120,12 +120,19 @@ def test_an_interrupted_scan_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     path = write_rows(tmp_path / "data.jsonl", 3000)
     first = LineIndex(path, tmp_path / "cache")
     assert not first.build(until=900)
-    assert 900 < first.known_lines < 1500
+    scanned = first.scanned_share
+    assert 0 < scanned < 0.5
     second = LineIndex(path, tmp_path / "cache")
-    assert second.known_lines == first.known_lines
+    assert second.scanned_share == scanned
+    assert second.nearest_anchor(900) == first.nearest_anchor(900)
     read: list[int] = []
     real = LineIndex._scan_block
-    monkeypatch.setattr(LineIndex, "_scan_block", lambda self, block: (read.append(len(block)), real(self, block)))
+
+    def scan(index: LineIndex, block: bytes) -> None:
+        read.append(len(block))
+        real(index, block)
+
+    monkeypatch.setattr(LineIndex, "_scan_block", scan)
     assert second.build()
     assert sum(read) == path.stat().st_size - int(first.scanned_share * path.stat().st_size)
     assert second.line_count == 3000
@@ -134,8 +141,8 @@ def test_an_interrupted_scan_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
 def test_an_index_is_small(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "data.jsonl", 50_000)
     LineIndex(path, tmp_path / "cache").build()
-    (kept,) = (tmp_path / "cache" / "indexes").iterdir()
-    assert kept.stat().st_size < 50_000 / 64 * 16 + 1000
+    (index_file,) = (tmp_path / "cache" / "indexes").iterdir()
+    assert index_file.stat().st_size < 50_000 / 64 * 16 + 1000
 
 
 def test_without_a_cache_or_with_one_that_cannot_be_written(lines: Path, tmp_path: Path) -> None:
@@ -149,18 +156,18 @@ def test_without_a_cache_or_with_one_that_cannot_be_written(lines: Path, tmp_pat
 def test_what_is_not_there_is_said(lines: Path, tmp_path: Path) -> None:
     browser = browser_of(lines, tmp_path)
     browser.build_index()
-    with pytest.raises(DataError, match=r"there is no row 1,001; the last is 1,000"):
+    with pytest.raises(DataError, match=r"row 1,001 does not exist; the last row is 1,000"):
         browser.read_row(1001)
     lines.write_text("")
-    with pytest.raises(DataError, match="changed while it was being read"):
+    with pytest.raises(DataError, match="modified while it was being read"):
         browser.read_row(500)
     lines.unlink()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot read the dataset"):
         browser.read_rows(1, 5)
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("question 77", [77, *range(770, 780)]),
         ("ANSWER 999", [999]),
@@ -168,9 +175,9 @@ def test_what_is_not_there_is_said(lines: Path, tmp_path: Path) -> None:
         ("text", []),  # the name of a field is no text of a row
     ],
 )
-def test_find(lines: Path, tmp_path: Path, text: str, found: list[int]) -> None:
-    assert list(browser_of(lines, tmp_path).find(text)) == found
-    assert list(PagedBrowser(open_source(str(lines), cwd=tmp_path, cache=None)).find(text)) == found
+def test_find(lines: Path, tmp_path: Path, text: str, expected: list[int]) -> None:
+    assert list(browser_of(lines, tmp_path).find(text)) == expected
+    assert list(PagedBrowser(open_source(str(lines), cwd=tmp_path, cache=None)).find(text)) == expected
 
 
 def test_find_sees_through_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +196,8 @@ def test_find_sees_through_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "".join(json.dumps({"text": t}, ensure_ascii=a) + "\n" for t in texts for a in (True, False)), encoding="utf-8"
     )
     browser = browser_of(path, tmp_path)
-    wanted = ["CAT", "gr\u00dc", '"no"', "two\nlines", "k\\s", "X/Y", "\U0001f600", "stanbul"]
-    for place, text in enumerate(wanted):
+    queries = ["CAT", "gr\u00dc", '"no"', "two\nlines", "k\\s", "X/Y", "\U0001f600", "stanbul"]
+    for place, text in enumerate(queries):
         assert list(browser.find(text)) == [2 * place + 1, 2 * place + 2], text
     assert list(browser.find("cat", first=2)) == [2]
 
@@ -228,7 +235,7 @@ def test_pages_of_a_stream(tmp_path: Path) -> None:
     assert len(source.began) == 2
     assert row_numbers(browser.read_rows(990, 50)) == list(range(990, 1001))
     assert browser.last_row == 1000
-    with pytest.raises(DataError, match="the last is 1,000"):
+    with pytest.raises(DataError, match="the last row is 1,000"):
         browser.read_row(1001)
     assert browser.read_rows(5000, 3) == []
 
@@ -237,6 +244,6 @@ def test_counting_a_stream_can_be_stopped() -> None:
     source: Any = CountingSource(1000)
     browser = PagedBrowser(source)
     assert not browser.build_index(stop=lambda: True)
-    assert browser.last_row is None
+    assert [browser.last_row] == [None]
     assert browser.build_index()
     assert (browser.last_row, browser.indexed_share) == (1000, 1.0)

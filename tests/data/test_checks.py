@@ -13,13 +13,14 @@ from PIL import Image
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
-from mg_tui.data import token_count_cache
+from mg_tui.data import images, row_loader, token_count_cache
 from mg_tui.data.checks import findings as findings_module
 from mg_tui.data.checks.findings import KINDS, CheckReport, Finding, FindingCollector, Histogram
 from mg_tui.data.checks.kinds import kinds_table
 from mg_tui.data.checks.lengths import TextTokenCounts
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.checks.runner import CheckLimits, run_checks
+from mg_tui.data.row_loader import ReadOptions
+from mg_tui.data.sources.opener import open_source
 from mg_tui.data.token_count_cache import CachedTokenCounter
 
 
@@ -29,10 +30,10 @@ class WordCounter:
     identity = "words"
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.examples_counted = 0
 
     def count(self, examples: Sequence[Example]) -> list[TextTokenCounts]:
-        self.asked += len(examples)
+        self.examples_counted += len(examples)
         return [self._one(example) for example in examples]
 
     def _one(self, example: Example) -> TextTokenCounts:
@@ -65,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_check(
-    folder: Path, *rows: Any, limits: CheckLimits = LIMITS, evaluation: Sequence[Any] = (), **how: Any
+    folder: Path, *rows: Any, limits: CheckLimits = LIMITS, evaluation: Sequence[Any] = (), **read_options: Any
 ) -> CheckReport:
     def written(name: str, items: Sequence[Any]) -> Any:
         path = folder / name
@@ -73,7 +74,7 @@ def run_check(
         path.write_bytes(b"".join(line + b"\n" for line in lines))
         return open_source(str(path), cwd=folder, cache=folder / "cache")
 
-    reading = ReadOptions(cwd=folder, cache=folder / "cache", allow_private_urls=False, **how)
+    reading = ReadOptions(cwd=folder, cache=folder / "cache", allow_private_urls=False, **read_options)
     other = (written("eval.jsonl", evaluation), reading) if evaluation else None
     return run_checks(written("data.jsonl", rows), reading, limits, evaluation=other)
 
@@ -105,23 +106,23 @@ def test_a_good_dataset_has_figures_and_nothing_that_stops_a_run(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("made", "kind", "said"),
+    ("created", "kind", "said"),
     [
-        (b"{oops", "row", "is not JSON"),
+        (b"{oops", "row", "is invalid JSON"),
         (b'{"text": "\xff"}', "row", "is not UTF-8"),
         (row(text=None), "field", "is null"),
-        ({"text": "x", "image": "a.png"}, "field", "is not there"),
-        (row(image="none.png"), "image-missing", "was not found"),
-        (row(image="http://127.0.0.1/a.png"), "image-missing", "private or reserved network"),
-        (row(image="http://169.254.169.254/latest/meta-data"), "image-missing", "private or reserved network"),
-        (row(image="text.png"), "image-damaged", "is not an image"),
+        ({"text": "x", "image": "a.png"}, "field", "is missing"),
+        (row(image="none.png"), "image-missing", "does not exist"),
+        (row(image="http://127.0.0.1/a.png"), "image-missing", "private or reserved address"),
+        (row(image="http://169.254.169.254/latest/meta-data"), "image-missing", "private or reserved address"),
+        (row(image="text.png"), "image-damaged", "is not a supported image"),
         (row(image="bomb.png"), "image-bomb", "claims 3,600,000,000 pixels"),
         (row(image="thread.png"), "image-shape", "too long"),
         (row(text="a forbidden word"), "template", "forbidden"),
-        (row(text="unlearned"), "nothing-learned", "no token"),
+        (row(text="unlearned"), "nothing-learned", "no supervised tokens"),
         (row(text="word " * 90), "too-long", "has 114 tokens, 21 of them for its image; the limit is 100"),
         (row(image="small.png"), "image-small", "30 x 30"),
-        (row(image="long.png"), "image-ratio", "9 times"),
+        (row(image="long.png"), "image-ratio", "aspect ratio 9:1"),
         (row(image="large.png"), "image-large", "400 x 600"),
         (row(image="moving.gif"), "image-animated", "the first is used"),
         (row(image="print.jpg"), "image-mode", "CMYK"),
@@ -132,7 +133,7 @@ def test_a_good_dataset_has_figures_and_nothing_that_stops_a_run(folder: Path) -
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_each_kind_of_row(folder: Path, bomb: Path, made: Any, kind: str, said: str) -> None:
+def test_each_kind_of_row(folder: Path, bomb: Path, created: Any, kind: str, said: str) -> None:
     (folder / "text.png").write_text("hello")
     save_image(folder / "thread.png", (4000, 12))
     save_image(folder / "small.png", (30, 30))
@@ -144,9 +145,9 @@ def test_each_kind_of_row(folder: Path, bomb: Path, made: Any, kind: str, said: 
     save_image(folder / "jpeg.png", (150, 150), format="JPEG")
     frames = [Image.new("RGB", (150, 150), colour) for colour in ("red", "green")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
-    report = run_check(folder, row(1), made, row(3))
+    report = run_check(folder, row(1), created, row(3))
     assert rows_with(report, kind) == [2]
-    (finding,) = [one for one in report.findings if one.kind == kind]
+    (finding,) = [entry for entry in report.findings if entry.kind == kind]
     assert said in finding.what
     assert report.findings_of_row(2)[0].row == 2
     bad = KINDS[kind].severity == "error"
@@ -160,7 +161,7 @@ def test_pixels_are_looked_at_when_asked(folder: Path) -> None:
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:2000])
     assert not run_check(folder, row(image="cut.jpg")).blocks_run
     # What was seen of its header does not stand for its pixels.
-    assert rows_with(run_check(folder, row(image="cut.jpg"), depth="decode"), "image-damaged") == [1]
+    assert rows_with(run_check(folder, row(image="cut.jpg"), probe_depth="decode"), "image-damaged") == [1]
 
 
 def test_repeats(folder: Path) -> None:
@@ -170,7 +171,7 @@ def test_repeats(folder: Path) -> None:
         folder, row(1), row(2, image="b.png"), row(1), row(4, image="c.png"), row(1), row(6, image="b.png")
     )
     assert rows_with(report, "row-repeated") == [3, 5]
-    assert {one.what for one in report.findings if one.kind == "row-repeated"} == {"is the same as row 1"}
+    assert {entry.what for entry in report.findings if entry.kind == "row-repeated"} == {"duplicates row 1"}
     assert rows_with(report, "image-repeated") == [2]
     assert '"b.png" has the same content as' in next(o.what for o in report.findings if o.kind == "image-repeated")
 
@@ -179,11 +180,11 @@ def test_the_answers_as_a_whole(folder: Path) -> None:
     save_image(folder / "b.png", (150, 150))
     rows = [row(0, text="Same?", image=["a.png", "b.png"][number % 2], response="no") for number in range(120)]
     report = run_check(folder, *rows)
-    whole = {one.kind: one.what for one in report.findings if one.row == 0}
+    whole = {entry.kind: entry.what for entry in report.findings if entry.row == 0}
     assert whole["answers-alike"] == '100% of the rows are answered "no"'
     assert whole["questions-alike"] == '100% of the rows ask "Same?"'
     assert whole["answers-short"] == "100% of the answers have 3 characters or fewer"
-    assert whole["few-images"] == "120 rows show 2 images"
+    assert whole["few-images"] == "120 rows use only 2 images"
     assert run_check(folder, row(1)).counts == {"few-rows": 1}
     long = [row(number) for number in range(30)]
     report = run_check(folder, *long, row(31, response="word " * 1000), limits=CheckLimits(50, 784, 10**6))
@@ -202,12 +203,12 @@ def test_overlap_with_the_evaluation_dataset(folder: Path) -> None:
     rows = [row(1), row(2), row(3, image="b.png"), row(4, image="c.png"), row(5, image="d.png")]
     evaluation = [row(1), row(9, image="./b.png"), row(10, image="other name.png")]
     report = run_check(folder, *rows, evaluation=evaluation)
-    said = {one.row: one.what for one in report.findings if one.kind == "eval-overlap"}
+    said = {entry.row: entry.what for entry in report.findings if entry.kind == "eval-overlap"}
     assert said == {
-        1: "the row is in the evaluation dataset too",
-        2: 'its image "a.png" is in the evaluation dataset too',
-        3: 'its image "b.png" is in the evaluation dataset too',
-        5: 'its image "d.png" is in the evaluation dataset too',
+        1: "the row is also in the evaluation dataset",
+        2: 'its image "a.png" is also in the evaluation dataset',
+        3: 'its image "b.png" is also in the evaluation dataset',
+        5: 'its image "d.png" is also in the evaluation dataset',
     }
 
 
@@ -224,7 +225,7 @@ def test_the_remedies_say_how_many_rows_each_saves(folder: Path) -> None:
     assert "--max-pixels 37632" not in saved
     assert saved["--max-seq-length 128"] == 3
     assert saved["--on-bad-row skip"] == 0
-    hint = next(one.hint for one in report.findings if one.row == 1 and one.kind == "too-long")
+    hint = next(entry.hint for entry in report.findings if entry.row == 1 and entry.kind == "too-long")
     assert hint is not None and "--max-pixels 25088" in hint and "--max-seq-length to 67" in hint and "skip" in hint
 
 
@@ -233,25 +234,25 @@ def test_text_is_counted_once_and_then_only_what_changed(folder: Path, monkeypat
 
     def again(*rows: Any) -> int:
         counter = CachedTokenCounter(words, folder / "cache", "data.jsonl")
-        before = words.asked
+        before = words.examples_counted
         limits = CheckLimits(50, 784, 28 * 28 * 64, token_counter=counter, count_image_tokens=fake_image_tokens)
         report = run_check(folder, *rows, limits=limits)
         assert report.total_tokens is not None and report.total_tokens.total == len(rows)
         counter.save()
-        return words.asked - before
+        return words.examples_counted - before
 
     rows = [row(number) for number in range(300)]
     assert again(*rows) == 300
     assert again(*rows) == 0
     assert again(row(1000), *rows[5:]) == 1
     assert again(*rows) == 0  # the check may have been stopped: what it did not ask for is kept
-    (kept,) = (folder / "cache" / "tokens").iterdir()
-    assert kept.stat().st_size == 48 + 16 * 301
+    (counts_file,) = (folder / "cache" / "tokens").iterdir()
+    assert counts_file.stat().st_size == 48 + 16 * 301
     monkeypatch.setattr(token_count_cache, "_MAX_STALE_COUNTS", 0)
     assert again(row(2000), *rows[:5]) == 1
-    assert kept.stat().st_size == 48 + 16 * 6  # of much that nobody asks for nothing stays
+    assert counts_file.stat().st_size == 48 + 16 * 6  # of much that nobody asks for nothing stays
     assert again(*rows) == 295
-    kept.write_bytes(kept.read_bytes()[:-1])
+    counts_file.write_bytes(counts_file.read_bytes()[:-1])
     assert again(*rows) == 300
 
 
@@ -270,11 +271,16 @@ def test_a_change_of_pixels_needs_no_second_count(folder: Path) -> None:
 
 
 def test_unchanged_images_are_not_opened_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mg_tui.data import image_probe as looking
+    from mg_tui.data import image_probe
 
     opened: list[str] = []
-    real = looking.probe_image
-    monkeypatch.setattr(looking, "probe_image", lambda path: (opened.append(str(path)), real(path))[1])
+    real = images.probe_image
+
+    def probe(path: str | Path) -> images.ImageInfo:
+        opened.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(image_probe, "probe_image", probe)
     for expected in (1, 0):
         opened.clear()
         run_check(folder, row(1), row(2))
@@ -294,20 +300,18 @@ def test_without_a_model_lengths_are_left_open(folder: Path) -> None:
 
 
 def test_a_check_can_be_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mg_tui.data.checks import runner
-
-    monkeypatch.setattr(runner, "_ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(row_loader, "_BATCH_ROWS", 4)
     path = folder / "data.jsonl"
     path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(40)))
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     source = open_source(str(path), cwd=folder, cache=None)
     report = run_checks(
-        source, ReadOptions(cwd=folder), LIMITS, progress=lambda *now: told.append(now), stop=lambda: len(told) >= 2
+        source, ReadOptions(cwd=folder), LIMITS, progress=lambda *now: calls.append(now), stop=lambda: len(calls) >= 2
     )
     assert not report.complete
     assert report.rows == 8
-    assert all(total == path.stat().st_size for _done, total in told)
-    assert [done for done, _total in told] == sorted(done for done, _total in told)
+    assert all(total == path.stat().st_size for _done, total in calls)
+    assert [done for done, _total in calls] == sorted(done for done, _total in calls)
 
 
 def test_findings_are_kept_in_bounded_memory_and_rows_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,8 +324,8 @@ def test_findings_are_kept_in_bounded_memory_and_rows_are_not_lost(monkeypatch: 
     assert len(collector.findings) == 11
     report = CheckReport("x", 1000, 0, 0, 0, collector.findings, collector.counts, collector.rows_by_kind)
     assert report.bad_rows() == list(range(1, 1001))
-    assert [one.kind for one in report.findings_of_row(700)] == ["too-long"]
-    assert [one.kind for one in report.findings_of_row(5)] == ["too-long", "image-small"]
+    assert [entry.kind for entry in report.findings_of_row(700)] == ["too-long"]
+    assert [entry.kind for entry in report.findings_of_row(5)] == ["too-long", "image-small"]
     assert report.findings_of_row(2000) == []
     json.dumps(report.as_dict())
 
@@ -339,9 +343,9 @@ def test_the_docs_have_every_kind_and_every_tip() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "checks.md").read_text(encoding="utf-8")
     assert kinds_table() in text
     tips = text.split("## The guide's tips")[1].split("## ")[0]
-    told = set(re.findall(r"`([a-z]+-[a-z-]+)`", tips))
-    assert told <= KINDS.keys()
-    assert told == {name for name, kind in KINDS.items() if kind.tip}
+    calls = set(re.findall(r"`([a-z]+-[a-z-]+)`", tips))
+    assert calls <= KINDS.keys()
+    assert calls == {name for name, kind in KINDS.items() if kind.tip}
 
 
 def test_every_kind_is_described() -> None:

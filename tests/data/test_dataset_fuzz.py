@@ -16,7 +16,12 @@ from mg_tui.data.dataset import Dataset, load_dataset, require_no_bad_rows, writ
 from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
 from mg_tui.data.row_problems import BadRows
 
-FUZZ_SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None, "derandomize": True}
+FUZZ_SETTINGS: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "database": None,
+    "derandomize": True,
+}
 
 
 def is_safe(text: str) -> bool:
@@ -66,10 +71,10 @@ def test_mutated_images_open_or_are_refused(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        accepted = []
-        for see in (probe_image, verify_image, open_image):
+        accepted: list[Any] = []
+        for read in (probe_image, verify_image, open_image):
             try:
-                accepted.append(see(file.name))
+                accepted.append(read(file.name))
             except ImageError as error:
                 assert error.reason
                 assert is_safe(error.reason)

@@ -33,9 +33,9 @@ def test_every_format_and_layout_is_there() -> None:
 @pytest.mark.parametrize(("layout", "block"), EXAMPLES)
 def test_examples_are_what_they_are_said_to_be(layout: str, block: str, tmp_path: Path) -> None:
     row = Row(1, json.loads(block), None)
-    found, fields, _certainty, _why = detect_layout([row])
-    assert found == layout
-    assert isinstance(to_draft(row, found, fields, EmbeddedImageStore(tmp_path)), ExampleDraft)
+    result, fields, _certainty, _why = detect_layout([row])
+    assert result == layout
+    assert isinstance(to_draft(row, result, fields, EmbeddedImageStore(tmp_path)), ExampleDraft)
 
 
 def test_options_kinds_and_keys_that_are_named_are_there() -> None:

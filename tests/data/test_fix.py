@@ -12,9 +12,10 @@ from PIL import Image
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example
 from mg_tui.data.checks import findings
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
+from mg_tui.data.checks.runner import CheckLimits, run_checks
 from mg_tui.data.fix import FixResult, fix_dataset
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.row_loader import ReadOptions
+from mg_tui.data.sources.opener import open_source
 
 LIMITS = CheckLimits(2048, 784, 10**6)
 
@@ -59,7 +60,7 @@ def test_good_rows_stay_byte_for_byte(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "field", "repaired"),
+    ("created", "field", "repaired"),
     [
         (row(response=42), "response", "42"),
         (row(response=1.5), "response", "1.5"),
@@ -71,10 +72,10 @@ def test_good_rows_stay_byte_for_byte(folder: Path) -> None:
         (row(image=["images/a.png", "images/b.png"]), "image", ["images/A.png", "images/b.png"]),
     ],
 )
-def test_what_can_be_repaired_is(folder: Path, made: dict[str, Any], field: str, repaired: Any) -> None:
-    done, written, _aside = run_fix(folder, row(1), {**made, "kept": "as it is"}, row(3))
+def test_what_can_be_repaired_is(folder: Path, created: dict[str, Any], field: str, repaired: Any) -> None:
+    done, written, _aside = run_fix(folder, row(1), {**created, "kept": "as it is"}, row(3))
     assert done.rows_repaired == 1
-    assert written[1] == {**made, "kept": "as it is", field: repaired}
+    assert written[1] == {**created, "kept": "as it is", field: repaired}
 
 
 def test_turns_are_repaired_too(folder: Path) -> None:
@@ -104,28 +105,28 @@ def test_the_rest_is_aside_with_its_reasons(folder: Path) -> None:
     ]
     limits = CheckLimits(2048, 784, 10**6, token_counter=CharacterCounter())
     done, written, aside = run_fix(folder, row(1), *bad, row(1), limits=limits)
-    assert [one["text"] for one in written] == ["Question 1?"]
+    assert [item["text"] for item in written] == ["Question 1?"]
     assert done.duplicates_dropped == 1
-    assert [one["row"] for one in aside] == [2, 3, 4, 5, 6, 7, 8, 9]
-    reasons = {one["row"]: one["problems"][0]["what"] for one in aside}
+    assert [item["row"] for item in aside] == [2, 3, 4, 5, 6, 7, 8, 9]
+    reasons = {item["row"]: item["problems"][0]["what"] for item in aside}
     assert "is not UTF-8" in reasons[2]
-    assert "was not found" in reasons[3] and "was not found" in reasons[4]
+    assert "does not exist" in reasons[3] and "does not exist" in reasons[4]
     assert reasons[5] == "is empty"
     assert "is true" in reasons[6]
     assert reasons[7] == "has 5,000 tokens; the limit is 2,048"
-    assert "is not" in reasons[8] or "was not found" in reasons[8]
-    assert reasons[9] == "is the same as row 1"
+    assert "is not" in reasons[8] or "does not exist" in reasons[8]
+    assert reasons[9] == "duplicates row 1"
     lines = (folder / "data.jsonl").read_bytes().split(b"\n")
-    for one in aside:
-        assert one["raw"].encode("utf-8", "surrogateescape") == lines[one["row"] - 1]
+    for item in aside:
+        assert item["raw"].encode("utf-8", "surrogateescape") == lines[item["row"] - 1]
 
 
 def test_reasons_are_told_of_every_row_however_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "MAX_FINDINGS_PER_KIND", 3)
     rows = [row(number, image=f"none {number}.png") for number in range(20)]
     _done, _written, aside = run_fix(folder, row(99), *rows, *[row(99)] * 9)
-    assert [one["problems"][0]["what"][:12] for one in aside[:20]] == [f'"none {n}.png"'[:12] for n in range(20)]
-    assert [one["problems"][0]["what"] for one in aside[20:]] == ["is the same as row 1"] * 3 + ["row repeated"] * 6
+    assert [item["problems"][0]["what"][:12] for item in aside[:20]] == [f'"none {n}.png"'[:12] for n in range(20)]
+    assert [item["problems"][0]["what"] for item in aside[20:]] == ["duplicates row 1"] * 3 + ["duplicate row"] * 6
 
 
 def test_paths_lead_to_the_same_images_from_another_folder(folder: Path) -> None:
@@ -140,13 +141,13 @@ def test_what_is_in_the_way_stays(folder: Path) -> None:
     source = open_source(str(path), cwd=folder, cache=None)
     (folder / "there.jsonl").write_text("mine")
     (folder / "link.jsonl").symlink_to(path)
-    for out, force, said in (
-        ("there.jsonl", False, "already there"),
-        ("data.jsonl", True, "never changed"),
-        ("link.jsonl", True, "never changed"),
+    for out, force, expected in (
+        ("there.jsonl", False, "already exists"),
+        ("data.jsonl", True, "never modified"),
+        ("link.jsonl", True, "never modified"),
         ("images", True, "is a folder"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=expected):
             fix_dataset(source, ReadOptions(cwd=folder), LIMITS, folder / out, force=force)
     assert (folder / "there.jsonl").read_text() == "mine"
     assert path.read_text() == json.dumps(row(1)) + "\n"
@@ -167,4 +168,4 @@ def test_nothing_half_written_is_left_when_it_is_broken_off(folder: Path) -> Non
         fix_dataset(
             source, ReadOptions(cwd=folder), CheckLimits(9, 784, 10**6, token_counter=Broken()), folder / "fixed.jsonl"
         )
-    assert sorted(one.name for one in folder.iterdir()) == ["data.jsonl", "images"]
+    assert sorted(item.name for item in folder.iterdir()) == ["data.jsonl", "images"]

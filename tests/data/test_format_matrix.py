@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from mg_tui.data.browser import open_browser
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, RowLoader, load_rows, run_checks
-from mg_tui.data.convert import ConvertRequest, convert
+from mg_tui.data.checks.runner import CheckLimits, run_checks
+from mg_tui.data.convert.converter import ConvertRequest, convert
 from mg_tui.data.fix import fix_dataset
 from mg_tui.data.image_resolver import ImageResolver
-from mg_tui.data.sources.base import FORMATS, open_source
+from mg_tui.data.row_loader import ReadOptions, RowLoader, load_rows
+from mg_tui.data.sources.base import FORMATS
 from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.opener import open_source
 from mg_tui.data.subset import WeightedSource, concat_datasets, sample_dataset, split_dataset
 from mg_tui.data.synthetic import photos
 
@@ -56,8 +58,8 @@ def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for format, name in NAMES.items():
         source = open_source(str(path), cwd=folder, cache=folder / "cache")
         resolver = ImageResolver(source.base, None, folder, folder / "cache")
-        asked = ConvertRequest(folder / name, format=format)
-        convert(source, detect_format(source), asked, cache=folder / "cache", resolver=resolver)
+        requested = ConvertRequest(folder / name, format=format)
+        convert(source, detect_format(source), requested, cache=folder / "cache", resolver=resolver)
     return folder
 
 
@@ -80,17 +82,17 @@ def test_browse(formats: Path, format: str) -> None:
     assert len(numbers) == 10 and numbers == sorted(numbers)
     assert browser.build_index()
     assert browser.last_row is not None and browser.last_row >= COUNT
-    judge = RowLoader(source, reading)
+    loader = RowLoader(source, reading)
     last = browser.read_row(browser.last_row)
-    (judged,) = judge([last])
-    assert judged.example is not None
-    found = list(browser.find("CALLED 77."))
-    assert len(found) == 1
-    (judged,) = judge([browser.read_row(found[0])])
-    judge.close()
-    assert judged.example is not None
-    assert judged.example.response == "It is the thing called 77."
-    assert len(judged.example.images) == 1
+    (loaded,) = loader.load([last])
+    assert loaded.example is not None
+    result = list(browser.find("CALLED 77."))
+    assert len(result) == 1
+    (loaded,) = loader.load([browser.read_row(result[0])])
+    loader.close()
+    assert loaded.example is not None
+    assert loaded.example.response == "It is the thing called 77."
+    assert len(loaded.example.images) == 1
     assert browser.read_row(numbers[3]) == window[3]
 
 
@@ -112,22 +114,24 @@ def test_check_and_fix(formats: Path, format: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", NAMES)
 def test_split_sample_and_mix(formats: Path, format: str, tmp_path: Path) -> None:
-    def shown(path: Path) -> tuple[int, set[bytes]]:
+    def read_written(path: Path) -> tuple[int, set[bytes]]:
         source = open_source(str(path), cwd=tmp_path, cache=None)
-        examples = [one.example for portion in load_rows(source, ReadOptions(cwd=tmp_path)) for one in portion]
+        examples = [item.example for batch in load_rows(source, ReadOptions(cwd=tmp_path)) for item in batch]
         assert all(examples)
-        return len(examples), {Path(ref.path).read_bytes() for one in examples if one for ref in one.images}
+        return len(examples), {Path(ref.path).read_bytes() for item in examples if item for ref in item.images}
 
     source, reading = open_dataset(formats, format)
-    kept, parted = split_dataset(source, reading, tmp_path / "train.jsonl", tmp_path / "eval.jsonl", share=0.3, seed=1)
-    (train, train_images), (held, held_images) = shown(kept.path), shown(parted.path)
-    assert (train + held, kept.unwritable_rows) == (COUNT, 0)
+    training, evaluation = split_dataset(
+        source, reading, tmp_path / "train.jsonl", tmp_path / "eval.jsonl", share=0.3, seed=1
+    )
+    (train, train_images), (held, held_images) = read_written(training.path), read_written(evaluation.path)
+    assert (train + held, training.unwritable_rows) == (COUNT, 0)
     assert held and not train_images & held_images
-    assert shown(sample_dataset(source, reading, tmp_path / "some.jsonl", count=7, seed=1).path)[0] == 7
+    assert read_written(sample_dataset(source, reading, tmp_path / "some.jsonl", count=7, seed=1).path)[0] == 7
     chat = tmp_path / "chat.jsonl"
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
     chat.write_text(json.dumps({"messages": turns}) + "\n")
     other = WeightedSource(open_source(str(chat), cwd=tmp_path, cache=None), ReadOptions(cwd=tmp_path), 3)
     mixed = concat_datasets([WeightedSource(source, reading), other], tmp_path / "mix.jsonl", seed=1)
     assert (mixed.rows, mixed.unwritable_rows) == (COUNT + 3, 0)
-    assert shown(mixed.path) == (COUNT + 3, train_images | held_images)
+    assert read_written(mixed.path) == (COUNT + 3, train_images | held_images)

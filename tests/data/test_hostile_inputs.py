@@ -3,6 +3,7 @@
 With the fuzz tests beside it, about 1,200 mutated rows, 400 mutated images and 200 mutated files.
 """
 
+import base64
 import gzip
 import io
 import json
@@ -21,11 +22,17 @@ from mg_tui.core.errors import GardenError
 from mg_tui.data import embedded_images
 from mg_tui.data.browser import open_browser
 from mg_tui.data.checks.findings import CheckReport
-from mg_tui.data.checks.runner import CheckLimits, ReadOptions, run_checks
+from mg_tui.data.checks.runner import CheckLimits, run_checks
 from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.row_loader import ReadOptions
+from mg_tui.data.sources.opener import open_source
 
-FUZZ_SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None, "derandomize": True}
+FUZZ_SETTINGS: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "database": None,
+    "derandomize": True,
+}
 LIMITS = CheckLimits(2048, 784, 10**6)
 
 
@@ -99,13 +106,13 @@ def line(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("hostile")
-    Image.effect_noise((150, 150), 50).save(made / "good.png")
-    (made / "bad.png").write_bytes((made / "good.png").read_bytes()[:60])
-    (made / "bomb.png").write_bytes(_png_claiming(60_000, 60_000))
-    (made / "loop.png").symlink_to(made / "loop.png")
-    (made / "folder").mkdir()
-    return made
+    created = tmp_path_factory.mktemp("hostile")
+    Image.effect_noise((150, 150), 50).save(created / "good.png")
+    (created / "bad.png").write_bytes((created / "good.png").read_bytes()[:60])
+    (created / "bomb.png").write_bytes(_png_claiming(60_000, 60_000))
+    (created / "loop.png").symlink_to(created / "loop.png")
+    (created / "folder").mkdir()
+    return created
 
 
 def _png_claiming(width: int, height: int) -> bytes:
@@ -119,11 +126,11 @@ def _png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 16)) + chunk(b"IEND", b"")
 
 
-def run_check(path: Path, folder: Path, **how: Any) -> CheckReport:
+def run_check(path: Path, folder: Path, **read_options: Any) -> CheckReport:
     cache = path.parent / "cache"
     source = open_source(str(path), cwd=folder, cache=cache)
     source.base = folder
-    reading = ReadOptions(cwd=folder, cache=cache, allow_private_urls=False, workers=1, **how)
+    reading = ReadOptions(cwd=folder, cache=cache, allow_private_urls=False, workers=1, **read_options)
     return run_checks(source, reading, LIMITS)
 
 
@@ -135,7 +142,7 @@ def test_every_row_is_good_or_named_with_a_reason(
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "data.jsonl"
         path.write_bytes(b"\n".join([json.dumps(first).encode(), *lines]))
-        report = run_check(path, folder, depth="decode" if full else "header")
+        report = run_check(path, folder, probe_depth="decode" if full else "header")
         bad = set(report.bad_rows())
         blank = {number for number, text in enumerate(lines, 2) if not text.removeprefix(b"\xef\xbb\xbf").strip()}
         assert report.rows == 1 + len(lines) - len(blank)
@@ -153,9 +160,9 @@ def test_every_row_is_good_or_named_with_a_reason(
 
 
 def valid_files() -> dict[str, bytes]:
-    import pyarrow as pa
-    import pyarrow.feather
-    import pyarrow.parquet
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.feather  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     rows = [{"text": f"q{number}", "image": "good.png", "response": f"a{number}"} for number in range(4)]
     text = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -255,7 +262,7 @@ REFUSED_IMAGES = {
     "svg.png": (SVG, "SVG"),
     "html that begins like a gif.gif": (b"GIF89a<script>alert(1)</script>", "truncated|damaged|claims|not an image"),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n", "PostScript"),
-    "pickle.png": (b"\x80\x04\x95\x0e\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93", "not an image"),
+    "pickle.png": (b"\x80\x04\x95\x0e\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93", "not a supported image"),
     "huge gif.gif": (b"GIF89a\xff\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02", "claims|damaged"),
     "huge bmp.bmp": (b"BM" + b"\0" * 8 + b"6\0\0\0(\0\0\0" + b"\xff\xff\xff\x7f" * 2 + b"\x01\0\x18\0" + b"\0" * 9, ""),
     "huge ppm.ppm": (b"P6 999999 999999 255\n\0\0\0", "claims"),
@@ -269,7 +276,7 @@ def test_bombs_and_polyglots_are_refused_with_a_reason(tmp_path: Path, name: str
     import re
     import zlib
 
-    data, said = REFUSED_IMAGES[name]
+    data, expected = REFUSED_IMAGES[name]
     if name == "text chunk bomb.png":  # a hundred megabytes of text in a few hundred bytes
         whole, bomb = encode_image(NOISE, "PNG"), b"a\0\0" + zlib.compress(b"\0" * 10**8, 9)
         data = (
@@ -281,7 +288,7 @@ def test_bombs_and_polyglots_are_refused_with_a_reason(tmp_path: Path, name: str
     with pytest.raises(ImageError) as caught:
         verify_image(path)
     assert is_safe(caught.value.reason)
-    assert re.search(said, caught.value.reason), caught.value.reason
+    assert re.search(expected, caught.value.reason), caught.value.reason
 
 
 def test_ten_thousand_frames_cost_one(tmp_path: Path) -> None:
@@ -289,10 +296,10 @@ def test_ten_thousand_frames_cost_one(tmp_path: Path) -> None:
 
     path = tmp_path / "many.gif"
     frame = Image.new("P", (16, 16))
-    one = encode_image(frame, "GIF")
+    item = encode_image(frame, "GIF")
     # Frames are copied by hand: writing so many takes the library a minute.
-    body = one[one.index(b",") : -1]
-    path.write_bytes(one[:-1] + body * 10_000 + b";")
+    body = item[item.index(b",") : -1]
+    path.write_bytes(item[:-1] + body * 10_000 + b";")
     began = time.process_time()
     info = verify_image(path)
     assert info.animated
@@ -306,6 +313,6 @@ def test_a_data_uri_is_judged_by_its_size_before_it_is_decoded(monkeypatch: pyte
     def refuse(*_arguments: object, **_options: object) -> bytes:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr(embedded_images.base64, "b64decode", refuse)
-    with pytest.raises(ImageError, match="an image inside a row may have 3,000"):
+    monkeypatch.setattr(base64, "b64decode", refuse)
+    with pytest.raises(ImageError, match="the limit for embedded images is 3,000"):
         embedded_images.decode_data_uri("data:image/png;base64," + "A" * 10_000)

@@ -34,9 +34,9 @@ def test_what_was_seen_is_there_for_the_next_process(file: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("change", ["time", "size", "gone"])
 def test_a_changed_file_is_unknown(file: str, tmp_path: Path, change: str) -> None:
-    looks = ImageInfoCache(tmp_path / "cache")
-    looks.put(file, probe_image(file), decoded=True)
-    looks.flush()
+    info_cache = ImageInfoCache(tmp_path / "cache")
+    info_cache.put(file, probe_image(file), decoded=True)
+    info_cache.flush()
     match change:
         case "time":
             os.utime(file, ns=(1, 1))
@@ -46,8 +46,8 @@ def test_a_changed_file_is_unknown(file: str, tmp_path: Path, change: str) -> No
             os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         case "gone":
             Path(file).unlink()
-    assert looks.get(file, decoded=False) is None
-    looks.close()
+    assert info_cache.get(file, decoded=False) is None
+    info_cache.close()
 
 
 def test_a_store_that_cannot_be_used_is_an_empty_one(file: str, tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_a_store_that_cannot_be_used_is_an_empty_one(file: str, tmp_path: Path) 
     (tmp_path / "junk" / "looks" / "looks.sqlite").write_bytes(b"not a database" * 1000)
     (tmp_path / "taken").write_text("a file")
     for cache in (None, tmp_path / "junk", tmp_path / "taken"):
-        looks = ImageInfoCache(cache)
-        looks.put(file, probe_image(file), decoded=True)
-        looks.close()
-        assert looks.get(file, decoded=False) is None
+        info_cache = ImageInfoCache(cache)
+        info_cache.put(file, probe_image(file), decoded=True)
+        info_cache.close()
+        assert info_cache.get(file, decoded=False) is None
 
 
 def test_many_threads_and_two_stores(file: str, tmp_path: Path) -> None:

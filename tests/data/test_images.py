@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
@@ -49,12 +50,12 @@ def test_just_over_the_limit(tmp_path: Path, bomb: Path) -> None:
 
 
 def test_missing_folder_empty_and_devices(tmp_path: Path) -> None:
-    assert refusal_reason(tmp_path / "none.png") == "was not found"
+    assert refusal_reason(tmp_path / "none.png") == "does not exist"
     assert refusal_reason(tmp_path) == "is a folder"
     (tmp_path / "empty.png").touch()
     assert refusal_reason(tmp_path / "empty.png") == "is empty (0 bytes)"
     os.mkfifo(tmp_path / "pipe.png")
-    assert refusal_reason(tmp_path / "pipe.png") == "is a pipe or a device, not a file"
+    assert refusal_reason(tmp_path / "pipe.png") == "is not a regular file"
     assert "cannot be read" in refusal_reason(tmp_path / ("x" * 300))
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     assert "cannot be read" in refusal_reason(tmp_path / "loop.png")
@@ -68,15 +69,15 @@ def test_no_permission(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert refusal_reason(image_file) == "cannot be read: permission denied"
 
 
-@pytest.mark.parametrize("kept", [3, 20, 200, 0.5, 0.95])
+@pytest.mark.parametrize("length", [3, 20, 200, 0.5, 0.95])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.gif", "a.bmp", "a.tif", "a.jp2"])
-def test_truncated(tmp_path: Path, name: str, kept: float) -> None:
+def test_truncated(tmp_path: Path, name: str, length: float) -> None:
     path = tmp_path / name
     Image.effect_noise((90, 70), 90).convert("RGB").save(path)
     whole = path.read_bytes()
     verify_image(path)
-    path.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
-    assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not an image"))
+    path.write_bytes(whole[: int(length if length > 1 else length * len(whole))])
+    assert any(word in refusal_reason(path) for word in ("truncated", "damaged", "not a supported image"))
 
 
 def test_truncation_is_seen_whatever_another_library_asked_for(
@@ -88,9 +89,9 @@ def test_truncation_is_seen_whatever_another_library_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
-        (b"hello, I am a text", "is not an image"),
+        (b"hello, I am a text", "is not a supported image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is SVG"),
         (b'<?xml version="1.0"?>\n<!-- made by hand -->\n<svg/>', "is SVG"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
@@ -98,14 +99,14 @@ def test_truncation_is_seen_whatever_another_library_asked_for(
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is PostScript"),
         (b"%PDF-1.7\n", "is a PDF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "is HEIC"),
-        (b"\0" * 5000, "is not an image"),
+        (b"\0" * 5000, "is not a supported image"),
         (b"PK\x03\x04" + b"\0" * 50, "is a zip archive"),
     ],
 )
-def test_other_files(tmp_path: Path, content: bytes, said: str) -> None:
+def test_other_files(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    assert refusal_reason(path).startswith(said)
+    assert refusal_reason(path).startswith(expected)
 
 
 def test_a_image_with_the_wrong_ending_is_a_image(tmp_path: Path, image_file: Path) -> None:
@@ -117,7 +118,7 @@ def test_animations_give_their_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     for name in ("a.gif", "a.webp", "a.png", "a.tif"):
         path = tmp_path / name
-        options = {"lossless": True} if name == "a.webp" else {}
+        options: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
         frames[0].save(path, save_all=True, append_images=frames[1:], **options)
         assert probe_image(path).animated, name
         assert verify_image(path).animated, name
@@ -134,20 +135,21 @@ def test_messages_cannot_escape_into_a_terminal(tmp_path: Path) -> None:
 
 
 def test_memory_and_odd_errors_become_reasons(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error, said in ((MemoryError(), "memory"), (KeyError("x"), "damaged"), (RuntimeError(), "RuntimeError")):
+    for error, expected in ((MemoryError(), "memory"), (KeyError("x"), "damaged"), (RuntimeError(), "RuntimeError")):
 
         def fail(_image: object, error: Exception = error) -> None:
             raise error
 
         monkeypatch.setattr(images, "to_rgb", fail)
-        with pytest.raises(ImageError, match=said):
+        with pytest.raises(ImageError, match=expected):
             open_image(image_file)
 
 
 def test_importing_the_room_imports_neither_pillow_nor_numpy_nor_httpx() -> None:
     code = (
-        "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.synthetic.vision_dataset, mg_tui.data.image_downloads, "
-        "mg_tui.cli.datasets.vision_sample; print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
+        "import sys, mg_tui.data.dataset, mg_tui.data.split, mg_tui.data.synthetic.vision_dataset, "
+        "mg_tui.data.image_downloads, mg_tui.cli.datasets.create; "
+        "print(sorted({'PIL','numpy','httpx','httpcore','torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
 WHITE = (255, 255, 255)
 
 
-def save_image(folder: Path, image: Image.Image, name: str, **options: object) -> Path:
+def save_image(folder: Path, image: Image.Image, name: str, **options: Any) -> Path:
     path = folder / name
     image.save(path, **options)
     return path
@@ -40,7 +41,7 @@ def test_orientation_is_applied(tmp_path: Path, name: str, orientation: int, cor
     image.paste((255, 0, 0), (0, 0, 8, 8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"lossless": True} if name == "a.webp" else {}
+    options: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
     if name == "a.jpg":
         options = {"quality": 95, "subsampling": 0}
     path = save_image(tmp_path, image, name, exif=exif, **options)

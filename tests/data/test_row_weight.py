@@ -24,7 +24,7 @@ def test_weights_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [
         ("-0.5", "a number (-0.5)"),
         ("null", "null"),
@@ -36,17 +36,17 @@ def test_weights_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
     ],
     ids=["negative", "null", "true", "text", "list", "infinite", "too large"],
 )
-def test_what_is_no_weight_is_a_problem_of_its_row(tmp_path: Path, value: str, said: str) -> None:
+def test_what_is_no_weight_is_a_problem_of_its_row(tmp_path: Path, value: str, expected: str) -> None:
     dataset = load_dataset(write(tmp_path, ', "importance": 1', f', "importance": {value}'), FIELDS)
     (problem,) = dataset.problems
     assert (problem.row, problem.field) == (2, "importance")
-    assert said in str(problem) and "a number from 0 up" in str(problem)
+    assert expected in str(problem) and "a non-negative number" in str(problem)
     assert [example.row for example in dataset.examples] == [1]
 
 
 def test_a_row_without_its_weight_is_told_what_to_write(tmp_path: Path) -> None:
     (problem,) = load_dataset(write(tmp_path, ""), FIELDS).problems
-    assert "importance" in str(problem) and "write 1" in str(problem.hint)
+    assert "importance" in str(problem) and "use 1" in str(problem.hint)
 
 
 def test_a_weight_beside_other_mistakes_is_said_too(tmp_path: Path) -> None:

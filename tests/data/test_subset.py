@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from mg_tui.core.errors import UsageError
-from mg_tui.data.checks.runner import ReadOptions, load_rows
 from mg_tui.data.from_folder import create_from_folder
-from mg_tui.data.sources.base import open_source
+from mg_tui.data.row_loader import ReadOptions, load_rows
+from mg_tui.data.sources.opener import open_source
 from mg_tui.data.subset import WeightedSource, concat_datasets, parse_weighted_path, sample_dataset, split_dataset
 
 
@@ -42,8 +42,12 @@ def read_rows(path: Path) -> list[Any]:
 
 
 def image_paths(rows: list[Any]) -> set[str]:
-    given = [item for one in rows for item in ([one["image"]] if isinstance(one["image"], str) else one["image"] or [])]
-    return {Path(name).name for name in given}
+    reference = [
+        item
+        for entry in rows
+        for item in ([entry["image"]] if isinstance(entry["image"], str) else entry["image"] or [])
+    ]
+    return {Path(name).name for name in reference}
 
 
 def test_no_image_is_on_both_sides(folder: Path) -> None:
@@ -52,12 +56,12 @@ def test_no_image_is_on_both_sides(folder: Path) -> None:
     rows += [row(60, ["0.png", "1.png"]), row(61, None), row(62, [])]
     path = write_rows(folder / "data.jsonl", *rows, b"not json")
     train, held = folder / "train.jsonl", folder / "eval.jsonl"
-    kept, parted = split_dataset(*open_dataset(path), train, held, share=0.2, seed=1)
+    training, evaluation = split_dataset(*open_dataset(path), train, held, share=0.2, seed=1)
     lines = [*train.read_bytes().splitlines(), *held.read_bytes().splitlines()]
     assert sorted(lines) == sorted(path.read_bytes().splitlines())
     assert b"not json" in train.read_bytes()
-    assert (kept.rows + parted.rows, kept.unwritable_rows) == (64, 0)
-    assert 1 <= parted.rows <= 13
+    assert (training.rows + evaluation.rows, training.unwritable_rows) == (64, 0)
+    assert 1 <= evaluation.rows <= 13
     held_rows = read_rows(held)
     train_rows = [json.loads(line) for line in train.read_bytes().splitlines() if line != b"not json"]
     assert not image_paths(held_rows) & image_paths(train_rows)
@@ -70,9 +74,9 @@ def test_no_image_is_on_both_sides(folder: Path) -> None:
 
 def test_what_cannot_be_split_is_said_and_nothing_is_written(folder: Path) -> None:
     path = write_rows(folder / "data.jsonl", *(row(number, "0.png") for number in range(5)))
-    with pytest.raises(UsageError, match="nothing can be parted off"):
+    with pytest.raises(UsageError, match="cannot be split"):
         split_dataset(*open_dataset(path), folder / "t.jsonl", folder / "e.jsonl", share=0.5, seed=1)
-    with pytest.raises(UsageError, match="would be one file"):
+    with pytest.raises(UsageError, match="are the same file"):
         split_dataset(*open_dataset(path), folder / "t.jsonl", folder / "t.jsonl", share=0.5, seed=1)
     assert not list(folder.glob("[te].jsonl"))
 
@@ -82,7 +86,7 @@ def test_a_drawing_keeps_order_and_seed(folder: Path) -> None:
     assert sample_dataset(*open_dataset(path), folder / "a.jsonl", count=20, seed=3).rows == 20
     sample_dataset(*open_dataset(path), folder / "b.jsonl", share=0.1, seed=3)
     assert (folder / "a.jsonl").read_bytes() == (folder / "b.jsonl").read_bytes()
-    numbers = [one["id"] for one in read_rows(folder / "a.jsonl")]
+    numbers = [entry["id"] for entry in read_rows(folder / "a.jsonl")]
     assert numbers == sorted(set(numbers))
     with pytest.raises(UsageError, match="201 of 200 rows"):
         sample_dataset(*open_dataset(path), folder / "c.jsonl", count=201, seed=3)
@@ -98,7 +102,7 @@ def test_weights(folder: Path) -> None:
         WeightedSource(*open_dataset(c), 1.5),
     ]
     done = concat_datasets(parts, folder / "mix.jsonl", seed=1)
-    numbers = [one["id"] for one in read_rows(folder / "mix.jsonl")]
+    numbers = [entry["id"] for entry in read_rows(folder / "mix.jsonl")]
     assert len(numbers) == done.rows
     assert [numbers.count(number) for number in range(100)] == [2] * 100
     assert 160 < sum(1000 <= number < 1400 for number in numbers) < 240
@@ -124,9 +128,9 @@ def test_datasets_of_other_folders_and_layouts_mix(folder: Path) -> None:
     )
     assert (done.rows, done.unwritable_rows) == (4, 0)
     source, reading = open_dataset(folder / "mix.jsonl")
-    (judged,) = load_rows(source, reading)
-    examples = [one.example for one in judged]
-    assert [len(example.images) for example in examples if example] == [1, 2, 0, 1]
+    (loaded,) = load_rows(source, reading)
+    examples = [row.example for row in loaded if row.example is not None]
+    assert [len(example.images) for example in examples] == [1, 2, 0, 1]
     assert [message.text for message in examples[3].messages] == ["Be brief.", "What is it?", "A wall."]
     assert examples[3].images[0].path == str(folder / "far" / "far.png")
     only_fields = concat_datasets(
@@ -156,10 +160,10 @@ def test_packed_lines_are_written_as_they_are_read(folder: Path) -> None:
         number for number in range(20) if number != 7 for _twice in range(2)
     ]
     assert written_lines.count(lines[7]) == 2
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     source, reading = open_dataset(path)
-    assert sum(len(portion) for portion in load_rows(source, reading, progress=lambda *now: told.append(now))) == 20
-    assert all(total == 0 for _done, total in told)
+    assert sum(len(batch) for batch in load_rows(source, reading, progress=lambda *now: calls.append(now))) == 20
+    assert all(total == 0 for _done, total in calls)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_a_part_and_its_weight(text: str, name: str, weight: float) -> None:
 
 @pytest.mark.parametrize("text", ["a:0", "a:-1", "a:1e9", "a:inf"])
 def test_a_weight_that_means_nothing(text: str) -> None:
-    with pytest.raises(UsageError, match="means nothing"):
+    with pytest.raises(UsageError, match="invalid weight"):
         parse_weighted_path(text)
 
 
@@ -185,16 +189,16 @@ def test_a_folder_of_images(folder: Path) -> None:
     (inner / "Ä b.txt").write_text("\ufeff A red wall.\n", encoding="utf-8")
     (folder / "broken.png").write_text("x")
     (folder / "notes.md").write_text("x")
-    made = create_from_folder(folder, folder / "captions.jsonl", prompt="What is it?")
-    assert (made.examples, made.captioned, made.rejected) == (13, 1, 1)
-    assert "broken.png" in made.reasons[0]
-    rows = read_rows(made.dataset)
+    created = create_from_folder(folder, folder / "captions.jsonl", prompt="What is it?")
+    assert (created.examples, created.captioned, created.rejected) == (13, 1, 1)
+    assert "broken.png" in created.reasons[0]
+    rows = read_rows(created.dataset)
     assert rows[-1] == {"text": "What is it?", "image": "inner/Ä b.JPG", "response": "A red wall."}
-    assert {one["response"] for one in rows[:-1]} == {""}
-    with pytest.raises(UsageError, match="already there"):
+    assert {entry["response"] for entry in rows[:-1]} == {""}
+    with pytest.raises(UsageError, match="already exists"):
         create_from_folder(folder, folder / "captions.jsonl")
     (folder / "empty").mkdir()
-    with pytest.raises(UsageError, match="has no images"):
+    with pytest.raises(UsageError, match="contains no images"):
         create_from_folder(folder / "empty", folder / "x.jsonl")
-    with pytest.raises(UsageError, match="no such folder"):
+    with pytest.raises(UsageError, match="the image folder does not exist"):
         create_from_folder(folder / "nowhere", folder / "x.jsonl")

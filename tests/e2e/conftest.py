@@ -128,8 +128,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRuns]:
     import torch
     from PIL import Image
 
-    from mg_tui.engine.monitoring import reporter  # noqa: F401 - so that forked workers need not import them
-    from mg_tui.engine.run import setup, trainer  # noqa: F401 - so that forked workers need not import them
+    from mg_tui.engine.run import reporter, setup, trainer  # noqa: F401 - so that forked workers need not import them
 
     base = tmp_path_factory.mktemp("lab")
     rows = []

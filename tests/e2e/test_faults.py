@@ -59,7 +59,7 @@ def reference(lab: Any) -> tuple[bytes, list[dict[str, Any]], float]:
     """Weights, steps and seconds of a run that nothing happened to."""
     folder = lab.run()
     began = time.monotonic()
-    lab.finish(folder)
+    lab.run_to_end(folder)
     ((_, steps),) = attempts(folder)
     return weights(folder), steps, time.monotonic() - began
 
@@ -110,7 +110,7 @@ def kill_and_resume(
             break
         assert summarize_run(folder).state in (RunState.CREATED, RunState.CRASHED)
     if summarize_run(folder).state is not RunState.FINISHED:
-        lab.finish(folder)
+        lab.run_to_end(folder)
     assert_same_result(folder, reference)
     return folder, found
 
@@ -171,7 +171,7 @@ def test_asked_by_a_signal_it_saves_and_goes_on_exactly(lab: Any, reference: Any
     (stopped,) = events(folder, "stopped")
     assert stopped.data["checkpoint"] == f"checkpoints/step-{stopped.data['step']:06d}"
     assert find_resume_target(folder).step == stopped.data["step"]
-    lab.finish(folder)
+    lab.run_to_end(folder)
     assert_same_result(folder, reference)
 
 
@@ -226,7 +226,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(
     assert newest_checkpoint(folder) == (2, folder.checkpoints_dir / "step-000002")
     assert not list(folder.checkpoints_dir.glob(".writing-*"))
     (small_disk / "ballast").unlink()
-    lab.finish(folder)
+    lab.run_to_end(folder)
     assert_same_result(folder, reference)
 
 
@@ -235,8 +235,8 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
     folder = lab.run(small_disk / "home", save_steps=2)
 
     def before() -> None:
-        from mg_tui.engine.monitoring.reporter import Reporter
         from mg_tui.engine.run import worker
+        from mg_tui.engine.run.reporter import Reporter
 
         worker._RETRY_SECONDS = 0.2
         original = Reporter.on_step_end
@@ -252,7 +252,7 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
                         break
             return original(self, args, state, control, **more)
 
-        Reporter.on_step_end = full_at_three
+        setattr(Reporter, "on_step_end", full_at_three)  # noqa: B010 - mypy takes no assignment to a method
 
     worker = lab.start(folder, before)
     wait_until(lambda: (small_disk / "ballast").exists() or not worker.alive)
@@ -261,9 +261,9 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
     (small_disk / "ballast").unlink()
     assert worker.code() == 3
     (failed,) = events(folder, "failed")
-    assert "journal cannot be written" in failed.data["what"]
+    assert "Cannot write the journal" in failed.data["what"]
     assert failed.data["why"] == "No space left on device"
-    lab.finish(folder)
+    lab.run_to_end(folder)
     final, steps, _ = reference
     assert weights(folder) == final
     assert attempts(folder)[-1] == (2, steps[2:])
@@ -272,15 +272,15 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
 @ROOT
 def test_a_home_that_cannot_be_written(lab: Any, small_disk: Path) -> None:
     folder = lab.run(small_disk / "home")
-    lab.finish(folder)
+    lab.run_to_end(folder)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
         (found,) = list_runs(small_disk / "home")
         assert (found.state, found.problem) == (RunState.FINISHED, None), "it can be looked at"
-        with pytest.raises(EnvironmentProblem, match="cannot be made") as caught:
+        with pytest.raises(EnvironmentProblem, match="Cannot create the run folder") as caught:
             lab.run(small_disk / "home")
         assert caught.value.why == "Read-only file system"
-        with pytest.raises(EnvironmentProblem, match="cannot be started") as caught:
+        with pytest.raises(EnvironmentProblem, match="Cannot start the training process") as caught:
             launch.start_worker(folder)
         assert (caught.value.why, caught.value.exit_code) == ("Read-only file system", 3)
     finally:
@@ -314,7 +314,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(lab: Any, reference: Any,
         os.truncate(file, 100)
     else:
         (file if kind == "missing file" else newest[1] / "checkpoint.json").unlink()
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     (warning,) = events(stopped, "warning")
     assert "damaged" in warning.data["what"] and newest[1].name in warning.data["where"]
     assert attempts(stopped)[1][0] == newest[0] - 1
@@ -328,16 +328,16 @@ def test_a_journal_torn_and_edited(lab: Any, reference: Any, stopped: RunFolder)
     stopped.journal_file.write_bytes(b"".join(lines) + b'{"v":1,"n":9')
     shown = summarize_run(stopped)
     assert shown.state is RunState.CRASHED and "1 broken line" in str(shown.problem)
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     assert weights(stopped) == reference[0]
-    assert "torn" in events(stopped, "warning")[0].data["what"]
+    assert "incomplete" in events(stopped, "warning")[0].data["what"]
     assert stopped.journal_file.with_name("events.jsonl.torn").read_bytes() == b'{"v":1,"n":9\n'
 
 
 def test_a_journal_that_is_gone_costs_the_curve_and_not_the_run(lab: Any, reference: Any, stopped: RunFolder) -> None:
     stopped.journal_file.unlink()
-    assert "The journal says nothing" in str(summarize_run(stopped).problem)
-    lab.finish(stopped)
+    assert "The journal is missing, empty or invalid" in str(summarize_run(stopped).problem)
+    lab.run_to_end(stopped)
     assert weights(stopped) == reference[0]
 
 
@@ -357,7 +357,7 @@ def test_a_spec_that_cannot_be_read(lab: Any, stopped: RunFolder, text: str) -> 
 def test_a_lock_file_left_by_a_dead_machine(lab: Any, reference: Any, stopped: RunFolder) -> None:
     stopped.lock_file.write_text("pid 1 on another machine")
     assert summarize_run(stopped).state is RunState.CRASHED
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     assert_same_result(stopped, reference)
 
 
@@ -381,7 +381,7 @@ def test_a_clock_that_is_set_back(lab: Any, reference: Any) -> None:
 def test_a_folder_that_was_copied_elsewhere(lab: Any, reference: Any, stopped: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "elsewhere" / "runs" / stopped.id)
     shutil.copytree(stopped.path, copy.path)
-    lab.finish(copy)
+    lab.run_to_end(copy)
     assert_same_result(copy, reference)
     assert summarize_run(stopped).state is RunState.CRASHED, "the original is untouched"
     before = json.loads(copy.spec_file.read_text())
@@ -400,5 +400,5 @@ def test_a_full_page_of_faults_at_once(lab: Any, reference: Any, stopped: RunFol
         file.write(b'{"v":1')
     with JournalWriter(stopped.journal_file):
         pass
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     assert weights(stopped) == reference[0]

@@ -79,13 +79,13 @@ def test_killed_shown_and_resumed(garden: Callable[..., Any], tmp_path: Path) ->
     os.kill(garden(f"runs show {again} --json")["pid"], signal.SIGKILL)
     shown = garden(f"runs show {again}")
     assert "↯ crashed" in shown and f"runs resume {again}" in shown
-    assert "from the checkpoint of step" in garden(f"runs resume {again}")
+    assert "from the checkpoint at step" in garden(f"runs resume {again}")
     assert (garden(f"runs show {again} --json")["state"], garden("runs show last --json")["attempt"]) == ("finished", 2)
     first, second = (
         (tmp_path / "garden/runs" / name / "model/adapter_model.safetensors").read_bytes() for name in (run, again)
     )
     assert first == second
-    assert "is finished" in garden(f"runs resume {again}", code=2)
+    assert "is already finished" in garden(f"runs resume {again}", code=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

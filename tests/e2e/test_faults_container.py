@@ -128,7 +128,7 @@ def test_a_container_is_stopped_and_the_next_one_offers_to_go_on(
 ) -> None:
     first = container(train_command("mine", 100_000))
     wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 5)
-    assert "Going on in this container" in first.said
+    assert "Still running in this container" in first.said
     began = time.monotonic()
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
@@ -156,7 +156,7 @@ def test_the_next_container_goes_on_by_itself_when_told_so(
     assert reached["state"] == "interrupted" and reached["step"] < 60
     second = container("runs list", MODEL_GARDEN_RUNS_RESUME_INTERRUPTED="true")
     assert second.wait() == 0, "it stays for the run and ends with it"
-    assert f"goes on: {reached['id']} was interrupted" in second.said
+    assert f"resumed: {reached['id']} (was interrupted)" in second.said
     found = show_run(tmp_path, "mine")
     assert (found["state"], found["step"], found["attempt"]) == ("finished", 60, 2)
     journal = (tmp_path / "garden" / "runs" / found["id"] / "events.jsonl").read_text()

@@ -36,7 +36,7 @@ folder = RunFolder(Path(sys.argv[1]))
 home = folder.path.parent.parent
 names = [pair.split(":")[0] for pair in os.environ["MODEL_GARDEN_DEVICE_FDS"].split(",")]
 lock, journal, devices = RunLock(folder.lock_file).acquire(), JournalWriter(folder.journal_file), DeviceLocks(home)
-devices.settle()
+devices.adopt()
 for name in names:
     (home / f"busy-{name}").mkdir()
 journal.write("started", pid=os.getpid(), host="h", attempt=1, resumed_from=None)
@@ -47,11 +47,11 @@ journal.write("finished", steps=0)
 """
 WAITER_SCRIPT = """
 import sys
-from mg_tui.runs import launch, wait
+from mg_tui.runs import launch, waiter
 from mg_tui.runs.devices import Device
 launch.worker_command = lambda folder: (sys.executable, WORKER, str(folder.path))
 launch.waiter_command = lambda folder: (sys.executable, __file__, str(folder.path))
-wait.main(lambda: [Device(str(n)) for n in range(DEVICES)], poll=0.05)
+waiter.main(lambda: [Device(str(n)) for n in range(DEVICES)], poll=0.05)
 """
 STARTER_SCRIPT = """
 import sys, time
@@ -63,10 +63,10 @@ while time.time() < float(sys.argv[2]):
     pass
 def start(folder):
     try:
-        launch.start_waiting(folder)
+        launch.start_waiter(folder)
     except RunFailed:
         pass  # the other was quicker
-queue.wake(Path(sys.argv[1]), start)
+queue.restart_waiters(Path(sys.argv[1]), start)
 """
 
 

@@ -1,4 +1,4 @@
-"""The guide's commands, word for word but for the base model, as a new user runs them: real processes, no network."""
+"""The user guide's commands with `tiny` as base model: real processes, no network."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def run_guide_command(home: Path, command: str, *, code: int = 0) -> subprocess.
         "MODEL_GARDEN_HOME": str(home / "garden"),
         "MODEL_GARDEN_CONFIG": str(home / "none.toml"),
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",  # the machine is busy with other tests
+        "OMP_NUM_THREADS": "1",  # other tests run at the same time
     }
     words = shlex.split(command)
     assert words[0] == "model-garden"
@@ -50,7 +50,7 @@ def trained(home: Path) -> Path:
     return home / "models" / "custom-vision"
 
 
-def test_train_leaves_a_standard_adapter_and_a_complete_journal(home: Path, trained: Path) -> None:
+def test_train_writes_a_standard_adapter_and_a_complete_journal(home: Path, trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "model_garden.json"} <= names
     assert json.loads((trained / "adapter_config.json").read_text())["r"] == 32
@@ -62,7 +62,7 @@ def test_train_leaves_a_standard_adapter_and_a_complete_journal(home: Path, trai
     assert events[-1]["kind"] == "finished"
 
 
-def test_generate_answers_about_a_image(home: Path, trained: Path) -> None:
+def test_generate_answers_about_an_image(home: Path, trained: Path) -> None:
     image = next((home / "data/vision_sample_images").iterdir())
     done = run_guide_command(
         home,
@@ -77,12 +77,12 @@ def test_custom_field_names(home: Path, trained: Path) -> None:
     renamed = [{"question": r["text"], "img_path": r["image"], "response": r["response"]} for r in rows]
     (home / "data/custom_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in renamed))
     command = "model-garden train-vision --base-model tiny --dataset ./data/custom_format.jsonl --output-dir ./models/c"
-    recognised = run_guide_command(home, command + " --check-only")
-    assert "question, img_path and response" in " ".join(recognised.stderr.split()), "which fields were taken is said"
-    odd = [{"enquiry": r["text"], "pic": r["image"], "response": r["response"]} for r in rows]
-    (home / "data/odd_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd))
-    refused = run_guide_command(home, command.replace("custom", "odd"), code=2)
-    assert "--text-field" in refused.stderr and "enquiry" in refused.stderr
+    detected = run_guide_command(home, command + " --check-only")
+    assert "question, img_path and response" in " ".join(detected.stderr.split()), "the detected fields are printed"
+    unknown = [{"enquiry": r["text"], "pic": r["image"], "response": r["response"]} for r in rows]
+    (home / "data/odd_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unknown))
+    rejected = run_guide_command(home, command.replace("custom", "odd"), code=2)
+    assert "--text-field" in rejected.stderr and "enquiry" in rejected.stderr
     assert not (home / "models/c").exists()
     checked = run_guide_command(home, command + ' --text-field "question" --image-field "img_path" --check-only')
     assert "10 examples" in checked.stderr
@@ -101,7 +101,7 @@ def test_custom_field_names(home: Path, trained: Path) -> None:
         ("--output-dir ./data", 2, "not empty"),
     ],
 )
-def test_bad_input_is_one_clear_error(home: Path, trained: Path, flags: str, code: int, words: str) -> None:
+def test_invalid_input_is_one_clear_error(home: Path, trained: Path, flags: str, code: int, words: str) -> None:
     (home / "empty.jsonl").touch()
     before = sorted(home.rglob("*"))
     done = run_guide_command(
@@ -115,7 +115,7 @@ def test_bad_input_is_one_clear_error(home: Path, trained: Path, flags: str, cod
     assert sorted(home.rglob("*")) == before
 
 
-def test_detach_returns_at_once_and_stop_ends_the_run(home: Path, trained: Path) -> None:
+def test_detach_returns_immediately_and_stop_ends_the_run(home: Path, trained: Path) -> None:
     started = run_guide_command(
         home,
         "model-garden train-vision --base-model tiny --dataset ./data/vision_sample.jsonl --max-steps 5000 "

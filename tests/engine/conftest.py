@@ -43,8 +43,8 @@ def make_adapted(tiny_folder: Path) -> Callable[..., Any]:
 
         torch.manual_seed(1)
         base = AutoModelForImageTextToText.from_pretrained(tiny_folder, dtype=getattr(torch, dtype))
-        given = {"r": 4, "lora_alpha": 8, "target_modules": r"model\.language_model\..*(q|v|down)_proj", **config}
-        model = get_peft_model(base, LoraConfig(**given))
+        inputs = {"r": 4, "lora_alpha": 8, "target_modules": r"model\.language_model\..*(q|v|down)_proj", **config}
+        model = get_peft_model(base, LoraConfig(**inputs))
         for name, weights in model.named_parameters():
             # What training would have changed; a fresh adapter does nothing.
             if "lora_B" in name or "lora_embedding_B" in name or "modules_to_save" in name:
@@ -85,9 +85,9 @@ def save(spec: TrainingSpec) -> Callable[..., Path]:
         facts = TrainingSummary(
             final_loss=0.125, steps=30, examples=1200, seconds=61.2, trained_parts={"language": 4096}
         )
-        given = {"dtype": "float32", "quantization": "none", "run": "run-1", **changes}
+        inputs = {"dtype": "float32", "quantization": "none", "run": "run-1", **changes}
         return save_result(
-            model, processor, spec=used, family=base.family, base=base, folder=folder, facts=facts, **given
+            model, processor, spec=used, family=base.family, base=base, folder=folder, facts=facts, **inputs
         )
 
     return save_model

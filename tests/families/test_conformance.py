@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_wrong_token_counts(family: ModelFamily) -> None:
 
 
 def test_limits_that_have_no_effect(family: ModelFamily) -> None:
-    def deaf(family: ModelFamily, source: str, _limits: Preprocessing, **hub: Any) -> Any:
+    def deaf(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
         from mg_tui.families import defaults
 
         return defaults.load_processor(family, source, Preprocessing(3_136, 12_544), **hub)
@@ -61,8 +61,8 @@ def test_a_layout_that_is_not_the_processors(family: ModelFamily) -> None:
     real = family.layout
     assert real is not None
     turned = replace(real, grid=lambda w, h, limits: (real.grid(w, h, limits)[0] + 1, real.grid(w, h, limits)[1]))
-    assert "text apart from images: row 1: tokens or labels differ" in run_check(replace(family, layout=turned))
-    assert "layout is dict, not TokenLayout" in run_check(replace(family, layout={}))
+    assert "split encoding: row 1: tokens or labels differ" in run_check(replace(family, layout=turned))
+    assert "layout is dict, not TokenLayout" in run_check(replace(family, layout=cast(Any, {})))
 
 
 class MeddlingEncoder(ExampleEncoder):
@@ -72,8 +72,8 @@ class MeddlingEncoder(ExampleEncoder):
         super().__init__(*arguments, **options)
         self.spoil = spoil
 
-    def __call__(self, *arguments: Any) -> Any:
-        batch = super().__call__(*arguments)
+    def __call__(self, examples: Any, images: Any) -> Any:
+        batch = super().__call__(examples, images)
         self.spoil(batch)
         return batch
 
@@ -98,15 +98,17 @@ def drop_token_types(batch: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "finding"),
     [
-        (supervise_everything, "labels: row 1: learned is"),
-        (drop_end_token, "1 answers, but 0 tokens that end one are learned"),
+        (supervise_everything, "supervised labels: row 1: supervised text"),
+        (drop_end_token, "1 answers, but 0 end-of-turn tokens are supervised"),
         (shift_labels, "a label differs from its token"),
         (drop_token_types, "batches: row 1: mm_token_type_ids differs"),
     ],
 )
 def test_a_collator_that_goes_wrong(family: ModelFamily, spoil: Callable[[Any], None], finding: str) -> None:
-    def make(*arguments: Any, **options: Any) -> MeddlingEncoder:
-        return MeddlingEncoder(*arguments, spoil=spoil, **options)
+    def make(
+        family: ModelFamily, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
+    ) -> MeddlingEncoder:
+        return MeddlingEncoder(family, processor, preprocessing, spoil=spoil, train_on_prompt=train_on_prompt)
 
     assert finding in run_check(replace(family, make_collator=make))
 
@@ -115,8 +117,8 @@ def test_parts_that_do_not_cover_the_model(family: ModelFamily) -> None:
     parts = replace(family.parts, vision=("model.vision_tower",))
     text = run_check(replace(family, parts=parts))
     assert "vision: there is no module model.vision_tower" in text
-    assert "weights are in no part, e.g. model.visual.patch_embed" in text
-    assert "vision: LoRA is said to be supported, and there is no linear layer" in text
+    assert "weights belong to no part, e.g. model.visual.patch_embed" in text
+    assert "vision: LoRA is declared as supported, but there is no linear layer" in text
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def test_promises_to_train_that_are_not_kept(bench: ConformanceFixture, monkeypa
 def test_quantisation_of_the_wrong_part(bench: ConformanceFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = replace(bench.family, parts=replace(bench.family.parts, vision=()), capabilities={"nf4": Supported()})
     monkeypatch.setattr(bench, "family", moved)
-    assert any("nf4: model.visual" in finding and "quantised" in finding for finding in quantized_model(bench))
+    assert any("nf4: model.visual" in finding and "quantized" in finding for finding in quantized_model(bench))
 
 
 def test_merging_that_changes_the_model(bench: ConformanceFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_errors_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(absent, UsageError)
     assert "did you mean Qwen/Qwen2.5-VL-3B-Instruct?" in (absent.hint or "")
 
-    assert "no such revision" in hub.to_garden_error(make_error("RevisionNotFoundError"), "Owner/Model").what
+    assert "revision not found" in hub.to_garden_error(make_error("RevisionNotFoundError"), "Owner/Model").what
     assert isinstance(hub.to_garden_error(make_error("LocalEntryNotFoundError"), "Owner/Model"), EnvironmentProblem)
     assert isinstance(hub.to_garden_error(OSError(errno.ENOSPC, "full"), "Owner/Model"), EnvironmentProblem)
     assert hub.to_garden_error(ValueError("first\nsecond"), "x").why == "ValueError: first"
@@ -124,7 +124,7 @@ def test_what_is_missing_from_the_cache_without_a_hub(monkeypatch: pytest.Monkey
     monkeypatch.setattr(hub, "is_reachable", lambda: False)
     error = hub.to_garden_error(OSError("Error no file named model.safetensors found"), "Owner/Model")
     assert isinstance(error, EnvironmentProblem)
-    assert "only partly on this machine" in error.what
+    assert "only partially available locally" in error.what
 
 
 def test_the_cause_counts_not_what_it_was_wrapped_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_the_cause_counts_not_what_it_was_wrapped_in(monkeypatch: pytest.MonkeyP
         except OSError as error:
             raise OSError("You are trying to access a gated repo.") from error
     except OSError as error:
-        assert "accepted its terms" in hub.to_garden_error(error, "Owner/Model").what
+        assert "is gated" in hub.to_garden_error(error, "Owner/Model").what
 
 
 def test_a_config_is_fetched_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

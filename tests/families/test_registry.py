@@ -69,7 +69,7 @@ BROKEN = {
     "misspells the hook": (HEAD + "@hookimpl\ndef mg_model_famlies():\n    return []\n", "mg_model_famlies", 2),
     "takes arguments": (HEAD + "@hookimpl\ndef mg_model_families(config):\n    return []\n", "config", 2),
     "forgets the mark": (HEAD + "def mg_model_families():\n    return []\n", "marked @hookimpl", 1),
-    "returns nothing": (HEAD + "@hookimpl\ndef mg_model_families():\n    pass\n", "gave nothing", 2),
+    "returns nothing": (HEAD + "@hookimpl\ndef mg_model_families():\n    pass\n", "yielded nothing", 2),
     "returns one": (
         HEAD + f"@hookimpl\ndef mg_model_families():\n    return {family_source('one')}\n",
         "returned one",
@@ -81,7 +81,7 @@ BROKEN = {
     "yields none": (HEAD + "@hookimpl\ndef mg_model_families():\n    return []\n", "gave no families", 2),
     "gives model_types as a text": (
         plugin_source(f"ModelFamily(key='a', title='a', model_types='a', parts={PARTS})"),
-        'model_types is a text; write ("a",)',
+        'model_types is a string; write ("a",)',
         3,
     ),
     "gives a key with blanks": (plugin_source(family_source("my model", "m")), "'my model' is not an identifier", 3),
@@ -92,7 +92,7 @@ BROKEN = {
     ),
     "gives an unknown capability": (
         plugin_source(family_source("a", extra=", capabilities={'flies': True}")),
-        "capability 'flies' is not known",
+        "capability 'flies' is unknown",
         3,
     ),
 }
@@ -170,13 +170,21 @@ def test_the_off_switch_imports_nothing(install: Installer) -> None:
     assert install.registry(**{DISABLE_ENV: "all"}).families == ()
 
 
+def test_without_any_plugin_every_base_model_is_refused_with_what_to_install(install: Installer) -> None:
+    registry = install.registry()
+    for ask in (lambda: registry.resolve("tiny"), lambda: registry.resolve("Owner/Model", fetch=True)):
+        with pytest.raises(FamilyError, match="no model family is installed") as caught:
+            ask()
+        assert "pip install model-garden-qwen2-5-vl" in (caught.value.hint or "")
+
+
 def test_an_unknown_model_type_lists_what_is_installed(install: Installer) -> None:
     install.add("sound", plugin_source(family_source("sound", "sound_type")))
     install.add("broken", "raise RuntimeError\n")
     with pytest.raises(FamilyError, match="handles model type 'exotic'") as caught:
         install.registry().by_model_type("exotic")
     assert "sound (sound_type)" in (caught.value.why or "")
-    assert "not in use are broken" in (caught.value.hint or "")
+    assert "disabled or broken: broken" in (caught.value.hint or "")
 
 
 def test_the_example_in_the_hooks_docstring_is_a_working_plugin(install: Installer) -> None:

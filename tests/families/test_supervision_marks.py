@@ -48,7 +48,7 @@ def test_without_marks_it_is_the_tokenizer(processor: Any) -> None:
     marked = MarkedTokenizer(processor.tokenizer)
     text = "<|im_start|>user\nhello there<|im_end|>\n"
     assert marked(text)["input_ids"] == [processor.tokenizer(text)["input_ids"]]
-    assert marked.learned == [[False] * len(marked.ids[0])]
+    assert marked.supervised == [[False] * len(marked.ids[0])]
     assert marked.eos_token == processor.tokenizer.eos_token
     assert len(marked) == len(processor.tokenizer)
 

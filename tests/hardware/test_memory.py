@@ -38,7 +38,7 @@ def test_parts_add_up_to_the_peak_and_each_says_why() -> None:
 
 def test_the_margin_is_a_share_of_what_comes_and_goes() -> None:
     found = estimate_memory(SHAPES["7B"], spec())
-    moving = sum(found.bytes_of(name) for name in ("activations", "block at work", "vision", "logits"))
+    moving = sum(found.bytes_of(name) for name in ("activations", "active block", "vision", "logits"))
     assert found.bytes_of("margin for fragmentation") == pytest.approx(FRAGMENTATION * moving, abs=4)
     assert found.tensor_bytes == found.peak - found.bytes_of("margin for fragmentation") - found.bytes_of(
         "CUDA context and libraries"
@@ -80,7 +80,8 @@ def test_what_is_not_known_is_said() -> None:
     assert estimate_memory(SHAPES["3B"], spec(), rows=[ExampleSize(100, 10)]).assumed == ()
     general = replace(SHAPES["3B"], exact=False)
     assert any(
-        "general way" in sentence for sentence in estimate_memory(general, spec(), rows=[ExampleSize(100, 10)]).assumed
+        "derived from the checkpoint" in sentence
+        for sentence in estimate_memory(general, spec(), rows=[ExampleSize(100, 10)]).assumed
     )
 
 
@@ -113,7 +114,7 @@ def largest_forward_of(rows: tuple[ExampleSize, ...] = ROWS, **changes: object) 
 
 def test_packed_takes_the_longest_rows_up_to_the_budget() -> None:
     work = largest_forward_of()
-    assert work.run_rows == 1
+    assert work.rows == 1
     assert work.masked
     assert 1580 + 356 <= work.length <= MIN_TOKEN_BUDGET
     assert work.patches >= 4 * (1280 + 256)
@@ -127,7 +128,7 @@ def test_a_budget_smaller_than_the_longest_row_leaves_it_alone() -> None:
 
 def test_padded_lays_out_every_row_as_long_as_the_longest() -> None:
     work = largest_forward_of(layout="padded", batch_size=2)
-    assert (work.run_rows, work.length, work.masked) == (2, 1580, True)
+    assert (work.rows, work.length, work.masked) == (2, 1580, True)
     assert (work.supervised, work.patches) == (70, 4 * (1280 + 256))
     assert not largest_forward_of(layout="padded").masked
 
@@ -234,6 +235,7 @@ def test_importing_it_imports_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, mg_tui.preflight.memory, mg_tui.hardware.memory, mg_tui.cli.estimate; print('torch' in sys.modules)"
+    modules = "mg_tui.preflight.memory, mg_tui.hardware.memory, mg_tui.cli.estimate"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd(), check=True)
     assert done.stdout.strip() == "False"

@@ -3,6 +3,7 @@
 Needs torch, and neither a GPU nor memory for a model.
 """
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -37,9 +38,7 @@ def config() -> dict[str, Any]:
 def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     known = set(sys.modules)
-    from harness import living
-
-    yield living
+    yield importlib.import_module("harness.live_bytes")
     for name in set(sys.modules) - known:
         if name.startswith("harness"):
             del sys.modules[name]
@@ -125,8 +124,8 @@ IMAGE = ((32, 32),)
 )
 def test_the_peak_of_a_step(harness: Any, options: dict[str, Any], masked: bool, learned: int) -> None:
     """Two blocks of each stack of the real 3B: within a tenth of the counted peak, of a step's own part too."""
-    case = harness.Case("3B", 1, 1024, learned, IMAGE, masked=masked, layers=2, options=options)
-    said, found = harness.estimated(case), harness.measured(case)
+    case = harness.StepCase("3B", 1, 1024, learned, IMAGE, masked=masked, layers=2, options=options)
+    said, found = harness.estimate_peak(case), harness.measure_peak(case)
     assert said.staying == pytest.approx(found.staying, rel=1e-3)
     assert said.moving == pytest.approx(found.moving, rel=0.1)
 
@@ -151,8 +150,8 @@ def test_the_harness_counts_what_is_alive(harness: Any) -> None:
 def test_3b_has_the_shape_of_the_real_model(harness: Any) -> None:
     import torch
 
-    case = harness.Case("3B", 1, 16, 1, (), layers=2, options={"quantization": "none"})
-    model = harness.build(case, torch.bfloat16)
+    case = harness.StepCase("3B", 1, 16, 1, (), layers=2, options={"quantization": "none"})
+    model = harness.build_model(case, torch.bfloat16)
     base = sum(weight.numel() for name, weight in model.named_parameters() if ".lora_" not in name)
     assert base == model_shape(case.config).parameters
 

@@ -8,7 +8,7 @@ import pytest
 from mg_qwen2_5_vl.shape import model_shape
 
 from mg_tui.core.errors import UsageError
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import load_registry
 from mg_tui.hardware.checkpoint_shape import infer_model_shape, read_tensor_shapes
 
@@ -40,7 +40,7 @@ def test_headers_give_what_the_family_gives(family):
     """Read in a general way, the tiny checkpoint has the parts and linear layers that its family says it has."""
     tiny = next(checkpoint for checkpoint in family.checkpoints if checkpoint.name == "tiny")
     config = json.loads((tiny.path / "config.json").read_text())
-    exact, general = model_shape(config), infer_model_shape(config, read_tensor_shapes(tiny.path), family.parts.of)
+    exact, general = model_shape(config), infer_model_shape(config, read_tensor_shapes(tiny.path), family.parts.part_of)
     assert not general.exact
     assert general.parameters == exact.parameters
     for part in ("language", "vision"):
@@ -61,7 +61,9 @@ def test_names_that_no_part_claims_are_sorted_by_what_they_say(family):
     tiny = next(checkpoint for checkpoint in family.checkpoints if checkpoint.name == "tiny")
     config = json.loads((tiny.path / "config.json").read_text())
     shapes = read_tensor_shapes(tiny.path)
-    assert infer_model_shape(config, shapes, lambda name: None) == infer_model_shape(config, shapes, family.parts.of)
+    assert infer_model_shape(config, shapes, lambda name: None) == infer_model_shape(
+        config, shapes, family.parts.part_of
+    )
 
 
 def test_only_headers_are_read(tmp_path):
@@ -79,11 +81,11 @@ def test_a_damaged_file_is_named(tmp_path, content):
 
 
 def test_without_weight_files_it_is_said(tmp_path):
-    with pytest.raises(UsageError, match="not here"):
+    with pytest.raises(UsageError, match="not available locally"):
         read_tensor_shapes(tmp_path)
 
 
 def test_a_configuration_without_sizes_is_said(family):
     tiny = next(checkpoint for checkpoint in family.checkpoints if checkpoint.name == "tiny")
-    with pytest.raises(UsageError, match="cannot be estimated"):
-        infer_model_shape({"vocab_size": 10}, read_tensor_shapes(tiny.path), family.parts.of)
+    with pytest.raises(UsageError, match="cannot estimate"):
+        infer_model_shape({"vocab_size": 10}, read_tensor_shapes(tiny.path), family.parts.part_of)

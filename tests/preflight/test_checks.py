@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -39,9 +40,9 @@ def run_preflight(settings: Settings, file: Path, **options: object) -> checks.P
 
 
 def test_good_rows_are_found_and_bad_ones_left_out_when_asked(settings: Settings, dataset: Path) -> None:
-    found = run_preflight(settings, dataset, on_bad_row="skip")
-    assert [example.row for example in found.dataset.examples] == [1]
-    assert [problem.row for problem in found.dataset.problems] == [2]
+    result = run_preflight(settings, dataset, on_bad_row="skip")
+    assert [example.row for example in result.dataset.examples] == [1]
+    assert [problem.row for problem in result.dataset.problems] == [2]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_a_text_only_checkpoint_and_an_unknown_one(settings: Settings, dataset: 
     for model_type in ("llama", "new_vl"):
         folder = tmp_path / model_type
         folder.mkdir()
-        config = {"model_type": model_type, **({"vision_config": {}} if model_type == "new_vl" else {})}
+        config: dict[str, Any] = {"model_type": model_type, **({"vision_config": {}} if model_type == "new_vl" else {})}
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.raises(FamilyError) as caught:
             run_preflight(settings, dataset, base_model=str(folder))
@@ -83,8 +84,8 @@ def test_a_folder_is_named_in_full_and_an_alias_is_not(settings: Settings, datas
     spec = TrainingSpec.parse({"base_model": "./models/tiny", "dataset": "data.jsonl", "on_bad_row": "skip"})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        found = checks.run_preflight(spec, settings, cwd=tmp_path)
-        assert found.resolve_spec(spec).base_model == str(copy)
+        result = checks.run_preflight(spec, settings, cwd=tmp_path)
+        assert result.resolve_spec(spec).base_model == str(copy)
         alias = spec.model_copy(update={"base_model": "tiny"})
         assert checks.run_preflight(alias, settings, cwd=tmp_path).resolve_spec(alias).base_model == "tiny"
 
@@ -94,9 +95,9 @@ def test_a_dataset_with_a_name_is_put_in_full(settings: Settings, dataset: Path,
     tables = {"mine": {"path": "q.csv", "text_field": "q", "response_field": "a"}}
     named = Settings(home=settings.home, cache=settings.cache, datasets=tables)
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "mine"})
-    found = checks.run_preflight(spec, named, cwd=tmp_path)
-    assert len(found.dataset.examples) == 1
-    settled = found.resolve_spec(spec)
+    result = checks.run_preflight(spec, named, cwd=tmp_path)
+    assert len(result.dataset.examples) == 1
+    settled = result.resolve_spec(spec)
     assert (settled.dataset, settled.text_field, settled.response_field) == ("q.csv", "q", "a")
     assert launch.with_absolute_paths(settled, tmp_path).dataset == str(tmp_path / "q.csv")
 
@@ -104,7 +105,7 @@ def test_a_dataset_with_a_name_is_put_in_full(settings: Settings, dataset: Path,
 def test_a_dataset_of_the_hub_keeps_its_name(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import datasets
+    import datasets  # type: ignore[import-untyped]
 
     rows = [{"text": "what?", "image": None, "response": "red"}]
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
@@ -112,6 +113,6 @@ def test_a_dataset_of_the_hub_keeps_its_name(
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args, **_more: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", lambda *_args, **_options: stream)
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "owner/name", "eval_dataset": "owner/name"})
-    found = checks.run_preflight(spec, settings, cwd=tmp_path)
-    settled = launch.with_absolute_paths(found.resolve_spec(spec), tmp_path)
+    result = checks.run_preflight(spec, settings, cwd=tmp_path)
+    settled = launch.with_absolute_paths(result.resolve_spec(spec), tmp_path)
     assert (settled.dataset, settled.eval_dataset) == ("hub:owner/name@c0ffee", "hub:owner/name@c0ffee")

@@ -45,11 +45,11 @@ def forbid_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_short_rows_need_no_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_processes(monkeypatch)
-    found = run_review(folder, row(1), row(2), row(1), evaluation=[row(2)])
-    assert found.report.counts == {"row-repeated": 1, "eval-overlap": 3, "few-rows": 1}
-    assert found.report.tokens is None
-    assert format_warnings(found.report) == "row repeated (1), evaluated on what is trained on (3)" or (
-        format_warnings(found.report) == "evaluated on what is trained on (3), row repeated (1)"
+    result = run_review(folder, row(1), row(2), row(1), evaluation=[row(2)])
+    assert result.report.counts == {"row-repeated": 1, "eval-overlap": 3, "few-rows": 1}
+    assert result.report.total_tokens is None
+    assert format_warnings(result.report) == "duplicate row (1), train/eval overlap (3)" or (
+        format_warnings(result.report) == "train/eval overlap (3), duplicate row (1)"
     )
 
 

@@ -44,15 +44,15 @@ def spec(dataset: object = "-", **changes: object) -> TrainingSpec:
 
 @pytest.mark.parametrize("size", ["3B", "7B", "72B"])
 def test_a_checkpoint_a_plugin_lists_need_not_be_here(settings: Settings, tmp_path: Path, size: str) -> None:
-    asked = spec(base_model=f"Qwen/Qwen2.5-VL-{size}-Instruct")
-    found = memory.make_advisor(asked, settings, cwd=tmp_path, read_dataset=False)
-    assert found.shape.exact
-    assert found.can_pack
-    assert found.estimate().peak > 2 * 10**9
+    run_spec = spec(base_model=f"Qwen/Qwen2.5-VL-{size}-Instruct")
+    advisor = memory.make_advisor(run_spec, settings, cwd=tmp_path, read_dataset=False)
+    assert advisor.shape.exact
+    assert advisor.can_pack
+    assert advisor.estimate().peak > 2 * 10**9
 
 
 def test_one_nobody_knows_is_refused_with_a_hint(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(FamilyError, match="before it is downloaded") as caught:
+    with pytest.raises(FamilyError, match="until it is downloaded") as caught:
         memory.make_advisor(spec(base_model="Owner/Unknown-VL"), settings, cwd=tmp_path, read_dataset=False)
     assert caught.value.hint
 
@@ -69,13 +69,13 @@ def test_a_family_without_a_shape_is_read_from_its_files() -> None:
 def test_a_family_without_a_shape_or_files_is_refused() -> None:
     family = load_registry().by_model_type("qwen2_5_vl")
     model = ResolvedModel("a/b", "a/b", False, replace(family, shape=None, checkpoints=()))
-    with pytest.raises(FamilyError, match="before it is downloaded"):
+    with pytest.raises(FamilyError, match="until it is downloaded"):
         memory.model_shape(model)
 
 
 def test_a_configuration_without_a_size_is_named() -> None:
     family = load_registry().by_model_type("qwen2_5_vl")
-    with pytest.raises(FamilyError, match="lacks a size") as caught:
+    with pytest.raises(FamilyError, match="is missing a size") as caught:
         memory.model_shape(ResolvedModel("x", "x", False, family, {"vision_config": {"hidden_size": 8}}))
     assert "hidden_size" in str(caught.value)
 
@@ -85,18 +85,18 @@ def test_rows_are_about_as_long_as_training_finds_them(settings: Settings, tmp_p
     from mg_tui.data.dataset import load_dataset
     from mg_tui.families.contract import Preprocessing
 
-    asked = spec(dataset)
-    found = memory.make_advisor(asked, settings, cwd=tmp_path)
-    assert found.image_tokens is not None
+    run_spec = spec(dataset)
+    advisor = memory.make_advisor(run_spec, settings, cwd=tmp_path)
+    assert advisor.image_tokens is not None
     family = load_registry().by_model_type("qwen2_5_vl")
-    limits = Preprocessing(asked.min_pixels, asked.max_pixels)
+    limits = Preprocessing(run_spec.min_pixels, run_spec.max_pixels)
     tiny = load_registry().resolve("tiny")
     encoder = family.make_collator(family, family.load_processor(family, tiny.source, limits), limits)
     examples = load_dataset(dataset, check_images="header").examples
-    assert len(found.rows) == len(examples) == 3
-    for row, example in zip(found.rows, examples, strict=True):
+    assert len(advisor.rows) == len(examples) == 3
+    for row, example in zip(advisor.rows, examples, strict=True):
         (size,) = row.images
-        images = found.image_tokens(*size, asked.min_pixels, asked.max_pixels)
+        images = advisor.image_tokens(*size, run_spec.min_pixels, run_spec.max_pixels)
         true = encoder.length(example, [size])  # type: ignore[attr-defined]
         assert true <= row.text + images <= true + 24
         assert 0 < row.supervised < row.text
@@ -110,8 +110,8 @@ def test_without_a_tokenizer_bytes_are_counted(settings: Settings, tmp_path: Pat
 
 
 def test_learning_the_prompt_makes_more_logits(settings: Settings, tmp_path: Path, dataset: Path) -> None:
-    found = memory.make_advisor(spec(dataset, train_on_prompt=True), settings, cwd=tmp_path)
-    assert all(row.supervised == row.text for row in found.rows)
+    advisor = memory.make_advisor(spec(dataset, train_on_prompt=True), settings, cwd=tmp_path)
+    assert all(row.supervised == row.text for row in advisor.rows)
 
 
 def test_a_dataset_without_a_good_row(settings: Settings, tmp_path: Path) -> None:

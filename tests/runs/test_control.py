@@ -56,7 +56,7 @@ def test_without_a_control_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    with pytest.raises(EnvironmentProblem, match="cannot be written"):
+    with pytest.raises(EnvironmentProblem, match="Cannot write the request"):
         send_request(RunFolder(tmp_path / "run"), "stop", "me")
 
 

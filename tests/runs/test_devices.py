@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.hardware.sampler import Gpu, GpuProcess
+from mg_tui.hardware.types import Gpu, GpuProcess
 from mg_tui.runs import devices
 from mg_tui.runs.devices import Device, DeviceLocks
 
@@ -39,7 +39,7 @@ def test_what_it_cannot_mean(asked: str) -> None:
 def test_without_a_gpu_the_cpu_is_the_one_device() -> None:
     assert devices.find_devices(FakeDriver()) == [Device("cpu")]
     assert devices.default_devices([Device("cpu")], {}) == ("cpu",)
-    with pytest.raises(EnvironmentProblem, match="There is no GPU 0 here") as caught:
+    with pytest.raises(EnvironmentProblem, match="GPU 0 not found") as caught:
         devices.require_devices(("0",), [Device("cpu")])
     assert caught.value.exit_code == 3
 
@@ -60,7 +60,7 @@ def test_somebody_elses_process_is_seen_and_a_desktop_is_not() -> None:
         None,
         f"python3 (process {os.getpid()}, 9.0 GiB)",
         None,
-        "a process that cannot be seen from here (30.0 GiB)",
+        "a process not visible here (30.0 GiB)",
         "it does not answer: lost",
     ]
 
@@ -77,8 +77,8 @@ def test_all_or_none(tmp_path: Path) -> None:
     first, second = DeviceLocks(tmp_path), DeviceLocks(tmp_path)
     assert first.take(["1"])
     assert not second.take(["0", "1"])
-    assert first.free("0"), "nothing is kept of an attempt that failed"
-    assert not first.free("1")
+    assert first.is_free("0"), "nothing is kept of an attempt that failed"
+    assert not first.is_free("1")
     first.release()
     assert second.take(["0", "1"])
     second.release()
@@ -101,9 +101,9 @@ def test_a_worker_holds_what_it_was_handed(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     taker = DeviceLocks(tmp_path)
     assert taker.adopt() is None
-    assert not taker.free("0")
+    assert not taker.is_free("0")
     taker.release()
-    assert taker.free("0")
+    assert taker.is_free("0")
     giver._fds.clear()
 
 
@@ -123,7 +123,7 @@ def test_a_forked_child_does_not_keep_them(tmp_path: Path) -> None:
     child.start()
     locks.release()
     deadline = time.monotonic() + 10
-    while not locks.free("0"):  # until the child has come to its first line
+    while not locks.is_free("0"):  # until the child has come to its first line
         assert time.monotonic() < deadline
     assert child.is_alive()
     go_on.set()

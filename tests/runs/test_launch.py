@@ -79,7 +79,7 @@ def test_an_output_folder_that_cannot_be_used(
 def test_an_output_folder_below_a_file(tmp_path: Path, settings: Settings, spec: TrainingSpec) -> None:
     (tmp_path / "file").touch()
     asked = spec.model_copy(update={"output_dir": str(tmp_path / "file" / "a" / "b")})
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="Cannot create the output folder"):
         launch.create_run(asked, settings)
     assert not settings.home.exists()
 
@@ -94,7 +94,7 @@ def test_an_output_folder_that_cannot_be_written(
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     asked = spec.model_copy(update={"output_dir": str(tmp_path / "new" / "out")})
-    with pytest.raises(UsageError, match="cannot be written") as caught:
+    with pytest.raises(UsageError, match="not writable") as caught:
         launch.create_run(asked, settings)
     assert caught.value.why == "Read-only file system"
     assert not (tmp_path / "new").exists()
@@ -125,7 +125,10 @@ def test_an_output_folder_belongs_to_one_living_run(tmp_path: Path, settings: Se
 
 
 def test_versions_without_importing() -> None:
-    code = "import sys; from mg_tui.runs.launch import versions; print('torch' in versions(), 'torch' in sys.modules)"
+    code = (
+        "import sys; from mg_tui.runs.launch import package_versions; "
+        "print('torch' in package_versions(), 'torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
 
@@ -198,7 +201,7 @@ from pathlib import Path
 from mg_tui.runs import launch
 from mg_tui.runs.folder import RunFolder
 launch.worker_command = lambda folder: (sys.executable, {str(worker)!r}, str(folder.path))
-launch.start(RunFolder(Path(sys.argv[1])))
+launch.start_worker(RunFolder(Path(sys.argv[1])))
 time.sleep(60)
 """)
     process = subprocess.Popen([sys.executable, str(starter), str(folder.path)], start_new_session=True)
@@ -215,12 +218,15 @@ def test_a_killed_worker_is_a_crash_at_once(folder: RunFolder, as_worker: Callab
     pid = launch.start_worker(folder)
     launch.wait_until_started(folder, 20)
     watch = RunWatch(folder)
-    watch.refresh()
-    assert watch.state is RunState.RUNNING
+
+    def current_state() -> RunState:
+        watch.refresh()
+        return watch.state
+
+    assert current_state() is RunState.RUNNING
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
-    while watch.state is not RunState.CRASHED:
-        watch.refresh()
+    while current_state() is not RunState.CRASHED:
         assert time.monotonic() - began < 2.0
     assert [event.kind for events in follow(folder, 0.02) for event in events][-1] in ("started", "step")
 
@@ -255,7 +261,7 @@ def test_of_two_workers_one_gets_the_run(folder: RunFolder, as_worker: Callable[
         pids = [event.data["pid"] for event in events if event.kind == "started"]
         assert len(pids) <= 1
         assert set(pids) <= {first, second}
-    assert "Another process is already working" in folder.log_file.read_text()
+    assert "Another worker is already running" in folder.log_file.read_text()
     assert summarize_run(folder).state is RunState.FINISHED
 
 
@@ -292,7 +298,7 @@ def test_what_cannot_be_started(folder: RunFolder, monkeypatch: pytest.MonkeyPat
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(launch, "_DetachedProcess", refuse)
-    with pytest.raises(EnvironmentProblem, match="cannot be started"):
+    with pytest.raises(EnvironmentProblem, match="Cannot start the training process"):
         launch.start_worker(folder)
 
 
@@ -300,5 +306,5 @@ def test_following_ends_when_the_folder_is_removed(folder: RunFolder) -> None:
     following = follow(folder, 0.01)
     assert [event.kind for event in next(following)] == ["created"]
     remove_run(folder)
-    with pytest.raises(RunFailed, match="is gone"):
+    with pytest.raises(RunFailed, match="no longer exists"):
         next(following)

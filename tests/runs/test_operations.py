@@ -66,9 +66,9 @@ def test_a_second_stop_ends_at_once(folder: RunFolder, until: Until, capsys: pyt
     assert operations.request_stop(folder, "you").request == "stop_now"
     until(lambda: summarize_run(folder).state is RunState.STOPPED)
     assert [r["request"] for r in summarize_run(folder).view.requests] == ["checkpoint", "stop", "stop_now"]
-    with pytest.raises(UsageError, match="not running; it is stopped"):
+    with pytest.raises(UsageError, match=r"not running \(state: stopped\)"):
         operations.request_stop(folder, "me")
-    with pytest.raises(UsageError, match="not running; it is stopped"):
+    with pytest.raises(UsageError, match=r"not running \(state: stopped\)"):
         operations.request_checkpoint(folder, "me")
     assert capsys.readouterr() == ("", "")
 
@@ -85,9 +85,9 @@ def test_going_on_with_a_run(folder: RunFolder, until: Until) -> None:
     with JournalWriter(folder.journal_file) as journal:
         journal.write("started", pid=1, attempt=1)
         journal.write("failed", what="a", exit_code=1)
-    with pytest.raises(UsageError, match="nothing to go on from"):
+    with pytest.raises(UsageError, match="no valid checkpoint to resume from"):
         operations.resume_run(folder, "me")
-    assert operations.resume_run(folder, "me", from_start=True).summary.startswith("from the beginning")
+    assert operations.resume_run(folder, "me", from_start=True).summary.startswith("from step 0")
     until(lambda: summarize_run(folder).view.attempt == 2)
     with pytest.raises(UsageError, match="is running"):
         operations.resume_run(folder, "me")
@@ -101,7 +101,7 @@ def test_queueing_says_how_many_are_before(folder: RunFolder, tmp_path: Path, sp
     assert (begun.queued, begun.gpus, begun.runs_ahead) == (True, ("cpu",), 1)
     assert (queue.queue_position(other), queue.queue_position(folder)) == (1, 2)
     until(lambda: is_held(folder.lock_file))
-    with pytest.raises(EnvironmentProblem, match="no GPU 3 here"):
+    with pytest.raises(EnvironmentProblem, match="GPU 3 not found"):
         operations.start_or_queue(RunFolder.create(tmp_path / "home", spec), "me", gpus=("3",), in_queue=True)
     asked = operations.request_stop(other, "me")
     assert (asked.queued, asked.acknowledged) == (True, True)

@@ -47,7 +47,7 @@ def test_a_loss_that_is_no_number(folder: RunFolder) -> None:
         "rows": "3, 4",
         "images": "cat.png",
         "why": "usually the learning rate",
-        "checkpoint": "the newest is step 6; the best is step 5",
+        "checkpoint": "latest: step 6; the best is step 5",
     }
     assert found.log == ("step 7/9: loss 1",), "what was said is not said again"
     assert found.next == ("lower it", f"model-garden runs rerun {folder.id} --learning-rate 7e-06")
@@ -106,7 +106,7 @@ def test_a_crash_elsewhere_blames_no_row(folder: RunFolder) -> None:
     assert outcome_of(folder).what == "crashed after step 7"
     (folder.checkpoints_dir / ".writing-step-000007").mkdir()
     again = outcome_of(folder, steps=0)
-    assert again.what == "crashed after step 7, while a checkpoint was written"
+    assert again.what == "crashed while writing a checkpoint after step 7"
     assert "rows" not in dict(again.facts)
 
 

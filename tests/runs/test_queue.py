@@ -14,6 +14,7 @@ import pytest
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import devices, launch, queue
+from mg_tui.runs.device_request import read_requested_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import RunLock, is_held
@@ -24,7 +25,7 @@ from mg_tui.runs.watch import RunWatch
 WORKER_SCRIPT = """
 devices = DeviceLocks(folder.path.parent.parent)
 handed = os.environ.get("MODEL_GARDEN_DEVICE_FDS", "")
-devices.settle()
+devices.adopt()
 names = [pair.split(":")[0] for pair in handed.split(",") if pair]
 marks = [folder.path.parent.parent / f"busy-{name}" for name in names]
 for mark in marks:
@@ -72,12 +73,12 @@ def waiters(tmp_path: Path, prelude: str, monkeypatch: pytest.MonkeyPatch) -> It
     def see(here: str) -> None:
         waiter.write_text(f"""
 import sys
-from mg_tui.runs import launch, wait
+from mg_tui.runs import launch, waiter
 from mg_tui.runs.devices import Device
 launch.worker_command = lambda folder: (sys.executable, {str(worker)!r}, str(folder.path))
 launch.waiter_command = lambda folder: (sys.executable, __file__, str(folder.path))
 assert "torch" not in sys.modules and "pydantic" not in sys.modules
-wait.main(lambda: {here}, poll=0.05)
+waiter.main(lambda: {here}, poll=0.05)
 """)
 
     def command(folder: RunFolder) -> tuple[str, ...]:
@@ -129,7 +130,7 @@ def test_they_run_in_order_and_one_that_fails_stops_nobody(
     spans = [start_and_end(run) for run in runs]
     assert spans[0][1] <= spans[1][0] and spans[1][1] <= spans[2][0], "one after the other"
     assert "phase" in event_kinds(runs[2])
-    assert launch.read_requested_devices(runs[0]) == ("any",)
+    assert read_requested_devices(runs[0]) == ("any",)
 
 
 def test_side_by_side_on_their_devices(
@@ -156,9 +157,9 @@ def test_process_id_and_lock_stay(make: Make, waiters: Callable[[str], None], un
     (started,) = [event for event in JournalReader(run.journal_file).read_new() if event.kind == "started"]
     assert started.data["pid"] == pid
     assert is_held(run.lock_file)
-    assert not devices.DeviceLocks(queue.home_of(run)).free("cpu")
+    assert not devices.DeviceLocks(run.home).is_free("cpu")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: devices.DeviceLocks(queue.home_of(run)).free("cpu"))
+    until(lambda: devices.DeviceLocks(run.home).is_free("cpu"))
     assert read_state(run) is RunState.CRASHED
 
 
@@ -218,7 +219,7 @@ def test_hold_release_and_move(
     assert read_state(first) is RunState.QUEUED
     queue.set_held(first, False)
     until(lambda: read_state(first) is RunState.FINISHED)
-    with pytest.raises(UsageError, match="not queued; it is finished"):
+    with pytest.raises(UsageError, match=r"not queued \(state: finished\)"):
         queue.set_held(first, True)
 
 
@@ -265,7 +266,7 @@ def test_a_copy_elsewhere_does_not_start_by_itself(make: Make, home: Path, tmp_p
 
 def test_a_run_that_lives_is_not_queued(make: Make) -> None:
     run = make("a", add=False)
-    with RunLock(run.lock_file), pytest.raises(Exception, match="already working"):
+    with RunLock(run.lock_file), pytest.raises(Exception, match="already running"):
         queue.enqueue(run, ("any",), "me")
     assert read_state(run) is RunState.CREATED
 
@@ -286,10 +287,10 @@ launch.waiter_command = lambda folder: (sys.executable, {str(tmp_path / "waiter.
 while time.time() < float(sys.argv[2]): pass
 def start(folder):
     try:
-        launch.start_waiting(folder)
+        launch.start_waiter(folder)
     except Exception as error:
         assert "already running" in str(error), error
-queue.wake(Path(sys.argv[1]), start)
+queue.restart_waiters(Path(sys.argv[1]), start)
 """)
     at = str(time.time() + 1.0)
     both = [subprocess.Popen([sys.executable, str(starter), str(home), at]) for _ in range(2)]

@@ -6,7 +6,8 @@ from typing import Any
 
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.results import METADATA_FILE, find_results, read_result
+from mg_tui.runs.result_metadata import METADATA_FILE
+from mg_tui.runs.results import find_results, read_result
 
 
 def _contract(folder: Path, **values: Any) -> Path:

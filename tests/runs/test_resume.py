@@ -27,7 +27,11 @@ def write_checkpoint(folder: RunFolder, step: int, text: str = "weights") -> Non
 
 @pytest.mark.parametrize(
     ("kinds", "says"),
-    [(("started", "finished"), "is finished"), (("queued",), "is queued"), (("started", "step"), "nothing to go on")],
+    [
+        (("started", "finished"), "is already finished"),
+        (("queued",), "is already queued"),
+        (("started", "step"), "no valid checkpoint to resume from"),
+    ],
 )
 def test_what_cannot_be_gone_on_with(folder: RunFolder, kinds: tuple[str, ...], says: str) -> None:
     write_events(folder, *kinds)
@@ -50,19 +54,19 @@ def test_from_the_newest_whole_checkpoint(folder: RunFolder) -> None:
     (folder.checkpoints_dir / ".writing-step-000012").mkdir()
     found = find_resume_target(folder)
     assert (found.step, found.last_step, found.attempts) == (10, 12, 1)
-    assert found.summary == "from the checkpoint of step 10; 2 steps after it are done again"
+    assert found.summary == "from the checkpoint at step 10; 2 steps will be repeated"
 
 
 def test_from_the_beginning_only_when_asked(folder: RunFolder) -> None:
     write_events(folder, "started")
     assert newest_checkpoint(folder) is None
     found = find_resume_target(folder, from_start=True)
-    assert found.step is None and "from the beginning" in found.summary
+    assert found.step is None and "from step 0" in found.summary
 
 
 def test_a_spec_that_cannot_be_read_is_said(folder: RunFolder) -> None:
     write_events(folder, "started")
     write_checkpoint(folder, 1)
     folder.spec_file.write_text("{")
-    with pytest.raises(UsageError, match="spec cannot be read"):
+    with pytest.raises(UsageError, match="Cannot read the run's spec"):
         find_resume_target(folder)

@@ -1,5 +1,7 @@
 """Whose turn it is."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from mg_tui.runs.scheduler import Allocation, QueueRequest, allocate_devices, with_cpu
@@ -7,14 +9,14 @@ from mg_tui.runs.scheduler import Allocation, QueueRequest, allocate_devices, wi
 FREE_DEVICES = {"0": None, "1": None}
 
 
-def assign_devices(queue: list[QueueRequest], here: dict[str, str | None]) -> dict[str, tuple[str, ...]]:
+def assign_devices(queue: list[QueueRequest], here: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
     return {wish.run_id: allocate_devices(wish.run_id, queue, here).devices for wish in queue}
 
 
 def test_in_order_on_one_device() -> None:
     queue = [QueueRequest("a", ("any",)), QueueRequest("b", ("any",))]
     assert assign_devices(queue, {"cpu": None}) == {"a": ("cpu",), "b": ()}
-    assert allocate_devices("b", queue, {"cpu": None}).why == "the CPU: run a is before it"
+    assert allocate_devices("b", queue, {"cpu": None}).why == "the CPU: waiting for run a"
 
 
 def test_side_by_side_on_two() -> None:
@@ -36,7 +38,7 @@ def test_who_needs_two_is_not_overtaken() -> None:
     here = {"0": "another run has it", "1": None, "2": None}
     assert assign_devices(queue, here) == {"a": (), "b": (), "c": ("2",)}
     assert allocate_devices("a", queue, here).why == "GPU 0: another run has it"
-    assert allocate_devices("b", queue, here).why == "GPU 1: run a is before it"
+    assert allocate_devices("b", queue, here).why == "GPU 1: waiting for run a"
     assert assign_devices(queue, {"0": None, "1": None})["a"] == ("0", "1")
 
 
@@ -54,13 +56,11 @@ def test_somebody_elses_process_is_named() -> None:
 
 
 def test_a_device_that_went_away() -> None:
-    assert allocate_devices("a", [QueueRequest("a", ("3",))], FREE_DEVICES).why == "there is no GPU 3 now"
+    assert allocate_devices("a", [QueueRequest("a", ("3",))], FREE_DEVICES).why == "GPU 3 not available"
 
 
 def test_gone_from_the_queue() -> None:
-    assert allocate_devices("z", [QueueRequest("a", ("any",))], FREE_DEVICES) == Allocation(
-        why="it is in the queue no longer"
-    )
+    assert allocate_devices("z", [QueueRequest("a", ("any",))], FREE_DEVICES) == Allocation(why="no longer queued")
 
 
 @pytest.mark.parametrize(("gpus", "there"), [(("cpu",), True), (("any",), False)])

@@ -36,7 +36,7 @@ def test_somebody_elses_processes_are_waited_for_and_named(
         until(lambda: queue.read_state(folder)[1] is not None)
         said = str(queue.read_state(folder)[1])
         assert "GPU 0: used by" in said
-        assert "GPU 1: used by a process that cannot be seen from here (11.0 GiB)" in said
+        assert "GPU 1: used by a process not visible here (11.0 GiB)" in said
         assert queue.read_state(folder)[0] is RunState.QUEUED
         state.write_text("none")  # the GPUs are gone, and the CPU is the one device
         until(lambda: queue.read_state(folder)[0] is not RunState.QUEUED, 60)

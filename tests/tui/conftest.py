@@ -1,4 +1,4 @@
-"""A dashboard on a home folder of made-up runs, and ways to wait for it and to read its screen."""
+"""A dashboard on a home folder of synthetic runs, and ways to wait for it and to read its screen."""
 
 import os
 import re
@@ -20,8 +20,8 @@ SIZES = [(80, 24), (120, 40)]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with synthetic_home(tmp_path_factory.mktemp("garden") / "home") as made:
-        yield made
+    with synthetic_home(tmp_path_factory.mktemp("garden") / "home") as created:
+        yield created
 
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -114,10 +114,10 @@ class TmuxSession:
     def wait_for(self, pattern: str, seconds: float = 30.0) -> str:
         """Wait until the screen matches."""
         deadline = time.monotonic() + seconds
-        while not re.search(pattern, shown := self.screen()):
-            assert time.monotonic() < deadline, f"no {pattern!r} on\n{shown}"
+        while not re.search(pattern, screen_text := self.screen()):
+            assert time.monotonic() < deadline, f"no {pattern!r} on\n{screen_text}"
             time.sleep(0.1)
-        return shown
+        return screen_text
 
     def close(self) -> None:
         """End the server."""
@@ -127,12 +127,12 @@ class TmuxSession:
 @pytest.fixture
 def in_tmux() -> Iterator[Callable[[Path, int, int], TmuxSession]]:
     """Sessions that end with the test."""
-    made: list[TmuxSession] = []
+    created: list[TmuxSession] = []
 
     def start(folder: Path, width: int, height: int) -> TmuxSession:
-        made.append(TmuxSession(folder, width, height))
-        return made[-1]
+        created.append(TmuxSession(folder, width, height))
+        return created[-1]
 
     yield start
-    for tmux in made:
+    for tmux in created:
         tmux.close()

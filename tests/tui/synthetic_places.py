@@ -26,7 +26,7 @@ ANSWERS: Final = {
 
 def photo(name: str) -> Path:
     """A photo shipped with the package."""
-    return Path(str(files("mg_tui.data") / "photos" / f"{name}.jpg"))
+    return Path(str(files("mg_tui.data.synthetic") / "photos" / f"{name}.jpg"))
 
 
 def make_result(home: Path, name: str, *, kind: str = "adapter", ago: float = 7_200.0, **training: Any) -> Path:
@@ -135,14 +135,14 @@ class FakeEngine:
 
 
 def fake_engine(script: Mapping[str, Any | Callable[..., Any]]) -> type[FakeEngine]:
-    """A class to put in the place of `EngineProcess`; its `asked` has every request."""
-    asked: list[tuple[str, dict[str, Any]]] = []
-    return type("ScriptedEngine", (FakeEngine,), {"script": script, "asked": asked})
+    """A class to put in the place of `EngineProcess`; its `requests` has every request."""
+    requests: list[tuple[str, dict[str, Any]]] = []
+    return type("ScriptedEngine", (FakeEngine,), {"script": script, "requests": requests})
 
 
 def showcase(home: Path, folder: Path) -> None:
     """Results in `home`, and a dataset in `folder` that was opened before: something to make images of."""
-    from mg_tui.tui import recents
+    from mg_tui.runs import recents
 
     make_result(home, "receipts-lora-r32", eval_loss=0.4123, exact_match=0.87, trainable_parameters=29_933_568)
     make_result(home, "receipts-lora-r32-merged", kind="merged", ago=2_400.0)

@@ -47,7 +47,7 @@ from mg_tui.tui.widgets.run.panes import DetailPane, LogPane
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 from mg_tui.tui.widgets.table import Table
 
-ACTION_OWNERS = {
+ACTION_OWNERS: dict[str, list[type]] = {
     "app": [GardenApp],
     "runs": [RunsScreen],
     "run": [RunScreen, ReplayScreen],
@@ -97,7 +97,7 @@ def test_every_place_has_an_owner() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
 def test_every_action_is_carried_out_by_its_place(action) -> None:
-    for owner in ACTION_OWNERS[action.where]:
+    for owner in ACTION_OWNERS[action.scope]:
         assert callable(getattr(owner, f"action_{action.name.partition('(')[0]}", None)), owner
         bound = [
             item.id for kind in owner.__mro__ for item in vars(kind).get("BINDINGS", ()) if isinstance(item, Binding)

@@ -40,13 +40,13 @@ def test_pan_stays_within_and_follows_again_at_the_end() -> None:
 
 
 def test_smoothing_goes_from_none_to_much() -> None:
-    view, found = ChartView(), []
+    view, smoothings = ChartView(), []
     for _ in range(9):
         view = view.adjust_smoothing(-1)
     for _ in range(9):
-        found.append(view.smoothing_points(160))
+        smoothings.append(view.smoothing_points(160))
         view = view.adjust_smoothing(1)
-    assert found == [0, 2, 5, 10, 20, 40, 40, 40, 40]
+    assert smoothings == [0, 2, 5, 10, 20, 40, 40, 40, 40]
     assert ChartView().is_default_smoothing and not ChartView().adjust_smoothing(1).is_default_smoothing
 
 
@@ -96,8 +96,8 @@ def test_runs_are_told_apart_by_glyphs_and_dashes() -> None:
 
 def test_what_differs_between_specs() -> None:
     specs = [{"name": "a", "lora_r": 8, "lr": 1.0}, {"name": "b", "lora_r": 16, "lr": 1.0}, {"lora_r": 8}]
-    assert differing_options(specs, every=False) == [("lora_r", [8, 16, 8]), ("lr", [1.0, 1.0, None])]
-    assert [name for name, _ in differing_options(specs, every=True)] == ["lora_r", "lr"]
+    assert differing_options(specs, show_all=False) == [("lora_r", [8, 16, 8]), ("lr", [1.0, 1.0, None])]
+    assert [name for name, _ in differing_options(specs, show_all=True)] == ["lora_r", "lr"]
 
 
 def _sample(step: int, row: int, answer: str, expected: str | None = "cat") -> Sample:
@@ -129,5 +129,5 @@ def test_the_table_of_compared_runs_fits(width, tmp_path) -> None:
     view = RunView()
     row = build_row(RunFolder(tmp_path), view, RunState.CREATED, {}, now=0.0)
     detail = build_detail(row, view, {"a": "x" * 300}, build_curves(view), now=0.0)
-    for line in comparison_lines([detail, detail, detail], width, every=True):
+    for line in comparison_lines([detail, detail, detail], width, show_all=True):
         assert line.cell_length <= max(width, 60)

@@ -3,29 +3,34 @@
 import json
 import threading
 from array import array
+from typing import Any
 
 import pytest
+from textual.screen import Screen
+from textual.widgets import Input
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.data.checks.findings import CheckReport, Finding, FindingCollector, Histogram, LengthSuggestion
-from mg_tui.tui import recents
+from mg_tui.runs import recents
+from mg_tui.tui.datasets.finding_rows import RowSeverities
 from mg_tui.tui.datasets.reader import group_ranges
-from mg_tui.tui.datasets.row_view import RowView, format_field
+from mg_tui.tui.datasets.row_view import RowDetail, RowView, format_field
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.choose_model import ChooseModelScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.jump import JumpScreen
-from mg_tui.tui.screens.picker import PickScreen
+from mg_tui.tui.screens.picker import PickScreen, list_entries
 from mg_tui.tui.screens.read_options import OptionTable, ReadOptionsScreen
 from mg_tui.tui.widgets.datasets.file_tree import FileTree
-from mg_tui.tui.widgets.datasets.findings import FindingKindTable, RowSeverities, bar_in_eighths, histogram_lines
+from mg_tui.tui.widgets.datasets.findings import FindingKindTable
+from mg_tui.tui.widgets.datasets.histograms import bar_in_eighths, histogram_lines
 from mg_tui.tui.widgets.datasets.panes import RowText
 from mg_tui.tui.widgets.datasets.row_table import LazyRows, RowTable
 from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
 from mg_tui.tui.widgets.error_band import ErrorBand
 from mg_tui.tui.widgets.image_box import ImageBox
-from mg_tui.tui.widgets.path_table import PathTable, complete_path
+from mg_tui.tui.widgets.path_table import PathTable
 from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
 from tests.tui.synthetic_runs import HOSTILE
 
@@ -58,12 +63,12 @@ def engine(monkeypatch):
 
 def _report(**findings):
     """A report with the given rows for each kind of finding."""
-    found = FindingCollector()
+    collector = FindingCollector()
     for kind, rows in findings.items():
         name = kind.replace("_", "-")
-        found.add(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
+        collector.add(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
     return CheckReport(
-        "rows.jsonl", 60, 55, 6, 60, found.findings, dict(found.counts), found.rows_by_kind,
+        "rows.jsonl", 60, 55, 6, 60, collector.findings, dict(collector.counts), collector.rows_by_kind,
         total_tokens=Histogram({100: 50, 300: 4, 5000: 1}), pixels=Histogram({451 * 300: 6}),
         suggestions=(LengthSuggestion("raise the maximum length to 5,056", "--max-seq-length 5056", 1),), seconds=2.0,
     )  # fmt: skip
@@ -71,13 +76,13 @@ def _report(**findings):
 
 @pytest.fixture
 def checked(monkeypatch):
-    """A check that gives a made-up report when it is let go on."""
+    """A check that gives a synthetic report when it is let go on."""
     go_on = threading.Event()
 
     def check(self):
         self._progress(30, 60)
         go_on.wait(8)
-        self.limit = 2048
+        self.max_tokens = 2048
         if self._stopped:
             raise FamilyError("stopped by a test")
         return _report(image_missing=[7], field=[8, 12], image_small=[20, 21, 22], too_long=[9])
@@ -91,8 +96,13 @@ async def _open(app, pilot, until, file) -> DatasetScreen:
     await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
     app.screen.open_dataset(str(file))
     await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and app.screen.row_detail is not None)
-    await until(pilot, lambda: app.screen._head.total is not None)
+    await until(pilot, lambda: app.screen._head_state.row_count is not None)
     return app.screen
+
+
+def _detail(screen: DatasetScreen) -> RowDetail:
+    assert screen.row_detail is not None
+    return screen.row_detail
 
 
 async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
@@ -127,7 +137,7 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         await pilot.press(*"data/ro")
         await until(pilot, lambda: "58" in text(app) or "KiB" in text(app) or "MiB" in text(app))
         await pilot.press("tab")
-        await until(pilot, lambda: app.screen.query_one("#path").value == "data/rows.jsonl")
+        await until(pilot, lambda: app.screen.query_one("#path", Input).value == "data/rows.jsonl")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
 
@@ -144,9 +154,9 @@ async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
     def slow(text, *others):
         typed.append(text)
         assert not text or read.wait(30)
-        return complete_path(text, *others)
+        return list_entries(text, *others)
 
-    monkeypatch.setattr("mg_tui.tui.screens.picker.entries_of", slow)
+    monkeypatch.setattr("mg_tui.tui.screens.picker.list_entries", slow)
     app = dashboard(tmp_path / "home")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2", "o")
@@ -176,7 +186,7 @@ async def test_a_folder_of_images_is_opened_itself(tmp_path, dashboard, text, un
         tree.move(next(at for at, node in enumerate(tree.rows) if node.label == "pics"))
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "2 rows" in text(app))
-        await until(pilot, lambda: "folder of images" in text(app) and "A chelsea." in text(app))
+        await until(pilot, lambda: "image folder" in text(app) and "A chelsea." in text(app))
         assert "answer text" in text(app) and "▀▀▀▀▀▀" in text(app)
 
 
@@ -184,11 +194,17 @@ async def test_questions_are_left_with_escape(file, tmp_path, dashboard, until) 
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await _open(app, pilot, until, file)
-        for key, kind in (("colon", JumpScreen), ("m", ReadOptionsScreen), ("b", PickScreen), ("a", ChooseModelScreen)):
+        kinds: tuple[tuple[str, type[Screen[Any]]], ...] = (
+            ("colon", JumpScreen),
+            ("m", ReadOptionsScreen),
+            ("b", PickScreen),
+            ("a", ChooseModelScreen),
+        )
+        for key, kind in kinds:
             await pilot.press(key)
             assert isinstance(app.screen, kind)
             await pilot.press("escape")
-            assert app.screen is screen
+            assert app.screen == screen
         await pilot.press("colon", *"61", "enter")
         assert isinstance(app.screen, JumpScreen)  # there are sixty
         await pilot.press("escape")
@@ -213,24 +229,24 @@ async def test_rows_with_their_images(file, tmp_path, dashboard, size, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        shown = text(app)
+        screen_text = text(app)
         for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "images image", "answer response"):
-            assert part in shown, part
+            assert part in screen_text, part
         await until(pilot, lambda: "▀▀▀▀▀▀▀▀" in text(app) and "JPEG" in text(app))
         await pilot.press("colon", *"10", "enter")
-        await until(pilot, lambda: screen.row_detail.number == 10 and "1/2" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 10 and "1/2" in text(app))
         await pilot.press("i")
         await until(pilot, lambda: "2/2" in text(app) and "1/2" not in text(app))
         await pilot.press("j")  # a blank line
-        await until(pilot, lambda: screen.row_detail.number == 11 and "blank" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 11 and "blank" in text(app))
         await pilot.press("j")
-        await until(pilot, lambda: screen.row_detail.number == 12 and "✗ row 12, field" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 12 and "✗ row 12, field" in text(app))
         await pilot.press("z")
         assert screen.has_class("-zoomed")
         await pilot.press("j")  # rows are gone through in the zoom, too
-        await until(pilot, lambda: screen.row_detail.number == 13 and "NUL" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 13 and "NUL" in text(app))
         await pilot.press("escape", "G")
-        await until(pilot, lambda: screen.row_detail.number == 60)
+        await until(pilot, lambda: _detail(screen).number == 60)
         await pilot.press("escape")
         assert app.screen is not screen
 
@@ -246,14 +262,14 @@ async def test_text_from_rows_is_text(file, tmp_path, dashboard, size, text, unt
             (13, "right to left"),
         ):
             screen._go_to_row(number)
-            await until(pilot, lambda number=number: screen.row_detail.number == number)
+            await until(pilot, lambda number=number: _detail(screen).number == number)
             await pilot.press("z")
-            await until(pilot, lambda said=said: said in text(app) or said in str(screen.row_detail.fields))
-            shown = text(app)
-            assert not any(ord(character) < 32 and character != "\n" for character in shown)
-            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in shown)
+            await until(pilot, lambda said=said: said in text(app) or said in str(_detail(screen).fields))
+            screen_text = text(app)
+            assert not any(ord(character) < 32 and character != "\n" for character in screen_text)
+            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in screen_text)
             await pilot.press("z")
-        assert len(screen.row_detail.turns[0][1]) < 10_000
+        assert len(_detail(screen).turns[0][1]) < 10_000
 
 
 async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, until) -> None:
@@ -262,11 +278,11 @@ async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, unti
         screen = await _open(app, pilot, until, file)
         table = screen.query_one(RowTable)
         await pilot.press("slash", *"(42)", "enter")
-        await until(pilot, lambda: list(table.lazy_rows.shown_numbers or ()) == [42] and screen.row_detail.number == 42)
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [42] and _detail(screen).number == 42)
         assert "only with “(42)”" in text(app) and "1 row" in text(app)
         await pilot.press("escape")
         await until(
-            pilot, lambda: table.lazy_rows.shown_numbers is None and table.current_number == 42
+            pilot, lambda: table.lazy_rows.visible_numbers is None and table.current_number == 42
         )  # the cursor stays on its row
         await pilot.press("slash", *"zzz", "enter")
         await until(pilot, lambda: not screen._head_state.searching and "0 rows" in text(app))
@@ -293,12 +309,12 @@ async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboar
         ]  # fmt: skip
         await pilot.press("enter")  # only rows with bad fields
         table = screen.query_one(RowTable)
-        await until(pilot, lambda: list(table.lazy_rows.shown_numbers or ()) == [8, 12])
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [8, 12])
         assert "only errors: bad field" in text(app)
         await pilot.press("x")
-        await until(pilot, lambda: list(table.lazy_rows.shown_numbers or ()) == [7])
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [7])
         await pilot.press("escape")
-        await until(pilot, lambda: table.lazy_rows.shown_numbers is None)
+        await until(pilot, lambda: table.lazy_rows.visible_numbers is None)
         visited = []
         table.go_to(1)
         for _ in range(7):
@@ -307,7 +323,7 @@ async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboar
         assert visited == [7, 8, 9, 12, 20, 21, 22]
         await pilot.press("N", "N", "N")
         assert table.current_number == 12
-        await until(pilot, lambda: screen.row_detail.number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
+        await until(pilot, lambda: _detail(screen).number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
 
 
 def _row_text(screen) -> str:
@@ -330,22 +346,22 @@ async def test_the_row_as_a_model_sees_it(file, tmp_path, dashboard, size, text,
     def row(child, fields):
         return [{**SEEN, "row": fields["row"]}]
 
-    asked = engine(open=[{"event": "ready"}], row=row)
+    requests = engine(open=[{"event": "ready"}], row=row)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("t")
         await until(pilot, lambda: "182 tokens" in text(app) and "▣×176" in text(app))
-        assert "2 learned (1%)" in text(app) and "for tiny" in text(app)
-        assert asked[0] == ("open", {"base_model": "tiny"})
-        message = asked[1][1]["messages"][0]
+        assert "2 supervised (1%)" in text(app) and "for tiny" in text(app)
+        assert requests[0] == ("open", {"base_model": "tiny"})
+        message = requests[1][1]["messages"][0]
         assert message["role"] == "user" and [list(part) for part in message["parts"]] == [["image"], ["text"]]
         await pilot.press("j")
-        await until(pilot, lambda: [op for op, _ in asked] == ["open", "row", "row"])
+        await until(pilot, lambda: [op for op, _ in requests] == ["open", "row", "row"])
         await pilot.press("b")
         assert isinstance(app.screen, PickScreen)
         await pilot.press(*"me/mine", "enter")
-        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in asked and "for me/mine" in text(app))
+        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in requests and "for me/mine" in text(app))
 
 
 async def test_a_model_without_a_family_is_said(file, tmp_path, dashboard, text, until, engine) -> None:
@@ -365,27 +381,28 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        assert screen.row_detail.feed_problems
+        assert _detail(screen).problems
         await pilot.press("m")
         assert isinstance(app.screen, ReadOptionsScreen)
         table = app.screen.query_one(OptionTable)
         for name, value in (
-            ("layout", "fields"),
+            ("dataset_layout", "fields"),
             ("text_field", "ask"),
             ("image_field", "pic"),
             ("response_field", "say"),
         ):
             table.move(next(at for at, row in enumerate(table.rows) if row.name == name))
             for _ in range(20):
+                assert table.current is not None
                 if table.current.value == value:
                     break
                 await pilot.press("right")
-            assert table.current.value == value
+            assert table.current is not None and table.current.value == value
         await pilot.press("left", "right", "enter")
-        await until(
-            pilot, lambda: app.screen is screen and screen.row_detail is not None and screen.row_detail.question == "q0"
-        )
+        await until(pilot, lambda: not isinstance(app.screen, ReadOptionsScreen))
+        await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.question == "q0")
         await until(pilot, lambda: "question ask" in text(app) and "as you chose" in text(app))
+        assert screen.dataset is not None
         options = screen.dataset.run_options()
         assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
 
@@ -400,7 +417,7 @@ async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, 
         await until(pilot, lambda: isinstance(app.screen, ChooseModelScreen) and "receipts" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        await until(pilot, lambda: app.screen.query_one("#ask").value == screen.row_detail.question)
+        await until(pilot, lambda: app.screen.query_one("#ask").value == _detail(screen).question)
         assert app.screen.query_one(ImageBox).count == 1
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen)
@@ -414,30 +431,30 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
         await until(pilot, lambda: "tiny" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        for number, found in (("8", False), ("10", True)):
+        for number, accepted in (("8", False), ("10", True)):
             await pilot.press("ctrl+r")
             app.screen.query_one("#path").value = str(file)
             await pilot.pause(0.1)
             await pilot.press("enter", *number, "enter")
-            if found:
+            if accepted:
                 await until(pilot, lambda: app.screen.query_one(ImageBox).count == 2)
                 assert app.screen.query_one("#ask").value == "What is it?"
             else:
-                await until(pilot, lambda: any("asks nothing" in item.text for item in app.said))
+                await until(pilot, lambda: any("asks nothing" in item.text for item in app.message_log))
 
 
 async def test_a_new_run_is_begun_with_what_is_seen(file, tmp_path, dashboard, until, monkeypatch) -> None:
-    begun = []
+    opened = []
     app = dashboard(tmp_path)
-    monkeypatch.setattr(type(app), "open_new_run_form", lambda self, values: begun.append(values), raising=False)
+    monkeypatch.setattr(type(app), "open_new_run_form", lambda self, values: opened.append(values), raising=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("R")
-        await until(pilot, lambda: begun)
-    assert begun[0]["dataset"] == str(file)
+        await until(pilot, lambda: opened)
+    assert opened[0]["dataset"] == str(file)
     from mg_tui.core.spec import TrainingSpec
 
-    assert TrainingSpec.parse({"base_model": "tiny", **begun[0]}).text_field == "text"
+    assert TrainingSpec.parse({"base_model": "tiny", **opened[0]}).text_field == "text"
 
 
 async def test_any_size(file, tmp_path, dashboard, until) -> None:
@@ -460,7 +477,7 @@ async def test_a_million_rows_are_a_sequence_without_them() -> None:
     assert len(rows) == 1_000_000 and rows[999_999].loading and rows.missing == {1_000_000}
     rows.store([RowView(1_000_000, "last")])
     assert rows[999_999].question == "last"
-    rows.shown_numbers = array("Q", [3, 70, 900_000])
+    rows.visible_numbers = array("Q", [3, 70, 900_000])
     assert len(rows) == 3 and rows[1].number == 70
     assert [rows.index_of(number) for number in (1, 3, 4, 70, 71, 2_000_000)] == [0, 0, 1, 1, 2, 2]
     rows.store([RowView(number) for number in range(1, 5_000)])
@@ -490,15 +507,15 @@ async def test_histograms_fit_and_never_hide_what_is_not_nothing() -> None:
 
 
 async def test_learned_tokens_are_told_apart_without_colour() -> None:
-    shown = token_text(SEEN)
-    learned = "".join(shown.plain[span.start : span.end] for span in shown.spans if "underline" in str(span.style))
-    assert learned == "A cat" and "▣×176" in shown.plain
-    assert "\x1b" not in shown.plain and "[bold red]no[/]" in shown.plain
+    content = token_text(SEEN)
+    learned = "".join(content.plain[span.start : span.end] for span in content.spans if "underline" in str(span.style))
+    assert learned == "A cat" and "▣×176" in content.plain
+    assert "\x1b" not in content.plain and "[bold red]no[/]" in content.plain
     assert [line.plain.split()[0] for line in token_summary(SEEN, 80)] == ["182", "▣"]
 
 
 async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
-    deep = {"a": 1}
+    deep: dict[str, Any] = {"a": 1}
     for _ in range(50):
         deep = {"a": deep}
     for value in (
@@ -510,6 +527,6 @@ async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
         deep,
         "\x1b[2J",
     ):
-        shown = format_field(value)
-        assert len(shown) < 10_000 and "\x1b" not in shown
+        formatted = format_field(value)
+        assert len(formatted) < 10_000 and "\x1b" not in formatted
     assert format_field({"bytes": b"x" * 10}) == '{"bytes": "(10 bytes)"}'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
 from mg_tui.tui.widgets.device_blocks import GpuHistory, gpu_lines
 from mg_tui.tui.widgets.runs.device_strip import device_lines
 
@@ -76,13 +76,13 @@ def test_everything_about_a_gpu(width) -> None:
     courses = GpuHistory()
     courses.add(FAILING_GPU)
     lines = gpu_lines(FAILING_GPU, courses, {"run-1": "invoices"}, width)
-    shown = "\n".join(line.plain for line in lines)
-    assert all(line.cell_length <= width for line in lines) and "\x1b" not in shown
+    joined = "\n".join(line.plain for line in lines)
+    assert all(line.cell_length <= width for line in lines) and "\x1b" not in joined
     for part in ("96%", "512/700 W", "88 °C", "▶ invoices", "MIG 1", "vllm", "3 memory errors", "[bold]H100"):
-        assert part in shown, part
+        assert part in joined, part
     if width >= 78:
-        assert "clocks held down: power cap, heat (hardware)" in shown and "1200/1980 MHz" in shown
-        assert "48.0 GiB" in shown and "process 11" in shown
+        assert "clocks held down: power cap, heat (hardware)" in joined and "1200/1980 MHz" in joined
+        assert "48.0 GiB" in joined and "process 11" in joined
 
 
 def test_a_strip_says_what_is_wrong_in_a_word() -> None:
@@ -104,7 +104,7 @@ from pathlib import Path
 from mg_tui.config import Settings
 from mg_tui.hardware import nvml
 from mg_tui.tui.app import GardenApp
-nvml._AGAIN_AFTER = 0.0
+nvml._RETRY_SECONDS = 0.0
 os.environ["NVML_PID"] = str(os.getpid())
 state = Path(os.environ["NVML_FAKE"])
 
@@ -128,7 +128,7 @@ async def main():
             ("hot", ["3 ECC errors", "heat (hardware)"]),
             ("gone", ["GPUs cannot be seen any more", "the NVIDIA driver", "Runs are not ended by this"]),
             ("ok", ["Fake GPU 0", "50%"]),
-            ("lost", ["Fake GPU 0", "it does not answer"]),
+            ("lost", ["Fake GPU 0", "no response"]),
         ):
             state.write_text(word)
             found.append(await until(pilot, app, words))

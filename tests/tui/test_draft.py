@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -10,6 +11,7 @@ from mg_tui.core.errors import SpecError
 from mg_tui.core.options import options_of
 from mg_tui.core.presets import BUILT_IN_PRESETS, PRESET_DESCRIPTIONS
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.dataset import Dataset
 from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.tui.formatting import as_typed
 from mg_tui.tui.new.draft import RunDraft, format_problem
@@ -52,9 +54,9 @@ def test_a_bad_value_is_said_as_the_command_line_says_it(name: str, text: str) -
 
 def test_every_field_is_in_the_form_with_its_help() -> None:
     draft = RunDraft()
-    shown = [row for row in build_rows(draft, set(draft.advanced_groups)) if not row.is_group]
-    assert {row.id for row in shown} == set(TrainingSpec.model_fields)
-    assert [row.id for row in shown[: len(draft.basic_options)]] == [
+    rows = [row for row in build_rows(draft, set(draft.advanced_groups)) if not row.is_group]
+    assert {row.id for row in rows} == set(TrainingSpec.model_fields)
+    assert [row.id for row in rows[: len(draft.basic_options)]] == [
         opt.name for opt in options_of(TrainingSpec) if opt.basic
     ]
     for opt in options_of(TrainingSpec):
@@ -132,8 +134,8 @@ def test_the_command_asks_for_the_same_run() -> None:
 
 
 def test_values_as_they_are_typed() -> None:
-    shown = [None, True, False, 2e-5, 1e-4, 3.0, 1e-8, 0.03, ("a", "b"), 7]
-    assert list(map(as_typed, shown)) == ["", "on", "off", "2e-5", "1e-4", "3", "1e-8", "0.03", "a, b", "7"]
+    values = [None, True, False, 2e-5, 1e-4, 3.0, 1e-8, 0.03, ("a", "b"), 7]
+    assert list(map(as_typed, values)) == ["", "on", "off", "2e-5", "1e-4", "3", "1e-8", "0.03", "a, b", "7"]
     for value in (2e-5, 1e-8, 0.03, 1e22, 1 / 3, 1e-5 / 3, 0.0, -0.00025, float("inf")):
         assert float(as_typed(value)) == value
 
@@ -159,7 +161,8 @@ def test_the_preset_for_24_gb_fits_a_7b_model_into_24_gb(tmp_path: Path) -> None
 @pytest.mark.parametrize(("epochs", "most"), [(3, None), (0.5, None), (1.1, None), (2, 5)])
 def test_steps_are_those_of_the_engine(examples: int, epochs: float, most: int | None) -> None:
     spec = TrainingSpec.parse({**REQUIRED, "epochs": epochs, "max_steps": most})
-    work = summarize_workload(spec, SimpleNamespace(examples=[object()] * examples, problems=()), None, None)
+    dataset = SimpleNamespace(examples=[object()] * examples, problems=())
+    work = summarize_workload(spec, cast(Dataset, dataset), None, None)
     plan = StepPlan(examples, spec.examples_per_step)
     assert work.steps_per_epoch == plan.steps_per_epoch
     assert work.steps == plan.total_steps(epochs, most)

@@ -33,10 +33,10 @@ def test_a_terminal_that_goes_without_a_signal_ends_the_dashboard(tmp_path: Path
         env={**os.environ, "MODEL_GARDEN_CONFIG": str(tmp_path / "none.toml"), "TERM": "xterm-256color"},
     )
     os.close(slave)
-    shown, deadline = b"", time.monotonic() + 30
-    while b"Garden" not in shown and time.monotonic() < deadline:
-        shown += os.read(master, 65536)
-    assert b"Garden" in shown
+    output, deadline = b"", time.monotonic() + 30
+    while b"Garden" not in output and time.monotonic() < deadline:
+        output += os.read(master, 65536)
+    assert b"Garden" in output
     os.close(master)
     try:
         assert process.wait(20) in (HANGUP_EXIT_CODE, 0, 1)

@@ -46,9 +46,9 @@ async def _open(app, pilot, until):
 
 
 def _select_field(screen, name: str) -> None:
-    screen.unfolded.add(screen.draft.options[name].group)
+    screen.expanded_groups.add(screen.draft.options[name].group)
     screen.draw_form()
-    screen.table.go(name)
+    screen.table.go_to_field(name)
 
 
 async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, text, until) -> None:
@@ -57,15 +57,15 @@ async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, tex
         screen = await _open(app, pilot, until)
         assert "needed" in text(app) and "2 needed" in text(app)
         await pilot.press("a")
-        shown = [row.id for row in screen.table.rows if not row.group]
-        assert sorted(shown) == sorted(TrainingSpec.model_fields)
+        names = [row.id for row in screen.table.rows if not row.is_group]
+        assert sorted(names) == sorted(TrainingSpec.model_fields)
         for opt in options_of(TrainingSpec):
-            screen.table.go(opt.name)
+            screen.table.go_to_field(opt.name)
             await pilot.pause()
-            about = screen.query_one(FieldHelpPane).about
+            about = screen.query_one(FieldHelpPane).field_help
             assert (about.title, about.help) == (opt.title, opt.help)
         await pilot.press("a")
-        assert len(screen.table.rows) < len(shown)
+        assert len(screen.table.rows) < len(names)
 
 
 async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, until) -> None:
@@ -78,14 +78,14 @@ async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, 
         await pilot.press("escape")
         assert screen.draft.text("learning_rate") == "2e-5" and app.focused is screen.table
         await pilot.press("enter", *"3e-4", "enter")
-        assert screen.draft.outline.learning_rate == 3e-4
+        assert screen.draft.partial_spec.learning_rate == 3e-4
         await until(pilot, lambda: "1 changed" in text(app))
         await pilot.press("enter", *"0", "tab")  # taken as it is, marked, and on to the next
         assert "learning_rate" in screen.draft.problems and "1 wrong" in text(app)
         assert screen.table.current.id != "learning_rate"
-        await until(pilot, lambda: "Put right what is marked" in text(app))
+        await until(pilot, lambda: "Correct the values marked" in text(app))
         await pilot.press("k", "x")
-        assert screen.draft.problems == {} and not screen.draft.differs("learning_rate")
+        assert screen.draft.problems == {} and not screen.draft.is_changed("learning_rate")
 
 
 async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> None:
@@ -94,21 +94,21 @@ async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> N
         screen = await _open(app, pilot, until)
         _select_field(screen, "gradient_checkpointing")
         await pilot.press("space")
-        assert screen.draft.outline.gradient_checkpointing is False
+        assert screen.draft.partial_spec.gradient_checkpointing is False
         _select_field(screen, "quantization")
         await pilot.press("right")
-        assert screen.draft.outline.quantization == "nf4"
+        assert screen.draft.partial_spec.quantization == "nf4"
         await pilot.press("left", "left")
-        assert screen.draft.outline.quantization == "none"
+        assert screen.draft.partial_spec.quantization == "none"
         await pilot.press("enter")
         assert isinstance(app.screen, ChooseScreen)
         await pilot.press("g", "enter")
-        assert screen.draft.outline.quantization == "auto"
+        assert screen.draft.partial_spec.quantization == "auto"
         _select_field(screen, "report_to")
         await pilot.press("enter", "space", "j", "space", "enter")
-        assert screen.draft.outline.report_to == ("tensorboard", "wandb")
+        assert screen.draft.partial_spec.report_to == ("tensorboard", "wandb")
         await pilot.press("delete")
-        assert screen.draft.outline.report_to == ()
+        assert screen.draft.partial_spec.report_to == ()
 
 
 async def test_keys_that_come_at_once_go_where_they_are_meant(tmp_path, dashboard, size, until) -> None:
@@ -118,7 +118,7 @@ async def test_keys_that_come_at_once_go_where_they_are_meant(tmp_path, dashboar
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": "x.jsonl"})
         _press_keys(app, "slash", *"warm")
-        await until(pilot, lambda: screen.query_text == "warm")
+        await until(pilot, lambda: screen.filter_text == "warm")
         _press_keys(app, "escape")
         await until(pilot, lambda: not screen.query("#find"))
         _select_field(screen, "name")
@@ -139,7 +139,7 @@ async def test_groups_fold(tmp_path, dashboard, size, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        at = next(index for index, row in enumerate(screen.table.rows) if row.group)
+        at = next(index for index, row in enumerate(screen.table.rows) if row.is_group)
         screen.table.move(at)
         before = len(screen.table.rows)
         for key, more in (("enter", True), ("space", False), ("right", True), ("left", False)):
@@ -156,13 +156,13 @@ async def test_paths_are_completed(tmp_path, dashboard, size, until) -> None:
         _select_field(screen, "output_dir")
         await pilot.press("enter", *"mod")
         completions = screen.query_one(Completions)
-        await until(pilot, lambda: completions.found == ("models/",))
+        await until(pilot, lambda: completions.candidates == ("models/",))
         await pilot.press("tab")
-        await until(pilot, lambda: completions.found == ("models/mine/", "models/more/"))
+        await until(pilot, lambda: completions.candidates == ("models/mine/", "models/more/"))
         await pilot.press("down", "enter")
-        assert screen.draft.outline.output_dir == "models/more/"
+        assert screen.draft.partial_spec.output_dir == "models/more/"
         await pilot.press("enter", "backspace", "enter")
-        assert screen.draft.outline.output_dir is None
+        assert screen.draft.partial_spec.output_dir is None
 
 
 async def test_model_and_dataset_are_picked(tmp_path, dashboard, dataset, size, text, until) -> None:
@@ -172,11 +172,11 @@ async def test_model_and_dataset_are_picked(tmp_path, dashboard, dataset, size, 
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, PickScreen) and "tiny" in text(app))
         await pilot.press("down", "enter")
-        assert screen.draft.outline.base_model != "tiny"
+        assert screen.draft.partial_spec.base_model != "tiny"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, PickScreen))
         await pilot.press(*"tiny", "enter")
-        assert screen.draft.outline.base_model == "tiny"
+        assert screen.draft.partial_spec.base_model == "tiny"
         await pilot.press("j", "enter")
         await until(pilot, lambda: isinstance(app.screen, PickScreen) and "shapes.jsonl" in text(app))
         await pilot.press(*"shapes.jsonl", "enter")
@@ -190,15 +190,15 @@ async def test_the_outlook_follows(tmp_path, dashboard, dataset, size, text, unt
         await until(pilot, lambda: "Choose a base model" in text(app))
         screen.fill({"base_model": "tiny"})
         pane = screen.query_one(EstimatePane)
-        await until(pilot, lambda: pane.outlook is not None and pane.outlook.memory is not None)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.memory is not None)
         assert "known with a dataset" in text(app) and "language model" in text(app)
         screen.fill({"dataset": str(dataset)})
-        await until(pilot, lambda: pane.outlook.work is not None)
-        assert pane.outlook.work.steps == 9 and "20 examples, 8 a step" in text(app)
-        peak = pane.outlook.memory.peak
+        await until(pilot, lambda: pane.estimate.workload is not None)
+        assert pane.estimate.workload.steps == 9 and "20 examples, 8 a step" in text(app)
+        peak = pane.estimate.memory.peak
         screen.fill({"lora_r": 256, "epochs": 1})
-        await until(pilot, lambda: pane.outlook.work.steps == 3)
-        assert pane.outlook.memory.peak > peak
+        await until(pilot, lambda: pane.estimate.workload.steps == 3)
+        assert pane.estimate.memory.peak > peak
 
 
 async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, until) -> None:
@@ -208,13 +208,13 @@ async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, unti
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "nobody/nothing"})
         pane = screen.query_one(EstimatePane)
-        await until(pilot, lambda: pane.outlook is not None and pane.outlook.unknown)
-        assert pane.outlook.memory is None and "reckoning" not in text(app)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.problems)
+        assert pane.estimate.memory is None and "estimating" not in text(app)
         screen.fill({"base_model": "tiny", "dataset": "not-there.jsonl"})
-        await until(pilot, lambda: "not-there.jsonl" in " ".join(pane.outlook.unknown))
-        assert pane.outlook.memory is not None
+        await until(pilot, lambda: "not-there.jsonl" in " ".join(pane.estimate.problems))
+        assert pane.estimate.memory is not None
         screen.fill({"dataset": "bad.jsonl"})
-        await until(pilot, lambda: "no row can be trained on" in " ".join(pane.outlook.unknown))
+        await until(pilot, lambda: "no row can be trained on" in " ".join(pane.estimate.problems))
 
 
 async def test_a_sample_is_made_and_the_run_started(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
@@ -225,7 +225,7 @@ async def test_a_sample_is_made_and_the_run_started(tmp_path, dashboard, size, t
         screen = await _open(app, pilot, until)
         await pilot.press("r")  # nothing is there to start: the cursor goes to what is needed
         assert screen.table.current.id == "base_model" and not isinstance(app.screen, PreflightScreen)
-        assert "m makes a sample dataset" in screen.about("dataset", False).accepted
+        assert "m makes a sample dataset" in screen.field_help("dataset", False).accepted
         await pilot.press("m")
         await until(pilot, lambda: screen.draft.spec is not None)
         assert screen.draft.spec.base_model == "tiny" and Path(screen.draft.spec.dataset).is_file()
@@ -249,8 +249,8 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
         screen.fill({"base_model": "tiny", "dataset": "bad.jsonl"})
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, PreflightScreen) and app.screen.error is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
-        assert "row 1" in shown and "gone.png" in shown and "row 3" in shown and "On a bad row" in shown
+        report = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
+        assert "row 1" in report and "gone.png" in report and "row 3" in report and "On a bad row" in report
         assert "Nothing was started" in text(app)
         await pilot.press("j", "G", "escape")
         assert app.screen is screen
@@ -258,10 +258,10 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
 
 
 async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, until, monkeypatch) -> None:
-    asked = []
+    requests = []
 
     def begin(folder, by, *, gpus=None, in_queue=False):
-        asked.append((gpus, in_queue, by))
+        requests.append((gpus, in_queue, by))
         return StartedRun(folder, gpus, queued=True, runs_ahead=2)
 
     monkeypatch.setattr("mg_tui.runs.operations.start_or_queue", begin)
@@ -275,7 +275,7 @@ async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, unt
         await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
         await pilot.press("space", "enter")
         await until(pilot, lambda: app.current_mode == "runs")
-        ((gpus, in_queue, by),) = asked
+        ((gpus, in_queue, by),) = requests
         assert len(gpus) == 1 and in_queue and "dashboard" in by
         assert any("2 runs before it" in notice.message for notice in app._notifications)
 
@@ -301,7 +301,7 @@ async def test_presets_are_taken_saved_and_removed(tmp_path, dashboard, own_file
         await pilot.press("P")
         assert not isinstance(app.screen, NameScreen)  # nothing differs
         await pilot.press("p", "enter")
-        assert screen.draft.outline.quantization == "nf4" and screen.draft.outline.learning_rate == 1e-4
+        assert screen.draft.partial_spec.quantization == "nf4" and screen.draft.partial_spec.learning_rate == 1e-4
         await pilot.press("P")
         await pilot.press("enter")
         assert isinstance(app.screen, NameScreen) and "letters one can see" in text(app)
@@ -310,9 +310,9 @@ async def test_presets_are_taken_saved_and_removed(tmp_path, dashboard, own_file
         assert own_file.read_text().startswith("# mine\n[ui]\ntheme = 'garden' # dark\n")
         assert load_settings(cwd=tmp_path).presets == {"my own": {"learning_rate": 1e-4, "quantization": "nf4"}}
         await pilot.press("X", "right", "enter")
-        assert screen.draft.changed() == []
+        assert screen.draft.changed_fields() == []
         await pilot.press("p", "g", "enter")
-        assert screen.draft.preset() == app.settings.presets["my own"]
+        assert screen.draft.preset_values() == app.settings.presets["my own"]
         await pilot.press("D", "enter")
         assert isinstance(app.screen, ConfirmScreen)
         await pilot.press("right", "enter")
@@ -326,7 +326,7 @@ async def test_a_preset_that_cannot_be_written_is_said(tmp_path, dashboard, own_
     async with app.run_test() as pilot:
         await _open(app, pilot, until)
         await pilot.press("p", "enter", "P", *"a", "enter")
-        await until(pilot, lambda: any("not TOML" in note.message for note in app._notifications))
+        await until(pilot, lambda: any("invalid TOML" in note.message for note in app._notifications))
         assert app.settings.presets == {} and own_file.read_text() == "[ui\n"
 
 
@@ -339,7 +339,7 @@ async def test_only_what_differs_and_finding(tmp_path, dashboard, size, text, un
         assert [row.id for row in screen.table.rows] == ["base_model", "seed"]
         await pilot.press("escape")
         assert len(screen.table.rows) > 10
-        await pilot.press("slash", *"share warm")
+        await pilot.press("slash", *"fraction warm")
         assert [row.id for row in screen.table.rows] == ["warmup_ratio"]
         await pilot.press("enter")
         assert app.focused is screen.table
@@ -359,34 +359,34 @@ async def test_the_command_and_the_memory_in_full(tmp_path, dashboard, dataset, 
         assert "--lora-r 4" in text(app)
         await pilot.press("escape")
         pane = screen.query_one(EstimatePane)
-        await until(pilot, lambda: pane.outlook is not None and pane.outlook.work is not None)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.workload is not None)
         await pilot.press("e")
         assert isinstance(app.screen, MemoryScreen)
-        await until(pilot, lambda: app.screen.query_one(MemoryBreakdown).answered is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(MemoryBreakdown).lines(90))
-        for part in pane.outlook.memory.parts:
-            assert part.name in shown
-        assert "Where it fits" in shown
+        await until(pilot, lambda: app.screen.query_one(MemoryBreakdown).result is not None)
+        breakdown = "\n".join(line.plain for line in app.screen.query_one(MemoryBreakdown).lines(90))
+        for part in pane.estimate.memory.parts:
+            assert part.name in breakdown
+        assert "Where it fits" in breakdown
 
 
 async def test_it_can_be_opened_filled_in(tmp_path, home, dashboard, size, until) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.rows)
-        app.new_run({"dataset": "/data/x.jsonl", "nonsense": 1})
+        await until(pilot, lambda: app.run_rows)
+        app.open_new_run_form({"dataset": "/data/x.jsonl", "nonsense": 1})
         await until(pilot, lambda: getattr(app.screen, "draft", None) is not None)
         screen = app.screen
         await until(pilot, lambda: screen.draft.text("dataset") == "/data/x.jsonl")
         screen.fill({"seed": 5})
-        app.new_run({"dataset": "/data/y.jsonl"}, cwd=tmp_path)
+        app.open_new_run_form({"dataset": "/data/y.jsonl"}, cwd=tmp_path)
         await until(pilot, lambda: screen.draft.text("dataset") == "/data/y.jsonl")
-        assert screen.draft.outline.seed == 5 and screen.draft.cwd == tmp_path
-        finished = next(row for row in app.rows if row.state.good)
-        app.open_new_run(finished.folder)
+        assert screen.draft.partial_spec.seed == 5 and screen.draft.cwd == tmp_path
+        finished = next(row for row in app.run_rows if row.state.good)
+        app.open_rerun_form(finished.folder)
         await until(pilot, lambda: screen.draft.spec is not None)
         old = TrainingSpec.parse(finished.folder.spec_values())
         assert screen.draft.spec == old.model_copy(update={"output_dir": None})
-        assert screen.draft.outline.seed == 42  # what was filled in before is gone
+        assert screen.draft.partial_spec.seed == 42  # what was filled in before is gone
 
 
 async def test_hostile_values_are_shown_as_text(tmp_path, dashboard, size, text, until) -> None:

@@ -27,8 +27,8 @@ async def test_families_versions_and_what_works(tmp_path, dashboard, size, text,
         table = await _open(app, pilot, until)
         registry = load_registry()
         assert [row.status for row in table.rows] == list(registry.plugins)
-        shown = text(app)
-        assert "✓ ok" in shown and registry.families[0].title in shown
+        screen_text = text(app)
+        assert "✓ ok" in screen_text and registry.families[0].title in screen_text
         whole = "\n".join(line.plain for line in plugin_lines(table.rows[0], 100))
         for checkpoint in registry.families[0].checkpoints:
             assert checkpoint.name in whole
@@ -52,13 +52,13 @@ async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
         await pilot.press("j")
-        assert table.current.status is broken
+        assert table.current is not None and table.current.status is broken
         await until(pilot, lambda: "ImportError" in text(app))
         assert "✗ broken" in text(app) and "1 broken" in text(app) and "– disabled" in text(app)
         assert "\x1b" not in text(app) and "\u202e" not in text(app)
         assert any("nobody" in notice.message for notice in app._notifications)
-        said = "\n".join(line.plain for line in plugin_lines(PluginRow(off, ()), 80))
-        assert "MODEL_GARDEN_DISABLE_PLUGINS" in said
+        detail = "\n".join(line.plain for line in plugin_lines(PluginRow(off, ()), 80))
+        assert "MODEL_GARDEN_DISABLE_PLUGINS" in detail
 
 
 async def test_none_installed_and_none_that_can_be_looked_for(

@@ -6,7 +6,7 @@ import pytest
 
 from mg_tui.tui import formatting
 from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve, nice_ticks
-from mg_tui.tui.feeds import clean_log_line
+from mg_tui.tui.runs.feeds import clean_log_line
 from mg_tui.tui.text_charts import bucket_means, exponential_mean, meter, sparkline
 from mg_tui.tui.widgets.chart import ChartLine, Plot, draw_plot
 from mg_tui.tui.widgets.lines import hanging_indent, line

@@ -140,8 +140,8 @@ async def test_a_hostile_image_name_and_one_that_is_none(tmp_path, dashboard, te
             await _open(app, pilot, folder, until)
             await pilot.press("a", "comma", "i")
             await until(pilot, lambda: "no image:" in text(app))
-            shown = text(app)
-            assert "[bold red]no" in shown and "\x1b" not in shown and "\u202e" not in shown
+            screen_text = text(app)
+            assert "[bold red]no" in screen_text and "\x1b" not in screen_text and "\u202e" not in screen_text
 
 
 @pytest.mark.asyncio
@@ -201,8 +201,8 @@ def test_graphics_only_when_asked_for(monkeypatch) -> None:
 
 def test_without_the_extra_half_cells_and_why(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "textual_image", None)
-    found = select_graphics("kitty")
-    assert found.widget_class is None and found.why
+    graphics = select_graphics("kitty")
+    assert graphics.widget_class is None and graphics.why
 
 
 def test_a_package_that_fails_at_import_is_no_more_than_a_reason(monkeypatch) -> None:
@@ -210,8 +210,9 @@ def test_a_package_that_fails_at_import_is_no_more_than_a_reason(monkeypatch) ->
         raise ZeroDivisionError("integer division or modulo by zero")  # a terminal of 0x0 cells
 
     monkeypatch.setattr("mg_tui.tui.graphics.import_module", broken)
-    found = select_graphics("sixel")
-    assert found.widget_class is None and "ZeroDivisionError" in found.why
+    graphics = select_graphics("sixel")
+    assert graphics.widget_class is None
+    assert graphics.why is not None and "ZeroDivisionError" in graphics.why
 
 
 @pytest.mark.asyncio

@@ -27,10 +27,10 @@ async def test_a_running_run(home, dashboard, size, text, until) -> None:
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, find_run(home, "invoices-v2"), until)
         await until(pilot, lambda: "step  310" in text(app))
-        shown = text(app)
+        screen_text = text(app)
         for part in ("▶ running", "invoices-v2", "62%", "310/500", "ETA", "Loss", "◆", "smoothed", "18.1 GiB", "3%"):
-            assert part in shown, part
-        assert any("\u2800" < character <= "\u28ff" for character in shown)
+            assert part in screen_text, part
+        assert any("\u2800" < character <= "\u28ff" for character in screen_text)
 
 
 async def test_every_pane_and_curve(home, dashboard, size, text, until) -> None:
@@ -87,7 +87,7 @@ async def test_images_stand_beside_the_answers(home, dashboard, size, text, unti
     ("name", "said"),
     [
         ("handwriting", ["✗ failed", "The loss became NaN.", "why", "try", "--learning-rate 2e-4", "311, 14, 902"]),
-        ("street-signs", ["↯ crashed", "without a word", "the newest is step 200", "runs resume"]),
+        ("street-signs", ["↯ crashed", "without an error", "latest: step 200", "runs resume"]),
     ],
 )
 async def test_what_went_wrong_is_said(home, dashboard, size, text, until, name, said) -> None:

@@ -37,17 +37,18 @@ async def test_every_setting_says_what_it_is_and_where_it_is_from(own_file, tmp_
     async with app.run_test(size=size) as pilot:
         screen = await _open(pilot, app)
         assert [row.id for row in screen.table.rows if not row.is_group] == [setting.id for setting in SETTINGS]
-        said = {}
+        defaults = {}
         for setting in SETTINGS:
             screen.table.go_to_field(setting.id)
             await pilot.pause()
             about = screen.query_one(FieldHelpPane).field_help
+            assert about is not None
             assert setting.help in about.help and f"[{setting.table}] {setting.name}" in about.note
-            said[setting.id] = about.default
-        assert said["paths.home"] == "from --home"
-        assert said["ui.theme"] == "from the default"
-        assert said["ui.updates_per_second"].endswith("own.toml")
-        assert said["ui.images"] == "from MODEL_GARDEN_UI_IMAGES"
+            defaults[setting.id] = about.default
+        assert defaults["paths.home"] == "from --home"
+        assert defaults["ui.theme"] == "from the default"
+        assert defaults["ui.updates_per_second"].endswith("own.toml")
+        assert defaults["ui.images"] == "from MODEL_GARDEN_UI_IMAGES"
 
 
 async def test_a_change_counts_and_is_written_with_comments_kept(own_file, tmp_path, size, text, until) -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio
 async def test_what_is_too_small_is_said(home, dashboard, text, until, size) -> None:
     app = dashboard(home)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.rows)
+        await until(pilot, lambda: app.run_rows)
         await pilot.resize_terminal(*size)
         await until(pilot, lambda: "This terminal" in text(app))
         assert "State" not in text(app) and "Model Garden" not in text(app)

@@ -1,7 +1,7 @@
 """How the places of datasets and models look, as plain text: empty, loading, full, with an error; at two sizes.
 
-`MODEL_GARDEN_LOOKS=write pytest tests/tui/test_snapshots_datasets.py` writes `looks/*.txt` anew; read the difference before keeping
-it.
+`MODEL_GARDEN_SNAPSHOTS=write pytest tests/tui/test_snapshots_datasets.py` writes `snapshots/*.txt` anew; read the
+difference before you keep it.
 """
 
 import os
@@ -9,7 +9,9 @@ import re
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,18 +19,18 @@ from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.data.checks.findings import CheckReport, Finding, FindingCollector, Histogram
 from mg_tui.tui.datasets.open_dataset import OpenDataset
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.conversation import ChatQuestion
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.widgets.image_box import ImageBox
-from mg_tui.tui.widgets.models.conversation import ChatQuestion
 from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
 
 pytestmark = pytest.mark.asyncio
 
-SNAPSHOTS = Path(__file__).with_name("looks")
+SNAPSHOTS = Path(__file__).with_name("snapshots")
 READY_EVENT = {"event": "ready", "model": "m", "device": "cpu", "dtype": "float32", "quantization": "none"}
 ANSWER_EVENT = {
     "event": "answer", "answer": "A tabby cat, looking at you.", "tokens": 9, "tokens_per_second": 12.5,
@@ -55,14 +57,14 @@ def look(folder, size, text):
     """Compare the screen with the one that is kept."""
 
     def compare(app, name: str) -> None:
-        shown = text(app).replace(str(folder), "/tmp/mg-________")
-        shown = re.sub(r"\b\d+s\b", "#s", shown)
-        shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+        screen_text = text(app).replace(str(folder), "/tmp/mg-________")
+        screen_text = re.sub(r"\b\d+s\b", "#s", screen_text)
+        screen_text = "\n".join(line.rstrip() for line in screen_text.splitlines()) + "\n"
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
-        if os.environ.get("MODEL_GARDEN_LOOKS") == "write":
+        if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8")
-        assert shown == file.read_text(encoding="utf-8")
+            file.write_text(screen_text, encoding="utf-8")
+        assert screen_text == file.read_text(encoding="utf-8")
 
     return compare
 
@@ -83,11 +85,11 @@ async def _wait_drawn(app, pilot, until) -> None:
 
 async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None:
     go_on = threading.Event()
-    found = [()]
+    finders: list[Callable[[], Any]] = [tuple]
 
     def find(home):
         go_on.wait(8)
-        return found[-1] if isinstance(found[-1], tuple) else found[-1]()
+        return finders[-1]()
 
     monkeypatch.setattr("mg_tui.tui.screens.models.find_models", find)
     app = dashboard(folder / "home")
@@ -99,24 +101,24 @@ async def test_models(folder, size, dashboard, until, look, monkeypatch) -> None
         go_on.set()
         await until(pilot, lambda: app.screen.rows == ())
         look(app, "models-empty")
-        made = make_result(folder / "home", "receipts", eval_loss=0.4123, exact_match=0.87, ago=7_000.0)
+        result_folder = make_result(folder / "home", "receipts", eval_loss=0.4123, exact_match=0.87, ago=7_000.0)
         make_result(folder / "home", "street-signs", kind="merged", ago=300_000.0)
-        from mg_tui.tui.models import catalog as looking
+        from mg_tui.tui.models import catalog
 
         monkeypatch.setattr(
-            looking,
+            catalog,
             "_find_base_models",
             lambda names: [ModelRow("tiny", "base", "tiny", "Qwen2.5-VL", bytes=4_650_000)],
         )
-        found.append(lambda: looking.find_models(folder / "home"))
-        app.screen.look()
+        finders.append(lambda: catalog.find_models(folder / "home"))
+        app.screen.refresh_models()
         await until(pilot, lambda: len(app.screen.rows) == 3)
         await pilot.pause(0.1)
         look(app, "models-full")
-        (made / "model_garden.json").write_text("{")
-        found.append(lambda: 1 / 0)
-        app.screen.look()
-        await until(pilot, lambda: app.screen.query("Said.-said"))
+        (result_folder / "model_garden.json").write_text("{")
+        finders.append(lambda: 1 / 0)
+        app.screen.refresh_models()
+        await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "models-error")
 
 
@@ -138,12 +140,12 @@ async def test_chat(folder, size, dashboard, until, look, engine) -> None:
         look(app, "chat-loading")
         hold.set()
         await pilot.press(*"What animal is in the picture?", "enter")
-        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].over)
+        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].finished)
         await _wait_drawn(app, pilot, until)
         look(app, "chat-full")
         app.pop_screen()
         app.push_screen(ChatScreen(ModelRow("large", "adapter", "receipts", base="tiny")))
-        await until(pilot, lambda: app.screen.query("Said.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "chat-error")
 
 
@@ -163,7 +165,7 @@ async def test_before_and_after(folder, size, dashboard, until, look, engine) ->
         app.push_screen(EvaluateScreen(ModelRow("receipts", "adapter", "receipts", base="tiny")))
         await until(pilot, lambda: isinstance(app.screen, EvaluateScreen) and len(app.screen.rows) == 8)
         await _wait_drawn(app, pilot, until)
-        look(app, "exam-full")
+        look(app, "evaluate-full")
 
 
 async def test_opening_datasets(folder, size, dashboard, until, look) -> None:
@@ -182,7 +184,7 @@ async def test_opening_datasets(folder, size, dashboard, until, look) -> None:
 
 
 async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engine) -> None:
-    seen = [
+    pieces = [
         ["<|im_start|>", False],
         ["user\n", False],
         [0, False],
@@ -191,7 +193,7 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         ["cat", True],
     ]
     record = {
-        "event": "row", "row": 3, "pieces": seen, "tokens": 182, "learned": 2, "image_tokens": 176,
+        "event": "row", "row": 3, "pieces": pieces, "tokens": 182, "learned": 2, "image_tokens": 176,
         "images": [{"path": "p", "size": [451, 300], "seen_at": [448, 308], "tokens": 176}],
     }  # fmt: skip
     engine(open=[{"event": "ready"}], row=[record])
@@ -203,15 +205,15 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         opened(self, *given, **named)
 
     monkeypatch.setattr(OpenDataset, "__init__", slow)
-    found = FindingCollector()
-    found.add(
+    collector = FindingCollector()
+    collector.add(
         [
             Finding(7, "image-missing", "image", '"nowhere.png" was not found'),
             Finding(9, "too-long", None, "has 9,000 tokens"),
         ]
     )
     report = CheckReport(
-        "rows.jsonl", 59, 55, 6, 58, found.findings, dict(found.counts), found.rows_by_kind,
+        "rows.jsonl", 59, 55, 6, 58, collector.findings, dict(collector.counts), collector.rows_by_kind,
         total_tokens=Histogram({100: 50, 300: 4, 9000: 1}), pixels=Histogram({451 * 300: 6}), seconds=2.0,
     )  # fmt: skip
     monkeypatch.setattr("mg_tui.tui.datasets.checker.DatasetChecker._check", lambda self: report)
@@ -225,10 +227,10 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         await pilot.pause(0.1)
         look(app, "dataset-loading")
         hold.set()
-        await until(pilot, lambda: app.screen.detail is not None and app.screen._head.total is not None)
+        await until(pilot, lambda: app.screen.row_detail is not None and app.screen._head_state.row_count is not None)
         screen = app.screen
-        screen._jump(3)
-        await until(pilot, lambda: screen.detail.number == 3)
+        screen._go_to_row(3)
+        await until(pilot, lambda: screen.row_detail.number == 3)
         await _wait_drawn(app, pilot, until)
         look(app, "dataset-full")
         await pilot.press("t")
@@ -245,5 +247,5 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         look(app, "dataset-sizes")
         app.pop_screen()
         app.screen.open_dataset(str(folder / "gone" / "nowhere.jsonl"))
-        await until(pilot, lambda: app.screen.query("Said.-said"))
+        await until(pilot, lambda: app.screen.query("ErrorBand.-visible"))
         look(app, "dataset-error")

@@ -7,21 +7,26 @@ the last line, which belong to every screen, are left out, and what is shown doe
 import os
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.settings import SETTINGS_BY_ID
 from mg_tui.data.row_problems import BadRows, RowProblem
-from mg_tui.families.contract import Checkpoint, Experimental, ModelFamily, Parts, Supported, Unsupported
+from mg_tui.families.contract import Checkpoint, Experimental, Parts, Supported, Unsupported
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.plugin_loader import PluginStatus
 from mg_tui.families.registry import Registry
 from mg_tui.hardware.memory.candidates import CandidateDevice
 from mg_tui.hardware.memory.estimator import EstimatePart, MemoryEstimate
+from mg_tui.hardware.memory.training_setup import TrainingSetup
+from mg_tui.hardware.memory.workload import Workload
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.new.estimator import RunEstimator
 from mg_tui.tui.new.run_estimate import LocalDeviceFit, RunEstimate, TrainedPart, WorkloadSummary
 from mg_tui.tui.new.starter import PreflightFailed, PreflightStatus, RunStarter
-from mg_tui.tui.screens.choose import Choice, ChooseScreen
+from mg_tui.tui.screens.choose import ChooseScreen
 from mg_tui.tui.screens.preflight import PreflightScreen
 from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
 from mg_tui.tui.widgets.plugins.table import PluginTable
@@ -35,11 +40,11 @@ GIB = 1 << 30
 def same(size, text):
     def compare(app, name: str) -> None:
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
-        shown = "\n".join(line.rstrip() for line in text(app).splitlines()[1:-1]) + "\n"
+        screen_text = "\n".join(line.rstrip() for line in text(app).splitlines()[1:-1]) + "\n"
         if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8")
-        assert shown == file.read_text(encoding="utf-8"), (
+            file.write_text(screen_text, encoding="utf-8")
+        assert screen_text == file.read_text(encoding="utf-8"), (
             f"{file.name} differs; MODEL_GARDEN_SNAPSHOTS=write accepts it"
         )
 
@@ -52,22 +57,33 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(RunEstimator, "request", lambda self, request: None)
 
 
-def outlook(**more) -> RunEstimate:
+def _estimate(**more: Any) -> RunEstimate:
     parts = tuple(
         EstimatePart(name, size, "")
         for name, size in (("language model", 4 * GIB), ("activations", GIB), ("logits", 9))
     )
-    memory = MemoryEstimate(parts, 5 * GIB + 9, "the backward pass", None, None, 3_750_000_000, 30_000_000)
-    values = {
+    memory = MemoryEstimate(
+        parts,
+        5 * GIB + 9,
+        "the backward pass",
+        cast(TrainingSetup, None),
+        cast(Workload, None),
+        3_750_000_000,
+        30_000_000,
+    )
+    values: dict[str, Any] = {
         "memory": memory,
-        "fits": (
+        "device_fits": (
             LocalDeviceFit(CandidateDevice("NVIDIA RTX 4090 (GPU 0)", 23 * GIB, "free now", True), True),
             LocalDeviceFit(
                 CandidateDevice("NVIDIA T4 (GPU 1)", 4 * GIB, "free now", True), False, "--token-budget 512"
             ),
         ),
-        "trained": (TrainedPart("language", "lora", 30_000_000, 3_000_000_000), TrainedPart("vision", "none", 0, 7)),
-        "work": WorkloadSummary(950, 3, 50, 8, 119, 357, 4_096, 1_200),
+        "trained_parts": (
+            TrainedPart("language", "lora", 30_000_000, 3_000_000_000),
+            TrainedPart("vision", "none", 0, 7),
+        ),
+        "workload": WorkloadSummary(950, 3, 50, 8, 119, 357, 4_096, 1_200),
     }
     return RunEstimate(**{**values, **more})
 
@@ -82,7 +98,7 @@ async def _form(app, pilot, until):
 
 async def test_the_form_while_it_is_being_prepared(tmp_path, dashboard, size, same, monkeypatch) -> None:
     held = threading.Event()
-    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._prepare", lambda self: held.wait(20))
+    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._create_draft", lambda self: held.wait(20))
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
@@ -108,8 +124,8 @@ async def test_the_form_before_anything_is_known(tmp_path, dashboard, size, same
     async with app.run_test(size=size) as pilot:
         screen = await _form(app, pilot, until)
         screen.draft.clear()
-        screen.changed()
-        screen.query_one(EstimatePane).outlook = RunEstimate(problems=("Choose a base model to see what it needs.",))
+        screen.draft_changed()
+        screen.query_one(EstimatePane).estimate = RunEstimate(problems=("Choose a base model to see what it needs.",))
         await pilot.pause()
         same(app, "new-empty")
 
@@ -119,11 +135,11 @@ async def test_the_form_filled_in(tmp_path, dashboard, size, same, until) -> Non
     async with app.run_test(size=size) as pilot:
         screen = await _form(app, pilot, until)
         pane = screen.query_one(EstimatePane)
-        pane.outlook, pane.stale = outlook(), False
-        screen.table.go("seed")
+        pane.estimate, pane.stale = _estimate(), False
+        screen.table.go_to_field("seed")
         await pilot.pause()
         same(app, "new-full")
-        pane.outlook = outlook(work=None, reading=(120, 950), fits=(), why_no_gpu="no NVIDIA driver")
+        pane.estimate = _estimate(workload=None, rows_read=(120, 950), device_fits=(), why_no_gpu="no NVIDIA driver")
         await pilot.press("enter", *"x")
         await pilot.pause()
         same(app, "new-typing")
@@ -153,7 +169,7 @@ async def test_what_the_check_says(tmp_path, dashboard, size, same, until, monke
 
 
 async def test_choosing(tmp_path, dashboard, size, same, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._prepare", lambda self: None)
+    monkeypatch.setattr("mg_tui.tui.screens.new_form.NewRunForm._create_draft", lambda self: None)
     app = dashboard(tmp_path)
     choices = [Choice("0", "GPU 0", "free"), Choice("1", "GPU 1", "used by python (process 7, 9.1 GiB)", marked=True)]
     async with app.run_test(size=size) as pilot:
@@ -193,9 +209,9 @@ async def test_plugins(tmp_path, dashboard, size, same, until, monkeypatch) -> N
 
 
 async def test_settings(tmp_path, dashboard, size, same, monkeypatch) -> None:
-    shown = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.images")]
-    monkeypatch.setattr("mg_tui.tui.screens.settings.SETTINGS", shown)
-    monkeypatch.setattr("mg_tui.tui.screens.settings.PLACES", {"settings": "Settings"})
+    settings = [SETTINGS_BY_ID[id] for id in ("ui.theme", "ui.updates_per_second", "ui.images")]
+    monkeypatch.setattr("mg_tui.tui.screens.settings.SETTINGS", settings)
+    monkeypatch.setattr("mg_tui.tui.screens.settings.SCOPE_TITLES", {"settings": "Settings"})
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("f2", "j", "j", "j", "enter", "j")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot, Gpu, GpuProcess, Host
+from mg_tui.hardware.sampler import DeviceSampler
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import find_run
 from mg_tui.tui.places import PLACES
@@ -60,13 +61,13 @@ def compared(size, text):
     """Compare a screen with the text that is kept for it."""
 
     def compare(app, name: str) -> None:
-        shown = _RUN_ID.sub(r"\1-0000-", text(app))
-        shown = "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+        screen_text = _RUN_ID.sub(r"\1-0000-", text(app))
+        screen_text = "\n".join(line.rstrip() for line in screen_text.splitlines()) + "\n"
         file = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
         if os.environ.get("MODEL_GARDEN_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8")
-        assert shown == file.read_text(encoding="utf-8")
+            file.write_text(screen_text, encoding="utf-8")
+        assert screen_text == file.read_text(encoding="utf-8")
 
     return compare
 
@@ -95,7 +96,7 @@ async def test_list_empty(tmp_path, still, dashboard, size, text, until, compare
 
 
 async def test_list_loading(tmp_path, still, dashboard, size, text, until, compared, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.tui.feeds.RunsFeed.read", lambda self: None)
+    monkeypatch.setattr("mg_tui.tui.runs.feeds.RunsFeed.read", lambda self: None)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: "reading runs" in text(app) and "H100" in text(app))
@@ -128,7 +129,7 @@ async def test_question(full, dashboard, size, text, until, compared) -> None:
 
 
 async def _run(app, pilot, until, folder) -> None:
-    await until(pilot, lambda: app.rows is not None)
+    await until(pilot, lambda: app.run_rows is not None)
     app.open_run(folder)
     await until(pilot, lambda: getattr(app.screen, "detail", None) is not None)
 
@@ -147,10 +148,10 @@ async def test_run(full, dashboard, size, text, until, compared, name, said) -> 
 
 
 async def test_run_loading(full, dashboard, size, text, until, compared, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.tui.feeds.RunFeed.read", lambda self: None)
+    monkeypatch.setattr("mg_tui.tui.runs.feeds.RunFeed.read", lambda self: None)
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.rows is not None)
+        await until(pilot, lambda: app.run_rows is not None)
         app.open_run(RunFolder(find_run(full, "invoices-v2").path))
         await until(pilot, lambda: "reading the journal" in text(app))
         await until(pilot, lambda: size[1] < 30 or "H100" in text(app))
@@ -187,7 +188,7 @@ async def test_image(full, dashboard, size, text, until, compared) -> None:
 async def test_compare(full, dashboard, size, text, until, compared) -> None:
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.rows is not None)
+        await until(pilot, lambda: app.run_rows is not None)
         names = ("receipts-lora-r32", "chart-questions", "street-signs")
         app.open_compare([find_run(full, name) for name in names])
         await until(pilot, lambda: "best eval" in text(app) and "Loss" in text(app))
@@ -201,8 +202,8 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         await until(pilot, lambda: "clocks held down" in text(app))
         screen = app.screen
         screen._feed.pause()
-        screen.query_one("DeviceBlocks")._courses.clear()
-        screen.query_one("DeviceBlocks").add(DeviceSnapshot(GPUS, HOST, None, NOW), {})
+        screen.query_one("DeviceBlocks")._histories.clear()
+        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {})
         await pilot.pause()
         compared(app, "devices")
 

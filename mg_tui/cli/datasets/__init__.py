@@ -1,11 +1,10 @@
-"""`model-garden datasets`: everything about the rows a run learns from, before it learns from them."""
+"""`model-garden datasets`: show, check, repair, convert, split, sample and combine datasets."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import click
 
-from mg_tui.cli.main import LazyCommand, LazyGroup
+from mg_tui.cli.lazy import LazyCommand, LazyGroup
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
     "show": LazyCommand("mg_tui.cli.datasets.show", "show", "Show rows, raw or as the model sees them."),
@@ -21,13 +20,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
 }
 
 
-class DatasetsGroup(LazyGroup):
-    """The group's commands, imported when they are called."""
-
-    lazy_commands: Mapping[str, LazyCommand] = COMMANDS
-
-
-@click.group("datasets", cls=DatasetsGroup)
+@click.group("datasets", cls=LazyGroup, lazy_commands=COMMANDS)
 def datasets() -> None:
     """Show, check, repair, convert, split, sample and combine datasets.
 

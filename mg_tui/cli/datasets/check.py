@@ -1,4 +1,4 @@
-"""`model-garden datasets check`: every row and image looked at, and what is wrong with them said."""
+"""`model-garden datasets check`: check every row and image; print findings by kind; write a repaired copy."""
 
 import json
 import sys
@@ -14,11 +14,12 @@ from mg_tui.cli.datasets.common import (
     is_check_option,
     open_and_remember,
     print_detected_format,
-    progress_bar,
 )
+from mg_tui.cli.progress import progress_bar
 from mg_tui.cli.spec_flags import SpecCommand, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import pluralize
 
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
@@ -52,27 +53,29 @@ def check(
 ) -> None:
     """Check FILE: fields, turns, images, duplicates, answers and, with --base-model, token counts.
 
-    Every run starts with the same check. Exits with 1 if a run would be stopped. Results are cached, so a second check is fast.
+    Every run starts with the same check. Exits with 1 if a run would be stopped. Results are cached, so a second check
+    is fast.
 
     --fix writes valid and repaired rows to a new file and the rest to OUT.rejects.jsonl. FILE is never modified.
     """
-    from mg_tui.data.checks.runner import run_checks as run_check
+    from mg_tui.data.checks.runner import run_checks
     from mg_tui.data.fix import fix_dataset
     from mg_tui.preflight.dataset_check import open_check
 
     settings: Settings = ctx.obj
     spec = dataset_spec(settings, file, base_model, values)
-    source, reading = open_and_remember(settings, spec, depth="decode" if full else "header")
+    source, options = open_and_remember(settings, spec, depth="decode" if full else "header")
     if not as_json:
-        print_detected_format(source, reading)
+        print_detected_format(source, options)
     count = base_model is not None or "base_model" in settings.train
-    asked = open_check(spec, settings, source, cwd=Path.cwd(), count=count)
+    inputs = open_check(spec, settings, source, cwd=Path.cwd(), count=count)
     fixed = None
-    with asked as how, progress_bar("checking rows and images") as tell:
+    with inputs as check_inputs, progress_bar("checking rows and images") as progress:
+        limits = check_inputs.limits
         if out is None:
-            report = run_check(source, reading, how.limits, evaluation=how.evaluation, progress=tell)
+            report = run_checks(source, options, limits, evaluation=check_inputs.evaluation, progress=progress)
         else:
-            fixed = fix_dataset(source, reading, how.limits, out, force=force, progress=tell)
+            fixed = fix_dataset(source, options, limits, out, force=force, progress=progress)
             report = fixed.report
     if as_json:
         record = report.as_dict() if fixed is None else {**report.as_dict(), "fixed": _fixed_record(fixed, out)}
@@ -96,25 +99,23 @@ def _print_report(report: "CheckReport", *, every: bool, counted: bool) -> None:
         console.print(Text(line))
     for kind, count in sorted(report.counts.items(), key=lambda item: _sort_key(item[0])):
         described = KINDS[kind]
-        mark, colour = _SEVERITY_MARKS[described.severity]
+        mark, color = _SEVERITY_MARKS[described.severity]
         console.print()
-        console.print(Text.assemble((f"{mark} {described.title}", f"bold {colour}"), f"  {count:,}"))
+        console.print(Text.assemble((f"{mark} {described.title}", f"bold {color}"), f"  {count:,}"))
         console.print(Text(f"  {described.why}", style="dim"))
-        found = [finding for finding in report.findings if finding.kind == kind]
-        shown = found if every else found[:_MAX_EXAMPLES]
-        for finding in shown:
+        findings = [finding for finding in report.findings if finding.kind == kind]
+        examples = findings if every else findings[:_MAX_EXAMPLES]
+        for finding in examples:
             console.print(Text(f"  {finding}"))
-        if count > len(shown):
-            console.print(Text(f"  and {count - len(shown):,} more", style="dim"))
-        hints = list(dict.fromkeys(finding.hint for finding in shown if finding.hint))
+        if count > len(examples):
+            console.print(Text(f"  and {count - len(examples):,} more", style="dim"))
+        hints = list(dict.fromkeys(finding.hint for finding in examples if finding.hint))
         if hints and kind != "too-long":
             console.print(Text(f"  try: {hints[0]}", style="dim"))
         if kind == "too-long":
-            for remedy in report.suggestions:
-                saved = (
-                    f"fixes {remedy.rows_saved:,} of {count:,}" if remedy.rows_saved else "trains on the remaining rows"
-                )
-                console.print(Text(f"  {remedy.flags:<28} {remedy.change}; {saved}"))
+            for fix in report.suggestions:
+                effect = f"fixes {fix.rows_saved:,} of {count:,}" if fix.rows_saved else "trains on the remaining rows"
+                console.print(Text(f"  {fix.flags:<28} {fix.change}; {effect}"))
     console.print()
     console.print(_verdict(report))
     if not counted:
@@ -128,24 +129,24 @@ def _sort_key(kind: str) -> tuple[int, int]:
 
 
 def _figure_lines(report: "CheckReport") -> Iterator[str]:
-    yield f"rows      {report.rows:,}; {report.good_rows:,} trainable"
+    yield f"rows        {report.rows:,}; {report.good_rows:,} trainable"
     formats = ", ".join(f"{count:,} {name}" for name, count in report.formats.items())
-    places = ", ".join(f"{count:,} by {place}" for place, count in report.image_locations.items())
+    locations = ", ".join(f"{count:,} by {location}" for location, count in report.image_locations.items())
     if report.images:
-        yield f"images  {report.images:,}, used {report.image_uses:,} times: {formats}; located: {places}"
+        yield f"images      {report.images:,}, used {report.image_uses:,} times: {formats}; located: {locations}"
     figures = (
-        ("pixels", "images", report.pixels),
-        ("tokens", "rows", report.total_tokens),
-        ("learned", "rows", report.supervised_tokens),
-        ("answers", "rows", report.answer_characters),
+        ("pixels", "image", report.pixels),
+        ("tokens", "row", report.total_tokens),
+        ("supervised", "row", report.supervised_tokens),
+        ("answers", "row", report.answer_characters),
     )
-    for name, whose, histogram in figures:
+    for name, per, histogram in figures:
         if histogram is not None and histogram.total:
-            half, most = histogram.percentile(0.5), histogram.percentile(0.9)
+            median, p90 = histogram.percentile(0.5), histogram.percentile(0.9)
             unit = " characters" if name == "answers" else ""
-            said = f"median {half:,}, 90th percentile {most:,}, maximum {histogram.largest:,}{unit} (per {whose})"
-            yield f"{name:<9} {said}"
-    yield f"took      {report.seconds:.1f} s"
+            figures_text = f"median {median:,}, 90th percentile {p90:,}, maximum {histogram.largest:,}{unit}"
+            yield f"{name:<11} {figures_text} (per {per})"
+    yield f"took        {report.seconds:.1f} s"
 
 
 def _verdict(report: "CheckReport") -> Any:
@@ -153,8 +154,8 @@ def _verdict(report: "CheckReport") -> Any:
 
     if report.blocks_run:
         bad = report.rows - report.good_rows
-        what = f"{bad:,} row{'s' if bad != 1 else ''} would stop a run" if report.good_rows else "no trainable rows"
-        return Text(f"✗ {what}", style="bold red")
+        verdict = f"{pluralize(bad, 'row')} would stop a run" if report.good_rows else "no trainable rows"
+        return Text(f"✗ {verdict}", style="bold red")
     return Text("✓ no errors", style="bold green")
 
 
@@ -172,10 +173,9 @@ def _fixed_record(fixed: "FixResult", out: Path | None) -> dict[str, Any]:
 def _print_fixed(fixed: "FixResult", out: Path | None) -> None:
     from mg_tui.core.text import one_line
 
-    rows = f"{fixed.rows_written:,} row{'s' if fixed.rows_written != 1 else ''}"
-    said = f"wrote {rows} to {out}, {fixed.rows_repaired:,} repaired"
-    click.echo(one_line(said), err=True)
+    rows = pluralize(fixed.rows_written, "row")
+    click.echo(one_line(f"wrote {rows} to {out}, {fixed.rows_repaired:,} repaired"), err=True)
     if fixed.rejects is not None:
-        rows = f"{fixed.rows_rejected:,} row{'s' if fixed.rows_rejected != 1 else ''}"
-        repeats = f", {fixed.duplicates_dropped:,} of them duplicates" if fixed.duplicates_dropped else ""
-        click.echo(one_line(f"moved {rows} to {fixed.rejects}{repeats}"), err=True)
+        rows = pluralize(fixed.rows_rejected, "row")
+        duplicates = f", {fixed.duplicates_dropped:,} of them duplicates" if fixed.duplicates_dropped else ""
+        click.echo(one_line(f"moved {rows} to {fixed.rejects}{duplicates}"), err=True)

@@ -1,4 +1,4 @@
-"""`model-garden datasets convert`: a dataset in another format or layout, and what of it was lost."""
+"""`model-garden datasets convert`: write a dataset in another format or layout and report losses."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mg_tui.cli.datasets.common import dataset_spec, is_reader_option, progress_bar
+from mg_tui.cli.datasets.common import dataset_spec, is_reader_option
+from mg_tui.cli.progress import progress_bar
 from mg_tui.cli.spec_flags import SpecCommand, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import pluralize
 
 if TYPE_CHECKING:
-    from mg_tui.data.convert import ConvertResult
+    from mg_tui.data.convert.converter import ConvertResult
 
 _IMAGE_MODES = ("auto", "link", "copy", "embed")
 
@@ -58,52 +60,53 @@ def convert(
     SOURCE is never modified. Losses are reported.
     """
     from mg_tui.core.text import one_line
-    from mg_tui.data import convert as converting
+    from mg_tui.data.convert.converter import ConvertRequest
+    from mg_tui.data.convert.converter import convert as convert_dataset
     from mg_tui.data.from_spec import image_resolver_from_spec, open_source_from_spec
 
     cwd = Path.cwd()
     spec = dataset_spec(settings, source, None, values)
-    opened, recognised = open_source_from_spec(spec, cwd=cwd, cache=settings.cache)
-    click.echo(one_line(f"{opened.name}: {recognised}"), err=True)
-    asked = converting.ConvertRequest(out, to, layout, images, on_bad_row == "skip", force)
+    opened, detected_format = open_source_from_spec(spec, cwd=cwd, cache=settings.cache)
+    click.echo(one_line(f"{opened.name}: {detected_format}"), err=True)
+    request = ConvertRequest(out, to, layout, images, on_bad_row == "skip", force)
     count = opened.count()
     resolver = image_resolver_from_spec(spec, opened, cwd=cwd, cache=settings.cache)
-    with progress_bar("converting rows") as tell:
-        made = converting.convert(
+    with progress_bar("converting rows") as progress:
+        result = convert_dataset(
             opened,
-            recognised,
-            asked,
+            detected_format,
+            request,
             cache=settings.cache,
             resolver=resolver,
             # Every row is read twice.
-            progress=lambda done: tell(done, 2 * count if count else 0),
+            progress=lambda done: progress(done, 2 * count if count else 0),
         )
     if as_json:
-        click.echo(json.dumps(_result_record(made)))
-    for line in _result_lines(made):
+        click.echo(json.dumps(_result_record(result)))
+    for line in _result_lines(result):
         click.echo(one_line(line), err=True)
 
 
-def _result_record(made: "ConvertResult") -> dict[str, Any]:
+def _result_record(result: "ConvertResult") -> dict[str, Any]:
     return {
-        "out": str(made.out),
-        "images": str(made.images) if made.images else None,
-        "format": made.format,
-        "layout": made.layout,
-        "rows": made.rows,
-        "left_out": made.skipped_rows,
-        "rejects": str(made.rejects) if made.rejects else None,
-        "lost": dict(made.losses),
+        "out": str(result.out),
+        "images": str(result.images) if result.images else None,
+        "format": result.format,
+        "layout": result.layout,
+        "rows": result.rows,
+        "left_out": result.skipped_rows,
+        "rejects": str(result.rejects) if result.rejects else None,
+        "lost": dict(result.losses),
     }
 
 
-def _result_lines(made: "ConvertResult") -> list[str]:
+def _result_lines(result: "ConvertResult") -> list[str]:
     from mg_tui.data.sources.base import FORMATS
 
-    rows = f"{made.rows:,} row{'s' if made.rows != 1 else ''}"
-    beside = f", with images in {made.images.name}/ next to it" if made.images else ""
-    lines = [f"Wrote {rows} to {made.out} ({FORMATS[made.format]}, {made.layout}){beside}."]
-    lines += [f"lost in {count:,} rows: {what}" for what, count in made.losses.items()]
-    if made.rejects:
-        lines.append(f"skipped {made.skipped_rows:,} rows that could not be written; see {made.rejects.name}")
+    rows = pluralize(result.rows, "row")
+    images = f", with images in {result.images.name}/ next to it" if result.images else ""
+    lines = [f"Wrote {rows} to {result.out} ({FORMATS[result.format]}, {result.layout}){images}."]
+    lines += [f"lost in {count:,} rows: {what}" for what, count in result.losses.items()]
+    if result.rejects:
+        lines.append(f"skipped {result.skipped_rows:,} rows that could not be written; see {result.rejects.name}")
     return lines

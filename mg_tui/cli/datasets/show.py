@@ -1,4 +1,4 @@
-"""`model-garden datasets show`: rows as they are, or token by token as the model sees them."""
+"""`model-garden datasets show`: print rows, raw or token by token as the model sees them."""
 
 import json
 import re
@@ -16,9 +16,9 @@ from mg_tui.cli.datasets.common import (
     is_reader_option,
     open_and_remember,
     print_detected_format,
-    progress_bar,
 )
 from mg_tui.cli.datasets.tokens import format_tokens, inspect_row, open_token_inspector
+from mg_tui.cli.progress import progress_bar
 from mg_tui.cli.spec_flags import SpecCommand, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
@@ -26,13 +26,13 @@ from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from mg_tui.data.browser import Browser
-    from mg_tui.data.checks.base import LoadedRow
+    from mg_tui.data.row_loader import LoadedRow
     from mg_tui.data.rows import Row
 
 _BATCH_ROWS: Final = 64
-_DEFAULT_ROWS: Final = 10  # rows
+_DEFAULT_ROWS: Final = 10
 _RANGE: Final = re.compile(r"(\d*):(\d*)")
-_MAX_CHARACTERS: Final = 2000  # characters of a text on a terminal
+_MAX_CHARACTERS: Final = 2000  # of one text
 
 
 @spec_flags(TrainingSpec, only=is_reader_option)
@@ -61,39 +61,44 @@ def show(
 ) -> None:
     """Show rows of FILE: the first ten, or the selected ones.
 
-    --tokens applies the chat template of --base-model; supervised text is shown between ⟦ and ⟧, and images with size and token count.
+    --tokens applies the chat template of --base-model; supervised text is shown between ⟦ and ⟧, and images with size
+    and token count.
     """
     from mg_tui.data.browser import open_browser
-    from mg_tui.data.checks.runner import RowLoader
+    from mg_tui.data.row_loader import RowLoader
 
     spec = dataset_spec(settings, file, base_model, values)
     if tokens and base_model is None and "base_model" not in settings.train:
         raise UsageError("--tokens requires a base model", hint="add --base-model, e.g. --base-model tiny")
-    source, reading = open_and_remember(settings, spec)
+    source, options = open_and_remember(settings, spec)
     if not as_json:
-        print_detected_format(source, reading)
+        print_detected_format(source, options)
     browser = open_browser(source, settings.cache)
-    judge = RowLoader(source, reading)
+    loader = RowLoader(source, options)
     first, last = _parse_range(span)
     if finding is not None:
-        row = _filter_rows(find_rows_with_finding(settings, spec, source, reading, finding), row, first, last, finding)
-    wanted = _iterate_rows(browser, row, first, last, find, default=span is None)
+        matches = find_rows_with_finding(settings, spec, source, options, finding)
+        row = _select_rows(matches, row, first, last, finding)
+    rows = _iterate_rows(browser, row, first, last, find, default=span is None)
     printer = _RowPrinter(as_json=as_json)
     try:
         if not tokens:
-            for one in wanted:
-                printer.print_row(one, judge([one])[0])
+            for item in rows:
+                printer.print_row(item, loader.load([item])[0])
             return
-        with open_token_inspector(spec) as seer:
-            for one in wanted:
-                printer.print_row(one, judged := judge([one])[0], inspect_row(seer, judged))
+        with open_token_inspector(spec) as inspector:
+            for item in rows:
+                loaded = loader.load([item])[0]
+                printer.print_row(item, loaded, inspect_row(inspector, loaded))
     finally:
-        judge.close()
+        loader.close()
 
 
-def _filter_rows(found: list[int], asked: tuple[int, ...], first: int, last: int | None, kind: str) -> tuple[int, ...]:
-    """Rows of a kind of finding, as far as they are among those that are asked for."""
-    numbers = [n for n in found if n >= first and (last is None or n <= last) and (not asked or n in asked)]
+def _select_rows(
+    matches: list[int], selected: tuple[int, ...], first: int, last: int | None, kind: str
+) -> tuple[int, ...]:
+    """The rows with a finding of this kind that are within --row and --rows."""
+    numbers = [n for n in matches if n >= first and (last is None or n <= last) and (not selected or n in selected)]
     if not numbers:
         raise UsageError(f"no row has a finding of kind {kind}", where="among the selected rows")
     return tuple(numbers)
@@ -104,10 +109,10 @@ def _parse_range(text: str | None) -> tuple[int, int | None]:
         return 1, None
     if text.isdecimal():
         return int(text), int(text)
-    found = _RANGE.fullmatch(text.strip())
-    if found is None:
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
         raise UsageError(f"--rows takes A:B, not {text!r}", hint="e.g. --rows 100:120")
-    first, last = int(found[1] or 1), int(found[2]) if found[2] else None
+    first, last = int(match[1] or 1), int(match[2]) if match[2] else None
     if last is not None and last < first:
         raise UsageError(f"--rows {text} is empty: the second number is smaller than the first")
     return first, last
@@ -124,31 +129,30 @@ def _iterate_rows(
     if first > _BATCH_ROWS:
         _index_to(browser, first)
     if find is not None:
-        found = (number for number in browser.find(find, first))
-        for number in islice(found, limit):
+        for number in islice(browser.find(find, first), limit):
             if last is not None and number > last:
                 return
             yield browser.read_row(number)
         return
-    shown = 0
-    while rows := browser.read_rows(first, min(_BATCH_ROWS, limit - shown) if limit is not None else _BATCH_ROWS):
-        for one in rows:
-            if last is not None and one.number > last:
+    count = 0
+    while rows := browser.read_rows(first, min(_BATCH_ROWS, limit - count) if limit is not None else _BATCH_ROWS):
+        for row in rows:
+            if last is not None and row.number > last:
                 return
-            yield one
-            shown += 1
-        if limit is not None and shown >= limit:
+            yield row
+            count += 1
+        if limit is not None and count >= limit:
             return
         first = rows[-1].number + 1
 
 
 def _index_to(browser: "Browser", number: int) -> None:
-    """Index as far as a row, so that it and its neighbours are reached at once from then on."""
+    """Build the line index up to a row, so that reading it needs no scan from the start of the file."""
     from mg_tui.data.browser import IndexedBrowser
 
     if isinstance(browser, IndexedBrowser):
-        with progress_bar("indexing") as tell:
-            browser.index_up_to(number, lambda share: tell(int(share * 1000), 1000))
+        with progress_bar("indexing") as progress:
+            browser.index_up_to(number, lambda fraction: progress(int(fraction * 1000), 1000))
 
 
 class _RowPrinter:
@@ -156,62 +160,62 @@ class _RowPrinter:
 
     def __init__(self, *, as_json: bool):
         self._as_json = as_json
-        self._shown = False
+        self._printed = False
 
-    def print_row(self, row: "Row", judged: "LoadedRow", seen: dict[str, Any] | None = None) -> None:
+    def print_row(self, row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None = None) -> None:
         """Print one row."""
         if self._as_json:
-            click.echo(json.dumps(_row_record(row, judged, seen), ensure_ascii=False, default=_json_default))
+            click.echo(json.dumps(_row_record(row, loaded, tokens), ensure_ascii=False, default=_json_default))
             return
         from rich.console import Console
 
         console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        if self._shown:
+        if self._printed:
             console.print()
-        self._shown = True
-        for line in _row_lines(row, judged, seen):
+        self._printed = True
+        for line in _row_lines(row, loaded, tokens):
             console.print(line)
 
 
-def _row_record(row: "Row", judged: "LoadedRow", seen: dict[str, Any] | None) -> dict[str, Any]:
+def _row_record(row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None) -> dict[str, Any]:
     record: dict[str, Any] = {
         "row": row.number,
         "values": row.values,
-        "problems": [{"field": p.field, "what": p.what, "hint": p.hint} for p in _find_problems(judged)],
+        "problems": [{"field": p.field, "what": p.what, "hint": p.hint} for p in _find_problems(loaded)],
     }
-    return record if seen is None else {**record, "seen": seen}
+    return record if tokens is None else {**record, "seen": tokens}
 
 
 def _json_default(value: object) -> Any:
     return {"bytes": len(value)} if isinstance(value, bytes) else str(value)
 
 
-def _find_problems(judged: "LoadedRow") -> list[Any]:
+def _find_problems(loaded: "LoadedRow") -> list[Any]:
     from mg_tui.data.checks.fields import FieldCheck
 
-    return list(FieldCheck().check_row(judged))
+    return list(FieldCheck().check_row(loaded))
 
 
-def _row_lines(row: "Row", judged: "LoadedRow", seen: dict[str, Any] | None) -> Iterator[Any]:
+def _row_lines(row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None) -> Iterator[Any]:
     from rich.text import Text
 
     from mg_tui.core.text import printable
 
     yield Text(f"row {row.number:,}", style="bold")
-    for problem in _find_problems(judged):
+    for problem in _find_problems(loaded):
         yield Text(f"  ✗ {problem.field + ': ' if problem.field else ''}{problem.what}", style="red")
         if problem.hint:
             yield Text(f"    try: {problem.hint}", style="dim")
-    if seen is not None:
-        yield from format_tokens(seen)
+    if tokens is not None:
+        yield from format_tokens(tokens)
         return
-    if judged.example is None:
+    if loaded.example is None:
         raw = json.dumps(row.values, ensure_ascii=False, default=_json_default) if row.values is not None else ""
         raw = raw or (row.problem.raw if row.problem is not None else "")
         yield Text("  " + printable(raw.encode("utf-8", "replace").decode(), limit=_MAX_CHARACTERS), style="dim")
         return
-    images = iter(judged.images)
-    for message in judged.example.messages:
+    images = iter(loaded.images)
+    for message in loaded.example.messages:
         yield Text.assemble((f"  {message.role:<9} ", "cyan"), *_format_parts(message.parts, images))
 
 
@@ -224,7 +228,7 @@ def _format_parts(parts: Any, images: Iterator[Any]) -> Iterator[Any]:
         if isinstance(part, TextPart):
             yield printable(part.text, limit=_MAX_CHARACTERS).replace("\n", "\n            ")
             continue
-        given, outcome = next(images)
+        path, outcome = next(images)
         info = getattr(outcome, "info", None)
         size = f" {info.width} x {info.height} {info.format}" if info is not None else ""
-        yield f"[{safe_line(given, limit=80)}{size}] ", "magenta"
+        yield f"[{safe_line(path, limit=80)}{size}] ", "magenta"

@@ -1,4 +1,4 @@
-"""`model-garden datasets split`, `sample` and `concat`: new datasets out of others."""
+"""`model-garden datasets split`, `sample` and `concat`: write subsets and mixtures of datasets."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mg_tui.cli.datasets.common import dataset_spec, is_reader_option, open_and_remember, progress_bar
+from mg_tui.cli.datasets.common import dataset_spec, is_reader_option, open_and_remember
+from mg_tui.cli.progress import progress_bar
 from mg_tui.cli.spec_flags import SpecCommand, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import pluralize
 
 if TYPE_CHECKING:
-    from mg_tui.data.checks.runner import ReadOptions
+    from mg_tui.data.row_loader import ReadOptions
     from mg_tui.data.sources.base import Source
     from mg_tui.data.subset import WrittenDataset
 
@@ -49,19 +51,21 @@ def split(
 
     Rows that share an image, directly or transitively, stay together. FILE is never modified.
     """
-    from mg_tui.data.subset import split_dataset as part_off
+    from mg_tui.data.subset import split_dataset
 
     if not 0 < share < 1:
         raise UsageError(f"--share {share:g} is not between 0 and 1", hint="e.g. --share 0.1")
-    source, reading = _open_dataset(settings, file, values)
-    train = train or _output_beside(source, "train")
-    evaluation = evaluation or _output_beside(source, "eval")
-    with progress_bar("splitting") as tell:
-        kept, parted = part_off(source, reading, train, evaluation, share=share, seed=seed, force=force, progress=tell)
+    source, options = _open_dataset(settings, file, values)
+    train = train or _default_output(source, "train")
+    evaluation = evaluation or _default_output(source, "eval")
+    with progress_bar("splitting") as progress:
+        subsets = split_dataset(
+            source, options, train, evaluation, share=share, seed=seed, force=force, progress=progress
+        )
     if as_json:
-        click.echo(json.dumps({"train": _subset_record(kept), "eval": _subset_record(parted)}))
-    _print_subset(kept)
-    _print_subset(parted)
+        click.echo(json.dumps(dict(zip(("train", "eval"), map(_subset_record, subsets), strict=True))))
+    for subset in subsets:
+        _print_subset(subset)
 
 
 @spec_flags(TrainingSpec, only=is_reader_option)
@@ -87,13 +91,15 @@ def sample(
     **values: Any,
 ) -> None:
     """Sample rows of FILE at random and write them to OUT, in their original order."""
-    from mg_tui.data.subset import sample_dataset as draw
+    from mg_tui.data.subset import sample_dataset
 
     if (count is None) == (share is None):
         raise UsageError("missing number of rows", hint="give either --count 1000 or --share 0.1")
-    source, reading = _open_dataset(settings, file, values)
-    with progress_bar("sampling") as tell:
-        written = draw(source, reading, out, count=count, share=share, seed=seed, force=force, progress=tell)
+    source, options = _open_dataset(settings, file, values)
+    with progress_bar("sampling") as progress:
+        written = sample_dataset(
+            source, options, out, count=count, share=share, seed=seed, force=force, progress=progress
+        )
     if as_json:
         click.echo(json.dumps(_subset_record(written)))
     _print_subset(written)
@@ -121,15 +127,14 @@ def concat(
 
     A weight of 2 repeats every row twice, 0.5 takes a random half; the default is 1.
     """
-    from mg_tui.data.subset import WeightedSource, parse_weighted_path
-    from mg_tui.data.subset import concat_datasets as put_together
+    from mg_tui.data.subset import WeightedSource, concat_datasets, parse_weighted_path
 
-    parts = []
+    sources = []
     for text in datasets:
         name, weight = parse_weighted_path(text) if not Path(text).exists() else (text, 1.0)
-        parts.append(WeightedSource(*_open_dataset(settings, name, values), weight))
-    with progress_bar("writing") as tell:
-        written = put_together(parts, out, seed=seed, force=force, progress=tell)
+        sources.append(WeightedSource(*_open_dataset(settings, name, values), weight))
+    with progress_bar("writing") as progress:
+        written = concat_datasets(sources, out, seed=seed, force=force, progress=progress)
     if as_json:
         click.echo(json.dumps(_subset_record(written)))
     _print_subset(written)
@@ -139,12 +144,12 @@ def _open_dataset(settings: Settings, file: str, values: dict[str, Any]) -> "tup
     return open_and_remember(settings, dataset_spec(settings, file, None, values))
 
 
-def _output_beside(source: "Source", which: str) -> Path:
-    """A name for a new file beside the dataset; in the working folder for one that is no file."""
+def _default_output(source: "Source", suffix: str) -> Path:
+    """FILE-suffix.jsonl next to the dataset, or in the working directory for a folder or a Hub dataset."""
     if source.path is None or source.path.is_dir():
-        return Path(f"{Path(source.name.rstrip('/')).name or 'dataset'}-{which}.jsonl")
+        return Path(f"{Path(source.name.rstrip('/')).name or 'dataset'}-{suffix}.jsonl")
     name = source.path.name.removesuffix(".gz").removesuffix(".zst")
-    return source.path.with_name(f"{Path(name).stem}-{which}.jsonl")
+    return source.path.with_name(f"{Path(name).stem}-{suffix}.jsonl")
 
 
 def _subset_record(written: "WrittenDataset") -> dict[str, Any]:
@@ -154,6 +159,6 @@ def _subset_record(written: "WrittenDataset") -> dict[str, Any]:
 def _print_subset(written: "WrittenDataset") -> None:
     from mg_tui.core.text import one_line
 
-    click.echo(one_line(f"wrote {written.rows:,} row{'s' if written.rows != 1 else ''} to {written.path}"), err=True)
+    click.echo(one_line(f"wrote {pluralize(written.rows, 'row')} to {written.path}"), err=True)
     if written.unwritable_rows:
-        click.echo(f"{written.unwritable_rows:,} rows were skipped: damaged, or not conversations", err=True)
+        click.echo(f"skipped {pluralize(written.unwritable_rows, 'row')}: damaged, or not a conversation", err=True)

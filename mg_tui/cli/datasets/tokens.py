@@ -1,4 +1,4 @@
-"""Rows token by token, as `datasets show --tokens` prints them: asked of `mg_tui.engine.inference.inspect_tokens`."""
+"""Rows token by token for `datasets show --tokens`; `mg_tui.engine.inference.inspect_tokens` tokenizes them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -6,33 +6,33 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from mg_tui.data.checks.base import LoadedRow
+    from mg_tui.data.row_loader import LoadedRow
     from mg_tui.runs.engine_process import EngineProcess
 
 
-def format_tokens(seen: dict[str, Any]) -> Iterator[Any]:
-    """What the model sees of a row as lines of rich text; learned text stands between ⟦ and ⟧."""
+def format_tokens(row: dict[str, Any]) -> Iterator[Any]:
+    """Lines of rich text for a reply of `inspect_row`; supervised text stands between ⟦ and ⟧."""
     from rich.text import Text
 
     from mg_tui.core.text import printable
 
-    if "refused" in seen:
-        yield Text(f"  ✗ {printable(seen['refused'])}", style="red")
+    if "refused" in row:
+        yield Text(f"  ✗ {printable(row['refused'])}", style="red")
         return
-    text, learning = Text(), False
-    for piece, learned in seen["pieces"]:
-        if learned != learning:
-            text.append("⟦" if learned else "⟧", style="bold green")
-            learning = learned
+    text, inside = Text(), False
+    for piece, supervised in row["pieces"]:
+        if supervised != inside:
+            text.append("⟦" if supervised else "⟧", style="bold green")
+            inside = supervised
         if isinstance(piece, int):
-            text.append(_format_image(seen["images"][piece], piece), style="magenta")
+            text.append(_format_image(row["images"][piece], piece), style="magenta")
         else:
-            text.append(printable(piece), style="green" if learned else "dim")
-    if learning:
+            text.append(printable(piece), style="green" if supervised else "dim")
+    if inside:
         text.append("⟧", style="bold green")
     yield from text.split("\n")
-    images = f", {seen['image_tokens']:,} of them image tokens" if seen["image_tokens"] else ""
-    yield Text(f"  {seen['tokens']:,} tokens{images}; {seen['learned']:,} supervised", style="bold")
+    images = f", {row['image_tokens']:,} of them image tokens" if row["image_tokens"] else ""
+    yield Text(f"  {row['tokens']:,} tokens{images}; {row['learned']:,} supervised", style="bold")
 
 
 def _format_image(image: dict[str, Any], index: int) -> str:
@@ -43,34 +43,34 @@ def _format_image(image: dict[str, Any], index: int) -> str:
 
 
 def open_token_inspector(spec: TrainingSpec) -> "EngineProcess":
-    """A process that has the tokenizer of the spec's base model.
+    """Start a process that holds the tokenizer and processor of the spec's base model.
 
     Raises:
         FamilyError: no family for the base model.
-        EnvironmentProblem: it is on a hub that cannot be reached.
+        EnvironmentProblem: the hub cannot be reached.
     """
-    from mg_tui.cli.spinner import spinner
+    from mg_tui.cli.progress import spinner
     from mg_tui.runs.engine_process import EngineProcess
 
     child = EngineProcess("mg_tui.engine.inference.inspect_tokens")
-    asked = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
+    fields = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
     try:
-        with spinner(f"loading the tokenizer of {spec.base_model}") as say:
-            for event in child.stream("open", **{name: getattr(spec, name) for name in asked}):
+        with spinner(f"loading the tokenizer of {spec.base_model}") as notify:
+            for event in child.stream("open", **{name: getattr(spec, name) for name in fields}):
                 if event["event"] == "notice":
-                    say(str(event["text"]))
+                    notify(str(event["text"]))
     except BaseException:
         child.close(0.1)
         raise
     return child
 
 
-def inspect_row(seer: "EngineProcess", judged: "LoadedRow") -> dict[str, Any]:
-    """The row token by token, or why it cannot be."""
+def inspect_row(inspector: "EngineProcess", row: "LoadedRow") -> dict[str, Any]:
+    """Tokenize a row; returns the reply of the process, or `{"refused": reason}`."""
     from mg_tui.core.errors import DataError
     from mg_tui.core.example import TextPart
 
-    if judged.example is None:
+    if row.example is None:
         return {"refused": "rows with errors cannot be tokenized"}
     messages = [
         {
@@ -81,10 +81,10 @@ def inspect_row(seer: "EngineProcess", judged: "LoadedRow") -> dict[str, Any]:
                 for part in message.parts
             ],
         }
-        for message in judged.example.messages
+        for message in row.example.messages
     ]
     try:
-        *_passing, reply = seer.stream("row", row=judged.number, messages=messages)
+        *_progress, reply = inspector.stream("row", row=row.number, messages=messages)
     except DataError as error:
         return {"refused": error.what + (f" ({error.why})" if error.why else "")}
     return {name: reply[name] for name in ("tokens", "learned", "image_tokens", "images", "pieces")}

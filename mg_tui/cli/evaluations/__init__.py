@@ -5,7 +5,7 @@ import time
 
 import click
 
-from mg_tui.cli.runs import print_json
+from mg_tui.cli.runs.common import print_json
 from mg_tui.config import Settings
 from mg_tui.core.text import printable
 
@@ -31,7 +31,7 @@ def evaluations(ctx: click.Context, as_json: bool) -> None:
 def list_(settings: Settings, as_json: bool) -> None:
     """List all evaluations, newest first."""
     from mg_tui.cli.evaluations.summary import format_table, summary_record
-    from mg_tui.cli.runs import _terminal_width
+    from mg_tui.cli.runs.show import _terminal_width
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import list_runs
 
@@ -141,7 +141,7 @@ def resume(ctx: click.Context, evaluation: str, gpus: str | None, detach: bool, 
 @click.pass_obj
 def rm(settings: Settings, evaluation: tuple[str, ...], yes: bool) -> None:
     """Delete evaluations with their answers. Running ones cannot be deleted."""
-    from mg_tui.cli.runs import _confirm
+    from mg_tui.cli.runs.control import _confirm
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.remove import remove_run
     from mg_tui.runs.store import find_run

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import click
 
-from mg_tui.cli.follow import BarDisplay, FollowStyle, ProgressDisplay, RunObserver
+from mg_tui.cli.displays import BarDisplay, ProgressDisplay, RunObserver, draws_bars
+from mg_tui.cli.follow import FollowStyle
 from mg_tui.cli.formatting import format_duration, format_event, format_progress
 from mg_tui.core.events import Event
 from mg_tui.core.text import one_line, printable
@@ -45,11 +46,8 @@ class EvaluationStyle(FollowStyle):
 
     stop_question = "stop (answers are kept) or detach?"
 
-    def bar(self) -> ProgressDisplay:
-        return BarDisplay(loss=False)
-
-    def lines(self, folder: RunFolder) -> ProgressDisplay:
-        return EvaluationLines()
+    def open_display(self, folder: RunFolder) -> ProgressDisplay:
+        return BarDisplay(loss=False) if draws_bars() else EvaluationLines()
 
     def outcome(self, folder: RunFolder, view: RunView, state: RunState) -> list[str]:
         return format_evaluation_outcome(folder, view, state)

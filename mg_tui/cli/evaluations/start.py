@@ -85,10 +85,11 @@ def start_evaluation(spec: EvaluationSpec, settings: Settings, *, gpus: str | No
     from mg_tui.cli.launch import parse_gpus
     from mg_tui.runs import launch
     from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.versions import package_versions
 
     asked = parse_gpus(gpus)
     settled = settle_spec(spec, settings, Path.cwd())
-    folder = EvaluationFolder.create(settings.home, settled, versions=launch.package_versions())
+    folder = EvaluationFolder.create(settings.home, settled, versions=package_versions())
     click.echo(f"evaluation {folder.id}", err=True)
     launch.start_worker(folder, _devices(settled, asked))
     return folder
@@ -104,7 +105,7 @@ def follow_to_end(folder: "EvaluationFolder", *, detach: bool, as_json: bool, at
     from mg_tui.cli.evaluations.display import EvaluationStyle
     from mg_tui.cli.evaluations.summary import evaluation_record, format_scores
     from mg_tui.cli.follow import exit_code_of, follow_run
-    from mg_tui.cli.runs import print_json
+    from mg_tui.cli.runs.common import print_json
     from mg_tui.runs import launch
     from mg_tui.runs.state import RunState
     from mg_tui.runs.store import summarize_run

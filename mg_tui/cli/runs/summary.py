@@ -1,4 +1,4 @@
-"""The list of runs and the page of one run, as lines; and the record of one run, as plain values."""
+"""The table of runs, the page of a run as lines, and the record of a run for JSON."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ _COLUMNS: Final = ("ID", "STATE", "STEP", "LOSS", "TIME", "ETA", "MODEL")
 _MAX_WARNINGS: Final = 10
 
 
-def format_table(found: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
-    """One line a run under a line of headings, cut to `width` columns where given; problems on a line below theirs."""
+def format_table(summaries: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
+    """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own."""
     from rich.cells import cell_len, set_cell_size
 
-    rows = [_COLUMNS, *(_format_row(run, now) for run in found)]
+    rows = [_COLUMNS, *(_format_row(run, now) for run in summaries)]
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    problems = ["", *(run.problem for run in found)]
+    problems = ["", *(run.problem for run in summaries)]
     lines: list[str] = []
     for row, problem in zip(rows, problems, strict=True):
         padded = (set_cell_size(cell, widths[column]) for column, cell in enumerate(row))
@@ -41,7 +41,7 @@ def format_table(found: Sequence[RunSummary], now: float, *, width: int | None) 
 
 
 def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[str]:
-    """Everything a person wants to know of one run first. `prices`: the settings' [cost] table."""
+    """Options, progress and outcome of a run. `prices`: the settings' [cost] table."""
     view, folder = run.view, run.folder
     facts: list[tuple[str, str | None]] = [
         ("run", printable(run.id)),
@@ -77,7 +77,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     lines = [f"{label:<9}{value}" for label, value in facts if value]
     lines += [f"eval     step {e.step}: loss {format_number(e.loss)}" for e in list(view.evals)[-3:]]
     lines += [_format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
-    newest = {decision.what: decision for decision in view.decisions}  # of several attempts, the last one's
+    newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
     lines += _warning_lines(run)
     last = format_outcome(folder, view, run.state)
@@ -85,7 +85,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
 
 
 def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:
-    """All of one run but its curves, as plain values."""
+    """Everything about a run except its curves, as plain values."""
     view = run.view
     return {
         **run.as_dict(now, prices),
@@ -126,12 +126,12 @@ def _format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
 
 
 def _warning_lines(run: RunSummary) -> list[str]:
-    shown = list(run.view.warnings)[-_MAX_WARNINGS:]
+    latest = list(run.view.warnings)[-_MAX_WARNINGS:]
     lines = [
         f"warning  {format_message(w.what, where=w.where, why=w.why)}" + (f" ({w.times}x)" if w.times > 1 else "")
-        for w in shown
+        for w in latest
     ]
-    hidden = len(run.view.warnings) - len(shown)
+    hidden = len(run.view.warnings) - len(latest)
     return [*(one_line(line) for line in lines), *([f"         and {hidden} earlier ones"] if hidden > 0 else [])]
 
 

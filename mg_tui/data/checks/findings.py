@@ -1,7 +1,7 @@
-"""What a check of a dataset finds: by row, by kind, and counted; `mg_tui.data.checks.kinds` says what the kinds mean.
+"""Findings of a check of a dataset, by row and by kind; `mg_tui.data.checks.kinds` describes the kinds.
 
-Findings are kept in bounded memory: the first `MAX_FINDINGS_PER_KIND` of each kind in full, and of every one its row and kind, so that
-rows can be filtered by what was found however many there are.
+Memory is bounded: the first `MAX_FINDINGS_PER_KIND` findings of each kind are stored in full; of all others only row
+and kind, so that rows can be filtered by kind however many there are.
 """
 
 from array import array
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 MAX_FINDINGS_PER_KIND: Final = 500
-# Rows are numbered from 1; this one is the dataset as a whole.
+# Row number of findings about the dataset as a whole; rows are numbered from 1.
 WHOLE_DATASET: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found in one row; row 0 is the dataset as a whole. `what` and `hint` are safe to print."""
+    """A finding in one row; row 0 stands for the whole dataset. `what` and `hint` are safe to print."""
 
     row: int
     kind: str
@@ -62,42 +62,42 @@ class Finding:
 
 
 class Histogram:
-    """How often which whole number was counted."""
+    """Counts of integer values."""
 
     def __init__(self, counts: Mapping[int, int] | None = None):
         self.counts: Counter[int] = Counter(counts or {})
 
     def add(self, value: int) -> None:
-        """Count a number."""
+        """Count a value."""
         self.counts[value] += 1
 
     @property
     def total(self) -> int:
-        """How many numbers were counted."""
+        """The number of counted values."""
         return sum(self.counts.values())
 
     @property
     def largest(self) -> int:
-        """The largest number, 0 when there is none."""
+        """The largest value; 0 when there is none."""
         return max(self.counts, default=0)
 
     def percentile(self, share: float) -> int:
-        """The smallest counted number that at least `share` (0 to 1) of all do not exceed; 0 when there is none."""
-        wanted, passed = share * self.total, 0
+        """The smallest value that at least `share` (0 to 1) of all values do not exceed; 0 when there is none."""
+        target, passed = share * self.total, 0
         for value, count in sorted(self.counts.items()):
             passed += count
-            if passed >= wanted:
+            if passed >= target:
                 return value
         return 0
 
     def bins(self, edges: Sequence[int]) -> list[int]:
-        """How many numbers lie below each edge and not below the one before it, and at last how many beyond all."""
+        """Counts of the intervals [previous edge, edge), and last of the values at or above the last edge."""
         from bisect import bisect_right
 
-        found = [0] * (len(edges) + 1)
+        bins = [0] * (len(edges) + 1)
         for value, count in self.counts.items():
-            found[bisect_right(edges, value)] += count
-        return found
+            bins[bisect_right(edges, value)] += count
+        return bins
 
     def as_dict(self) -> dict[str, int]:
         """Percentiles, for `--json`."""
@@ -107,7 +107,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class LengthSuggestion:
-    """A way to bring over-long rows under the maximum length: what to change, and how many of them it saves."""
+    """A way to bring rows that are too long under the maximum length: what to change, and how many rows it saves."""
 
     change: str
     flags: str
@@ -116,23 +116,25 @@ class LengthSuggestion:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        dataset: the dataset as it was given.
-        rows: rows looked at; `good` of them can be trained on.
-        images: distinct images; `image_uses` counts how often rows show one.
+        dataset: the dataset's name as the user wrote it.
+        rows: checked rows; `good_rows` of them can be trained on.
+        images: distinct images; `image_uses` counts repeated uses too.
         findings: the first `MAX_FINDINGS_PER_KIND` of each kind, errors first, by row.
-        counts: how many there are of each kind.
-        rows_of: for each kind the numbers of its rows, ascending, each once.
-        tokens: tokens of a row, those of its images included; None when they were not counted.
-        image_tokens, learned: tokens of images, and tokens trained on, of a row; None likewise.
-        pixels: pixels of a distinct image. answers: characters of an answer.
+        counts: number of findings by kind.
+        rows_by_kind: for each kind the numbers of its rows, ascending, each once.
+        total_tokens: tokens per row, images included; None when they were not counted.
+        image_tokens, supervised_tokens: tokens of images, and supervised tokens, per row; None likewise.
+        pixels: pixels per distinct image.
+        answer_characters: characters per answer.
         formats: distinct images by format.
-        places: uses of images by where they were found.
-        remedies: for over-long rows.
+        image_locations: uses of images by where the image was found.
+        suggestions: for rows that are too long.
         complete: False when the check was stopped early.
-        seconds: how long it took.
+        seconds: duration of the check.
+        path: the dataset's file or folder; None for a Hub dataset.
     """
 
     dataset: str
@@ -157,28 +159,30 @@ class CheckReport:
 
     @property
     def blocks_run(self) -> bool:
-        """Whether something would stop a run that does not leave bad rows out: an error, or no row to learn from."""
+        """Whether a run that does not skip bad rows would be refused: an error, or no row to train on."""
         return self.good_rows == 0 or any(KINDS[kind].severity == "error" for kind in self.counts)
 
     def findings_of_row(self, number: int) -> list[Finding]:
-        """What was found in a row; beyond the findings kept in full, the kind alone tells."""
-        kept = [finding for finding in self.findings if finding.row == number]
-        return [*kept, *self.unlisted_findings(number, {finding.kind for finding in kept})]
+        """Findings in a row; those beyond the stored ones have the kind's title as their text."""
+        listed = [finding for finding in self.findings if finding.row == number]
+        return [*listed, *self.unlisted_findings(number, {finding.kind for finding in listed})]
 
-    def unlisted_findings(self, number: int, told: Set[str]) -> list[Finding]:
-        """Findings in a row that are of other kinds than those `told`, by their kind alone."""
+    def unlisted_findings(self, number: int, listed_kinds: Set[str]) -> list[Finding]:
+        """Findings in a row of kinds other than `listed_kinds`, with the kind's title as their text."""
         kinds = (
-            kind for kind, rows in self.rows_by_kind.items() if kind not in told and _contains_sorted(rows, number)
+            kind
+            for kind, rows in self.rows_by_kind.items()
+            if kind not in listed_kinds and _contains_sorted(rows, number)
         )
         return [Finding(number, kind, None, KINDS[kind].title) for kind in kinds]
 
     def bad_rows(self) -> list[int]:
         """Numbers of the rows that cannot be trained on, ascending."""
-        found: set[int] = set()
+        bad: set[int] = set()
         for kind, rows in self.rows_by_kind.items():
             if KINDS[kind].severity == "error":
-                found.update(row for row in rows if row != WHOLE_DATASET)
-        return sorted(found)
+                bad.update(row for row in rows if row != WHOLE_DATASET)
+        return sorted(bad)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -211,26 +215,26 @@ class CheckReport:
 def _contains_sorted(rows: Sequence[int], number: int) -> bool:
     from bisect import bisect_left
 
-    at = bisect_left(rows, number)
-    return at < len(rows) and rows[at] == number
+    index = bisect_left(rows, number)
+    return index < len(rows) and rows[index] == number
 
 
 class FindingCollector:
-    """Takes findings as they come."""
+    """Collects findings in bounded memory."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._kept: dict[str, list[Finding]] = {}
+        self._findings: dict[str, list[Finding]] = {}
         self._rows: dict[str, array[int]] = {}
 
     def add(self, findings: Iterable[Finding]) -> bool:
-        """Keep them; whether an error was among them."""
+        """Store findings; returns whether an error was among them."""
         bad = False
         for finding in findings:
             self.counts[finding.kind] += 1
-            kept = self._kept.setdefault(finding.kind, [])
-            if len(kept) < MAX_FINDINGS_PER_KIND:
-                kept.append(finding)
+            listed = self._findings.setdefault(finding.kind, [])
+            if len(listed) < MAX_FINDINGS_PER_KIND:
+                listed.append(finding)
             rows = self._rows.setdefault(finding.kind, array("Q"))
             if not rows or rows[-1] != finding.row:
                 rows.append(finding.row)
@@ -239,12 +243,12 @@ class FindingCollector:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """See `Report.findings`."""
+        """See `CheckReport.findings`."""
         order: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
-        listed = [finding for kept in self._kept.values() for finding in kept]
+        listed = [finding for findings in self._findings.values() for finding in findings]
         return tuple(sorted(listed, key=lambda finding: (order[finding.severity], finding.row)))
 
     @property
     def rows_by_kind(self) -> dict[str, Sequence[int]]:
-        """See `Report.rows_of`."""
+        """See `CheckReport.rows_by_kind`."""
         return {kind: array("Q", sorted(set(rows))) for kind, rows in self._rows.items()}

@@ -1,23 +1,23 @@
-"""Images that can be used and may not be what was meant: small, long, heavy, of several frames, of unusual pixels."""
+"""Usable images that may be a mistake: small, elongated, large files, several frames, unusual pixel modes."""
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Final
 
-from mg_tui.data.checks.base import LoadedRow
 from mg_tui.data.checks.findings import Finding, Histogram
 from mg_tui.data.image_probe import ImageProbe
 from mg_tui.data.images import ImageInfo
+from mg_tui.data.row_loader import LoadedRow
 from mg_tui.data.row_problems import quote_text
 
-# A patch of a vision tower is 14 or 16 pixels wide, and two by two of them make a token: below four tokens a side
-# nothing but a colour is seen.
+# A patch of a vision tower is 14 or 16 pixels wide and a token covers 2 x 2 patches: below four tokens a side little
+# more than a color is left.
 MIN_SIDE: Final = 112
 MAX_ASPECT_RATIO: Final = 8
 # The guide: "Keep images under 5MB each".
 MAX_FILE_BYTES: Final = 5_000_000
-# Four times the pixels: half of each side is thrown away at every reading.
+# Four times the pixels: half of each side is discarded every time it is read.
 MAX_PIXEL_FACTOR: Final = 4
 _USUAL_MODES: Final = frozenset({"RGB", "L", "1"})
 _EXTENSIONS: Final = {
@@ -34,7 +34,7 @@ _EXTENSIONS: Final = {
     "AVIF": (".avif",),
     "ICO": (".ico",),
 }
-_KNOWN_EXTENSIONS: Final = frozenset(ending for endings in _EXTENSIONS.values() for ending in endings)
+_KNOWN_EXTENSIONS: Final = frozenset(extension for extensions in _EXTENSIONS.values() for extension in extensions)
 _UNUSUAL_MODES: Final = {
     "CMYK": "is a CMYK image",
     "P": "has a palette",
@@ -48,10 +48,10 @@ _UNUSUAL_MODES: Final = {
 
 
 class ImageCheck:
-    """Judges images by what their headers say.
+    """Checks images by their headers.
 
     Args:
-        max_pixels: a larger image is reduced to this many.
+        max_pixels: larger images are downscaled to this many.
     """
 
     def __init__(self, max_pixels: int):
@@ -59,17 +59,17 @@ class ImageCheck:
         self.pixels = Histogram()
         self.formats: Counter[str] = Counter()
         self.locations: Counter[str] = Counter()
-        self._seen: set[str] = set()
+        self._paths: set[str] = set()
         self.use_count = 0
 
     @property
     def distinct_count(self) -> int:
-        """Images seen."""
-        return len(self._seen)
+        """Number of distinct images."""
+        return len(self._paths)
 
-    def check_row(self, judged: LoadedRow) -> Iterator[Finding]:
+    def check_row(self, row: LoadedRow) -> Iterator[Finding]:
         """See `Check`."""
-        for given, outcome in judged.images:
+        for name, outcome in row.images:
             if not isinstance(outcome, ImageProbe):
                 continue
             self.use_count += 1
@@ -77,14 +77,14 @@ class ImageCheck:
             if outcome.info is None:
                 continue
             path = outcome.resolved.ref.path
-            if path not in self._seen:
-                self._seen.add(path)
+            if path not in self._paths:
+                self._paths.add(path)
                 self.pixels.add(outcome.info.width * outcome.info.height)
                 self.formats[outcome.info.format] += 1
-            for kind, what in self._issues(given, outcome.info):
-                yield Finding(judged.number, kind, judged.image_field, f"{quote_text(given, limit=80)} {what}")
+            for kind, what in self._issues(name, outcome.info):
+                yield Finding(row.number, kind, row.image_field, f"{quote_text(name, limit=80)} {what}")
 
-    def _issues(self, given: str, info: ImageInfo) -> Iterator[tuple[str, str]]:
+    def _issues(self, name: str, info: ImageInfo) -> Iterator[tuple[str, str]]:
         short, long = sorted((info.width, info.height))
         size = f"{info.width:,} x {info.height:,} pixels"
         if short < MIN_SIDE:
@@ -99,8 +99,8 @@ class ImageCheck:
             yield "image-animated", "has several frames or pages; only the first is used"
         if info.mode not in _USUAL_MODES:
             yield "image-mode", _UNUSUAL_MODES.get(info.mode, f"has pixel mode {info.mode}")
-        ending = PurePath(given.partition("?")[0]).suffix.lower()
-        if ending in _KNOWN_EXTENSIONS and ending not in _EXTENSIONS.get(info.format, (ending,)):
+        extension = PurePath(name.partition("?")[0]).suffix.lower()
+        if extension in _KNOWN_EXTENSIONS and extension not in _EXTENSIONS.get(info.format, (extension,)):
             yield "image-ending", f"is {info.format}, despite its file extension"
 
     def finish(self) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Every kind of finding once: the check, its faces and the table of docs/checks.md are made from it."""
+"""Every kind of finding: the check, the user interfaces and the table in docs/checks.md use this list."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
@@ -8,10 +8,10 @@ GuideTip = Literal["Image quality", "Data diversity", "Response quality"]
 
 
 class FindingKind(NamedTuple):
-    """A kind of finding: how bad it is, what it is called, why it matters, and the tip of the guide it speaks to.
+    """A kind of finding: severity, title, why it matters, and the tip of the guide it belongs to.
 
-    An error makes the row one that cannot be trained on. `repaired` says what `--fix` makes of it; a row with an error
-    that has none goes to the file of rejected rows.
+    A row with an error cannot be trained on. `fix` says how `--fix` repairs it; a row with an error that has no fix
+    goes to the file of rejected rows.
     """
 
     severity: Severity

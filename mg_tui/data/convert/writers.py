@@ -1,4 +1,4 @@
-"""Writers of datasets, one for each format: rows in, files out, in the memory of a few rows."""
+"""Writers of datasets, one for each format, in the memory of a few rows."""
 
 import csv
 import gzip
@@ -21,16 +21,16 @@ _SHARD_BYTES: Final = 2**30
 
 
 class FormatWriter(ABC):
-    """Writes rows under `target`, which is a file or a folder inside a workshop."""
+    """Writes rows to `target`, a file or folder inside the staging folder."""
 
-    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
+    def __init__(self, target: Path, schema: RowSchema, exporter: ImageExporter):
         self.target = target
-        self.schema = facts
-        self.image_exporter = images
+        self.schema = schema
+        self.image_exporter = exporter
 
     @abstractmethod
     def write(self, values: Mapping[str, Any], images: Sequence[ImageInput]) -> None:
-        """One row; its `ImageSlot`s name `images`. Raises ImageError and OSError."""
+        """Write one row; its `ImageSlot`s are indexes into `images`. Raises ImageError and OSError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -38,10 +38,10 @@ class FormatWriter(ABC):
 
 
 class JsonLinesWriter(FormatWriter):
-    """JSON Lines, a JSON array, CSV or TSV; packed when the name says so."""
+    """JSON Lines, compressed when the name ends in .gz or .zst; base of the other text formats."""
 
-    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
-        super().__init__(target, facts, images)
+    def __init__(self, target: Path, schema: RowSchema, exporter: ImageExporter):
+        super().__init__(target, schema, exporter)
         self._file = io.TextIOWrapper(_open_compressed(target), encoding="utf-8", newline="")
         self._rows = 0
 
@@ -59,7 +59,7 @@ class JsonLinesWriter(FormatWriter):
 
 
 class JsonArrayWriter(JsonLinesWriter):
-    """A JSON array, an item a line."""
+    """A JSON array with one item a line."""
 
     def _line(self, row: dict[str, Any]) -> None:
         self._file.write(("[\n" if not self._rows else ",\n") + _to_json(row))
@@ -71,7 +71,7 @@ class JsonArrayWriter(JsonLinesWriter):
 
 
 class CsvWriter(JsonLinesWriter):
-    """CSV or TSV: what is no text is written as JSON."""
+    """CSV or TSV; values other than texts are written as JSON."""
 
     def _line(self, row: dict[str, Any]) -> None:
         if not self._rows:
@@ -83,13 +83,13 @@ class CsvWriter(JsonLinesWriter):
 
 
 class ColumnarWriter(FormatWriter):
-    """Parquet, Arrow, or a folder as `datasets` saves one; images are in the rows unless they are referred to."""
+    """Parquet, Arrow, or a folder as `datasets` saves one; images are embedded unless they are referenced."""
 
-    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter, format: str):
-        super().__init__(target, facts, images)
-        # A part of OpenAI's content names its image by a text, a data URI if need be.
-        self._embed = images.mode == "embed" and facts.layout != "openai"
-        self._schema = arrow_schema(facts, embed=self._embed)
+    def __init__(self, target: Path, schema: RowSchema, exporter: ImageExporter, format: str):
+        super().__init__(target, schema, exporter)
+        # An OpenAI content part references its image by a text: a path, a URL or a data URI.
+        self._embed = exporter.mode == "embed" and schema.layout != "openai"
+        self._schema = arrow_schema(schema, embed=self._embed)
         self._format = format
         self._rows: list[dict[str, Any]] = []
         self._size = 0
@@ -164,8 +164,8 @@ class ColumnarWriter(FormatWriter):
 class ImageFolderWriter(FormatWriter):
     """A folder of images with a `metadata.jsonl`."""
 
-    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
-        super().__init__(target, facts, images)
+    def __init__(self, target: Path, schema: RowSchema, exporter: ImageExporter):
+        super().__init__(target, schema, exporter)
         target.mkdir(exist_ok=True)
         self._file = (target / "metadata.jsonl").open("w", encoding="utf-8", newline="\n")
 
@@ -187,10 +187,10 @@ class ImageFolderWriter(FormatWriter):
 
 
 class WebDatasetWriter(FormatWriter):
-    """WebDataset: one tar, or a folder of tars of about a gigabyte."""
+    """WebDataset: one tar file, or a folder of tar files of about 1 GiB."""
 
-    def __init__(self, target: Path, facts: RowSchema, images: ImageExporter):
-        super().__init__(target, facts, images)
+    def __init__(self, target: Path, schema: RowSchema, exporter: ImageExporter):
+        super().__init__(target, schema, exporter)
         self._single = target.suffix == ".tar"
         if not self._single:
             target.mkdir()
@@ -210,8 +210,8 @@ class WebDatasetWriter(FormatWriter):
         key = f"{self._rows:09d}"
         for index, slot in enumerate(_find_slots(values)):
             data, name = self.image_exporter.read_bytes(images[slot.index])
-            ending = Path(name).suffix.lower() or ".png"
-            self._add(key + (f".{index:03d}" if self.schema.multiple_images else "") + ending, data)
+            extension = Path(name).suffix.lower() or ".png"
+            self._add(key + (f".{index:03d}" if self.schema.multiple_images else "") + extension, data)
         rest = {name: value for name, value in values.items() if name not in ("image", "images")}
         if not images:
             rest["image"] = None
@@ -230,10 +230,10 @@ class WebDatasetWriter(FormatWriter):
         self._tar.close()
 
 
-def open_writer(format: str, target: Path, facts: RowSchema, images: ImageExporter) -> FormatWriter:
+def open_writer(format: str, target: Path, schema: RowSchema, exporter: ImageExporter) -> FormatWriter:
     """The writer of a format."""
     if format in ("parquet", "arrow", "saved"):
-        return ColumnarWriter(target, facts, images, format)
+        return ColumnarWriter(target, schema, exporter, format)
     kinds: dict[str, Callable[[Path, RowSchema, ImageExporter], FormatWriter]] = {
         "jsonl": JsonLinesWriter,
         "json": JsonArrayWriter,
@@ -241,7 +241,7 @@ def open_writer(format: str, target: Path, facts: RowSchema, images: ImageExport
         "imagefolder": ImageFolderWriter,
         "webdataset": WebDatasetWriter,
     }
-    return kinds[format](target, facts, images)
+    return kinds[format](target, schema, exporter)
 
 
 def _open_compressed(target: Path) -> BinaryIO:
@@ -256,7 +256,7 @@ def _open_compressed(target: Path) -> BinaryIO:
 
 
 def _as_content_parts(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """A turn whose content is a list of parts, since a column holds one kind of value."""
+    """The turn with its content as a list of parts, since a column holds values of one type."""
     content = turn["content"]
     return {**turn, "content": [{"type": "text", "text": content}] if isinstance(content, str) else content}
 

@@ -1,9 +1,9 @@
 """Rows that hold a conversation: lists of turns as OpenAI, LLaVA, LLaMA-Factory, ms-swift and others write them.
 
-Images are said in three ways: as parts of a turn's content; as `<image>` in its text, standing for the images of
-the row in order (a newline after the mark belongs to it, as LLaVA does); or not at all, and then the row's images
-come before the first question. Marks and images have to be equal in number. Where content is a list of parts,
-`<image>` in them is text.
+Images are placed in one of three ways: as parts of a turn's content; as `<image>` placeholders in its text, which
+refer to the images of the row in order (a newline after a placeholder belongs to it, as in LLaVA); or, with neither,
+before the first question. The numbers of placeholders and images must be equal. Where content is a list of parts,
+`<image>` in a text part is plain text.
 """
 
 import json
@@ -47,7 +47,7 @@ def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, 
 
 
 def find_images_field(values: Mapping[str, Any], fields: FieldMap) -> str | None:
-    """The field with the row's images: the one that was named, else the first of the usual ones that is there."""
+    """The field with the row's images: the configured one, else the first alias that the row has."""
     return next((name for name in (fields.image, *_IMAGE_FIELDS) if name in values), None)
 
 
@@ -59,18 +59,19 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     images = _read_row_images(reader, fields)
     if images is None:
         return None
-    tags, all_images = _detect_turn_keys(items, fields.turn_keys), len(images)
+    keys, image_count = _detect_turn_keys(items, fields.turn_keys), len(images)
     turns: list[DraftTurn] = []
     literal: set[int] = set()
     for index, item in enumerate(items, 1):
-        turn = TurnReader(reader, name, f"turn {index} ", tags, images).read(item)
+        turn = TurnReader(reader, name, f"turn {index} ", keys, images).read(item)
         if turn is not None:
-            if isinstance(item[tags.content], list):
+            if isinstance(item[keys.content], list):
                 literal.add(len(turns))
             turns.append(turn)
-    if 0 < len(images) < all_images:
-        used = all_images - len(images)
-        reader.add_problem(name, f"has {used} image placeholder{'s' if used != 1 else ''} but the row has {all_images}")
+    if 0 < len(images) < image_count:
+        used = image_count - len(images)
+        placeholders = f"{used} image placeholder{'s' if used != 1 else ''}"
+        reader.add_problem(name, f"has {placeholders} but the row has {image_count}")
     if reader.problems:
         return None
     placed = _insert_images(reader, name, turns, images, literal)
@@ -98,9 +99,9 @@ def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
 def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     """The turns of the layout "alpaca"; also ms-swift's query, response and history."""
     values = reader.values
-    asked = next((n for n in (fields.text, "instruction", "query", "prompt") if n in values), "instruction")
-    answered = next((n for n in (fields.response, "output", "response") if n in values), "output")
-    for purpose, name in (("text", asked), ("response", answered)):
+    question_field = next((n for n in (fields.text, "instruction", "query", "prompt") if n in values), "instruction")
+    answer_field = next((n for n in (fields.response, "output", "response") if n in values), "output")
+    for purpose, name in (("text", question_field), ("response", answer_field)):
         if name not in values:
             reader.add_problem(
                 name, f"is missing; the row has {list_fields(list(values))}", f"name it with --{purpose}-field"
@@ -117,13 +118,15 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
             reader.add_problem(
                 history, f"turn {index} is {describe_type(pair)}, expected a pair of question and answer"
             )
-    more = values.get(fields.input or "input")
-    question = values[asked]
-    if isinstance(question, str) and isinstance(more, str) and more:
-        question = f"{question}\n{more}" if question else more
-    _add_pair(reader, turns, asked, "", question, values[answered], answered)
-    placed = None if reader.problems else _insert_images(reader, asked, turns, images)
-    return None if placed is None else _validate_turns(reader, asked, _prepend_system(reader, placed, fields), fields)
+    extra_input = values.get(fields.input or "input")
+    question = values[question_field]
+    if isinstance(question, str) and isinstance(extra_input, str) and extra_input:
+        question = f"{question}\n{extra_input}" if question else extra_input
+    _add_pair(reader, turns, question_field, "", question, values[answer_field], answer_field)
+    placed = None if reader.problems else _insert_images(reader, question_field, turns, images)
+    if placed is None:
+        return None
+    return _validate_turns(reader, question_field, _prepend_system(reader, placed, fields), fields)
 
 
 def _add_pair(
@@ -131,14 +134,14 @@ def _add_pair(
     turns: list[DraftTurn],
     name: str,
     which: str,
-    asked: Any,
-    answered: Any,
-    other: str | None = None,
+    question: Any,
+    answer: Any,
+    answer_field: str | None = None,
 ) -> None:
-    question = reader.read_text(name, asked, which=which)
-    answer = reader.read_text(other or name, answered, which=which)
-    if question is not None and answer is not None:
-        turns += [DraftTurn("user", (question,)), DraftTurn("assistant", (answer,))]
+    user = reader.read_text(name, question, which=which)
+    assistant = reader.read_text(answer_field or name, answer, which=which)
+    if user is not None and assistant is not None:
+        turns += [DraftTurn("user", (user,)), DraftTurn("assistant", (assistant,))]
 
 
 def _read_turn_items(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any] | None]:
@@ -146,7 +149,7 @@ def _read_turn_items(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any
     name = next((name for name in names if name in reader.values), names[0])
     if name not in reader.values:
         hint = "set --messages-field or --dataset-layout"
-        reader.add_problem(name, f"is not there; the row has {list_fields(list(reader.values))}", hint)
+        reader.add_problem(name, f"is missing; the row has {list_fields(list(reader.values))}", hint)
         return name, None
     items = _parse_list(reader.values[name])
     if items is None:
@@ -158,7 +161,7 @@ def _read_turn_items(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any
 
 
 def _parse_list(value: Any) -> list[Any] | None:
-    """A list, or the list that a table keeps as JSON."""
+    """A list, or the list that a table stores as JSON text; None for anything else."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
@@ -179,17 +182,17 @@ def _read_row_images(reader: RowReader, fields: FieldMap) -> list[int] | None:
     return [] if images is None else reader.read_images(images)
 
 
-def _detect_turn_keys(items: Sequence[Any], tags: TurnKeys) -> TurnKeys:
-    """The tags with the keys that the turns have."""
+def _detect_turn_keys(items: Sequence[Any], keys: TurnKeys) -> TurnKeys:
+    """`keys` with unset role and content keys taken from the first turn."""
     first = next((item for item in items if isinstance(item, Mapping)), {})
     for role, content, _layout in _KEY_LAYOUTS:
         if role in first and content in first:
-            return replace(tags, role=tags.role or role, content=tags.content or content)
-    return replace(tags, role=tags.role or "role", content=tags.content or "content")
+            return replace(keys, role=keys.role or role, content=keys.content or content)
+    return replace(keys, role=keys.role or "role", content=keys.content or "content")
 
 
 def _prepend_system(reader: RowReader, turns: list[DraftTurn], fields: FieldMap) -> list[DraftTurn]:
-    """The turns with the row's own words of the system before them."""
+    """The turns with the row's own system message before them."""
     name = fields.system or "system"
     if reader.values.get(name) in (None, "") or any(turn.role == "system" for turn in turns):
         return turns
@@ -198,11 +201,11 @@ def _prepend_system(reader: RowReader, turns: list[DraftTurn], fields: FieldMap)
 
 
 def _validate_turns(reader: RowReader, name: str, placed: list[DraftTurn], fields: FieldMap) -> list[DraftTurn] | None:
-    """See that there is an answer to learn after a question, and say which are learned."""
-    spoken = [turn.role for turn in placed if turn.role != "system"]
-    if not spoken or spoken[0] != "user":
+    """Require a supervised answer after a question, and set which answers are supervised."""
+    roles = [turn.role for turn in placed if turn.role != "system"]
+    if not roles or roles[0] != "user":
         reader.add_problem(name, "does not start with a user turn", "add a user turn first")
-    elif spoken[-1] != "assistant":
+    elif roles[-1] != "assistant":
         reader.add_problem(name, "does not end with an assistant turn", "remove the turns after the last answer")
     if fields.supervised_answers == "last":
         last = len(placed) - 1
@@ -215,29 +218,28 @@ def _validate_turns(reader: RowReader, name: str, placed: list[DraftTurn], field
 def _insert_images(
     reader: RowReader, name: str, turns: list[DraftTurn], images: list[int], literal: Collection[int] = ()
 ) -> list[DraftTurn] | None:
-    """The turns with the row's images in their places; those whose index is in `literal` have no marks."""
+    """The turns with the row's images at their placeholders; turns whose index is in `literal` have none."""
     texts = ["" if index in literal else _marked_text(turn) for index, turn in enumerate(turns)]
-    marks = sum(len(_IMAGE_MARK_PATTERN.findall(text)) for text in texts)
-    if marks == 0 and images:
+    placeholders = sum(len(_IMAGE_MARK_PATTERN.findall(text)) for text in texts)
+    if placeholders == 0 and images:
         first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
         if first is not None:
             turns[first] = replace(turns[first], parts=(*images, *turns[first].parts))
         return turns
-    if marks != len(images):
-        said = f"{len(images)} image{'s' if len(images) != 1 else ''}"
-        reader.add_problem(
-            name, f"has {marks} {IMAGE_MARK} placeholder{'s' if marks != 1 else ''} but the row has {said}"
-        )
+    if placeholders != len(images):
+        marks = f"{placeholders} {IMAGE_MARK} placeholder{'s' if placeholders != 1 else ''}"
+        available = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+        reader.add_problem(name, f"has {marks} but the row has {available}")
         return None
-    waiting = iter(images)
+    remaining = iter(images)
     return [
-        replace(turn, parts=tuple(_split_at_marks(text, waiting))) if text else turn
+        replace(turn, parts=tuple(_split_at_marks(text, remaining))) if text else turn
         for turn, text in zip(turns, texts, strict=True)
     ]
 
 
 def _marked_text(turn: DraftTurn) -> str:
-    """The text of a turn that is nothing but text and has marks; else nothing."""
+    """The text of a turn that is a single text with placeholders; empty for other turns."""
     if len(turn.parts) != 1 or not isinstance(turn.parts[0], str) or IMAGE_MARK not in turn.parts[0]:
         return ""
     return turn.parts[0]

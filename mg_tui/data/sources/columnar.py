@@ -1,7 +1,7 @@
-"""Parquet and Arrow files, and folders that `datasets` saved, as sources: read a few rows at a time.
+"""Parquet and Arrow files, and folders saved by `datasets`, as sources: read a few rows at a time.
 
-Nothing of the `datasets` library is needed: its folders are Arrow streams beside a `state.json` that lists them. Names
-of classes, which it keeps beside their numbers, are put in the place of the numbers.
+The `datasets` library is not needed: its folders are Arrow streams beside a `state.json` that lists them. Class labels
+are replaced by their names, which the library stores in the schema's metadata.
 """
 
 import json
@@ -19,7 +19,7 @@ from mg_tui.data.sources.base import FormatEvidence, Source
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
-# Rows with images inside take megabytes each.
+# Rows with embedded images take megabytes each.
 _BATCH_ROWS: Final = 32
 _STREAM_MAGIC: Final = b"\xff\xff\xff\xff"
 
@@ -33,28 +33,28 @@ class ColumnarSource(Source):
         format: "parquet", "arrow", or "saved" for a folder of Arrow files.
     """
 
-    def __init__(self, name: str, format: str, path: Path, files: Sequence[Path], told: FormatEvidence):
-        super().__init__(name, format, path, path if path.is_dir() else path.parent, told)
+    def __init__(self, name: str, format: str, path: Path, files: Sequence[Path], evidence: FormatEvidence):
+        super().__init__(name, format, path, path if path.is_dir() else path.parent, evidence)
         self._files = tuple(files)
 
     def rows(self, start: int = 1) -> Iterator[Row]:
-        """See `Source`; rows are counted from 1 over all files, and those before `start` are not read."""
-        before = 0
+        """See `Source`; rows are numbered from 1 over all files, and those before `start` are not read."""
+        rows_before = 0
         for file in self._files:
             with _arrow_errors_as_data_errors(file):
                 count = _count_rows(file)
-                if before + count >= start:
-                    yield from self._rows(file, before, max(start - before - 1, 0))
-                before += count
-        if not before:
+                if rows_before + count >= start:
+                    yield from self._rows(file, rows_before, max(start - rows_before - 1, 0))
+                rows_before += count
+        if not rows_before:
             raise DataError("the dataset has no rows", where=safe_line(str(self.path)))
 
-    def _rows(self, file: Path, before: int, skip: int) -> Iterator[Row]:
+    def _rows(self, file: Path, rows_before: int, skip: int) -> Iterator[Row]:
         for index, batch, names in (
             _parquet_batches(file, skip) if _is_parquet(file) else _arrow_batches_from(file, skip)
         ):
             for offset in range(max(skip - index, 0), batch.num_rows, _BATCH_ROWS):
-                yield from _batch_rows(batch.slice(offset, _BATCH_ROWS), before + index + offset + 1, names)
+                yield from _batch_rows(batch.slice(offset, _BATCH_ROWS), rows_before + index + offset + 1, names)
 
     def count(self) -> int | None:
         """See `Source`."""
@@ -67,7 +67,7 @@ class ColumnarSource(Source):
 
 @contextmanager
 def _arrow_errors_as_data_errors(file: Path) -> Iterator[None]:
-    """What pyarrow raises as our error; a file that cannot be read is said by its name."""
+    """Turns errors of pyarrow into a DataError that names the file."""
     import pyarrow as pa
 
     try:
@@ -87,12 +87,12 @@ def _count_rows(file: Path) -> int:
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         return int(pq.read_metadata(file).num_rows)
-    # The bodies of batches are mapped, not read.
+    # The bodies of batches are memory-mapped, not read.
     return sum(batch.num_rows for batch in _arrow_batches(file))
 
 
 def _parquet_batches(file: Path, skip: int) -> Iterator[tuple[int, "pa.RecordBatch", ClassNames]]:
-    """Batches with the index of their first row, from the row group on that row `skip` is in."""
+    """(index of the first row, batch, class names), starting with the batch that contains row `skip`."""
     import pyarrow.parquet as pq
 
     index = 0
@@ -110,7 +110,7 @@ def _parquet_batches(file: Path, skip: int) -> Iterator[tuple[int, "pa.RecordBat
 
 
 def _arrow_batches_from(file: Path, skip: int) -> Iterator[tuple[int, "pa.RecordBatch", ClassNames]]:
-    """Batches with the index of their first row, without those wholly before row `skip`."""
+    """(index of the first row, batch, class names), starting with the batch that contains row `skip`."""
     index = 0
     for batch in _arrow_batches(file):
         if index + batch.num_rows > skip:
@@ -134,17 +134,18 @@ def _arrow_batches(file: Path) -> Iterator["pa.RecordBatch"]:
 
 
 def _class_names(schema: "pa.Schema") -> ClassNames:
-    """The names of classes of the columns that have them, as `datasets` writes them beside the schema."""
+    """Class names of the columns that have them, from the metadata that `datasets` writes into the schema."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        found = {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+        labels = {name: feature for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+        class_names = {name: feature["names"] for name, feature in labels.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    return {name: names for name, names in found.items() if isinstance(names, list)}
+    return {name: names for name, names in class_names.items() if isinstance(names, list)}
 
 
 def _batch_rows(batch: "pa.RecordBatch", first: int, names: ClassNames) -> Iterator[Row]:
-    # A file may claim offsets that lead out of its buffers; nothing of it is touched before that is known.
+    # A file may contain offsets outside its buffers; it is validated before any value is accessed.
     batch.validate(full=True)
     for index in range(batch.num_rows):
         number = first + index
@@ -166,7 +167,7 @@ def _class_name(value: Any, names: Sequence[str] | None) -> Any:
 
 
 def saved_dataset_files(folder: Path) -> list[Path]:
-    """The Arrow files of a folder that `datasets` saved one split to.
+    """The Arrow files of a folder that `datasets` saved one split into.
 
     Raises:
         DataError: its `state.json` cannot be read, or names a file outside the folder.

@@ -1,4 +1,4 @@
-"""CSV and TSV as a source: the first record names the fields, every value is a text, and an empty cell is null."""
+"""CSV and TSV as a source: the first record names the fields, every value is text, an empty cell is null."""
 
 import csv
 import io
@@ -20,10 +20,10 @@ _PREFIX_BYTES: Final = 4096
 
 
 class CsvSource(Source):
-    """A file of records with a header, perhaps compressed. Rows are counted from 1 and without the header."""
+    """A file of records with a header, optionally compressed. Rows are numbered from 1, without the header."""
 
-    def __init__(self, name: str, path: Path, told: FormatEvidence):
-        super().__init__(name, "csv", path, path.parent, told)
+    def __init__(self, name: str, path: Path, evidence: FormatEvidence):
+        super().__init__(name, "csv", path, path.parent, evidence)
         self._file = path
 
     def rows(self, start: int = 1) -> Iterator[Row]:
@@ -33,7 +33,7 @@ class CsvSource(Source):
     def _rows(self) -> Iterator[Row]:
         any_row = False
         try:
-            # Bytes that are not UTF-8 become halves of surrogate pairs, which are found below.
+            # Bytes that are not UTF-8 become lone surrogates, which `_to_row` reports.
             with io.TextIOWrapper(open_decompressed(self._file), "utf-8-sig", "surrogateescape", newline="") as file:
                 for row in self._records(file):
                     any_row = True
@@ -46,11 +46,11 @@ class CsvSource(Source):
     def _records(self, file: io.TextIOWrapper) -> Iterator[Row]:
         first = file.readline(2**20)
         delimiter = max(_DELIMITERS, key=first.count)
-        # The limit is the module's, for every reader; this is the largest anything here asks for.
+        # The limit is global to the csv module.
         csv.field_size_limit(MAX_ROW_BYTES)
         names = next(csv.reader([first], delimiter=delimiter), [])
-        self._refuse_header(names)
-        # Lines of a bounded length: a file without line ends is not read into memory whole.
+        self._require_header(names)
+        # Lines of bounded length: a file without line ends is not read into memory as a whole.
         reader = csv.reader(iter(lambda: file.readline(MAX_ROW_BYTES), ""), delimiter=delimiter, strict=True)
         number = 0
         while True:
@@ -67,12 +67,12 @@ class CsvSource(Source):
                 number += 1
                 yield _to_row(number, names, cells, delimiter)
 
-    def _refuse_header(self, names: list[str]) -> None:
-        twice = [name for name, count in Counter(names).items() if count > 1]
+    def _require_header(self, names: list[str]) -> None:
+        duplicates = [name for name, count in Counter(names).items() if count > 1]
         if not any(name.strip() for name in names):
             what = "the first line is not a header"
-        elif twice:
-            what = f"duplicate column {quote_text(twice[0], limit=60)}"
+        elif duplicates:
+            what = f"duplicate column {quote_text(duplicates[0], limit=60)}"
         else:
             return
         raise DataError(

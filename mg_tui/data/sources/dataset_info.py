@@ -21,7 +21,7 @@ _MAX_FILE_BYTES: Final = 16 * 2**20
 
 
 def read_entries(file: Path) -> Mapping[str, Mapping[str, Any]] | None:
-    """The entries of a `dataset_info.json`; None when it is another kind of file of that name.
+    """The entries of a `dataset_info.json`; None when it is a different kind of file with this name.
 
     Raises:
         DataError: it cannot be read.
@@ -29,31 +29,31 @@ def read_entries(file: Path) -> Mapping[str, Mapping[str, Any]] | None:
     try:
         if file.stat().st_size > _MAX_FILE_BYTES:
             return None
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError("cannot read dataset_info.json", where=safe_line(str(file)), why=error.strerror) from None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return None
-    entries = {str(n): e for n, e in found.items() if isinstance(e, dict) and _LOCATION_KEYS & set(e)}
-    return entries if entries and len(entries) == len(found) else None
+    entries = {str(n): e for n, e in content.items() if isinstance(e, dict) and _LOCATION_KEYS & set(e)}
+    return entries if entries and len(entries) == len(content) else None
 
 
 def choose_entry(
-    entries: Mapping[str, Mapping[str, Any]], asked: str | None, file: Path
+    entries: Mapping[str, Mapping[str, Any]], requested: str | None, file: Path
 ) -> tuple[str, Mapping[str, Any]]:
-    """The entry that was asked for, or the only one.
+    """The requested entry, or the only one.
 
     Raises:
-        DataError: there is none of that name, or there are several.
+        DataError: there is no such entry, or there are several and none is requested.
     """
     listed = ", ".join(safe_line(name, limit=40) for name in list(entries)[:20])
-    if asked is None and len(entries) == 1:
+    if requested is None and len(entries) == 1:
         return next(iter(entries.items()))
-    if asked in entries:
-        return str(asked), entries[str(asked)]
-    what = f"has no entry {quote_text(asked)}" if asked else f"has {len(entries)} entries"
+    if requested in entries:
+        return str(requested), entries[str(requested)]
+    what = f"has no entry {quote_text(requested)}" if requested else f"has {len(entries)} entries"
     raise DataError(
         f"the description {what}",
         where=safe_line(str(file)),
@@ -62,10 +62,10 @@ def choose_entry(
 
 
 def parse_entry_layout(entry: Mapping[str, Any], where: str) -> tuple[str, FieldMap]:
-    """The layout and the fields an entry tells.
+    """The layout and fields that an entry describes.
 
     Raises:
-        DataError: it describes what is not trained on, or is malformed.
+        DataError: it describes data that is not supported, or is malformed.
     """
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
     if not isinstance(columns, dict) or not isinstance(tags, dict):
@@ -75,20 +75,22 @@ def parse_entry_layout(entry: Mapping[str, Any], where: str) -> tuple[str, Field
             raise DataError(f"the dataset has {what}, which are not supported", where=safe_line(where))
     if entry.get("script_url"):
         raise DataError("the dataset uses a loading script, which is never executed", where=safe_line(where))
-    column = {str(key): str(value) for key, value in columns.items()}
-    tag = {str(key): str(value) for key, value in tags.items()}
-    images = column.get("images") or column.get("image") or "images"
+    column_names = {str(key): str(value) for key, value in columns.items()}
+    tag_names = {str(key): str(value) for key, value in tags.items()}
+    images = column_names.get("images") or column_names.get("image") or "images"
     if str(entry.get("formatting", "alpaca")) == "alpaca":
         return "alpaca", FieldMap(
-            text=column.get("prompt", "instruction"),
-            response=column.get("response", "output"),
+            text=column_names.get("prompt", "instruction"),
+            response=column_names.get("response", "output"),
             image=images,
-            input=column.get("query"),
-            system=column.get("system"),
-            history=column.get("history"),
+            input=column_names.get("query"),
+            system=column_names.get("system"),
+            history=column_names.get("history"),
         )
-    role, content = tag.get("role_tag", "from"), tag.get("content_tag", "value")
-    named = TurnKeys(role, content, tag.get("user_tag"), tag.get("assistant_tag"), tag.get("system_tag"))
+    role, content = tag_names.get("role_tag", "from"), tag_names.get("content_tag", "value")
+    keys = TurnKeys(
+        role, content, tag_names.get("user_tag"), tag_names.get("assistant_tag"), tag_names.get("system_tag")
+    )
     layout = "messages" if role == "role" else "conversations"
-    messages = column.get("messages", "conversations")
-    return layout, FieldMap(image=images, messages=messages, system=column.get("system"), turn_keys=named)
+    messages = column_names.get("messages", "conversations")
+    return layout, FieldMap(image=images, messages=messages, system=column_names.get("system"), turn_keys=keys)

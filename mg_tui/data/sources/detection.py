@@ -1,7 +1,7 @@
-"""What a dataset is taken for, and how sure that is."""
+"""Detects the format, layout and fields of a dataset, with a certainty."""
 
 from collections.abc import Iterator
-from dataclasses import fields as fields_of
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -21,36 +21,38 @@ def detect_format(source: Source, fields: FieldMap | None = None, layout: str | 
     """Format, layout and fields of a source, from the first rows that can be read.
 
     Args:
-        fields: as far as the user named them; what is left at its default is found, or told by the data's description.
-        layout: a key of `LAYOUTS` where the user said it; "auto" and None let it be found.
+        fields: as far as the user named them; defaults are replaced by detected or described ones.
+        layout: a key of `LAYOUTS` to use; detected when "auto" or None.
 
     Raises:
         DataError: the layout is unknown, or the source cannot be read.
     """
-    told = source.evidence
-    named = _apply_named_fields(told.fields, fields or FieldMap())
+    evidence = source.evidence
+    named = _apply_named_fields(evidence.fields, fields or FieldMap())
     layout = None if layout in (None, "auto") else layout
     if layout is not None and layout not in LAYOUTS:
         raise DataError(f"unknown layout {layout!r}", hint="layouts are " + ", ".join(LAYOUTS))
-    if layout or told.layout:
-        found, rows = layout or str(told.layout), list(_first_rows(source))
-        guessed, settled, _certainty, _why = detect_layout(rows, named, format=source.format)
-        settled = settled if guessed == found else find_layout_fields(found, rows, named)
-        return DetectedFormat(source.format, found, told.certainty, f"{told.why}; layout set explicitly", settled)
-    found, settled, certainty, why = detect_layout(list(_first_rows(source)), named, format=source.format)
-    certainty = min(certainty, told.certainty, key=_CERTAINTY_ORDER.index)
-    return DetectedFormat(source.format, found, certainty, f"{told.why}; {why}", settled)
+    if layout or evidence.layout:
+        explicit, rows = layout or str(evidence.layout), list(_first_rows(source))
+        detected, found_fields, _certainty, _why = detect_layout(rows, named, format=source.format)
+        if detected != explicit:
+            found_fields = find_layout_fields(explicit, rows, named)
+        why = f"{evidence.why}; layout set explicitly"
+        return DetectedFormat(source.format, explicit, evidence.certainty, why, found_fields)
+    detected, found_fields, certainty, why = detect_layout(list(_first_rows(source)), named, format=source.format)
+    certainty = min(certainty, evidence.certainty, key=_CERTAINTY_ORDER.index)
+    return DetectedFormat(source.format, detected, certainty, f"{evidence.why}; {why}", found_fields)
 
 
 def _first_rows(source: Source) -> Iterator[Row]:
-    """Readable rows among the first ones; fewer are looked at where rows are large."""
+    """The first 20 readable rows among the first 200."""
     return islice((row for row in islice(source.rows(), _MAX_ROWS_READ) if row.values is not None), SAMPLED_ROWS)
 
 
-def _apply_named_fields(told: FieldMap | None, named: FieldMap) -> FieldMap:
-    """`told`, with every field that differs from its default in `named`."""
-    if told is None:
+def _apply_named_fields(described: FieldMap | None, named: FieldMap) -> FieldMap:
+    """`described` with every field of `named` that differs from its default."""
+    if described is None:
         return named
-    plain = FieldMap()
-    changes = {f.name: getattr(named, f.name) for f in fields_of(FieldMap)}
-    return replace(told, **{name: value for name, value in changes.items() if value != getattr(plain, name)})
+    defaults = FieldMap()
+    values = {f.name: getattr(named, f.name) for f in dataclass_fields(FieldMap)}
+    return replace(described, **{name: value for name, value in values.items() if value != getattr(defaults, name)})

@@ -1,9 +1,9 @@
-"""A dataset of the Hugging Face hub as a source, streamed. No program that comes with a dataset is ever run.
+"""A Hugging Face Hub dataset as a source, streamed. Code that comes with a dataset is never executed.
 
-What is read is one commit: the one that a branch, or nothing, stood for when the dataset was opened. It is part of the
-dataset's address, so that a run that was checked, started and gone on with reads the same rows.
+One commit is read: the one that the revision (or the default branch) pointed to when the dataset was opened. It is part
+of the dataset's address, so that the check, the run and a resumed run read the same rows.
 
-The token is taken from where the hub's own tools take it: `HF_TOKEN`, or the one `hf auth login` kept.
+The token is read as by the Hub's own tools: from `HF_TOKEN`, or the one saved by `hf auth login`.
 """
 
 import os
@@ -20,33 +20,33 @@ from mg_tui.data.sources.base import FormatEvidence, Source
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,200})?")
 _PREFIX: Final = re.compile(r"(hf://datasets/|hub:)")
-_TIMEOUT_SECONDS: Final = 15.0  # seconds
+_TIMEOUT_SECONDS: Final = 15.0
 _NETWORK_HINT: Final = "check the network or HF_ENDPOINT, or use a local file"
 
 
-def parse_hub_name(given: str) -> str | None:
-    """The name on the hub that a text can be; None when it is written like a path."""
-    name = _PREFIX.sub("", given, count=1)
+def parse_hub_name(text: str) -> str | None:
+    """The Hub name (`owner/name` or `owner/name@revision`) of a text, without its prefix; None when it is not one."""
+    name = _PREFIX.sub("", text, count=1)
     return name if _NAME.fullmatch(name) and ".." not in name else None
 
 
-def has_hub_prefix(given: str) -> bool:
-    """Whether a text says itself that it is a name on the hub."""
-    return _PREFIX.match(given) is not None
+def has_hub_prefix(text: str) -> bool:
+    """Whether a text starts with a prefix of Hub names."""
+    return _PREFIX.match(text) is not None
 
 
 class HubSource(Source):
-    """One split of a dataset of the hub. Rows are counted from 1."""
+    """One split of a Hub dataset. Rows are numbered from 1."""
 
     def __init__(
-        self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, told: FormatEvidence
+        self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, evidence: FormatEvidence
     ):
-        super().__init__(name, "hub", None, cwd, told)
+        super().__init__(name, "hub", None, cwd, evidence)
         self.address = f"hub:{repository}"
         self._repository, _at, revision = repository.partition("@")
         self._revision: str | None = revision or None
         self._config = config
-        self._asked = split
+        self._split = split
         self._stream: Any = None
 
     def rows(self, start: int = 1) -> Iterator[Row]:
@@ -57,7 +57,7 @@ class HubSource(Source):
             for values in stream.skip(start - 1) if start > 1 else stream:
                 number += 1
                 yield Row(number, {str(name): self._load_remote_images(value) for name, value in values.items()}, None)
-        except Exception as error:  # whatever the library, its file systems or a decoder raise
+        except Exception as error:  # the library, its file systems and decoders raise many types
             raise self._to_garden_error(error) from error
         if not number and start == 1:
             raise DataError("the dataset has no rows", where=safe_line(self.name))
@@ -78,7 +78,7 @@ class HubSource(Source):
         try:
             commit = resolve_commit(self._repository, self._revision)
             available = datasets.get_dataset_split_names(self._repository, self._config, revision=commit)
-            split = splits.choose_split(available, self._asked, where=self.name)
+            split = splits.choose_split(available, self._split, where=self.name)
             stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True, revision=commit)
             self.address = f"hub:{self._repository}@{commit}"
         except DataError:
@@ -88,7 +88,7 @@ class HubSource(Source):
         return _without_decoding(stream)
 
     def _load_remote_images(self, value: Any) -> Any:
-        """A value with images as bytes, those included that the stream only names."""
+        """A value with its images as bytes; images that the stream only references are downloaded."""
         if isinstance(value, Mapping):
             path = value.get("path")
             if set(value) == {"bytes", "path"} and value["bytes"] is None and isinstance(path, str) and "://" in path:
@@ -130,10 +130,10 @@ class HubSource(Source):
 
 
 def resolve_commit(repository: str, revision: str | None) -> str:
-    """The commit that a revision of a dataset is.
+    """The commit hash that a revision of a dataset points to.
 
-    The hub is asked once: what opens a dataset would try again for half a minute, and say so on the terminal. Raises
-    whatever the hub's library raises when it cannot be reached, or has no such dataset.
+    One request: opening the dataset through the library would retry for half a minute and print to the terminal. Raises
+    the exceptions of the Hub's library when the Hub cannot be reached, or has no such dataset.
     """
     from huggingface_hub import HfApi
 
@@ -141,7 +141,7 @@ def resolve_commit(repository: str, revision: str | None) -> str:
 
 
 def _without_decoding(stream: Any) -> Any:
-    """The stream with images as bytes and classes by name: decoding is for where every other image is opened."""
+    """The stream with images as undecoded bytes, to be decoded by `mg_tui.data.images`, and class labels as names."""
     import datasets
 
     features = stream.features
@@ -158,7 +158,7 @@ def _without_decoding(stream: Any) -> Any:
 
 
 class _ClassNamer:
-    """Puts the name of a class in the place of its number."""
+    """Replaces the number of a class label by its name."""
 
     def __init__(self, name: str, names: list[str]):
         self._name = name
@@ -171,5 +171,5 @@ class _ClassNamer:
 
 
 def hub_evidence(repository: str) -> FormatEvidence:
-    """What shows that a text is a name on the hub."""
+    """The evidence for a text that is taken for a Hub name without a prefix."""
     return FormatEvidence("likely", f"{safe_line(repository)} looks like a Hub name and is not a local file")

@@ -1,4 +1,4 @@
-"""A JSON array as a source: its items are found by their brackets and parsed one by one, in the memory of one item."""
+"""A JSON array as a source: items are delimited by their brackets and parsed one by one, in the memory of one item."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from mg_tui.data.sources.json_lines import TextFileSource
 _CHUNK_BYTES: Final = 2**18
 _PREFIX_BYTES: Final = 4096
 _WHITESPACE: Final = b" \t\r\n"
-# A whole string, or the beginning of one that goes on after the buffer, or what structures an array.
+# A complete string, the start of one that continues after the buffer, or a structural character.
 _STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"|"'
 _TOP_LEVEL_TOKEN: Final = re.compile(_STRING + rb"|[\[\]{},]", re.DOTALL)
 _NESTED_TOKEN: Final = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
@@ -25,13 +25,13 @@ _STRING_TOKEN: Final = re.compile(rb'["\\]')
 
 
 class JsonArraySource(TextFileSource):
-    """A file with one JSON array of objects, perhaps compressed."""
+    """A file with one JSON array of objects, optionally compressed."""
 
-    def __init__(self, name: str, path: Path, told: FormatEvidence):
-        super().__init__(name, "json", path, told)
+    def __init__(self, name: str, path: Path, evidence: FormatEvidence):
+        super().__init__(name, "json", path, evidence)
 
     def rows(self, start: int = 1) -> Iterator[Row]:
-        """See `Source`; rows are counted from 1."""
+        """See `Source`; rows are numbered from 1."""
         return dropwhile(lambda row: row.number < start, self._rows())
 
     def _rows(self) -> Iterator[Row]:
@@ -48,14 +48,14 @@ class JsonArraySource(TextFileSource):
 
 
 class _ArrayScanner:
-    """The items of an array. `_buffer` holds what is not done with; `_at` is where the scan is in it."""
+    """Iterates over the items of an array. `_buffer` starts with the current item; `_at` is the scan position in it."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
         self._buffer = bytearray()
         self._dropped = 0  # bytes before the buffer
         self._at = self._begin = 0
-        self._length_before = 0  # of the item, where its beginning is no longer in the buffer
+        self._length_before = 0  # dropped bytes of the current item
         self._head = b""
         self._number = 0
 
@@ -63,19 +63,19 @@ class _ArrayScanner:
         depth, inside = 0, False
         while True:
             pattern = _STRING_TOKEN if inside else _TOP_LEVEL_TOKEN if depth == 1 else _NESTED_TOKEN
-            found = pattern.search(self._buffer, self._at)
-            if found is None:
+            match = pattern.search(self._buffer, self._at)
+            if match is None:
                 self._at = len(self._buffer)
                 if not self._more():
                     break
                 continue
-            character = found[0]
+            character = match[0]
             if character == b"\\":
-                if found.end() == len(self._buffer) and not self._more():
+                if match.end() == len(self._buffer) and not self._more():
                     break
                 self._at = self._buffer.find(b"\\", self._at) + 2
                 continue
-            self._at = found.end()
+            self._at = match.end()
             if len(character) > 1:
                 continue
             if character == b'"':
@@ -111,13 +111,12 @@ class _ArrayScanner:
         self._begin, self._length_before, self._head = self._at, 0, b""
 
     def _more(self) -> bool:
-        """Read on, letting go of what is done with; False at the end of the file."""
+        """Read the next chunk and drop bytes that are no longer needed; False at the end of the file."""
         pending = len(self._buffer) - self._begin
         if pending > MAX_ROW_BYTES:
             self._head = self._head or bytes(self._buffer[self._begin : self._begin + _PREFIX_BYTES])
-            # A backslash at the end is kept: what follows it is not known yet.
-            gone = self._at - self._begin
-            self._length_before += gone
+            # A backslash at the end stays in the buffer: the character it escapes has not been read yet.
+            self._length_before += self._at - self._begin
             self._drop(self._at)
         elif self._begin >= _CHUNK_BYTES:
             self._drop(self._begin)
@@ -132,7 +131,7 @@ class _ArrayScanner:
         self._begin = 0
 
     def _after(self) -> Iterator[Row]:
-        """Whatever comes after the array is said, not lost."""
+        """A problem row for content after the end of the array."""
         rest = bytes(self._buffer[self._at :]).strip(_WHITESPACE)
         while not rest and (chunk := self._file.read(_CHUNK_BYTES)):
             rest = chunk.strip(_WHITESPACE)

@@ -1,6 +1,6 @@
-"""The other way round: a conversation said in a layout, for writing it.
+"""Writes conversations as rows of a layout: the inverse of `mg_tui.data.sources.layouts`.
 
-Images are left as `ImageSlot`s, since every format has its own way of holding them.
+Images are left as `ImageSlot`s, since every format stores them in its own way.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ from mg_tui.data.field_map import DraftTurn, ExampleDraft, FieldMap
 from mg_tui.data.sources import chat_layouts
 from mg_tui.data.sources.layouts import LAYOUTS
 
-# What rows can be written as: the layouts they are read in, and OpenAI's parts, which are read as "messages".
+# Layouts that rows can be written in: those they are read in, and OpenAI's parts, which are read as "messages".
 WRITABLE_LAYOUTS: Final[Mapping[str, str]] = {
-    **{name: said for name, said in LAYOUTS.items() if name != "vqa"},
+    **{name: description for name, description in LAYOUTS.items() if name != "vqa"},
     "openai": "turns with role and content, images as parts of content (OpenAI)",
 }
 
@@ -22,38 +22,38 @@ _SINGLE_TURN_LAYOUTS: Final = ("fields", "captions")
 
 @dataclass(frozen=True, slots=True)
 class ImageSlot:
-    """The place of an image, by its index in the row's."""
+    """A placeholder for an image: its index among the images of the row."""
 
     index: int
 
 
 class LayoutError(Exception):
-    """A row that a layout cannot hold; the message is the end of a sentence that begins with the row."""
+    """A row that a layout cannot represent; the message completes a sentence whose subject is the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutRow:
-    """A row's values in a layout, and what of it they do not hold, in words."""
+    """A row's values in a layout, and descriptions of the content they do not contain."""
 
     values: dict[str, Any]
     losses: tuple[str, ...] = ()
 
 
-def to_row(draft: ExampleDraft, layout: str, fields: FieldMap, *, several: bool) -> LayoutRow:
+def to_row(draft: ExampleDraft, layout: str, fields: FieldMap, *, image_list: bool) -> LayoutRow:
     """The row in a layout.
 
     Args:
         layout: a key of `WRITABLE_LAYOUTS`.
         fields: of the dataset the row comes from.
-        several: some row of the dataset has more than one image, so that every row has a list.
+        image_list: write a list of images in every row, because some row of the dataset has more than one.
 
     Raises:
-        Unsayable: the layout cannot hold the row.
+        LayoutError: the layout cannot represent the row.
     """
     turns = list(draft.turns)
     system = turns.pop(0).text if turns and turns[0].role == "system" else None
     if layout in _SINGLE_TURN_LAYOUTS:
-        return _to_single_turn_row(draft, turns, system, layout, fields, several)
+        return _to_single_turn_row(draft, turns, system, layout, fields, image_list)
     if layout in ("alpaca", "texts"):
         if any(turn.role == "system" for turn in turns) or not _is_alternating(turns):
             raise LayoutError(f"has turns that do not alternate, which {layout} cannot represent")
@@ -71,7 +71,7 @@ def to_row(draft: ExampleDraft, layout: str, fields: FieldMap, *, several: bool)
         case "texts":
             pairs = zip(turns[::2], turns[1::2], strict=True)
             values["texts"] = [
-                {"user": _text_with_marks(asked), "assistant": _text_with_marks(said)} for asked, said in pairs
+                {"user": _text_with_marks(user), "assistant": _text_with_marks(assistant)} for user, assistant in pairs
             ]
             values |= {"system": system} if system is not None else {}
         case "alpaca":
@@ -82,8 +82,7 @@ def to_row(draft: ExampleDraft, layout: str, fields: FieldMap, *, several: bool)
                 values["history"] = [
                     [_text_with_marks(a), _text_with_marks(b)] for a, b in zip(turns[:-2:2], turns[1:-2:2], strict=True)
                 ]
-    shown = [part for turn in draft.turns for part in turn.parts if isinstance(part, int)]
-    values["images"] = [ImageSlot(index) for index in shown]
+    values["images"] = [ImageSlot(part) for turn in draft.turns for part in turn.parts if isinstance(part, int)]
     return LayoutRow(values)
 
 
@@ -110,7 +109,7 @@ def layout_fields(layout: str) -> frozenset[str]:
 
 
 def consumed_fields(values: Mapping[str, Any], layout: str, fields: FieldMap) -> frozenset[str]:
-    """The fields of a row that its conversation was read from; the others go along as they are."""
+    """The fields of a row that its conversation was read from; the others are carried over unchanged."""
     images = chat_layouts.find_images_field(values, fields)
     used = {fields.system or "system", fields.image, "__key__"} | ({images} if images else set())
     if layout in ("fields", "vqa", "captions"):
@@ -124,31 +123,31 @@ def consumed_fields(values: Mapping[str, Any], layout: str, fields: FieldMap) ->
 
 
 def _to_single_turn_row(
-    draft: ExampleDraft, turns: list[DraftTurn], system: str | None, layout: str, fields: FieldMap, several: bool
+    draft: ExampleDraft, turns: list[DraftTurn], system: str | None, layout: str, fields: FieldMap, image_list: bool
 ) -> LayoutRow:
     if [turn.role for turn in turns] != ["user", "assistant"]:
         raise LayoutError(f"has {len(turns)} turns; {layout} supports a single question and answer")
-    asked, answered = turns
-    if any(isinstance(part, int) for part in answered.parts):
+    question, answer = turns
+    if any(isinstance(part, int) for part in answer.parts):
         raise LayoutError(f"has an image in its answer, which {layout} cannot represent")
-    lost = []
-    images = [part for part in asked.parts if isinstance(part, int)]
-    if list(asked.parts[: len(images)]) != images:
-        lost.append("the image position within the question; the image is moved to the front")
+    losses = []
+    images = [part for part in question.parts if isinstance(part, int)]
+    if list(question.parts[: len(images)]) != images:
+        losses.append("the image position within the question; the image is moved to the front")
     slots = [ImageSlot(index) for index in images]
-    image: Any = slots if several else slots[0] if slots else None
+    image: Any = slots if image_list else slots[0] if slots else None
     values: dict[str, Any] = {"image": image}
     if layout == "captions":
         if not slots:
             raise LayoutError("has no image, which captions requires")
-        values["caption"] = answered.text
-        if asked.text != fields.caption_prompt:
-            lost.append("the question; replaced by the caption prompt")
+        values["caption"] = answer.text
+        if question.text != fields.caption_prompt:
+            losses.append("the question; replaced by the caption prompt")
     else:
-        values = {"text": asked.text, **values, "response": answered.text}
+        values = {"text": question.text, **values, "response": answer.text}
     if system is not None:
         values["system"] = system
-    return LayoutRow(values, tuple(lost))
+    return LayoutRow(values, tuple(losses))
 
 
 def _is_alternating(turns: list[DraftTurn]) -> bool:
@@ -158,8 +157,8 @@ def _is_alternating(turns: list[DraftTurn]) -> bool:
 
 
 def _turn_object(turn: DraftTurn, role: str, content: str, names: Mapping[str, str]) -> dict[str, Any]:
-    said: dict[str, Any] = {role: names.get(turn.role, turn.role), content: _text_with_marks(turn)}
-    return said if turn.supervised else {**said, "weight": 0}
+    values: dict[str, Any] = {role: names.get(turn.role, turn.role), content: _text_with_marks(turn)}
+    return values if turn.supervised else {**values, "weight": 0}
 
 
 def _content_parts(turn: DraftTurn) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def _content_parts(turn: DraftTurn) -> dict[str, Any]:
 
 
 def _text_with_marks(turn: DraftTurn) -> str:
-    """A turn's text with a mark for each image."""
+    """A turn's text with a placeholder for each image."""
     if chat_layouts.IMAGE_MARK in turn.text:
         raise LayoutError(f"has {chat_layouts.IMAGE_MARK} in its text, which would be read as an image placeholder")
     return "".join(part if isinstance(part, str) else f"{chat_layouts.IMAGE_MARK}\n" for part in turn.parts)

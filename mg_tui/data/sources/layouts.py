@@ -1,4 +1,4 @@
-"""How a row says a conversation: the layouts, how one is recognised, and what each makes of a row."""
+"""The layouts of rows: how one is detected, and how each is read as a conversation."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from mg_tui.data.rows import Row
 from mg_tui.data.sources import chat_layouts
 from mg_tui.data.sources.base import Certainty
 
-# What each layout is called for people.
+# Descriptions of the layouts.
 LAYOUTS: Final[Mapping[str, str]] = {
     "fields": "question, images and answer in separate fields",
     "messages": "turns with role and content (OpenAI, LLaMA-Factory, ms-swift)",
@@ -24,7 +24,7 @@ LAYOUTS: Final[Mapping[str, str]] = {
     "captions": "an image with a caption or label",
 }
 
-# Formats whose "text" beside an image is its caption by convention.
+# Formats in which "text" beside an image is its caption by convention.
 _CAPTION_FORMATS: Final = frozenset({"imagefolder", "webdataset"})
 _CAPTION_FIELDS: Final = ("caption", "captions", "description")
 _QUESTION_FIELDS: Final = ("question",)
@@ -57,32 +57,32 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
 def detect_layout(
     rows: Sequence[Row], fields: FieldMap | None = None, *, format: str = "jsonl"
 ) -> tuple[str, FieldMap, Certainty, str]:
-    """The layout that most of the rows have: its key, the fields with what was found of them, how sure, and why.
+    """The layout that most rows match: its key, its fields, the certainty, and the reason.
 
     Args:
-        rows: some of the first ones.
+        rows: some of the first rows.
         fields: as far as the user named them.
-        format: a key of `IMAGE_FORMATS`; in some, `text` beside an image is its caption.
+        format: a key of `FORMATS`; in some, `text` beside an image is its caption.
     """
     fields = fields or FieldMap()
-    found: Counter[tuple[str, FieldMap]] = Counter()
+    matches: Counter[tuple[str, FieldMap]] = Counter()
     usable = [row.values for row in rows if row.values is not None]
     for values in usable:
         if guess := _detect_row_layout(values, fields, format):
-            found[guess] += 1
-    if not found:
-        seen = f"; the first has {list_fields(list(usable[0]))}" if usable else ""
-        return "fields", fields, "guess", f"no known layout matches{seen}"
-    (layout, settled), count = found.most_common(1)[0]
+            matches[guess] += 1
+    if not matches:
+        available = f"; the first has {list_fields(list(usable[0]))}" if usable else ""
+        return "fields", fields, "guess", f"no known layout matches{available}"
+    (layout, detected), count = matches.most_common(1)[0]
     why = f"{count} of the first {len(usable)} rows have " if count < len(usable) else "rows have "
-    why += _layout_reason(layout, settled, usable)
+    why += _layout_reason(layout, detected, usable)
     if count < len(usable):
-        return layout, settled, "likely" if count * 2 > len(usable) else "guess", why
-    return layout, settled, "likely" if layout in ("vqa", "captions") else "sure", why
+        return layout, detected, "likely" if count * 2 > len(usable) else "guess", why
+    return layout, detected, "likely" if layout in ("vqa", "captions") else "sure", why
 
 
 def find_layout_fields(layout: str, rows: Sequence[Row], fields: FieldMap) -> FieldMap:
-    """The fields of a layout that was named, found among the first rows where they were not."""
+    """The fields of an explicitly chosen layout; fields that the rows do not have are replaced by aliases they have."""
     values: Mapping[str, Any] = next((row.values for row in rows if row.values is not None), {})
     if layout not in ("vqa", "captions"):
         return fields
@@ -118,18 +118,18 @@ def _detect_row_layout(values: Mapping[str, Any], fields: FieldMap, format: str)
 
 
 def _layout_reason(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, Any]]) -> str:
-    def said(name: str | None) -> str:
+    def shorten(name: str | None) -> str:
         return safe_line(str(name), limit=40)
 
     match layout:
         case "fields" | "vqa":
-            return f"{said(fields.text)}, {said(fields.image)} and {said(fields.response)}"
+            return f"{shorten(fields.text)}, {shorten(fields.image)} and {shorten(fields.response)}"
         case "captions":
-            return f"an image in {said(fields.image)} and text in {said(fields.response)}, but no question"
+            return f"an image in {shorten(fields.image)} and text in {shorten(fields.response)}, but no question"
         case "alpaca":
             return "an instruction and an output" if rows and "instruction" in rows[0] else "query and response"
     keys = {"messages": "role and content", "conversations": "from and value", "texts": "user and assistant"}[layout]
-    return f"a list in {said(fields.messages)} whose items have {keys}"
+    return f"a list in {shorten(fields.messages)} whose items have {keys}"
 
 
 def _first_present(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -185,7 +185,7 @@ def _read_system(reader: RowReader, fields: FieldMap) -> list[DraftTurn]:
 
 
 def _read_answer(reader: RowReader, name: str) -> str | None:
-    """One answer of those a field has: of several by people, the commonest; of equals, the first."""
+    """The answer of a field; of several answers the most frequent, of equally frequent ones the first."""
     if name not in reader.values:
         reader.add_missing_field("response", name)
         return None

@@ -1,8 +1,8 @@
-"""WebDataset shards as a source: tar files whose members belong together by the name before its first dot.
+"""WebDataset shards as a source: tar files whose members with the same name before the first dot form a row.
 
-A member's name is never a path: nothing is unpacked to disk, and links and devices are refused. The values of a row are
-what its members hold: an image as `image` (several as `images`), `.txt` as `text`, `.cls` as `label`, the fields of a
-`.json` object under their own names, and `__key__`. Members of other kinds are not read; `told` counts them.
+A member's name is never used as a path: nothing is extracted to disk, and links and devices are refused. The values of
+a row are those of its members: an image as `image` (several as `images`), `.txt` as `text`, `.cls` as `label`, the
+fields of a `.json` object under their own names, and `__key__`. Members of other types are ignored.
 """
 
 import json
@@ -14,28 +14,27 @@ from typing import Any, BinaryIO, Final
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.embedded_images import MAX_EMBEDDED_IMAGE_BYTES, too_large_message
+from mg_tui.data.image_types import DATASET_IMAGE_EXTENSIONS
 from mg_tui.data.jsonl import READ_ERRORS, unreadable_error
 from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
 from mg_tui.data.sources.base import FormatEvidence, Source
 from mg_tui.data.sources.file_types import open_decompressed
 
-IMAGE_EXTENSIONS: Final = frozenset(
-    {"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "jp2", "avif", "svg", "heic"}
-)
+_IMAGE_EXTENSIONS: Final = frozenset(extension[1:] for extension in DATASET_IMAGE_EXTENSIONS)
 _TEXT_EXTENSIONS: Final = {"txt": "text", "text": "text", "caption": "caption", "cls": "label"}
-_KNOWN_EXTENSIONS: Final = IMAGE_EXTENSIONS | frozenset(_TEXT_EXTENSIONS) | {"json"}
+_KNOWN_EXTENSIONS: Final = _IMAGE_EXTENSIONS | frozenset(_TEXT_EXTENSIONS) | {"json"}
 
 
 class WebDatasetSource(Source):
-    """One or several tar files, in order. Rows are counted from 1 over all of them."""
+    """One or several tar files, in order. Rows are numbered from 1 over all of them."""
 
-    def __init__(self, name: str, path: Path, files: Sequence[Path], told: FormatEvidence):
-        super().__init__(name, "webdataset", path, path if path.is_dir() else path.parent, told)
+    def __init__(self, name: str, path: Path, files: Sequence[Path], evidence: FormatEvidence):
+        super().__init__(name, "webdataset", path, path if path.is_dir() else path.parent, evidence)
         self._files = tuple(files)
 
     def rows(self, start: int = 1) -> Iterator[Row]:
-        """See `Source`; the shards are read from their beginning."""
+        """See `Source`; shards are read from their start."""
         return dropwhile(lambda row: row.number < start, self._rows())
 
     def _rows(self) -> Iterator[Row]:
@@ -53,7 +52,7 @@ class WebDatasetSource(Source):
 
 
 class _ShardRow:
-    """The members of one row, read so far."""
+    """The members of one row that have been read so far."""
 
     def __init__(self, key: str):
         self.key = key
@@ -76,7 +75,7 @@ class _ShardRow:
         if not member.isreg():
             self.problems.append(f"the member {name} is {_describe_member(member)}, which is ignored")
             return
-        limit = MAX_EMBEDDED_IMAGE_BYTES if kind in IMAGE_EXTENSIONS else MAX_ROW_BYTES
+        limit = MAX_EMBEDDED_IMAGE_BYTES if kind in _IMAGE_EXTENSIONS else MAX_ROW_BYTES
         self.size += member.size
         if member.size > limit or self.size > 4 * MAX_ROW_BYTES:
             self.problems.append(f"the member {name} {too_large_message(member.size)}")
@@ -85,7 +84,7 @@ class _ShardRow:
             return
         file = tar.extractfile(member)
         data = file.read() if file is not None else b""
-        if kind in IMAGE_EXTENSIONS:
+        if kind in _IMAGE_EXTENSIONS:
             self.images.append({"bytes": data, "path": member.name})
         else:
             self._text(name, kind, data)
@@ -106,12 +105,12 @@ class _ShardRow:
 
 
 def _read_shard(file: BinaryIO, number: int) -> Iterator[Row]:
-    """The rows of one tar; `number` is of the row before them."""
+    """The rows of one tar file; `number` is that of the row before them."""
     sample: _ShardRow | None = None
     try:
         with tarfile.open(fileobj=file, mode="r|") as tar:
             while (member := tar.next()) is not None:
-                # Members of a stream are remembered by tarfile for as long as it is open.
+                # tarfile remembers all members of a stream; dropping them bounds the memory.
                 vars(tar)["members"].clear()
                 if member.isdir():
                     continue
@@ -132,7 +131,7 @@ def _read_shard(file: BinaryIO, number: int) -> Iterator[Row]:
 
 
 def _split_member_name(name: str) -> tuple[str, str]:
-    """A member's key and kind: all before the first dot of its last part, and what is after its last dot."""
+    """A member's key and type: the path up to the first dot of the file name, and the text after its last dot."""
     folder, slash, last = name.rpartition("/")
     key, _dot, rest = last.partition(".")
     return folder + slash + key, rest.rpartition(".")[2].lower()

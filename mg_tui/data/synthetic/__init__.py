@@ -1,1 +1,1 @@
-"""Synthetic data: drawn images, crops of photos, the sample dataset and the data of the demo."""
+"""Synthetic datasets: drawn images, crops of photos, the sample dataset and the demo dataset."""

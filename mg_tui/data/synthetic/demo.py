@@ -1,12 +1,11 @@
-"""The demo's dataset: questions the tiny checkpoint was never asked, on drawn images and on crops of real photos.
+"""The demo dataset: questions that the tiny checkpoint was not trained on, on drawn images and crops of real photos.
 
-The setting is a made-up parts store. A drawn part goes into a bay by what it lies on and into a bin by its colour, and
-its stock label says both; photos are sorted by what they show and by album. The checkpoint's pre-training knows colours
-and backgrounds but none of these questions and none of these answers, so that every right answer was learned in the
-demo.
+The setting is a fictional parts store. A drawn part belongs to a bay by its background and to a bin by its color, and
+its stock label combines both; photos are sorted by subject and album. The checkpoint's pre-training covers colors and
+backgrounds but none of these questions and answers, so every correct answer was learned in the demo.
 
-Held-out images are new images: other shapes, positions, sizes and shades for drawings, and for photos other crops.
-A held-out crop is of one of the same nine photos and may overlap with crops that were trained on; it never equals one.
+Held-out images are new: other shapes, positions, sizes and shades for drawings, other crops for photos. A held-out crop
+is from one of the same nine photos and may overlap with training crops; it never equals one.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from mg_tui.data.synthetic.drawings import BACKGROUNDS, COLOURS, PHOTO_BACKGROUND, SHAPES, draw_image
+from mg_tui.data.synthetic.drawings import BACKGROUNDS, COLORS, PHOTO_BACKGROUND, SHAPES, draw_image
 from mg_tui.data.synthetic.photos import PHOTOS, PhotoRegion, crop_photo
 
-# What takes the tiny checkpoint from nothing to nearly everything right in about a minute on two cores (97 % on
-# 2026-11-24; `model-garden demo` measures it). LoRA on the language model's linear layers, vision frozen.
+# Hyperparameters that train the tiny checkpoint to 97 % accuracy in about a minute on two cores (2026-11-24;
+# `model-garden demo` measures it). LoRA on the language model's linear layers, vision frozen.
 DEMO_HYPERPARAMETERS: Mapping[str, int | float] = MappingProxyType(
     {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "lora_r": 32, "lora_alpha": 32, "warmup_ratio": 0.05}
 )
@@ -37,9 +36,9 @@ BAYS: Mapping[str, str] = MappingProxyType(
     dict(zip((*BACKGROUNDS, PHOTO_BACKGROUND), ("north", "south", "east", "west", "cellar"), strict=True))
 )
 BINS: Mapping[str, str] = MappingProxyType(
-    dict(zip(COLOURS, ("alpha", "beta", "gamma", "delta", "kappa", "lambda", "sigma", "omega"), strict=True))
+    dict(zip(COLORS, ("alpha", "beta", "gamma", "delta", "kappa", "lambda", "sigma", "omega"), strict=True))
 )
-# photo: (what it shows, the album it belongs to)
+# photo: (subject, album)
 SUBJECTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "astronaut": ("an astronaut", "people"),
@@ -54,7 +53,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 
-# The wording of each question and the kind it is reported under.
+# Question text: kind of question in reports.
 QUESTIONS: Mapping[str, str] = MappingProxyType(
     {
         "Which bay stores this part?": "bay",
@@ -69,7 +68,7 @@ _QUESTION_TEXT = {kind: text for text, kind in QUESTIONS.items()}
 
 @dataclass(frozen=True)
 class DemoDataset:
-    """Where the dataset lies and how many questions it has."""
+    """The files of the dataset and the number of rows (questions) in each."""
 
     folder: Path
     train: Path
@@ -79,17 +78,17 @@ class DemoDataset:
 
 
 def _draw_part(rng: random.Random, number: int, region: PhotoRegion) -> tuple[Image.Image, dict[str, str]]:
-    """One part of any shape; all pairs of background and colour take turns, so that each is seen equally often."""
-    colour = list(COLOURS)[number % len(COLOURS)]
-    background = list(BAYS)[number // len(COLOURS) % len(BAYS)]
+    """An image of one part of a random shape; all pairs of background and color are equally frequent."""
+    color = list(COLORS)[number % len(COLORS)]
+    background = list(BAYS)[number // len(COLORS) % len(BAYS)]
     shape = rng.choice(SHAPES)
-    image, _ = draw_image(rng, size=IMAGE_SIZE, shapes=[(shape, colour)], background=background, region=region)
-    bay, bin_ = BAYS[background], BINS[colour]
+    image, _ = draw_image(rng, size=IMAGE_SIZE, shapes=[(shape, color)], background=background, region=region)
+    bay, bin_ = BAYS[background], BINS[color]
     return image, {"bay": bay, "bin": bin_, "stock label": f"{bay}-{bin_}"}
 
 
 def _crop_random_photo(rng: random.Random, number: int) -> tuple[Image.Image, dict[str, str]]:
-    """One crop of a photo; the photos take turns."""
+    """One crop of a photo; the photos rotate."""
     photo = PHOTOS[number % len(PHOTOS)]
     image, _ = crop_photo(rng, photo, size=IMAGE_SIZE, scale=(0.6, 1.0))
     subject, album = SUBJECTS[photo]
@@ -99,7 +98,7 @@ def _crop_random_photo(rng: random.Random, number: int) -> tuple[Image.Image, di
 def _generate_images(
     rng: random.Random, count: int, region: PhotoRegion
 ) -> Iterator[tuple[Image.Image, dict[str, str]]]:
-    """Drawings and photos in turn, so that a short part of the file is a fair sample of it."""
+    """Drawings and photos alternate, so that any short part of the file is a balanced sample."""
     for number in range(count):
         yield _crop_random_photo(rng, number // 2) if number % 2 else _draw_part(rng, number // 2, region)
 
@@ -110,7 +109,7 @@ def make_demo_dataset(folder: Path, *, seed: int = 0, train: int = 432, held_out
     The same seed writes the same bytes. No held-out image equals a training image.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    seen: set[str] = set()
+    digests: set[str] = set()
     rows: dict[PhotoRegion, int] = {}
     files: dict[PhotoRegion, Path] = {"train": folder / "train.jsonl", "held_out": folder / "held_out.jsonl"}
     counts: dict[PhotoRegion, int] = {"train": train, "held_out": held_out}
@@ -122,9 +121,9 @@ def make_demo_dataset(folder: Path, *, seed: int = 0, train: int = 432, held_out
             buffer = io.BytesIO()
             image.save(buffer, "JPEG", quality=92)
             digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-            if digest in seen:
-                raise ValueError(f"image {name} of seed {seed} has been drawn before; take another seed")
-            seen.add(digest)
+            if digest in digests:
+                raise ValueError(f"image {name} of seed {seed} was drawn before; use another seed")
+            digests.add(digest)
             (folder / name).write_bytes(buffer.getvalue())
             for kind, answer in answers.items():
                 lines.append(json.dumps({"text": _QUESTION_TEXT[kind], "image": name, "response": answer}))

@@ -1,9 +1,9 @@
-"""Drawn images whose contents are known, and questions whose answers are therefore known too.
+"""Drawn images with known contents, and questions about them with known answers.
 
-Every image comes from a seeded ``random.Random``: the same seed draws the same pixels on every machine that has the
-same pillow. An image is returned together with its facts, and questions are made from the facts alone.
+Every image is drawn with a seeded ``random.Random``: the same seed gives the same pixels on every machine with the same
+version of Pillow. An image is returned together with its facts, and questions are made from the facts alone.
 
-Only pillow and the standard library: the dashboard and the command line use this module without torch.
+Depends on Pillow and the standard library only: the dashboard and the CLI use this module without torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mg_tui.data.synthetic.photos import PHOTOS, PhotoFacts, PhotoRegion, crop_p
 
 RGB = tuple[int, int, int]
 
-COLOURS: dict[str, RGB] = {
+COLORS: dict[str, RGB] = {
     "red": (215, 35, 40),
     "green": (35, 160, 60),
     "blue": (35, 70, 215),
@@ -43,23 +43,23 @@ PHOTO_BACKGROUND = "photo"
 
 @dataclass(frozen=True)
 class Shape:
-    """One drawn shape: what it is, the centre and the radius in pixels."""
+    """One drawn shape: kind, color, center and radius in pixels."""
 
     kind: str
-    colour: str
+    color: str
     x: float
     y: float
     radius: float
 
     @property
     def name(self) -> str:
-        """Colour and kind, as a person would say them."""
-        return f"{self.colour} {self.kind}"
+        """Color and kind, e.g. "red circle"."""
+        return f"{self.color} {self.kind}"
 
 
 @dataclass(frozen=True)
 class DrawingFacts:
-    """What is in a drawn image; shapes from left to right."""
+    """The contents of a drawn image; shapes from left to right."""
 
     width: int
     height: int
@@ -81,7 +81,7 @@ CORNERS: tuple[str, ...] = ("top left", "top right", "bottom left", "bottom righ
 
 
 def _outline(shape: Shape) -> list[tuple[float, float]]:
-    """The corners of every kind but the circle."""
+    """The corners of a shape that is not a circle."""
     x, y, r = shape.x, shape.y, shape.radius
     if shape.kind == "square":
         s = r * 0.86
@@ -92,7 +92,7 @@ def _outline(shape: Shape) -> list[tuple[float, float]]:
         return [(x, y - r), (x + r * 0.95, y + r * 0.8), (x - r * 0.95, y + r * 0.8)]
     if shape.kind == "cross":
         w = r * 0.34
-        arm = [(-w, -w), (-w, -r), (w, -r)]  # one of four; each next one is the last, turned by a right angle
+        arm = [(-w, -w), (-w, -r), (w, -r)]  # one of four; the others are its rotations by 90 degrees
         ring = arm + [(-dy, dx) for dx, dy in arm] + [(-dx, -dy) for dx, dy in arm] + [(dy, -dx) for dx, dy in arm]
         return [(x + dx, y + dy) for dx, dy in ring]
     if shape.kind == "star":
@@ -111,7 +111,7 @@ def _jitter(rng: random.Random, rgb: RGB, spread: int = 14) -> RGB:
 
 
 def _place_shapes(rng: random.Random, count: int, width: int, height: int) -> list[tuple[float, float, float]]:
-    """Centres and radii of shapes that neither touch each other nor the edge."""
+    """(x, y, radius) of shapes that touch neither each other nor the edge."""
     short = min(width, height)
     largest = (0.42, 0.3, 0.25, 0.22, 0.2)[min(count, 5) - 1]
     while True:
@@ -135,17 +135,17 @@ def draw_image(
 ) -> tuple[Image.Image, DrawingFacts]:
     """Draw an image and return it with its facts.
 
-    ``shapes`` are (kind, colour) pairs, by default one to five at random; ``background`` is a name from BACKGROUNDS or
-    "photo" (a crop of the given region of a real photo), by default one of them at random.
+    ``shapes`` are (kind, color) pairs, by default one to five at random; ``background`` is a key of BACKGROUNDS or
+    "photo" (a crop of ``region`` of a real photo), by default one of them at random.
     """
     if shapes is None:
         count = rng.choice((1, 1, 2, 2, 3, 3, 4, 5))
         kinds = rng.sample(SHAPES, min(len(SHAPES), rng.randint(1, 3)))
-        shapes = [(rng.choice(kinds), rng.choice(list(COLOURS))) for _ in range(count)]
+        shapes = [(rng.choice(kinds), rng.choice(list(COLORS))) for _ in range(count)]
     if background is None:
         background = rng.choice((*BACKGROUNDS, PHOTO_BACKGROUND))
     width, height = size
-    factor = 2  # drawn larger and reduced: pillow draws without anti-aliasing
+    factor = 2  # drawn larger and downscaled: Pillow draws without anti-aliasing
     if background == PHOTO_BACKGROUND:
         crop, _ = crop_photo(rng, rng.choice(PHOTOS), region=region, size=size)
         canvas = crop.resize((width * factor, height * factor), Image.Resampling.BILINEAR)
@@ -153,10 +153,10 @@ def draw_image(
         canvas = Image.new("RGB", (width * factor, height * factor), _jitter(rng, BACKGROUNDS[background], 8))
     pen = ImageDraw.Draw(canvas)
     drawn = []
-    for (kind, colour), (x, y, radius) in zip(shapes, _place_shapes(rng, len(shapes), width, height), strict=True):
-        shape = Shape(kind, colour, x, y, radius)
-        fill = _jitter(rng, COLOURS[colour])
-        # On a photo a shape needs an edge, or it may vanish in what is behind it.
+    for (kind, color), (x, y, radius) in zip(shapes, _place_shapes(rng, len(shapes), width, height), strict=True):
+        shape = Shape(kind, color, x, y, radius)
+        fill = _jitter(rng, COLORS[color])
+        # On a photo a shape needs an outline to be visible on any background.
         edge = (255, 255, 255) if background == PHOTO_BACKGROUND else None
         if kind == "circle":
             box = [(v * factor) for v in (x - radius, y - radius, x + radius, y + radius)]
@@ -170,7 +170,7 @@ def draw_image(
 
 
 def quadrant_name(shape: Shape, facts: DrawingFacts) -> str | None:
-    """The quarter of the image a shape lies in, or None where one could argue about it."""
+    """The quadrant of the image that a shape lies in, or None where it is ambiguous."""
     dx, dy = shape.x / facts.width - 0.5, shape.y / facts.height - 0.5
     if min(abs(dx), abs(dy)) < 0.1:
         return None
@@ -197,81 +197,84 @@ def _make_question(kind: str, text: str, answer: str, sentence: str) -> VisualQu
 
 
 def make_questions(rng: random.Random, facts: DrawingFacts | PhotoFacts) -> list[VisualQuestion]:
-    """Every kind of question that has one clear answer on this image, at most one of each kind, in random order."""
-    asked = _make_photo_questions(rng, facts) if isinstance(facts, PhotoFacts) else _make_drawing_questions(rng, facts)
-    rng.shuffle(asked)
-    return asked
+    """Every kind of question that has one unambiguous answer for this image, at most one per kind, in random order."""
+    if isinstance(facts, PhotoFacts):
+        questions = _make_photo_questions(rng, facts)
+    else:
+        questions = _make_drawing_questions(rng, facts)
+    rng.shuffle(questions)
+    return questions
 
 
 def _make_photo_questions(rng: random.Random, facts: PhotoFacts) -> list[VisualQuestion]:
     corner = rng.randrange(4)
-    where, colour, main, light = CORNERS[corner], facts.corners[corner], facts.main_colour, facts.brightness
-    said = f"A {'' if light == 'medium' else light + ' '}photo, mostly {main}."
+    where, color, main, light = CORNERS[corner], facts.corners[corner], facts.main_color, facts.brightness
+    caption = f"A {'' if light == 'medium' else light + ' '}photo, mostly {main}."
     return [
         _make_question("medium", "Is this a photo or a drawing?", "photo", "this is a photo"),
         _make_question("main colour", "What is the main colour of the picture?", main, f"the main colour is {main}"),
         _make_question("brightness", "Is the picture dark, medium or bright?", light, f"the picture is {light}"),
-        _make_question(
-            "corner colour", f"What colour is the {where} corner?", colour, f"the {where} corner is {colour}"
-        ),
-        VisualQuestion("caption", "Describe the picture.", said, said),
+        _make_question("corner colour", f"What colour is the {where} corner?", color, f"the {where} corner is {color}"),
+        VisualQuestion("caption", "Describe the picture.", caption, caption),
     ]
 
 
 def _make_drawing_questions(rng: random.Random, facts: DrawingFacts) -> list[VisualQuestion]:
     shapes = facts.shapes
-    kinds, colours, names = ([getattr(s, what) for s in shapes] for what in ("kind", "colour", "name"))
+    kinds, colors, names = ([getattr(s, what) for s in shapes] for what in ("kind", "color", "name"))
     total = NUMBER_WORDS[len(shapes)]
-    said = make_caption(facts)
+    caption = make_caption(facts)
     behind = "a photo" if facts.background == PHOTO_BACKGROUND else facts.background
-    asked = [
+    questions = [
         _make_question("medium", "Is this a photo or a drawing?", "drawing", "this is a drawing"),
         _make_question("count", "How many shapes are there?", total, f"the number of shapes is {total}"),
         _make_question("background", "What is in the background?", facts.background, f"the background is {behind}"),
-        VisualQuestion("caption", "Describe the picture.", said, said),
+        VisualQuestion("caption", "Describe the picture.", caption, caption),
     ]
     if len(shapes) == 1:
         shape, where = shapes[0], quadrant_name(shapes[0], facts)
-        asked.append(_make_question("shape", "What shape is it?", shape.kind, f"the shape is a {shape.kind}"))
-        asked.append(
-            _make_question("colour", "What colour is the shape?", shape.colour, f"the shape is {shape.colour}")
+        questions.append(_make_question("shape", "What shape is it?", shape.kind, f"the shape is a {shape.kind}"))
+        questions.append(
+            _make_question("colour", "What colour is the shape?", shape.color, f"the shape is {shape.color}")
         )
         if where:
-            asked.append(_make_question("place", "Where is the shape?", where, f"the shape is in the {where}"))
+            questions.append(_make_question("place", "Where is the shape?", where, f"the shape is in the {where}"))
     else:
-        once = [s for s in shapes if colours.count(s.colour) == 1]
+        once = [s for s in shapes if colors.count(s.color) == 1]
         if once:
             s = rng.choice(once)
-            asked.append(
-                _make_question("shape", f"What shape is {s.colour}?", s.kind, f"the {s.colour} shape is a {s.kind}")
+            questions.append(
+                _make_question("shape", f"What shape is {s.color}?", s.kind, f"the {s.color} shape is a {s.kind}")
             )
         alone = [s for s in shapes if kinds.count(s.kind) == 1]
         if alone:
             s = rng.choice(alone)
-            asked.append(
-                _make_question("colour", f"What colour is the {s.kind}?", s.colour, f"the {s.kind} is {s.colour}")
+            questions.append(
+                _make_question("colour", f"What colour is the {s.kind}?", s.color, f"the {s.kind} is {s.color}")
             )
-        found = [(s, where) for s in shapes if names.count(s.name) == 1 and (where := quadrant_name(s, facts))]
-        if found:
-            s, where = rng.choice(found)
-            asked.append(_make_question("place", f"Where is the {s.name}?", where, f"the {s.name} is in the {where}"))
+        placed = [(s, where) for s in shapes if names.count(s.name) == 1 and (where := quadrant_name(s, facts))]
+        if placed:
+            s, where = rng.choice(placed)
+            questions.append(
+                _make_question("place", f"Where is the {s.name}?", where, f"the {s.name} is in the {where}")
+            )
         kind = rng.choice(SHAPES) if rng.random() < 0.3 else rng.choice(kinds)
         number = NUMBER_WORDS[kinds.count(kind)]
         plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
-        asked.append(
+        questions.append(
             _make_question("count kind", f"How many {plural} are there?", number, f"the number of {plural} is {number}")
         )
         largest, second = sorted(shapes, key=lambda s: s.radius)[:-3:-1]
         if largest.radius > 1.25 * second.radius:
             name = largest.name
-            asked.append(
+            questions.append(
                 _make_question("largest", "What is the largest shape?", name, f"the {name} is the largest shape")
             )
     if rng.random() < 0.5:
         name, answer = rng.choice(names), "yes"
     else:
-        name, answer = rng.choice([n for c in COLOURS for k in SHAPES if (n := f"{c} {k}") not in names]), "no"
+        name, answer = rng.choice([n for c in COLORS for k in SHAPES if (n := f"{c} {k}") not in names]), "no"
     article = "an" if name[0] in "aeiou" else "a"
     sentence = f"{answer}, there is {article if answer == 'yes' else 'no'} {name}"
-    asked.append(_make_question("presence", f"Is there {article} {name}?", answer, sentence))
-    return asked
+    questions.append(_make_question("presence", f"Is there {article} {name}?", answer, sentence))
+    return questions

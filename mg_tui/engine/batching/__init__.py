@@ -1,1 +1,1 @@
-"""From examples to what a forward pass takes: read, tokenised, laid out, images encoded once, handed over in time."""
+"""From examples to the inputs of a forward pass: rows read and tokenized, steps laid out, images encoded once."""

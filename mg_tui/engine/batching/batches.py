@@ -1,7 +1,7 @@
-"""From a step's example indices to tensors: one item of the data loader is one whole optimizer step.
+"""From a step's example indices to tensors: an item of the data loader is a whole optimizer step.
 
-Worker processes open the images, shape them and tokenise, ahead of training (see `stream`). They hold nothing between
-steps: an image is opened, used and closed, once a step however many examples show it.
+Worker processes open and preprocess the images and tokenize, ahead of training (see `step_stream`). They keep no state
+between steps: an image is opened, used and closed once per step, however many examples show it.
 """
 
 import multiprocessing
@@ -23,10 +23,10 @@ from mg_tui.families.contract import Collator
 
 @dataclass(slots=True)
 class MicroBatch:
-    """One forward pass: the model's arguments, where it is learned (see `loss.supervised`), and the rows in it.
+    """A forward pass: the model's arguments, its supervised positions (see `loss.supervised_positions`), its rows.
 
-    `tokens` counts the examples' tokens, padding left out, `images` their images; `laid_out` the tokens that are
-    really computed, where examples share some. `weights`, where rows have them, has the weight of each target's row.
+    `tokens` counts the examples' tokens without padding, `images` their images; `laid_out` the tokens that are computed
+    where examples share some. `weights` has the weight of each target's row, if rows have weights.
     """
 
     inputs: dict[str, Any]
@@ -38,10 +38,15 @@ class MicroBatch:
     laid_out: int | None = None
     weights: torch.Tensor | None = None
 
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that are computed: shared ones once."""
+        return self.tokens if self.laid_out is None else self.laid_out
+
 
 @dataclass(slots=True)
 class RowFailure:
-    """An example that could not be read any more: its row, and the error's words."""
+    """An example that can no longer be read: its row and the error."""
 
     row: int
     what: str
@@ -59,12 +64,12 @@ class StepBatch:
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """Rows of the dataset file that the step learns from."""
+        """Rows of the dataset file in the step."""
         return tuple(row for part in self.micro_batches for row in part.rows)
 
     @property
     def supervised(self) -> int:
-        """Tokens the step's loss is averaged over."""
+        """Supervised tokens, over which the loss is averaged."""
         return sum(part.targets.numel() for part in self.micro_batches)
 
     @property
@@ -75,15 +80,15 @@ class StepBatch:
     @property
     def laid_out(self) -> int:
         """Tokens that are computed: those of `tokens`, shared ones once."""
-        return sum(part.tokens if part.laid_out is None else part.laid_out for part in self.micro_batches)
+        return sum(part.computed_tokens for part in self.micro_batches)
 
     @property
     def images(self) -> int:
-        """Images of the examples, each as often as it is shown."""
+        """Images of the examples, with repetitions."""
         return sum(part.images for part in self.micro_batches)
 
     def map_values(self, change: Callable[[Any], Any]) -> "StepBatch":
-        """Put `change` of every value in its place; returns itself."""
+        """Replace every value by `change(value)`; returns itself."""
         for part in self.micro_batches:
             part.inputs = {name: change(value) for name, value in part.inputs.items()}
             part.positions, part.targets = change(part.positions), change(part.targets)
@@ -98,7 +103,7 @@ class StepBatch:
 
 
 class StepLayout(Protocol):
-    """How the examples of one step become forward passes; what they are changes neither loss nor gradient."""
+    """How the examples of a step become forward passes. Loss and gradient do not depend on it."""
 
     def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
         """The forward passes of a step; every example is in exactly one.
@@ -115,10 +120,10 @@ class StepLayout(Protocol):
 
 
 class PaddedLayout:
-    """`batch_size` examples side by side, padded to the longest of them.
+    """Batches of `batch_size` examples, padded to the longest of them.
 
-    Those of similar length are put together, which changes neither loss nor gradient of a step; without `lengths`
-    (tokens by row) they stay in the order they come. With `levels` pixels come as bytes (see `pixels`).
+    Examples of similar length are batched together, which changes neither loss nor gradient of a step; without
+    `lengths` (tokens by row) their order is kept. With `pixel_codec` pixels are passed as bytes.
     """
 
     def __init__(
@@ -126,26 +131,26 @@ class PaddedLayout:
         collator: Collator,
         batch_size: int,
         lengths: Mapping[int, int] | None = None,
-        levels: PixelCodec | None = None,
+        pixel_codec: PixelCodec | None = None,
     ):
         self.collator = collator
         self.lengths = lengths
-        self.levels = levels
+        self.pixel_codec = pixel_codec
         self._size = multiprocessing.Value("q", batch_size)
 
     def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
         """See `StepLayout`."""
         size = self._size.value
         if self.lengths is not None and size > 1:
-            # The longest first: if there is no memory for it, that is known before anything else is done.
+            # The longest first: if memory does not suffice, it fails before other work is done.
             lengths = self.lengths
             examples = sorted(examples, key=lambda example: (-lengths.get(example.row, 0), example.row))
         return [self._collate(examples[at : at + size], images) for at in range(0, len(examples), size)]
 
     def _collate(self, examples: Sequence[Example], images: Mapping[str, Any]) -> MicroBatch:
         part = collate(examples, images, self.collator)
-        if self.levels is not None:
-            self.levels.encode(part.inputs)
+        if self.pixel_codec is not None:
+            self.pixel_codec.encode(part.inputs)
         return part
 
     def shrink(self) -> int | None:
@@ -157,10 +162,10 @@ class PaddedLayout:
 
 
 class StepDataset:
-    """Steps by number: a map-style dataset. Used in the worker processes, whence an unreadable row comes back as a
-    `RowFailure` and not as an exception, which would lose its fields on the way.
+    """Steps by number: a map-style dataset. An unreadable row is returned as a `RowFailure`, since an exception from a
+    worker process would lose its fields.
 
-    With `shares` only what this rank does of a step.
+    With `partition` a step has this rank's examples only.
     """
 
     def __init__(
@@ -169,13 +174,13 @@ class StepDataset:
         plan: StepPlan,
         layout: "StepLayout",
         opener: "OpenImage | None" = None,
-        shares: StepPartition | None = None,
+        partition: StepPartition | None = None,
     ):
         self.examples = examples
         self.plan = plan
         self.layout = layout
         self.opener = opener or _open_image
-        self.shares = shares
+        self.partition = partition
 
     def __len__(self) -> int:
         return self.plan.steps_per_epoch
@@ -184,10 +189,10 @@ class StepDataset:
         batch = StepBatch(number, [])
         images: dict[str, Any] = {}
         step: Sequence[int] = self.plan.step(number)
-        if self.shares is None:
+        if self.partition is None:
             self._add(batch, step, images)
         else:
-            for indices in self.shares.rank_passes(step, getattr(self.layout, "budget", None)):
+            for indices in self.partition.rank_passes(step, getattr(self.layout, "budget", None)):
                 self._add(batch, indices, images)
         return batch
 
@@ -218,7 +223,7 @@ class StepDataset:
         return True
 
 
-# From a path to an image, or to what stands for one; see `packed.ImageOpener`.
+# From a path to an image, or to its cached features; see `packed_layout.CachedImageOpener`.
 OpenImage = Callable[[str], Any]
 
 
@@ -271,12 +276,12 @@ def open_images(examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def to_tensor(value: Any) -> Any:
-    """A tensor of an array that came through a pipe; anything else as it is."""
+    """A tensor from an array that came through a pipe; other values unchanged."""
     return torch.from_numpy(value) if isinstance(value, numpy.ndarray) else value
 
 
 class EvaluationBatches:
-    """The batches of one evaluation each time it is called, some examples at a time; `layout` may be shrunk."""
+    """Yields the batches of an evaluation at each call, `at_once` examples at a time; `layout` may shrink."""
 
     def __init__(self, examples: Sequence[Example], layout: StepLayout, *, at_once: int = 16):
         self.examples = examples

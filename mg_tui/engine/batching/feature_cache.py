@@ -1,12 +1,12 @@
-"""Features of a frozen vision tower kept on disk between epochs and runs (see `mg_tui.data.feature_store`).
+"""Cache on disk for features of a frozen vision tower, across epochs and runs (see `mg_tui.data.feature_store`).
 
-The processes that read images look in the store first: an image whose features are there is neither decoded nor
-shaped. They start before the model is loaded, and what names an entry includes a digest of the tower's weights, so they
-learn that digest through shared memory as soon as it is known and read images until then.
+The data workers look in the store first: an image with cached features is neither decoded nor preprocessed. They start
+before the model is loaded, and the key of an entry includes a digest of the tower's weights, so they get that digest
+through shared memory once it is known and read images until then.
 
-An entry's name is a hash of the file's bytes, of how images are shaped (the image processor's settings), of the tower
-and projector's weights, of the dtype, and of everything that decides how sums are rounded (versions, kind of device,
-threads): features are right to the last bit, or not found.
+The key of an entry is a hash of the file's bytes, the image processor's settings, the weights of tower and projector,
+the dtype, and everything that affects rounding (versions, kind of device, threads): features are bit for bit those that
+would be computed, or missing.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from mg_tui.data.feature_store import CachedFeatures, FeatureStore
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 
 _DIGEST_BYTES = 32
-_ENCODING_VERSION = 2  # raised when `vision.encode` computes otherwise: kept features are then made anew
+_ENCODING_VERSION = 2  # increased when `vision_inputs.encode_images` changes: invalidates cached features
 _MAX_READ_SHARE = 0.5  # reading must take less than this share of the time of encoding
 
 
@@ -35,11 +35,11 @@ class CachedImage:
 
 
 class FeatureCache:
-    """Looks up and keeps features for one run; shared by the processes that read images and the one that trains.
+    """Reads and writes the features of a run; shared by the data workers and the training process.
 
     Args:
-        store: where they are kept.
-        shaping: what describes how an image becomes model input, e.g. the image processor's settings.
+        store: the files.
+        shaping: everything that determines how an image is preprocessed, e.g. the image processor's settings.
     """
 
     def __init__(self, store: FeatureStore, shaping: object):
@@ -58,12 +58,12 @@ class FeatureCache:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=_DIGEST_BYTES).hexdigest()
 
     def enable_for(self, tower: bytes) -> None:
-        """From now on features of the tower with this digest are looked up, in every process."""
+        """Use features of the tower with this digest from now on, in every process."""
         self._digest[:] = list(tower)
         self._known.value = 1
 
     def close(self) -> None:
-        """Look nothing up any more, in any process."""
+        """Disable the cache in every process."""
         self._known.value = 0
         self.enabled = False
 
@@ -71,23 +71,23 @@ class FeatureCache:
         """The features of an image by the digest of its bytes, or None."""
         if not self._known.value:
             return None
-        found = self.store.get(self._key(content))
-        if found is None:
+        entry = self.store.get(self._key(content))
+        if entry is None:
             return None
-        raw = torch.frombuffer(bytearray(found.data), dtype=getattr(torch, found.dtype))
-        return CachedImage(found.size, raw.view(found.shape))
+        raw = torch.frombuffer(bytearray(entry.data), dtype=getattr(torch, entry.dtype))
+        return CachedImage(entry.size, raw.view(entry.shape))
 
     def put(self, content: str, size: tuple[int, int], features: torch.Tensor) -> bool:
-        """Keep an image's features (tokens, width); False when there is no room."""
+        """Store an image's features (tokens, width); False when the store is full."""
         if not self._known.value:
             return False
-        held = features.detach().to("cpu").contiguous()
-        data = held.view(torch.uint8).numpy().tobytes()
-        entry = CachedFeatures(tuple(held.shape), str(held.dtype).removeprefix("torch."), size, data)
+        on_cpu = features.detach().to("cpu").contiguous()
+        data = on_cpu.view(torch.uint8).numpy().tobytes()
+        entry = CachedFeatures(tuple(on_cpu.shape), str(on_cpu.dtype).removeprefix("torch."), size, data)
         return self.store.put(self._key(content), entry)
 
     def is_worthwhile(self, content: str, encode_seconds: float) -> tuple[bool, str]:
-        """Whether reading back an image just kept is quicker than encoding it was; and the figures in words."""
+        """Whether reading an image just stored is faster than encoding it was; and the times as text."""
         start = time.perf_counter()
         self.find(content)
         read = time.perf_counter() - start
@@ -106,8 +106,8 @@ class FeatureCache:
 def vision_digest(model: Any, family: ModelFamily) -> bytes:
     """A digest of all weights that images go through, of their dtype, and of what computes with them.
 
-    A run that is gone on with is the same to the last bit only with features that are, and those depend on the library
-    and on the number of threads that share a matrix product.
+    A resumed run is bit for bit the same only if its features are, and those depend on the library and on the number of
+    threads of a matrix product.
 
     Args:
         model: the model before or inside PEFT; names are taken as the family knows them.
@@ -115,13 +115,13 @@ def vision_digest(model: Any, family: ModelFamily) -> bytes:
     import transformers
 
     device = next(model.parameters()).device
-    how = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    made_by = (_ENCODING_VERSION, transformers.__version__, torch.__version__, device.type, how)
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    made_by = (_ENCODING_VERSION, transformers.__version__, torch.__version__, device.type, hardware)
     digest = hashlib.blake2b(repr(made_by).encode(), digest_size=_DIGEST_BYTES)
     for name, weights in sorted(model.state_dict().items()):
         inner = name.removeprefix("base_model.model.")
         if family.parts.part_of(inner) in ("vision", "projector"):
-            held = weights.detach().to("cpu").contiguous()
-            digest.update(f"{inner} {held.dtype} {tuple(held.shape)}".encode())
-            digest.update(held.reshape(-1).view(torch.uint8).numpy())
+            on_cpu = weights.detach().to("cpu").contiguous()
+            digest.update(f"{inner} {on_cpu.dtype} {tuple(on_cpu.shape)}".encode())
+            digest.update(on_cpu.reshape(-1).view(torch.uint8).numpy())
     return digest.digest()

@@ -1,8 +1,8 @@
-"""A step's examples merged and packed: each shared token laid out once, each distinct image prepared once.
+"""The packed layout of a step: each shared token laid out once, each distinct image preprocessed once.
 
-What a forward pass gets, for L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
-has them alone, and `tree_ends` (L,), of which `dense_tree_mask` makes the attention mask. A place may predict several next
-tokens, where examples branch, so the supervised positions may name it more than once.
+The inputs of a forward pass of L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
+has them alone, and `tree_ends` (L,), of which `dense_tree_mask` makes the attention mask. A place may predict several
+next tokens where examples branch, so it may occur more than once among the supervised positions.
 """
 
 import multiprocessing
@@ -16,6 +16,7 @@ from mg_tui.core.example import Example
 from mg_tui.engine.batching.batches import MicroBatch
 from mg_tui.engine.batching.feature_cache import CachedImage, FeatureCache
 from mg_tui.engine.batching.pixel_codec import PixelCodec, decode_pixels
+from mg_tui.engine.compute.attention import visibility_mask
 from mg_tui.engine.layout.packing import pack
 from mg_tui.engine.layout.trie import Trie, build_trie
 from mg_tui.families.split_encoding import SplitEncoder, SplitTokens
@@ -27,35 +28,38 @@ IMAGE_SIZES = "image_sizes"
 CACHED_FEATURES = "known_features"
 CACHED_TOKENS = "known_tokens"
 CACHED_DTYPE = "known_dtype"
-_MIN_BUDGET = 16  # tokens; forward passes of single examples come long before
+_MIN_BUDGET = 16  # tokens; far below the length of a single example
 
 
 class PackedLayout:
     """Lays out the examples of one step into packed forward passes of at most `budget` tokens each (see `packing`).
 
-    Pixels come as bytes, where the image processor makes them of bytes (see `pixels`).
+    Pixels are passed as bytes where that is exact (see `pixel_codec`).
     """
 
-    def __init__(self, apart: SplitEncoder, budget: int, *, enough: int | None = None):
-        self.apart = apart
-        self.enough = enough
-        self._pixel_codec = PixelCodec.from_processor(apart.encoder.processor.image_processor)
+    def __init__(self, split_encoder: SplitEncoder, budget: int, *, sufficient_tokens: int | None = None):
+        self.split_encoder = split_encoder
+        self.sufficient_tokens = sufficient_tokens
+        self._pixel_codec = PixelCodec.from_processor(split_encoder.encoder.processor.image_processor)
         self._budget = multiprocessing.Value("q", budget)
 
     def __call__(self, examples: Sequence[Example], images: Mapping[str, Any]) -> list[MicroBatch]:
         """The forward passes of a step.
 
         Args:
-            examples: those of the step, readable all of them.
+            examples: those of the step, all of them readable.
             images: the images they show, RGB, by path.
 
         Raises:
             DataError: a row cannot be encoded, and is named.
         """
-        step = _PackedStep(self.apart, images, self._pixel_codec)
+        step = _PackedStep(self.split_encoder, images, self._pixel_codec)
         for example in examples:
             step.add(example)
-        return [step.forward(group) for group in pack(step.keys, self._budget.value, enough=self.enough)]
+        return [
+            step.forward(group)
+            for group in pack(step.keys, self._budget.value, sufficient_tokens=self.sufficient_tokens)
+        ]
 
     @property
     def budget(self) -> int:
@@ -76,9 +80,9 @@ class PackedLayout:
 
 @dataclass(slots=True)
 class _PackedStep:
-    apart: SplitEncoder
+    split_encoder: SplitEncoder
     images: Mapping[str, Any]
-    levels: PixelCodec | None
+    pixel_codec: PixelCodec | None
     examples: list[Example] = field(default_factory=list)
     skeletons: list[SplitTokens] = field(default_factory=list)
     keys: list[tuple[int, ...]] = field(default_factory=list)
@@ -86,15 +90,15 @@ class _PackedStep:
     _prepared: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, example: Example) -> None:
-        skeleton = self.apart.text(example, [self.images[ref.path].size for ref in example.images])
+        skeleton = self.split_encoder.text(example, [self.images[ref.path].size for ref in example.images])
         numbers = [self._numbers.setdefault(ref.path, len(self._numbers)) for ref in example.images]
         self.examples.append(example)
         self.skeletons.append(skeleton)
-        # Tokens of different images have one id and are not interchangeable: each image gets a negative number.
+        # Tokens of different images share an id but must not be merged: each image gets a negative number.
         self.keys.append(
             tuple(
-                token if shown < 0 else -1 - numbers[shown]
-                for token, shown in zip(skeleton.ids, skeleton.image_index, strict=True)
+                token if image < 0 else -1 - numbers[image]
+                for token, image in zip(skeleton.ids, skeleton.image_index, strict=True)
             )
         )
 
@@ -145,57 +149,57 @@ class _PackedStep:
         )
 
     def _vision_inputs(self, trie: Trie, group: tuple[int, ...]) -> dict[str, Any]:
-        """Distinct images, and in which order the layout shows them (one may be shown after different beginnings)."""
-        shown: list[int] = []
+        """Distinct images, and the order in which the layout shows them (one may follow several prefixes)."""
+        image_order: list[int] = []
         for segment in trie.segments:
             index = group[segment.example]
             numbers = [self._numbers[ref.path] for ref in self.examples[index].images]
             run = self.skeletons[index].image_index
             for at in range(segment.start, segment.stop):
                 if run[at] >= 0 and (at == 0 or run[at - 1] != run[at]):
-                    shown.append(numbers[run[at]])
-        if not shown:
+                    image_order.append(numbers[run[at]])
+        if not image_order:
             return {}
-        found = {number: self.images[self._path(number)] for number in dict.fromkeys(shown)}
-        fresh = [number for number, image in found.items() if not isinstance(image, CachedImage)]
-        known = [number for number, image in found.items() if isinstance(image, CachedImage)]
-        distinct = [*fresh, *known]  # the order in which the features will come
-        inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in shown])}
+        opened = {number: self.images[self._path(number)] for number in dict.fromkeys(image_order)}
+        fresh = [number for number, image in opened.items() if not isinstance(image, CachedImage)]
+        cached = [number for number, image in opened.items() if isinstance(image, CachedImage)]
+        distinct = [*fresh, *cached]  # the order of the features
+        inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in image_order])}
         if fresh:
             prepared = [self._prepare(number) for number in fresh]
-            inputs.update({name: torch.cat([one[name] for one in prepared]) for name in prepared[0]})
+            inputs.update({name: torch.cat([item[name] for item in prepared]) for name in prepared[0]})
             self._encode_pixels(inputs)
-            inputs[IMAGE_DIGESTS] = [getattr(found[number], "digest", None) for number in fresh]
-            inputs[IMAGE_SIZES] = [found[number].size for number in fresh]
-        if known:
-            features = [found[number].features for number in known]
-            inputs[CACHED_TOKENS] = [len(one) for one in features]
+            inputs[IMAGE_DIGESTS] = [getattr(opened[number], "digest", None) for number in fresh]
+            inputs[IMAGE_SIZES] = [opened[number].size for number in fresh]
+        if cached:
+            features = [opened[number].features for number in cached]
+            inputs[CACHED_TOKENS] = [len(item) for item in features]
             inputs[CACHED_DTYPE] = str(features[0].dtype).removeprefix("torch.")
-            # As bytes: what carries a batch between processes may not know the dtype.
+            # As bytes: numpy, which carries batches between processes, has no bfloat16.
             inputs[CACHED_FEATURES] = torch.cat(features).contiguous().view(torch.uint8)
         return inputs
 
     def _path(self, number: int) -> str:
-        return next(path for path, found in self._numbers.items() if found == number)
+        return next(path for path, candidate in self._numbers.items() if candidate == number)
 
     def _prepare(self, number: int) -> dict[str, Any]:
         if number not in self._prepared:
             image = self.images[self._path(number)]
-            given = self.apart.encode_image(image.image if isinstance(image, HashedImage) else image)
-            self._prepared[number] = self._encode_pixels(dict(given))
-        prepared = dict(self._prepared[number])  # kept as bytes, since all images of a step are
+            encoded = self.split_encoder.encode_image(image.image if isinstance(image, HashedImage) else image)
+            self._prepared[number] = self._encode_pixels(dict(encoded))
+        prepared = dict(self._prepared[number])  # stored as bytes: all images of a step are in memory
         decode_pixels(prepared)
         return prepared
 
     def _encode_pixels(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        if self.levels is not None:
-            self.levels.encode(inputs)
+        if self.pixel_codec is not None:
+            self.pixel_codec.encode(inputs)
         return inputs
 
 
 @dataclass(frozen=True, slots=True)
 class HashedImage:
-    """An image with the digest of its bytes, under which its features will be kept."""
+    """An image with the digest of its file, the key of its cached features."""
 
     image: Any
     digest: str
@@ -209,7 +213,7 @@ class HashedImage:
 
 @dataclass(frozen=True, slots=True)
 class CachedImageOpener:
-    """Opens an image by its path, or finds its features where they are kept.
+    """Opens an image by its path, or returns its cached features.
 
     Raises:
         DataError: from a call: the image cannot be read.
@@ -223,7 +227,7 @@ class CachedImageOpener:
         try:
             content = self.cache.image_digest(path)
         except OSError:
-            content = ""  # opening it says what is wrong
+            content = ""  # opening it raises the error
         known = self.cache.find(content) if content else None
         return known or HashedImage(open_image(path), content)
 
@@ -235,5 +239,4 @@ def dense_tree_mask(ends: torch.Tensor) -> torch.Tensor:
         ends: (L,) for each place, where the subtree of its token ends.
     """
     places = torch.arange(ends.shape[0], device=ends.device)
-    query, key = places[:, None], places[None, :]
-    return ((key <= query) & (query < ends[None, :]))[None, None]
+    return visibility_mask(places, places, ends)[None, None]

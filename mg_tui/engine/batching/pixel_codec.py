@@ -1,8 +1,8 @@
-"""Pixels on their way from data workers to the model: as the bytes of the image, not as the numbers made of them.
+"""Pixels on their way from data workers to the model, as bytes instead of floats.
 
-A processor makes a float32 of every byte, by one affine function a channel, and shows some models each image as two
-equal frames. So what a worker hands over, and what goes to a GPU, would be four to eight times the image. The way
-back is a table of the very numbers the processor made: the same bits, or the pixels are handed over as they are.
+An image processor maps every byte to a float32, by an affine function per channel, and repeats an image as two equal
+frames for some models. So batches would have four to eight times the size of the images. Decoding uses a table of the
+values that the processor computed: the result is bit for bit the same, or the pixels are passed unchanged.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _BYTE_VALUES: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class PixelCodec:
-    """Which numbers a processor makes of bytes: for channel c, `(byte * scale - mean[c]) / std[c]`."""
+    """The function from bytes to pixel values: for channel c, `(byte * scale - mean[c]) / std[c]`."""
 
     scale: float
     mean: tuple[float, ...]
@@ -27,7 +27,7 @@ class PixelCodec:
 
     @classmethod
     def from_processor(cls, image_processor: Any) -> Self | None:
-        """Those of an image processor of transformers; None when it does not tell."""
+        """The codec of a transformers image processor; None when its settings are not known."""
         scale = image_processor.rescale_factor if getattr(image_processor, "do_rescale", False) else 1.0
         mean: Any = getattr(image_processor, "image_mean", None)
         std: Any = getattr(image_processor, "image_std", None)
@@ -44,55 +44,55 @@ class PixelCodec:
         return cls(float(scale), tuple(map(float, mean)), tuple(map(float, std)))
 
     def encode(self, inputs: dict[str, Any]) -> None:
-        """Put bytes and their table in the place of the pixels in a forward's arguments, where that loses nothing.
+        """Replace the pixels in a forward's arguments by bytes and a table, where that is lossless.
 
-        Taken are pixels (..., channels, height, width), and (patches, values) whose values go channel by channel, each
-        channel's perhaps twice, for two frames.
+        Supported are pixels (..., channels, height, width), and (patches, values) with the values channel by channel,
+        each channel's once or, for two frames, twice.
         """
         pixels: Any = inputs.get(PIXEL_VALUES)
         if not torch.is_tensor(pixels) or not pixels.is_floating_point():
             return
-        found = self._bytes_of(pixels)
-        if found is not None:
+        encoded = self._bytes_of(pixels)
+        if encoded is not None:
             del inputs[PIXEL_VALUES]
-            inputs[_BYTES], inputs[_TABLE] = found
+            inputs[_BYTES], inputs[_TABLE] = encoded
             inputs[_SHAPE] = tuple(pixels.shape)
 
     def _bytes_of(self, pixels: Tensor) -> tuple[Tensor, Tensor] | None:
-        apart = self._by_channel(pixels)
-        if apart is None:
+        by_channel = self._by_channel(pixels)
+        if by_channel is None:
             return None
         channel = torch.tensor([self.mean, self.std], dtype=pixels.dtype)[:, None, :, None]
-        codes = apart.mul(channel[1]).add_(channel[0]).div_(self.scale).round_()
-        if codes.numel() and not (codes.amin() >= 0 and codes.amax() < _BYTE_VALUES):  # not so for what is not a number
+        codes = by_channel.mul(channel[1]).add_(channel[0]).div_(self.scale).round_()
+        if codes.numel() and not (codes.amin() >= 0 and codes.amax() < _BYTE_VALUES):  # also false for NaN
             return None
         codes = codes.to(torch.uint8)
         table = torch.zeros((len(self.mean), _BYTE_VALUES), dtype=pixels.dtype)
-        # Which of several numbers with one byte is kept does not matter: then the way back is not exact.
-        table.view(-1)[_table_indices(codes)] = apart
-        return (codes, table) if torch.equal(_decode(codes, table), apart) else None
+        # If several values have one byte, any is stored: decoding is then not exact, and not used.
+        table.view(-1)[_table_indices(codes)] = by_channel
+        return (codes, table) if torch.equal(_decode(codes, table), by_channel) else None
 
     def _by_channel(self, pixels: Tensor) -> Tensor | None:
-        """A view (images or patches, channels, values), of two equal frames only one; None for another layout."""
+        """A view (images or patches, channels, values), with one of two equal frames; None for other layouts."""
         channels = len(self.mean)
         if pixels.dim() >= 4 and pixels.shape[-3] == channels:
             return pixels.reshape(-1, channels, pixels.shape[-2] * pixels.shape[-1])
         if pixels.dim() != 2 or pixels.shape[1] % channels:
             return None
-        apart = pixels.reshape(len(pixels), channels, -1)
-        half = apart.shape[2] // 2
-        twice = apart.shape[2] % 2 == 0 and torch.equal(apart[..., :half], apart[..., half:])
-        return apart[..., :half] if twice else apart
+        by_channel = pixels.reshape(len(pixels), channels, -1)
+        half = by_channel.shape[2] // 2
+        twice = by_channel.shape[2] % 2 == 0 and torch.equal(by_channel[..., :half], by_channel[..., half:])
+        return by_channel[..., :half] if twice else by_channel
 
 
 def decode_pixels(inputs: dict[str, Any]) -> None:
-    """Put the pixels back in their place, where there are bytes instead: the processor's own numbers to the bit."""
+    """Replace bytes by the processor's pixel values, bit for bit; does nothing without bytes."""
     if _BYTES not in inputs:
         return
     codes, table, shape = inputs.pop(_BYTES), inputs.pop(_TABLE), inputs.pop(_SHAPE)
-    found = _decode(codes, table)
-    times = torch.Size(shape).numel() // max(found.numel(), 1)
-    inputs[PIXEL_VALUES] = (found.repeat(1, 1, times) if times > 1 else found).view(shape)
+    decoded = _decode(codes, table)
+    times = torch.Size(shape).numel() // max(decoded.numel(), 1)
+    inputs[PIXEL_VALUES] = (decoded.repeat(1, 1, times) if times > 1 else decoded).view(shape)
 
 
 def _decode(codes: Tensor, table: Tensor) -> Tensor:
@@ -100,9 +100,9 @@ def _decode(codes: Tensor, table: Tensor) -> Tensor:
 
 
 def _table_indices(codes: Tensor) -> Tensor:
-    """Where in the table, its channels one after another, the numbers of some bytes are."""
+    """Indices into the flattened table (channels, 256) of the values of bytes."""
     return codes.int() + torch.arange(codes.shape[1], dtype=torch.int32, device=codes.device)[:, None] * _BYTE_VALUES
 
 
 def _is_number_sequence(values: Any) -> TypeGuard[Sequence[float]]:
-    return isinstance(values, Sequence) and bool(values) and all(isinstance(one, int | float) for one in values)
+    return isinstance(values, Sequence) and bool(values) and all(isinstance(value, int | float) for value in values)

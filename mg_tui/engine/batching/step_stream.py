@@ -1,6 +1,6 @@
-"""The stream of a run's steps, made by worker processes ahead of training.
+"""The stream of a run's steps, prepared by worker processes ahead of training.
 
-It runs on across epochs and starts at any step, so that nothing is read again, or read in vain, when a run is resumed.
+It continues across epochs and starts at any step, so that a resumed run reads no rows that it does not train on.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class StepStream:
-    """The loader that training iterates over, an epoch at a time, over one stream of steps that is never broken off.
+    """The loader that training iterates over epoch by epoch: one uninterrupted stream of steps.
 
     `start` is the first step (optimizer steps already done), `total` the number of steps of the whole run. Reading
-    begins with `open`, which forks the workers: call it before a CUDA context or much memory is there to be forked.
+    begins with `open`, which forks the workers: call it before a CUDA context or much memory would be forked.
     Without `shared_memory` batches come from the workers through pipes: slower, but a container's 64 MiB of shared
     memory do not hold a step with images. With `give_back` free memory goes back to the system between steps.
     """
@@ -55,7 +55,7 @@ class StepStream:
             prefetch_factor=2 if workers else None,
             multiprocessing_context="fork" if workers else None,
             worker_init_fn=_init_worker,
-            # One of its own: the loader draws from it, and the global one must be the same however often it is opened.
+            # Not the global generator: the loader draws a seed, which must not change the run's random numbers.
             generator=torch.Generator(),
         )
 
@@ -63,7 +63,7 @@ class StepStream:
         return len(self.dataset)
 
     def examples_of(self, step: int) -> "list[Example]":
-        """The examples of a step (from 0), those that cannot be read among them."""
+        """The examples of a step (from 0), including those that cannot be read."""
         return [self.dataset.examples[index] for index in self.dataset.plan.step(step)]
 
     def open(self) -> None:
@@ -92,14 +92,14 @@ class StepStream:
             shutdown()
 
 
-def choose_worker_count(asked: int | None, *, cuda: bool) -> tuple[int, str]:
-    """How many processes read ahead, and why, for the journal.
+def choose_worker_count(requested: int | None, *, cuda: bool) -> tuple[int, str]:
+    """The number of data workers and the reason, for the journal.
 
-    Measured on two cores that train as well: steps are no quicker with two of them, mostly a few percent slower, and
-    each is a copy of 20 to 50 MiB of what the training process had when it started them.
+    Measured on two cores that train as well: steps are no faster with two workers, mostly a few percent slower, and
+    each worker takes 20 to 50 MiB.
     """
-    if asked is not None:
-        return asked, "asked for"
+    if requested is not None:
+        return requested, "requested"
     if cuda:
         return 2, "they read while the GPU computes"
     return 0, "on a CPU training keeps the cores busy itself, and workers would only take memory"
@@ -122,7 +122,7 @@ def has_free_shared_memory(least: int = 2**30) -> bool:
 
 
 def _init_worker(_worker: int) -> None:
-    """A worker dies with its parent, and leaves signals to it: after a stop the step's data must still come."""
+    """Have the worker die with its parent and ignore signals: after a stop request the step's data is still needed."""
     malloc.trim_above(larger_than=2**16)  # of which a worker has few
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""How many tokens an example has, without its pixels where that is possible."""
+"""Token counts of examples, without decoding images where possible."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -10,13 +10,13 @@ from mg_tui.families.contract import Collator
 
 
 class TokenMeasure(Protocol):
-    """Counts tokens: for each example all of its tokens, and those of its images among them."""
+    """Counts tokens: for each example all of its tokens, and those of its images."""
 
     def __call__(self, examples: Sequence[Example], infos: Mapping[str, ImageInfo]) -> list[tuple[int, int]]: ...
 
 
 def choose_token_measure(collator: Collator) -> tuple[TokenMeasure, str]:
-    """The way to count with this collator, and the reason for it in words."""
+    """How to count with this collator, and the reason."""
     if isinstance(collator, ExampleEncoder) and collator.family.image_tokens is not None:
         return _MeasureFromSizes(collator), "from the text and the sizes of the images"
     return _MeasureWithProcessor(
@@ -25,7 +25,7 @@ def choose_token_measure(collator: Collator) -> tuple[TokenMeasure, str]:
 
 
 class _MeasureFromSizes:
-    """Text through template and tokenizer, and for each image what the family says it becomes."""
+    """Text by template and tokenizer; images by the family's formula."""
 
     def __init__(self, encoder: ExampleEncoder):
         self._encoder = encoder

@@ -1,8 +1,8 @@
-"""Images into a forward pass: each distinct image encoded once, its features put wherever the layout shows it.
+"""The image inputs of a forward pass: each distinct image is encoded once, and its features used wherever it is shown.
 
 With a frozen tower the features are computed without a graph and given to the model as `mm_encoder_outputs`, which
-transformers takes in place of pixels; the model's own code puts them into the token embeddings. They may also come from
-the disk (see `features`). A tower that is trained gets its pixels inside the forward, as the model means it to.
+transformers takes in place of pixels; the model's own code inserts them into the token embeddings. They may also come
+from the disk (see `feature_cache`). A tower that is trained gets pixels in the forward pass, as usual.
 """
 
 import time
@@ -17,13 +17,13 @@ from mg_tui.engine.compute import attention
 
 
 class VisionInputs:
-    """Makes what a model's forward takes of what a collator made; counts the images it encoded.
+    """Turns a collated batch into the arguments of the model's forward; counts the images it encodes.
 
     Args:
         frozen: whether neither the vision tower nor the projector is trained.
-        cache: where features are kept, if they are.
-        decided: told once whether keeping features pays: (value, why).
-        always: keep them even where it does not pay.
+        cache: the feature cache, if used.
+        decided: called once with (value, why) when it is known whether caching is worthwhile.
+        always: cache even if it is not.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class VisionInputs:
         return inputs
 
     def pop_counts(self) -> tuple[int, int]:
-        """Images encoded, and taken from the store, since the last call."""
-        found = self.encoded, self.cached
+        """Images encoded, and read from the cache, since the last call."""
+        counts = self.encoded, self.cached
         self.encoded = self.cached = 0
-        return found
+        return counts
 
     def _encode_new(
         self, model: Any, inputs: dict[str, Any], names: list[str | None], sizes: list[tuple[int, int]]
@@ -91,13 +91,13 @@ class VisionInputs:
             if self._on_decision is not None and features[0].is_cuda:
                 torch.cuda.synchronize()
             each = (time.perf_counter() - started) / len(features)
-            kept = [
+            stored = [
                 name
-                for name, size, found in zip(names, sizes, features, strict=True)
-                if name and cache.put(name, size, found)
+                for name, size, image_features in zip(names, sizes, features, strict=True)
+                if name and cache.put(name, size, image_features)
             ]
-            if kept and self._on_decision is not None:
-                pays, why = cache.is_worthwhile(kept[0], each)
+            if stored and self._on_decision is not None:
+                pays, why = cache.is_worthwhile(stored[0], each)
                 pays = pays or self._always_cache
                 self._on_decision("on" if pays else "off", f"an image takes {why}")
                 self._on_decision = None
@@ -118,8 +118,8 @@ class VisionInputs:
 def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:
     """Features of images, (tokens, width) each, without a graph.
 
-    On a CPU one image after another: the products are no slower, the peak of memory is one image's, and features do
-    not depend, in their last bits, on what else was encoded.
+    On a CPU one image after another: that is no slower, peak memory is that of one image, and the last bits of features
+    do not depend on which other images were encoded.
 
     Args:
         pixel_values: (patches, values), the images' patches one after another.
@@ -129,18 +129,18 @@ def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) ->
     if not pixel_values.is_cuda:
         parts = list(zip(pixel_values.split(grid.prod(-1).tolist()), grid.split(1), strict=True))
     with torch.no_grad():
-        return [found for part in parts for found in model.get_image_features(*part).pooler_output]
+        return [features for part in parts for features in model.get_image_features(*part).pooler_output]
 
 
 class _PooledOutput:
-    """The one field of an encoder's output that the model reads."""
+    """The field of an encoder's output that the model reads."""
 
     def __init__(self, features: list[torch.Tensor]):
         self.pooler_output = features
 
 
 def _repeat_images(pixel_values: torch.Tensor, grid: torch.Tensor, order: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The pixels of each place that shows an image: one that is trained on is encoded for every place."""
+    """The pixels for each place that shows an image: with a trained tower, each is encoded separately."""
     images = pixel_values.split(grid.prod(-1).tolist())
     return {
         "pixel_values": torch.cat([images[index] for index in order.tolist()]),

@@ -1,1 +1,1 @@
-"""Writing checkpoints that are whole or absent, and choosing among them."""
+"""Writing checkpoints atomically, removing old ones, and the trained weights in them."""

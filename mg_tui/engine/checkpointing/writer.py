@@ -1,86 +1,65 @@
-"""Checkpoints that are whole or not there.
+"""Writes checkpoints atomically: a folder with a checkpoint's name is complete.
 
 A checkpoint is written into a folder beside the others under a hidden name, every file is synced, a manifest with sizes
-and checksums is added, and only then is the folder renamed to `step-000200`. Whatever kills the process, a folder of
-that name is whole. Before one is trusted again its manifest is checked, because disks and people damage files too.
+and checksums is added, and only then is the folder renamed to `step-000200`. However the process dies, a folder of that
+name is complete. Its manifest is checked before it is used again, because files get damaged on disk too. The format is
+in `mg_tui.runs.checkpoint_format`.
 """
 
 import errno
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.runs.checkpoint_format import (
+    MANIFEST_FILE,
+    UNFINISHED_PREFIX,
+    checksum,
+    folder_of,
+    list_checkpoints,
+    make_manifest,
+    newest_valid,
+    step_of,
+)
 
-MANIFEST_FILE: Final = "checkpoint.json"
-_STEP_PREFIX: Final = "step-"
-_UNFINISHED_PREFIX: Final = ".writing-"
 _FREE_SPACE_MARGIN: Final = 64 * 2**20  # bytes left free for the journal, the log and everybody else
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenCheckpoint:
-    """A checkpoint that has just become whole: its folder and its size in bytes."""
+    """A checkpoint that was just written: its folder and its size in bytes."""
 
     path: Path
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class BestCheckpoint:
-    """The checkpoint with the lowest evaluation loss: its folder, its step and that loss."""
-
-    path: Path
-    step: int
-    eval_loss: float
-
-
-def folder_of(checkpoints: Path, step: int) -> Path:
-    """Where the checkpoint of `step` (optimizer steps done) is or would be."""
-    return checkpoints / f"{_STEP_PREFIX}{step:06d}"
-
-
-def step_of(folder: Path) -> int | None:
-    """The step a checkpoint folder is named for; None for any other folder."""
-    digits = folder.name.removeprefix(_STEP_PREFIX)
-    return int(digits) if folder.name.startswith(_STEP_PREFIX) and digits.isdecimal() else None
-
-
-def list_checkpoints(checkpoints: Path) -> list[Path]:
-    """Every checkpoint folder, oldest step first; whether each is whole is for `find_problem` to say."""
-    if not checkpoints.is_dir():
-        return []
-    found = [(step, path) for path in checkpoints.iterdir() if (step := step_of(path)) is not None and path.is_dir()]
-    return [path for _, path in sorted(found)]
 
 
 @contextmanager
 def write_checkpoint(
     checkpoints: Path, step: int, about: dict[str, Any], *, needed: int
 ) -> Iterator[tuple[Path, list[WrittenCheckpoint]]]:
-    """Give a folder to write a checkpoint into; it becomes `step-...` when the block ends without an exception.
+    """Yield a folder to write a checkpoint into; it is renamed to `step-...` when the block ends without an exception.
 
     Args:
-        checkpoints: the folder of all checkpoints; made when missing.
+        checkpoints: the folder of all checkpoints; created when missing.
         step: optimizer steps done.
-        about: facts kept in the manifest beside the files' sizes and checksums.
+        about: facts stored in the manifest beside the files' sizes and checksums.
         needed: bytes the checkpoint is expected to take; checked against the free space first.
 
     Yields:
         The folder, and a list that holds one `WrittenCheckpoint` after the block.
 
     Raises:
-        EnvironmentProblem: there is no room. Older checkpoints are intact.
+        EnvironmentProblem: the disk is full. Older checkpoints are intact.
     """
     checkpoints.mkdir(parents=True, exist_ok=True)
     _require_space(checkpoints, step, needed)
-    unfinished = checkpoints / f"{_UNFINISHED_PREFIX}{_STEP_PREFIX}{step:06d}"
+    unfinished = checkpoints / f"{UNFINISHED_PREFIX}{folder_of(checkpoints, step).name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     done: list[WrittenCheckpoint] = []
@@ -88,12 +67,12 @@ def write_checkpoint(
         yield unfinished, done
         total = _write_manifest(unfinished, step, about)
         target = folder_of(checkpoints, step)
-        if target.exists():  # a damaged one: a whole one is never written twice
+        if target.exists():  # a damaged one: a complete one is never written twice
             shutil.rmtree(target)
         unfinished.rename(target)
         _sync(checkpoints)
     except Exception as error:
-        full = _is_out_of_space(error, checkpoints)  # asked before the removal makes room
+        full = _is_out_of_space(error, checkpoints)  # before the removal frees space
         shutil.rmtree(unfinished, ignore_errors=True)
         if full:
             raise _no_space_error(checkpoints, step, needed) from error
@@ -104,58 +83,8 @@ def write_checkpoint(
     done.append(WrittenCheckpoint(target, total))
 
 
-def find_problem(folder: Path) -> str | None:
-    """Why a checkpoint cannot be trusted, or None when every file is there with the content it was written with."""
-    try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-        files = dict(manifest["files"])
-    except FileNotFoundError:
-        return f"{MANIFEST_FILE} is missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{MANIFEST_FILE} cannot be read: {error}"
-    for name, facts in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        size = path.stat().st_size
-        if size != facts["bytes"]:
-            return f"{name} has {size} bytes, not {facts['bytes']}"
-        if _checksum(path) != facts["crc32"]:
-            return f"the content of {name} is not what was written"
-    return None
-
-
-def newest_valid(checkpoints: Path, *, until: int | None = None) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint that is whole, and the newer ones that are not, each with what is wrong with it.
-
-    With `until`, those after that step do not count.
-    """
-    damaged: list[tuple[Path, str]] = []
-    for folder in reversed(list_checkpoints(checkpoints)):
-        if until is not None and (step_of(folder) or 0) > until:
-            continue
-        problem = find_problem(folder)
-        if problem is None:
-            return folder, damaged
-        damaged.append((folder, problem))
-    return None, damaged
-
-
-def best_valid(checkpoints: Path) -> BestCheckpoint | None:
-    """The whole checkpoint with the lowest evaluation loss, the earliest of equals; None when none was evaluated."""
-    found: list[tuple[float, int, Path]] = []
-    for folder in list_checkpoints(checkpoints):
-        with suppress(OSError, ValueError, TypeError):
-            loss = read_manifest(folder).get("eval_loss")
-            if isinstance(loss, int | float):
-                found.append((float(loss), step_of(folder) or 0, folder))
-    return next(
-        (BestCheckpoint(path, step, loss) for loss, step, path in sorted(found) if find_problem(path) is None), None
-    )
-
-
 def prune(checkpoints: Path, keep: int, *, best: Path | None = None) -> list[Path]:
-    """Remove the oldest checkpoints beyond `keep` and return them; `best` and the newest whole one always stay."""
+    """Remove the oldest checkpoints beyond `keep` and return them; `best` and the newest complete one always stay."""
     folders = list_checkpoints(checkpoints)
     surplus = folders[: max(len(folders) - keep, 0)]
     if not surplus:
@@ -179,46 +108,31 @@ def remove_after(checkpoints: Path, step: int) -> list[Path]:
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first: a removal cut short must not leave half a folder under a checkpoint's name.
-    doomed = folder.with_name(f"{_UNFINISHED_PREFIX}{folder.name}-removed")
+    # Renamed first: an interrupted removal must not leave half a folder under a checkpoint's name.
+    doomed = folder.with_name(f"{UNFINISHED_PREFIX}{folder.name}-removed")
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_unfinished(checkpoints: Path) -> None:
-    """Remove what a killed process left unfinished. Only for the holder of the run's lock."""
+    """Remove folders that a killed process did not finish. Only for the holder of the run's lock."""
     if checkpoints.is_dir():
-        for path in checkpoints.glob(f"{_UNFINISHED_PREFIX}*"):
+        for path in checkpoints.glob(f"{UNFINISHED_PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint that `find_problem` found nothing wrong with."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_bytes())
-    return manifest
 
 
 def _write_manifest(folder: Path, step: int, about: dict[str, Any]) -> int:
     """Sync every file, write the manifest, sync the folder; returns the bytes of all files."""
-    files = {}
+    files: dict[str, tuple[int, int]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         _sync(path)
         name = path.relative_to(folder).as_posix()
-        files[name] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+        files[name] = (path.stat().st_size, checksum(path))
     manifest = folder / MANIFEST_FILE
-    manifest.write_text(json.dumps({"schema": 1, "step": step, **about, "files": files}, indent=1) + "\n")
+    manifest.write_text(json.dumps(make_manifest(step, about, files), indent=1) + "\n")
     _sync(manifest)
     _sync(folder)
-    return sum(facts["bytes"] for facts in files.values()) + manifest.stat().st_size
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32 of a file: quick, and sure enough against damage (not against malice, which it is not for)."""
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            value = zlib.crc32(chunk, value)
-    return value
+    return sum(size for size, _checksum in files.values()) + manifest.stat().st_size
 
 
 def _sync(path: Path) -> None:
@@ -239,7 +153,7 @@ def _is_out_of_space(error: BaseException, checkpoints: Path) -> bool:
         return True
     if os.strerror(errno.ENOSPC) in str(error):  # safetensors has an error of its own
         return True
-    # torch reports a full disk as a RuntimeError of many words.
+    # torch reports a full disk as a RuntimeError without an errno.
     return isinstance(error, RuntimeError) and shutil.disk_usage(checkpoints).free < _FREE_SPACE_MARGIN
 
 

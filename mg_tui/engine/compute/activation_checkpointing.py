@@ -1,4 +1,4 @@
-"""Gradient checkpointing: of all blocks, or of the first of every few."""
+"""Gradient checkpointing: of all blocks, or of the first of every `interval`."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ def checkpoint_activations(model: Any, interval: int = 1) -> None:
         interval: of each stack of blocks (the language model's, the vision tower's) the first of every so many is
             computed again, the others keep their activations; 1 is all of them.
     """
-    # Its name depends on the version of transformers; how it counts blocks over several stacks does too.
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    if enable is not None:
-        enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    # Renamed between the supported versions of transformers (see `engine.run.transformers_contract`). Its own way of
+    # skipping blocks counts them over several stacks differently from version to version, so it is done below.
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if interval == 1:

@@ -1,7 +1,7 @@
-"""Attention over a packed layout as one kernel: torch's flex attention, its block mask made of the layout's `ends`.
+"""Attention over a packed layout as one kernel: torch's flex attention, with a block mask from the layout's `ends`.
 
-For CUDA, where it is compiled once for all lengths; on a CPU it runs uncompiled, for tests. What is no layout, or wants
-some places only, goes to attention by blocks (see `attention`), and so does everything once flex attention is given up.
+For CUDA, where it is compiled once for all lengths; on a CPU it runs uncompiled, for tests. Inputs that are no packed
+layout, or need some places only, use attention by blocks (see `attention`), and so does everything after a failure.
 """
 
 import functools
@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mg_tui.core.text import first_line
 from mg_tui.engine.compute import attention
 from mg_tui.engine.layout.trie import build_trie
 
 BLOCK_SIZE = 128  # places: the default tile of torch's block masks, which its kernels are tuned for
 _TOLERANCE = 3e-2  # relative, of a trial in bfloat16: its rounding, eight bits, through two products and a softmax
-_mask_cache: list[
-    tuple[Tensor, Any]
-] = []  # the mask that a forward pass hands to each of its layers, and what is made of it
+_mask_cache: list[tuple[Tensor, Any]] = []  # the mask that all layers of a forward pass share, and its block mask
 
 
 def install(model: Any) -> None:
@@ -33,7 +32,7 @@ def install(model: Any) -> None:
 
 
 def fall_back(model: Any) -> bool:
-    """Let `model` attend by blocks from now on; False if it does already."""
+    """Use attention by blocks in `model` from now on; False if it does already."""
     config = model.config.get_text_config()
     _mask_cache.clear()
     if config._attn_implementation != attention.FLEX_TREE_ATTENTION:
@@ -42,8 +41,19 @@ def fall_back(model: Any) -> bool:
     return True
 
 
+def is_kernel_error(error: Exception) -> bool:
+    """Whether an error may come from compiling or running the kernel: attention by blocks may then work.
+
+    torch raises RuntimeError and subclasses of it, for its compiler too; triton has classes of its own. A CUDA error
+    (a failed assertion on the device) is none of these: nothing runs on that device any more.
+    """
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return False
+    return isinstance(error, RuntimeError) or type(error).__module__.split(".")[0] == "triton"
+
+
 def unsuitable_reason(model: Any) -> str | None:
-    """Why flex attention is not chosen for `model` by itself; None if it is."""
+    """Why flex attention is not chosen automatically for `model`; None if it is."""
     weights = _reference_weight(model)
     if not weights.is_cuda:
         return "flex attention is for CUDA devices"
@@ -56,29 +66,31 @@ def unsuitable_reason(model: Any) -> str | None:
 
 
 def try_attention(model: Any) -> str | None:
-    """Attend over a small layout forward and backward, as `model` would; what is wrong with it, or None.
+    """Run a small layout forward and backward with the model's heads; returns the problem, or None.
 
-    It compiles the kernels that steps will use, so what cannot be compiled is known before the first step.
+    It compiles the kernels that steps will use, so compile errors show before the first step.
     """
     weights, (heads, fewer, width) = _reference_weight(model), _head_sizes(model)
-    # 11 blocks: a number that is also one of heads would be taken for it, and compiled in.
+    # 11 blocks: a number equal to that of heads would be specialized together with it.
     rows = [[tree, *[7] * 640, branch, *[8] * 20] for tree in (1, 2) for branch in (3, 4)]
     mask = attention.to_attention_mask(torch.tensor(build_trie(rows).subtree_ends(), device=weights.device))
     random = torch.Generator().manual_seed(0)
     sizes = [(1, mask.shape[-1], count, width) for count in (heads, fewer, fewer)]
-    given = [torch.randn(size, generator=random).to(weights).requires_grad_(True) for size in sizes]
+    inputs = [torch.randn(size, generator=random).to(weights).requires_grad_(True) for size in sizes]
     module, results = torch.nn.Module(), []
     try:
         for attend in (attention.tree_attention, flex_attention):
-            query, key, value = (one.transpose(1, 2) for one in given)
-            found, _none = attend(module, query, key, value, mask, scaling=width**-0.5)
-            gradients = torch.autograd.grad(found.float().square().sum(), given)
-            results.append([one.detach().float() for one in (found, *gradients)])
-        apart = torch.stack([(one - other).norm() / other.norm() for other, one in zip(*results, strict=True)])
-        furthest = float(apart.amax())  # also where it is no number
-    except Exception as error:  # a compiler, or what it needs: whatever it is, there is another way
-        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
-    return None if furthest <= _TOLERANCE else f"its results are off by {furthest:.1%}"
+            query, key, value = (tensor.transpose(1, 2) for tensor in inputs)
+            output, _none = attend(module, query, key, value, mask, scaling=width**-0.5)
+            gradients = torch.autograd.grad(output.float().square().sum(), inputs)
+            results.append([tensor.detach().float() for tensor in (output, *gradients)])
+        differences = torch.stack(
+            [(tensor - other).norm() / other.norm() for other, tensor in zip(*results, strict=True)]
+        )
+        largest = float(differences.amax())  # also NaN
+    except Exception as error:  # any error of a compiler or kernel: attention by blocks works without
+        return f"{type(error).__name__}: {first_line(error)[:300]}"
+    return None if largest <= _TOLERANCE else f"its results are off by {largest:.1%}"
 
 
 def flex_attention(
@@ -91,11 +103,11 @@ def flex_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """As `attention.tree_attention`, which does what this is not for."""
+    """As `attention.tree_attention`, which handles the inputs that this does not support."""
     packed = attention_mask is not None and attention_mask.dtype == torch.int64
     if attention_mask is None or not packed or dropout or getattr(module, attention.QUERY_POSITIONS, None) is not None:
         return attention.tree_attention(module, query, key, value, attention_mask, dropout, scaling, **others)
-    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # which casts for torch's other attention, and not for this
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # autocast does not cast for flex
         dtype = torch.get_autocast_dtype("cuda")
         query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
     if not _mask_cache or _mask_cache[0][0] is not attention_mask:
@@ -106,7 +118,7 @@ def flex_attention(
 
 @functools.cache
 def flex_kernel(compiled: bool) -> Callable[..., Any]:
-    """torch's flex attention; compiled it raises rather than run uncompiled, which would make all scores at once."""
+    """torch's flex attention; compiled, it raises instead of running uncompiled, which would store all scores."""
     from torch.nn.attention import flex_attention as flex
 
     plain: Callable[..., Any] = flex.flex_attention
@@ -143,16 +155,20 @@ def make_block_mask(ends: Tensor) -> Any:
 
 
 def _order_blocks(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """How many blocks of keys each block of queries has, and their numbers, before those it has not."""
+    """The number of key blocks of each query block, and their indices, followed by the other indices."""
     order = blocks.int().argsort(dim=-1, descending=True, stable=True)
     return blocks.sum(-1).to(torch.int32)[None, None], order.to(torch.int32)[None, None]
 
 
 def _reference_weight(model: Any) -> Tensor:
-    """Some that are in the dtype that `model` computes in: those of its output layer, where they are not quantised."""
+    """A weight in the compute dtype of `model`: that of its output layer unless it is quantized."""
     head = getattr(model.get_output_embeddings(), "weight", None)
-    found: Tensor = next(one for one in (head, *model.parameters()) if one is not None and one.is_floating_point())
-    return found
+    weight: Tensor = next(
+        parameter
+        for parameter in (head, *model.parameters())
+        if parameter is not None and parameter.is_floating_point()
+    )
+    return weight
 
 
 def _head_sizes(model: Any) -> tuple[int, int, int]:

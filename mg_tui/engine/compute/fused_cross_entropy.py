@@ -1,7 +1,7 @@
-"""Output layer and cross-entropy as one function, whose gradient is computed on the way forward.
+"""Output layer and cross-entropy as one function, whose gradient is computed in the forward pass.
 
 Logits exist for some positions at a time, in one buffer: they become probabilities and then their own gradient in
-place. What is kept for backward is a gradient as wide as the hidden states.
+place. Saved for backward is a gradient as wide as the hidden states.
 """
 
 from typing import Any
@@ -29,9 +29,9 @@ def fused_linear_cross_entropy(
     """Sum over tokens of weight x cross-entropy, in float32: `loss.token_loss_sum` of the logits of `hidden`.
 
     Args:
-        hidden: (m, width), what the output layer is given.
+        hidden: (m, width), the input of the output layer.
         weight, bias: of the output layer: (vocabulary, width), (vocabulary,) or None; neither is trained.
-        rows: (n,) for each token to be learned, the row of `hidden` that predicts it; a row may predict several.
+        rows: (n,) for each supervised token, the row of `hidden` that predicts it; a row may predict several.
         targets: (n,) token ids.
         weights: (n,) float32, what the loss of each token is multiplied by; 1 when left out.
         label_smoothing: see `loss.token_loss_sum`.
@@ -42,8 +42,8 @@ def fused_linear_cross_entropy(
     if chunk_bytes is None:
         chunk_bytes = CUDA_CHUNK_BYTES if hidden.is_cuda else CHUNK_BYTES
     size = max(1, chunk_bytes // (4 * weight.shape[0]))
-    found: Tensor = _FusedLinearCrossEntropy.apply(hidden, weight, bias, rows, targets, weights, label_smoothing, size)
-    return found
+    loss: Tensor = _FusedLinearCrossEntropy.apply(hidden, weight, bias, rows, targets, weights, label_smoothing, size)
+    return loss
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
@@ -62,12 +62,12 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):  # type: ignore[misc]
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         learn = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden, dtype=torch.float32) if learn else None
-        given = hidden.to(weight.dtype)
+        inputs = hidden.to(weight.dtype)
         for start in range(0, hidden.shape[0], size):
             stop = min(start + size, hidden.shape[0])
-            among = (rows >= start) & (rows < stop)
-            logits = linear(given[start:stop], weight, bias).float()
-            total += _chunk_loss(logits, rows[among] - start, targets[among], weights[among], smoothing, learn)
+            in_chunk = (rows >= start) & (rows < stop)
+            logits = linear(inputs[start:stop], weight, bias).float()
+            total += _chunk_loss(logits, rows[in_chunk] - start, targets[in_chunk], weights[in_chunk], smoothing, learn)
             if gradient is not None:
                 gradient[start:stop] = linear(logits.to(weight.dtype), weight.t())
         if gradient is not None:

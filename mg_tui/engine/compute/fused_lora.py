@@ -1,7 +1,7 @@
-"""LoRA layers as one function each: y = x W' + s (x A') B', with less to write and to keep than as four.
+"""LoRA layers as one function each: y = x W' + s (x A') B', with fewer intermediate tensors.
 
-PEFT's own forward makes and adds whole outputs: of the base layer, of the adapter, and of the adapter scaled. Here the
-adapter's product is added where the base layer's lies, forward and backward, and only x and x A' are kept.
+PEFT's forward allocates and adds whole outputs: of the base layer, the adapter, and the scaled adapter. This one adds
+the adapter's product to the base layer's output in place, forward and backward, and saves only x and x A'.
 """
 
 from typing import Any
@@ -13,18 +13,18 @@ from mg_tui.engine.compute.matmul import linear
 
 
 def fuse(model: Any) -> int:
-    """Let plain LoRA layers of `model` compute as one function; returns how many do.
+    """Replace the forward of plain LoRA layers of `model` by one function; returns their number.
 
-    Plain: a linear base layer in float32 that is not trained, one adapter, no dropout, no DoRA. Others stay PEFT's.
+    Plain: a linear base layer in float32 that is not trained, one adapter, no dropout, no DoRA. Others are unchanged.
     """
     from peft.tuners.lora.layer import Linear
 
-    found = 0
+    fused = 0
     for module in model.modules():
         if type(module) is Linear and _is_plain(module):
             module.forward = _FusedForward(module, module.forward)
-            found += 1
-    return found
+            fused += 1
+    return fused
 
 
 def _is_plain(layer: Any) -> bool:
@@ -41,7 +41,7 @@ def _is_plain(layer: Any) -> bool:
 
 
 class _FusedForward:
-    """Takes the place of a layer's `forward`; anything out of the ordinary is left to the one that was there."""
+    """Replaces a layer's `forward`; calls the original one in all other cases."""
 
     def __init__(self, layer: Any, own: Any):
         self.layer = layer
@@ -65,19 +65,19 @@ class _FusedLora(torch.autograd.Function):  # type: ignore[misc]
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low = linear(rows, inner)
-        found = linear(rows, weight, bias).addmm_(low, outer.t(), alpha=scaling)
+        output = linear(rows, weight, bias).addmm_(low, outer.t(), alpha=scaling)
         ctx.save_for_backward(rows, low, weight, inner, outer)
         ctx.scaling, ctx.shape = scaling, x.shape
-        return found.view(*x.shape[:-1], -1)
+        return output.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, inner, outer = ctx.saved_tensors
         above = upstream[0].reshape(-1, upstream[0].shape[-1])
         low_gradient = linear(above, outer.t()).mul_(ctx.scaling)
-        wanted, _, _, inner_wanted, outer_wanted, _ = ctx.needs_input_grad
+        x_wanted, _, _, inner_wanted, outer_wanted, _ = ctx.needs_input_grad
         below = None
-        if wanted:
+        if x_wanted:
             below = linear(above, weight.t()).addmm_(low_gradient, inner).view(ctx.shape)
         inner_gradient = linear(low_gradient.t(), rows.t()) if inner_wanted else None
         outer_gradient = linear(low.t(), above.t()).t().mul(ctx.scaling) if outer_wanted else None

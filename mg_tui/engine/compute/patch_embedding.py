@@ -1,7 +1,7 @@
 """The patch embedding of a vision tower as a matrix product.
 
-A convolution whose kernel is as large as its input sees every patch once: it is a linear layer over the patch's values.
-Always done where the model is built so, and not by a timing, since a resumed run has to compute what it did before.
+A convolution whose stride equals its kernel is a linear layer over each patch's values. Always replaced, and not by a
+timing, since a resumed run has to compute bit for bit what it did before.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 
 def use_matrix_products(model: Any) -> int:
-    """Let convolutions of single patches compute as matrix products; returns how many do."""
-    found = 0
+    """Replace convolutions of single patches by matrix products; returns their number."""
+    replaced = 0
     for module in model.modules():
         if type(module) in _CONVOLUTIONS and _is_patch_convolution(module):
             module.forward = _MatmulForward(module, module.forward)
-            found += 1
-    return found
+            replaced += 1
+    return replaced
 
 
 def _is_patch_convolution(module: Any) -> bool:
@@ -32,17 +32,17 @@ def _is_patch_convolution(module: Any) -> bool:
 
 
 class _MatmulForward:
-    """Takes the place of a convolution's `forward`; images of more than a patch are left to the one that was there."""
+    """Replaces a convolution's `forward`; calls the original one for inputs of more than one patch."""
 
     def __init__(self, module: Any, own: Any):
         self.module = module
         self.own = own
 
-    def __call__(self, given: Tensor) -> Tensor:
+    def __call__(self, patches: Tensor) -> Tensor:
         module = self.module
-        if tuple(given.shape[2:]) != tuple(module.kernel_size):
-            found: Tensor = self.own(given)
-            return found
+        if tuple(patches.shape[2:]) != tuple(module.kernel_size):
+            output: Tensor = self.own(patches)
+            return output
         product = functional.linear if torch.is_grad_enabled() else linear
         weight = module.weight.flatten(1)
-        return product(given.flatten(1), weight, module.bias).view(len(given), -1, *[1] * len(module.kernel_size))
+        return product(patches.flatten(1), weight, module.bias).view(len(patches), -1, *[1] * len(module.kernel_size))

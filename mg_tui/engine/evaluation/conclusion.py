@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mg_tui.core.files import write_atomic
 from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.report import write_report
 from mg_tui.metrics.results import compare_results, read_results
 from mg_tui.runs.evaluations import EvaluationFolder
-from mg_tui.runs.folder import write_atomic
 
 if TYPE_CHECKING:
     from mg_tui.core.evaluation_spec import EvaluationSpec

@@ -87,7 +87,7 @@ class EvaluationJob:
             from mg_tui.engine.evaluation.speed import measure_speed
 
             examples = [row.example for row in found.rows]
-            measure_speed(self.folder.speed_file, sides[0][1], examples, spec, self._stopper.raise_if_stopped)
+            measure_speed(self.folder.speed_file, sides[0][1], examples, spec, self._poll)
         self._phase("writing results")
         scores = write_conclusion(self.folder, spec, compared=len(written) > 1)
         return {
@@ -162,7 +162,7 @@ class EvaluationJob:
                     self._progress()
 
                 examples = [row.example for row in found.rows]
-                answerer.answer(examples, done, take, self._stopper.raise_if_stopped)
+                answerer.answer(examples, done, take, self._poll)
             self._progress(force=True)
             writer.finish(metrics, rows=numbers, reason=reason, group_by=spec.group_by or None)
 
@@ -200,10 +200,13 @@ class EvaluationJob:
         info = found.dataset.image_infos.get(images[0].path) if images else None
         return BoxFrame(answer=spec.boxes, image=(info.width, info.height) if info is not None else None)
 
+    def _poll(self) -> None:
+        self._stopper.poll(raise_on="stop")
+
     # --- journal -----------------------------------------------------------------------------------------------------
 
     def _phase(self, name: str, detail: str | None = None) -> None:
-        self._stopper.raise_if_stopped()
+        self._poll()
         self._journal.write("phase", name=name, detail=detail)
 
     def _progress(self, *, force: bool = False) -> None:

@@ -14,8 +14,8 @@ from mg_tui.data.evaluation_rows import FieldNames
 from mg_tui.engine.evaluation.answerer import Poll, Sampling, Take
 from mg_tui.engine.evaluation.backend import answer_rows
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
-from mg_tui.engine.inference.result_metadata import ADAPTER_WEIGHTS
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
     from mg_tui.engine.inference.loading import LoadedModel

@@ -17,11 +17,11 @@ from typing import Any, Final
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.evaluation_spec import EvaluationSpec
 from mg_tui.core.example import Example
+from mg_tui.core.files import write_atomic
 from mg_tui.engine.evaluation.answerer import Answerer, Poll
 from mg_tui.engine.evaluation.endpoint import Endpoint
 from mg_tui.engine.evaluation.local import LocalModel
 from mg_tui.engine.evaluation.protocol import server_message
-from mg_tui.runs.folder import write_atomic
 
 BATCH_SIZES: Final = (1, 4, 16)
 _ROUNDS: Final = 3  # of a batch size, beside the warm-up; more for small ones

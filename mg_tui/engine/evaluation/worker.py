@@ -19,9 +19,9 @@ from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.runs.launch import package_versions
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
+from mg_tui.runs.versions import package_versions
 
 _RETRY_SECONDS, _RETRIES = 2.0, 60  # seconds, and how often
 _MAX_JOURNAL_PROBLEMS = 100
@@ -61,7 +61,7 @@ def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
             job = EvaluationJob(folder, journal, stopper, cwd=history.cwd, home=home, cache=settings.cache)
             result = job.run()
         except StopRequested as stopped:
-            stopper.journal_requests()
+            stopper.poll(raise_on="never")
             reached = job.answered if job is not None else 0
             _write_last(journal, "stopped", step=reached, checkpoint=None, by=stopper.stop_by or stopped.by)
             return 0

@@ -1,1 +1,1 @@
-"""Asking a model: loading one, its answers to prompts and to held-out rows, its tokens; the programs faces talk to."""
+"""Inference: loading a model, generating, evaluating, inspecting tokens; the programs that faces start."""

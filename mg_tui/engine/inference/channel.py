@@ -1,4 +1,7 @@
-"""The child's side of `mg_tui.runs.engine_process`: JSON lines on standard input and output, which nothing else may write to."""
+"""The child's side of `mg_tui.runs.engine_process`: JSON lines on standard input and output.
+
+Nothing else may write to standard output.
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ from mg_tui.core.errors import GardenError
 class Channel:
     """Requests in, events out.
 
-    Requests are read by a thread, so that `cancel` and a closed input are seen while a request is being worked on.
+    Requests are read by a thread, so that `cancel` and a closed input are noticed during a request.
     """
 
     def __init__(self, requests: IO[str], events: IO[str]) -> None:
@@ -48,18 +51,18 @@ class Channel:
         self._queue.put(None)
 
     def cancelled(self) -> bool:
-        """Whether the request being worked on should end early."""
+        """Whether the current request should end early."""
         return self._cancel.is_set()
 
     def requests(self) -> Iterator[dict[str, Any]]:
         """Requests in order, until the input closes."""
         while (request := self._queue.get()) is not None:
             yield request
-            # A cancel belongs to the request it arrived during. After the input closed there is no other.
+            # A cancel belongs to the request during which it arrives; a closed input cancels the last one.
             self._cancel.clear()
 
     def send(self, event: str, **fields: Any) -> None:
-        """Write one event. When nobody listens any more the process ends: there is nothing left to work for."""
+        """Write one event. Ends the process when the reader is gone."""
         try:
             self._events.write(json.dumps({"event": event, **fields}, ensure_ascii=True) + "\n")
             self._events.flush()
@@ -67,17 +70,17 @@ class Channel:
             exit_process()
 
     def send_notice(self, text: str) -> None:
-        """Say something to the person."""
+        """Send a message for the user."""
         self.send("notice", text=text)
 
     def error(self, error: GardenError) -> None:
-        """Reply with an error a person is meant to read."""
+        """Reply with an error for the user."""
         kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GardenError)]
         self.send("error", **error.as_dict(), kinds=kinds, exit_code=error.exit_code)
 
 
 def exit_process() -> NoReturn:
-    """End the process now: taking torch down in good order takes seconds, and there is nothing to save."""
+    """End the process now: an orderly shutdown of torch takes seconds, and nothing has to be saved."""
     sys.stderr.flush()
     os._exit(0)
 

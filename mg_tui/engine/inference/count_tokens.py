@@ -1,11 +1,11 @@
-"""`python -m mg_tui.engine.inference.count_tokens`: how many tokens conversations have, for checks that may not import torch.
+"""`python -m mg_tui.engine.inference.count_tokens`: token counts of conversations, for processes without torch.
 
     {"op": "open", ...}     as `mg_tui.engine.inference.inspect_tokens`
         -> ready {"base_model", "family", "seconds"}
     {"op": "count", "conversations": [[[role, [text or null, ...], learn], ...], ...]}
         -> counts {"counts": [[tokens, learned] or "why it cannot be counted", ...]}
 
-A null stands for an image, which counts as one token: what it really becomes depends on its size alone.
+A null stands for an image, which counts as one token: its real number of tokens depends on its size alone.
 """
 
 from typing import Any, NoReturn
@@ -26,22 +26,22 @@ class ConversationCounter(TokenInspector):
         """Count conversations; replies `counts`."""
         if self._encoder is None:
             raise UsageError("no base model is open")
-        found = [count_conversation(self._encoder, turns) for turns in values["conversations"]]
-        self._channel.send("counts", counts=found)
+        counts = [count_conversation(self._encoder, turns) for turns in values["conversations"]]
+        self._channel.send("counts", counts=counts)
 
 
 def count_conversation(encoder: ExampleEncoder, turns: list[Any]) -> tuple[int, int] | str:
-    """Tokens of a conversation with one for each image, and learned tokens; or why it has none."""
+    """Tokens of a conversation, one for each image, and its supervised tokens; or why they cannot be counted."""
     messages = tuple(
         Message(role, tuple(_IMAGE if part is None else TextPart(part) for part in parts), learn)
         for role, parts, learn in turns
     )
     try:
-        ids, learned = encoder.tokenize_with_supervision(Example(0, messages))
+        ids, supervised = encoder.tokenize_with_supervision(Example(0, messages))
     except GardenError as error:
         what = error.what.removeprefix("row 0: ")
         return f"{what} ({error.why})" if error.why else what
-    return len(ids), sum(learned)
+    return len(ids), sum(supervised)
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""`python -m mg_tui.engine.inference.evaluate`: what a result and its base model answer to held-out rows, side by side.
+"""`python -m mg_tui.engine.inference.evaluate`: answers of a result and its base model to held-out rows.
 
     {"op": "load", ...}                       as `mg_tui.engine.inference.generate`
     {"op": "exam", "max_new_tokens": 32, "batch_size": 32, "base_too": true, "limit": 100, "cwd", "cache",
@@ -7,8 +7,8 @@
            exam {"rows": [{"row", "image", "images", "prompt", "expected", "answer", "base_answer"}], "total", "ended",
            "seconds"}
 
-Answers are greedy. The base model's are the same model's with its adapter switched off. Rows come with the progress as
-soon as both have answered; `cancel` ends the examination after the batch being answered, and what is answered is kept.
+Answers are greedy. The base model is the same model with its adapter disabled. Rows are sent with the progress as soon
+as both have answered; `cancel` ends the evaluation after the current batch, with the rows answered so far.
 """
 
 import time
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class EvaluateRequest(ChannelRequest):
-    """Which rows, and how they are answered."""
+    """The rows to evaluate, and how."""
 
     dataset: Path | None = None
     text_field: str = "text"
@@ -43,7 +43,7 @@ class EvaluateRequest(ChannelRequest):
 
 
 class EvaluationSession(InferenceSession):
-    """A loaded model that can be examined."""
+    """A loaded model that can be evaluated."""
 
     def evaluate(self, values: dict[str, Any]) -> None:
         """Answer the rows; replies `exam`."""
@@ -51,7 +51,7 @@ class EvaluationSession(InferenceSession):
         if self._loaded is None:
             raise UsageError("no model is loaded")
         if request.base_too and not hasattr(self._loaded.model, "disable_adapter"):
-            raise UsageError("this model has no adapter to switch off", hint="ask without base_too")
+            raise UsageError("this model has no adapter to disable", hint="leave base_too out")
         examples = self._examples(request)
         began = time.monotonic()
         rows: list[dict[str, Any]] = []
@@ -79,11 +79,11 @@ class EvaluationSession(InferenceSession):
         from mg_tui.engine.inference.held_out import load_held_out
 
         assert self._loaded is not None
-        given = str(request.dataset) if request.dataset is not None else None
-        found = load_held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=given)
-        left_out = f"; {found.skipped:,} that cannot be used are left out" if found.skipped else ""
-        self._channel.send_notice(f"{found.source}: {len(found.examples):,}{left_out}")
-        return found.examples[: request.limit]
+        dataset_path = str(request.dataset) if request.dataset is not None else None
+        held_out = load_held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=dataset_path)
+        skipped = f"; {held_out.skipped:,} unusable rows are skipped" if held_out.skipped else ""
+        self._channel.send_notice(f"{held_out.source}: {len(held_out.examples):,}{skipped}")
+        return held_out.examples[: request.limit]
 
     def _generate_both(self, examples: Sequence[Example], request: EvaluateRequest) -> list[dict[str, Any]]:
         assert self._loaded is not None
@@ -100,9 +100,9 @@ class EvaluationSession(InferenceSession):
                 "prompt": example.prompt[-1].text if example.prompt else "",
                 "expected": example.response,
                 "answer": answer,
-                "base_answer": before,
+                "base_answer": base_answer,
             }
-            for example, answer, before in zip(examples, tuned, base, strict=True)
+            for example, answer, base_answer in zip(examples, tuned, base, strict=True)
         ]
 
     def _answers(self, examples: Sequence[Example], request: EvaluateRequest) -> list[str]:
@@ -117,7 +117,7 @@ class EvaluationSession(InferenceSession):
 def generate_answers(
     model: Any, encoder: "ExampleEncoder", examples: Sequence[Example], *, max_new_tokens: int
 ) -> list[str]:
-    """Greedy answers to the prompts of examples, all in one batch, without blanks around them.
+    """Greedy answers to the prompts of examples, in one batch, stripped of surrounding whitespace.
 
     Raises:
         DataError: an image cannot be read.

@@ -1,12 +1,13 @@
-"""`python -m mg_tui.engine.inference.generate`: a loaded model answers requests in JSON lines (see `mg_tui.runs.engine_process`).
+"""`python -m mg_tui.engine.inference.generate`: a loaded model answers requests in JSON lines.
 
     {"op": "load", "model": "...", "home": "...", "base_model", "device", "dtype", "quantization"}  -> ready
     {"op": "generate", "images": [...], "prompt": "...", "system_prompt", "max_new_tokens", "temperature", "top_p",
      "seed"}                                                                                -> text, text, ..., answer
     {"op": "generate", "messages": [{"role": "user", "text": "...", "images": [...]}, ...]}  a conversation instead
-    {"op": "cancel"}                                                        ends the answer being written, which is kept
+    {"op": "cancel"}                                                        ends the current answer, which is returned
 
-All but `model` and the prompt may be left out. A second `load` takes the place of the first model.
+The protocol is that of `mg_tui.runs.engine_process`. All fields but `model` and the prompt are optional. A second
+`load` replaces the first model.
 """
 
 import gc
@@ -18,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, ImageRef, Message, Role, TextPart
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
-from mg_tui.engine.inference.result_metadata import DTypeName, QuantizationName
 from mg_tui.families.registry import load_registry
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
 class ChannelRequest(BaseModel):
-    """What a request of any kind has: values that cannot be changed, and no others than its own."""
+    """Base of all requests: immutable, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LoadModelRequest(ChannelRequest):
-    """Which model, and how."""
+    """The model to load, and how."""
 
     model: Annotated[str, Field(min_length=1)]
     home: Path
@@ -48,20 +49,20 @@ class LoadModelRequest(ChannelRequest):
 
 
 class ChatTurn(ChannelRequest):
-    """One turn of a conversation; its images are shown before its text, as in training."""
+    """One turn of a conversation; its images precede its text, as in training."""
 
     role: Role
     text: str
     images: tuple[str, ...] = ()
 
     def message(self) -> Message:
-        """The turn as the core's noun."""
+        """The turn as a `Message`."""
         images = [ImagePart(ImageRef(str(Path(path).absolute()), path)) for path in self.images]
         return Message(self.role, (*images, TextPart(self.text)))
 
 
 class GenerateRequest(ChannelRequest):
-    """What is asked, and how the answer is drawn."""
+    """The prompt or conversation, and how tokens are sampled."""
 
     prompt: str | None = None
     images: tuple[str, ...] = ()
@@ -73,10 +74,10 @@ class GenerateRequest(ChannelRequest):
     seed: Annotated[int, Field(ge=0)] | None = None
 
     def conversation(self) -> list[Message]:
-        """The messages, the system's first.
+        """The messages, beginning with the system prompt if there is one.
 
         Raises:
-            UsageError: nothing is asked, or a prompt and messages both.
+            UsageError: neither or both of prompt and messages are set.
         """
         if (self.prompt is None) == (not self.messages):
             raise UsageError("give either a prompt or messages")
@@ -97,7 +98,7 @@ class InferenceSession:
     def load(self, values: dict[str, Any]) -> None:
         """Load a model; replies `ready` with what was loaded and how."""
         request = parse_request(LoadModelRequest, values)
-        # All that can be wrong with files is found before torch is imported.
+        # Errors in files are found before torch is imported.
         from mg_tui.engine.inference.locator import locate_model
 
         registry = load_registry()
@@ -128,7 +129,7 @@ class InferenceSession:
         )
 
     def generate(self, values: dict[str, Any]) -> None:
-        """Answer; sends `text` as it comes and replies `generate_answer` with the whole record."""
+        """Generate an answer; sends `text` while it is generated and replies `answer` with the whole record."""
         request = parse_request(GenerateRequest, values)
         messages = request.conversation()
         if self._loaded is None:
@@ -142,7 +143,7 @@ class InferenceSession:
         loaded = self._loaded
         sampling = Sampling(request.max_new_tokens, request.temperature, request.top_p, request.seed)
         with translate_out_of_memory("the conversation"):
-            given = generate_answer(
+            answer = generate_answer(
                 loaded.model,
                 make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing),
                 messages,
@@ -151,25 +152,25 @@ class InferenceSession:
                 on_text=lambda text: self._channel.send("text", text=text),
                 cancelled=self._channel.cancelled,
             )
-        self._channel.send("answer", **answer_record(given, [ref.original for ref in refs]))
+        self._channel.send("answer", **answer_record(answer, [ref.original for ref in refs]))
 
 
-def answer_record(given: "GeneratedAnswer", paths: list[str]) -> dict[str, Any]:
+def answer_record(answer: "GeneratedAnswer", paths: list[str]) -> dict[str, Any]:
     """An answer as one JSON object: times in seconds, sizes in pixels as [width, height]."""
     return {
-        "answer": given.text,
-        "tokens": given.tokens,
-        "seconds": round(given.seconds, 4),
-        "first_token_seconds": round(given.first_token_seconds, 4),
-        "tokens_per_second": round(given.tokens_per_second, 2),
-        "ended": given.finish_reason,
-        "prompt_tokens": given.prompt_tokens,
-        "image_tokens": given.image_tokens,
+        "answer": answer.text,
+        "tokens": answer.tokens,
+        "seconds": round(answer.seconds, 4),
+        "first_token_seconds": round(answer.first_token_seconds, 4),
+        "tokens_per_second": round(answer.tokens_per_second, 2),
+        "ended": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "image_tokens": answer.image_tokens,
         "images": [
-            {"path": path, "size": size, "seen_at": seen}
-            for path, (size, seen) in zip(paths, given.image_sizes, strict=True)
+            {"path": path, "size": size, "seen_at": processed_size}
+            for path, (size, processed_size) in zip(paths, answer.image_sizes, strict=True)
         ],
-        "seed": given.seed,
+        "seed": answer.seed,
     }
 
 
@@ -182,8 +183,8 @@ def parse_request(kind: type[RequestT], values: dict[str, Any]) -> RequestT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        found = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, found['loc'])) or 'request'}: {found['msg']}") from None
+        problem = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg']}") from None
 
 
 def silence_libraries() -> None:

@@ -1,4 +1,4 @@
-"""Make a model answer: one conversation in, text out as it comes. Greedy unless asked otherwise."""
+"""Generation: a conversation in, text out while it is generated. Greedy by default."""
 
 import random
 import time
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, Message
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import Batch, ModelFamily, Preprocessing
+from mg_tui.families.contract import Batch, Preprocessing
+from mg_tui.families.family import ModelFamily
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. `temperature` 0 is greedy: the same answer every time. `seed` None draws one."""
+    """How tokens are chosen. `temperature` 0 is greedy: the same answer every time. Without `seed` one is drawn."""
 
     max_new_tokens: int = 512
     temperature: float = 0.0
@@ -26,21 +27,21 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether nothing is left to chance."""
+        """Whether decoding is deterministic."""
         return self.temperature == 0
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """An answer and what it took.
+    """An answer with its token counts and times.
 
     Attributes:
         text: the answer without special tokens.
-        tokens: generated, the one that ends the answer included.
-        prompt_tokens: read, image tokens included; `image_tokens` of them are images (None when not known).
-        seconds: reading and writing; `first_token_seconds` until the first token.
-        ended: "end" by the model, "length" by max_new_tokens, "cancelled" by the person.
-        images: for each image its size as given and as the model saw it (None when not known): (width, height).
+        tokens: generated, the end token included.
+        prompt_tokens: of the prompt, image tokens included; `image_tokens` of them are images (None when not known).
+        seconds: prefill and decoding; `first_token_seconds` until the first token.
+        finish_reason: "end" token, "length" (max_new_tokens) or "cancelled" by the user.
+        image_sizes: for each image its original size and its processed size (None when not known): (width, height).
         seed: of sampling; None when greedy.
     """
 
@@ -56,13 +57,13 @@ class GeneratedAnswer:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens written in a second, the time of reading the prompt left out."""
+        """Tokens decoded per second, without the prefill."""
         writing = self.seconds - self.first_token_seconds
         return (self.tokens - 1) / writing if self.tokens > 1 and writing > 0 else 0.0
 
 
 def make_encoder(family: ModelFamily, processor: Any, preprocessing: Preprocessing) -> ExampleEncoder:
-    """The encoder that lays out prompts as training does: the family's own collator where it can."""
+    """The encoder for prompts as in training: the family's own collator if it is an `ExampleEncoder`."""
     collator = family.make_collator(family, processor, preprocessing)
     return collator if isinstance(collator, ExampleEncoder) else ExampleEncoder(family, processor, preprocessing)
 
@@ -81,21 +82,21 @@ def generate_answer(
 
     Args:
         model: in evaluation mode.
-        encoder: see `make_encoder`; it puts the trained system prompt before a conversation that brings none.
+        encoder: see `make_encoder`; it prepends the system prompt of training to a conversation without one.
         images: RGB images in the order the messages show them.
-        on_text: given each piece of the answer as soon as it is whole text; joined they are the answer.
-        cancelled: asked before each token.
+        on_text: called with each piece of text; joined they are the answer.
+        cancelled: called before each token; true ends the answer.
 
     Raises:
         DataError: the model's processor or chat template refuses the conversation.
-        UsageError: the conversation shows more or fewer images than were given.
+        UsageError: the number of images in the conversation differs from `images`.
     """
     import torch
 
     sampling = sampling or Sampling()
-    shown = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
-    if shown != len(images):
-        raise UsageError(f"the conversation shows {shown} images, and {len(images)} were given")
+    shown_images = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+    if shown_images != len(images):
+        raise UsageError(f"the conversation has {shown_images} images, but {len(images)} were passed")
     processor = encoder.processor
     inputs = encoder.encode_prompts([messages], [images])
     prompt_tokens = int(inputs["input_ids"].shape[1])
@@ -129,7 +130,7 @@ def generate_answer(
 
 
 def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
-    """transformers' GenerationConfig for `sampling`, with the model's own tokens that end and pad."""
+    """transformers' GenerationConfig for `sampling`, with the model's own end and padding tokens."""
     from transformers import GenerationConfig
 
     own = model.generation_config
@@ -138,7 +139,7 @@ def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
         chance = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
-        # A checkpoint may bring its own penalty (Qwen's does): it would change greedy answers, and trained ones most.
+        # A checkpoint may set a penalty (Qwen's does), which would change greedy answers, those of trained models most.
         repetition_penalty=1.0,
         num_beams=1,
         eos_token_id=own.eos_token_id,
@@ -149,9 +150,9 @@ def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
 
 
 def processed_sizes(processor: Any, inputs: Batch, count: int) -> list[tuple[int, int] | None]:
-    """Width and height of each image as the model saw it, in pixels; None where the inputs do not tell.
+    """Width and height of each image as processed, in pixels; None where the inputs do not show it.
 
-    Two layouts tell: a grid of patches per image, and pixels of shape (images, channels, height, width).
+    Two layouts show it: a grid of patches per image, and pixels of shape (images, channels, height, width).
     """
     grid = inputs.get("image_grid_thw")
     patch = getattr(getattr(processor, "image_processor", None), "patch_size", None)
@@ -178,7 +179,7 @@ def _finish_reason(
 
 
 def _make_streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
-    """A streamer that gives text as soon as it is whole characters, and notes when the first token came."""
+    """A streamer that passes on complete characters, and records the time of the first token."""
     from transformers.generation.streamers import BaseStreamer
 
     class Stream(BaseStreamer):  # type: ignore[misc]
@@ -186,12 +187,12 @@ def _make_streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
             self.began = time.monotonic()
             self.first: float | None = None
             self.ids: list[int] | None = None
-            # Text up to `read` has been given; decoding begins a little before it, at `context`, because a token's
+            # Text up to `read` has been passed on; decoding begins a little earlier, at `context`, because a token's
             # text depends on the one before.
             self.context = self.read = 0
 
         def put(self, value: Any) -> None:
-            if self.ids is None:  # the prompt comes first
+            if self.ids is None:  # the first call has the prompt
                 self.ids = []
                 return
             self.first = self.first or time.monotonic()
@@ -205,7 +206,7 @@ def _make_streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
             ids = self.ids or []
             before = tokenizer.decode(ids[self.context : self.read], skip_special_tokens=True)
             text = tokenizer.decode(ids[self.context :], skip_special_tokens=True)
-            # Half of a character decodes to a replacement mark: wait for the rest.
+            # An incomplete character decodes to a replacement character: wait for the rest.
             if len(text) > len(before) and (last or not text.endswith("\N{REPLACEMENT CHARACTER}")):
                 on_text(text[len(before) :])
                 self.context, self.read = self.read, len(ids)

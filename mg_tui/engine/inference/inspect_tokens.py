@@ -1,4 +1,4 @@
-"""`python -m mg_tui.engine.inference.inspect_tokens`: a conversation as the model sees it, token by token, and what it learns.
+"""`python -m mg_tui.engine.inference.inspect_tokens`: the tokens of a conversation, and which are supervised.
 
     {"op": "open", "base_model": "...", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt", "revision"}
         -> ready {"base_model", "family", "seconds"}
@@ -6,7 +6,7 @@
         -> row {"pieces": [[text, learned], ...], "tokens", "learned", "image_tokens",
                 "images": [{"path", "size", "seen_at", "tokens"}]}
 
-A piece is the text of one token, or of the few that make one character. Instead of its text an image's piece has the
+A piece is the text of one token, or of the few that form one character. Instead of its text an image's piece has the
 image's index: its tokens are counted and not listed. Only the processor is loaded, not the model.
 """
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from mg_tui.families.collate import ExampleEncoder
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_MAX_TOKENS_PER_PIECE = 8  # tokens that are put together in the hope of whole characters
+_MAX_TOKENS_PER_PIECE = 8  # tokens that are joined to get complete characters
 
 
 class OpenRequest(ChannelRequest):
-    """Whose tokens, and how images are resized."""
+    """The base model, and how images are resized."""
 
     base_model: Annotated[str, Field(min_length=1)]
     revision: str | None = None
@@ -54,14 +54,14 @@ class ImageContent(ChannelRequest):
 
 
 class TurnContent(ChannelRequest):
-    """One turn: text and images in the order they are said, and whether an answer is learned."""
+    """One turn: text and images in order, and whether an answer is supervised."""
 
     role: Role
     parts: tuple[TextContent | ImageContent, ...]
     learn: bool = True
 
     def message(self) -> Message:
-        """The turn as the core's noun."""
+        """The turn as a `Message`."""
         parts = [
             TextPart(part.text) if isinstance(part, TextContent) else ImagePart(ImageRef(part.image, part.image))
             for part in self.parts
@@ -70,7 +70,7 @@ class TurnContent(ChannelRequest):
 
 
 class RowRequest(ChannelRequest):
-    """Which conversation."""
+    """The conversation to tokenize."""
 
     row: Annotated[int, Field(ge=0)] = 0
     messages: Annotated[tuple[TurnContent, ...], Field(min_length=1)]
@@ -96,7 +96,7 @@ class TokenInspector:
         )
 
     def row(self, values: dict[str, Any]) -> None:
-        """Lay a conversation out; replies `row`."""
+        """Tokenize a conversation; replies `row`."""
         request = parse_request(RowRequest, values)
         if self._encoder is None:
             raise UsageError("no base model is open")
@@ -108,7 +108,7 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     """The encoder that training would use.
 
     Raises:
-        FamilyError: no family for the base model, or one whose tokens cannot be told apart.
+        FamilyError: no family for the base model, or one with a collator of its own.
     """
     from mg_tui.families.collate import ExampleEncoder
     from mg_tui.families.contract import Preprocessing
@@ -119,17 +119,17 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     if family is None:
         raise FamilyError(f"no model family is installed for {request.base_model}")
     silence_libraries()
-    limits = Preprocessing(request.min_pixels, request.max_pixels, request.system_prompt)
+    preprocessing = Preprocessing(request.min_pixels, request.max_pixels, request.system_prompt)
     hub = {"revision": request.revision} if request.revision and not resolved.local else {}
-    processor = family.load_processor(family, resolved.source, limits, **hub)
-    collator = family.make_collator(family, processor, limits, train_on_prompt=request.train_on_prompt)
+    processor = family.load_processor(family, resolved.source, preprocessing, **hub)
+    collator = family.make_collator(family, processor, preprocessing, train_on_prompt=request.train_on_prompt)
     if not isinstance(collator, ExampleEncoder):
-        raise FamilyError(f"{family.title} lays rows out in its own way", why="its tokens cannot be shown one by one")
+        raise FamilyError(f"{family.title} has a collator of its own", why="its tokens cannot be listed one by one")
     return collator
 
 
 def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, Any]:
-    """What the model sees of an example; see the module's head.
+    """The tokens and images of an example; see the module's docstring.
 
     Raises:
         DataError: an image cannot be opened, or the chat template refuses the conversation.
@@ -138,61 +138,61 @@ def inspect_example(encoder: "ExampleEncoder", example: Example) -> dict[str, An
 
     refs = [part.image for message in example.messages for part in message.parts if isinstance(part, ImagePart)]
     infos = [probe_image(ref.path) for ref in refs]
-    ids, learned = encoder.tokenize_with_supervision(example)
+    ids, supervised = encoder.tokenize_with_supervision(example)
     tokenizer = encoder.processor.tokenizer
     placeholders = {int(tokenizer.convert_tokens_to_ids(token)) for token in image_placeholders(encoder)}
     images = [_describe_image(encoder, ref.path, info) for ref, info in zip(refs, infos, strict=True)]
     counted = sum(image["tokens"] or 0 for image in images)
     return {
-        "pieces": split_pieces(tokenizer, ids, learned, placeholders if refs else set()),
+        "pieces": split_pieces(tokenizer, ids, supervised, placeholders if refs else set()),
         "tokens": len(ids) + sum((image["tokens"] or 1) - 1 for image in images),
-        "learned": sum(learned),
+        "learned": sum(supervised),
         "image_tokens": counted if all(image["tokens"] is not None for image in images) else None,
         "images": images,
     }
 
 
 def image_placeholders(encoder: "ExampleEncoder") -> list[str]:
-    """The tokens that stand for a whole image, as the processor names them."""
+    """The placeholder tokens of an image, from the processor."""
     named = [getattr(encoder.processor, name, None) for name in ("image_token", "boi_token", "img_token")]
-    found = [token for token in named[:1] if isinstance(token, str)] or [t for t in named if isinstance(t, str)]
-    return found or sorted(encoder.template.image_tokens)
+    names = [token for token in named[:1] if isinstance(token, str)] or [t for t in named if isinstance(t, str)]
+    return names or sorted(encoder.template.image_tokens)
 
 
 def split_pieces(
-    tokenizer: Any, ids: Sequence[int], learned: Sequence[bool], placeholders: set[int]
+    tokenizer: Any, ids: Sequence[int], supervised: Sequence[bool], placeholders: set[int]
 ) -> list[tuple[str | int, bool]]:
-    """Text and whether it is learned, token by token; an image's index instead of text."""
-    found: list[tuple[str | int, bool]] = []
-    waiting: list[int] = []
-    shown = 0
-    for at, (token, learn) in enumerate(zip(ids, learned, strict=True)):
+    """Text and whether it is supervised, token by token; for an image its index instead of text."""
+    pieces: list[tuple[str | int, bool]] = []
+    pending: list[int] = []
+    image = 0
+    for at, (token, is_supervised) in enumerate(zip(ids, supervised, strict=True)):
         if token in placeholders:
-            found.append((shown, learn))
-            shown += 1
+            pieces.append((image, is_supervised))
+            image += 1
             continue
-        waiting.append(token)
-        text = str(tokenizer.decode(waiting, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        last = at + 1 == len(ids) or ids[at + 1] in placeholders or learned[at + 1] != learn
-        if _REPLACEMENT in text and len(waiting) < _MAX_TOKENS_PER_PIECE and not last:
+        pending.append(token)
+        text = str(tokenizer.decode(pending, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        last = at + 1 == len(ids) or ids[at + 1] in placeholders or supervised[at + 1] != is_supervised
+        if _REPLACEMENT in text and len(pending) < _MAX_TOKENS_PER_PIECE and not last:
             continue  # part of a character: the rest of it is in the next token
-        found.append((text, learn))
-        waiting = []
-    return found
+        pieces.append((text, is_supervised))
+        pending = []
+    return pieces
 
 
 def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> dict[str, Any]:
     family, preprocessing = encoder.family, encoder.preprocessing
     size = (info.width, info.height)
-    tokens = seen = None
+    tokens = size_seen = None
     try:
         if family.image_tokens is not None:
             tokens = family.image_tokens(*size, preprocessing)
         if family.layout is not None:
-            seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
+            size_seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
     except GardenError:
-        tokens = None  # the check says why an image is refused
-    return {"path": path, "size": size, "seen_at": seen, "tokens": tokens}
+        tokens = None  # the dataset check reports why an image is refused
+    return {"path": path, "size": size, "seen_at": size_seen, "tokens": tokens}
 
 
 def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
@@ -207,8 +207,8 @@ def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | N
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
     channel = Channel.from_stdio()
-    seer = TokenInspector(channel)
-    serve(channel, {"open": seer.open, "row": seer.row})
+    inspector = TokenInspector(channel)
+    serve(channel, {"open": inspector.open, "row": inspector.row})
     exit_process()
 
 

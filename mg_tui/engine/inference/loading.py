@@ -1,4 +1,4 @@
-"""Load a located model for answering: base, adapter, processor, set up as the contract says."""
+"""Load a located model for inference: base, adapter and processor, as its metadata says."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.engine.inference.adapter_keys import describe_keys, find_rename, tried_renames
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
-from mg_tui.engine.inference.result_metadata import ADAPTER_WEIGHTS, DTypeName, QuantizationName, ResultMetadata
-from mg_tui.families.contract import LoadRequest, ModelFamily
+from mg_tui.families.contract import LoadRequest
+from mg_tui.families.family import ModelFamily
+from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, ResultMetadata
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry
@@ -21,7 +23,7 @@ DeviceChoice = Literal["auto", "cuda", "cpu"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to answer, with how it was loaded; dtype and quantisation are of the base weights."""
+    """A model ready for inference, and how it was loaded; dtype and quantization are of the base weights."""
 
     model: Any
     processor: Any
@@ -101,7 +103,7 @@ def resolve_device(device: DeviceChoice) -> str:
     """ "cuda" or "cpu".
 
     Raises:
-        EnvironmentProblem: CUDA was asked for and there is none.
+        EnvironmentProblem: CUDA was requested and is not available.
     """
     import torch
 
@@ -111,19 +113,19 @@ def resolve_device(device: DeviceChoice) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def resolve_dtype(dtype: DTypeName | Literal["auto"], contract: ResultMetadata, device: str) -> DTypeName:
-    """The dtype asked for, or the one of training as far as the device has it."""
+def resolve_dtype(dtype: DTypeName | Literal["auto"], metadata: ResultMetadata, device: str) -> DTypeName:
+    """The requested dtype, or that of training if the device supports it."""
     if dtype != "auto":
         return dtype
     if device == "cpu":
         return "float32"
     import torch
 
-    return "float16" if contract.dtype == "bfloat16" and not torch.cuda.is_bf16_supported() else contract.dtype
+    return "float16" if metadata.dtype == "bfloat16" and not torch.cuda.is_bf16_supported() else metadata.dtype
 
 
 def resolve_family(located: LocatedModel, registry: "Registry") -> ModelFamily:
-    """The family that handles the model: by the base's config, by the contract, by a download of the config.
+    """The family that handles the model: by the base's config, the metadata, or a downloaded config.
 
     Raises:
         FamilyError: none is installed.
@@ -131,15 +133,15 @@ def resolve_family(located: LocatedModel, registry: "Registry") -> ModelFamily:
     """
     if located.base.family is not None:
         return located.base.family
-    contract = located.metadata
-    named = next((family for family in registry.families if family.key == contract.family), None)
+    metadata = located.metadata
+    named = next((family for family in registry.families if family.key == metadata.family), None)
     if named is not None:
         return named
-    if contract.model_type:
-        return registry.by_model_type(contract.model_type)
-    found = registry.resolve(located.base.source, revision=located.revision, fetch=True)
-    assert found.family is not None  # with `fetch` it is known, or an error was raised
-    return found.family
+    if metadata.model_type:
+        return registry.by_model_type(metadata.model_type)
+    resolved = registry.resolve(located.base.source, revision=located.revision, fetch=True)
+    assert resolved.family is not None  # with `fetch` it is known, or an error was raised
+    return resolved.family
 
 
 def load_processor(located: LocatedModel, family: ModelFamily) -> Any:
@@ -156,7 +158,7 @@ def load_processor(located: LocatedModel, family: ModelFamily) -> Any:
 
 
 def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
-    """Put the adapter in `folder` on its base model, as plain PEFT does.
+    """Load the adapter in `folder` onto its base model.
 
     Raises:
         UsageError: the adapter was made for another model, or cannot be read.
@@ -166,7 +168,7 @@ def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
     what, hint = f"the adapter in {folder} does not fit the base model", "name the right one with --base-model"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # missing keys are looked for below, and said as an error
+            warnings.simplefilter("ignore")  # missing keys are an error below
             adapted = PeftModel.from_pretrained(model, str(folder), torch_device=device)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         if "out of memory" in str(error):
@@ -196,15 +198,15 @@ def _key_differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]
 
     with safe_open(weights, framework="pt") as file:
         saved = set(file.keys())
-    placed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    # Other programs may save whole embeddings beside the adapter; PEFT then loads them, and no place is missing.
-    extra = {key for key in saved - placed if ".embed_tokens." not in key and ".lm_head." not in key}
-    return sorted(placed - saved), sorted(extra)
+    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    # Other programs may save whole embeddings with the adapter; PEFT then loads them.
+    extra = {key for key in saved - expected if ".embed_tokens." not in key and ".lm_head." not in key}
+    return sorted(expected - saved), sorted(extra)
 
 
 @contextmanager
 def translate_out_of_memory(name: str) -> Iterator[None]:
-    """Turn a full GPU into an error for a person; `name` is what was being loaded or done."""
+    """Translate an out-of-memory error; `name` is what was loaded or done."""
     import torch
 
     try:

@@ -1,7 +1,5 @@
-"""What MODEL on a command line means: a result folder, a run, or a base model. No torch in here."""
+"""Resolves MODEL of a command line: a result folder, a run, or a base model. Free of torch."""
 
-import json
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.engine.inference.checkpoint_reference import find_checkpoint
-from mg_tui.engine.inference.result_metadata import (
+from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     METADATA_FILE,
@@ -22,19 +20,17 @@ from mg_tui.engine.inference.result_metadata import (
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry, ResolvedModel
 
-_MAX_HEADER_BYTES: Final = 100_000_000  # bytes; the limit of the safetensors format
-
 
 @dataclass(frozen=True, slots=True)
 class LocatedModel:
     """A model that can be loaded.
 
     Attributes:
-        shown: the model in a word, for messages.
+        label: the model's name for messages.
         folder: the adapter's or the model's folder; None for a base model.
         base: the weights to load first: of an adapter its base, else the model itself.
-        contract: how it was trained; assumed where nothing says.
-        notes: what was assumed, for the person.
+        metadata: how it was trained; assumed where not known.
+        notes: what was assumed, for the user.
     """
 
     label: str
@@ -45,12 +41,12 @@ class LocatedModel:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether an adapter is to be put on the base."""
-        return self.metadata.kind == "adapter"
+        """Whether an adapter is to be loaded onto the base."""
+        return self.metadata.is_adapter
 
     @property
     def revision(self) -> str | None:
-        """Branch, tag or commit of the base on the hub; None for local weights and for a base put in its place."""
+        """Branch, tag or commit of the base on the hub; None for local weights and for another base model."""
         same = self.base.name == self.metadata.base.name
         return self.metadata.base.revision if same and not self.base.local else None
 
@@ -59,8 +55,8 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
     """Find what `model` means: an alias or listed base model, a folder, a name on the hub, a run.
 
     Args:
-        model: a folder with a result, a run (its folder, id, name, or "last"), a checkpoint of a run (RUN@120, RUN@best,
-            RUN/checkpoints/step-000120), a hub name, or an alias such as `tiny`.
+        model: a folder with a result, a run (its folder, id, name, or "last"), a checkpoint of a run (RUN@120,
+            RUN@best, RUN/checkpoints/step-000120), a hub name, or an alias such as `tiny`.
         home: where runs are.
         base_model: takes the place of the base model that an adapter's folder names.
 
@@ -81,14 +77,14 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
         base = registry.resolve(model)
         if base_model:
             raise UsageError("--base-model goes with an adapter's folder", why=f"{model} is a base model itself")
-        contract = ResultMetadata(
+        metadata = ResultMetadata(
             kind="model",
             family="",
             model_type="",
             base=BaseModelRef(name=base.name, path=_local_path(base)),
             assumed=True,
         )
-        return LocatedModel(base.name, None, base, contract)
+        return LocatedModel(base.name, None, base, metadata)
     from mg_tui.runs.store import find_run
 
     try:
@@ -106,7 +102,7 @@ _HINT: Final = (
 def _looks_like_path(model: str) -> bool:
     if model.startswith((".", "/", "~")) or model.count("/") > 1 or expand_user(model).exists():
         return True
-    # OWNER/NAME could be a hub name; where a folder OWNER is here, a mistyped path is likelier.
+    # OWNER/NAME could be a hub name; if a folder OWNER exists, a mistyped path is likelier.
     return "/" in model and Path(model).parent.is_dir()
 
 
@@ -115,22 +111,22 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> 
     run = _containing_run(folder)
     if run == folder:
         folder = _result_folder_of(run)
-    contract = read_result_metadata(folder, base=base_model)
-    if contract.assumed and run is not None:
-        contract = _metadata_from_spec(contract, run)
-    if contract.assumed:
+    metadata = read_result_metadata(folder, base=base_model)
+    if metadata.assumed and run is not None:
+        metadata = _metadata_from_spec(metadata, run)
+    if metadata.assumed:
         notes.append(
-            f"{folder} has no {METADATA_FILE}: images are resized to between {contract.min_pixels:,} and "
-            f"{contract.max_pixels:,} pixels, which may differ from how it was trained"
+            f"{folder} has no {METADATA_FILE}: images are resized to between {metadata.min_pixels:,} and "
+            f"{metadata.max_pixels:,} pixels, which may differ from how it was trained"
         )
-    if contract.kind != "adapter":
+    if not metadata.is_adapter:
         if base_model:
             raise UsageError("--base-model goes with an adapter's folder", why=f"{folder} holds a whole model")
         _require_model_files(folder)
-        return LocatedModel(folder.name, folder, registry.resolve(str(folder)), contract, tuple(notes))
+        return LocatedModel(folder.name, folder, registry.resolve(str(folder)), metadata, tuple(notes))
     require_adapter_files(folder)
     return LocatedModel(
-        folder.name, folder, _resolve_base(contract, folder, registry, base_model), contract, tuple(notes)
+        folder.name, folder, _resolve_base(metadata, folder, registry, base_model), metadata, tuple(notes)
     )
 
 
@@ -147,8 +143,7 @@ def _result_folder_of(path: Path) -> Path:
     from mg_tui.runs.store import summarize_run
 
     run = RunFolder(path)
-    output = run.spec_values().get("output_dir")
-    folder = Path(output) if isinstance(output, str) and output else run.model_dir
+    folder = run.result_dir
     if not any((folder / name).is_file() for name in (METADATA_FILE, ADAPTER_CONFIG, MODEL_CONFIG)):
         raise UsageError(
             f"run {run.id} has no result",
@@ -159,23 +154,23 @@ def _result_folder_of(path: Path) -> Path:
     return folder
 
 
-def _metadata_from_spec(contract: ResultMetadata, run: Path) -> ResultMetadata:
-    """A checkpoint has no contract of its own; its run's spec says the same."""
+def _metadata_from_spec(metadata: ResultMetadata, run: Path) -> ResultMetadata:
+    """A checkpoint has no metadata file; its run's spec has the same values."""
     from mg_tui.runs.folder import RunFolder
 
     try:
         spec = RunFolder(run).read_spec()
     except GardenError:
-        return contract
+        return metadata
     values = {"min_pixels": spec.min_pixels, "max_pixels": spec.max_pixels, "system_prompt": spec.system_prompt}
     base = BaseModelRef(name=spec.base_model, revision=spec.revision)
-    return contract.model_copy(update={**values, "base": base, "assumed": False})
+    return metadata.model_copy(update={**values, "base": base, "assumed": False})
 
 
 def _resolve_base(
-    contract: ResultMetadata, folder: Path, registry: "Registry", override: str | None
+    metadata: ResultMetadata, folder: Path, registry: "Registry", override: str | None
 ) -> "ResolvedModel":
-    recorded = contract.base
+    recorded = metadata.base
     # The folder first: an alias may mean other weights by now.
     name = override or (recorded.path if recorded.path and Path(recorded.path).is_dir() else recorded.name)
     listed = any(checkpoint.name == name for checkpoint in registry.checkpoints)
@@ -187,8 +182,8 @@ def _resolve_base(
             hint="give the place of the same base model with --base-model",
         )
     try:
-        found = registry.resolve(name)
-        return found if override else replace(found, name=recorded.name)
+        resolved = registry.resolve(name)
+        return resolved if override else replace(resolved, name=recorded.name)
     except FamilyError:
         raise
     except GardenError as error:
@@ -202,7 +197,7 @@ def _local_path(base: "ResolvedModel") -> str | None:
 
 
 def require_adapter_files(folder: Path) -> None:
-    """See that the adapter's files are there and whole, before a base model is loaded for it.
+    """Check that the adapter's files exist and are intact, before its base model is loaded.
 
     Raises:
         UsageError: naming the file.
@@ -216,33 +211,27 @@ def require_adapter_files(folder: Path) -> None:
 
 
 def _require_model_files(folder: Path) -> None:
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
         raise UsageError("the model's weights are missing", where=str(folder), why="it has no *.safetensors files")
-    for file in found:
+    for file in files:
         require_valid_safetensors(file)
 
 
 def require_valid_safetensors(file: Path) -> None:
-    """Compare the header of a safetensors file with the length of the file: what was cut off or overwritten shows.
+    """Compare the header of a safetensors file with the length of the file: a truncated or overwritten file shows.
 
     Raises:
-        UsageError: the file is damaged.
+        UsageError: the file is damaged or cannot be read.
     """
-    size = file.stat().st_size
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
-        if size != expected:
-            raise ValueError(f"it has {size:,} bytes where its header says {expected:,}")
-    except OSError as error:
-        raise UsageError("the weights cannot be read", where=str(file), why=error.strerror) from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        with safe_open(file, framework="np"):  # numpy's tensors: torch is not imported, and no weights are read
+            pass
+    except SafetensorError as error:
         raise UsageError(
             "the weights are damaged", where=str(file), why=str(error), hint="copy the folder again"
         ) from None
+    except OSError as error:
+        raise UsageError("the weights cannot be read", where=str(file), why=error.strerror or str(error)) from None

@@ -1,4 +1,4 @@
-"""Generations made while training: what the model answers now to the same few examples."""
+"""Samples during training: the current answers of the model to the same few examples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,16 @@ import torch
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
+from mg_tui.core.text import first_line
 from mg_tui.engine.inference.generation import Sampling, generate_answer
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.runs.journal import JournalWriter
 
-_MAX_NEW_TOKENS = 64  # tokens: enough to read along, short enough not to hold training up
+_MAX_NEW_TOKENS = 64  # tokens: enough to judge an answer, few enough not to delay training
 
 
 class SampleWriter:
-    """Answers the prompts of `examples` and writes `sample` events. Greedy; leaves random states as they were."""
+    """Answers the prompts of `examples` and writes `sample` events. Greedy; does not change random states."""
 
     def __init__(self, journal: JournalWriter, encoder: ExampleEncoder | None, examples: Sequence[Example]):
         self._journal = journal
@@ -23,7 +24,7 @@ class SampleWriter:
         self._examples = examples if encoder is not None else ()
 
     def write_samples(self, trainer: Any, step: int) -> None:
-        """One answer for each example, by the trainer's model as it is at `step`."""
+        """Generate an answer to each example with the trainer's model at `step`."""
         if not self._examples or self._encoder is None:
             return
         from mg_tui.data.images import open_image
@@ -37,7 +38,7 @@ class SampleWriter:
                 for example in self._examples:
                     trainer.stopper.poll()
                     images = [open_image(ref.path) for ref in example.images]
-                    given = generate_answer(
+                    answer = generate_answer(
                         model, self._encoder, example.prompt, images, Sampling(max_new_tokens=_MAX_NEW_TOKENS)
                     )
                     self._journal.write(
@@ -46,18 +47,18 @@ class SampleWriter:
                         row=example.row,
                         image=example.images[0].path if example.images else None,
                         prompt=example.prompt[-1].text,
-                        answer=given.text,
+                        answer=answer.text,
                         expected=example.response,
                     )
         except (GardenError, torch.OutOfMemoryError) as error:
-            # Training matters more than reading along.
-            self._journal.write("warning", what="no sample could be made", why=str(error).splitlines()[0])
+            # A failed sample must not end the training.
+            self._journal.write("warning", what="no sample could be generated", why=first_line(error))
         finally:
             model.train(was_training)
 
 
 def choose_sample_examples(train: Sequence[Example], evaluation: Sequence[Example], count: int) -> list[Example]:
-    """The examples to read along with: held-out ones where there are any, with different images as far as they go."""
+    """The examples for samples: held-out ones if there are any, with as many different images as possible."""
     chosen: dict[tuple[str, ...], Example] = {}
     pool = evaluation or train
     for example in pool:

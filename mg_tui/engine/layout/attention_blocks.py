@@ -1,8 +1,8 @@
-"""How the attention of a packed layout is cut into pieces that hold little but what is really seen. No torch in here.
+"""Cuts the attention of a packed layout into blocks that contain few masked entries. Free of torch.
 
 A mask over the whole layout (see `trie`) is quadratic in its length, and nearly all of it is empty where images, or
-branches, see nothing of each other. So the layout is cut into blocks: a run of queries, and the runs of keys before it
-that all of them see. A block is a chain (each of its places sees those before it: no mask, and a causal kernel does
+branches, do not attend to each other. So the layout is cut into blocks: a run of queries, and the runs of keys before
+it that all of them see. A block is a chain (each of its places sees those before it: no mask, and a causal kernel does
 half the work) or a bush of short branches, which gets a small mask of its own.
 """
 
@@ -19,12 +19,12 @@ MAX_BRANCHING_BLOCK = (
 @dataclass(frozen=True, slots=True)
 class AttentionBlock:
     """Queries at the places of `own`. Their keys: all of `before`, and those of `own` that are at or before the query
-    and begin a subtree that the query is in. `chain`: that is all of `own` up to the query.
+    and begin a subtree that the query is in. `is_causal`: that is all of `own` up to the query.
     """
 
     queries: Span
     context: tuple[Span, ...]
-    chain: bool
+    is_causal: bool
 
     @property
     def context_length(self) -> int:
@@ -37,29 +37,29 @@ def cut_blocks(ends: Sequence[int], bush: int = MAX_BRANCHING_BLOCK) -> list[Att
 
     Args:
         ends: for each place, where the subtree of its token ends.
-        bush: branches that hang on one token stay one block while they have at most so many places.
+        bush: branches below one token stay one block up to this many places.
     """
-    found: list[AttentionBlock] = []
-    waiting: list[tuple[Span, tuple[Span, ...]]] = [((0, len(ends)), ())]
-    while waiting:
-        (start, stop), before = waiting.pop()
+    blocks: list[AttentionBlock] = []
+    pending: list[tuple[Span, tuple[Span, ...]]] = [((0, len(ends)), ())]
+    while pending:
+        (start, stop), before = pending.pop()
         if start == stop:
             continue
         trees = _subtrees(ends, start, stop)
         if len(trees) > 1 and stop - start <= bush:
-            found.append(AttentionBlock((start, stop), before, chain=False))
+            blocks.append(AttentionBlock((start, stop), before, is_causal=False))
         elif len(trees) > 1:
-            waiting += [(tree, before) for tree in reversed(trees)]
+            pending += [(tree, before) for tree in reversed(trees)]
         else:
             trunk = _trunk_end(ends, start, stop)
-            found.append(AttentionBlock((start, trunk), before, chain=True))
-            waiting.append(((trunk, stop), (*before, (start, trunk))))
-    return found
+            blocks.append(AttentionBlock((start, trunk), before, is_causal=True))
+            pending.append(((trunk, stop), (*before, (start, trunk))))
+    return blocks
 
 
-def block_lengths(found: Sequence[AttentionBlock]) -> list[int]:
+def block_lengths(blocks: Sequence[AttentionBlock]) -> list[int]:
     """Lengths of the pieces that a layout falls into where its blocks begin."""
-    return [stop - start for start, stop in (block.queries for block in found)]
+    return [stop - start for start, stop in (block.queries for block in blocks)]
 
 
 def _subtrees(ends: Sequence[int], start: int, stop: int) -> list[Span]:

@@ -1,11 +1,11 @@
-"""Which examples of a step share a forward pass, when all of them together are too long. No torch in here.
+"""Packs the examples of a step into forward passes within a token budget. Free of torch.
 
-Sorted by their tokens, examples that begin alike stand side by side, and the tokens an example adds to a forward are
+Sorted by their tokens, examples with a common prefix are adjacent, and the tokens an example adds to a forward are
 those beyond the prefix it shares with the one before it. So the sorted examples are cut into consecutive forwards of
 about equal length: as few as the budget allows, with next to nothing of the sharing lost, in one pass.
 
-Where examples share nothing a longer forward brings nothing but fuller matrix products, and those are full soon on a
-CPU: there a forward may end as soon as it has enough.
+Where examples share nothing, a longer forward only makes matrix products larger, which helps little beyond some size on
+a CPU: there a forward may end at `sufficient_tokens`.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,15 @@ from mg_tui.engine.layout.trie import common_prefix_length
 _SMALL_SHARED_FRACTION = 0.1  # of an example's tokens, when they are shared: a system prompt before images that differ
 
 
-def pack(sequences: Sequence[Sequence[int]], budget: int, *, enough: int | None = None) -> list[tuple[int, ...]]:
-    """Part examples into forward passes.
+def pack(
+    sequences: Sequence[Sequence[int]], budget: int, *, sufficient_tokens: int | None = None
+) -> list[tuple[int, ...]]:
+    """Partition examples into forward passes.
 
     Args:
         sequences: the tokens of each example, as `trie.build` takes them.
         budget: most tokens of a forward pass, shared tokens counted once. An example longer than that goes alone.
-        enough: tokens from which on a forward ends before an example that shares next to nothing with it.
+        sufficient_tokens: tokens from which on a forward ends before an example that shares next to nothing with it.
 
     Returns:
         Indices into `sequences`, one tuple for each forward; every index once, sorted by tokens.
@@ -31,15 +33,17 @@ def pack(sequences: Sequence[Sequence[int]], budget: int, *, enough: int | None 
     """
     if budget < 1:
         raise ValueError(f"a forward pass needs a budget of at least one token, got {budget}")
-    spelt = [tuple(sequence) for sequence in sequences]
-    order = sorted(range(len(spelt)), key=spelt.__getitem__)
-    lengths = [len(spelt[index]) for index in order]
+    tuples = [tuple(sequence) for sequence in sequences]
+    order = sorted(range(len(tuples)), key=tuples.__getitem__)
+    lengths = [len(tuples[index]) for index in order]
     added = [
-        length - (common_prefix_length(spelt[order[place - 1]], spelt[index]) if place else 0)
+        length - (common_prefix_length(tuples[order[place - 1]], tuples[index]) if place else 0)
         for place, (index, length) in enumerate(zip(order, lengths, strict=True))
     ]
     ends = [
-        enough if enough is not None and length - more <= _SMALL_SHARED_FRACTION * length else None
+        sufficient_tokens
+        if sufficient_tokens is not None and length - more <= _SMALL_SHARED_FRACTION * length
+        else None
         for length, more in zip(lengths, added, strict=True)
     ]
     cuts = _cut_into_passes(lengths, added, budget, ends)

@@ -1,9 +1,9 @@
-"""One optimizer step over several processes: which rank does which examples, in how many passes. No torch in here.
+"""Partitions an optimizer step among several processes: the examples and passes of each rank. Free of torch.
 
-What a rank gets is a function of the step's examples alone, so every rank finds the same without asking. Examples that
-show the same images stay on one rank while that keeps tokens balanced. Every rank makes the same number of passes
-where it has that many examples; a rank that has fewer makes as many as it can and none in vain, which is allowed since
-nothing in a pass waits for another rank (see `together`): a rank with text only runs no vision tower while others do.
+The partition is a function of the step's examples alone, so every rank computes the same without communication.
+Examples with the same images stay on one rank while tokens stay balanced. Every rank makes the same number of passes if
+it has that many examples; a rank with fewer makes fewer, which is allowed since no pass waits for another rank (see
+`engine.run.distributed`): a rank with text only runs no vision tower while others do.
 """
 
 import os
@@ -21,7 +21,7 @@ class World:
 
     @classmethod
     def from_environment(cls) -> "World":
-        """As torchrun and accelerate say it, by RANK, WORLD_SIZE and LOCAL_RANK; one process when they do not."""
+        """From RANK, WORLD_SIZE and LOCAL_RANK, as torchrun and accelerate set them; one process without them."""
         rank, size, local = (_parse_int(os.environ.get(name)) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if size is None or rank is None or size < 2 or not 0 <= rank < size:
             return cls()
@@ -34,7 +34,7 @@ def _parse_int(text: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class StepPartition:
-    """Parts steps among ranks.
+    """Partitions steps among ranks.
 
     Attributes:
         world: this process and how many there are.
@@ -58,8 +58,8 @@ class StepPartition:
         tokens = [self.tokens[index] for index in step]
         groups = None if self.groups is None else [self.groups[index] for index in step]
         shared = None if self.shared_tokens is None else [self.shared_tokens[index] for index in step]
-        found = partition_step(tokens, self.world.size, budget, groups=groups, shared=shared)[self.world.rank]
-        return [tuple(step[place] for place in one) for one in found if one]
+        passes = partition_step(tokens, self.world.size, budget, groups=groups, shared=shared)[self.world.rank]
+        return [tuple(step[place] for place in indices) for indices in passes if indices]
 
 
 RankPasses = tuple[tuple[int, ...], ...]
@@ -73,7 +73,7 @@ def partition_step(
     groups: Sequence[int] | None = None,
     shared: Sequence[int] | None = None,
 ) -> tuple[RankPasses, ...]:
-    """Part the examples of a step into passes of ranks.
+    """Partition the examples of a step into the passes of each rank.
 
     Args:
         tokens: of each example.
@@ -92,9 +92,9 @@ def partition_step(
     if ranks < 1 or (budget is not None and budget < 1):
         raise ValueError(f"a step is spread over ranks with a positive budget, got {ranks} ranks and {budget}")
     step = _StepExamples(tokens, groups or range(len(tokens)), shared or [0] * len(tokens))
-    packed = [step.packed(share, budget) for share in step.shares(ranks)]
-    count = max((len(one) for one in packed), default=0)
-    return tuple(step.split_to_count(one, count) for one in packed)
+    packed = [step.packed(units, budget) for units in step.shares(ranks)]
+    count = max((len(passes) for passes in packed), default=0)
+    return tuple(step.split_to_count(passes, count) for passes in packed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +105,22 @@ class _StepExamples:
 
     def cost(self, places: Sequence[int]) -> int:
         """Tokens of a pass: what a group shares counts once."""
-        seen: dict[int, int] = {}
+        shared_by_group: dict[int, int] = {}
         for place in places:
             group = self.groups[place]
-            seen[group] = max(seen.get(group, 0), self.shared_tokens[place])
-        return sum(self.tokens[place] - self.shared_tokens[place] for place in places) + sum(seen.values())
+            shared_by_group[group] = max(shared_by_group.get(group, 0), self.shared_tokens[place])
+        return sum(self.tokens[place] - self.shared_tokens[place] for place in places) + sum(shared_by_group.values())
 
     def shares(self, ranks: int) -> list[list[tuple[int, ...]]]:
-        """For each rank its units (examples of a group): the largest first, each to whoever has least so far."""
+        """The units (examples of a group) of each rank: the largest first, each to the rank with the fewest tokens."""
         units = self._units(ranks)
         loads = [0] * ranks
-        found: list[list[tuple[int, ...]]] = [[] for _ in range(ranks)]
+        assigned: list[list[tuple[int, ...]]] = [[] for _ in range(ranks)]
         for unit in sorted(units, key=lambda one: (-self.cost(one), one)):
             rank = min(range(ranks), key=lambda one: (loads[one], one))
-            found[rank].append(unit)
+            assigned[rank].append(unit)
             loads[rank] += self.cost(unit)
-        return found
+        return assigned
 
     def _units(self, ranks: int) -> list[tuple[int, ...]]:
         """Groups, cut in two as long as one is more than a rank's fair share or there are fewer than ranks."""
@@ -131,7 +131,7 @@ class _StepExamples:
         fair = sum(map(self.cost, units)) / ranks
         while True:
             cuttable = [unit for unit in units if len(unit) > 1]
-            largest = max(cuttable, key=lambda one: (self.cost(one), one), default=None)
+            largest = max(cuttable, key=lambda unit: (self.cost(unit), unit), default=None)
             if largest is None or (len(units) >= ranks and self.cost(largest) <= fair):
                 return units
             units.remove(largest)
@@ -153,15 +153,15 @@ class _StepExamples:
             places = tuple(place for unit in units for place in unit)
             return [places] if places else []
         passes: list[tuple[int, ...]] = []
-        waiting = list(units)
-        while waiting:
-            unit = waiting.pop(0)
+        pending = list(units)
+        while pending:
+            unit = pending.pop(0)
             if len(unit) > 1 and self.cost(unit) > budget:
-                waiting[:0] = self._split_unit(unit)
+                pending[:0] = self._split_unit(unit)
                 continue
-            for number, one in enumerate(passes):
-                if self.cost((*one, *unit)) <= budget:
-                    passes[number] = (*one, *unit)
+            for number, existing in enumerate(passes):
+                if self.cost((*existing, *unit)) <= budget:
+                    passes[number] = (*existing, *unit)
                     break
             else:
                 passes.append(unit)
@@ -169,11 +169,11 @@ class _StepExamples:
 
     def split_to_count(self, passes: Sequence[tuple[int, ...]], count: int) -> RankPasses:
         """The same examples in `count` passes, as far as there are examples; the rest are empty."""
-        found = list(passes)
-        while len(found) < count:
-            longest = max((one for one in found if len(one) > 1), key=self.cost, default=None)
+        split = list(passes)
+        while len(split) < count:
+            longest = max((indices for indices in split if len(indices) > 1), key=self.cost, default=None)
             if longest is None:
                 break
-            found.remove(longest)
-            found += self._split_unit(longest)
-        return (*found, *((),) * (count - len(found)))
+            split.remove(longest)
+            split += self._split_unit(longest)
+        return (*split, *((),) * (count - len(split)))

@@ -1,4 +1,4 @@
-"""Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. No torch in here.
+"""Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. Free of torch.
 
 Examples that begin alike (the same image under many questions, one prompt before many captions) share their first
 tokens. Put the tokens of the trie in depth-first order and give each token the place where the subtree below it ends:
@@ -51,18 +51,18 @@ class Trie:
 
     def subtree_ends(self) -> list[int]:
         """For each place of the layout, where the subtree of its token ends: the attention mask (see the module)."""
-        found = []
+        ends = []
         for segment in self.segments:
-            found += [segment.subtree_end] * (segment.stop - segment.start)
-        return found
+            ends += [segment.subtree_end] * (segment.stop - segment.start)
+        return ends
 
     def layout_indices(self, example: int) -> list[int]:
         """For each token of an example, its place in the layout."""
-        found: list[int] = []
+        indices: list[int] = []
         for index in self.paths[example]:
             segment = self.segments[index]
-            found += range(segment.at, segment.at + segment.stop - segment.start)
-        return found
+            indices += range(segment.at, segment.at + segment.stop - segment.start)
+        return indices
 
 
 def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
@@ -70,7 +70,7 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
 
     Args:
         sequences: one for each example, none of them empty. Tokens that are not interchangeable must differ: an image
-            token is given as a number of its own for each image (see `mg_tui.engine.batch`).
+            token is given as a number of its own for each image (see `mg_tui.engine.batching.packed_layout`).
 
     Returns:
         The trie; equal sequences share all their tokens. Its size is the least that sharing prefixes can give.
@@ -80,15 +80,15 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
     """
     if not all(len(sequence) for sequence in sequences):
         raise ValueError("an example without tokens cannot be laid out")
-    spelt = [tuple(sequence) for sequence in sequences]
-    order = sorted(range(len(spelt)), key=spelt.__getitem__)
+    tuples = [tuple(sequence) for sequence in sequences]
+    order = sorted(range(len(tuples)), key=tuples.__getitem__)
     segments: list[_OpenSegment] = []
     paths: list[list[int]] = [[] for _ in sequences]
     stack: list[int] = []  # the segments on the way to the example before, by index
     previous: tuple[int, ...] = ()
     at = 0
     for index in order:
-        sequence = spelt[index]
+        sequence = tuples[index]
         depth = common_prefix_length(
             previous, sequence
         )  # in sorted order no other example before shares a longer prefix
@@ -104,15 +104,15 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
         previous = sequence
     for open_index in stack:
         segments[open_index].subtree_end = at
-    return _finish(segments, paths, at, sum(map(len, spelt)))
+    return _finish(segments, paths, at, sum(map(len, tuples)))
 
 
-def common_prefix_length(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the common prefix, by bisection: comparing slices is far quicker than a loop over tokens."""
-    low, high = 0, min(len(one), len(other))
+def common_prefix_length(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Length of the common prefix, by bisection: comparing slices is far faster than a loop over tokens."""
+    low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if first[low:middle] == second[low:middle]:
             low = middle
         else:
             high = middle - 1

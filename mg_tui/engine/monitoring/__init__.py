@@ -1,1 +1,1 @@
-"""What keeps a run whole and says how it is: checkpoints, stopping, sentinels, watchdog, the reports of its steps."""
+"""Monitoring a run: stop requests, checks of each step, the watchdog, GPU usage, the run's history."""

@@ -1,4 +1,4 @@
-"""What a run has used of its GPUs so far, all attempts together: energy and time. Nothing on a CPU."""
+"""GPU energy and time of a run so far, all attempts together. Nothing on a CPU."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +11,11 @@ from mg_tui.hardware.nvml import Nvml
 
 
 class GpuUsage:
-    """Counts from when it is made.
+    """Counts from its creation.
 
     Args:
-        uuids: the run's GPUs, by NVML's names; none on a CPU.
-        before: what earlier attempts used, as their newest event says.
+        uuids: the run's GPUs, by NVML's UUIDs; none on a CPU.
+        before: usage of earlier attempts, from their newest event.
         clock: seconds.
     """
 
@@ -27,12 +27,12 @@ class GpuUsage:
         self._meter = EnergyMeter(uuids, Nvml(), clock) if uuids else None
 
     def total(self) -> dict[str, Any]:
-        """`energy_j` (joules of the GPUs) and `gpu_seconds` of the whole run, where there is something to say."""
+        """`energy_j` (joules of the GPUs) and `gpu_seconds` of the whole run; empty when nothing is known."""
         if self._meter is None:
             return dict(self._before)
         used = {"gpu_seconds": self._gpus * (self._clock() - self._began), "energy_j": self._meter.read()}
         known = {name: value for name, value in used.items() if value is not None}
-        # Energy of which a part is not known is not told: an attempt without it leaves that of the others.
+        # An attempt whose energy is not known adds none to that of the others.
         return {name: round(self._before.get(name, 0.0) + known.get(name, 0.0), 3) for name in {*known, *self._before}}
 
 
@@ -42,4 +42,4 @@ def gpu_uuids_in_use() -> list[str]:
         return []
     used = [n for n in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(n) > 0]
     ids = [getattr(torch.cuda.get_device_properties(n), "uuid", None) for n in used]  # builds other than CUDA have none
-    return [f"GPU-{found}" for found in ids if found is not None]
+    return [f"GPU-{uuid}" for uuid in ids if uuid is not None]

@@ -1,4 +1,4 @@
-"""What a run's journal says of the run so far, all attempts together."""
+"""A run's numbers so far from its journal, all attempts together."""
 
 import time
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ class RunHistory:
     """Numbers of a run.
 
     Attributes:
-        attempts: how often a worker took the run up.
-        cwd: the folder the run was asked for in.
+        attempts: how often a worker started the run.
+        cwd: the working folder the run was started from.
         final_loss, eval_loss: of the newest step and the newest evaluation that count, or None.
-        supervised_tokens: learned from, steps that were done again counted once.
-        seconds: between the first and the last word of each attempt, together.
+        supervised_tokens: of all steps, repeated steps counted once.
+        seconds: between the first and the last event of each attempt, in sum.
         peak_device_memory: bytes, or None.
-        used: `energy_j` and `gpu_seconds` of the GPUs, those that are known; each event has those of the whole run.
+        gpu_usage: `energy_j` and `gpu_seconds`, where known; each event has those of the whole run.
     """
 
     cwd: Path
@@ -34,7 +34,7 @@ class RunHistory:
 
 
 def read_run_history(folder: RunFolder) -> RunHistory:
-    """Read it, up to now."""
+    """Read a run's journal up to now."""
     history = RunHistory(cwd=folder.path)
     tokens: dict[int, int] = {}
     began = last = None
@@ -44,7 +44,7 @@ def read_run_history(folder: RunFolder) -> RunHistory:
             history.seconds += (last - began) if began is not None and last is not None else 0.0
             history.attempts += 1
             began = event.t
-        elif event.kind == "queued":  # waiting for its turn again is not working
+        elif event.kind == "queued":  # waiting in the queue is not training time
             history.seconds += (last - began) if began is not None and last is not None else 0.0
             began = None
         elif event.kind == "created" and data.get("cwd"):

@@ -1,4 +1,4 @@
-"""Watches over every step: what must not go on in silence is said with the rows it happened on."""
+"""Checks of every step. An error names the step and its rows."""
 
 import math
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ class StepFailed(RunFailed):
         self.cause = cause
 
 
-def format_rows(rows: Sequence[int], shown: int = 16) -> str:
+def format_rows(rows: Sequence[int], limit: int = 16) -> str:
     """ "rows 3, 17, 4 and 12 more" """
-    listed = ", ".join(map(str, rows[:shown]))
-    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
+    listed = ", ".join(map(str, rows[:limit]))
+    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
     return f"row{'s' if len(rows) != 1 else ''} {listed}{more}"
 
 
@@ -69,7 +69,7 @@ def require_finite_gradient(norm: float | None, *, step: int, rows: Sequence[int
 
 
 def require_supervised_tokens(tokens: int, *, step: int, rows: Sequence[int]) -> None:
-    """Raises StepFailed when a step has nothing to learn from."""
+    """Raises StepFailed when a step has no supervised tokens."""
     if tokens == 0:
         raise StepFailed(
             f"step {step} has no token to learn",
@@ -91,7 +91,7 @@ def step_out_of_memory(*, step: int, rows: Sequence[int], tokens: int, images: i
         why=f"{tokens:,} tokens and {images} images in one forward pass; {why.splitlines()[0] if why else ''}".rstrip(
             "; "
         ),
-        hint="lower max_pixels or max_seq_length, keep gradient_checkpointing on, or quantise (quantization nf4)",
+        hint="lower max_pixels or max_seq_length, keep gradient_checkpointing on, or quantize (quantization nf4)",
     )
 
 

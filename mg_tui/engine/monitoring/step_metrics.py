@@ -1,11 +1,12 @@
-"""What is known of the step that is being done, for the journal."""
+"""Measurements of the current step, for the journal."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class StepMetrics:
-    """What is known of the step being done, for the journal. `data_wait` in seconds; `rows` of the dataset file."""
+    """Measurements of the current step. `started` is `time.perf_counter()`, `data_wait` is in seconds, `rows` are rows
+    of the dataset file; `laid_out` counts computed tokens, shared ones once."""
 
     started: float = 0.0
     data_wait: float = 0.0

@@ -1,9 +1,11 @@
-"""How a worker is asked to end, and when it listens.
+"""How a worker is stopped: signals and control requests.
 
-Signals (SIGTERM, SIGINT) and requests in `control/` come to the same thing. The first asks for a checkpoint and an
-orderly end; a second, or `stop_now`, for an end without a checkpoint. While training, the engine looks between forward
-passes, so that no step is ever half applied. Before training there is nothing to save and loading can take minutes, so
-there a stop interrupts at once.
+Signals (SIGTERM, SIGINT) and requests in `control/` have the same effect. The first stop request asks for a checkpoint
+and an orderly end; a second one, or `stop_now`, for an end without a checkpoint. During training the engine polls
+between forward passes, so that no step is ever half applied. Before training there is nothing to save and loading can
+take minutes, so a stop interrupts loading at once.
+
+There are two ways in (`_on_signal`; `_watch`, a thread that reads the control folder) and one way out, `poll`.
 """
 
 import contextlib
@@ -12,21 +14,21 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from mg_tui.runs.control import ControlInbox, ControlRequest
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
-_POLL_SECONDS = 0.25  # seconds between looks into the control folder
+_POLL_SECONDS = 0.25  # seconds between two reads of the control folder
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# The watcher's: a request came while the main thread is busy loading. A real signal, since that also ends its waiting
-# for a disk or a network.
+# Sent by the watcher thread when a request arrives while the main thread is loading. A real signal, since that also
+# interrupts waiting for a disk or a network.
 _WAKE_SIGNAL = signal.SIGUSR1
 
 
-class StopRequested(BaseException):  # no error: an `except Exception` of a library must not swallow it
-    """The run ends because somebody asked. `by` says who."""
+class StopRequested(BaseException):  # not an Exception: an `except Exception` of a library must not swallow it
+    """The run ends because a stop was requested, by `by`."""
 
     def __init__(self, by: str):
         super().__init__(by)
@@ -34,11 +36,11 @@ class StopRequested(BaseException):  # no error: an `except Exception` of a libr
 
 
 class StopHandler:
-    """Collects what is asked of the worker; a context manager that holds the signal handlers meanwhile.
+    """Collects the requests to a worker; a context manager that installs the signal handlers.
 
     Attributes:
-        stop_by: who asked for an orderly end, or None.
-        now: whether the end is to come without a checkpoint.
+        stop_by: who requested a stop, or None.
+        stop_now: whether to stop without a checkpoint.
     """
 
     def __init__(self, folder: RunFolder, journal: JournalWriter):
@@ -69,15 +71,15 @@ class StopHandler:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within this block a stop raises `StopRequested` wherever the main thread is: write no journal in it.
+        """Within this block a stop raises `StopRequested` wherever the main thread is: do not write the journal in it.
 
-        Code in C may swallow what is raised in it, and break later for want of what it was doing: torch begins numpy
-        from C, and a numpy begun twice is an ImportError. Any error after an interruption is therefore the stop.
+        C code may swallow an exception raised in it and fail later: torch initializes numpy from C, and initializing
+        numpy twice is an ImportError. Any error after an interruption is therefore taken for the stop.
 
         Raises:
-            Stopped: also on entry and on leaving, when a stop was asked for already.
+            StopRequested: also on entry and on exit, when a stop was requested before.
         """
-        self.raise_if_stopped()
+        self.poll(raise_on="stop")
         self._interruptible = True
         try:
             yield
@@ -87,32 +89,29 @@ class StopHandler:
             raise
         finally:
             self._interruptible = False
-        self.raise_if_stopped()
+        self.poll(raise_on="stop")
 
-    def raise_if_stopped(self) -> None:
-        """Look for requests; raise `StopRequested` when an end was asked for."""
-        self.poll()
-        if self.stop_by is not None:
-            raise StopRequested(self.stop_by)
+    def poll(self, *, raise_on: Literal["stop", "stop_now", "never"] = "stop_now") -> None:
+        """Write the requests that have arrived to the journal, and act on them.
 
-    def journal_requests(self) -> None:
-        """Write the requests that came into the journal, and remember them."""
+        Args:
+            raise_on: "stop" raises on any stop request, "stop_now" only when no checkpoint is wanted.
+
+        Raises:
+            StopRequested: see `raise_on`.
+        """
         with contextlib.suppress(queue.Empty):
             while True:
-                self._handle(self._received.get_nowait())
-
-    def poll(self) -> None:
-        """Acknowledge what came. Raises `StopRequested` only when the end is to come without a checkpoint."""
-        self.journal_requests()
-        if self.stop_now and self.stop_by is not None:
+                self._accept(self._received.get_nowait())
+        if self.stop_by is not None and (raise_on == "stop" or (raise_on == "stop_now" and self.stop_now)):
             raise StopRequested(self.stop_by)
 
     def pop_checkpoint_request(self) -> bool:
-        """Whether a checkpoint was asked for since the last call."""
-        asked, self._checkpoint_requested = self._checkpoint_requested, False
-        return asked
+        """Whether a checkpoint was requested since the last call."""
+        requested, self._checkpoint_requested = self._checkpoint_requested, False
+        return requested
 
-    def _handle(self, request: ControlRequest) -> None:
+    def _accept(self, request: ControlRequest) -> None:
         self._journal.write("request", request=request.request, by=request.by)
         if request.request == "checkpoint":
             self._checkpoint_requested = True

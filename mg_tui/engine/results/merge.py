@@ -3,8 +3,8 @@
     {"op": "merge", "model": "...", "output": "...", "home": "...", "base_model", "dtype", "device"}
         -> notice, progress {"what", "done", "total"}, ..., merged
 
-Weights are merged in full precision: into a quantised base the adapter would be rounded away. What was saved is what is
-compared, and a result that does not answer like the adapter is not kept. A merge that is terminated leaves nothing.
+Weights are merged in full precision: into a quantized base the adapter would be lost in rounding. The
+saved model is compared with the adapter, and deleted if it differs. A merge that is terminated leaves no files.
 """
 
 import gc
@@ -20,23 +20,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.core.precision import DTypeName
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
-from mg_tui.engine.inference.result_metadata import METADATA_FILE, DTypeName, ResultMetadata
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.saving import save_full_model, write_result_files
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
-from mg_tui.runs.launch import package_versions
+from mg_tui.runs.result_metadata import METADATA_FILE, ResultMetadata
+from mg_tui.runs.versions import package_versions
 
 _PHASE_COUNT: Final = 5
 
 
 class MergeRequest(BaseModel):
-    """What is merged, and where the result goes."""
+    """What to merge, and the output folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,13 +50,13 @@ class MergeRequest(BaseModel):
 
 
 class Merger:
-    """Does one merge after another; nothing is kept between them."""
+    """Does merges, one at a time, without state between them."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def merge(self, values: dict[str, Any]) -> None:
-        """Merge, compare, publish; replies `merged` with where it is and how far it is from the adapter."""
+        """Merge, compare, publish; replies `merged` with the folder and the comparison."""
         request = parse_request(MergeRequest, values)
         began = time.monotonic()
         target = expand_user(request.output).resolve()
@@ -100,12 +101,12 @@ class Merger:
         self._at(2, "merging")
         whole = merge_weights(loaded.model)
         require_disk_space(whole, target)
-        processor, family, contract = loaded.processor, loaded.family, merged_metadata(loaded)
+        processor, family, metadata = loaded.processor, loaded.family, merged_metadata(loaded)
         attention = whole.config._attn_implementation or "sdpa"
         with publish_folder(target, tag=f"merge-{os.getpid()}", last=METADATA_FILE) as staging:
             self._at(3, "saving")
             save_full_model(whole, staging)
-            # One model in memory at a time: the merged one goes before it is loaded again.
+            # One model in memory at a time: the merged one is freed before it is loaded again.
             whole.to("meta")
             del whole
             gc.collect()
@@ -115,13 +116,13 @@ class Merger:
             compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
             if not compared.agrees:
                 raise disagreement_error(compared)
-            contract = contract.model_copy(update={"merge": compared.as_dict()})
-            write_result_files(staging, processor, contract, family=family, target=target)
+            metadata = metadata.model_copy(update={"merge": compared.as_dict()})
+            write_result_files(staging, processor, metadata, family=family, target=target)
         return compared
 
 
 def require_mergeable(located: LocatedModel) -> None:
-    """Refuse what is no adapter.
+    """Refuse a model that is no adapter.
 
     Raises:
         UsageError: it is a whole model.
@@ -178,7 +179,7 @@ def _mark_untied(model: Any) -> None:
 
 
 def require_disk_space(model: Any, target: Path) -> None:
-    """See that the weights fit on the disk.
+    """Check that the weights fit on the disk.
 
     Raises:
         EnvironmentProblem: they do not.
@@ -196,27 +197,27 @@ def require_disk_space(model: Any, target: Path) -> None:
 
 
 def merged_metadata(loaded: LoadedModel) -> ResultMetadata:
-    """The adapter's contract as that of the merged model."""
-    base, contract = loaded.located.base, loaded.metadata
-    ref = contract.base.model_copy(
+    """The metadata of the merged model, from that of the adapter."""
+    base, metadata = loaded.located.base, loaded.metadata
+    ref = metadata.base.model_copy(
         update={"name": base.name, "path": base.source if base.local else None, "revision": loaded.located.revision}
     )
     update = {
         "kind": "merged",
         "family": loaded.family.key,
-        "model_type": contract.model_type or str(loaded.model.config.model_type),
+        "model_type": metadata.model_type or str(loaded.model.config.model_type),
         "base": ref,
         "dtype": loaded.dtype,
         "quantization": "none",
         "versions": package_versions(),
     }
-    return contract.model_copy(update=update)
+    return metadata.model_copy(update=update)
 
 
 def disagreement_error(compared: LogitComparison) -> RunFailed:
     """The error for a merge that lost the adapter."""
     return RunFailed(
-        "the merged model does not answer like the adapter, and was not kept",
+        "the merged model does not answer like the adapter, and was deleted",
         why=f"logits differ by {compared.mean_difference:.3g} on average (at most {compared.limit:.3g} is rounding), "
         f"{compared.max_difference:.3g} at most; the best token is the same at {compared.top1_agreement:.1%} of "
         f"{compared.positions} positions",
@@ -226,7 +227,7 @@ def disagreement_error(compared: LogitComparison) -> RunFailed:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    # As an exception, so that what was half written is removed.
+    # As an exception, so that partial output is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     channel = Channel.from_stdio()
     serve(channel, {"merge": Merger(channel).merge})

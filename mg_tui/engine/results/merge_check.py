@@ -1,4 +1,4 @@
-"""Whether a merged model answers as the adapter did: logits of both on drawn images, position by position.
+"""Checks a merge: compares the logits of the merged model and the adapter on drawn images, position by position.
 
 Rounding alone moves logits: a merged weight is rounded once more to its dtype, and activations are rounded in another
 order. On a model of four layers that is 0.25 eps of the logits' spread on average, in bfloat16 and float16 alike; it
@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.families.collate import ExampleEncoder
+from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_MIN_EPS: Final = 2.0  # times eps times the spread of the logits: cannot be told from rounding
-_MAX_EPS: Final = 8.0  # the same: more is never put down to rounding
+_MIN_EPS: Final = 2.0  # times eps times the spread of the logits: indistinguishable from rounding
+_MAX_EPS: Final = 8.0  # likewise: more is never due to rounding
 _FLOAT32_TOLERANCE: Final = 1e-5  # of the spread: sums over thousands of products differ by the order they are added in
 _CLEAR_SHARE: Final = 0.02  # of the positions may have a clearly different best token
 _PROMPTS: Final = (
@@ -30,7 +30,7 @@ _PROMPTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MergeSample:
-    """A drawn image, a question about it, and an answer whose tokens are looked at."""
+    """A drawn image, a question about it, and an answer whose tokens are compared."""
 
     example: Example
     image: "Image.Image"
@@ -83,14 +83,14 @@ def make_samples(seed: int = 7) -> list[MergeSample]:
 
 
 def add_answers(samples: list[MergeSample], model: Any, encoder: ExampleEncoder) -> list[MergeSample]:
-    """The samples, each with what `model` answers: the tokens it will be asked to predict again."""
+    """The samples, each with the answer of `model`: the tokens that are predicted again."""
     from mg_tui.engine.inference.generation import Sampling, generate_answer
 
     answered = []
     for sample in samples:
-        given = generate_answer(model, encoder, sample.example.messages, [sample.image], Sampling(max_new_tokens=24))
-        # An answer without text leaves nothing to look at; any text will do then.
-        text = given.text.strip() or "An image with some shapes."
+        answer = generate_answer(model, encoder, sample.example.messages, [sample.image], Sampling(max_new_tokens=24))
+        # An empty answer has no tokens to compare; any text will do then.
+        text = answer.text.strip() or "An image with some shapes."
         turns = (*sample.example.messages, Message("assistant", (TextPart(text),)))
         answered.append(MergeSample(Example(sample.example.row, turns), sample.image))
     return answered
@@ -100,15 +100,15 @@ def answer_logits(samples: list[MergeSample], model: Any, encoder: ExampleEncode
     """Logits that predict the answers' tokens, float32 on the CPU: (positions, vocabulary)."""
     import torch
 
-    found = []
+    logits_of_samples = []
     for sample in samples:
         batch = dict(encoder([sample.example], [[sample.image]]))
-        learned = batch.pop("labels")[0, 1:] != -100
+        supervised = batch.pop("labels")[0, 1:] != IGNORE_INDEX
         moved = {name: v.to(model.device) if torch.is_tensor(v) else v for name, v in batch.items()}
         with torch.inference_mode():
             logits = model(**moved, use_cache=False).logits[0, :-1]
-        found.append(logits[learned.to(logits.device)].float().cpu())
-    return torch.cat(found)
+        logits_of_samples.append(logits[supervised.to(logits.device)].float().cpu())
+    return torch.cat(logits_of_samples)
 
 
 def compare_logits(adapter: Any, merged: Any, base: Any, dtype: str) -> LogitComparison:

@@ -1,4 +1,4 @@
-"""The model card: README.md of a result, made from its contract alone, so that a merge can make it again."""
+"""The model card: README.md of a result, rendered from its metadata alone, so that a merge can render it again."""
 
 import json
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference.result_metadata import ResultMetadata
+from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
 import torch
@@ -44,43 +44,43 @@ print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 """
 
 
-def render_model_card(contract: ResultMetadata, *, title: str, family: str, folder: Path) -> str:
+def render_model_card(metadata: ResultMetadata, *, title: str, family: str, folder: Path) -> str:
     """The card as Markdown with a YAML head.
 
     Args:
-        contract: the contract of the result, with the numbers of its training.
+        metadata: the metadata of the result, with the numbers of its training.
         title: the heading: the run's name or the folder's.
         family: the family's title.
         folder: where the result will be, for the commands that use it.
     """
     sections = [
-        _front_matter(contract),
-        f"# {_escape_text(title)}\n\n{_description(contract, family)}",
-        _usage_section(contract, folder),
-        _training_section(contract),
-        _options_section(contract),
-        _preprocessing_section(contract),
-        _merge_section(contract),
-        _versions_section(contract),
+        _front_matter(metadata),
+        f"# {_escape_text(title)}\n\n{_description(metadata, family)}",
+        _usage_section(metadata, folder),
+        _training_section(metadata),
+        _options_section(metadata),
+        _preprocessing_section(metadata),
+        _merge_section(metadata),
+        _versions_section(metadata),
         "## Licence\n\nThe licence of the base model applies to it and, as a rule, to what is derived from it.",
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def train_command(spec: TrainingSpec) -> str:
-    """The `train-vision` command that asks for the same run, quoted for a shell, one option a line."""
+    """The `train-vision` command for the same run, quoted for a shell, one option per line."""
     return " \\\n  ".join(["model-garden train-vision", *format_flags(spec, spec.changed())])
 
 
-def hub_name(contract: ResultMetadata) -> str | None:
-    """The base model's name on the hub; None when it was a local folder, which means nothing to anybody else."""
-    return None if contract.base.path else contract.base.name
+def hub_name(metadata: ResultMetadata) -> str | None:
+    """The base model's name on the hub; None when it was a local folder, which is meaningless elsewhere."""
+    return None if metadata.base.path else metadata.base.name
 
 
-def _front_matter(contract: ResultMetadata) -> str:
+def _front_matter(metadata: ResultMetadata) -> str:
     """The YAML head. JSON's quoted strings are YAML's, so no text from outside can break out of its place."""
-    base = hub_name(contract)
-    adapter = contract.kind == "adapter"
+    base = hub_name(metadata)
+    adapter = metadata.kind == "adapter"
     tags = ["model-garden", "vision-language", "transformers", *(["lora"] if adapter else [])]
     if base:
         tags.append(f"base_model:{'adapter' if adapter else 'finetune'}:{base}")
@@ -100,37 +100,37 @@ def _front_matter(contract: ResultMetadata) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _description(contract: ResultMetadata, family: str) -> str:
+def _description(metadata: ResultMetadata, family: str) -> str:
     what = {
         "adapter": "A PEFT adapter for",
         "model": "A model trained in full from",
         "merged": "A model with its adapter merged in, from",
-    }[contract.kind]
-    base = _inline_code(contract.base.name)
-    revision = f" at revision {_inline_code(contract.base.revision)}" if contract.base.revision else ""
-    examples = contract.training.get("examples")
-    dataset = contract.spec.get("dataset")
+    }[metadata.kind]
+    base = _inline_code(metadata.base.name)
+    revision = f" at revision {_inline_code(metadata.base.revision)}" if metadata.base.revision else ""
+    examples = metadata.training.get("examples")
+    dataset = metadata.spec.get("dataset")
     data = f" on {examples:,} examples" if isinstance(examples, int) else ""
     data += f" of {_inline_code(Path(str(dataset)).name)}" if dataset else ""
     return f"{what} {base}{revision} ({_escape_text(family)}), fine-tuned with Model Garden{data}."
 
 
-def _usage_section(contract: ResultMetadata, folder: Path) -> str:
+def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
     import shlex
 
-    remote = ", trust_remote_code=True" if contract.trust_remote_code else ""
+    remote = ", trust_remote_code=True" if metadata.trust_remote_code else ""
     values = {
         "result": repr(str(folder)),
-        "base": repr(contract.base.path or contract.base.name),
-        "dtype": contract.dtype,
-        "revision": f", revision={contract.base.revision!r}" if contract.base.revision else "",
+        "base": repr(metadata.base.path or metadata.base.name),
+        "dtype": metadata.dtype,
+        "revision": f", revision={metadata.base.revision!r}" if metadata.base.revision else "",
         "remote": remote,
     }
-    load = (_LOAD_ADAPTER_CODE if contract.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
+    load = (_LOAD_ADAPTER_CODE if metadata.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
     ours = f"model-garden generate-vision {shlex.quote(str(folder))} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
     # As in training: a trained system prompt is part of what the model expects.
-    spoken = [{"type": "text", "text": contract.system_prompt}]
-    system = f'    {{"role": "system", "content": {_python_literal(spoken)}}},\n' if contract.system_prompt else ""
+    spoken = [{"type": "text", "text": metadata.system_prompt}]
+    system = f'    {{"role": "system", "content": {_python_literal(spoken)}}},\n' if metadata.system_prompt else ""
     ask = _GENERATE_CODE.format(system=system, question=_python_literal(_EXAMPLE_PROMPT))
     codes = [
         _code_block(ours, "bash"),
@@ -141,7 +141,7 @@ def _usage_section(contract: ResultMetadata, folder: Path) -> str:
     return "\n\n".join(["## Use it", *codes])
 
 
-# Facts by their key in the contract: heading, and how a number is written.
+# Numbers by their key in the metadata: heading, and how a number is written.
 _TRAINING_NUMBERS = (
     ("final_loss", "Final training loss", "{:.4f}"),
     ("eval_loss", "Evaluation loss", "{:.4f}"),
@@ -150,8 +150,8 @@ _TRAINING_NUMBERS = (
     ("epochs", "Epochs", "{:g}"),
     ("examples", "Training examples", "{:,}"),
     ("eval_examples", "Evaluation examples", "{:,}"),
-    ("skipped_rows", "Rows left out", "{:,}"),
-    ("supervised_tokens", "Trained tokens seen", "{:,}"),
+    ("skipped_rows", "Rows skipped", "{:,}"),
+    ("supervised_tokens", "Supervised tokens", "{:,}"),
     ("trainable_parameters", "Trained parameters", "{:,}"),
     ("total_parameters", "Parameters in all", "{:,}"),
     ("seconds", "Time", "{:,.0f} s"),
@@ -163,8 +163,8 @@ _TRAINING_NUMBERS = (
 )
 
 
-def _training_section(contract: ResultMetadata) -> str:
-    known = contract.training
+def _training_section(metadata: ResultMetadata) -> str:
+    known = metadata.training
     rows = [
         (title, form.format(known[key]))
         for key, title, form in _TRAINING_NUMBERS
@@ -173,9 +173,9 @@ def _training_section(contract: ResultMetadata) -> str:
     parts = known.get("trained_parts")
     if isinstance(parts, dict):
         rows += [(f"Trained in {part}", f"{count:,} parameters") for part, count in parts.items()]
-    rows.append(("Base model in", f"{contract.dtype}, {contract.quantization} quantisation".replace("none", "no")))
-    spec = contract.training_spec()
-    command = f"\n\nThe command that asks for the same:\n\n{_code_block(train_command(spec), 'bash')}" if spec else ""
+    rows.append(("Base model in", f"{metadata.dtype}, {metadata.quantization} quantization".replace("none", "no")))
+    spec = metadata.training_spec()
+    command = f"\n\nThe command for the same run:\n\n{_code_block(train_command(spec), 'bash')}" if spec else ""
     return f"## Training\n\n{_markdown_table(('', ''), rows)}{command}"
 
 
@@ -183,10 +183,10 @@ def _is_shown_number(value: object, form: str) -> bool:
     return isinstance(value, str if form == "{}" else int | float) and value not in ("", 0)
 
 
-def _options_section(contract: ResultMetadata) -> str:
+def _options_section(metadata: ResultMetadata) -> str:
     known = {opt.name: opt for opt in options_of(TrainingSpec)}
     rows = []
-    for name, value in contract.spec.items():
+    for name, value in metadata.spec.items():
         if name in known:
             default = "" if known[name].required else _inline_code(_format_value(known[name].default))
             rows.append((known[name].title, _inline_code(_format_value(value)), default))
@@ -197,25 +197,25 @@ def _options_section(contract: ResultMetadata) -> str:
     )
 
 
-def _preprocessing_section(contract: ResultMetadata) -> str:
+def _preprocessing_section(metadata: ResultMetadata) -> str:
     lines = [
-        f"- images: EXIF orientation applied, RGB, resized to between {contract.min_pixels:,} and "
-        f"{contract.max_pixels:,} pixels, in the order given",
-        f"- system prompt: {_inline_code(contract.system_prompt) if contract.system_prompt else 'none of its own'}",
+        f"- images: EXIF orientation applied, RGB, resized to between {metadata.min_pixels:,} and "
+        f"{metadata.max_pixels:,} pixels, in the order given",
+        f"- system prompt: {_inline_code(metadata.system_prompt) if metadata.system_prompt else 'none of its own'}",
         "- chat template and tokenizer: the files beside this card",
     ]
     return "## Preprocessing\n\n" + "\n".join(lines) + "\n\nThe same is in `model_garden.json`, for programs."
 
 
-def _merge_section(contract: ResultMetadata) -> str:
-    if not contract.merge:
+def _merge_section(metadata: ResultMetadata) -> str:
+    if not metadata.merge:
         return ""
-    rows = [(str(key).replace("_", " "), _format_value(value)) for key, value in contract.merge.items()]
+    rows = [(str(key).replace("_", " "), _format_value(value)) for key, value in metadata.merge.items()]
     return f"## Merged and compared with the adapter\n\n{_markdown_table(('', ''), rows)}"
 
 
-def _versions_section(contract: ResultMetadata) -> str:
-    rows = sorted(contract.versions.items())
+def _versions_section(metadata: ResultMetadata) -> str:
+    rows = sorted(metadata.versions.items())
     return f"## Versions\n\n{_markdown_table(('', ''), rows)}" if rows else ""
 
 
@@ -241,12 +241,12 @@ def _format_value(value: object) -> str:
 
 
 def _escape_text(text: str) -> str:
-    """Text from outside as Markdown text: on one line, marks escaped."""
+    """Untrusted text as Markdown text: on one line, marks escaped."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|" else c for c in " ".join(text.split()))
 
 
 def _inline_code(text: str) -> str:
-    """Text from outside as inline code; a fence longer than any run of backticks in it cannot be closed by it."""
+    """Untrusted text as inline code; a fence longer than any run of backticks in it cannot be closed by it."""
     text = " ".join(text.split())
     fence = "`" * (max((len(run) for run in _backtick_runs(text)), default=0) + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""

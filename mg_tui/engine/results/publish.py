@@ -1,4 +1,4 @@
-"""Write a folder beside its place and rename it: a folder that exists is whole."""
+"""Write a folder beside its target and rename it: a folder that exists is complete."""
 
 import errno
 import os
@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.core.files import fsync_folder
 
 
 @contextmanager
 def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` when the block ends well and vanishes when it does not.
+    """A folder to write into; renamed to `target` when the block succeeds, removed when it fails.
 
     Where `target` cannot be renamed onto (a mounted volume, a parent that is not ours to write in), the files are
-    written inside it and moved up at the end, `last` after all others, so that its presence still means whole.
+    written inside it and moved up at the end, `last` after all others, so that its presence still means complete.
 
     Args:
         target: a new folder, or an empty one.
@@ -42,7 +43,7 @@ def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str |
             _sync_tree(staging)
             if not (beside and _rename_onto(staging, target, replace=replace)):
                 _move_files(staging, target, replace=replace, last=last)
-            _sync_folder(target.parent)
+            fsync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -89,8 +90,8 @@ def _move_files(staging: Path, target: Path, *, replace: bool, last: str | None)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == last):
         shutil.move(path, target / path.name)
         if path.name == last:
-            _sync_folder(target)
-    _sync_folder(target)
+            fsync_folder(target)
+    fsync_folder(target)
 
 
 def _sync_tree(folder: Path) -> None:
@@ -105,17 +106,7 @@ def _sync_tree(folder: Path) -> None:
             with (Path(root) / name).open("rb") as stream:
                 os.fchmod(stream.fileno(), 0o666 & ~umask)
                 os.fsync(stream.fileno())
-        _sync_folder(Path(root))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems cannot sync a folder; its files are synced
-        pass
-    finally:
-        os.close(descriptor)
+        fsync_folder(Path(root))
 
 
 @contextmanager

@@ -1,25 +1,24 @@
-"""What a run leaves behind: a standard PEFT adapter or model, its processor, a card and the preprocessing contract."""
+"""Saves the result of a run: a standard PEFT adapter or model, its processor, a model card and the metadata."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.errors import GardenError, RunFailed
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference.result_metadata import (
+from mg_tui.engine.results.model_card import render_model_card
+from mg_tui.engine.results.publish import publish_folder
+from mg_tui.families.family import ModelFamily
+from mg_tui.runs.result_metadata import (
     ADAPTER_WEIGHTS,
     METADATA_FILE,
     BaseModelRef,
-    DTypeName,
-    QuantizationName,
     ResultMetadata,
     make_result_metadata,
     read_result_metadata,
     write_result_metadata,
 )
-from mg_tui.engine.results.model_card import render_model_card
-from mg_tui.engine.results.publish import publish_folder
-from mg_tui.families.contract import ModelFamily
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import ResolvedModel
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSummary:
-    """Numbers from the run, for the card and the contract; whatever is None or 0 is left out of the card.
+    """Numbers of the run, for the card and the metadata; the card omits those that are None or 0.
 
     `seconds` is the time of training, all attempts together. `trained_parts` counts trained parameters by part name.
-    `peak_device_memory` is in bytes; `device` is its name in words. `result_step` is the step the weights are of,
+    `peak_device_memory` is in bytes; `device` is its model name. `result_step` is the step the weights are of,
     when that is not the last. `cost` is an amount of money with its currency.
     """
 
@@ -89,9 +88,9 @@ def save_result(
         RunFailed: nothing was trained, so there is nothing to save.
     """
     adapter = is_peft_model(model)
-    contract = make_result_metadata(
+    metadata = make_result_metadata(
         spec,
-        family,
+        family.key,
         BaseModelRef(
             name=base.name, path=str(Path(base.source).absolute()) if base.local else None, revision=spec.revision
         ),
@@ -107,10 +106,10 @@ def save_result(
         target, tag=run or "result", replace=_belongs_to_run(target, run), last=METADATA_FILE
     ) as staging:
         if adapter:
-            _save_adapter(model, staging, contract)
+            _save_adapter(model, staging, metadata)
         else:
             save_full_model(model, staging)
-        write_result_files(staging, processor, contract, family=family, target=target)
+        write_result_files(staging, processor, metadata, family=family, target=target)
     return target
 
 
@@ -131,13 +130,12 @@ def _belongs_to_run(target: Path, run: str | None) -> bool:
         return False
 
 
-def _save_adapter(model: Any, staging: Path, contract: ResultMetadata) -> None:
+def _save_adapter(model: Any, staging: Path, metadata: ResultMetadata) -> None:
     config = model.peft_config["default"]
-    # Plain PEFT takes this name to from_pretrained: an alias such as `tiny`, or a path relative to a folder nobody
-    # remembers, would not load there.
-    config.base_model_name_or_path = contract.base.path or contract.base.name
-    config.revision = contract.base.revision
-    # "auto" would ask the hub for the base model's vocabulary size; we never resize embeddings.
+    # Plain PEFT passes this name to from_pretrained, which would not load an alias such as `tiny`, or a relative path.
+    config.base_model_name_or_path = metadata.base.path or metadata.base.name
+    config.revision = metadata.base.revision
+    # "auto" would request the base model's vocabulary size from the hub; we never resize embeddings.
     model.save_pretrained(staging, selected_adapters=["default"], save_embedding_layers=False)
     from safetensors import safe_open
 
@@ -155,12 +153,12 @@ def save_full_model(model: Any, staging: Path) -> None:
 
 
 def write_result_files(
-    staging: Path, processor: Any, contract: ResultMetadata, *, family: ModelFamily, target: Path
+    staging: Path, processor: Any, metadata: ResultMetadata, *, family: ModelFamily, target: Path
 ) -> None:
-    """Write what stands beside the weights: processor files, card, contract."""
+    """Write the files beside the weights: processor, card, metadata."""
     processor.save_pretrained(staging)
-    spec_name = contract.spec.get("name")
+    spec_name = metadata.spec.get("name")
     title = spec_name if isinstance(spec_name, str) and spec_name else target.name
-    card = render_model_card(contract, title=title, family=family.title, folder=target)
+    card = render_model_card(metadata, title=title, family=family.title, folder=target)
     (staging / "README.md").write_text(card, encoding="utf-8")
-    write_result_metadata(staging, contract)
+    write_result_metadata(staging, metadata)

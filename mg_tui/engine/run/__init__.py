@@ -1,1 +1,1 @@
-"""From a spec to a trained model: the worker, its setup, the trainer, and the end of a run."""
+"""From a spec to a trained model: the worker, setup, the trainer and its reporter, and saving the result."""

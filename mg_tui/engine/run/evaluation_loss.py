@@ -1,4 +1,4 @@
-"""The mean loss over held-out examples: nothing but two sums is kept, whatever the vocabulary."""
+"""The mean loss over held-out examples: two sums, whatever the size of the vocabulary; no logits are stored."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from mg_tui.engine.monitoring import step_checks
 
 
 def mean_loss(batches: EvaluationBatches, loss_of: Callable[[MicroBatch], float]) -> float:
-    """Mean loss of a supervised token; NaN when there is none. Neither weights nor label smoothing count.
+    """Mean loss of a supervised token; NaN when there is none. Row weights and label smoothing are not applied.
 
-    Where the device has no memory for it, the batches are laid out smaller and it begins again.
+    When the device runs out of memory, the evaluation restarts with smaller batches.
 
     Args:
         batches: the examples.

@@ -1,16 +1,16 @@
-"""The end of a run: its result saved with the numbers of the whole run, all attempts together."""
+"""The end of a run: its result is saved with the numbers of all attempts together."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
-from mg_tui.engine.checkpointing.checkpoint_store import load_trained_weights
+from mg_tui.engine.checkpointing.trained_weights import load_trained_weights
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.results.saving import TrainingSummary, is_peft_model, save_result
 from mg_tui.engine.run.setup import RunContext
 from mg_tui.engine.run.training_data import TrainingData
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def save_run_result(
     trainer: "GardenTrainer",
-    base: RunContext,
-    ready: TrainingData,
+    context: RunContext,
+    data: TrainingData,
     table: dict[str, dict[str, Any]],
     *,
     spec: TrainingSpec,
@@ -31,14 +31,14 @@ def save_run_result(
     used: Mapping[str, float],
     prices: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Save the result; returns what the `finished` event says.
+    """Save the result; returns the fields of the `finished` event.
 
-    `used` is what the run used of its GPUs, `prices` the settings' [cost] table.
+    `used` is the GPU usage of the run, `prices` the settings' [cost] table.
 
     Raises:
-        UsageError, EnvironmentProblem: the output folder cannot be used; the last checkpoint is whole.
+        UsageError, EnvironmentProblem: the output folder cannot be used; the last checkpoint is complete.
     """
-    placed = base.placement
+    placement = context.placement
     model = trainer.accelerator.unwrap_model(trainer.model)
     history = read_run_history(folder)
     steps = int(trainer.state.global_step)
@@ -48,17 +48,17 @@ def save_run_result(
         if best.step != steps:
             load_trained_weights(model, best.path)
     if not is_peft_model(model):
-        # Trained in float32; kept in the dtype that the rest of the model has.
+        # Trained in float32, saved in the dtype of the rest of the model.
         import torch
 
-        model.to(getattr(torch, placed.dtype))
+        model.to(getattr(torch, placement.dtype))
     cost = compute_cost(used.get("energy_j"), used.get("gpu_seconds"), prices)
     saved = save_result(
         model,
-        base.processor,
+        context.processor,
         spec=spec,
-        family=base.family,
-        base=base.resolved,
+        family=context.family,
+        base=context.resolved,
         folder=Path(spec.output_dir) if spec.output_dir else folder.model_dir,
         facts=TrainingSummary(
             final_loss=history.final_loss,
@@ -66,22 +66,22 @@ def save_run_result(
             steps=steps,
             result_step=taken_from if taken_from != steps else None,
             epochs=trainer.state.epoch,
-            examples=len(ready.train),
-            eval_examples=len(ready.evaluation),
-            skipped_rows=ready.skipped,
+            examples=len(data.train),
+            eval_examples=len(data.evaluation),
+            skipped_rows=data.skipped,
             seconds=round(history.seconds, 2),
             supervised_tokens=history.supervised_tokens,
             trainable_parameters=sum(part["trained"] for part in table.values()),
             total_parameters=sum(part["parameters"] for part in table.values()),
             trained_parts={name: part["trained"] for name, part in table.items() if part["trained"]},
-            device=placed.device_title,
+            device=placement.device_title,
             peak_device_memory=history.peak_device_memory,
             energy_kwh=cost.energy_kwh,
             gpu_hours=cost.gpu_hours,
             cost=cost.formatted_money,
         ),
-        dtype=placed.dtype,
-        quantization=placed.quantization,
+        dtype=placement.dtype,
+        quantization=placement.quantization,
         run=folder.id,
     )
     return {
@@ -93,12 +93,13 @@ def save_run_result(
     }
 
 
-def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> writer.BestCheckpoint | None:
-    """The checkpoint that the result is taken from; None, and why, when it has to be the last step."""
+def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> checkpoint_format.BestCheckpoint | None:
+    """The best checkpoint, for the result; None when it is missing or damaged, with a warning."""
     best = trainer.store.best
-    problem = "no evaluation had a loss" if best is None else writer.find_problem(best.path)
+    problem = "no evaluation had a loss" if best is None else checkpoint_format.find_problem(best.path)
     if best is None or problem is not None:
-        journal.write("warning", what="the result is the last step's, not the best one's", why=problem)
+        what = "the result is that of the last step: the best checkpoint cannot be used"
+        journal.write("warning", what=what, why=problem)
         return None
     journal.write(
         "decision", what="result from", value=f"step {best.step}", why=f"evaluation loss {best.eval_loss:.4g}"

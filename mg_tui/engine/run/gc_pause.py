@@ -1,5 +1,5 @@
-"""Garbage collection paused while libraries are imported: torch, transformers and peft make lasting objects by the tens
-of thousands, and each collection among them looks at all of them for nothing."""
+"""Garbage collection paused while libraries are imported: torch, transformers and peft create tens of thousands of
+objects that live on, and each collection meanwhile traverses all of them in vain."""
 
 import contextlib
 import gc

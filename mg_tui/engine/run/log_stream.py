@@ -1,7 +1,7 @@
-"""Standard output and error of a worker: its log, which must never be what ends a run.
+"""Standard output and error of a worker, its log: a full disk must not end the run through it.
 
-The log lies on the disk of the run. When that is full, a line of talk would raise an error in the middle of whatever
-was being done; so such lines are dropped, and the journal, which waits for room, has what matters.
+The log is on the disk of the run. When that is full, printing a line would raise an error in the middle of a step; so
+such lines are dropped. The journal waits for free space and holds everything that matters.
 """
 
 import errno
@@ -23,7 +23,7 @@ class _LossyFile(io.FileIO):
 
 
 def tolerate_full_disk() -> None:
-    """Make standard output and error drop what there is no room for. Only for a process whose output is its log."""
+    """Make standard output and error drop lines while the disk is full. Only for a process whose output is its log."""
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(
             _LossyFile(fd, "w", closefd=False),  # unbuffered, as `python -u` does

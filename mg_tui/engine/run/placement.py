@@ -1,21 +1,20 @@
-"""Where and in what precision a model is trained: decided once, each choice with its reason."""
+"""The device, dtype, quantization and attention of a run, each choice with its reason."""
 
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.layout.partition import World
-
-DTypeName = Literal["bfloat16", "float16", "float32"]
-QuantizationName = Literal["nf4", "int8", "none"]
+from mg_tui.hardware.host import cpu_name
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What was decided. `device` is torch's name, `device_title` its name in words; `reasons` says why, by choice."""
+    """The choices. `device` is torch's name for it, `device_title` the model of the device; `reasons` by choice."""
 
     device: str
     device_title: str
@@ -35,11 +34,11 @@ class Placement:
 
 
 def choose_placement(spec: TrainingSpec) -> Placement:
-    """Look at the machine and settle device, dtype, quantisation and attention.
+    """Choose device, dtype, quantization and attention for this machine.
 
     Raises:
-        EnvironmentProblem: a CUDA device was asked for and there is none.
-        UsageError: the choices cannot go together here.
+        EnvironmentProblem: a CUDA device was requested and there is none.
+        UsageError: the options cannot be combined on this machine.
     """
     reasons: dict[str, str] = {}
     device, title, reasons["device"] = _choose_device(spec)
@@ -62,12 +61,12 @@ def _choose_device(spec: TrainingSpec) -> tuple[str, str, str]:
         return f"cuda:{number}", name, f"{name}, compute capability {major}.{minor}"
     if spec.device == "cuda":
         raise EnvironmentProblem(
-            "device: cuda was asked for and there is no CUDA device",
+            "device: cuda was requested and there is no CUDA device",
             why=_why_no_cuda(),
             hint="give --device cpu, or let it choose with --device auto",
         )
-    why = "asked for" if spec.device == "cpu" else _why_no_cuda()
-    return "cpu", _cpu_name(), why
+    why = "requested" if spec.device == "cpu" else _why_no_cuda()
+    return "cpu", cpu_name(), why
 
 
 def _why_no_cuda() -> str:
@@ -78,26 +77,13 @@ def _why_no_cuda() -> str:
     return "torch sees no CUDA device (no NVIDIA driver, or no device made visible)"
 
 
-def _cpu_name() -> str:
-    import platform
-
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - not a file of ours
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "CPU"
-
-
 def _choose_dtype(spec: TrainingSpec, cuda: bool) -> tuple[DTypeName, str]:
     import torch
 
     if spec.dtype == "float16" and not cuda:
         raise UsageError("dtype: float16 cannot be trained on the CPU", hint="give --dtype float32 or bfloat16")
     if spec.dtype != "auto":
-        return spec.dtype, "asked for"
+        return spec.dtype, "requested"
     if not cuda:
         return "float32", "the CPU is exact and no slower in float32"
     major, minor = torch.cuda.get_device_capability(0)
@@ -114,11 +100,11 @@ def _choose_quantization(spec: TrainingSpec, cuda: bool) -> tuple[QuantizationNa
                 f"quantization: {spec.quantization} needs bitsandbytes, which is not installed",
                 hint="install bitsandbytes, or give --quantization none",
             )
-        return spec.quantization, "asked for"
+        return spec.quantization, "requested"
     if spec.quantization == "none":
-        return "none", "asked for"
+        return "none", "requested"
     if not cuda:
-        return "none", "without a CUDA device quantised layers are slower"
+        return "none", "without a CUDA device quantized layers are slower"
     if spec.train_language == "full":
         return "none", "the language model is trained in full"
     if not installed:
@@ -135,7 +121,7 @@ def _choose_attention(spec: TrainingSpec, cuda: bool) -> tuple[str, str]:
     if spec.attention == "flex":
         if not cuda:
             raise UsageError("attention: flex needs a CUDA device", hint="give --attention sdpa")
-        return "sdpa", "asked for flex, which is for packed layouts; torch's own fused attention for all else"
+        return "sdpa", "flex applies to packed layouts only; torch's own fused attention for all else"
     if spec.attention != "auto":
-        return spec.attention, "asked for"
+        return spec.attention, "requested"
     return "sdpa", "torch's own fused attention"

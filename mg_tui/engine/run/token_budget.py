@@ -1,23 +1,21 @@
-"""The token budget of a run: estimated before the model is loaded, and settled by the probe's measurement."""
+"""The token budget of a run: estimated before the model is loaded, corrected by the probe's measurement."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import format_gib
 from mg_tui.engine.layout import budget
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.registry import ResolvedModel
 from mg_tui.hardware.memory import ExampleSize, MemoryAdvisor, MemoryEstimate
 from mg_tui.preflight import memory
-
-LAYOUT_FILE: Final = "layout.json"  # in a checkpoint: how steps were laid out
-_GIB: Final = 2**30
+from mg_tui.runs.checkpoint_format import read_token_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +25,9 @@ class TokenBudget:
     Attributes:
         tokens: the budget.
         why: for the journal.
-        limits: what it may be; None when it is not to be changed by a measurement.
-        question: the estimate; None where the model's size is not known.
-        room: bytes that were free before the model was loaded.
+        bounds: its limits; None when a measurement must not change it.
+        question: the memory estimate; None when the size of the model is not known.
+        available_bytes: bytes that may be used, before the model is loaded.
     """
 
     tokens: int
@@ -40,107 +38,113 @@ class TokenBudget:
 
     @property
     def estimate(self) -> MemoryEstimate | None:
-        """What a run with this budget needs."""
+        """The memory of a run with this budget."""
         return self.question.estimate(token_budget=self.tokens) if self.question is not None else None
 
     @property
-    def enough(self) -> int | None:
-        """Tokens with which a pass of rows that share nothing is long enough; None where longer ones are wanted."""
-        asked = self.question
-        if asked is None or asked.device != "cpu" or asked.spec.token_budget is not None:
+    def sufficient_tokens(self) -> int | None:
+        """Tokens beyond which a pass of rows that share nothing gains nothing; None where longer is always better."""
+        advisor = self.question
+        if advisor is None or advisor.device != "cpu" or advisor.spec.token_budget is not None:
             return None
-        return budget.sufficient_tokens(asked.shape.language.width, small=asked.spec.gradient_checkpointing)
+        return budget.sufficient_tokens(advisor.shape.language.width, small=advisor.spec.gradient_checkpointing)
 
-    def measured(self, found: budget.PassMeasurement) -> int:
+    def after_measurement(self, measurement: budget.PassMeasurement) -> int:
         """The budget after a pass was measured.
 
         Raises:
-            ValueError: this one is not to be changed.
+            ValueError: the budget is fixed.
         """
         if self.bounds is None or self.question is None:
-            raise ValueError("a budget that was asked for is not changed by a measurement")
-        coming = self.question.estimate().bytes_of("optimizer state")
-        return budget.budget_from_measurement(memory_curve(self.question), self.bounds, found, coming=coming)
+            raise ValueError("a fixed budget cannot be changed by a measurement")
+        upcoming_bytes = self.question.estimate().bytes_of("optimizer state")
+        return budget.budget_from_measurement(
+            memory_curve(self.question), self.bounds, measurement, upcoming_bytes=upcoming_bytes
+        )
 
 
 def choose_token_budget(
     spec: TrainingSpec,
     model: ResolvedModel,
-    placed: Placement,
+    placement: Placement,
     data: TrainingData,
     *,
     encoder: Any = None,
-    resumed: Path | None = None,
+    resume_from: Path | None = None,
 ) -> TokenBudget:
-    """The budget to begin with.
+    """The initial budget.
 
     Args:
         spec: the run.
         model: its base model.
-        placed: where it runs.
+        placement: where it runs.
         data: its rows.
         encoder: the collator, if it has a tokenizer: counts the tokens of answers.
-        resumed: the checkpoint that is gone on from. Its budget is kept, so that steps are laid out as they would have
-            been: the same to the last bit.
+        resume_from: the checkpoint to resume from. Its budget is used again, so that steps are laid out bit for bit as
+            they would have been.
     """
-    limits = budget.budget_bounds(
-        longest=max(data.tokens), batch_size=spec.batch_size, per_step=spec.examples_per_step, cuda=placed.cuda
+    bounds = budget.budget_bounds(
+        longest=max(data.tokens), batch_size=spec.batch_size, per_step=spec.examples_per_step, cuda=placement.cuda
     )
-    asked = make_memory_question(spec, model, placed, data, encoder)
-    room = usable_memory(placed)
+    try:
+        advisor, why_unknown = make_memory_question(spec, model, placement, data, encoder), ""
+    except GardenError as error:
+        advisor, why_unknown = None, f"memory cannot be estimated: {error.what}"
+    available = usable_memory(placement)
     if spec.token_budget is not None:
-        return TokenBudget(spec.token_budget, "asked for", None, asked, room)
-    if (kept := read_token_budget(resumed)) is not None:
-        return TokenBudget(kept, "as it was when the checkpoint was written", None, asked, room)
-    if asked is None:
+        return TokenBudget(spec.token_budget, "requested", None, advisor, available)
+    if (saved_budget := read_token_budget(resume_from)) is not None:
+        return TokenBudget(saved_budget, "from the checkpoint", None, advisor, available)
+    if advisor is None:
         tokens = budget.budget_bounds(
             longest=max(data.tokens), batch_size=spec.batch_size, per_step=spec.examples_per_step, cuda=False
         ).target
-        return TokenBudget(tokens, "the size of the model is not known, so it is not reckoned with", None, None, room)
-    tokens = budget.budget_from_estimate(memory_curve(asked), limits, room)
-    needed = asked.estimate(token_budget=tokens).peak
-    why = f"estimated at {format_gib(needed)} of {format_gib(room)} that may be used"
-    if needed > room:
+        return TokenBudget(tokens, why_unknown, None, None, available)
+    tokens = budget.budget_from_estimate(memory_curve(advisor), bounds, available)
+    needed = advisor.estimate(token_budget=tokens).peak
+    why = f"estimated at {format_gib(needed)} of {format_gib(available)} that may be used"
+    if needed > available:
         why += "; it may not fit even one row at a time"
-    elif tokens < limits.target:
-        why += f", which are too few for {limits.target:,} tokens"
-    return TokenBudget(tokens, why, limits, asked, room)
+    elif tokens < bounds.target:
+        why += f", which are too few for {bounds.target:,} tokens"
+    return TokenBudget(tokens, why, bounds, advisor, available)
 
 
 def make_memory_question(
-    spec: TrainingSpec, model: ResolvedModel, placed: Placement, data: TrainingData, encoder: Any
-) -> MemoryAdvisor | None:
-    """The estimate for this machine and these rows; None where the model's size is not known."""
-    settled = spec.model_copy(
-        update={"dtype": placed.dtype, "quantization": placed.quantization, "attention": placed.attention}
+    spec: TrainingSpec, model: ResolvedModel, placement: Placement, data: TrainingData, encoder: Any
+) -> MemoryAdvisor:
+    """The estimate for this machine and these rows.
+
+    Raises:
+        GardenError: the size of the model is not known.
+    """
+    resolved_spec = spec.model_copy(
+        update={"dtype": placement.dtype, "quantization": placement.quantization, "attention": placement.attention}
     )
-    try:
-        return MemoryAdvisor(
-            shape=memory.model_shape(model),
-            spec=settled,
-            rows=tuple(workload_rows(spec, model, data, encoder)),
-            image_tokens=memory.image_token_counter(model, spec),
-            device="cuda" if placed.cuda else "cpu",
-            can_pack=model.family is not None and model.family.layout is not None,
-        )
-    except GardenError:
-        return None
+    return MemoryAdvisor(
+        shape=memory.model_shape(model),
+        spec=resolved_spec,
+        rows=tuple(workload_rows(spec, model, data, encoder)),
+        image_tokens=memory.image_token_counter(model, spec),
+        device="cuda" if placement.cuda else "cpu",
+        can_pack=model.family is not None and model.family.layout is not None,
+    )
 
 
 def workload_rows(
     spec: TrainingSpec, model: ResolvedModel, data: TrainingData, encoder: Any, keep: int = 128
 ) -> list[ExampleSize]:
-    """The rows that a largest forward pass can be made of, their tokens as they were counted."""
+    """The rows that the largest forward pass can consist of, with their counted tokens."""
     count = memory.image_token_counter(model, spec)
     chosen = largest_examples(data.train, data.tokens, keep)
     rows = []
     for index in chosen:
         example, tokens = data.train[index], data.tokens[index]
         sizes = tuple((info.width, info.height) for info in data.infos_of(example))
-        images = sum(count(*one, spec.min_pixels, spec.max_pixels) for one in sizes) if count is not None else 0
+        images = sum(count(*size, spec.min_pixels, spec.max_pixels) for size in sizes) if count is not None else 0
         text = max(tokens - images, 1)
-        learned = text if spec.train_on_prompt else min(_count_answer_tokens(example, encoder), text)
-        rows.append(ExampleSize(text, learned, sizes))
+        supervised = text if spec.train_on_prompt else min(_count_answer_tokens(example, encoder), text)
+        rows.append(ExampleSize(text, supervised, sizes))
     return rows
 
 
@@ -155,56 +159,34 @@ def _count_answer_tokens(example: Example, encoder: Any) -> int:
     tokenizer = getattr(getattr(encoder, "processor", None), "tokenizer", None)
     if tokenizer is None:
         return -(-len(example.response.encode("utf-8", "surrogatepass")) // memory.BYTES_PER_TOKEN) + 1
-    return len(tokenizer.encode(example.response, add_special_tokens=False)) + 1  # and the token that ends it
+    return len(tokenizer.encode(example.response, add_special_tokens=False)) + 1  # plus the end-of-turn token
 
 
 def memory_curve(question: MemoryAdvisor) -> budget.MemoryCurve:
-    """What a pass of so many tokens needs, by the estimate."""
+    """Memory by the tokens of a forward pass, from the estimate."""
     return budget.MemoryCurve(
         total=lambda tokens: question.estimate(token_budget=max(tokens, 16)).peak,
         transient=lambda tokens: question.estimate(token_budget=max(tokens, 16)).transient,
     )
 
 
-def usable_memory(placed: Placement) -> int:
-    """Bytes that a run may count on: of the free memory of its GPU nearly all, of the machine's a part."""
-    if placed.cuda:
-        return int(budget.CUDA_MEMORY_SHARE * _free_device_memory(placed.device))
-    from mg_tui.hardware.sampler import host_memory
+def usable_memory(placement: Placement) -> int:
+    """Bytes that a run may use: nearly all free memory of its GPU, or a part of the machine's."""
+    if placement.cuda:
+        return int(budget.CUDA_MEMORY_SHARE * _free_device_memory(placement.device))
+    from mg_tui.hardware.host import host_memory
 
     used, total = host_memory()
     return int(budget.HOST_MEMORY_SHARE * max(total - used, 0))
 
 
 def _free_device_memory(device: str) -> int:
-    """Free bytes of a GPU, asked of the driver: torch itself would make a context, before data workers are forked."""
+    """Free bytes of a GPU, from the driver: torch would create a CUDA context before data workers are forked."""
     import torch
+    from pynvml import NVMLError
 
     try:
         used = int(torch.cuda.device_memory_used(device))
-    except Exception:  # a driver that does not answer, or no binding for it
+    except (NVMLError, RuntimeError, ImportError):  # the driver does not tell, e.g. of a MIG slice
         return int(torch.cuda.mem_get_info(device)[0])
     return max(int(torch.cuda.get_device_properties(device).total_memory) - used, 0)
-
-
-def read_token_budget(checkpoint: Path | None) -> int | None:
-    """The budget that a checkpoint was written with; None when it has none."""
-    if checkpoint is None:
-        return None
-    try:
-        tokens = json.loads((checkpoint / LAYOUT_FILE).read_text(encoding="utf-8"))["token_budget"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return tokens if isinstance(tokens, int) and tokens > 0 else None
-
-
-def write_token_budget(folder: Path, layout: Any) -> None:
-    """Write the budget of a layout into a checkpoint's folder; nothing for a layout without one."""
-    tokens = getattr(layout, "budget", None)
-    if tokens is not None:
-        (folder / LAYOUT_FILE).write_text(json.dumps({"token_budget": tokens}) + "\n", encoding="utf-8")
-
-
-def format_gib(count: float) -> str:
-    """Bytes in GiB, for a sentence."""
-    return f"{count / _GIB:.1f} GiB"

@@ -1,8 +1,8 @@
-"""One run from spec to result: data read and measured, model loaded, steps done, result saved.
+"""One run from spec to result: read and measure the data, load the model, train, save the result.
 
-The order is chosen so that what can be wrong is found before what takes long: rows before weights, and the processes
-that read images are forked before a model's memory is there to be forked with them. Libraries are imported where they
-are first needed: the first bad row is named before torch is there.
+The order is chosen so that errors show before slow work: rows before weights; and the data workers are forked before
+the model's memory exists, which would be forked with them. Libraries are imported where they are first needed: a bad
+row is reported before torch is imported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
+from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run import gc_pause, training_arguments, training_data
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class TrainingRun:
-    """A run being done. `step` is how many optimizer steps are done, whatever becomes of it."""
+    """A run in progress. `step` is the number of optimizer steps done, also after an error."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class TrainingRun:
         self._usage: GpuUsage | None = None
         self.spec: TrainingSpec = folder.read_spec()
         self._trainer: GardenTrainer | None = None
-        self._start_step = (writer.step_of(resume_from) or 0) if resume_from else 0
+        self._start_step = (checkpoint_format.step_of(resume_from) or 0) if resume_from else 0
 
     @property
     def step(self) -> int:
@@ -60,7 +61,7 @@ class TrainingRun:
         return int(self._trainer.state.global_step) if self._trainer is not None else self._start_step
 
     def gpu_usage(self) -> dict[str, Any]:
-        """What the run used of its GPUs so far, all attempts together."""
+        """The GPU usage of the run so far, all attempts together."""
         return self._previous_usage if self._usage is None else self._usage.total()
 
     def image_paths_of(self, step: int, rows: Sequence[int]) -> list[str]:
@@ -69,11 +70,11 @@ class TrainingRun:
         return list(dict.fromkeys(ref.original for e in examples if e.row in rows for ref in e.images))
 
     def run(self) -> dict[str, Any]:
-        """Do it all; returns what the `finished` event says.
+        """Do the whole run; returns the fields of the `finished` event.
 
         Raises:
-            Stopped: somebody asked for an end.
-            GardenError: for the person to read.
+            StopRequested: a stop was requested.
+            GardenError: an error for the user.
         """
         training_arguments.require_trackers(self.spec)
         self._phase("reading data")
@@ -83,52 +84,54 @@ class TrainingRun:
         with self.stopper.interruptible(), gc_pause.gc_paused():
             from mg_tui.engine.batching.feature_cache import vision_digest
             from mg_tui.engine.batching.vision_inputs import VisionInputs
-            from mg_tui.engine.run import setup
+            from mg_tui.engine.run import setup, step_planning
 
-            base = setup.load_run_context(self.spec)
-        self._write_decisions(base.decisions)
+            context = setup.load_run_context(self.spec)
+        self._write_decisions(context.decisions)
         self._phase("measuring rows")
-        ready = training_data.prepare_training_data(
-            self.spec, dataset, held_out, measure_tokens=base.measure, folder=self.folder, journal=self.journal
+        data = training_data.prepare_training_data(
+            self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
         )
-        plan = setup.plan_steps(self.spec, ready.train)
+        plan = step_planning.plan_steps(self.spec, data.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
-        layout, sizing, chosen = setup.choose_layout(self.spec, base, ready, self.resume_from)
+        layout, token_budget, layout_decisions = setup.choose_layout(self.spec, context, data, self.resume_from)
         features = self.settings.cache / "features"
-        cache, keeping = setup.make_feature_cache(self.spec, base, plan, layout, total=total, folder=features)
-        stream, handing_over = setup.open_step_stream(
+        cache, cache_decisions = setup.make_feature_cache(
+            self.spec, context, plan, layout, total=total, folder=features
+        )
+        stream, stream_decisions = setup.open_step_stream(
             self.spec,
-            base,
-            ready.train,
+            context,
+            data.train,
             plan,
             layout,
             start=self._start_step,
             total=total,
             cache=cache,
-            shares=setup.make_step_partition(self.spec, base, ready, plan),
+            partition=step_planning.make_step_partition(self.spec, context.resolved, data, plan),
         )
-        self._write_decisions([*chosen, *keeping, *handing_over])
+        self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
         try:
-            if not base.placement.cuda:  # where steps have their memory from the heap
+            if not context.placement.cuda:  # where steps allocate from the C heap
                 malloc.trim_large() if self.spec.gradient_checkpointing else malloc.retain_freed()
-            self._phase("loading model", base.resolved.name)
+            self._phase("loading model", context.resolved.name)
             with self.stopper.interruptible(), gc_pause.gc_paused():
-                model, decisions = setup.load_model(self.spec, base, self._warn)
+                model, decisions = setup.load_model(self.spec, context, self._warn)
                 if cache is not None:
-                    cache.enable_for(vision_digest(model, base.family))
+                    cache.enable_for(vision_digest(model, context.family))
             self._write_decisions(decisions)
-            table = setup.trainable_summary(self.spec, base, model)
-            self._write_plan(ready, total, table, sizing)
+            table = setup.trainable_summary(self.spec, context, model)
+            self._write_plan(data, total, table, token_budget)
             vision = VisionInputs(
                 frozen=setup.is_vision_frozen(self.spec),
                 cache=cache,
                 decided=lambda value, why: self._write_decisions([("vision cache", value, why)]),
                 always=self.spec.vision_cache == "on",
             )
-            held_out_batches = setup.make_evaluation_batches(self.spec, base, ready)
-            trainer = self._make_trainer(model, base, ready, stream, held_out_batches, total, vision)
+            held_out_batches = setup.make_evaluation_batches(self.spec, context, data)
+            trainer = self._make_trainer(model, context, data, stream, held_out_batches, total, vision)
             trainer.probe, decisions = setup.make_memory_probe(
-                base, ready, plan, range(self._start_step, total), sizing, self._write_measurement
+                context, data, plan, range(self._start_step, total), token_budget, self._write_measurement
             )
             self._write_decisions([*decisions, ("loss", *trainer.objective.method)])
             self._phase("training")
@@ -141,8 +144,8 @@ class TrainingRun:
 
         return save_run_result(
             trainer,
-            base,
-            ready,
+            context,
+            data,
             table,
             spec=self.spec,
             folder=self.folder,
@@ -151,9 +154,8 @@ class TrainingRun:
             prices=self.settings.cost,
         )
 
-    # --- the parts ---------------------------------------------------------------------------------------------------
     def _phase(self, name: str, detail: str | None = None) -> None:
-        self.stopper.raise_if_stopped()
+        self.stopper.poll(raise_on="stop")
         self.journal.write("phase", name=name, detail=detail)
 
     def _write_decisions(self, decisions: list[tuple[str, Any, str]]) -> None:
@@ -167,33 +169,33 @@ class TrainingRun:
         spec, cwd, cache = self.spec, self.cwd, self.settings.cache
         held_out = None
         if spec.eval_dataset:
-            held_out = training_data.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
-        found = training_data.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
-        if found.detected_format is not None:
-            taken = f"{found.detected_format.format}, {found.detected_format.layout}"
-            self._write_decisions([("dataset", taken, found.detected_format.why)])
-        return found, held_out
+            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
+        dataset = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
+        if dataset.detected_format is not None:
+            value = f"{dataset.detected_format.format}, {dataset.detected_format.layout}"
+            self._write_decisions([("dataset", value, dataset.detected_format.why)])
+        return dataset, held_out
 
-    def _write_measurement(self, found: dict[str, Any]) -> None:
-        self.journal.write("measured", **found)
-        self._write_decisions([("token budget", found["budget"], found["why"])])
+    def _write_measurement(self, measurement: dict[str, Any]) -> None:
+        self.journal.write("measured", **measurement)
+        self._write_decisions([("token budget", measurement["budget"], measurement["why"])])
 
     def _write_plan(
         self,
-        ready: training_data.TrainingData,
+        data: training_data.TrainingData,
         total: int,
         table: dict[str, dict[str, Any]],
-        sizing: "TokenBudget | None",
+        token_budget: "TokenBudget | None",
     ) -> None:
-        estimate = sizing.estimate if sizing is not None else None
+        estimate = token_budget.estimate if token_budget is not None else None
         self.journal.write(
             "plan",
-            **training_data.data_summary(ready),
+            **training_data.data_summary(data),
             steps=total,
             epochs=self.spec.epochs,
             examples_per_step=self.spec.examples_per_step,
             trainable=table,
-            token_budget=sizing.tokens if sizing is not None else None,
+            token_budget=token_budget.tokens if token_budget is not None else None,
             estimate_bytes=estimate.peak if estimate is not None else None,
             estimate={part.name: part.bytes for part in estimate.parts} if estimate is not None else None,
         )
@@ -201,8 +203,8 @@ class TrainingRun:
     def _make_trainer(
         self,
         model: Any,
-        base: "RunContext",
-        ready: training_data.TrainingData,
+        context: "RunContext",
+        data: training_data.TrainingData,
         stream: "StepStream",
         evaluation: "EvaluationBatches | None",
         total: int,
@@ -211,24 +213,24 @@ class TrainingRun:
         from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore, expected_checkpoint_bytes
         from mg_tui.engine.inference.training_samples import SampleWriter, choose_sample_examples
         from mg_tui.engine.monitoring.gpu_usage import GpuUsage, gpu_uuids_in_use
-        from mg_tui.engine.monitoring.reporter import Reporter
         from mg_tui.engine.run.parameter_groups import parameter_groups
+        from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
-        spec, placed = self.spec, base.placement
+        spec, placement = self.spec, context.placement
         sampler = SampleWriter(
-            self.journal, base.encoder, choose_sample_examples(ready.train, ready.evaluation, spec.sample_count)
+            self.journal, context.encoder, choose_sample_examples(data.train, data.evaluation, spec.sample_count)
         )
         reporter = Reporter(
             self.journal,
             self.stopper,
             sampler,
-            scaled=placed.dtype == "float16",
+            scaled=placement.dtype == "float16",
             used=self.gpu_usage,
             note=CurrentStepWriter(self.folder),
         )
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
-        about = {"run": self.folder.id, "data": training_data.fingerprint(ready.train), "steps": total}
+        about = {"run": self.folder.id, "data": training_data.fingerprint(data.train), "steps": total}
         if self.resume_from is not None:
             self._warn_if_data_changed(about)
         store = CheckpointStore(
@@ -242,7 +244,7 @@ class TrainingRun:
         store.last_step = self._start_step if self.resume_from is not None else None
         args = training_arguments.make_training_arguments(
             spec,
-            placed,
+            placement,
             folder=self.folder.path,
             run=self.folder.id,
             total_steps=total,
@@ -260,22 +262,22 @@ class TrainingRun:
             vision=vision,
             tolerate_bad_rows=spec.on_bad_row == "skip",
             label_smoothing=spec.label_smoothing,
-            groups=lambda model, decayed: parameter_groups(model, base.family, spec, decayed),
+            make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
         )
         reporter.trainer = self._trainer
         return self._trainer
 
     def _warn_if_data_changed(self, about: dict[str, Any]) -> None:
-        """Say it when the data are not what they were: the steps to come are then others than they would have been."""
+        """Warn when the data has changed since the checkpoint: the remaining steps then differ from the plan."""
         assert self.resume_from is not None
-        then = writer.read_manifest(self.resume_from)
+        then = checkpoint_format.read_manifest(self.resume_from)
         if then.get("data") != about["data"]:
             self.journal.write(
                 "warning",
                 what="the training data have changed since the checkpoint was written",
                 where=self.spec.dataset,
-                why="rows were added, removed or edited, so the steps to come learn from other rows than planned",
-                hint="put the old file back, or start a new run",
+                why="rows were added, removed or edited, so the remaining steps use other rows than planned",
+                hint="restore the old file, or start a new run",
             )
 
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
@@ -289,9 +291,9 @@ class TrainingRun:
             rows = sorted({failure.row for failure in trainer.row_failures})
             self.journal.write(
                 "warning",
-                what=f"{len(trainer.row_failures)} times an example could not be read and was left out",
+                what=f"{len(trainer.row_failures)} times an example could not be read and was skipped",
                 where=f"rows {', '.join(map(str, rows))}",
                 why=trainer.row_failures[0].what,
             )
         if self.step < total:
-            self.stopper.raise_if_stopped()
+            self.stopper.poll(raise_on="stop")

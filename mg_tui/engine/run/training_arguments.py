@@ -1,5 +1,6 @@
-"""From a spec to transformers' TrainingArguments: the one place where their names meet ours."""
+"""transformers' TrainingArguments from a spec: the only place that maps their names to ours."""
 
+import importlib.metadata
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.run.placement import Placement
+from mg_tui.engine.run.transformers_contract import supported_range
 
 _TRACKER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 
 
 def require_trackers(spec: TrainingSpec) -> None:
-    """Raises EnvironmentProblem when a tracker that was asked for is not installed."""
+    """Raise EnvironmentProblem when a requested tracker is not installed."""
     import importlib.util
 
     for tracker in spec.report_to:
@@ -26,9 +28,12 @@ def require_trackers(spec: TrainingSpec) -> None:
 def make_training_arguments(
     spec: TrainingSpec, placement: Placement, *, folder: Path, run: str, total_steps: int, evaluates: bool
 ) -> Any:
-    """The arguments for a run of `total_steps` whose loader gives one whole step at a time.
+    """The arguments for a run of `total_steps` whose loader yields whole optimizer steps.
 
-    Accumulation is 1 here because one item of our loader is a whole optimizer step; the trainer takes it apart itself.
+    Accumulation is 1 because one item of our loader is a whole optimizer step; the trainer splits it itself.
+
+    Raises:
+        EnvironmentProblem: the installed transformers does not know one of the arguments.
     """
     from transformers import TrainingArguments
 
@@ -59,7 +64,7 @@ def make_training_arguments(
         "save_steps": spec.save_steps,
         "eval_strategy": "steps" if evaluates else "no",
         "eval_steps": (spec.eval_steps or spec.save_steps) if evaluates else None,
-        # Skipping is done by our loader, which starts at the right step; theirs would read what it skips.
+        # Our loader starts at the right step; the Trainer would read the batches that it skips.
         "ignore_data_skip": True,
         "remove_unused_columns": False,
         "label_names": [],
@@ -68,8 +73,12 @@ def make_training_arguments(
         "log_level": "warning",
         "push_to_hub": False,
     }
-    known = {field.name for field in fields(TrainingArguments)}
-    return TrainingArguments(**{name: value for name, value in values.items() if name in known})
+    if missing := sorted(values.keys() - {field.name for field in fields(TrainingArguments)}):
+        raise EnvironmentProblem(
+            f"transformers {importlib.metadata.version('transformers')} has no training argument {', '.join(missing)}",
+            hint=f"install a supported version: pip install 'transformers{supported_range()}'",
+        )
+    return TrainingArguments(**values)
 
 
 def warmup_steps(spec: TrainingSpec, total_steps: int) -> int:

@@ -1,9 +1,4 @@
-"""The rows a run learns from: read, measured, parted into training and evaluation, and the bad ones dealt with.
-
-Reading looks at every row and every image's header and needs no torch. Measuring counts each row's tokens before the
-model is loaded: from the text and the image's size where the family can tell, else by its processor. A row that is too
-long, or has nothing to learn, is a bad row like any other.
-"""
+"""The rows a run trains and evaluates on: bad rows refused or skipped, evaluation rows split off."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,27 +10,18 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.dataset import Dataset, require_examples, write_rejects
-from mg_tui.data.from_spec import load_dataset_from_spec
 from mg_tui.data.images import ImageInfo
-from mg_tui.data.row_problems import BadRows, RowProblem
+from mg_tui.data.row_problems import BadRows
 from mg_tui.data.split import split_by_image
+from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredRows:
-    """Good rows with their token counts, in step; and the bad rows."""
-
-    examples: tuple[Example, ...]
-    tokens: tuple[int, ...]
-    problems: tuple[RowProblem, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run trains and evaluates on; `tokens` counts the training examples' tokens, images included."""
+    """The examples of a run; `tokens` has the tokens of each training example, images included."""
 
     train: tuple[Example, ...]
     tokens: tuple[int, ...]
@@ -49,54 +35,8 @@ class TrainingData:
         return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
 
     def infos_of(self, example: Example) -> list[ImageInfo]:
-        """What is known of the images of an example; one that nothing is known of is left out."""
+        """The infos of an example's images; images without an info are omitted."""
         return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
-
-
-def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
-    """Read a dataset of the spec, or another one of the same fields, and look at its images.
-
-    Every face decodes every image before a run is made, so the header is enough here, unless bad rows are to be left
-    out: which those are must then be known before the steps are planned.
-
-    Raises:
-        DataError: the file is missing, empty or unreadable.
-    """
-    return load_dataset_from_spec(
-        spec,
-        path,
-        evaluation=evaluation or path != spec.dataset,
-        cwd=cwd,
-        cache=cache,
-        check_images="decode" if spec.on_bad_row == "skip" else "header",
-    )
-
-
-def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> MeasuredRows:
-    """Count every example's tokens and part off those that cannot be learned from as they are."""
-    counts = measure_tokens(dataset.examples, dataset.image_infos)
-    good: list[Example] = []
-    tokens: list[int] = []
-    problems = list(dataset.problems)
-    longest = max((count for count, _images in counts), default=0)
-    for example, (count, images) in zip(dataset.examples, counts, strict=True):
-        if count > limit:
-            problems.append(_too_long(example, count, images, limit, longest))
-        elif not example.response.strip():
-            problems.append(RowProblem(example.row, None, "the answer is empty, so there is nothing to learn"))
-        else:
-            good.append(example)
-            tokens.append(count)
-    problems.sort(key=lambda problem: problem.row)
-    return MeasuredRows(tuple(good), tuple(tokens), tuple(problems))
-
-
-def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:
-    share = f", {images:,} of them for its image{'s' if len(example.images) > 1 else ''}" if images else ""
-    hint = f"raise --max-seq-length to {longest} (the longest row)"
-    if images:
-        hint += ", or shrink images with a lower --max-pixels"
-    return RowProblem(example.row, None, f"has {count:,} tokens{share}; the limit is {limit:,}", hint)
 
 
 def prepare_training_data(
@@ -108,48 +48,48 @@ def prepare_training_data(
     folder: RunFolder,
     journal: JournalWriter,
 ) -> TrainingData:
-    """Measure, apply `on_bad_row`, and part off the evaluation examples.
+    """Measure, apply `on_bad_row`, and split off the evaluation examples.
 
     Raises:
-        BadRows: there are bad rows and they are not to be skipped.
-        DataError: nothing is left to train on.
+        BadRows: there are bad rows, and `on_bad_row` is "stop".
+        DataError: no row is left to train on.
     """
     measured = _apply_bad_row_policy(spec, dataset, measure_tokens, folder.skipped_rows_file, folder, journal)
     infos = dict(dataset.image_infos)
     skipped = len({problem.row for problem in measured.problems})
     if evaluation is not None:
-        aside = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
-        held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, aside, folder, journal)
+        rejects_file = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
+        held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
         infos.update(evaluation.image_infos)
         return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
-    train, held = split_by_image(measured.examples, spec.eval_split, spec.seed)
-    if spec.eval_split and not held:
+    train, held_out_rows = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    if spec.eval_split and not held_out_rows:
         journal.write(
             "warning",
-            what="nothing could be held out for evaluation",
+            what="no rows could be held out for evaluation",
             why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
     tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
-    return TrainingData(train, tuple(tokens[example.row] for example in train), held, skipped, infos)
+    return TrainingData(train, tuple(tokens[example.row] for example in train), held_out_rows, skipped, infos)
 
 
 def _apply_bad_row_policy(
     spec: TrainingSpec,
     dataset: Dataset,
     measure_tokens: TokenMeasure,
-    aside: Path,
+    rejects_file: Path,
     folder: RunFolder,
     journal: JournalWriter,
 ) -> MeasuredRows:
     measured = measure_rows(dataset, spec.max_seq_length, measure_tokens)
     if not measured.problems:
-        aside.unlink(missing_ok=True)
+        rejects_file.unlink(missing_ok=True)
     elif spec.on_bad_row == "stop":
         raise BadRows(measured.problems, where=str(dataset.path), examples=len(measured.examples))
     else:
-        count = write_rejects(aside, measured.problems)
-        journal.write("rows_skipped", count=count, file=aside.relative_to(folder.path).as_posix())
+        count = write_rejects(rejects_file, measured.problems)
+        journal.write("rows_skipped", count=count, file=rejects_file.relative_to(folder.path).as_posix())
     require_examples(dataset)
     if not measured.examples:
         raise DataError(
@@ -160,15 +100,15 @@ def _apply_bad_row_policy(
         )
     if not any(example.weight for example in measured.examples):
         raise DataError(
-            "every row has weight 0, so there is nothing to learn",
+            "every row has weight 0, so nothing can be trained",
             where=str(dataset.path),
-            hint=f"look at the field {spec.weight_field}",
+            hint=f"check the field {spec.weight_field}",
         )
     return measured
 
 
 def data_summary(data: TrainingData) -> dict[str, Any]:
-    """What the journal's plan says of the data."""
+    """The data in the journal's `plan` event."""
     distinct = {ref.path for example in data.train for ref in example.images}
     return {
         "examples": len(data.train),
@@ -181,13 +121,13 @@ def data_summary(data: TrainingData) -> dict[str, Any]:
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A number that changes when a row, its text, its weight or the place of an image does, or the order of rows."""
+    """A checksum that changes with the rows, their text, weights, image paths and order."""
     value = 0
     for example in examples:
         text = "\0".join(
             [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
         )
         text += f"\0{example.weight}" if example.weight != 1.0 else ""
-        shown = "\0".join(ref.path for ref in example.images)
-        value = zlib.crc32(f"{text}\2{shown}\3".encode("utf-8", "surrogatepass"), value)
+        paths = "\0".join(ref.path for ref in example.images)
+        value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
     return f"{len(examples)}-{value:08x}"

@@ -1,7 +1,7 @@
-"""Loading by unsloth where it was asked for and can be used; else the reason why not.
+"""Loading by unsloth where requested and possible; else the reason why not.
 
-Only loading is unsloth's. LoRA, the step and the loss are the same as with transformers, so that a backend changes
-speed and memory and nothing of what is learned.
+Only the loading is unsloth's. LoRA, the step and the loss are the same as with transformers, so that the backend
+changes speed and memory but not the training.
 """
 
 import importlib.util
@@ -9,28 +9,29 @@ import os
 from typing import Any
 
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import first_line
 from mg_tui.engine.run.placement import Placement
 from mg_tui.families.contract import LoadRequest
 
 
-def import_unsloth(placed: Placement) -> str | None:
-    """Import unsloth, which wants to come before transformers; returns why it cannot be used, or None."""
+def import_unsloth(placement: Placement) -> str | None:
+    """Import unsloth, which has to precede transformers; returns why it cannot be used, or None."""
     if importlib.util.find_spec("unsloth") is None:
         return "unsloth is not installed"
-    if not placed.cuda:
+    if not placement.cuda:
         return "unsloth needs a CUDA device"
-    # It gives no logits while training unless told to, and our loss is made from them.
+    # Without this it returns no logits in training, and our loss is computed from them.
     os.environ["UNSLOTH_RETURN_LOGITS"] = "1"
     try:
         importlib.import_module("unsloth")
     except Exception as error:
-        # Its import checks devices and versions and patches other libraries: anything may come of it.
-        return f"unsloth cannot be imported: {type(error).__name__}: {_first_line(error)}"
+        # Its import checks devices and versions and patches other libraries: any exception is possible.
+        return f"unsloth cannot be imported: {type(error).__name__}: {first_line(error)[:300]}"
     return None
 
 
 def load_unsloth_model(request: LoadRequest, spec: TrainingSpec) -> Any:
-    """The model, patched by unsloth, with its own gradient checkpointing when that is asked for."""
+    """The model, patched by unsloth, with its own gradient checkpointing if the spec enables it."""
     import torch
     from unsloth import FastVisionModel
 
@@ -46,7 +47,3 @@ def load_unsloth_model(request: LoadRequest, spec: TrainingSpec) -> Any:
     )
     FastVisionModel.for_training(model)
     return model
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]

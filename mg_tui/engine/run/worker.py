@@ -1,7 +1,7 @@
-"""A run's worker from its first word to its last: whatever happens becomes one lifecycle event and an exit code.
+"""The worker of a run: every outcome becomes one lifecycle event and an exit code.
 
-The lock is taken before anything else and freed by the kernel whatever becomes of the process, so a run that ends
-without a last word is seen as a crash. Everything else ends in `finished`, `stopped` or `failed`.
+The lock is taken first and released by the kernel however the process ends, so a run without a final event is
+recognized as crashed. Every other run ends in `finished`, `stopped` or `failed`.
 """
 
 import os
@@ -15,26 +15,28 @@ from typing import Any
 
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
+from mg_tui.core.text import first_line
 from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.runs.launch import package_versions
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.resume import clear_resume_target, read_resume_step
+from mg_tui.runs.versions import package_versions
 
-_RETRY_SECONDS, _RETRIES = 2.0, 60  # seconds, and how often
+_RETRY_SECONDS, _RETRIES = 2.0, 60  # seconds between attempts, and their number
 _MAX_JOURNAL_PROBLEMS = 100  # of a dataset whose every row is bad, in the journal; the message counts them all
 
 
 def run_worker(path: Path) -> int:
-    """Do a run, or go on with it; returns the exit code.
+    """Start or resume a run; returns the exit code.
 
-    A folder with a whole checkpoint is gone on with from the newest one.
+    A run with a complete checkpoint resumes from the newest one.
     """
     folder = RunFolder(path.absolute())
     try:
@@ -55,26 +57,26 @@ class _Worker:
     def run(self) -> int:
         history = read_run_history(self.folder)
         writer.remove_unfinished(self.folder.checkpoints_dir)
-        wanted = read_resume_step(self.folder)
-        self.resume_from, damaged = writer.newest_valid(self.folder.checkpoints_dir, until=wanted)
+        resume_step = read_resume_step(self.folder)
+        self.resume_from, damaged = checkpoint_format.newest_valid(self.folder.checkpoints_dir, until=resume_step)
         self.journal.write(
             "started",
             pid=os.getpid(),
             host=socket.gethostname(),
             attempt=history.attempts + 1,
-            resumed_from=writer.step_of(self.resume_from) if self.resume_from else None,
+            resumed_from=checkpoint_format.step_of(self.resume_from) if self.resume_from else None,
             home=str(self.folder.path.parent.parent),
             lifetime=current_lifetime().as_dict(),
             versions=package_versions(),
         )
-        if wanted is not None:
-            self._remove_later_checkpoints(wanted)
+        if resume_step is not None:
+            self._remove_later_checkpoints(resume_step)
         if shared := self.devices.adopt():
             self.journal.write("warning", what=shared)
         for broken, problem in damaged:
             self.journal.write(
                 "warning",
-                what="a checkpoint is damaged and is passed over",
+                what="a checkpoint is damaged and is skipped",
                 where=broken.relative_to(self.folder.path).as_posix(),
                 why=problem,
             )
@@ -82,13 +84,13 @@ class _Worker:
             return self._run_training(stopper, history)
 
     def _remove_later_checkpoints(self, step: int) -> None:
-        """Remove the checkpoints after a step that was asked for: the run takes another way from there."""
+        """Remove the checkpoints after the step the run resumes from: from there on it differs."""
         for removed in writer.remove_after(self.folder.checkpoints_dir, step):
             self.journal.write(
                 "checkpoint_removed",
-                step=writer.step_of(removed),
+                step=checkpoint_format.step_of(removed),
                 path=removed.relative_to(self.folder.path).as_posix(),
-                why=f"the run was asked to go on from step {step}",
+                why=f"the run resumes from step {step}",
             )
         clear_resume_target(self.folder)
 
@@ -108,7 +110,7 @@ class _Worker:
             )
             result = training.run()
         except StopRequested as stopped:
-            stopper.journal_requests()
+            stopper.poll(raise_on="never")
             reached = self._stop_position(training)
             self._write_final_event("stopped", **reached, **_gpu_usage(training), by=stopper.stop_by or stopped.by)
             return 0
@@ -121,20 +123,20 @@ class _Worker:
         return 0
 
     def _describe_unexpected(self, error: Exception) -> dict[str, Any]:
-        """An error that is none of ours."""
-        why = (str(error).strip().splitlines() or ["no words"])[0][:500]
-        found = {"error": type(error).__name__, "where": str(self.folder.log_file), "why": why}
+        """The error record of an exception that is not a GardenError."""
+        why = first_line(error)[:500]
+        record = {"error": type(error).__name__, "where": str(self.folder.log_file), "why": why}
         if type(error).__name__ == "OutOfMemoryError":
-            hint = "lower max_pixels or max_seq_length, or quantise (quantization nf4); see who else uses the GPU"
-            return {**found, "what": "out of GPU memory", "hint": hint, "cause": "no memory"}
+            hint = "lower max_pixels or max_seq_length, or quantize (quantization nf4); see who else uses the GPU"
+            return {**record, "what": "out of GPU memory", "hint": hint, "cause": "no memory"}
         if isinstance(error, MemoryError) or "can't allocate memory" in why:
             hint = "free memory of this machine, or lower max_pixels, max_seq_length or workers"
-            return {**found, "what": "out of memory of this machine", "hint": hint, "cause": "no memory"}
-        what = f"the engine came to an error it does not know: {type(error).__name__}"
-        return {**found, "what": what, "hint": "the log has the traceback; please report it"}
+            return {**record, "what": "out of memory of this machine", "hint": hint, "cause": "no memory"}
+        what = f"unexpected error: {type(error).__name__}"
+        return {**record, "what": what, "hint": "the log has the traceback; please report it"}
 
     def _settings(self, cwd: Path) -> Settings:
-        # The home is where the run lies, whatever the environment says now.
+        # The home is the one the run is in, whatever the environment says now.
         return load_settings(home=self.folder.path.parent.parent, cwd=cwd)
 
     def _failed(self, described: dict[str, Any], code: int, training: Any, error: Exception) -> int:
@@ -149,7 +151,7 @@ class _Worker:
         return code
 
     def _locate_failure(self, training: Any, facts: dict[str, Any], *, ours: bool) -> dict[str, Any]:
-        """The step, its rows and their images; an error that is none of ours is that of the step that had begun."""
+        """The step, its rows and their images; an unexpected error belongs to the step that had begun."""
         if facts["rows"]:
             facts["images"] = training.image_paths_of(facts["step"], facts["rows"])
         elif facts["step"] is None:
@@ -160,7 +162,7 @@ class _Worker:
         return facts
 
     def _write_final_event(self, kind: str, **data: Any) -> None:
-        """Write the event that ends the run; on a full disk, as soon as there is room for it within a while."""
+        """Write the final event of the run; on a full disk, retry for a while."""
         for wait in (*[_RETRY_SECONDS] * _RETRIES, None):
             try:
                 self.journal.write(kind, **data)
@@ -172,8 +174,8 @@ class _Worker:
                 time.sleep(wait)
 
     def _stop_position(self, training: Any) -> dict[str, Any]:
-        """The step the run came to, and the newest checkpoint it can go on from."""
-        newest, _damaged = writer.newest_valid(self.folder.checkpoints_dir)
+        """The last step of the run, and the newest checkpoint it can resume from."""
+        newest, _damaged = checkpoint_format.newest_valid(self.folder.checkpoints_dir)
         return {
             "step": training.step if training is not None else 0,
             "checkpoint": newest.relative_to(self.folder.path).as_posix() if newest else None,
@@ -181,5 +183,5 @@ class _Worker:
 
 
 def _gpu_usage(training: Any) -> dict[str, float]:
-    """What the run used of its GPUs so far."""
+    """The GPU usage of the run so far."""
     return {} if training is None else dict(training.gpu_usage())

@@ -1,4 +1,4 @@
-"""What a run will need in memory, before it starts and without torch."""
+"""Estimates of a run's memory, before it starts and without torch."""
 
 from mg_tui.hardware.memory.advisor import MemoryAdvisor, MemorySuggestion
 from mg_tui.hardware.memory.estimator import EstimatePart, MemoryEstimate, estimate_memory

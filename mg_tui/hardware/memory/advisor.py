@@ -1,4 +1,4 @@
-"""What would fit: the largest batch, the largest image, and the single changes of a spec that make it fit."""
+"""What fits into memory: the largest batch, the largest image, and single changes of a spec that make it fit."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _MIN_PIXELS: Final = 4 * 28 * 28
 
 @dataclass(frozen=True, slots=True)
 class MemorySuggestion:
-    """A single change of the spec: its fields, the flags that ask for it, what it costs, and the estimate with it."""
+    """A single change of the spec: its fields, its flags, its cost in words, and the estimate with it."""
 
     changes: dict[str, Any]
     flags: str
@@ -29,15 +29,15 @@ class MemorySuggestion:
 
 @dataclass(slots=True)
 class MemoryAdvisor:
-    """What a run of `spec` needs, and what would fit instead.
+    """Estimates the memory of a run of `spec`, and what would fit instead.
 
     Args:
         shape: the model.
         spec: the run.
-        rows: the dataset; without, a row is assumed.
-        image_tokens: counts an image's tokens; without, its area does.
+        rows: the dataset; without it, a typical row is assumed.
+        image_tokens: counts an image's tokens; without it, they are derived from the area.
         device: the kind of device.
-        can_pack: the family lays out images apart from text.
+        can_pack: the family has a token layout.
     """
 
     shape: ModelShape
@@ -55,7 +55,7 @@ class MemoryAdvisor:
         """The estimate for the spec with some fields changed.
 
         Raises:
-            SpecError: the spec cannot be changed so.
+            SpecError: the changed spec is invalid.
         """
         key = tuple(sorted(changes.items()))
         if key not in self._known:
@@ -71,11 +71,11 @@ class MemoryAdvisor:
         return self._known[key]
 
     def fits(self, free_bytes: int) -> bool:
-        """Whether the spec as it is fits into this many bytes."""
+        """Whether the unchanged spec fits into this many bytes."""
         return self.estimate().peak <= free_bytes
 
     def largest_batch(self, free_bytes: int) -> int | None:
-        """The most examples side by side (`batch_size`) that fit; None when not even one does.
+        """The largest `batch_size` that fits; None when not even 1 does.
 
         Examples per optimizer step stay at least what they are, so that passes are as full as the spec lets them be.
         """
@@ -101,10 +101,10 @@ class MemoryAdvisor:
         return None if tokens is None else tokens * step
 
     def suggestions(self, free_bytes: int) -> list[MemorySuggestion]:
-        """Single changes with which it fits, those that cost least first; none when it fits, or none is enough."""
+        """Single changes that make it fit, the least costly first; none when it fits already, or none is enough."""
         if self.fits(free_bytes):
             return []
-        found = []
+        suggestions = []
         for changes, cost in self._single_changes(free_bytes):
             try:
                 changed = self.estimate(**changes)
@@ -112,8 +112,8 @@ class MemoryAdvisor:
             except SpecError:
                 continue
             if changed.peak <= free_bytes:
-                found.append(MemorySuggestion(changes, flags, cost, changed))
-        return found
+                suggestions.append(MemorySuggestion(changes, flags, cost, changed))
+        return suggestions
 
     def _changed(self, changes: dict[str, Any]) -> TrainingSpec:
         return TrainingSpec.parse({**self.spec.model_dump(), **changes}) if changes else self.spec
@@ -174,7 +174,7 @@ def largest_fitting(least: int, most: int, fits: Callable[[int], bool]) -> int |
     if most < least or not fits(least):
         return None
     low, high = least, least
-    while high < most and fits(min(2 * high, most)):  # numbers that fit are mostly small
+    while high < most and fits(min(2 * high, most)):  # fitting values are mostly small
         low = high = min(2 * high, most)
     high = min(2 * high, most)
     while low < high:

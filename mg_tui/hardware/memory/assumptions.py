@@ -1,19 +1,20 @@
-"""What only a GPU can show: numbers the estimate assumes, each with its reason. Everything else is derived.
+"""Constants the estimate assumes, each with its reason. Everything else is derived.
 
-None of these has been measured by us on a GPU. They lean to the safe side: an estimate that is a little too high costs
-a smaller batch, one that is too low costs a run.
+None of these has been measured on a GPU by this project. They are conservative: an estimate that is slightly too high
+costs a smaller batch, one that is too low costs a run.
 """
 
 from typing import Final
 
 MIB: Final = 2**20
 GIB: Final = 2**30
+FLOAT32_BYTES: Final = 4
 
 # What a process holds on the device before its first tensor: the context, and the code of the kernels it loads. People
 # report 300 to 800 MiB, by driver and device; torch loads kernels when they are first used.
 CUDA_CONTEXT: Final = 600 * MIB
 
-# cuBLAS and cuBLASLt keep a workspace for each stream they are used on. torch asks for 8 MiB, and 32 MiB on Hopper, for
+# cuBLAS and cuBLASLt keep a workspace for each stream they are used on. torch requests 8 MiB, and 32 MiB on Hopper, for
 # each of the two; the streams of training and of the backward pass are one.
 CUBLAS_WORKSPACE: Final = 64 * MIB
 
@@ -22,13 +23,13 @@ CUBLAS_WORKSPACE: Final = 64 * MIB
 # allocated once.
 FRAGMENTATION: Final = 0.10
 
-# nf4: 4 bits a weight; for each block of 64 weights a scale, itself kept in 8 bits, and for each block of 256 of those
-# one scale in float32. Besides, each layer has tables of 16 and of 256 float32 and an offset.
+# nf4: 4 bits per weight; one 8-bit scale per block of 64 weights, and one float32 scale per block of 256 of those.
+# Besides, each layer has tables of 16 and of 256 float32 and an offset.
 NF4_BLOCK: Final = 64
 NF4_SCALE_BLOCK: Final = 256
 NF4_TABLES: Final = 4 * (16 + 256 + 1)
 
-# The backward pass needs the matrix of a quantised layer in the compute dtype: one at a time (bitsandbytes 0.50), with
+# The backward pass needs the matrix of a quantized layer in the compute dtype: one at a time (bitsandbytes 0.50), with
 # the scales of its blocks in float32. The forward multiplies with the packed weights.
 DEQUANTIZED_MATRICES: Final = 1
 
@@ -39,11 +40,12 @@ INT8_INPUT_BYTES: Final = 3
 ADAMW_BYTES: Final = 8.0
 ADAMW_8BIT_BYTES: Final = 2.0 + 2 * 4 / 256
 
-# DoRA multiplies its two matrices out to learn how long the columns of the sum are: copies of the largest matrix, in
-# bytes an entry, as counted for PEFT 0.21 with autocast.
+# DoRA multiplies its two matrices to compute the column norms of the sum: copies of the largest matrix, in bytes per
+# entry, as counted for PEFT 0.21 with autocast.
 DORA_MATRIX_BYTES: Final = 32
 
-# Logits in float32 exist for some positions at a time, so many bytes of them, as `mg_tui.engine.compute.fused_cross_entropy` has it.
+# Logits in float32 exist for a chunk of positions at a time: its bytes, the same as CUDA_CHUNK_BYTES and CHUNK_BYTES of
+# `mg_tui.engine.compute.fused_cross_entropy` (a test compares them).
 LOGITS_CHUNK: Final = {"cuda": 2**28, "cpu": 2**25}
 
 # On the CPU: the interpreter with torch and transformers loaded.

@@ -1,16 +1,17 @@
-"""Where a run could be: the devices of this machine with what is free on them, and GPUs people have."""
+"""Devices a run could use: those of this machine with their free memory, and common GPUs."""
 
 from dataclasses import dataclass
 
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.known_gpus import KNOWN_GPUS
 from mg_tui.hardware.memory.advisor import MemoryAdvisor, MemorySuggestion
-from mg_tui.hardware.sampler import DeviceSampler, DeviceSnapshot
+from mg_tui.hardware.sampler import DeviceSampler
+from mg_tui.hardware.types import DeviceSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateDevice:
-    """Somewhere a run could be: its name, the bytes it has for one, where that number is from, and if it is here."""
+    """A device a run could use: its name, free bytes, the source of that number; `here`: it is in this machine."""
 
     name: str
     free: int
@@ -20,7 +21,7 @@ class CandidateDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFit:
-    """What a place can take: `batch` and `pixels` are None when not even the smallest fits."""
+    """What fits on a device: `batch` and `pixels` are None when not even the smallest fits."""
 
     place: CandidateDevice
     fits: bool
@@ -30,15 +31,15 @@ class DeviceFit:
 
 
 def find_candidates(spec: TrainingSpec) -> tuple[list[CandidateDevice], str | None]:
-    """The devices here and common ones, and why there is no GPU here when there is none."""
+    """This machine's devices and common GPUs, and the reason if this machine has no GPU."""
     sampler = DeviceSampler()
     snapshot = sampler.sample()
     sampler.close()
-    here = local_candidates(snapshot, spec)
+    local = local_candidates(snapshot, spec)
     if spec.device == "cpu":
-        return here, None
+        return local, None
     return [
-        *here,
+        *local,
         *(CandidateDevice(gpu.name, gpu.usable_bytes, gpu.source, False) for gpu in KNOWN_GPUS),
     ], snapshot.why_no_gpu
 
@@ -56,7 +57,7 @@ def local_candidates(snapshot: DeviceSnapshot, spec: TrainingSpec) -> list[Candi
 
 
 def fit_on(question: MemoryAdvisor, place: CandidateDevice) -> DeviceFit:
-    """What fits into a place, and what would have to change."""
+    """What fits on a device, and which changes would make the spec fit."""
     return DeviceFit(
         place=place,
         fits=question.fits(place.free),

@@ -1,13 +1,14 @@
-"""The estimate: what a run needs, by part, at the moment of its peak."""
+"""The estimate: a run's memory by part, at its peak."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mg_tui.core.model_parts import PARTS
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.assumptions import CUBLAS_WORKSPACE, CUDA_CONTEXT, FRAGMENTATION, HOST_PROCESS
 from mg_tui.hardware.memory.phases import PhaseMemory, phases_of_step
-from mg_tui.hardware.memory.training_setup import PARTS, DeviceKind, TrainingSetup, resolve_setup
+from mg_tui.hardware.memory.training_setup import DeviceKind, TrainingSetup, resolve_setup
 from mg_tui.hardware.memory.weights import base_bytes, optimizer_bytes, trainable_bytes, trainable_counts
 from mg_tui.hardware.memory.workload import (
     ExampleSize,
@@ -22,7 +23,7 @@ from mg_tui.hardware.model_shape import ModelShape
 
 @dataclass(frozen=True, slots=True)
 class EstimatePart:
-    """A part of the memory: its name, its bytes at the peak, and why it is there and so large, in one sentence."""
+    """A part of the memory: its name, its bytes at the peak, and the reason for its size, in one sentence."""
 
     name: str
     bytes: int
@@ -31,16 +32,16 @@ class EstimatePart:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What a run needs.
+    """The memory of a run.
 
     Attributes:
         parts: by part, at the peak; they add up to `peak`.
         peak: bytes on the device.
-        moment: when the peak is, in words.
+        moment: the phase of the peak, in words.
         setup: how the run computes.
         work: the largest forward pass.
-        parameters, trained: numbers in the model, and those that learn.
-        assumed: what was not known and has been assumed, in sentences.
+        parameters, trained: numbers of parameters, and of trained parameters.
+        assumed: assumptions made for unknown values, in sentences.
     """
 
     parts: tuple[EstimatePart, ...]
@@ -59,7 +60,7 @@ class MemoryEstimate:
 
     @property
     def transient(self) -> int:
-        """Bytes of what comes and goes with a forward and backward pass."""
+        """Bytes allocated and freed in a forward and backward pass."""
         return sum(part.bytes for part in self.parts if part.name in _TRANSIENT_PARTS)
 
     @property
@@ -90,15 +91,15 @@ def estimate_memory(
     device: DeviceKind = "cuda",
     can_pack: bool = True,
 ) -> MemoryEstimate:
-    """What a run of `spec` needs on one device.
+    """Estimate the memory of a run of `spec` on one device.
 
     Args:
         shape: the model.
         spec: the run.
-        rows: the dataset, or its rows that matter (`condensed`); without, a row is assumed.
-        image_tokens: counts an image's tokens; without, its area does.
+        rows: the dataset, or its largest rows (`keep_largest`); without them, a typical row is assumed.
+        image_tokens: counts an image's tokens; without it, they are derived from the area.
         device: the kind of device; "cpu" gives the memory of the training process.
-        can_pack: the family lays out images apart from text.
+        can_pack: the family has a token layout.
     """
     setup = resolve_setup(spec, device=device, can_pack=can_pack)
     assumed: list[str] = []
@@ -111,11 +112,11 @@ def estimate_memory(
     if not shape.exact:
         assumed.append("the family defines no model shape; derived from the checkpoint instead")
     work = largest_forward_pass(shape, setup, spec, rows, image_tokens or image_tokens_by_area(shape))
-    moment = max(phases_of_step(shape, setup, work), key=lambda one: one.bytes)
+    moment = max(phases_of_step(shape, setup, work), key=lambda phase: phase.bytes)
     parts = [*_static_parts(shape, setup, work), *_transient_parts(moment, setup, work, spec)]
     parts += _non_tensor_parts(setup, moment)
     parts = [part for part in parts if part.bytes]
-    learning = sum(one.numbers for one in trainable_counts(shape, setup).values())
+    trained = sum(counts.numbers for counts in trainable_counts(shape, setup).values())
     return MemoryEstimate(
         parts=tuple(parts),
         peak=sum(part.bytes for part in parts),
@@ -123,7 +124,7 @@ def estimate_memory(
         setup=setup,
         work=work,
         parameters=shape.parameters,
-        trained=learning,
+        trained=trained,
         assumed=tuple(assumed),
     )
 
@@ -135,25 +136,25 @@ def _static_parts(shape: ModelShape, setup: TrainingSetup, work: Workload) -> li
         "int8": "8 bits per weight plus one scale per row",
         "none": f"{shape.language.parameters:,} parameters",
     }[setup.quantization]
-    learned = trainable_counts(shape, setup)
-    numbers = sum(one.numbers for one in learned.values())
-    adapted = ", ".join(part for part in PARTS if learned[part].adapter)
-    copied = ", ".join(part for part in PARTS if learned[part].whole and setup.lora_anywhere)
-    how = [f"LoRA of rank {setup.rank} on {adapted}"] if adapted else []
-    how += [f"a trained copy of {copied}"] if copied else []
+    trainable = trainable_counts(shape, setup)
+    numbers = sum(counts.numbers for counts in trainable.values())
+    adapted = ", ".join(part for part in PARTS if trainable[part].adapter)
+    copied = ", ".join(part for part in PARTS if trainable[part].whole and setup.lora_anywhere)
+    adapters = [f"LoRA of rank {setup.rank} on {adapted}"] if adapted else []
+    adapters += [f"a trained copy of {copied}"] if copied else []
     state = {
         "adamw": "two float32 moments per trained parameter",
         "adamw_8bit": "two 8-bit moments per trained parameter",
         "paged_adamw_8bit": "",
     }[setup.optimizer]
-    kept = {part: "float32 (trained)" if learned[part].whole and not copied else setup.dtype for part in PARTS}
+    dtypes = {part: "float32 (trained)" if trainable[part].whole and not copied else setup.dtype for part in PARTS}
     tied = "tied weights" if shape.tied_embeddings else "two matrices"
     return [
         _part("language model", loaded["language"], f"the blocks: {blocks}"),
-        _part("embeddings and output layer", loaded["embedding"], f"{tied}, in {kept['language']}, never quantized"),
-        _part("vision tower", loaded["vision"], f"{shape.vision.parameters:,} parameters in {kept['vision']}"),
-        _part("projector", loaded["projector"], f"{shape.projector_parameters:,} parameters in {kept['projector']}"),
-        _part("adapter", trainable_bytes(shape, setup), f"{' and '.join(how)}, in float32"),
+        _part("embeddings and output layer", loaded["embedding"], f"{tied}, in {dtypes['language']}, never quantized"),
+        _part("vision tower", loaded["vision"], f"{shape.vision.parameters:,} parameters in {dtypes['vision']}"),
+        _part("projector", loaded["projector"], f"{shape.projector_parameters:,} parameters in {dtypes['projector']}"),
+        _part("adapter", trainable_bytes(shape, setup), f"{' and '.join(adapters)}, in float32"),
         _part("gradients", 4 * numbers, f"float32, for {numbers:,} trained parameters"),
         _part("optimizer state", optimizer_bytes(numbers, setup), state),
     ]
@@ -164,11 +165,11 @@ def _transient_parts(
 ) -> list[EstimatePart]:
     laid = f"{work.tokens:,} tokens in a forward pass"
     laid += f" ({work.examples} example{'s' if work.examples > 1 else ''}, {'packed' if setup.packed else 'padded'})"
-    kept = "what every block saves"
+    saved = "what every block saves"
     if setup.checkpointing:
-        kept = "block inputs only; the rest is recomputed"
+        saved = "block inputs only; the rest is recomputed"
         if setup.interval > 1:
-            kept = f"saved activations; every {setup.interval}-th block saves its input only and is recomputed"
+            saved = f"saved activations; every {setup.interval}-th block saves its input only and is recomputed"
     if setup.fused_cross_entropy:
         logits = f"of {work.supervised:,} supervised positions, in chunks, and the gradient of their hidden states"
     else:
@@ -176,8 +177,8 @@ def _transient_parts(
     again = "one recomputed block and its" if setup.checkpointing else "a block's"
     images = "encoded without autograd" if setup.vision_frozen else "with activations saved for backward"
     return [
-        _part("activations", moment.activations, f"of {laid}: {kept}"),
-        _part("block at work", moment.transient, f"{again} widest layer at work, with casts of trained weights"),
+        _part("activations", moment.activations, f"of {laid}: {saved}"),
+        _part("active block", moment.transient, f"{again} widest layer at work, with casts of trained weights"),
         _part("vision", moment.vision, f"images of {work.patches:,} patches, {images}"),
         _part("logits", moment.logits, logits),
         _part("embedding gradients", moment.gradients, "temporary gradients of token embedding and output layer"),

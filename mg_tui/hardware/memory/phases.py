@@ -1,25 +1,24 @@
-"""A step as the moments in which memory is highest, each with what is there at that moment.
+"""The phases of a step in which memory can peak, each with its transient memory.
 
-Weights, gradients and optimizer state are there throughout and are not in here.
+Weights, gradients and optimizer state are allocated throughout and are not included.
 """
 
 from dataclasses import dataclass, field
 from typing import Final
 
 from mg_tui.hardware.memory import activations as act
-from mg_tui.hardware.memory.assumptions import LOGITS_CHUNK
+from mg_tui.hardware.memory.assumptions import FLOAT32_BYTES, LOGITS_CHUNK
 from mg_tui.hardware.memory.training_setup import TrainingSetup
 from mg_tui.hardware.memory.weights import autocast_bytes, head_autocast_bytes
 from mg_tui.hardware.memory.workload import Workload
 from mg_tui.hardware.model_shape import ModelShape
 
-FLOAT32_BYTES: Final = 4
 _MASK_ALIGNMENT: Final = 8  # columns of a mask are padded to a multiple of this
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseMemory:
-    """What a step holds at one moment, in bytes by part: activations that are kept, vision, logits, what is running."""
+    """Memory of one phase of a step, in bytes by part: saved activations, vision, logits, running operations."""
 
     name: str
     activations: float = 0.0
@@ -38,67 +37,69 @@ class PhaseMemory:
 class _VisionMemory:
     encoding: float  # while images are encoded
     retained: float  # from then on, to the end of the pass
-    backward: float  # beside that, in the backward pass of tower and projector
+    backward: float  # in addition, in the backward pass of tower and projector
 
 
 def phases_of_step(shape: ModelShape, setup: TrainingSetup, work: Workload) -> list[PhaseMemory]:
-    """The moments of the largest forward pass and its backward pass, one of which is the peak."""
-    mask = _mask_entries(work) if work.masked and work.rows > 1 else 0  # one packed row does without
-    learned = work.supervised if setup.fused_cross_entropy else None
+    """The phases of the largest forward pass and its backward pass, one of which is the peak."""
+    mask = _mask_entries(work) if work.masked and work.rows > 1 else 0  # one packed row has no dense mask
+    supervised = work.supervised if setup.fused_cross_entropy else None
     language = act.block_memory(
-        shape.language, "language", setup, work.tokens, mask=mask, masked=work.masked, learned=learned
+        shape.language, "language", setup, work.tokens, mask=mask, masked=work.masked, supervised=supervised
     )
     weights = act.eager_attention_bytes(shape.language, setup, work)
     depth, casts = max(shape.language.depth, 1), autocast_bytes(shape, setup)
-    seen = _vision_memory(shape, setup, work)
+    vision = _vision_memory(shape, setup, work)
     loss, gradient, left = _logits_bytes(shape, setup, work)
-    kept = _outside_blocks_bytes(shape, setup, work, language.input)
+    activations = _outside_blocks_bytes(shape, setup, work, language.input)
     again = setup.count_recomputed(depth)
     share = again / depth  # of the blocks
-    kept += again * language.input + (depth - again) * (language.saved + weights)
+    activations += again * language.input + (depth - again) * (language.saved + weights)
     if again < depth and not setup.is_recomputed(depth - 1):
-        kept += language.last - language.saved
-    # What is cast inside blocks is cast again with those that are computed again; the projector is in no block.
+        activations += language.last - language.saved
+    # Casts inside recomputed blocks are recomputed too; the projector is outside the blocks.
     staying = casts["projector"] + (1 - share) * (casts["language"] + casts["vision"])
     going_back = language.backward_transient
     if again:
-        # By the time the last of these is computed again, the blocks behind it are done with.
+        # When the last of these is recomputed, the blocks after it have been freed.
         behind = setup.count_after_recomputed(depth)
         gone = behind * (language.saved + weights) + (language.last - language.saved if behind else 0.0)
         going_back = max(going_back, language.recompute_bytes + weights + casts["language"] / depth - gone)
-    later = staying - (1 - share) * casts["language"]  # when the language model is done with
+    later = staying - (1 - share) * casts["language"]  # after the language model's backward pass
     head, waiting = _head_gradient_bytes(shape, setup)
     head_cast = head_autocast_bytes(shape, setup)
     every_cast = sum(casts.values())
     forward = (language.transient if again < depth else 0.0) + every_cast
-    found = [
-        PhaseMemory("the forward pass", kept, seen.retained, 0.0, forward),
-        PhaseMemory("the loss", kept, seen.retained, loss, every_cast + head_cast),
-        PhaseMemory("the gradient of the loss", kept, seen.retained, gradient, staying + head_cast),
+    phases = [
+        PhaseMemory("the forward pass", activations, vision.retained, 0.0, forward),
+        PhaseMemory("the loss", activations, vision.retained, loss, every_cast + head_cast),
+        PhaseMemory("the gradient of the loss", activations, vision.retained, gradient, staying + head_cast),
         PhaseMemory(
-            "the backward pass of the language model", kept, seen.retained, left, staying + going_back, waiting
+            "the backward pass of the language model", activations, vision.retained, left, staying + going_back, waiting
         ),
     ]
     if work.patches:
-        found.append(PhaseMemory("encoding images", 0.0, seen.encoding))
-    if seen.backward:
-        found.append(
-            PhaseMemory("the backward pass of the vision tower", 0.0, seen.retained, left, later + seen.backward)
+        phases.append(PhaseMemory("encoding images", 0.0, vision.encoding))
+    if vision.backward:
+        phases.append(
+            PhaseMemory("the backward pass of the vision tower", 0.0, vision.retained, left, later + vision.backward)
         )
     if head:
-        found.append(PhaseMemory("the gradient of the output layer", kept, seen.retained, left, staying, head))
+        phases.append(
+            PhaseMemory("the gradient of the output layer", activations, vision.retained, left, staying, head)
+        )
         # The embedding's gradient is as large as the embedding; a tied one is added to the output layer's.
         embedding = float((3 if shape.tied_embeddings else 1) * FLOAT32_BYTES * shape.embedding_parameters)
-        found.append(PhaseMemory("the gradient of the token embedding", 0.0, seen.retained, left, later, embedding))
-    return found
+        phases.append(PhaseMemory("the gradient of the token embedding", 0.0, vision.retained, left, later, embedding))
+    return phases
 
 
 def _logits_bytes(shape: ModelShape, setup: TrainingSetup, work: Workload) -> tuple[float, float, float]:
     """Bytes of logits while the loss is computed, while its gradient is, and from then on.
 
-    Where output layer and loss are one function, some positions at a time: their logits as they come, in float32, and
-    back in the compute dtype as their own gradient; from the second time on the buffer before is still there. What is
-    left is the gradient of the hidden states. Elsewhere logits are there as they come, in float32, and as logarithms.
+    With fused cross-entropy a chunk of positions at a time: logits in the output dtype, in float32, and in the compute
+    dtype as their gradient; from the second chunk on the previous buffer is still allocated. What remains is the
+    gradient of the hidden states. Otherwise all logits exist in the output dtype, in float32, and as log probabilities.
     """
     if not setup.fused_cross_entropy:
         logits = work.supervised * shape.vocabulary
@@ -116,7 +117,7 @@ def _mask_entries(work: Workload) -> int:
 
 
 def _outside_blocks_bytes(shape: ModelShape, setup: TrainingSetup, work: Workload, input_bytes: float) -> float:
-    """What the language model keeps besides its blocks: embeddings, sine and cosine, the last norm, the mask itself."""
+    """Bytes the language model saves outside its blocks: embeddings, sine and cosine, the last norm, the mask."""
     language = shape.language
     wide = input_bytes / max(work.tokens * language.width, 1)
     turning = 2 * wide * language.head_dim
@@ -130,8 +131,8 @@ def _head_gradient_bytes(shape: ModelShape, setup: TrainingSetup) -> tuple[float
     embedding's."""
     if setup.methods["language"] != "full":
         return 0.0, 0.0
-    made = float(shape.embedding_parameters * (FLOAT32_BYTES + (setup.compute if setup.autocast else 0)))
-    return made, float(FLOAT32_BYTES * shape.embedding_parameters) if shape.tied_embeddings else 0.0
+    gradient = float(shape.embedding_parameters * (FLOAT32_BYTES + (setup.compute if setup.autocast else 0)))
+    return gradient, float(FLOAT32_BYTES * shape.embedding_parameters) if shape.tied_embeddings else 0.0
 
 
 def _vision_memory(shape: ModelShape, setup: TrainingSetup, work: Workload) -> _VisionMemory:
@@ -152,18 +153,16 @@ def _vision_memory(shape: ModelShape, setup: TrainingSetup, work: Workload) -> _
     if setup.methods["projector"] == "full":
         largest = max(linear.weights for linear in shape.projector)
         matrices = largest * (FLOAT32_BYTES + (setup.compute if setup.autocast else 0))
-    one = act.block_memory(tower, "vision", setup, patches)
+    block = act.block_memory(tower, "vision", setup, patches)
     if setup.methods["vision"] == "none":
-        # Inside the model's forward the tower runs with gradients on, and checkpointing holds its blocks' inputs.
-        held = merging + setup.count_recomputed(tower.depth) * one.input
+        # Inside the model's forward the tower runs with autograd on, and checkpointing saves its blocks' inputs.
+        held = merging + setup.count_recomputed(tower.depth) * block.input
         return _VisionMemory(pixels + passing + held, pixels + features + held, matrices)
     casts = autocast_bytes(shape, setup)["vision"]
     again = setup.count_recomputed(tower.depth)
-    saved = again * one.input + (tower.depth - again) * one.saved + merging
-    back = one.backward_transient
+    saved = again * block.input + (tower.depth - again) * block.saved + merging
+    back = block.backward_transient
     if again:
-        back = max(
-            back,
-            one.recompute_bytes + casts / max(tower.depth, 1) - setup.count_after_recomputed(tower.depth) * one.saved,
-        )
+        released = setup.count_after_recomputed(tower.depth) * block.saved
+        back = max(back, block.recompute_bytes + casts / max(tower.depth, 1) - released)
     return _VisionMemory(pixels + saved + passing + casts, pixels + features + saved, max(back, matrices))

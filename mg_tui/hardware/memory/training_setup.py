@@ -1,14 +1,13 @@
-"""What of a spec decides memory, settled for a kind of device as the engine settles it for the one it finds."""
+"""The parts of a spec that determine memory, resolved for a kind of device as the engine resolves them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mg_tui.core.model_parts import PartName
 from mg_tui.core.spec import TrainingMethod, TrainingSpec
 
 DeviceKind = Literal["cuda", "cpu"]
-PartName = Literal["language", "projector", "vision"]
-PARTS: tuple[PartName, ...] = ("language", "projector", "vision")
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -45,51 +44,51 @@ class TrainingSetup:
 
     @property
     def autocast(self) -> bool:
-        """Weights that are trained are in float32 and are cast whenever they are used."""
+        """Trained weights are in float32 and are cast whenever they are used."""
         return self.compute == 2
 
     @property
     def lora_anywhere(self) -> bool:
-        """PEFT wraps the model: parts trained in full beside it are copies."""
+        """PEFT wraps the model: parts trained in full alongside it are copies."""
         return "lora" in self.methods.values()
 
     @property
     def fused_cross_entropy(self) -> bool:
-        """Output layer and loss are one function, and the last block is computed where something is learned."""
+        """Output layer and loss are one function, and the last block is computed at supervised positions only."""
         return self.methods["language"] != "full"
 
     @property
     def vision_frozen(self) -> bool:
-        """Images are encoded apart and without a graph."""
+        """Images are encoded separately, without autograd."""
         return self.methods["vision"] == "none" and self.methods["projector"] == "none"
 
     def count_recomputed(self, depth: int) -> int:
-        """How many of `depth` blocks are computed again: the first of every interval."""
+        """How many of `depth` blocks are recomputed: the first of every interval."""
         return -(-depth // self.interval) if self.checkpointing else 0
 
     def is_recomputed(self, place: int) -> bool:
-        """Whether the block at `place` of its stack is computed again."""
+        """Whether the block at index `place` of its stack is recomputed."""
         return self.checkpointing and place % self.interval == 0
 
     def count_after_recomputed(self, depth: int) -> int:
-        """How many blocks come after the last of those that are computed again."""
+        """How many blocks follow the last recomputed one."""
         return (depth - 1) % self.interval if self.checkpointing and depth else 0
 
     def copies_inputs(self, part: PartName) -> bool:
         """PEFT casts the input of each adapted layer to float32 and autocast casts it back, into a copy of its own.
 
-        Not so in its quantised layers, which leave the input as it is.
+        Quantized layers do not: they use the input as it is.
         """
         return self.autocast and not (part == "language" and self.quantization != "none")
 
 
 def resolve_setup(spec: TrainingSpec, *, device: DeviceKind, can_pack: bool = True) -> TrainingSetup:
-    """What `spec` means on a CUDA device with bitsandbytes installed, or on the CPU.
+    """Resolve `spec` for a CUDA device with bitsandbytes installed, or for the CPU.
 
     Args:
         spec: the run.
         device: the kind of device.
-        can_pack: the family lays out images apart from text (`ModelFamily.layout`).
+        can_pack: the family has a token layout (`ModelFamily.layout`).
     """
     dtype: str = spec.dtype
     if dtype == "auto":

@@ -1,18 +1,23 @@
-"""What lies in memory the whole run: weights by part, the adapter, gradients and the optimizer's state."""
+"""Memory allocated for the whole run: weights by part, the adapter, gradients and optimizer state."""
 
 from dataclasses import dataclass
-from typing import Final
 
-from mg_tui.hardware.memory.assumptions import ADAMW_8BIT_BYTES, ADAMW_BYTES, NF4_BLOCK, NF4_SCALE_BLOCK, NF4_TABLES
-from mg_tui.hardware.memory.training_setup import PARTS, PartName, TrainingSetup
+from mg_tui.core.model_parts import PARTS, PartName
+from mg_tui.hardware.memory.assumptions import (
+    ADAMW_8BIT_BYTES,
+    ADAMW_BYTES,
+    FLOAT32_BYTES,
+    NF4_BLOCK,
+    NF4_SCALE_BLOCK,
+    NF4_TABLES,
+)
+from mg_tui.hardware.memory.training_setup import TrainingSetup
 from mg_tui.hardware.model_shape import LinearLayers, ModelShape, lora_parameters
-
-FLOAT32_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class TrainableCounts:
-    """How many numbers of a part learn: `adapter` of LoRA, `whole` of the part itself."""
+    """Trained parameters of a part: `adapter` of LoRA, `whole` of the part itself."""
 
     adapter: int = 0
     whole: int = 0
@@ -24,7 +29,7 @@ class TrainableCounts:
 
 
 def linears_of(shape: ModelShape, part: PartName) -> tuple[LinearLayers, ...]:
-    """The linear layers of a part that LoRA goes on: all but the output layer."""
+    """The linear layers of a part that LoRA is applied to: all but the output layer."""
     return {"language": shape.language.linears, "vision": shape.vision.linears, "projector": shape.projector}[part]
 
 
@@ -39,20 +44,21 @@ def parameters_of(shape: ModelShape, part: PartName) -> int:
 
 
 def trainable_counts(shape: ModelShape, setup: TrainingSetup) -> dict[PartName, TrainableCounts]:
-    """What learns, by part."""
-    found: dict[PartName, TrainableCounts] = {}
+    """Trained parameters, by part."""
+    counts: dict[PartName, TrainableCounts] = {}
     for part in PARTS:
         if setup.methods[part] == "lora":
-            found[part] = TrainableCounts(adapter=lora_parameters(linears_of(shape, part), setup.rank, dora=setup.dora))
+            adapter = lora_parameters(linears_of(shape, part), setup.rank, dora=setup.dora)
+            counts[part] = TrainableCounts(adapter=adapter)
         elif setup.methods[part] == "full":
-            found[part] = TrainableCounts(whole=parameters_of(shape, part))
+            counts[part] = TrainableCounts(whole=parameters_of(shape, part))
         else:
-            found[part] = TrainableCounts()
-    return found
+            counts[part] = TrainableCounts()
+    return counts
 
 
 def quantized_bytes(linears: tuple[LinearLayers, ...], method: str) -> float:
-    """Bytes of the matrices of quantised layers, with their scales and tables; biases are not among them."""
+    """Bytes of the matrices of quantized layers, with their scales and tables, without biases."""
     weights = sum(linear.times * linear.weights for linear in linears)
     if method == "int8":
         return weights + FLOAT32_BYTES * sum(linear.times * linear.outputs for linear in linears)
@@ -64,7 +70,7 @@ def quantized_bytes(linears: tuple[LinearLayers, ...], method: str) -> float:
 def base_bytes(shape: ModelShape, setup: TrainingSetup) -> dict[str, float]:
     """Bytes of the model as loaded: "language" (its blocks), "embedding" (with the output layer), vision, projector.
 
-    A part trained in full is in float32; beside LoRA it stays as it was, and what learns is a copy (PEFT's
+    A part trained in full is in float32; alongside LoRA it keeps its dtype, and a copy is trained (PEFT's
     `modules_to_save`).
     """
 
@@ -86,11 +92,10 @@ def base_bytes(shape: ModelShape, setup: TrainingSetup) -> dict[str, float]:
 
 
 def trainable_bytes(shape: ModelShape, setup: TrainingSetup) -> float:
-    """Bytes of what learns and is not the model itself: adapters, and copies of parts trained in full beside them."""
-    numbers = sum(
-        one.adapter + (one.whole if setup.lora_anywhere else 0) for one in trainable_counts(shape, setup).values()
-    )
-    return FLOAT32_BYTES * numbers
+    """Bytes of trained parameters outside the model: adapters, and copies of parts trained in full alongside them."""
+    trainable = trainable_counts(shape, setup).values()
+    copied = sum(counts.whole for counts in trainable) if setup.lora_anywhere else 0
+    return FLOAT32_BYTES * (sum(counts.adapter for counts in trainable) + copied)
 
 
 def optimizer_bytes(numbers: int, setup: TrainingSetup) -> float:
@@ -103,17 +108,17 @@ def optimizer_bytes(numbers: int, setup: TrainingSetup) -> float:
 def autocast_bytes(shape: ModelShape, setup: TrainingSetup) -> dict[PartName, float]:
     """Bytes of the copies in the compute dtype that autocast makes of trained matrices, once in a forward pass.
 
-    The output layer's is apart from the language part's (`head_autocast_bytes`).
+    The output layer's copy is not part of the language part's (`head_autocast_bytes`).
     """
     copies: dict[PartName, float] = dict.fromkeys(PARTS, 0.0)
     if not setup.autocast:
         return copies
-    for part, one in trainable_counts(shape, setup).items():
-        whole = sum(linear.parameters for linear in linears_of(shape, part)) if one.whole else 0
-        copies[part] = setup.compute * (one.adapter + whole)
+    for part, counts in trainable_counts(shape, setup).items():
+        whole = sum(linear.parameters for linear in linears_of(shape, part)) if counts.whole else 0
+        copies[part] = setup.compute * (counts.adapter + whole)
     return copies
 
 
 def head_autocast_bytes(shape: ModelShape, setup: TrainingSetup) -> float:
-    """Bytes of the copy that autocast makes of a trained output layer; as an embedding it is looked up as it is."""
+    """Bytes of the copy that autocast makes of a trained output layer; embedding lookups need none."""
     return setup.compute * shape.embedding_parameters if setup.autocast and setup.methods["language"] == "full" else 0.0

@@ -65,7 +65,7 @@ def read_results(folder: Path) -> Results:
         raise UsageError(
             "the evaluation is not finished" if unfinished else "there is no evaluation in this folder",
             where=str(folder),
-            hint="go on with it: what was answered is kept" if unfinished else None,
+            hint="resume it: finished answers are stored" if unfinished else None,
         )
     try:
         summary = json.loads((folder / SUMMARY).read_bytes())

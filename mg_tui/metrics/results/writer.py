@@ -27,7 +27,7 @@ _SYNC: Final = 1.0
 class ResultsWriter:
     """The one writer of an evaluation's folder. A context manager.
 
-    A folder that exists is gone on with: rows that have an answer are in `done`. A torn last line, left by a process
+    An existing folder is resumed: rows that have an answer are in `done`. A torn last line, left by a process
     that died while writing, is cut off, and lines that are damaged are not counted: their rows are answered again.
 
     Args:
@@ -125,7 +125,7 @@ class ResultsWriter:
             raise RunFailed(
                 f"{len(missing)} of {len(numbers)} rows have no answer yet, the first of them row {missing[0]}",
                 where=str(self.folder),
-                hint="go on with the evaluation: what was answered is stored",
+                hint="resume the evaluation: finished answers are stored",
             )
         answered = [self._rows[number] for number in numbers]
         evaluation = evaluate([row.prediction for row in answered], metrics)
@@ -183,7 +183,7 @@ class ResultsWriter:
             "the folder has the evaluation of something else",
             where=str(self.folder),
             why="; ".join(shown),
-            hint="choose another folder, or evaluate the same as before to go on with it",
+            hint="choose another folder, or resume with the options of before",
         )
 
 

@@ -1,4 +1,4 @@
-"""One thing a person can do, and how its keys are written."""
+"""An action of the dashboard, and how its keys are written."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -33,19 +33,19 @@ _KEY_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a person can do.
+    """An entry of the registry of actions.
 
     Attributes:
-        id: `<where>.<name>`; what a keymap names.
-        keys: the keys, Textual's names, the one to show first.
+        id: `<scope>.<name>`, as in `[keys]` of garden.toml.
+        keys: Textual's names of the keys, the one to show first.
         title: a few words, for the palette and the help.
         help: one sentence.
-        where: what carries it out; the module that declares it says in `HEADINGS` what that is called.
+        scope: the screen or widget that implements it; `HEADINGS` of the declaring module has its title.
         group: heading in the help.
-        label: a word for the line of keys; empty when it is not shown there.
-        rank: what goes first from the line of keys when it is too long (high goes first).
-        destructive: whether it asks before it does anything.
-        palette: whether the command palette offers it.
+        footer_label: a word for the line of keys; empty when it is not shown there.
+        footer_rank: the highest is dropped first when the line of keys is too long.
+        destructive: whether it asks for confirmation.
+        in_palette: whether the command palette offers it.
     """
 
     id: str
@@ -61,20 +61,20 @@ class Action:
 
     @property
     def name(self) -> str:
-        """The part of the id after the place."""
+        """The part of the id after the scope."""
         return self.id.partition(".")[2]
 
     @property
     def textual_action(self) -> str:
-        """The action as Textual calls it."""
+        """The action in Textual's notation."""
         return f"app.{self.name}" if self.scope == "app" else self.name
 
 
 def format_key(key: str) -> str:
-    """A key as it is written for people: `ctrl+p` stays, `question_mark` is `?`."""
+    """A key as shown: `ctrl+p` stays, `question_mark` is `?`."""
     return _KEY_NAMES.get(key, key)
 
 
 def format_keys(action: Action) -> str:
-    """All keys of an action for people."""
+    """All keys of an action as shown."""
     return " ".join(format_key(key) for key in action.keys)

@@ -1,4 +1,4 @@
-"""What can be done to a chart, on the screen of a run and where runs are compared."""
+"""Actions on a chart, on the screens of a run and of a comparison."""
 
 from typing import Final
 
@@ -7,8 +7,8 @@ from mg_tui.tui.actions.action import Action
 HEADINGS: Final = {"chart": "On a chart"}
 
 
-def _action(name: str, keys: tuple[str, ...], title: str, said: str, label: str = "", rank: int = 5) -> Action:
-    return Action(f"chart.{name}", keys, title, said, "chart", "On a chart", label, rank)
+def _action(name: str, keys: tuple[str, ...], title: str, help: str, label: str = "", rank: int = 5) -> Action:
+    return Action(f"chart.{name}", keys, title, help, "chart", "On a chart", label, rank)
 
 
 ACTIONS: Final = (

@@ -1,4 +1,4 @@
-"""What can be done where datasets are opened, and with the rows of one."""
+"""Actions where datasets are opened, and on the rows of a dataset."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What can be done everywhere, and the answers to a question."""
+"""Actions of every screen, of texts, and the answers to a question."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What can be done in the list of models, in a chat, in an examination, and when a merge is asked for."""
+"""Actions of the list of models, of a chat, of an evaluation, and of a merge."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Moving in lists and in text; the same keys everywhere."""
+"""Navigation in lists and texts, with the same keys everywhere."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What can be done in the form of a new run, in its fields, and in the lists and questions it opens."""
+"""Actions of the form of a new run, of its fields, and of the lists and questions it opens."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What can be done where a file is picked."""
+"""Actions of the file picker."""
 
 from typing import Final
 

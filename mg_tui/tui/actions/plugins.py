@@ -1,4 +1,4 @@
-"""What can be done in the list of plugins and in the settings."""
+"""Actions of the list of plugins and of the settings."""
 
 from typing import Final
 

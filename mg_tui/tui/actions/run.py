@@ -1,4 +1,4 @@
-"""What can be done on the screen of one run, and on that of a replay."""
+"""Actions of the screen of a run, and of a replay."""
 
 from typing import Final
 
@@ -8,13 +8,20 @@ HEADINGS: Final = {"run": "A run", "replay": "A replay"}
 
 
 def _action(
-    name: str, keys: tuple[str, ...], title: str, said: str, label: str = "", rank: int = 5, *, asks: bool = False
+    name: str,
+    keys: tuple[str, ...],
+    title: str,
+    help: str,
+    label: str = "",
+    rank: int = 5,
+    *,
+    destructive: bool = False,
 ) -> Action:
-    return Action(f"run.{name}", keys, title, said, "run", "A run", label, rank, asks)
+    return Action(f"run.{name}", keys, title, help, "run", "A run", label, rank, destructive)
 
 
-def _replay_action(name: str, keys: tuple[str, ...], title: str, said: str, label: str, rank: int) -> Action:
-    return Action(f"replay.{name}", keys, title, said, "replay", "A replay", label, rank)
+def _replay_action(name: str, keys: tuple[str, ...], title: str, help: str, label: str, rank: int) -> Action:
+    return Action(f"replay.{name}", keys, title, help, "replay", "A replay", label, rank)
 
 
 ACTIONS: Final = (
@@ -30,9 +37,11 @@ ACTIONS: Final = (
         "Ask the run to save a checkpoint and stop; asked again, to end at once.",
         "stop",
         2,
-        asks=True,
+        destructive=True,
     ),
-    _action("resume", ("r",), "Resume this run", "Go on from the newest whole checkpoint.", "resume", 2, asks=True),
+    _action(
+        "resume", ("r",), "Resume this run", "Go on from the newest whole checkpoint.", "resume", 2, destructive=True
+    ),
     _action(
         "checkpoint",
         ("c",),

@@ -1,4 +1,4 @@
-"""What can be done in the list of runs."""
+"""Actions of the list of runs."""
 
 from typing import Final
 
@@ -11,14 +11,14 @@ def _action(
     name: str,
     keys: tuple[str, ...],
     title: str,
-    said: str,
+    help: str,
     label: str = "",
     rank: int = 5,
     *,
-    asks: bool = False,
-    palette: bool = True,
+    destructive: bool = False,
+    in_palette: bool = True,
 ) -> Action:
-    return Action(f"runs.{name}", keys, title, said, "runs", "Runs", label, rank, asks, palette)
+    return Action(f"runs.{name}", keys, title, help, "runs", "Runs", label, rank, destructive, in_palette)
 
 
 ACTIONS: Final = (
@@ -30,9 +30,11 @@ ACTIONS: Final = (
         "Ask the selected run to save a checkpoint and stop; a queued one leaves the queue.",
         "stop",
         2,
-        asks=True,
+        destructive=True,
     ),
-    _action("resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, asks=True),
+    _action(
+        "resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, destructive=True
+    ),
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
     _action("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
     _action("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
@@ -54,6 +56,14 @@ ACTIONS: Final = (
         "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
     ),
     _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom.", "devices", 7),
-    _action("remove", ("x", "delete"), "Remove the run", "Delete the run, or the marked ones.", "remove", 8, asks=True),
-    _action("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, palette=False),
+    _action(
+        "remove",
+        ("x", "delete"),
+        "Remove the run",
+        "Delete the run, or the marked ones.",
+        "remove",
+        8,
+        destructive=True,
+    ),
+    _action("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, in_palette=False),
 )

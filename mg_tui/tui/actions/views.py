@@ -1,4 +1,4 @@
-"""What can be done where runs are compared, where devices are shown in full, and over an image."""
+"""Actions of the comparison of runs, of the devices, and of an image."""
 
 from typing import Final
 

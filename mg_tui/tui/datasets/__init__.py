@@ -1,1 +1,1 @@
-"""An open dataset as the dashboard uses it: its source, its reader threads, its rows as views, its check."""
+"""Open datasets without their widgets: reader threads, rows as views, checks."""

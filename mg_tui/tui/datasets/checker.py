@@ -1,17 +1,16 @@
-"""The thread of a check."""
+"""The thread that checks a dataset."""
 
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.message import Message
 from textual.message_pump import MessagePump
 
-from mg_tui.core.errors import DataError, GardenError
-from mg_tui.core.text import one_line
+from mg_tui.core.errors import DataError, GardenError, describe_exception
+from mg_tui.tui.datasets.finding_rows import RowSeverities
 from mg_tui.tui.datasets.open_dataset import OpenDataset
-from mg_tui.tui.widgets.datasets.findings import RowSeverities
+from mg_tui.tui.posting import post
 
 if TYPE_CHECKING:
     from mg_tui.config import Settings
@@ -21,15 +20,15 @@ POST_INTERVAL = 0.25  # seconds
 
 
 class CheckProgress(Message):
-    """How far a check is: a share of one, None when the whole is not known, and words for it."""
+    """Progress of a check: a share of one, None when the total is unknown, and a status text."""
 
-    def __init__(self, checker: "DatasetChecker", share: float | None, said: str) -> None:
+    def __init__(self, checker: "DatasetChecker", share: float | None, status_text: str) -> None:
         super().__init__()
-        self.checker, self.share, self.status_text = checker, share, said
+        self.checker, self.share, self.status_text = checker, share, status_text
 
 
 class CheckEnded(Message):
-    """What was found with the marks of its rows, or why nothing could be."""
+    """The report with the severities of its rows, or the error."""
 
     def __init__(self, checker: "DatasetChecker", report: "CheckReport | None", error: GardenError | None) -> None:
         super().__init__()
@@ -40,19 +39,19 @@ class CheckEnded(Message):
 class DatasetChecker(threading.Thread):
     """Checks a dataset for a base model."""
 
-    def __init__(self, target: MessagePump, opened: OpenDataset, settings: "Settings", base_model: str) -> None:
+    def __init__(self, target: MessagePump, dataset: OpenDataset, settings: "Settings", base_model: str) -> None:
         super().__init__(daemon=True, name="check")
-        self._target, self._dataset, self._settings, self._base_model = target, opened, settings, base_model
+        self._target, self._dataset, self._settings, self._base_model = target, dataset, settings, base_model
         self._stopped = self._ended = False
         self._posted = 0.0
-        self.max_tokens = 0  # tokens that a row may have
+        self.max_tokens = 0  # maximum length of a row; known once the check runs
 
     def stop(self) -> None:
-        """End it early; the report says so."""
+        """End the check early; the report is marked incomplete."""
         self._stopped = True
 
     def abandon(self) -> None:
-        """End it, and post nothing more."""
+        """End the check and post nothing more."""
         self._stopped = self._ended = True
 
     def run(self) -> None:
@@ -60,45 +59,34 @@ class DatasetChecker(threading.Thread):
             report = self._check()
         except GardenError as error:
             self._post(CheckEnded(self, None, error))
-        except Exception as error:  # whatever a file or a library does, it is said
-            why = one_line(f"{type(error).__name__}: {error}", limit=400)
-            self._post(CheckEnded(self, None, DataError("the dataset cannot be checked", why=why)))
+        except Exception as error:  # whatever a file or a library raises
+            problem = DataError("the dataset cannot be checked", why=describe_exception(error))
+            self._post(CheckEnded(self, None, problem))
         else:
             self._post(CheckEnded(self, report, None))
 
     def _check(self) -> "CheckReport":
         from mg_tui.core.spec import TrainingSpec
-        from mg_tui.data.checks.runner import ReadOptions, run_checks
-        from mg_tui.preflight.dataset_check import open_limits
+        from mg_tui.data.checks.runner import run_checks
+        from mg_tui.preflight.dataset_check import open_limits, read_options
 
-        opened = self._dataset
-        root = opened.options.image_root
-        reading = ReadOptions(
-            detected_format=opened.recognised,
-            image_root=Path(root) if root else None,
-            cwd=opened.cwd,
-            cache=opened.cache,
-        )
-        named = {"base_model": self._base_model, "dataset": opened.options.reference}
-        spec = TrainingSpec.parse({**self._settings.train, **named})
-        kept_for = str(opened.source.path or opened.source.name)
-        with open_limits(spec, self._settings, kept_for=kept_for) as limits:
+        dataset, settings = self._dataset, self._settings
+        values = {"base_model": self._base_model, "dataset": dataset.reference}
+        spec = TrainingSpec.parse({**settings.train, **dataset.options, **values})
+        options = read_options(spec, dataset.detected, cwd=dataset.cwd, cache=dataset.cache)
+        with open_limits(spec, settings, dataset=str(dataset.source.path or dataset.source.name)) as limits:
             self.max_tokens = spec.max_seq_length
-            return run_checks(opened.source, reading, limits, progress=self._progress, stop=lambda: self._stopped)
+            return run_checks(dataset.source, options, limits, progress=self._progress, stop=lambda: self._stopped)
 
     def _progress(self, done: int, total: int) -> None:
-        read = bool(total) and done >= total
-        if not read and time.monotonic() - self._posted < POST_INTERVAL:
+        all_read = bool(total) and done >= total
+        if not all_read and time.monotonic() - self._posted < POST_INTERVAL:
             return
         self._posted = time.monotonic()
-        # What is read may still have to be counted: how long that takes is not known.
-        share = done / total if total and not read else None
-        self._post(CheckProgress(self, share, "counting tokens …" if read else "" if total else f"{done:,} rows"))
+        # After the last row, tokens may still have to be counted; how long that takes is unknown.
+        share = done / total if total and not all_read else None
+        self._post(CheckProgress(self, share, "counting tokens …" if all_read else "" if total else f"{done:,} rows"))
 
     def _post(self, message: Message) -> None:
-        if self._ended:
-            return
-        try:
-            self._target.post_message(message)
-        except RuntimeError:  # the event loop has closed under it
+        if not self._ended and not post(self._target, message):
             self._ended = True

@@ -1,1 +1,1 @@
-"""The models of this machine, as the dashboard lists them."""
+"""Models without their widgets: the catalog, conversations, evaluated rows."""

@@ -1,4 +1,4 @@
-"""The models a person can use on this machine: results, then base models that need no download."""
+"""The models on this machine: results, then base models that need no download."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import evaluation_scores, recents
+from mg_tui.runs import recents
+from mg_tui.tui import evaluation_scores, formatting
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry
@@ -25,10 +26,14 @@ KIND_LABELS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model in the list. Texts are safe to show; `given` is what the engine is asked for, and is not.
+    """A model in the list. Texts are printable except `reference`.
 
-    `created` is Unix time in seconds, `bytes` the size of the weights, `match` the share of answers that were exact;
-    `run_folder` is where its run is, None when it is not there any more.
+    Attributes:
+        reference: what the engine loads: a folder, or a name on the hub.
+        created: Unix time in seconds.
+        bytes: size of the weights.
+        exact_match: share of answers that were the expected ones.
+        run_folder: the folder of its run; None when it does not exist.
     """
 
     reference: str
@@ -48,27 +53,27 @@ class ModelRow:
 
     @property
     def is_result(self) -> bool:
-        """Whether it was made here, rather than downloaded."""
+        """Whether a run or a merge made it."""
         return self.kind in ("adapter", "model", "merged")
 
     def matches(self, query: str) -> bool:
-        """Whether every word of `query` is in what is shown of it."""
+        """Whether every word of `query` is in its title, kind, base or run."""
         text = f"{self.title} {self.kind} {KIND_LABELS[self.kind]} {self.base} {self.run or ''}".casefold()
         return all(word in text for word in query.casefold().split())
 
 
 def find_models(home: Path) -> tuple[ModelRow, ...]:
-    """Every model there is, results first and newest first. Reads files; for a thread."""
+    """Every model, results first, newest first. Reads files; for a thread."""
     from mg_tui.runs.results import find_results
 
-    remembered = [item.reference for item in recents.read(home, "models")]
-    folders = [Path(given) for given in remembered if Path(given).is_absolute()]
-    examined = evaluation_scores.read(home)
+    recent = [item.reference for item in recents.read(home, "models")]
+    folders = [Path(reference) for reference in recent if Path(reference).is_absolute()]
+    scores = evaluation_scores.read(home)
     results = [
-        _result_row(result, examined.get(str(result.folder)), _run_folder(home, result.run))
+        _result_row(result, scores.get(str(result.folder)), _run_folder(home, result.run))
         for result in find_results(home, folders)
     ]
-    names = [given for given in remembered if not Path(given).is_absolute()]
+    names = [reference for reference in recent if not Path(reference).is_absolute()]
     return (*results, *_find_base_models(names))
 
 
@@ -81,7 +86,7 @@ def _run_folder(home: Path, run: str | None) -> Path | None:
     return folder.path if folder.journal_file.is_file() else None
 
 
-def _result_row(result: "Result", examined: float | None, run_folder: Path | None) -> ModelRow:
+def _result_row(result: "Result", score: float | None, run_folder: Path | None) -> ModelRow:
     title = one_line(result.name or _result_name(result.folder), limit=200)
     if result.problem:
         return ModelRow(str(result.folder), "broken", title, summary=one_line(result.problem), folder=result.folder)
@@ -95,7 +100,7 @@ def _result_row(result: "Result", examined: float | None, run_folder: Path | Non
         created=result.created,
         bytes=result.bytes,
         eval_loss=_finite_float(training.get("eval_loss")),
-        exact_match=_finite_float(training.get("exact_match")) if examined is None else examined,
+        exact_match=_finite_float(training.get("exact_match")) if score is None else score,
         summary=_summarize_result(result),
         folder=result.folder,
         run_folder=run_folder,
@@ -105,7 +110,7 @@ def _result_row(result: "Result", examined: float | None, run_folder: Path | Non
 
 
 def _result_name(folder: Path) -> str:
-    """A run's result is called `model` in the run's folder: the run's id says more."""
+    """The result of a run is the folder `model` in the run's folder, whose name says more."""
     return folder.parent.name if folder.name == "model" else folder.name
 
 
@@ -125,19 +130,19 @@ def _summarize_result(result: "Result") -> str:
     return " · ".join(parts)
 
 
-def _find_base_models(remembered: Iterable[str]) -> Iterator[ModelRow]:
+def _find_base_models(recent_names: Iterable[str]) -> Iterator[ModelRow]:
     from mg_tui.families.registry import load_registry
 
     registry = load_registry()
     listed = {checkpoint.name: checkpoint for checkpoint in registry.checkpoints}
-    for name in dict.fromkeys([*listed, *_cached_model_names(), *remembered]):
+    for name in dict.fromkeys([*listed, *_cached_model_names(), *recent_names]):
         row = _base_model_row(name, registry)
         if row is not None:
             yield row
 
 
 def _base_model_row(name: str, registry: "Registry") -> ModelRow | None:
-    """A base model that is on this machine and that a family handles, else None."""
+    """A base model that is on this machine and belongs to a family, else None."""
     from mg_tui.core.errors import GardenError
     from mg_tui.families import hub
 
@@ -151,23 +156,18 @@ def _base_model_row(name: str, registry: "Registry") -> ModelRow | None:
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if not size:
         return None
-    known = next((item for item in registry.checkpoints if item.name == name), None)
-    about = [model.family.title]
-    if known is not None and known.parameters:
-        about.append(f"{_format_parameters(known.parameters)} parameters")
-    if known is not None and known.note:
-        about.append(known.note)
-    return ModelRow(
-        name, "base", one_line(name), base=model.family.title, bytes=size, summary=one_line(" · ".join(about))
-    )
-
-
-def _format_parameters(count: int) -> str:
-    return f"{count / 1e9:.1f}B" if count >= 1e9 else f"{count / 1e6:.1f}M"
+    checkpoint = next((item for item in registry.checkpoints if item.name == name), None)
+    parts = [model.family.title]
+    if checkpoint is not None and checkpoint.parameters:
+        parts.append(f"{formatting.parameters(checkpoint.parameters)} parameters")
+    if checkpoint is not None and checkpoint.note:
+        parts.append(checkpoint.note)
+    summary = one_line(" · ".join(parts))
+    return ModelRow(name, "base", one_line(name), base=model.family.title, bytes=size, summary=summary)
 
 
 def _cached_model_names() -> list[str]:
-    """Names of the models in the hub's cache."""
+    """Names of the models in the cache of the hub."""
     from mg_tui.families import hub
 
     try:

@@ -1,9 +1,10 @@
-"""What a run that is being put together would cost and do, as far as can be told without starting it."""
+"""The estimate of a run that is not started: memory, trained parameters, steps and tokens."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mg_tui.core.steps import steps_per_epoch, total_steps
 
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalDeviceFit:
-    """A device here: whether the run fits, and the first single change with which it does (its flags)."""
+    """A device of this machine: whether the run fits, and the flags of the first single change that makes it fit."""
 
     place: "CandidateDevice"
     fits: bool
@@ -24,7 +25,7 @@ class LocalDeviceFit:
 
 @dataclass(frozen=True, slots=True)
 class TrainedPart:
-    """A part of the model: how it is trained, how many numbers learn, and how many parameters it has."""
+    """A part of the model: its training method, its trainable parameters, and all its parameters."""
 
     name: str
     method: str
@@ -34,13 +35,16 @@ class TrainedPart:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSummary:
-    """What the dataset makes of the run.
+    """The work of a run on its dataset.
 
     Attributes:
-        examples: rows to train on; `bad` cannot be, `held` are kept for evaluation.
-        per_step: examples of an optimizer step.
-        steps: optimizer steps in all, and `per_epoch` of an epoch.
-        tokens: of an average step, and of the longest example; None where nothing tells.
+        examples: rows to train on.
+        bad_rows: rows that cannot be trained on.
+        held_out: rows split off for evaluation.
+        examples_per_step: examples of an optimizer step.
+        steps_per_epoch, steps: optimizer steps of an epoch, and in total.
+        tokens_per_step: of an average step; None when unknown, as is `longest_example`.
+        longest_example: tokens of the longest example.
     """
 
     examples: int
@@ -55,21 +59,22 @@ class WorkloadSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunEstimate:
-    """Everything at once. What cannot be told is None, and `unknown` says why, each an error's lines.
+    """The whole estimate. What is unknown is None, and `problems` say why.
 
     Attributes:
-        memory: the estimate for the kind of device the run would use: the CPU where there is no GPU and none is asked
-            for.
-        question: the same, to ask further of.
-        fits: the devices here.
-        why_no_gpu: why there is no GPU here.
-        trained: by part.
-        work: of the dataset; None before it is read and when there is none.
-        reading: (rows done, rows) while the dataset is being read.
+        memory: the estimate for the kind of device the run would use: the CPU where there is no GPU and none is
+            requested.
+        advisor: the same, for further questions.
+        device_fits: the devices of this machine.
+        why_no_gpu: why this machine has no GPU.
+        trained_parts: the parts of the model.
+        workload: None before the dataset is read, and without one.
+        rows_read: (rows read, rows) while the dataset is being read.
+        problems: errors, each in one paragraph.
     """
 
     memory: "MemoryEstimate | None" = None
-    question: "MemoryAdvisor | None" = None
+    advisor: "MemoryAdvisor | None" = None
     device_fits: tuple[LocalDeviceFit, ...] = ()
     why_no_gpu: str | None = None
     trained_parts: tuple[TrainedPart, ...] = ()
@@ -78,55 +83,52 @@ class RunEstimate:
     problems: tuple[str, ...] = ()
 
 
-def trained_parts(question: "MemoryAdvisor") -> tuple[TrainedPart, ...]:
-    """What learns, by part, frozen parts included."""
-    from mg_tui.hardware.memory.training_setup import PARTS
+def trained_parts(advisor: "MemoryAdvisor") -> tuple[TrainedPart, ...]:
+    """Trainable parameters by part, frozen parts included."""
+    from mg_tui.core.model_parts import PARTS
     from mg_tui.hardware.memory.weights import parameters_of, trainable_counts
 
-    setup = question.estimate().setup
-    learned = trainable_counts(question.shape, setup)
+    setup = advisor.estimate().setup
+    trainable = trainable_counts(advisor.shape, setup)
     return tuple(
-        TrainedPart(part, setup.methods[part], learned[part].numbers, parameters_of(question.shape, part))
+        TrainedPart(part, setup.methods[part], trainable[part].numbers, parameters_of(advisor.shape, part))
         for part in PARTS
     )
 
 
 def summarize_workload(
-    spec: "TrainingSpec", dataset: "Dataset", rows: "Sequence[ExampleSize] | None", question: "MemoryAdvisor | None"
+    spec: "TrainingSpec", dataset: "Dataset", rows: "Sequence[ExampleSize] | None", advisor: "MemoryAdvisor | None"
 ) -> WorkloadSummary:
-    """Steps and tokens of a run of `spec`; tokens only where the model counts them.
-
-    Steps are those of `mg_tui.engine.layout.plan`, which a face cannot import; a test holds them to be the same.
-    """
+    """Steps and tokens of a run of `spec`; tokens only where the model counts them."""
     from mg_tui.data.split import split_by_image
 
-    kept, held = len(dataset.examples), 0
+    examples, held_out = len(dataset.examples), 0
     if spec.eval_dataset is None and spec.eval_split > 0:
-        train, apart = split_by_image(dataset.examples, spec.eval_split, spec.seed)
-        kept, held = len(train), len(apart)
-    per_epoch = max(math.ceil(kept / spec.examples_per_step), 1)
-    lengths = _row_lengths(spec, rows, question)
+        train, evaluation = split_by_image(dataset.examples, spec.eval_split, spec.seed)
+        examples, held_out = len(train), len(evaluation)
+    per_epoch = max(steps_per_epoch(examples, spec.examples_per_step), 1)
+    lengths = _row_lengths(spec, rows, advisor)
     mean = sum(lengths) / len(lengths) if lengths else 0.0
     return WorkloadSummary(
-        examples=kept,
+        examples=examples,
         bad_rows=len({problem.row for problem in dataset.problems}),
-        held_out=held,
+        held_out=held_out,
         examples_per_step=spec.examples_per_step,
         steps_per_epoch=per_epoch,
-        steps=spec.max_steps or max(1, math.ceil(spec.epochs * per_epoch - 1e-9)),
-        tokens_per_step=round(mean * min(spec.examples_per_step, kept)) if lengths else None,
+        steps=total_steps(per_epoch, spec.epochs, spec.max_steps),
+        tokens_per_step=round(mean * min(spec.examples_per_step, examples)) if lengths else None,
         longest_example=max(lengths, default=None),
     )
 
 
 def _row_lengths(
-    spec: "TrainingSpec", rows: "Sequence[ExampleSize] | None", question: "MemoryAdvisor | None"
+    spec: "TrainingSpec", rows: "Sequence[ExampleSize] | None", advisor: "MemoryAdvisor | None"
 ) -> list[int]:
-    if rows is None or question is None:
+    if rows is None or advisor is None:
         return []
     from mg_tui.hardware.memory.workload import image_tokens_by_area
 
-    tokens = question.image_tokens or image_tokens_by_area(question.shape)
+    tokens = advisor.image_tokens or image_tokens_by_area(advisor.shape)
     return [
         row.text + sum(tokens(width, height, spec.min_pixels, spec.max_pixels) for width, height in row.images)
         for row in rows

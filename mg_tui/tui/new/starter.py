@@ -1,6 +1,5 @@
-"""A thread that checks a run and starts or queues it, saying how far it is; and one that draws a sample dataset."""
+"""A thread that runs the preflight and starts or queues the run; and one that makes a sample dataset."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -11,26 +10,27 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from mg_tui.config import Settings
-from mg_tui.core.errors import GardenError, RunFailed
+from mg_tui.core.errors import GardenError, RunFailed, describe_exception
+from mg_tui.tui.posting import post
 
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
     from mg_tui.runs.operations import StartedRun
 
-_PROGRESS_SECONDS: Final = 0.25  # seconds between two words about the progress
+_PROGRESS_SECONDS: Final = 0.25  # between two progress messages
 SAMPLE_ROWS: Final = 20
 
 
 class PreflightStatus(Message):
-    """What the check is at: images done and all of them, 0 when they are not counted yet."""
+    """The phase of the preflight, and images done of all; 0 before they are counted."""
 
-    def __init__(self, what: str, done: int = 0, total: int = 0) -> None:
+    def __init__(self, phase: str, done: int = 0, total: int = 0) -> None:
         super().__init__()
-        self.phase, self.done, self.total = what, done, total
+        self.phase, self.done, self.total = phase, done, total
 
 
 class PreflightFailed(Message):
-    """Nothing was started, and why."""
+    """Why nothing was started."""
 
     def __init__(self, error: GardenError) -> None:
         super().__init__()
@@ -38,15 +38,15 @@ class PreflightFailed(Message):
 
 
 class RunStarted(Message):
-    """The run is started or queued; `skipped` rows are left out of it."""
+    """The run is started or queued, without `skipped_rows` bad rows."""
 
-    def __init__(self, begun: "StartedRun", skipped: int) -> None:
+    def __init__(self, launched: "StartedRun", skipped_rows: int) -> None:
         super().__init__()
-        self.launched, self.skipped_rows = begun, skipped
+        self.launched, self.skipped_rows = launched, skipped_rows
 
 
 class SampleDatasetMade(Message):
-    """A sample dataset is there."""
+    """The sample dataset is written."""
 
     def __init__(self, dataset: Path) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _Cancelled(Exception):
 
 
 class RunStarter(threading.Thread):
-    """Checks as every face does and starts the run, unless it is cancelled before."""
+    """Runs the preflight that every face runs and starts the run, unless it is cancelled before."""
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class RunStarter(threading.Thread):
         in_queue: bool = False,
         gpus: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(daemon=True, name="Starter")
+        super().__init__(daemon=True, name="RunStarter")
         self._target, self._spec, self._settings, self._cwd = target, spec, settings, cwd
         self._in_queue, self._gpus = in_queue, gpus
         self._cancelled = False
         self._last_progress = 0.0
 
     def cancel(self) -> None:
-        """End at the next opportunity; what has been started by then goes on."""
+        """End at the next opportunity; a run that is started by then goes on."""
         self._cancelled = True
 
     def run(self) -> None:
@@ -87,8 +87,8 @@ class RunStarter(threading.Thread):
             return
         except GardenError as error:
             self._post(PreflightFailed(error))
-        except Exception as error:  # a bug must not leave the question open for ever
-            self._post(PreflightFailed(RunFailed("the check itself failed", why=f"{type(error).__name__}: {error}")))
+        except Exception as error:  # a bug must not leave the screen open forever
+            self._post(PreflightFailed(RunFailed("the check itself failed", why=describe_exception(error))))
 
     def _start(self) -> None:
         from mg_tui.preflight import checks
@@ -98,17 +98,17 @@ class RunStarter(threading.Thread):
         if self._gpus is not None:
             devices.require_devices(self._gpus, devices.find_devices())
         launch.check_output_dir(self._spec, cwd=self._cwd)
-        found = checks.run_preflight(self._spec, self._settings, cwd=self._cwd, progress=self._progress)
+        preflight = checks.run_preflight(self._spec, self._settings, cwd=self._cwd, progress=self._progress)
         if self._cancelled:
             raise _Cancelled
         self._post(
             PreflightStatus("everything is well; the run is being put into the queue" if self._in_queue else "starting")
         )
-        folder = launch.create_run(found.resolve_spec(self._spec), self._settings, cwd=self._cwd)
-        begun = operations.start_or_queue(
+        folder = launch.create_run(preflight.resolve_spec(self._spec), self._settings, cwd=self._cwd)
+        launched = operations.start_or_queue(
             folder, control.requester("dashboard"), gpus=self._gpus, in_queue=self._in_queue
         )
-        self._post(RunStarted(begun, len({problem.row for problem in found.dataset.problems})))
+        self._post(RunStarted(launched, len({problem.row for problem in preflight.dataset.problems})))
 
     def _progress(self, done: int, total: int) -> None:
         if self._cancelled:
@@ -119,14 +119,14 @@ class RunStarter(threading.Thread):
 
     def _post(self, message: Message) -> None:
         if not self._cancelled:
-            _post(self._target, message)
+            post(self._target, message)
 
 
 class SampleDatasetMaker(threading.Thread):
-    """Draws a sample dataset into the folder for things that can be made again, once."""
+    """Makes a sample dataset in the cache folder, unless it is there."""
 
     def __init__(self, target: MessagePump, folder: Path) -> None:
-        super().__init__(daemon=True, name="Sampler")
+        super().__init__(daemon=True, name="SampleDatasetMaker")
         self._target, self._folder = target, folder
 
     def run(self) -> None:
@@ -137,15 +137,9 @@ class SampleDatasetMaker(threading.Thread):
             if not dataset.is_file():
                 create_vision_dataset(dataset, SAMPLE_ROWS, force=True)
         except GardenError as error:
-            _post(self._target, PreflightFailed(error))
+            post(self._target, PreflightFailed(error))
         except Exception as error:  # a bug must not vanish with its thread
-            _post(
-                self._target, PreflightFailed(RunFailed("no sample was made", why=f"{type(error).__name__}: {error}"))
-            )
+            problem = RunFailed("no sample was made", why=describe_exception(error))
+            post(self._target, PreflightFailed(problem))
         else:
-            _post(self._target, SampleDatasetMade(dataset))
-
-
-def _post(target: MessagePump, message: Message) -> None:
-    with contextlib.suppress(RuntimeError):  # the event loop has closed under it
-        target.post_message(message)
+            post(self._target, SampleDatasetMade(dataset))

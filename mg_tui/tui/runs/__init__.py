@@ -1,1 +1,1 @@
-"""What the dashboard does with runs beside drawing them: commands, snapshots, sorting, replay schedules."""
+"""Runs without their widgets: feeds, snapshots, commands, sorting, replay."""

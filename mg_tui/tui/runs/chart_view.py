@@ -1,4 +1,4 @@
-"""What a person has chosen of a chart: which curve, how smooth, on which axis, which steps."""
+"""The view of a chart that a person chose: curve, smoothing, axis, steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,16 +6,16 @@ from typing import Final
 
 from mg_tui.tui.runs.snapshot import smoothing_window
 
-_SMOOTHING_FACTORS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # shares of the usual smoothing; 0: none
+_SMOOTHING_FACTORS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # factors of the default smoothing; 0: none
 _DEFAULT_LEVEL: Final = 3
 _MIN_SPAN: Final = 8.0  # steps
 
 
 @dataclass(frozen=True, slots=True)
 class ChartView:
-    """Choices; every method gives new ones.
+    """An immutable view; every method returns a new one.
 
-    `span` is how many steps are shown (None: all), `right` the last of them (None: the newest, wherever that is).
+    `span` is the number of visible steps (None: all), `last_step` the last of them (None: the newest).
     """
 
     curve_index: int = 0
@@ -25,11 +25,11 @@ class ChartView:
     last_step: float | None = None
 
     def next_curve(self, count: int, by: int) -> "ChartView":
-        """Another of `count` curves."""
+        """Move on by `by` among `count` curves."""
         return replace(self, curve_index=(self.curve_index + by) % count)
 
     def toggle_log_scale(self) -> "ChartView":
-        """The other kind of axis of values."""
+        """Switch between a linear and a logarithmic axis of values."""
         return replace(self, logarithmic=not self.logarithmic)
 
     def adjust_smoothing(self, by: int) -> "ChartView":
@@ -38,15 +38,15 @@ class ChartView:
 
     @property
     def is_default_smoothing(self) -> bool:
-        """Whether the smoothing is the usual one."""
+        """Whether the smoothing is the default."""
         return self.smoothing_level == _DEFAULT_LEVEL
 
     def smoothing_points(self, points: int) -> int:
-        """Over how many of so many points the curve is smoothed; 0: not at all."""
+        """The smoothing window of a curve of `points` points; 0: no smoothing."""
         return round(smoothing_window(points) * _SMOOTHING_FACTORS[self.smoothing_level])
 
     def window(self, steps: Sequence[float]) -> tuple[float, float] | None:
-        """The steps shown of a curve over `steps`; None: all."""
+        """The visible range of `steps`; None: all."""
         if self.span is None or not steps:
             return None
         right = min(self.last_step if self.last_step is not None else steps[-1], steps[-1])
@@ -54,7 +54,7 @@ class ChartView:
         return float(left), float(max(left + self.span, left + 1))
 
     def zoom(self, steps: Sequence[float], by: float) -> "ChartView":
-        """`by` times as many steps shown, the last one staying where it is."""
+        """Show `by` times as many steps; the last one stays."""
         if not steps:
             return self
         whole = max(steps[-1] - steps[0], 1.0)
@@ -62,7 +62,7 @@ class ChartView:
         return replace(self, span=None, last_step=None) if span >= whole else replace(self, span=span)
 
     def pan(self, steps: Sequence[float], by: float) -> "ChartView":
-        """Moved by a share of what is shown; at the end of the curve it follows the newest step."""
+        """Move by a share of the visible steps; at the end of the curve, follow the newest step."""
         if self.span is None or not steps:
             return self
         right = (self.last_step if self.last_step is not None else steps[-1]) + by * self.span
@@ -70,5 +70,5 @@ class ChartView:
         return replace(self, last_step=None if right >= steps[-1] else right)
 
     def show_all_steps(self) -> "ChartView":
-        """All steps."""
+        """Show all steps."""
         return replace(self, span=None, last_step=None)

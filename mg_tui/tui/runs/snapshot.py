@@ -1,6 +1,6 @@
-"""What a screen shows of a run: made from a `RunView` in the thread that reads it, and never changed afterwards.
+"""Immutable views of a run for screens, built from a `RunView` in the thread that reads it.
 
-The view goes on changing in its thread; a screen that kept it would draw half of one moment and half of the next.
+The `RunView` keeps changing in its thread; a screen that held it would draw half of one moment and half of the next.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ CURVE_POINTS: Final = 96
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run in the list. Texts are safe to show; times are Unix seconds; `share` is of one, None when unplanned."""
+    """One run in the list. Texts are printable; times are Unix seconds; `progress` is a share, None without a plan."""
 
     folder: RunFolder
     title: str
@@ -41,7 +41,7 @@ class RunRow:
     problem: str | None = None
     pid: int | None = None
     result_path: str | None = None
-    queue_position: tuple[int, bool] | None = None  # its place in the queue from 1, and whether it is held
+    queue_position: tuple[int, bool] | None = None  # position in the queue from 1, and whether it is held
 
     @property
     def id(self) -> str:
@@ -72,7 +72,7 @@ class RunCurves:
 
 @dataclass(frozen=True, slots=True)
 class RunDetail:
-    """Everything the screen of one run shows."""
+    """Everything that the screen of one run shows."""
 
     row: RunRow
     curves: RunCurves
@@ -133,39 +133,38 @@ def build_row(
 
 def format_phase(view: RunView) -> str:
     """What the worker is doing, with its detail, on one line."""
-    said = ": ".join(part for part in (view.phase, view.phase_detail) if part)
-    return one_line(said, limit=200)
+    return one_line(": ".join(part for part in (view.phase, view.phase_detail) if part), limit=200)
 
 
 def format_status(view: RunView, state: RunState) -> str:
-    """What a run is doing or what became of it, on one line."""
+    """What a run is doing, or how it ended, on one line."""
     match state:
         case RunState.RUNNING:
             return format_phase(view)
         case RunState.QUEUED:
-            return format_phase(view) or "waiting for its turn"
+            return format_phase(view) or "waiting in the queue"
         case RunState.FAILED:
-            said = str(view.error.get("what") or view.error.get("error") or "")
+            text = str(view.error.get("what") or view.error.get("error") or "")
         case RunState.CRASHED:
-            said = f"its worker ended without a word after step {view.step}"
+            text = f"the worker ended without an error after step {view.step}"
         case RunState.INTERRUPTED:
-            said = f"after step {view.step}: the machine or the container it was in was ended"
+            text = f"after step {view.step}: the machine or the container was shut down"
         case RunState.STOPPED:
-            said = f"at step {view.step}, by {view.result.get('by', 'somebody')}"
+            text = f"at step {view.step}, by {view.result.get('by', 'somebody')}"
         case RunState.FINISHED:
-            said = f"result in {view.result['result']}" if view.result.get("result") else ""
+            text = f"result in {view.result['result']}" if view.result.get("result") else ""
         case _:
-            said = "its worker has not started yet"
-    return one_line(said, limit=300)
+            text = "the worker has not started yet"
+    return one_line(text, limit=300)
 
 
 def smoothing_window(points: int) -> int:
-    """Over how many of so many points a curve is smoothed."""
+    """The smoothing window of a curve of so many points."""
     return max(5, points // 16)
 
 
 def build_curves(view: RunView) -> RunCurves:
-    """The view's curves, copied, with the loss smoothed over about a sixteenth of the run."""
+    """A copy of the view's curves, with the loss smoothed over about a sixteenth of the run."""
     series = view.series
     return RunCurves(
         steps=series.steps[:],

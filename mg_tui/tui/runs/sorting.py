@@ -1,4 +1,4 @@
-"""Orders of the list of runs. Ties, and runs without the value, stand newest first."""
+"""Sort orders of the list of runs. Ties, and runs without the value, are newest first."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _STATE_ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SortOrder:
-    """An order: its name, the column that shows it, a run's value in it (None: none), and whether large is first."""
+    """A sort order: name, column that shows it, a run's value (None: none), and whether the largest is first."""
 
     name: str
     column: str
@@ -33,7 +33,7 @@ class SortOrder:
 
 
 SORT_ORDERS: Final = (
-    SortOrder("time", "age", lambda row: row.id, descending=True),  # an id begins with the time it was made
+    SortOrder("time", "age", lambda row: row.id, descending=True),  # an id starts with its creation time
     SortOrder("state", "state", lambda row: _STATE_ORDER.index(row.state)),
     SortOrder("name", "title", lambda row: row.title.casefold()),
     SortOrder("loss", "loss", lambda row: row.loss if row.loss is not None and isfinite(row.loss) else None),
@@ -41,7 +41,7 @@ SORT_ORDERS: Final = (
 
 
 def sort_rows(rows: "Iterable[RunRow]", order: SortOrder, *, reverse: bool) -> "list[RunRow]":
-    """`rows` (newest first) in an order; queued runs next to each other stand as they are queued."""
+    """`rows` (newest first) in an order; queued runs with equal values are in the order of the queue."""
     listed = list(rows)
     with_value = [row for row in listed if order.value(row) is not None]
     with_value.sort(key=lambda row: row.queue_position or (0, False))

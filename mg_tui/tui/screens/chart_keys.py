@@ -1,4 +1,4 @@
-"""What screens with a chart of steps have in common: the keys that choose what is drawn."""
+"""The actions of screens with a chart over steps."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ from mg_tui.tui.runs.chart_view import ChartView
 
 
 class ChartKeys:
-    """For a screen with `curve_count` curves over `steps`, which draws what `view` says when `draw_chart` is called."""
+    """For a screen with `curve_count` curves over `steps`, whose `draw_chart` draws `view`."""
 
     view: ChartView
     curve_count: int
 
     @property
     def steps(self) -> Sequence[int]:
-        """The steps there are."""
+        """The steps of the curves."""
         raise NotImplementedError
 
     def draw_chart(self) -> None:
-        """Draw what `view` says."""
+        """Draw `view`."""
         raise NotImplementedError
 
     def _set_view(self, view: ChartView) -> None:

@@ -1,4 +1,4 @@
-"""A chat with a model about images. The model is loaded once and kept until the screen is left."""
+"""A chat with a model about images. The model stays loaded until the screen is left."""
 
 import os
 from functools import partial
@@ -12,26 +12,24 @@ from textual.content import Content
 from textual.widgets import Input
 
 from mg_tui.core.errors import GardenError
-from mg_tui.core.text import one_line, printable
-from mg_tui.tui import recents
+from mg_tui.core.text import one_line
+from mg_tui.runs import recents
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
+from mg_tui.tui.image_view import ImageView
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.conversation import ChatQuestion, Exchange, build_messages
 from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.terminal import is_over_ssh
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import ImageBox, ImageView
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.models.chat_head import ChatHead
-from mg_tui.tui.widgets.models.conversation import (
-    ChatQuestion,
-    ConversationScroll,
-    ConversationText,
-    Exchange,
-    build_messages,
-)
+from mg_tui.tui.widgets.models.conversation import ConversationScroll, ConversationText
 
+TEXT_SECONDS = 0.1  # between two pieces of an answer that are drawn; over a network, the update period
 GENERATE_PROGRAM = "mg_tui.engine.inference.generate"
 
 
@@ -41,10 +39,11 @@ class ChatScreen(GardenScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
     AUTO_FOCUS = "#ask"
 
-    def __init__(self, row: ModelRow, asked: ChatQuestion | None = None) -> None:
+    def __init__(self, row: ModelRow, question: ChatQuestion | None = None) -> None:
+        """`question`: what the field for the next question starts with."""
         super().__init__()
         self.model = row
-        self._draft = asked or ChatQuestion()
+        self._draft = question or ChatQuestion()
         self._loading = self._answering = self._loaded = False
 
     def compose(self) -> ComposeResult:
@@ -58,12 +57,9 @@ class ChatScreen(GardenScreen[None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        from mg_tui.tui.app import is_over_ssh
-
         self.query_one(TopBar).breadcrumb = self.model.title
-        self._engine = EngineClient(
-            self, GENERATE_PROGRAM, every=self.dashboard.update_period if is_over_ssh(os.environ) else 0.1
-        )
+        interval = self.dashboard.update_period if is_over_ssh(os.environ) else TEXT_SECONDS
+        self._engine = EngineClient(self, GENERATE_PROGRAM, text_interval=interval)
         self._conversation.hint = _hint()
         self._show_images()
         self._load_model()
@@ -77,7 +73,7 @@ class ChatScreen(GardenScreen[None]):
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """What was asked and answered."""
+        """Questions and answers so far."""
         return self._conversation.exchanges
 
     # --- the model
@@ -108,8 +104,9 @@ class ChatScreen(GardenScreen[None]):
         self.refresh_keys()
 
     def on_engine_request_failed(self, message: EngineRequestFailed) -> None:
+        # A question asked while the model was loading fails because loading failed, which is shown already.
         follows = message.op == "generate" and not self._loaded and self.query_one(ErrorBand).error is not None
-        if not follows:  # a question that was asked while loading is refused because that failed
+        if not follows:
             self.query_one(ErrorBand).error = message.error
         if message.op == "load":
             self._loading = False
@@ -140,20 +137,20 @@ class ChatScreen(GardenScreen[None]):
         typed = event.value.strip()
         if not typed or self._answering:
             return
-        asked = ChatQuestion(typed, self._draft.images)
-        if typed == one_line(self._draft.question):  # the row's own question, not what a line of input made of it
-            asked = self._draft
-        turns = build_messages(self.exchanges, asked)
+        question = ChatQuestion(typed, self._draft.images)
+        if typed == one_line(self._draft.question):  # the row's own question, which may have more than one line
+            question = self._draft
+        messages = build_messages(self.exchanges, question)
         if not self._loaded and not self._loading:
             self._load_model()
-        self.exchanges.append(Exchange(asked))
+        self.exchanges.append(Exchange(question))
         self._draft = ChatQuestion()
         self._answering = True
         event.input.value = ""
         if not self._loading:
             self.query_one(ChatHead).state = "answering"
         self.query_one(ErrorBand).error = None
-        self._engine.request("generate", messages=turns)
+        self._engine.request("generate", messages=messages)
         self.query_one(ConversationScroll).scroll_end(animate=False)
         self._refresh_conversation()
         self.refresh_keys()
@@ -162,27 +159,27 @@ class ChatScreen(GardenScreen[None]):
 
     def _show_images(self) -> None:
         images = self._draft.images
-        said = "for the next question" if self.exchanges else ""
+        note = "for the next question" if self.exchanges else ""
         box = self.query_one(ImageBox)
         if images:
-            box.show([ImageView(path, f"{path.name}  {said}".strip()) for path in images])
+            box.show([ImageView(path, f"{path.name}  {note}".strip()) for path in images])
         elif not self.exchanges or not any(exchange.question.images for exchange in self.exchanges):
             box.show([])
 
-    def set_question(self, asked: ChatQuestion) -> None:
+    def set_question(self, question: ChatQuestion) -> None:
         """Make this the next question."""
-        self._draft = asked
+        self._draft = question
         box = self.query_one("#ask", Input)
-        if asked.question:
-            box.value = one_line(asked.question)
+        if question.question:
+            box.value = one_line(question.question)
             box.cursor_position = len(box.value)
         box.focus()
         self._show_images()
 
-    def _add_image(self, given: str | None) -> None:
-        if given is not None:
-            recents.remember(self.dashboard.settings.home, "images", given)
-            images = (*self._draft.images, Path(given)) if not self._draft.expected else (Path(given),)
+    def _add_image(self, path: str | None) -> None:
+        if path is not None:
+            recents.remember(self.dashboard.settings.home, "images", path)
+            images = (*self._draft.images, Path(path)) if not self._draft.expected else (Path(path),)
             self.set_question(ChatQuestion("", images))
 
     # --- actions
@@ -197,36 +194,36 @@ class ChatScreen(GardenScreen[None]):
     def action_image(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "images")]
+        recent = recents.read(self.dashboard.settings.home, "images")
         self.dashboard.push_screen(PickScreen("image", "Choose an image", recent), self._add_image)
 
     def action_row(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "datasets")]
+        recent = recents.read(self.dashboard.settings.home, "datasets")
         self.dashboard.push_screen(PickScreen("dataset", "Take a row of a dataset", recent), self._ask_row_number)
 
-    def _ask_row_number(self, given: str | None) -> None:
+    def _ask_row_number(self, dataset: str | None) -> None:
         from mg_tui.tui.screens.jump import JumpScreen
 
-        if given is not None:
-            asks = JumpScreen(None, f"Which row of {one_line(Path(given).name, limit=40)}?")
-            self.dashboard.push_screen(asks, lambda number: self._load_row_in_thread(given, number) if number else None)
+        if dataset is not None:
+            screen = JumpScreen(None, f"Which row of {one_line(Path(dataset).name, limit=40)}?")
+            self.dashboard.push_screen(
+                screen, lambda number: self._load_row_in_thread(dataset, number) if number else None
+            )
 
-    def _load_row_in_thread(self, given: str, number: int) -> None:
-        self.run_worker(partial(self._load_row, given, number), thread=True, exit_on_error=False)
+    def _load_row_in_thread(self, dataset: str, number: int) -> None:
+        self.run_worker(partial(self._load_row, dataset, number), thread=True, exit_on_error=False)
 
-    def _load_row(self, given: str, number: int) -> None:
+    def _load_row(self, dataset: str, number: int) -> None:
         from mg_tui.tui.datasets.reader import read_row_question
 
         try:
-            asked = read_row_question(given, number, cwd=Path.cwd(), cache=self.dashboard.settings.cache)
+            question = read_row_question(dataset, number, cwd=Path.cwd(), cache=self.dashboard.settings.cache)
         except GardenError as error:
-            text = printable("\n".join(error.lines()))
-            say = partial(self.notify, text, severity="error", markup=False, timeout=12)
-            self.app.call_from_thread(say)
+            self.app.call_from_thread(self.dashboard.notify_error, error)
         else:
-            self.app.call_from_thread(self.set_question, asked)
+            self.app.call_from_thread(self.set_question, question)
 
     def action_drop(self) -> None:
         self.set_question(ChatQuestion(self._draft.question))

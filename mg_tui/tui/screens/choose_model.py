@@ -1,4 +1,4 @@
-"""Which model is asked about a row."""
+"""The choice of the model that a row is asked of."""
 
 from typing import ClassVar
 
@@ -10,12 +10,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mg_tui.config import Settings
+from mg_tui.core.errors import describe_exception
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.models.catalog import ModelRow, find_models
+from mg_tui.tui.models.conversation import ChatQuestion
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.models.conversation import ChatQuestion
 from mg_tui.tui.widgets.models.model_table import ModelTable
 from mg_tui.tui.widgets.table import Table
 
@@ -26,9 +27,9 @@ class ChooseModelScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("ask")]
     AUTO_FOCUS = "ModelTable"
 
-    def __init__(self, asked: ChatQuestion, settings: Settings) -> None:
+    def __init__(self, question: ChatQuestion, settings: Settings) -> None:
         super().__init__()
-        self._question, self._settings = asked, settings
+        self._question, self._settings = question, settings
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -45,18 +46,18 @@ class ChooseModelScreen(ModalScreen[None]):
     def _find_models(self) -> None:
         try:
             rows = tuple(row for row in find_models(self._settings.home) if row.kind != "broken")
-        except Exception as error:  # whatever a disk or a plugin does, it is said
-            said = one_line(f"{type(error).__name__}: {error}", limit=300)
-            self.app.call_from_thread(self._say, Content.styled(said, tone("failed")))
+        except Exception as error:  # whatever a disk or a plugin raises
+            problem = Content.styled(describe_exception(error, limit=300), tone("failed"))
+            self.app.call_from_thread(self._show_hint, problem)
         else:
             self.app.call_from_thread(self._show, rows)
 
     def _show(self, rows: tuple[ModelRow, ...]) -> None:
         self.query_one(ModelTable).show(rows)
-        self._say(line(("enter", tone("key", "bold")), " asks it   ", ("esc", tone("key", "bold")), " none"))
+        self._show_hint(line(("enter", tone("key", "bold")), " asks it   ", ("esc", tone("key", "bold")), " none"))
 
-    def _say(self, said: Content) -> None:
-        self.query_one("#keys", Static).update(said)
+    def _show_hint(self, text: Content) -> None:
+        self.query_one("#keys", Static).update(text)
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()

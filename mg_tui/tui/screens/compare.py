@@ -1,4 +1,4 @@
-"""Several runs on one chart, with a table of what came of them and what differs in what was asked."""
+"""Several runs on one chart, with a table of their results and the options that differ."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,8 +8,8 @@ from textual.binding import BindingType
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.feeds import RunFeed, RunUpdated
 from mg_tui.tui.runs.chart_view import ChartView
+from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
 from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.chart_keys import ChartKeys
@@ -58,14 +58,15 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
 
     @property
     def details(self) -> list[RunDetail]:
-        """What is known of the runs, in the order in which they were marked in the list; empty until all are read."""
-        found = [self._details.get(folder.id) for folder in self.folders]
-        return [detail for detail in found if detail is not None] if all(found) else []
+        """The runs, in the order of `folders`; empty until all are read."""
+        details = [self._details.get(folder.id) for folder in self.folders]
+        return [detail for detail in details if detail is not None] if all(details) else []
 
     def on_run_updated(self, message: RunUpdated) -> None:
-        before = bool(self.details)
+        complete = bool(self.details)
         self._details[message.detail.row.id] = message.detail
-        self.dashboard.coalescer.schedule((self, "runs"), self._show_newest, at_once=not before and bool(self.details))
+        first = not complete and bool(self.details)
+        self.dashboard.coalescer.schedule((self, "runs"), self._show_newest, at_once=first)
 
     def _show_newest(self) -> None:
         if self.is_current:
@@ -76,7 +77,7 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
             self._show()
 
     def _show(self) -> None:
-        self.query_one(ComparisonTable).show(self.details, every=self.show_all_options)
+        self.query_one(ComparisonTable).show(self.details, show_all=self.show_all_options)
         self.draw_chart()
 
     @property

@@ -1,7 +1,8 @@
-"""The rows of one dataset: seen, found, checked, and shown as a model sees them."""
+"""The rows of one dataset: browsed, searched, checked, and shown as a model sees them."""
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -11,15 +12,16 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, Input
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import recents
+from mg_tui.runs import recents
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.datasets.checker import DatasetChecker
-from mg_tui.tui.datasets.open_dataset import DatasetOptions
+from mg_tui.tui.datasets.finding_rows import list_finding_kinds
 from mg_tui.tui.screens.dataset_base import DatasetScreenBase
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
-from mg_tui.tui.widgets.datasets.findings import FindingKindTable, FindingsSummary, SizeHistograms, list_finding_kinds
+from mg_tui.tui.widgets.datasets.findings import FindingKindTable, FindingsSummary
 from mg_tui.tui.widgets.datasets.head import DatasetHead
+from mg_tui.tui.widgets.datasets.histograms import SizeHistograms
 from mg_tui.tui.widgets.datasets.panes import DatasetTabs, RowText
 from mg_tui.tui.widgets.datasets.row_table import RowTable
 from mg_tui.tui.widgets.datasets.tokens import TokenPane
@@ -78,7 +80,7 @@ class DatasetScreen(DatasetScreenBase):
         self.query_one(RowTable).focus()
         if text:
             self._finding_kind, self._matching_rows = None, array("Q")
-            self._show_only(self._matching_rows, f"with “{one_line(text, limit=60)}”", looking=True)
+            self._show_only(self._matching_rows, f"with “{one_line(text, limit=60)}”", searching=True)
             self._reader.search(text)
 
     def _choose_kind(self) -> None:
@@ -91,12 +93,10 @@ class DatasetScreen(DatasetScreenBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
-            case "find" | "jump" | "check":
+            case "find" | "jump" | "check" | "new":
                 return self.dataset is not None
             case "reading":
                 return self.dataset is not None or self._head_state.failed
-            case "new":
-                return self.dataset is not None and hasattr(self.dashboard, "open_new_run_form")
             case "next" | "previous":
                 return self._row_severities is not None and bool(self._row_severities.rows)
             case "kinds":
@@ -170,7 +170,7 @@ class DatasetScreen(DatasetScreenBase):
             self._all_rows()
         table = self.query_one(RowTable)
         if self._head_state.row_count is None and number > table.lazy_rows.total:
-            table.set_count(number)  # whether it is there is found by reading on
+            table.set_count(number)  # reading on tells whether there is such a row
         table.go_to(number)
 
     def action_next(self) -> None:
@@ -184,12 +184,12 @@ class DatasetScreen(DatasetScreenBase):
         if not rows:
             return
         table = self.query_one(RowTable)
-        at = bisect_right(rows, table.current_number) if by > 0 else bisect_left(rows, table.current_number) - 1
+        index = bisect_right(rows, table.current_number) if by > 0 else bisect_left(rows, table.current_number) - 1
         if self._head_state.filter_text:
             self._all_rows()
-        if self.query_one(DatasetTabs).pane in ("findings", "sizes"):  # what was found is said beside the row
+        if self.query_one(DatasetTabs).pane in ("findings", "sizes"):  # the findings of a row stand beside it
             self._show_pane("row")
-        table.go_to(rows[at % len(rows)])
+        table.go_to(rows[index % len(rows)])
 
     def action_kinds(self) -> None:
         if self.report is not None:
@@ -197,8 +197,8 @@ class DatasetScreen(DatasetScreenBase):
                 row.kind for row in list_finding_kinds(self.report) if any(self.report.rows_by_kind[row.kind])
             ]
             following = [*kinds, None]
-            at = following.index(self._finding_kind) if self._finding_kind in following else -1
-            self._only_kind(following[(at + 1) % len(following)])
+            index = following.index(self._finding_kind) if self._finding_kind in following else -1
+            self._only_kind(following[(index + 1) % len(following)])
 
     def action_check(self) -> None:
         if self._checker is not None:
@@ -217,44 +217,42 @@ class DatasetScreen(DatasetScreenBase):
         if self.dataset is not None or self._head_state.failed:
             self.dashboard.push_screen(ReadOptionsScreen(self.options, self.dataset), self._apply_options)
 
-    def _apply_options(self, reading: DatasetOptions | None) -> None:
-        if reading is not None and reading != self.options:
+    def _apply_options(self, options: Mapping[str, str] | None) -> None:
+        if options is not None and options != self.options:
             self._reader.stop()
-            self.options = reading
+            self.options = options
             self.query_one(ErrorBand).error = None
             self._open()
 
     def action_model(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "models")]
-        self.dashboard.push_screen(
-            PickScreen("model", "Tokens and checks for which base model?", recent), self._set_base_model
-        )
+        recent = recents.read(self.dashboard.settings.home, "models")
+        picker = PickScreen("model", "Tokens and checks for which base model?", recent)
+        self.dashboard.push_screen(picker, self._set_base_model)
 
-    def _set_base_model(self, given: str | None) -> None:
-        if given is not None:
-            self.base_model, self._model_is_chosen = given, True
+    def _set_base_model(self, reference: str | None) -> None:
+        if reference is not None:
+            self.base_model, self._model_is_chosen = reference, True
             self._show_pane(self.query_one(DatasetTabs).pane)
 
     def action_chat(self) -> None:
+        from mg_tui.tui.models.conversation import ChatQuestion
         from mg_tui.tui.screens.choose_model import ChooseModelScreen
-        from mg_tui.tui.widgets.models.conversation import ChatQuestion
 
         if self.row_detail is not None and self.row_detail.question:
-            images = tuple(shown.path for shown in self.row_detail.images if shown.path is not None)
-            asked = ChatQuestion(
-                self.row_detail.question, images, self.row_detail.answer, f"row {self.row_detail.number}"
-            )
-            self.dashboard.push_screen(ChooseModelScreen(asked, self.dashboard.settings))
+            detail = self.row_detail
+            images = tuple(view.path for view in detail.images if view.path is not None)
+            question = ChatQuestion(detail.question, images, detail.answer, f"row {detail.number}")
+            self.dashboard.push_screen(ChooseModelScreen(question, self.dashboard.settings))
 
     def action_new(self) -> None:
-        new_run = getattr(self.dashboard, "open_new_run_form", None)
-        if new_run is not None and self.dataset is not None:
+        if self.dataset is not None:
             model = {"base_model": self.base_model} if self._model_is_chosen else {}
-            new_run({**self.dataset.run_options(), "dataset": self._dataset_name, **model})
+            values = {**self.dataset.run_options(), "dataset": self._dataset_name, **model}
+            self.dashboard.open_new_run_form(values)
 
 
 def model_line(model: str) -> Content:
-    """For which model something is shown, and the key that changes it."""
+    """Which model something is shown for, and the key that changes it."""
     return Content.assemble(("for ", tone("dim")), (one_line(model, limit=60), "bold"), ("  b changes", tone("faint")))

@@ -1,7 +1,7 @@
-"""What is known of an open dataset, kept by the screen that shows it: what threads post ends up here."""
+"""The state of the screen of a dataset: what its threads post ends up here."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from textual.content import Content
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import recents
+from mg_tui.runs import recents
 from mg_tui.tui.datasets.checker import CheckEnded, CheckProgress, DatasetChecker
-from mg_tui.tui.datasets.open_dataset import DatasetOptions, OpenDataset
+from mg_tui.tui.datasets.finding_rows import RowSeverities, list_finding_kinds, pane_counts
+from mg_tui.tui.datasets.open_dataset import OpenDataset
 from mg_tui.tui.datasets.reader import (
     DatasetOpened,
     DatasetReader,
@@ -24,16 +25,9 @@ from mg_tui.tui.datasets.reader import (
 from mg_tui.tui.datasets.row_view import RowDetail
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.widgets.bars import TopBar
-from mg_tui.tui.widgets.datasets.findings import (
-    FindingKindTable,
-    FindingsSummary,
-    RowSeverities,
-    SizeHistograms,
-    finding_line,
-    list_finding_kinds,
-    pane_counts,
-)
+from mg_tui.tui.widgets.datasets.findings import FindingKindTable, FindingsSummary, finding_line
 from mg_tui.tui.widgets.datasets.head import DatasetHead, DatasetHeadState
+from mg_tui.tui.widgets.datasets.histograms import SizeHistograms
 from mg_tui.tui.widgets.datasets.panes import DatasetTabs, RowText
 from mg_tui.tui.widgets.datasets.row_table import RowTable
 from mg_tui.tui.widgets.datasets.tokens import TokenPane
@@ -44,23 +38,25 @@ from mg_tui.tui.widgets.job_line import JobLine
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
 
-READ_AHEAD: Final = 200  # rows read beyond those that are known, while the number of rows is not
+READ_AHEAD: Final = 200  # rows read beyond the known ones while the number of rows is unknown
 
 
 class DatasetScreenBase(GardenScreen[None]):
-    """The dataset, its rows, what was found; `DatasetScreen` lays it out and has the keys."""
+    """The dataset, its rows and its check; `DatasetScreen` has the layout and the keys."""
 
-    def __init__(self, reading: DatasetOptions) -> None:
+    def __init__(self, reference: str, options: Mapping[str, str] | None = None) -> None:
+        """`reference` and `options`: see `OpenDataset`."""
         super().__init__()
-        self.options = reading
+        self.reference = reference
+        self.options: Mapping[str, str] = options or {}
         self.dataset: OpenDataset | None = None
         self.row_detail: RowDetail | None = None
         self.report: CheckReport | None = None
         self.base_model = ""
         self._model_is_chosen = False
         self._head_state = DatasetHeadState()
-        self._matching_rows: array[int] | None = None  # rows with the text that is looked for
-        self._finding_kind: str | None = None  # of finding, whose rows are shown
+        self._matching_rows: array[int] | None = None  # rows with the searched text
+        self._finding_kind: str | None = None  # the kind of finding whose rows are shown
         self._checker: DatasetChecker | None = None
         self._row_severities: RowSeverities | None = None
 
@@ -68,7 +64,7 @@ class DatasetScreenBase(GardenScreen[None]):
         settings = self.dashboard.settings
         default = settings.train.get("base_model")
         self.base_model = str(default) if default else "tiny"
-        self.query_one(TopBar).breadcrumb = _short_name(self.options.reference)
+        self.query_one(TopBar).breadcrumb = _short_name(self.reference)
         self._open()
 
     def on_unmount(self) -> None:
@@ -88,14 +84,15 @@ class DatasetScreenBase(GardenScreen[None]):
         table.lazy_rows.clear_cache()
         table.show_only(None)
         table.severity_of = lambda _number: ""
-        self._reader = DatasetReader(self, self.options, cwd=Path.cwd(), cache=self.dashboard.settings.cache)
+        cache = self.dashboard.settings.cache
+        self._reader = DatasetReader(self, self.reference, self.options, cwd=Path.cwd(), cache=cache)
         self._reader.start()
         self.set_timer(1.0, self._show_opening)
 
     def _show_opening(self) -> None:
-        """A hub, or a large file of images, takes a while: then it is said that something happens."""
+        """A hub, or a large file of images, takes a while: then show that it is being opened."""
         if self.dataset is None and not self._head_state.failed:
-            self.query_one(JobLine).start(f"opening {one_line(self.options.reference, limit=80)}")
+            self.query_one(JobLine).start(f"opening {one_line(self.reference, limit=80)}")
 
     def _hide_opening(self) -> None:
         if self._checker is None:
@@ -114,7 +111,7 @@ class DatasetScreenBase(GardenScreen[None]):
         self._hide_opening()
         first = message.dataset.first_rows
         known = first[-1].number if first else 0
-        self._update_head(opened=message.dataset, known=known)
+        self._update_head(dataset=message.dataset, known_rows=known)
         self.query_one(RowTable).set_count(known)
         self.query_one(RowTable).focus()
         recents.remember(self.dashboard.settings.home, "datasets", self._dataset_name)
@@ -124,14 +121,14 @@ class DatasetScreenBase(GardenScreen[None]):
     @property
     def _dataset_name(self) -> str:
         path = self.dataset.source.path if self.dataset is not None else None
-        return str(path.absolute()) if path is not None else self.options.reference
+        return str(path.absolute()) if path is not None else self.reference
 
     def on_rows_read(self, message: RowsRead) -> None:
         if message.reader is not self._reader:
             return
         table = self.query_one(RowTable)
         if self._head_state.row_count is None and message.last > table.lazy_rows.total:
-            self._update_head(known=message.last)
+            self._update_head(known_rows=message.last)
             table.set_count(message.last)
         table.rows_loaded(message.rows)
 
@@ -147,7 +144,7 @@ class DatasetScreenBase(GardenScreen[None]):
     def on_index_progress(self, message: IndexProgress) -> None:
         if message.reader is not self._reader:
             return
-        self._update_head(share=message.share, total=message.row_count)
+        self._update_head(index_share=message.share, row_count=message.row_count)
         if message.row_count is not None:
             self.query_one(RowTable).set_count(message.row_count)
 
@@ -179,16 +176,19 @@ class DatasetScreenBase(GardenScreen[None]):
 
     # --- only some rows
 
-    def _show_only(self, numbers: Sequence[int] | None, only: str = "", *, looking: bool = False) -> None:
+    def _show_only(self, numbers: Sequence[int] | None, filter_text: str = "", *, searching: bool = False) -> None:
         self.query_one(RowTable).show_only(numbers)
-        self._update_head(only=only, shown=None if numbers is None else len(numbers), looking=looking)
+        shown_rows = None if numbers is None else len(numbers)
+        self._update_head(filter_text=filter_text, shown_rows=shown_rows, searching=searching)
         self.refresh_keys()
 
     def on_search_progress(self, message: SearchProgress) -> None:
         if message.reader is not self._reader or self._matching_rows is None:
             return
         self._matching_rows.extend(message.numbers)
-        self._show_only(self._matching_rows, f"with “{one_line(message.text, limit=60)}”", looking=not message.finished)
+        self._show_only(
+            self._matching_rows, f"with “{one_line(message.text, limit=60)}”", searching=not message.finished
+        )
 
     def _all_rows(self) -> None:
         self._reader.search("")
@@ -225,10 +225,10 @@ class DatasetScreenBase(GardenScreen[None]):
             self._show_report(message.report, message.severities)
         self.refresh_keys()
 
-    def _show_report(self, report: "CheckReport", marks: RowSeverities) -> None:
-        self.report, self._row_severities = report, marks
+    def _show_report(self, report: "CheckReport", severities: RowSeverities) -> None:
+        self.report, self._row_severities = report, severities
         table = self.query_one(RowTable)
-        table.severity_of = marks.severity_of
+        table.severity_of = severities.severity_of
         table.refresh()
         self.query_one(FindingsSummary).report = self.query_one(SizeHistograms).report = report
         kinds = self.query_one(FindingKindTable)
@@ -237,9 +237,9 @@ class DatasetScreenBase(GardenScreen[None]):
         self.query_one(DatasetTabs).counts = pane_counts(report)
         self._cursor_moved()
         bad = report.rows - report.good_rows
-        said = f"{bad:,} of {report.rows:,} rows cannot be trained on" if bad else "every row can be trained on"
-        self.notify(said, severity="error" if bad else "information", markup=False)
+        text = f"{bad:,} of {report.rows:,} rows cannot be trained on" if bad else "every row can be trained on"
+        self.notify(text, severity="error" if bad else "information", markup=False)
 
 
-def _short_name(given: str) -> str:
-    return one_line(given.rstrip("/").rpartition("/")[2] or given, limit=120)
+def _short_name(reference: str) -> str:
+    return one_line(reference.rstrip("/").rpartition("/")[2] or reference, limit=120)

@@ -1,4 +1,4 @@
-"""Where datasets are opened: what was opened before, the files of a folder as a tree, or a typed path or name."""
+"""The place where datasets are opened: recent ones, the files of a folder as a tree, or a typed path or name."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -9,9 +9,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from mg_tui.tui import recents
+from mg_tui.runs import recents
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.datasets.open_dataset import DatasetOptions
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
@@ -77,11 +76,11 @@ class DatasetsScreen(GardenScreen[None]):
         """The line under the cursor."""
         return self.query_one(FileTree).current
 
-    def open_dataset(self, given: str) -> None:
-        """Show a dataset's rows; whether it can be opened is said there."""
+    def open_dataset(self, reference: str) -> None:
+        """Show a dataset's rows; that screen says when it cannot be opened."""
         from mg_tui.tui.screens.dataset import DatasetScreen
 
-        self.dashboard.push_screen(DatasetScreen(DatasetOptions(given)))
+        self.dashboard.push_screen(DatasetScreen(reference))
 
     # --- actions
 
@@ -114,9 +113,8 @@ class DatasetsScreen(GardenScreen[None]):
     def action_path(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "datasets")]
-        picker = PickScreen("dataset", "Open a dataset", recent)
-        self.dashboard.push_screen(picker, lambda given: self.open_dataset(given) if given is not None else None)
+        picker = PickScreen("dataset", "Open a dataset", recents.read(self.dashboard.settings.home, "datasets"))
+        self.dashboard.push_screen(picker, lambda path: self.open_dataset(path) if path is not None else None)
 
     def action_folder(self) -> None:
         if self.selected is not None and self.selected.kind == "folder":
@@ -146,10 +144,10 @@ class DatasetsScreen(GardenScreen[None]):
 
     def _to_parent(self, node: FileNode) -> None:
         table = self.query_one(FileTree)
-        for at in range(table.cursor, -1, -1):
-            other = table.rows[at]
+        for index in range(table.cursor, -1, -1):
+            other = table.rows[index]
             if other.kind == "folder" and other.depth == node.depth - 1:
-                table.move(at)
+                table.move(index)
                 return
 
     def _go(self, root: Path) -> None:

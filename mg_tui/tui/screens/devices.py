@@ -14,7 +14,7 @@ from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
 class DevicesScreen(GardenScreen[None]):
-    """Looks for as long as it is open."""
+    """Samples the devices while it is open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("devices")]
     AUTO_FOCUS = "#devices"

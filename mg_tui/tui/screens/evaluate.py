@@ -1,4 +1,4 @@
-"""What a result and its base model answer to rows it was not trained on, side by side, as the answers come."""
+"""Evaluation of a result on held-out rows: its answers beside those of its base model, as they come."""
 
 from typing import ClassVar
 
@@ -9,34 +9,31 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import evaluation_scores, formatting, recents
+from mg_tui.runs import recents
+from mg_tui.tui import evaluation_scores, formatting
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
+from mg_tui.tui.image_view import ImageView
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.evaluated_row import EvaluatedRow
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.image_box import ImageBox, ImageView
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.job_line import JobLine
-from mg_tui.tui.widgets.models.evaluation import (
-    ROW_FILTERS,
-    EvaluatedRow,
-    EvaluatedRowText,
-    EvaluationHead,
-    EvaluationTable,
-)
+from mg_tui.tui.widgets.models.evaluation import ROW_FILTERS, EvaluatedRowText, EvaluationHead, EvaluationTable
 from mg_tui.tui.widgets.table import Table
 
 EVALUATE_PROGRAM = "mg_tui.engine.inference.evaluate"
-MAX_ROWS = 200  # answered without being asked for more
+MAX_ROWS = 200
 BATCH_SIZE = 8  # rows in a batch: the first answers come soon, and cancelling takes a batch
-MAX_NEW_TOKENS = 128  # tokens of an answer
-MIN_ROWS_FOR_SCORE = 4  # rows whose answers make a score
+MAX_NEW_TOKENS = 128
+MIN_ROWS_FOR_SCORE = 4  # fewer rows say little
 
 
 class EvaluateScreen(GardenScreen[None]):
-    """Loads the model, answers, shows."""
+    """Loads the model, generates the answers, shows them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("exam")]
     AUTO_FOCUS = "EvaluationTable"
@@ -87,7 +84,7 @@ class EvaluateScreen(GardenScreen[None]):
         )
         self._show()
 
-    # --- what came
+    # --- events of the engine
 
     def on_engine_event(self, message: EngineEvent) -> None:
         event, head = message.event, self.query_one(EvaluationHead)
@@ -108,7 +105,7 @@ class EvaluateScreen(GardenScreen[None]):
                     self.notify(f"stopped after {formatting.count(len(self.rows), 'row')}", markup=False)
 
     def _save_score(self) -> None:
-        """For the list of models; a few rows of an examination called off say little."""
+        """Record the score for the list of models."""
         if self.model.is_result and len(self.rows) >= MIN_ROWS_FOR_SCORE:
             exact = sum(item.is_correct for item in self.rows)
             evaluation_scores.remember(
@@ -116,7 +113,7 @@ class EvaluateScreen(GardenScreen[None]):
             )
 
     def on_engine_request_failed(self, message: EngineRequestFailed) -> None:
-        if self.query_one(ErrorBand).error is None:  # what follows from the first error says nothing new
+        if self.query_one(ErrorBand).error is None:  # later errors follow from the first one
             self.query_one(ErrorBand).error = message.error
         if message.op == "load":
             self.query_one(EvaluationHead).state = ""
@@ -130,17 +127,17 @@ class EvaluateScreen(GardenScreen[None]):
         self.refresh_keys()
 
     def _show(self) -> None:
-        wanted = ROW_FILTERS[self._filter_index][1]
-        shown = [item for item in self.rows if item.verdict in wanted]
+        verdicts = ROW_FILTERS[self._filter_index][1]
+        visible = [item for item in self.rows if item.verdict in verdicts]
         table, empty = self.query_one(EvaluationTable), self.query_one("#empty", Static)
-        table.show(shown)
-        table.display = bool(shown)
-        empty.display = not shown
-        self.query_one("#lower").display = bool(shown)
+        table.show(visible)
+        table.display = bool(visible)
+        empty.display = not visible
+        self.query_one("#lower").display = bool(visible)
         head = self.query_one(EvaluationHead)
         head.rows, head.filter_index = tuple(self.rows), self._filter_index
         head.redraw()
-        if not shown:
+        if not visible:
             empty.update(Content.styled(self._placeholder(), tone("dim")))
         elif self.focused is None:
             table.focus()
@@ -190,9 +187,9 @@ class EvaluateScreen(GardenScreen[None]):
     def action_again(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.reference, item.opened_at) for item in recents.read(self.dashboard.settings.home, "datasets")]
+        recent = recents.read(self.dashboard.settings.home, "datasets")
         picker = PickScreen("dataset", "Answer the rows of a dataset", recent)
-        self.dashboard.push_screen(picker, lambda given: self._evaluate(given) if given is not None else None)
+        self.dashboard.push_screen(picker, lambda path: self._evaluate(path) if path is not None else None)
 
     def action_cancel(self) -> None:
         self._engine.cancel()

@@ -1,8 +1,9 @@
-"""What screens with a form have in common: the field being typed in, choices, folding, and what is said of a field."""
+"""The base of screens with a form: the field editor, choices, folding groups, and the help of the selected field."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -10,14 +11,17 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
 
-from mg_tui.tui.path_completion import matching_paths
+from mg_tui.tui.choice import Choice
+from mg_tui.tui.form_row import FieldHelp, FormRow
+from mg_tui.tui.path_completion import complete_path
 from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.screens.choose import Choice, ChooseScreen
+from mg_tui.tui.screens.choose import ChooseScreen
 from mg_tui.tui.widgets.form.editor import Completions, FieldEditor
-from mg_tui.tui.widgets.form.field_help import FieldHelp, FieldHelpPane
-from mg_tui.tui.widgets.form.table import FormRow, FormTable
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
+from mg_tui.tui.widgets.form.table import NO_VALUE, FormTable
 
 R = TypeVar("R")
+MAX_COMPLETIONS: Final = 40
 
 
 class FieldDescription(Protocol):
@@ -32,20 +36,20 @@ class FieldDescription(Protocol):
 
 
 class PathsCompleted(Message):
-    """What `text` could be completed to."""
+    """The paths that `text` can be completed to."""
 
-    def __init__(self, text: str, found: tuple[str, ...]) -> None:
+    def __init__(self, text: str, paths: tuple[str, ...]) -> None:
         super().__init__()
-        self.text, self.paths = text, found
+        self.text, self.paths = text, paths
 
 
 class FormScreen(GardenScreen[None]):
-    """Subclasses say what the fields are and keep their values."""
+    """Subclasses define the fields and hold their values."""
 
     AUTO_FOCUS = "FormTable"
     editing: str | None = None
 
-    # --- said by subclasses
+    # --- for subclasses
 
     def form_rows(self) -> list[FormRow]:
         """The rows as they are now."""
@@ -56,11 +60,11 @@ class FormScreen(GardenScreen[None]):
         raise NotImplementedError
 
     def value_text(self, id: str) -> str:
-        """A field's value as it is typed."""
+        """A field's value as text."""
         raise NotImplementedError
 
     def validate_value(self, id: str, text: str) -> str:
-        """What would be wrong with a value; empty when nothing is."""
+        """The problem of a value; empty when it is valid."""
         raise NotImplementedError
 
     def set_value(self, id: str, value: Any) -> None:
@@ -72,24 +76,24 @@ class FormScreen(GardenScreen[None]):
         raise NotImplementedError
 
     def field_help(self, id: str, group: bool) -> FieldHelp:
-        """What is said of a field, or of a group."""
+        """The help of a field, or of a group."""
         raise NotImplementedError
 
     def empty_help(self) -> FieldHelp | None:
-        """What is said when there is no row."""
+        """The help when there is no row."""
         return None
 
     def toggle_group(self, id: str) -> None:
         """Fold or unfold a group."""
 
     def open_picker(self, row: FormRow) -> bool:
-        """Ask for a value in another way than by typing; False when typing it is."""
+        """Open a picker for a value; False when the value is to be typed."""
         return False
 
     # --- the form
 
     def compose_form(self) -> ComposeResult:
-        """The table with the field being typed in over it."""
+        """The table with the field editor over it."""
         with Container(classes="form-box"):
             yield FormTable()
             yield FieldEditor()
@@ -102,7 +106,7 @@ class FormScreen(GardenScreen[None]):
 
     @property
     def editor(self) -> FieldEditor:
-        """The field being typed in, when there is one."""
+        """The field editor."""
         return self.query_one(FieldEditor)
 
     def draw_form(self) -> None:
@@ -117,15 +121,14 @@ class FormScreen(GardenScreen[None]):
 
     def _update_help(self, text: str | None = None) -> None:
         row = self.table.current
-        about = self.query_one(FieldHelpPane)
+        pane = self.query_one(FieldHelpPane)
         if row is None:
-            about.field_help = self.empty_help()
+            pane.field_help = self.empty_help()
             return
-        said = self.field_help(row.id, row.is_group)
+        field_help = self.field_help(row.id, row.is_group)
         if text is not None:
-            problem = self.validate_value(row.id, text)
-            said = FieldHelp(said.title, said.note, said.help, said.accepted, problem, said.default)
-        about.field_help = said
+            field_help = replace(field_help, problem=self.validate_value(row.id, text))
+        pane.field_help = field_help
 
     def on_form_table_change_requested(self, message: FormTable.ChangeRequested) -> None:
         row, step = message.row, message.step
@@ -153,25 +156,25 @@ class FormScreen(GardenScreen[None]):
 
     def _cycle(self, id: str, field: FieldDescription, step: int) -> None:
         choices = list(field.choices)
-        now = self.value_text(id)
-        at = choices.index(now) + step if now in choices else 0
-        self.set_value(id, choices[at % len(choices)])
+        current = self.value_text(id)
+        index = choices.index(current) + step if current in choices else 0
+        self.set_value(id, choices[index % len(choices)])
 
     def _choose(self, id: str, field: FieldDescription) -> None:
         several = field.kind == "list"
-        now = {part.strip() for part in self.value_text(id).split(",")} if several else {self.value_text(id)}
-        choices = [Choice(choice, choice, marked=choice in now) for choice in field.choices]
-        said = self.field_help(id, False)
+        current = {part.strip() for part in self.value_text(id).split(",")} if several else {self.value_text(id)}
+        choices = [Choice(choice, choice, marked=choice in current) for choice in field.choices]
+        help = self.field_help(id, False).help
 
-        def chosen(ids: tuple[str, ...] | None) -> None:
+        def set_chosen(ids: tuple[str, ...] | None) -> None:
             if ids is not None:
                 self.set_value(id, ids if several else ids[0])
 
-        self.push_over_form(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
+        self.push_over_form(ChooseScreen(field.title, choices, several=several, help=help), set_chosen)
 
-    def push_over_form(self, screen: Screen[R], answered: Callable[[R | None], Any] | None = None) -> None:
-        """Open a screen over the form, to which the keys go that came meanwhile."""
-        self.app.push_screen(screen, answered)
+    def push_over_form(self, screen: Screen[R], callback: Callable[[R | None], Any] | None = None) -> None:
+        """Open a screen over the form; keys that arrived meanwhile go to it."""
+        self.app.push_screen(screen, callback)
         screen.call_after_refresh(self.table.release_keys)
 
     # --- typing
@@ -180,7 +183,7 @@ class FormScreen(GardenScreen[None]):
         """Type another value over a row."""
         self.editing = row.id
         offset, width = self.table.value_position()
-        self.editor.open(self.value_text(row.id), offset, width, placeholder=row.placeholder if not row.missing else "")
+        self.editor.open(self.value_text(row.id), offset, width, placeholder="" if row.missing else NO_VALUE)
         self.set_focus(self.editor)
         self._complete(self.editor.value)
         self.table.release_keys()
@@ -207,7 +210,7 @@ class FormScreen(GardenScreen[None]):
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
-        """What was out of sight for a moment has lost the focus; the field being typed in goes with its row."""
+        """A hidden widget has lost the focus; the field editor moves with its row."""
         if self.editing is not None:
             offset, width = self.table.value_position()
             self.editor.place(offset, width)
@@ -238,32 +241,31 @@ class FormScreen(GardenScreen[None]):
             self.editor.value = completions.selected
             self.editor.cursor_position = len(self.editor.value)
 
-    _completion_moved = False  # a completion was moved to, so that it is what enter takes
+    _completion_moved = False  # whether enter takes the selected completion
 
     def _complete(self, text: str) -> None:
         self._completion_moved = False
         if self.editing is None or self.field(self.editing).kind != "path":
             return
-        self.run_worker(
-            lambda: self.post_message(PathsCompleted(text, matching_paths(text, self.base_folder))),
-            thread=True,
-            exclusive=True,
-            group="complete",
-            exit_on_error=False,
-        )
+
+        def work() -> None:
+            entries = complete_path(text, self.base_folder, limit=MAX_COMPLETIONS).entries
+            self.post_message(PathsCompleted(text, tuple(entry.reference for entry in entries)))
+
+        self.run_worker(work, thread=True, exclusive=True, group="complete", exit_on_error=False)
 
     @property
     def base_folder(self) -> Path:
-        """The folder relative paths are seen from."""
+        """The folder that relative paths start from."""
         return Path.cwd()
 
     def on_paths_completed(self, message: PathsCompleted) -> None:
         if self.editing is None or message.text != self.editor.value:
             return
-        found = tuple(path for path in message.paths if path != message.text)
+        paths = tuple(path for path in message.paths if path != message.text)
         offset, width = self.table.value_position()
-        self.query_one(Completions).open(found, offset, width, self.table.size.height)
-        self.editor.has_completions = bool(found)
+        self.query_one(Completions).open(paths, offset, width, self.table.size.height)
+        self.editor.has_completions = bool(paths)
 
     # --- so that the line of keys can be clicked
 

@@ -1,4 +1,4 @@
-"""An image as large as the screen, with the question and the answer about it below."""
+"""An image as large as the screen, with its question and answer below."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from textual.containers import Container
 from textual.content import Content
 from textual.reactive import reactive
 
+from mg_tui.core.errors import describe_exception
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.half_cells import ImageLoader
+from mg_tui.tui.half_cells import ImageLoader, describe_image_error, loaded_lines
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
@@ -23,7 +24,7 @@ from mg_tui.tui.widgets.lines import Lines, fit, hanging_indent, line
 
 @dataclass(frozen=True, slots=True)
 class AnsweredImage:
-    """An image's file, what was asked about it and what was answered; texts may be anything."""
+    """An image's file, the prompt about it and the answer; texts may hold anything."""
 
     path: Path
     prompt: str = ""
@@ -31,7 +32,7 @@ class AnsweredImage:
 
 
 class ImageCells(Lines):
-    """The image in half cells, in the middle."""
+    """The image in half cells, centered."""
 
     DEFAULT_CSS = """
     ImageCells { height: 1fr; }
@@ -40,9 +41,9 @@ class ImageCells(Lines):
 
     def __init__(self) -> None:
         super().__init__()
-        self._images = ImageLoader(self._came)
+        self._images = ImageLoader(self._image_loaded)
 
-    def _came(self) -> None:
+    def _image_loaded(self) -> None:
         if self.is_running:
             self.app.call_later(self.redraw)
 
@@ -59,13 +60,8 @@ class ImageCells(Lines):
         height = self.content_size.height
         if self.path is None or not height:
             return [Content()]
-        found = self._images.get(self.path, width, height)
-        if found is None:
-            drawn = [Content.styled("reading the image …", tone("dim"))]
-        elif isinstance(found, str):
-            drawn = Content.styled(f"no image: {found}", tone("failed")).wrap(width)
-        else:
-            drawn = list(found)
+        image = self._images.get(self.path, width, height)
+        drawn = loaded_lines(image, width, loading="reading the image …", failed="no image: ")
         left = max((width - max(item.cell_length for item in drawn)) // 2, 0)
         above = max((height - len(drawn)) // 2, 0)
         rows = [*[Content()] * above, *(item.pad_left(left) for item in drawn)]
@@ -73,7 +69,7 @@ class ImageCells(Lines):
 
 
 class ImageCaption(Lines):
-    """Which image it is, what was asked and what was answered."""
+    """Number and name of the image, its prompt and its answer."""
 
     DEFAULT_CSS = """
     ImageCaption { padding: 0 1; background: $surface; max-height: 6; }
@@ -81,27 +77,27 @@ class ImageCaption(Lines):
 
     def __init__(self) -> None:
         super().__init__()
-        self.content_shown: tuple[AnsweredImage, str, str] | None = None  # the image, its number in words, a note
+        self._caption: tuple[AnsweredImage, str, str] | None = None  # the image, its number as text, a note
 
-    def show(self, shown: AnsweredImage, number: str, note: str) -> None:
+    def show(self, image: AnsweredImage, number: str, note: str) -> None:
         """Show another caption."""
-        self.content_shown = (shown, number, note)
+        self._caption = (image, number, note)
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        if self.content_shown is None:
+        if self._caption is None:
             return [Content()]
-        shown, number, note = self.content_shown
-        lines = [fit(line((f"{number}  ", tone("key", "bold")), (one_line(shown.path.name), tone("dim"))), width)]
-        for label, text, style in (("asked", shown.prompt, ""), ("answer", shown.answer, "bold")):
+        image, number, note = self._caption
+        lines = [fit(line((f"{number}  ", tone("key", "bold")), (one_line(image.path.name), tone("dim"))), width)]
+        for label, text, style in (("asked", image.prompt, ""), ("answer", image.answer, "bold")):
             if text:
-                said = Content.styled(one_line(text, limit=400), style)
-                lines += hanging_indent(Content.styled(label, tone("dim")), said, 8, width)[:2]
+                content = Content.styled(one_line(text, limit=400), style)
+                lines += hanging_indent(Content.styled(label, tone("dim")), content, 8, width)[:2]
         return [*lines, Content.styled(note, tone("eval"))] if note else lines
 
 
 class ImageScreen(GardenScreen[None]):
-    """One image after the other; by the terminal's graphics where the user has chosen so and it works."""
+    """One image after the other; by the terminal's graphics where the user chose them and they work."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("image")]
 
@@ -124,15 +120,14 @@ class ImageScreen(GardenScreen[None]):
         if not self.images:
             self.query_one(ImageCaption).show(AnsweredImage(Path("no image")), "–", "These answers are about no image.")
             return
-        shown, graphics = self.images[self.index], self.dashboard.graphics
+        image, graphics = self.images[self.index], self.dashboard.graphics
         note = note or (f"half cells, for {graphics.why}" if graphics.why else "")
-        self.query_one(ImageCaption).show(shown, f"{self.index + 1} of {len(self.images)}", note)
+        self.query_one(ImageCaption).show(image, f"{self.index + 1} of {len(self.images)}", note)
         if graphics.widget_class is None:
-            self.query_one(ImageCells).path = shown.path
+            self.query_one(ImageCells).path = image.path
         else:
-            self.run_worker(
-                partial(self._load_for_graphics, shown.path), thread=True, exclusive=True, exit_on_error=False
-            )
+            work = partial(self._load_for_graphics, image.path)
+            self.run_worker(work, thread=True, exclusive=True, exit_on_error=False)
 
     def _load_for_graphics(self, path: Path) -> None:
         """In a thread: read the image for the terminal's graphics."""
@@ -140,8 +135,8 @@ class ImageScreen(GardenScreen[None]):
 
         try:
             image = open_image(path)
-        except Exception as error:  # an image nobody can read is said in its place
-            self.app.call_from_thread(self._show_half_cells, path, one_line(str(error), limit=300))
+        except Exception as error:  # shown in place of the image
+            self.app.call_from_thread(self._show_half_cells, path, describe_image_error(error))
             return
         self.call_later(self._mount_graphics, path, image)
 
@@ -155,14 +150,13 @@ class ImageScreen(GardenScreen[None]):
             widget.add_class("drawn")
             self.query_one(ImageCells).display = False
             await holder.mount(widget)
-        except Exception as error:  # another's widget; half cells always work
-            self._show_half_cells(path, one_line(f"{type(error).__name__}: {error}", limit=200))
+        except Exception as error:  # of a third-party widget; half cells always work
+            self._show_half_cells(path, describe_exception(error, limit=200))
 
     def _show_half_cells(self, path: Path, why: str) -> None:
         cells = self.query_one(ImageCells)
         cells.display, cells.path = True, path
-        shown = self.images[self.index]
-        self.query_one(ImageCaption).show(shown, f"{self.index + 1} of {len(self.images)}", why)
+        self.query_one(ImageCaption).show(self.images[self.index], f"{self.index + 1} of {len(self.images)}", why)
 
     def action_after(self) -> None:
         self._show_other(1)

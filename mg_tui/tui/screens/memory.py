@@ -1,4 +1,4 @@
-"""What a run needs in memory, in full: every part and why it is so large, where it fits, what would make it fit."""
+"""The memory estimate of a run in full: every part and its reason, where it fits, and what would make it fit."""
 
 from typing import TYPE_CHECKING
 
@@ -18,68 +18,68 @@ if TYPE_CHECKING:
 
 
 class FitsComputed(Message):
-    """Where it fits, and why there is no GPU here if so; with the estimate for the kind of device of those places."""
+    """The estimate, the devices with whether it fits, and why this machine has no GPU, if so."""
 
-    def __init__(self, estimate: "MemoryEstimate", answers: "list[DeviceFit]", why: str | None) -> None:
+    def __init__(self, estimate: "MemoryEstimate", fits: "list[DeviceFit]", why_no_gpu: str | None) -> None:
         super().__init__()
-        self.estimate, self.fits, self.why = estimate, answers, why
+        self.estimate, self.fits, self.why_no_gpu = estimate, fits, why_no_gpu
 
 
 class MemoryBreakdown(Lines):
-    """The estimate as lines; devices follow when they have been asked."""
+    """The estimate as lines."""
 
     result: FitsComputed | None = None
 
-    def show(self, answered: FitsComputed) -> None:
-        """Show where it fits, too."""
-        self.result = answered
+    def show(self, result: FitsComputed) -> None:
+        """Show a result."""
+        self.result = result
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         if self.result is None:
-            return [Content.styled("reckoning where it fits …", tone("dim"))]
+            return [Content.styled("estimating where it fits …", tone("dim"))]
         memory = self.result.estimate
         peak = line((formatting.size(memory.peak), "bold"), (f"  {memory.moment}", tone("dim")))
         lines = [*hanging_indent(Content.styled("peak", "bold"), peak, 28, width), Content()]
         for part in memory.parts:
             label = line(cell(Content(part.name), 18 if width < 60 else 27), " ")
-            said = line((f"{formatting.size(part.bytes):>8}  ", "bold"), (part.why, tone("dim")))
-            lines += hanging_indent(label, said, label.cell_length, width)
+            text = line((f"{formatting.size(part.bytes):>8}  ", "bold"), (part.why, tone("dim")))
+            lines += hanging_indent(label, text, label.cell_length, width)
         lines += [Content(), Content.styled("Where it fits", tone("key", "bold"))]
-        for answer in self.result.fits:
-            lines += _device_lines(answer, width)
-        if self.result.why:
-            lines += Content.styled(f"No GPU here: {one_line(self.result.why)}", tone("dim")).wrap(width)
+        for fit in self.result.fits:
+            lines += _device_lines(fit, width)
+        if self.result.why_no_gpu:
+            lines += Content.styled(f"No GPU here: {one_line(self.result.why_no_gpu)}", tone("dim")).wrap(width)
         for sentence in memory.assumed:
             lines += Content.styled(f"assumed: {one_line(sentence)}", tone("dim")).wrap(width)
         return lines
 
 
-def _device_lines(answer: "DeviceFit", width: int) -> list[Content]:
-    mark = ("✓ ", tone("finished", "bold")) if answer.fits else ("✗ ", tone("failed", "bold"))
-    name = cell(Content.styled(one_line(answer.place.name), "bold" if answer.place.here else ""), 27)
-    label = line(mark, name, f"{formatting.size(answer.place.free):>8}  ")
-    if answer.fits:
-        pixels = f", images of {answer.pixels:,} pixels" if answer.pixels else ""
-        said = f"up to batch {answer.batch:,}{pixels}" if answer.batch else ""
-    elif answer.suggestions:
-        first = answer.suggestions[0]
-        said = f"with {first.flags}: {formatting.size(first.estimate.peak)} ({first.cost})"
+def _device_lines(fit: "DeviceFit", width: int) -> list[Content]:
+    mark = ("✓ ", tone("finished", "bold")) if fit.fits else ("✗ ", tone("failed", "bold"))
+    name = cell(Content.styled(one_line(fit.place.name), "bold" if fit.place.here else ""), 27)
+    label = line(mark, name, f"{formatting.size(fit.place.free):>8}  ")
+    if fit.fits:
+        pixels = f", images of {fit.pixels:,} pixels" if fit.pixels else ""
+        text = f"up to batch {fit.batch:,}{pixels}" if fit.batch else ""
+    elif fit.suggestions:
+        first = fit.suggestions[0]
+        text = f"with {first.flags}: {formatting.size(first.estimate.peak)} ({first.cost})"
     else:
-        said = "no single change makes it fit"
+        text = "no single change makes it fit"
     return hanging_indent(
-        label, Content.styled(one_line(said), tone("dim")), label.cell_length if width >= 70 else 4, width
+        label, Content.styled(one_line(text), tone("dim")), label.cell_length if width >= 70 else 4, width
     )
 
 
 class MemoryScreen(TextModal):
-    """Asks in a thread, as `model-garden estimate` does."""
+    """Computes the fits in a thread, as `model-garden estimate` does."""
 
     heading = "Memory"
 
-    def __init__(self, question: "MemoryAdvisor") -> None:
+    def __init__(self, advisor: "MemoryAdvisor") -> None:
         super().__init__()
-        self._question = question
+        self._advisor = advisor
 
     def create_body(self) -> MemoryBreakdown:
         return MemoryBreakdown()
@@ -90,9 +90,10 @@ class MemoryScreen(TextModal):
     def _compute_fits(self) -> None:
         from mg_tui.hardware.memory.candidates import find_candidates, fit_on
 
-        question = self._question
-        found, why = find_candidates(question.spec)
-        self.post_message(FitsComputed(question.estimate(), [fit_on(question, place) for place in found], why))
+        advisor = self._advisor
+        devices, why_no_gpu = find_candidates(advisor.spec)
+        fits = [fit_on(advisor, device) for device in devices]
+        self.post_message(FitsComputed(advisor.estimate(), fits, why_no_gpu))
 
     def on_fits_computed(self, message: FitsComputed) -> None:
         self.query_one(MemoryBreakdown).show(message)

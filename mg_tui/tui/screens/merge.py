@@ -1,4 +1,4 @@
-"""Where the merged model goes, asked before a merge begins."""
+"""The output folder of a merge, asked before it starts."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.runs.results import MODELS_FOLDER
 from mg_tui.tui import formatting
@@ -20,7 +21,7 @@ from mg_tui.tui.widgets.lines import line
 
 
 class MergeScreen(ModalScreen[str | None]):
-    """Answers with a folder, or None."""
+    """Returns a folder, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("merge")]
     AUTO_FOCUS = "#output"
@@ -50,35 +51,35 @@ class MergeScreen(ModalScreen[str | None]):
             yield Static(keys, id="keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        given = event.value.strip()
-        problem = _output_problem(given)
+        value = event.value.strip()
+        problem = _output_problem(value)
         if problem:
             self.query_one("#problem", Static).update(Content.styled(problem, tone("failed")))
         else:
-            self.dismiss(str(expand_user(given).absolute()))
+            self.dismiss(str(expand_user(value).absolute()))
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
 def unused_output_folder(folder: Path, row: ModelRow) -> Path:
-    """A folder for the merged model that is not there yet."""
+    """A folder for the merged model that does not exist yet."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in row.title).strip("-.")[:60] or "model"
-    tried = folder / f"{name}-merged"
+    output = folder / f"{name}-merged"
     number = 2
-    while tried.exists():
-        tried = folder / f"{name}-merged-{number}"
+    while output.exists():
+        output = folder / f"{name}-merged-{number}"
         number += 1
-    return tried
+    return output
 
 
-def _output_problem(given: str) -> str | None:
-    if not given:
+def _output_problem(folder: str) -> str | None:
+    if not folder:
         return "name a folder"
     try:
-        path = expand_user(given).absolute()
+        path = expand_user(folder).absolute()
         if path.is_dir() and any(path.iterdir()):
             return "that folder is not empty"
         return "that is a file" if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, UsageError):
         return "that cannot be a folder"

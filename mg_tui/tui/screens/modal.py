@@ -1,4 +1,4 @@
-"""A text over the screen, to scroll through: what the help, the messages and the plain view have in common."""
+"""The base of texts over the screen that scroll: the help, the messages, plain texts."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from mg_tui.tui.actions import bindings
 
 
 class ScrollActions:
-    """The actions of `log`, for a screen whose text is `_text`."""
+    """The actions of the scope `log`, for a screen with a `_scroll_target`."""
 
     @property
     def _scroll_target(self) -> VerticalScroll:
@@ -40,7 +40,7 @@ class ScrollActions:
 
 
 class TextModal(ScrollActions, ModalScreen[None]):
-    """Subclasses say `heading` and `body`, and may add bindings and a hint at the lower border."""
+    """Subclasses define `heading` and `create_body`, and may add bindings and a `hint` at the lower border."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help", "log")]
     AUTO_FOCUS = "#text"
@@ -48,7 +48,7 @@ class TextModal(ScrollActions, ModalScreen[None]):
     hint = "esc closes"
 
     def create_body(self) -> Widget:
-        """What is inside, as tall as it has lines."""
+        """The content, as tall as it has lines."""
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:

@@ -8,15 +8,17 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widget import Widget
+from textual.widgets import Static
 
-from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.errors import GardenError, UsageError, describe_exception
 from mg_tui.core.text import one_line, printable
-from mg_tui.tui import formatting, recents
+from mg_tui.runs import recents
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
 from mg_tui.tui.models.catalog import ModelRow, find_models
-from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.screens.filter_screen import FilterScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
@@ -29,23 +31,23 @@ MERGE_PROGRAM = "mg_tui.engine.results.merge"
 
 
 class ModelsListed(Message):
-    """The models there are, or why they could not be looked for."""
+    """The models, or why they could not be listed."""
 
     def __init__(self, rows: tuple[ModelRow, ...], problem: str | None = None) -> None:
         super().__init__()
         self.rows, self.problem = rows, problem
 
 
-class ModelsScreen(GardenScreen[None]):
-    """The list, looked up again whenever it comes into sight; merges go on below it."""
+class ModelsScreen(FilterScreen):
+    """The list, refreshed whenever it is shown; a merge goes on below it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("models")]
     AUTO_FOCUS = "ModelTable"
+    filter_placeholder = "words of a name, kind, base or run"
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: tuple[ModelRow, ...] | None = None
-        self.filter_text = ""
         self._merge_engine: EngineClient | None = None
 
     def compose(self) -> ComposeResult:
@@ -68,17 +70,17 @@ class ModelsScreen(GardenScreen[None]):
         self.call_after_refresh(self.refresh_models)
 
     def refresh_models(self) -> None:
-        """Look for models, in a thread."""
+        """List the models again, in a thread."""
         self.run_worker(self._find_models, thread=True, exclusive=True, group="look", exit_on_error=False)
 
     def _find_models(self) -> None:
         try:
             message = ModelsListed(find_models(self.dashboard.settings.home))
-        except Exception as error:  # whatever a disk or a plugin does, the place stays and says it
-            message = ModelsListed((), one_line(f"{type(error).__name__}: {error}", limit=400))
+        except Exception as error:  # whatever a disk or a plugin raises
+            message = ModelsListed((), describe_exception(error))
         self.post_message(message)
 
-    # --- what came
+    # --- the list
 
     def on_models_listed(self, message: ModelsListed) -> None:
         if message.problem:
@@ -101,25 +103,36 @@ class ModelsScreen(GardenScreen[None]):
         """The model under the cursor."""
         return self.query_one(ModelTable).current
 
+    @property
+    def filtered_table(self) -> ModelTable:
+        return self.query_one(ModelTable)
+
+    @property
+    def below_filter(self) -> Widget:
+        return self.query_one(ErrorBand)
+
+    def show_filtered(self) -> None:
+        self._show()
+
     def _show(self) -> None:
-        shown = [row for row in self.rows or () if row.matches(self.filter_text)]
+        visible = [row for row in self.rows or () if row.matches(self.filter_text)]
         table, empty = self.query_one(ModelTable), self.query_one("#empty", Static)
-        table.show(shown)
-        table.display = bool(shown)
-        empty.display = not shown
-        self.query_one(ModelPreview).display = bool(shown)
-        if shown and self.focused is None:
+        table.show(visible)
+        table.display = bool(visible)
+        empty.display = not visible
+        self.query_one(ModelPreview).display = bool(visible)
+        if visible and self.focused is None:
             table.focus()
         if self.rows is None:
             empty.update(Content.styled("looking for models …", tone("dim")))
             return
         results = sum(row.is_result for row in self.rows)
         bases = sum(row.kind == "base" for row in self.rows)
-        said = f"{formatting.count(results, 'result')}  {formatting.count(bases, 'base model')}"
-        self.query_one(TopBar).right = Content.styled(said if self.has_class("-wide") else "", tone("dim"))
-        if not shown and self.rows:
+        counts = f"{formatting.count(results, 'result')}  {formatting.count(bases, 'base model')}"
+        self.query_one(TopBar).right = Content.styled(counts if self.has_class("-wide") else "", tone("dim"))
+        if not visible and self.rows:
             empty.update(line("No model matches ", (printable(self.filter_text), "bold"), "; esc shows all."))
-        elif not shown:
+        elif not visible:
             empty.update(_no_models())
 
     # --- actions
@@ -138,7 +151,7 @@ class ModelsScreen(GardenScreen[None]):
             case "filter":
                 return bool(self.rows)
             case "clear":
-                return bool(self.filter_text) or bool(self.query("#filter"))
+                return self.filter_open or bool(self.filter_text)
             case "cancel":
                 return self._merge_engine is not None
         return True
@@ -165,42 +178,18 @@ class ModelsScreen(GardenScreen[None]):
         from mg_tui.tui.screens.picker import PickScreen
 
         home = self.dashboard.settings.home
-        picker = PickScreen("model", "Open a model", [item.reference for item in recents.read(home, "models")])
+        picker = PickScreen("model", "Open a model", recents.read(home, "models"))
         self.dashboard.push_screen(picker, self._add)
 
-    def _add(self, given: str | None) -> None:
-        if given is None:
-            return
-        recents.remember(self.dashboard.settings.home, "models", given)
-        self.filter_text = ""
+    def _add(self, reference: str | None) -> None:
         from mg_tui.tui.screens.chat import ChatScreen
 
-        known = next((row for row in self.rows or () if row.reference == given), None)
-        self.dashboard.push_screen(ChatScreen(known or ModelRow(given, "base", one_line(given, limit=200))))
-
-    async def action_filter(self) -> None:
-        if not self.query("#filter"):
-            box = Input(self.filter_text, placeholder="words of a name, kind, base or run", id="filter", compact=True)
-            await self.mount(box, before=self.query_one(ErrorBand))
-        self.query_one("#filter", Input).focus()
-        self.refresh_keys()
-
-    async def action_clear(self) -> None:
+        if reference is None:
+            return
+        recents.remember(self.dashboard.settings.home, "models", reference)
         self.filter_text = ""
-        await self.query("#filter").remove()
-        self._show()
-        self.query_one(ModelTable).focus()
-        self.refresh_keys()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.filter_text = event.value
-        self._show()
-
-    async def on_input_submitted(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            await self.action_clear()
-        else:
-            self.query_one(ModelTable).focus()
+        listed = next((row for row in self.rows or () if row.reference == reference), None)
+        self.dashboard.push_screen(ChatScreen(listed or ModelRow(reference, "base", one_line(reference, limit=200))))
 
     # --- merging
 
@@ -214,7 +203,7 @@ class ModelsScreen(GardenScreen[None]):
     def _start_merge(self, row: ModelRow, output: str | None) -> None:
         if output is None:
             return
-        self._merge_engine = EngineClient(self, MERGE_PROGRAM, patience=5.0)
+        self._merge_engine = EngineClient(self, MERGE_PROGRAM, close_timeout=5.0)
         self._merge_engine.request("merge", model=row.reference, output=output, home=str(self.dashboard.settings.home))
         self.query_one(JobLine).start(f"merging {row.title}")
         self.query_one(ErrorBand).error = None
@@ -262,8 +251,9 @@ class ModelsScreen(GardenScreen[None]):
 
 
 def _merge_message(event: Mapping[str, Any]) -> str:
-    same = event["comparison"]["top1_agreement"]
-    return f"It answers like the adapter ({same:.1%} of best tokens are the same): {printable(str(event['output']))}"
+    agreement = event["comparison"]["top1_agreement"]
+    output = printable(str(event["output"]))
+    return f"It answers like the adapter ({agreement:.1%} of best tokens are the same): {output}"
 
 
 def _no_models() -> Content:

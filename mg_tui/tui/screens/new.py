@@ -1,4 +1,4 @@
-"""A new run: what can be done with its form."""
+"""The form of a new run with its actions."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,15 +15,15 @@ from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
 
 
 class NewRunScreen(NewRunForm):
-    """Starts, queues, finds, shows; presets are in `mg_tui.tui.screens.presets`."""
+    """The actions of the form; those of presets are in `mg_tui.tui.screens.presets`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("new")]
 
-    # --- what applies
+    # --- which actions apply
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if self.draft is None:
-            return action not in {one.name for one in actions_in("new")}
+            return action not in {item.name for item in actions_in("new")}
         if action == "clear":
             return bool(self.filter_text or self.only_changed or self.query("#find"))
         if action == "sample":
@@ -49,7 +49,7 @@ class NewRunScreen(NewRunForm):
         self.push_over_form(screen, self._after_start)
 
     def _go_to_first_problem(self) -> None:
-        """Go to the first field that keeps the run from starting."""
+        """Go to the first field that prevents the start."""
         draft = self.draft
         assert draft is not None
         name = next(name for name in draft.options if name in draft.problems or name in draft.missing)
@@ -61,22 +61,22 @@ class NewRunScreen(NewRunForm):
         self.table.go_to_field(name)
         self.table.release_keys()
         title = draft.options[name].title
-        said = "is needed first" if name in draft.missing else "cannot be used as it is"
-        self.notify(f"{title} {said}.", severity="warning", markup=False)
+        problem = "is needed first" if name in draft.missing else "cannot be used as it is"
+        self.notify(f"{title} {problem}.", severity="warning", markup=False)
 
     async def _after_start(self, started: RunStarted | None) -> None:
         if started is None:
             return
-        begun = started.launched
+        launched = started.launched
         if started.skipped_rows:
             self.notify(f"{formatting.count(started.skipped_rows, 'bad row')} left out; they are kept beside the run.")
         await self.app.switch_mode("runs")
         self.dashboard.runs_feed.resume()
-        if begun.queued:
-            ahead = f", {formatting.count(begun.runs_ahead, 'run')} before it" if begun.runs_ahead else ""
-            self.app.notify(f"Queued{ahead}: {begun.folder.id}", markup=False)
+        if launched.queued:
+            position = f", {formatting.count(launched.runs_ahead, 'run')} before it" if launched.runs_ahead else ""
+            self.app.notify(f"Queued{position}: {launched.folder.id}", markup=False)
         else:
-            self.dashboard.open_run(begun.folder)
+            self.dashboard.open_run(launched.folder)
 
     def action_queue(self) -> None:
         from mg_tui.tui.new.choices import device_choices
@@ -85,28 +85,25 @@ class NewRunScreen(NewRunForm):
             self._go_to_first_problem()
             return
 
-        def look() -> None:
+        def find_devices() -> None:
             try:
                 choices = device_choices()
             except GardenError as error:
-                self.app.call_from_thread(self._notify_error, error)
+                self.app.call_from_thread(self.dashboard.notify_error, error)
             else:
                 self.app.call_from_thread(self._choose_devices, choices)
 
-        self.run_worker(look, thread=True, exit_on_error=False)
+        self.run_worker(find_devices, thread=True, exit_on_error=False)
 
     def _choose_devices(self, choices: list[Any]) -> None:
         from mg_tui.tui.screens.choose import ChooseScreen
 
-        def chosen(ids: tuple[str, ...] | None) -> None:
+        def queue_on(ids: tuple[str, ...] | None) -> None:
             if ids is not None:
                 self._start_preflight(in_queue=True, gpus=ids or None)
 
         help = "It starts when it is its turn and these devices are free; nothing marked means any one."
-        self.push_over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), chosen)
-
-    def _notify_error(self, error: GardenError) -> None:
-        self.app.notify("\n".join(error.lines()), severity="error", timeout=12, markup=False)
+        self.push_over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), queue_on)
 
     def action_sample(self) -> None:
         SampleDatasetMaker(self, self.dashboard.settings.cache).start()
@@ -121,7 +118,7 @@ class NewRunScreen(NewRunForm):
         self.notify("A sample of drawn shapes is there; r starts.", markup=False)
 
     def on_preflight_failed(self, message: PreflightFailed) -> None:
-        self._notify_error(message.error)
+        self.dashboard.notify_error(message.error)
 
     def action_advanced(self) -> None:
         assert self.draft is not None
@@ -170,33 +167,31 @@ class NewRunScreen(NewRunForm):
         from mg_tui.tui.screens.plain_text import PlainTextScreen
 
         assert self.draft is not None
-        lacking = self.draft.inexpressible_flags()
-        about = f"garden.toml sets what no flag can take back: {', '.join(lacking)}" if lacking else ""
-        self.push_over_form(
-            PlainTextScreen("The same run from the command line", self.draft.command(lines=True), about)
-        )
+        flags = self.draft.inexpressible_flags()
+        note = f"garden.toml sets what no flag can take back: {', '.join(flags)}" if flags else ""
+        self.push_over_form(PlainTextScreen("The same run from the command line", self.draft.command(lines=True), note))
 
     def action_memory(self) -> None:
         from mg_tui.tui.screens.memory import MemoryScreen
 
-        outlook = self.query_one(EstimatePane).estimate
-        if outlook is not None and outlook.question is not None:
-            self.push_over_form(MemoryScreen(outlook.question))
-        elif outlook is not None:
-            self.notify("; ".join(outlook.problems) or "nothing is known yet", markup=False)
+        estimate = self.query_one(EstimatePane).estimate
+        if estimate is not None and estimate.advisor is not None:
+            self.push_over_form(MemoryScreen(estimate.advisor))
+        elif estimate is not None:
+            self.notify("; ".join(estimate.problems) or "nothing is known yet", markup=False)
             self.table.release_keys()
 
     def action_anew(self) -> None:
         from mg_tui.tui.screens.confirm import ConfirmScreen
 
-        def answered(yes: bool | None) -> None:
-            if yes and self.draft is not None:
+        def reset(confirmed: bool | None) -> None:
+            if confirmed and self.draft is not None:
                 self.draft.clear()
                 self.draft.cwd = Path.cwd()
                 self.draft_changed()
 
         self.push_over_form(
-            ConfirmScreen("Empty the form?", "Every option has its default again.", "Yes, empty it"), answered
+            ConfirmScreen("Empty the form?", "Every option has its default again.", "Yes, empty it"), reset
         )
 
     def action_presets(self) -> None:

@@ -1,4 +1,4 @@
-"""The form of a new run, made from the spec and kept for as long as the dashboard is open, and what it would cost."""
+"""The form of a new run, made from the spec, and its estimate. It keeps its values while the dashboard is open."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,13 +12,15 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from mg_tui.core.errors import describe_exception
 from mg_tui.core.text import one_line
+from mg_tui.runs.recents import RecentItem
+from mg_tui.tui.form_row import FieldHelp, FormRow
 from mg_tui.tui.new.estimator import EstimateReady, EstimateRequest, RunEstimator
 from mg_tui.tui.screens.form import FieldDescription, FormScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
-from mg_tui.tui.widgets.form.field_help import FieldHelp, FieldHelpPane
-from mg_tui.tui.widgets.form.table import FormRow
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class DraftReady(Message):
-    """The form can be shown; or why it cannot."""
+    """The draft is ready; or why it cannot be made."""
 
     def __init__(self, draft: "RunDraft | None", why: str = "") -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class DraftReady(Message):
 
 
 class NewRunForm(FormScreen):
-    """Keeps a draft; what is done with it is for `NewRunScreen`."""
+    """Holds the draft; `NewRunScreen` has the actions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,9 +46,8 @@ class NewRunForm(FormScreen):
         self.only_changed = False
         self.filter_text = ""
         self._request_number = 0
-        self._pending_values: list[
-            tuple[Mapping[str, Any], Path | None, bool]
-        ] = []  # values that came before the draft
+        # Arguments of calls to `fill` before the draft was ready.
+        self._pending_values: list[tuple[Mapping[str, Any], Path | None, bool]] = []
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -64,7 +65,7 @@ class NewRunForm(FormScreen):
             for name in ("start", "queue", "presets", "save", "forget", "find", "command", "memory", "anew")
         )
         self.estimator = RunEstimator(self, self.dashboard.settings)
-        # The spec's library is not imported before it is needed, and not in the thread that draws.
+        # Imports pydantic, which takes a moment: not before it is needed, and not in the thread that draws.
         self.run_worker(self._create_draft, thread=True, exit_on_error=False)
 
     def _create_draft(self) -> None:
@@ -72,8 +73,8 @@ class NewRunForm(FormScreen):
             from mg_tui.tui.new.draft import RunDraft
 
             self.post_message(DraftReady(RunDraft(self.dashboard.settings.train)))
-        except Exception as error:  # whatever it is, the other places go on
-            self.post_message(DraftReady(None, one_line(f"{type(error).__name__}: {error}", limit=400)))
+        except Exception as error:  # the other places go on
+            self.post_message(DraftReady(None, describe_exception(error)))
 
     def on_unmount(self) -> None:
         self.estimator.stop()
@@ -103,10 +104,10 @@ class NewRunForm(FormScreen):
         self._pending_values = []
         self.draft_changed()
 
-    # --- what other places ask of it
+    # --- filling the form in
 
     def fill(self, values: Mapping[str, Any], *, cwd: Path | None = None, anew: bool = False) -> None:
-        """Give fields values; with `anew`, every other field has its default again."""
+        """Give fields values; with `anew`, reset every other field to its default."""
         if self.draft is None:
             self._pending_values.append((values, cwd, anew))
         else:
@@ -124,35 +125,32 @@ class NewRunForm(FormScreen):
     # --- the form
 
     def draft_changed(self) -> None:
-        """Show the draft as it is, and have it reckoned anew."""
+        """Show the draft, and request an estimate."""
         draft = self.draft
         assert draft is not None
         self.draw_form()
         pane = self.query_one(EstimatePane)
         pane.command = draft.command()
-        differ = len(draft.changed_fields())
-        missing = len(draft.missing)
-        said = [line((f"● {differ} changed", tone("eval")))] if differ else []
+        changed, missing = len(draft.changed_fields()), len(draft.missing)
+        parts = [line((f"● {changed} changed", tone("eval")))] if changed else []
         if draft.problems:
-            said.append(line((f"✗ {len(draft.problems)} wrong", tone("failed"))))
+            parts.append(line((f"✗ {len(draft.problems)} wrong", tone("failed"))))
         elif missing:
-            said.append(line((f"{missing} needed", tone("eval"))))
-        self.query_one(TopBar).right = Content("  ").join(said)
+            parts.append(line((f"{missing} needed", tone("eval"))))
+        self.query_one(TopBar).right = Content("  ").join(parts)
         self._request_number += 1
         if draft.partial_spec is None:
-            pane.blocked_by = "Put right what is marked ✗ to see what the run needs."
+            pane.blocked_by = "Correct the values marked ✗ to see what the run needs."
             return
         pane.blocked_by = ""
         pane.stale = True
-        known = draft.options
-        blank = {name: name in draft.missing for name in known}
         self.estimator.request(
             EstimateRequest(
                 self._request_number,
                 draft.partial_spec,
                 draft.cwd,
-                has_model=not blank["base_model"],
-                has_dataset=not blank["dataset"],
+                has_model="base_model" not in draft.missing,
+                has_dataset="dataset" not in draft.missing,
             )
         )
         self.refresh_bindings()
@@ -204,14 +202,14 @@ class NewRunForm(FormScreen):
         assert self.draft is not None
         if group:
             return form_rows.describe_group(self.draft, id)
-        said = form_rows.describe_field(self.draft, id, self.dashboard.settings.train_origins().get(id))
+        field_help = form_rows.describe_field(self.draft, id, self.dashboard.settings.train_origins().get(id))
         if id in self.draft.missing and self.draft.options[id].known == "datasets":
-            return replace(said, accepted="enter picks one; m makes a sample dataset to try with.")
-        return said
+            return replace(field_help, accepted="enter picks one; m makes a sample dataset to try with.")
+        return field_help
 
     def empty_help(self) -> FieldHelp:
-        said = "No option has these words." if self.filter_text else "Nothing differs from the defaults."
-        return FieldHelp(said, help="esc shows every option.")
+        title = "No option has these words." if self.filter_text else "Nothing differs from the defaults."
+        return FieldHelp(title, help="esc shows every option.")
 
     def toggle_group(self, id: str) -> None:
         self.expanded_groups ^= {id}
@@ -222,7 +220,7 @@ class NewRunForm(FormScreen):
         return self.draft.cwd if self.draft is not None else Path.cwd()
 
     def open_picker(self, row: FormRow) -> bool:
-        """Datasets and models are picked from what is known and what is there."""
+        """Datasets and models are picked from known names and existing files."""
         assert self.draft is not None
         known = self.draft.options[row.id].known
         if known is None:
@@ -233,16 +231,16 @@ class NewRunForm(FormScreen):
     def _list_known_names(self, id: str, known: str) -> None:
         from mg_tui.tui.new.choices import known_names
 
-        found = known_names(known, self.dashboard.settings)
-        self.app.call_from_thread(self._open_picker, id, known, found)
+        names = known_names(known, self.dashboard.settings)
+        self.app.call_from_thread(self._open_picker, id, known, names)
 
-    def _open_picker(self, id: str, known: str, found: list[tuple[str, float]]) -> None:
+    def _open_picker(self, id: str, known: str, names: list[RecentItem]) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
         assert self.draft is not None
-        now = self.draft.text(id)
-        title = self.draft.options[id].title + (f" · now {one_line(now, limit=50)}" if now else "")
+        current = self.draft.text(id)
+        title = self.draft.options[id].title + (f" · now {one_line(current, limit=50)}" if current else "")
         self.push_over_form(
-            PickScreen("model" if known == "models" else "dataset", title, found),
+            PickScreen("model" if known == "models" else "dataset", title, names),
             lambda chosen: self.set_value(id, chosen) if chosen is not None else None,
         )

@@ -1,4 +1,4 @@
-"""A file, a folder or a name is picked: typed with completion, or chosen from what is there."""
+"""A picker of a file, a folder or a name: typed with completion, or chosen from a list."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,16 +12,20 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user
-from mg_tui.core.text import printable
+from mg_tui.core.text import one_line, printable
+from mg_tui.runs.recents import RecentItem
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.image_view import ImageView
+from mg_tui.tui.path_completion import MAX_ENTRIES, PathEntry, PathKind, complete_path
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.image_box import ImageBox, ImageView
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.path_table import PathEntry, PathKind, PathTable, complete_path
+from mg_tui.tui.widgets.path_table import PathTable
 from mg_tui.tui.widgets.table import Table
 
-PLACEHOLDERS: Final = {
+PLACEHOLDERS: Final[dict[PathKind, str]] = {
     "image": "path of an image",
     "dataset": "path of a file or folder, or OWNER/NAME on the hub",
     "model": "path of a model's folder, or OWNER/NAME on the hub",
@@ -29,43 +33,39 @@ PLACEHOLDERS: Final = {
 
 
 class PathsListed(Message):
-    """What can be picked after `typed` was typed."""
+    """The entries for what was typed; when there are none, why."""
 
-    def __init__(self, typed: str, entries: list[PathEntry], why: str) -> None:
+    def __init__(self, typed: str, entries: list[PathEntry], problem: str) -> None:
         super().__init__()
-        self.typed, self.entries, self.why = typed, entries, why
+        self.typed, self.entries, self.problem = typed, entries, problem
 
 
 class PickScreen(ModalScreen[str | None]):
-    """Answers with an absolute path or a name, or None."""
+    """Returns an absolute path or a name, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("pick")]
     AUTO_FOCUS = "#path"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual declares it)
 
-    def __init__(
-        self, wanted: PathKind, title: str, recent: Sequence[str | tuple[str, float]] = (), *, start: str = ""
-    ) -> None:
-        """`recent`: what was picked before, with Unix times where known. `start`: what is typed at first."""
+    def __init__(self, kind: PathKind, title: str, recent: Sequence[RecentItem] = ()) -> None:
+        """`recent`: what is offered while nothing is typed."""
         super().__init__()
-        self._kind: PathKind = wanted
-        self._title, self._start = title, start
-        self._recent = [item if isinstance(item, tuple) else (item, 0.0) for item in recent]
+        self._kind, self._title, self._recent = kind, title, recent
         self._cursor_moved = False
-        self._listed_for: str | None = None  # what was typed when the list that is shown was made
+        self._listed_for: str | None = None  # the typed text that the list belongs to
         self._pending_action: tuple[str, Callable[[], None]] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static(Content.styled(self._title, "bold"), id="title")
-            yield Input(self._start, placeholder=PLACEHOLDERS[self._kind], id="path", compact=True)
+            yield Input(placeholder=PLACEHOLDERS[self._kind], id="path", compact=True)
             with Horizontal(id="below"):
                 yield PathTable()
                 if self._kind == "image":
                     yield ImageBox()
             yield Static(id="problem")
             keys = (("enter", "open"), ("tab", "complete"), ("↑↓", "choose"), ("esc", "close"))
-            parts = [line((key, tone("key", "bold")), f" {what}") for key, what in keys]
+            parts = [line((key, tone("key", "bold")), f" {label}") for key, label in keys]
             yield Static(Content("   ").join(parts), id="keys")
 
     def on_mount(self) -> None:
@@ -79,11 +79,8 @@ class PickScreen(ModalScreen[str | None]):
         self.run_worker(lambda: self._read(typed), thread=True, exclusive=True, group="list", exit_on_error=False)
 
     def _read(self, typed: str) -> None:
-        try:
-            entries, why = complete_path(typed, self._kind, self._recent, Path.cwd())
-        except (OSError, ValueError) as error:
-            entries, why = [], str(error)
-        self.post_message(PathsListed(typed, entries, why))
+        entries, problem = list_entries(typed, Path.cwd(), self._kind, self._recent)
+        self.post_message(PathsListed(typed, entries, problem))
 
     def on_paths_listed(self, message: PathsListed) -> None:
         if message.typed != self.query_one("#path", Input).value:
@@ -92,13 +89,13 @@ class PickScreen(ModalScreen[str | None]):
         table.show(message.entries)
         table.cursor = 0
         self._listed_for = message.typed
-        self._show_message("" if message.entries else message.why)
-        waiting, self._pending_action = self._pending_action, None
-        if waiting is not None and waiting[0] == message.typed:
-            waiting[1]()
+        self._show_message("" if message.entries else message.problem)
+        pending, self._pending_action = self._pending_action, None
+        if pending is not None and pending[0] == message.typed:
+            pending[1]()
 
     def _defer_until_listed(self, then: Callable[[], None]) -> bool:
-        """Whether the list is still that of a text before; `then` is done when it is of what is typed now."""
+        """Whether the list belongs to an earlier text; if so, `then` is called once it belongs to the current one."""
         typed = self.query_one("#path", Input).value
         if self._listed_for == typed:
             return False
@@ -177,7 +174,7 @@ class PickScreen(ModalScreen[str | None]):
             self._return_choice(entry.reference)
 
     def _set_typed(self, text: str) -> None:
-        if printable(text) != text:  # a name that would act on the terminal is not put where it is drawn as typed
+        if printable(text) != text:  # an Input draws its value as it is, escape sequences included
             self._show_message("its name has characters that cannot be shown")
             return
         box = self.query_one("#path", Input)
@@ -185,7 +182,7 @@ class PickScreen(ModalScreen[str | None]):
         box.cursor_position = len(text)
 
     def _may_be_hub_name(self, typed: str) -> bool:
-        """Whether it can be a name on the hub: OWNER/NAME, or of a model an alias."""
+        """Whether the text can be a name on the hub: OWNER/NAME, or an alias of a model."""
         if self._kind == "image" or typed.startswith((".", "/", "~")) or typed.endswith("/"):
             return False
         return typed.count("/") == 1 or (self._kind == "model" and "/" not in typed)
@@ -196,16 +193,37 @@ class PickScreen(ModalScreen[str | None]):
             return path.is_file()
         return path.is_file() if not typed.endswith("/") else path.is_dir()
 
-    def _path(self, given: str) -> Path:
+    def _path(self, reference: str) -> Path:
         try:
-            return expand_user(given).absolute()
-        except Exception:  # no such user: then it is no path
-            return Path(given).absolute()
+            return expand_user(reference).absolute()
+        except UsageError:  # unknown user: then it is no path
+            return Path(reference).absolute()
 
-    def _return_choice(self, given: str) -> None:
-        path = self._path(given)
+    def _return_choice(self, reference: str) -> None:
+        path = self._path(reference)
         try:
-            there = path.exists()
+            exists = path.exists()
         except (OSError, ValueError):
-            there = False
-        self.dismiss(str(path) if there else given)
+            exists = False
+        self.dismiss(str(path) if exists else reference)
+
+
+def list_entries(typed: str, folder: Path, kind: PathKind, recent: Sequence[RecentItem]) -> tuple[list[PathEntry], str]:
+    """What can be picked after `typed` was typed in `folder`; when that is nothing, why. For a thread."""
+    entries: list[PathEntry] = []
+    if not typed.strip():
+        entries += [
+            PathEntry(item.reference, one_line(item.reference, limit=300), opened_at=item.opened_at) for item in recent
+        ]
+    completion = complete_path(typed, folder, kind)
+    if typed.endswith("/") and kind != "image" and _is_folder(folder, typed):
+        entries.append(PathEntry(typed, "this folder", is_this_folder=True))
+    entries += completion.entries
+    return entries[:MAX_ENTRIES], "" if entries else completion.problem
+
+
+def _is_folder(folder: Path, typed: str) -> bool:
+    try:
+        return (folder / expand_user(typed)).is_dir()
+    except (UsageError, OSError, ValueError):
+        return False

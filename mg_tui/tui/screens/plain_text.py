@@ -1,7 +1,7 @@
-"""A text on a plain screen, to be selected with the terminal's own means: a path, a command, a message.
+"""A plain text that can be selected with the mouse: a path, a command, a message.
 
-OSC 52 asks the terminal to take the text into its clipboard. No terminal answers, and many ignore it, so nothing here
-says that anything was copied.
+OSC 52 asks the terminal to copy the text to its clipboard. No terminal replies, and many ignore it, so the screen never
+claims that anything was copied.
 """
 
 from typing import ClassVar
@@ -19,15 +19,15 @@ CLIPBOARD_NOTICE = "Offered to the terminal's clipboard; it does not say whether
 
 
 class PlainTextScreen(TextModal):
-    """Shows `text`, wrapped where it must be and otherwise as it is."""
+    """Shows `text`, wrapped where it must be."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("plain")]
     hint = "y offers it to the clipboard · shift and the mouse select · esc closes"
 
-    def __init__(self, heading: str, text: str, about: str = "") -> None:
-        """`about`: a sentence below the text."""
+    def __init__(self, heading: str, text: str, note: str = "") -> None:
+        """`note`: a sentence below the text."""
         super().__init__()
-        self.heading, self.text, self.note = heading, text, about
+        self.heading, self.text, self.note = heading, text, note
 
     def create_body(self) -> "SelectableText":
         return SelectableText(self.text, self.note)
@@ -38,17 +38,17 @@ class PlainTextScreen(TextModal):
 
 
 class SelectableText(Lines):
-    """The text without any decoration between its lines, so that a selection has nothing else in it."""
+    """The text without decoration, so that a selection holds nothing else."""
 
-    def __init__(self, text: str, about: str) -> None:
+    def __init__(self, text: str, note: str) -> None:
         super().__init__()
-        self._text, self._note = printable(text), printable(about)
+        self._text, self._note = printable(text), printable(note)
 
     def lines(self, width: int) -> list[Content]:
         pieces = [
-            row[at : at + width]
+            row[start : start + width]
             for row in self._text.splitlines() or [""]
-            for at in range(0, max(len(row), 1), max(width, 1))
+            for start in range(0, max(len(row), 1), max(width, 1))
         ]
-        about = [Content(), *Content.styled(self._note, tone("dim")).wrap(width)] if self._note else []
-        return [*map(Content, pieces), *about]
+        note = [Content(), *Content.styled(self._note, tone("dim")).wrap(width)] if self._note else []
+        return [*map(Content, pieces), *note]

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from mg_tui.core.errors import describe_exception
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
@@ -22,15 +23,15 @@ from mg_tui.tui.widgets.table import Table
 
 
 class PluginsListed(Message):
-    """The plugins; or why they could not be looked for."""
+    """The plugins; or why they could not be listed."""
 
-    def __init__(self, rows: tuple[PluginRow, ...], unknown_disabled: tuple[str, ...] = (), why: str = "") -> None:
+    def __init__(self, rows: tuple[PluginRow, ...], unknown_disabled: tuple[str, ...] = (), problem: str = "") -> None:
         super().__init__()
-        self.rows, self.unknown_disabled, self.why = rows, unknown_disabled, why
+        self.rows, self.unknown_disabled, self.problem = rows, unknown_disabled, problem
 
 
 class PluginsScreen(GardenScreen[None]):
-    """Looks once; plugins are imported when they are looked for, in a thread."""
+    """Lists the plugins once, in a thread, which imports them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("plugins")]
     AUTO_FOCUS = "PluginTable"
@@ -54,17 +55,17 @@ class PluginsScreen(GardenScreen[None]):
 
             registry = load_registry()
             rows = tuple(
-                PluginRow(status, tuple(one for one in registry.families if one.key in status.families))
+                PluginRow(status, tuple(family for family in registry.families if family.key in status.families))
                 for status in registry.plugins
             )
             self.post_message(PluginsListed(rows, registry.unknown_disabled))
-        except Exception as error:  # whatever it is, the other places go on
-            self.post_message(PluginsListed((), why=one_line(f"{type(error).__name__}: {error}", limit=400)))
+        except Exception as error:  # the other places go on
+            self.post_message(PluginsListed((), problem=describe_exception(error)))
 
     def on_plugins_listed(self, message: PluginsListed) -> None:
         empty = self.query_one("#empty", Static)
-        if message.why:
-            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.why))
+        if message.problem:
+            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.problem))
             return
         if not message.rows:
             empty.update(
@@ -84,13 +85,13 @@ class PluginsScreen(GardenScreen[None]):
         table.show(message.rows)
         self.set_focus(table)
         broken = sum(row.status.status == "broken" for row in message.rows)
-        said = [line((formatting.count(len(message.rows), "plugin"), tone("dim")))]
+        parts = [line((formatting.count(len(message.rows), "plugin"), tone("dim")))]
         if broken:
-            said.insert(0, line((f"✗ {broken} broken", tone("failed"))))
-        self.query_one(TopBar).right = Content("  ").join(said)
+            parts.insert(0, line((f"✗ {broken} broken", tone("failed"))))
+        self.query_one(TopBar).right = Content("  ").join(parts)
         for name in message.unknown_disabled:
-            shown = one_line(name, limit=80)
-            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {shown}, and no plugin is called so.", severity="warning")
+            name = one_line(name, limit=80)
+            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {name}, and no plugin is called so.", severity="warning")
 
     def on_table_moved(self) -> None:
         self.query_one(PluginDetail).show(self.query_one(PluginTable).current)

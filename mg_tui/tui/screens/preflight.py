@@ -1,4 +1,4 @@
-"""What happens between asking for a run and having it: the check, how far it is, and what it found."""
+"""The preflight of a new run: its progress, and its findings when it fails."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from mg_tui.config import Settings
     from mg_tui.core.spec import TrainingSpec
 
-_MAX_ROWS: Final = 200  # findings that are listed
+_MAX_ROWS: Final = 200  # problems that are listed
 
 
 class PreflightReport(Lines):
-    """How far the check is, or what it found."""
+    """The progress of the preflight, or its error."""
 
     progress: PreflightStatus | None = None
     error: GardenError | None = None
 
-    def show(self, *, said: PreflightStatus | None = None, error: GardenError | None = None) -> None:
-        """Show something else."""
-        self.progress, self.error = said, error
+    def show(self, *, progress: PreflightStatus | None = None, error: GardenError | None = None) -> None:
+        """Show a progress or an error."""
+        self.progress, self.error = progress, error
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
@@ -52,7 +52,7 @@ class PreflightReport(Lines):
 
 
 def _failure_lines(error: GardenError, width: int) -> list[Content]:
-    """The error; where it is about rows, every one of them with what to do about it."""
+    """The error; for bad rows, every problem with its hint."""
     problems = getattr(error, "problems", ())
     if not problems or not hasattr(problems[0], "row"):
         return error_lines(error, width)
@@ -73,13 +73,13 @@ def _failure_lines(error: GardenError, width: int) -> list[Content]:
     if len(problems) > _MAX_ROWS:
         lines.append(Content.styled(f"and {len(problems) - _MAX_ROWS:,} more", tone("dim")))
     if error.hint:
-        said = Content(one_line(_flags_to_titles(error.hint)))
-        lines += [Content(), *hanging_indent(Content.styled("try", tone("dim")), said, 5, width)]
+        hint = Content(one_line(_flags_to_titles(error.hint)))
+        lines += [Content(), *hanging_indent(Content.styled("try", tone("dim")), hint, 5, width)]
     return lines
 
 
 def _flags_to_titles(text: str) -> str:
-    """Flags as the form calls them."""
+    """Replace flags by the titles that the form uses."""
     from mg_tui.core.options import options_of
     from mg_tui.core.spec import TrainingSpec
 
@@ -89,7 +89,7 @@ def _flags_to_titles(text: str) -> str:
 
 
 class PreflightScreen(ScrollActions, ModalScreen[RunStarted | None]):
-    """Starts the check; answers with what was started, or None when nothing was."""
+    """Runs the preflight and starts the run; returns the started run, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("check", "log")]
     AUTO_FOCUS = "#findings"
@@ -119,7 +119,7 @@ class PreflightScreen(ScrollActions, ModalScreen[RunStarted | None]):
         self._starter.start()
 
     def on_preflight_status(self, message: PreflightStatus) -> None:
-        self.query_one(PreflightReport).show(said=message)
+        self.query_one(PreflightReport).show(progress=message)
 
     def on_preflight_failed(self, message: PreflightFailed) -> None:
         self.error = message.error

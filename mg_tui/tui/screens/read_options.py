@@ -1,8 +1,8 @@
-"""How a dataset is read: its format, its layout, and which field is which, each picked from what there is."""
+"""How a dataset is read: format, layout, split and fields, each chosen from a list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.datasets.open_dataset import DatasetOptions, OpenDataset
+from mg_tui.tui.datasets.open_dataset import OpenDataset
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
@@ -21,7 +21,7 @@ from mg_tui.tui.widgets.table import Column, Table
 
 @dataclass(frozen=True, slots=True)
 class OptionChoice:
-    """One thing to choose: its attribute of `DatasetOptions`, its title, its values with words for them, the one taken."""
+    """An option: its name in `TrainingSpec`, its title, its values with their labels, the index of the chosen one."""
 
     name: str
     title: str
@@ -30,12 +30,12 @@ class OptionChoice:
 
     @property
     def value(self) -> str | None:
-        """The value that is taken; None leaves it to be recognised."""
+        """The chosen value; None leaves it to the detection."""
         return self.values[self.selected][0]
 
 
 class OptionTable(Table[OptionChoice]):
-    """What can be chosen; the value under the cursor is changed with ← and →."""
+    """The options; ← and → change the value under the cursor."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (Column("title", "", 10), Column("value", "", 30, grow=1))
 
@@ -45,33 +45,31 @@ class OptionTable(Table[OptionChoice]):
     def cell_of(self, row: OptionChoice, key: str, width: int) -> Content:
         if key == "title":
             return Content.styled(row.title, tone("dim"))
-        value, said = row.values[row.selected]
-        many = len(row.values) > 1
-        look = tone("dim") if value is None else "bold"
-        arrows = ("◂ ", " ▸") if many else ("  ", "")
-        return line((arrows[0], tone("key")), (said, look), (arrows[1], tone("key")))
+        value, label = row.values[row.selected]
+        style = tone("dim") if value is None else "bold"
+        arrows = ("◂ ", " ▸") if len(row.values) > 1 else ("  ", "")
+        return line((arrows[0], tone("key")), (label, style), (arrows[1], tone("key")))
 
 
-class ReadOptionsScreen(ModalScreen[DatasetOptions | None]):
-    """Answers with a reading, or None."""
+class ReadOptionsScreen(ModalScreen[dict[str, str] | None]):
+    """Returns the chosen options by their names in `TrainingSpec`, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("reading")]
     AUTO_FOCUS = "OptionTable"
 
-    def __init__(self, reading: DatasetOptions, opened: OpenDataset | None) -> None:
-        """`opened` is None when the dataset could not be opened as it was to be read."""
+    def __init__(self, options: Mapping[str, str], dataset: OpenDataset | None) -> None:
+        """`dataset` is None when it could not be opened with `options`."""
         super().__init__()
-        self._options = reading
-        self._dataset = opened
+        self._options, self._dataset = options, dataset
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static(Content.styled("How is it read?", "bold"))
-            why = self._dataset.recognised.why if self._dataset is not None else "It could not be opened as it is."
+            why = self._dataset.detected.why if self._dataset is not None else "It could not be opened as it is."
             yield Static(Content(one_line(why, limit=300)), id="detail")
             yield OptionTable()
             keys = (("←→", "another"), ("enter", "read it this way"), ("esc", "leave it"))
-            parts = [line((key, tone("key", "bold")), f" {what}") for key, what in keys]
+            parts = [line((key, tone("key", "bold")), f" {label}") for key, label in keys]
             yield Static(Content("   ").join(parts), id="keys")
 
     def on_mount(self) -> None:
@@ -91,46 +89,47 @@ class ReadOptionsScreen(ModalScreen[DatasetOptions | None]):
         self._change(-1)
 
     def action_use(self) -> None:
-        chosen: dict[str, Any] = {row.name: row.value for row in self.query_one(OptionTable).rows}
-        self.dismiss(replace(self._options, **chosen))
+        values = {row.name: row.value for row in self.query_one(OptionTable).rows}
+        others = {name: value for name, value in self._options.items() if name not in values}
+        self.dismiss({**others, **{name: value for name, value in values.items() if value is not None}})
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
-def build_choices(reading: DatasetOptions, opened: OpenDataset | None) -> list[OptionChoice]:
-    """What can be chosen for a dataset, with what is chosen now."""
+def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> list[OptionChoice]:
+    """The options of a dataset with their values, at what is chosen now."""
     from mg_tui.data.sources.base import FORMATS
     from mg_tui.data.sources.layouts import LAYOUTS
     from mg_tui.data.sources.splits import SPLIT_NAMES
 
-    known = opened.recognised if opened is not None else None
-    format_now = f"recognised: {FORMATS.get(known.format, known.format)}" if known else "to be recognised"
+    detected = dataset.detected if dataset is not None else None
+    detected_format = f"detected: {FORMATS.get(detected.format, detected.format)}" if detected else "to be detected"
+    detected_layout = f"detected: {detected.layout}" if detected else "to be detected"
     layouts = [(key, f"{key}: {title}") for key, title in LAYOUTS.items()]
-    found = [
-        _build_choice("format", "Format", list(FORMATS.items()), reading.format, format_now),
-        _build_choice(
-            "layout", "Layout", layouts, reading.layout, f"recognised: {known.layout}" if known else "recognised"
-        ),
-        _build_choice(
-            "split", "Split", [(name, name) for name in SPLIT_NAMES], reading.split, "the only one, or train"
-        ),
+    splits = [(name, name) for name in SPLIT_NAMES]
+    choices = [
+        _build_choice(options, "dataset_format", "Format", list(FORMATS.items()), detected_format),
+        _build_choice(options, "dataset_layout", "Layout", layouts, detected_layout),
+        _build_choice(options, "dataset_split", "Split", splits, "the only one, or train"),
     ]
-    if opened is None:
-        return found
-    names = [(name, one_line(name, limit=80)) for name in opened.field_names()]
+    if dataset is None:
+        return choices
+    fields = [(name, one_line(name, limit=80)) for name in dataset.field_names()]
     for name, title, used in (
-        ("text_field", "Question", opened.fields.text),
-        ("image_field", "Images", opened.fields.image),
-        ("response_field", "Answer", opened.fields.response),
+        ("text_field", "Question", dataset.fields.text),
+        ("image_field", "Images", dataset.fields.image),
+        ("response_field", "Answer", dataset.fields.response),
     ):
-        found.append(_build_choice(name, title, names, getattr(reading, name), f"found: {one_line(used, limit=80)}"))
-    return found
+        choices.append(_build_choice(options, name, title, fields, f"found: {one_line(used, limit=80)}"))
+    return choices
 
 
 def _build_choice(
-    name: str, title: str, values: Sequence[tuple[str, str]], chosen: str | None, otherwise: str
+    options: Mapping[str, str], name: str, title: str, values: Sequence[tuple[str, str]], default: str
 ) -> OptionChoice:
-    listed: list[tuple[str | None, str]] = [(None, otherwise), *values]
-    at = next((index for index, (value, _said) in enumerate(listed) if value == chosen), 0)
-    return OptionChoice(name, title, tuple(listed), at)
+    """A choice among `values` and None, whose label is `default`."""
+    listed: list[tuple[str | None, str]] = [(None, default), *values]
+    chosen = options.get(name)
+    selected = next((index for index, (value, _label) in enumerate(listed) if value == chosen), 0)
+    return OptionChoice(name, title, tuple(listed), selected)

@@ -1,4 +1,4 @@
-"""One run: its curves, its newest values, its answers and its log, live or replayed from a finished journal."""
+"""One run: curves, newest values, generated answers and log, live or replayed from a finished journal."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,9 +13,9 @@ from mg_tui.core.text import one_line
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, RunFeed, RunUpdated
+from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
 from mg_tui.tui.runs.chart_view import ChartView
-from mg_tui.tui.runs.commands import RESUMABLE_STATES
+from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
 from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.chart_keys import ChartKeys
@@ -28,7 +28,7 @@ from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot
+    from mg_tui.hardware.types import DeviceSnapshot
 
 
 class RunScreen(ChartKeys, GardenScreen[None]):
@@ -42,9 +42,10 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         super().__init__()
         self.folder = folder
         self.detail: RunDetail | None = None
-        self._last_enabled: tuple[RunState, bool] | None = None  # what the keys that apply depend on
+        # State, and whether there are samples: on these depends which keys apply.
+        self._last_enabled: tuple[RunState, bool] | None = None
         self.view = ChartView()
-        self._pending_log: list[str] = []  # lines that have come and are not shown yet
+        self._pending_log: list[str] = []  # lines that are not shown yet
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -63,12 +64,12 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         yield KeyBar()
 
     def compose_head(self) -> ComposeResult:
-        """What stands above the chart."""
+        """The widgets above the chart."""
         yield RunHead()
         yield OutcomeBand()
 
     def make_feed(self) -> RunFeed:
-        """What reads the run."""
+        """The feed that reads the run."""
         return RunFeed(self, self.folder, self.dashboard.update_period, prices=self.dashboard.settings.cost)
 
     def on_mount(self) -> None:
@@ -86,7 +87,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         rows = [*(self.dashboard.run_rows or ()), *([self.detail.row] if self.detail is not None else [])]
         return {row.pid: row.id for row in rows if row.pid is not None}
 
-    # --- what came
+    # --- messages of the feeds
 
     def on_run_updated(self, message: RunUpdated) -> None:
         first, self.detail = self.detail is None, message.detail
@@ -98,7 +99,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             self._show(self.detail)
 
     def _show_newest(self) -> None:
-        if self.is_current and self.detail is not None:  # a change below a question makes Textual send all of it
+        # Textual redraws a question in full when the screen below it changes.
+        if self.is_current and self.detail is not None:
             self._show(self.detail)
 
     def _show(self, detail: RunDetail) -> None:
@@ -149,7 +151,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         if action in ("stop", "checkpoint"):
             return state is RunState.RUNNING or (action == "stop" and state is RunState.QUEUED)
         if action == "resume":
-            return state in RESUMABLE_STATES
+            return state is not None and state.can_resume
         if action == "replay":
             return state is not None and state.ended
         if action in ("sample_back", "sample_next", "image"):
@@ -164,9 +166,9 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         else:
             self.dashboard.pop_screen()
 
-    def _with_detail(self, act: Callable[[RunDetail], None]) -> None:
+    def _with_detail(self, command: Callable[[RunDetail], None]) -> None:
         if self.detail is not None:
-            act(self.detail)
+            command(self.detail)
 
     def action_stop(self) -> None:
         self._with_detail(lambda detail: self.dashboard.run_commands.stop(detail.row, stopping=detail.stop_requested))
@@ -178,7 +180,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         self._with_detail(lambda detail: self.dashboard.run_commands.resume(detail.row))
 
     def action_rerun(self) -> None:
-        self._with_detail(lambda detail: self.dashboard.run_commands.rerun(detail.row))
+        self.dashboard.open_rerun_form(self.folder)
 
     def action_replay(self) -> None:
         self.dashboard.open_replay(self.folder)
@@ -272,7 +274,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
 
 def _placeholder(detail: RunDetail) -> str:
-    """What stands where a curve will be."""
+    """The text in place of a curve without steps."""
     if detail.row.state is RunState.CREATED:
         return "The worker has not started yet."
     if detail.row.state is RunState.RUNNING:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, FeedFailed, RunsFeed
-from mg_tui.tui.runs.commands import REMOVABLE_STATES, RESUMABLE_STATES
+from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, FeedFailed
+from mg_tui.tui.runs.feeds import RunsFeed
 from mg_tui.tui.runs.sorting import SORT_ORDERS, sort_rows
-from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.screens.filter_screen import FilterScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.lines import line
@@ -25,26 +25,25 @@ from mg_tui.tui.widgets.runs.run_table import MARKED_GLYPH, RunPreview, RunTable
 from mg_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot
+    from mg_tui.hardware.types import DeviceSnapshot
     from mg_tui.tui.runs.snapshot import RunRow
 
 BACKGROUND_PERIOD = 3.0
 
 
-class RunsScreen(GardenScreen[None]):
-    """Every run of the home folder. Reads from the first frame on until the dashboard ends."""
+class RunsScreen(FilterScreen):
+    """Every run of the home folder; read from the first frame on until the dashboard ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("runs")]
     AUTO_FOCUS = "RunTable"
-    stylesheets_preloaded = True  # before the first frame, which is of this screen
+    stylesheets_preloaded = True  # it draws the first frame
+    filter_placeholder = "words of a name, id, state or model"
 
     def __init__(self) -> None:
         super().__init__()
         self.table = RunTable()
-        self.filter_text = ""
         self.order_index = 0
         self.reversed_order = False
-        self.filter_open = False  # whether there is a field for the filter
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -57,7 +56,7 @@ class RunsScreen(GardenScreen[None]):
     def on_mount(self) -> None:
         self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
         self._update_summary()
-        # Reading begins when the first frame is out: its imports would only delay it.
+        # Reading starts after the first frame, which its imports would delay.
         self.call_after_refresh(self.dashboard.runs_feed.start)
         self.call_after_refresh(self._device_feed.start)
 
@@ -83,7 +82,7 @@ class RunsScreen(GardenScreen[None]):
         """Every run; None before they were first read."""
         return self.dashboard.run_rows
 
-    # --- what came
+    # --- messages of the feeds
 
     def show_runs(self) -> None:
         if self.rows is not None:
@@ -114,6 +113,13 @@ class RunsScreen(GardenScreen[None]):
         """The run under the cursor."""
         return self.table.current
 
+    @property
+    def filtered_table(self) -> RunTable:
+        return self.table
+
+    def show_filtered(self) -> None:
+        self._show()
+
     def _show(self) -> None:
         order = SORT_ORDERS[self.order_index]
         matching = (row for row in self.rows or () if row.matches(self.filter_text))
@@ -129,7 +135,7 @@ class RunsScreen(GardenScreen[None]):
         self._update_summary()
 
     def _update_summary(self) -> None:
-        """The counts at the top, and the sentence in an empty place."""
+        """The counts at the top, and the sentence in place of an empty list."""
         rows = self.rows
         empty = self.query_one("#empty", Static)
         empty.display = not self.table.display or not rows
@@ -144,14 +150,14 @@ class RunsScreen(GardenScreen[None]):
             )
             return
         running = sum(row.state is RunState.RUNNING for row in rows)
-        said = [line((formatting.count(len(rows), "run"), tone("dim")))]
+        parts = [line((formatting.count(len(rows), "run"), tone("dim")))]
         if marked := len(self.table.marked):
-            said.insert(0, line((f"{MARKED_GLYPH} {marked} marked", tone("key"))))
+            parts.insert(0, line((f"{MARKED_GLYPH} {marked} marked", tone("key"))))
         if (self.order_index, self.reversed_order) != (0, False):
-            said.insert(0, line((f"by {SORT_ORDERS[self.order_index].name}", tone("dim"))))
+            parts.insert(0, line((f"by {SORT_ORDERS[self.order_index].name}", tone("dim"))))
         if running:
-            said.insert(0, line((f"{RunState.RUNNING.glyph} {running} running", tone("running"))))
-        self.query_one(TopBar).right = Content("  ").join(said)
+            parts.insert(0, line((f"{RunState.RUNNING.glyph} {running} running", tone("running"))))
+        self.query_one(TopBar).right = Content("  ").join(parts)
         if not rows:
             empty.update(_no_runs(str(self.dashboard.settings.home)))
         elif empty.display:
@@ -160,10 +166,10 @@ class RunsScreen(GardenScreen[None]):
     # --- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        needed = _APPLIES.get(action)
-        if needed is not None:
+        applies = _APPLIES.get(action)
+        if applies is not None:
             row = self.selected
-            return row is not None and needed(row)
+            return row is not None and applies(row)
         if action in ("filter", "sort", "reverse"):
             return bool(self.rows)
         if action == "compare":
@@ -177,9 +183,9 @@ class RunsScreen(GardenScreen[None]):
         """The marked runs, newest first."""
         return [row for row in self.rows or () if row.id in self.table.marked]
 
-    def _with_selected(self, act: "Callable[[RunRow], None]") -> None:
+    def _with_selected(self, command: "Callable[[RunRow], None]") -> None:
         if self.selected is not None:
-            act(self.selected)
+            command(self.selected)
 
     def action_open(self) -> None:
         self._with_selected(lambda row: self.dashboard.open_run(row.folder))
@@ -191,7 +197,7 @@ class RunsScreen(GardenScreen[None]):
         self._with_selected(self.dashboard.run_commands.resume)
 
     def action_rerun(self) -> None:
-        self._with_selected(self.dashboard.run_commands.rerun)
+        self._with_selected(lambda row: self.dashboard.open_rerun_form(row.folder))
 
     def action_replay(self) -> None:
         self._with_selected(lambda row: self.dashboard.open_replay(row.folder))
@@ -233,34 +239,10 @@ class RunsScreen(GardenScreen[None]):
         self.reversed_order = not self.reversed_order
         self._show()
 
-    async def action_filter(self) -> None:
-        if not self.filter_open:
-            self.filter_open = True
-            await self.mount(
-                Input(self.filter_text, placeholder="words of a name, id, state or model", id="filter", compact=True),
-                after=self.query_one(DeviceStrip),
-            )
-        self.query_one("#filter", Input).focus()
-        self.refresh_bindings()
-
     async def action_clear(self) -> None:
         if not self.filter_text and not self.filter_open:
             self.table.marked.clear()
-        self.filter_text, self.filter_open = "", False
-        await self.query("#filter").remove()
-        self._show()
-        self.table.focus()
-        self.refresh_bindings()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.filter_text = event.value
-        self._show()
-
-    async def on_input_submitted(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            await self.action_clear()
-        else:
-            self.table.focus()
+        await super().action_clear()
 
 
 # Whether an action on the selected run applies to it.
@@ -270,9 +252,9 @@ _APPLIES: "Final[Mapping[str, Callable[[RunRow], bool]]]" = {
     "place": lambda row: True,
     "rerun": lambda row: True,
     "stop": lambda row: row.state in (RunState.RUNNING, RunState.QUEUED),
-    "resume": lambda row: row.state in RESUMABLE_STATES,
+    "resume": lambda row: row.state.can_resume,
     "replay": lambda row: row.state.ended,
-    "remove": lambda row: row.state in REMOVABLE_STATES,
+    "remove": lambda row: row.state.can_remove,
     **dict.fromkeys(("hold", "earlier", "later"), lambda row: row.state is RunState.QUEUED),
 }
 

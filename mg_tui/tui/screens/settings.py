@@ -1,8 +1,7 @@
-"""The settings: what each is, where its value comes from, and the keys of actions. Written to one's own garden.toml."""
+"""The settings with their origins, and the keys of actions. Changes are written to the user's garden.toml."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -12,14 +11,13 @@ from textual.binding import BindingType
 from mg_tui.config import DEFAULT_ORIGIN, Settings, user_config_file, write_config_value
 from mg_tui.core.errors import GardenError
 from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID, Setting
-from mg_tui.tui.actions import ACTIONS, SCOPE_TITLES, Action, bindings
-from mg_tui.tui.actions import ACTIONS_BY_ID as ACTION_BY_ID
+from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, SCOPE_TITLES, Action, bindings
+from mg_tui.tui.form_row import FieldHelp, FormRow
 from mg_tui.tui.formatting import as_typed
 from mg_tui.tui.keymap import find_problems, keys_for
 from mg_tui.tui.screens.form import FieldDescription, FormScreen
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
-from mg_tui.tui.widgets.form.field_help import FieldHelp, FieldHelpPane
-from mg_tui.tui.widgets.form.table import FormRow
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
 
 _KEY_PREFIX: Final = "keys."
 
@@ -56,18 +54,18 @@ class SettingsScreen(FormScreen):
 
     @property
     def current(self) -> Settings:
-        """What is set now, be it for the next start."""
+        """The settings as written, some of which take effect at the next start."""
         return self.dashboard.next_settings or self.dashboard.settings
 
     def form_rows(self) -> list[FormRow]:
         rows = [self._row(setting) for setting in SETTINGS]
-        for where, heading in SCOPE_TITLES.items():
-            actions = [action for action in ACTIONS if action.scope == where]
+        for scope, title in SCOPE_TITLES.items():
+            actions = [action for action in ACTIONS if action.scope == scope]
             changed = sum(action.id in self.current.keys for action in actions)
-            shown = where in self.expanded_groups
+            expanded = scope in self.expanded_groups
             note = f"{len(actions)}{f', {changed} changed' if changed else ''}"
-            rows.append(FormRow(where, f"Keys · {heading}", note, "group", changed=bool(changed), expanded=shown))
-            rows += [self._key_row(action) for action in actions if shown]
+            rows.append(FormRow(scope, f"Keys · {title}", note, "group", changed=bool(changed), expanded=expanded))
+            rows += [self._key_row(action) for action in actions if expanded]
         return rows
 
     def _row(self, setting: Setting) -> FormRow:
@@ -82,10 +80,9 @@ class SettingsScreen(FormScreen):
 
     def _key_row(self, action: Action) -> FormRow:
         id = _KEY_PREFIX + action.id
-        wrong = any(problem.action == action.id for problem in find_problems(self.current.keys))
-        return FormRow(
-            id, action.title, self.value_text(id), "text", changed=action.id in self.current.keys, invalid=wrong
-        )
+        invalid = any(problem.action == action.id for problem in find_problems(self.current.keys))
+        changed = action.id in self.current.keys
+        return FormRow(id, action.title, self.value_text(id), "text", changed=changed, invalid=invalid)
 
     def field(self, id: str) -> FieldDescription:
         return KeyField(_action_for(id).title) if id.startswith(_KEY_PREFIX) else SETTINGS_BY_ID[id]
@@ -98,8 +95,8 @@ class SettingsScreen(FormScreen):
     def validate_value(self, id: str, text: str) -> str:
         if id.startswith(_KEY_PREFIX):
             name = _action_for(id).id
-            found = find_problems({**self.current.keys, name: _normalize_keys(text)})
-            return next((str(problem) for problem in found if problem.action == name), "")
+            problems = find_problems({**self.current.keys, name: _normalize_keys(text)})
+            return next((str(problem) for problem in problems if problem.action == name), "")
         setting = SETTINGS_BY_ID[id]
         try:
             setting.read(text)
@@ -163,22 +160,21 @@ class SettingsScreen(FormScreen):
 
             try:
                 write_config_value(user_config_file(), keys, value)
-                # Read as at the next start, but for the home that a flag of this start names.
-                flagged = self.current.home if self.current.origins.get("paths.home") == "--home" else None
-                read = load_settings(home=flagged)
+                # As the next start will read them, but with the home that a flag of this start named.
+                home = self.current.home if self.current.origins.get("paths.home") == "--home" else None
+                written = load_settings(home=home)
             except GardenError as error:
-                said = "\n".join(error.lines())
-                self.app.call_from_thread(partial(self.notify, said, severity="error", timeout=12, markup=False))
+                self.app.call_from_thread(self.dashboard.notify_error, error)
             else:
-                self.app.call_from_thread(self._after_write, ".".join(keys), read)
+                self.app.call_from_thread(self._after_write, ".".join(keys), written)
 
         self.run_worker(work, thread=True, exit_on_error=False)
 
-    def _after_write(self, id: str, read: Settings) -> None:
+    def _after_write(self, id: str, written: Settings) -> None:
         app = self.dashboard
-        # Where runs and caches are counts from the next start on: this dashboard has them open.
-        app.next_settings = read
-        app.settings = replace(read, home=app.settings.home, cache=app.settings.cache)
+        # Home and cache change at the next start: this dashboard has them open.
+        app.next_settings = written
+        app.settings = replace(written, home=app.settings.home, cache=app.settings.cache)
         setting = SETTINGS_BY_ID.get(id)
         if setting is None:
             app.apply_keymap(app.settings.keys)
@@ -193,8 +189,8 @@ class SettingsScreen(FormScreen):
     def _notify_overridden(self, setting: Setting) -> None:
         origin = self.current.origins.get(setting.id, DEFAULT_ORIGIN)
         if origin not in (DEFAULT_ORIGIN, str(user_config_file())):
-            said = f"{setting.title}: written, but {origin} says otherwise and wins."
-            self.notify(said, severity="warning", timeout=12, markup=False)
+            text = f"{setting.title}: written, but {origin} says otherwise and wins."
+            self.notify(text, severity="warning", timeout=12, markup=False)
         elif setting.needs_restart:
             self.notify(f"{setting.title}: from the next start on.", markup=False)
 
@@ -207,13 +203,13 @@ class SettingsScreen(FormScreen):
         from mg_tui.tui.screens.plain_text import PlainTextScreen
 
         own = user_config_file()
-        read = [str(path) for path in self.current.sources] or ["none was there at the start"]
-        about = "Read, later ones over earlier ones: " + ", ".join(read)
-        self.app.push_screen(PlainTextScreen("Your own garden.toml", str(own), about))
+        files = [str(path) for path in self.current.sources] or ["none was there at the start"]
+        note = "Read, later ones over earlier ones: " + ", ".join(files)
+        self.app.push_screen(PlainTextScreen("Your own garden.toml", str(own), note))
 
 
 def _action_for(id: str) -> Action:
-    return ACTION_BY_ID[id.removeprefix(_KEY_PREFIX)]
+    return ACTIONS_BY_ID[id.removeprefix(_KEY_PREFIX)]
 
 
 def _normalize_keys(text: str) -> str:

@@ -1,6 +1,4 @@
-"""The first and the last line of every screen: where one is, and which keys do something here."""
-
-from collections.abc import Mapping
+"""The first and the last line of every screen: the places with the current one, and the keys that apply."""
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -8,14 +6,14 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import ACTIONS_BY_ID, Action, format_key
+from mg_tui.tui.actions import ACTIONS_BY_ID, Action, format_key, keys_in_use
 from mg_tui.tui.places import PLACES
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, justify, line, link
 
 
 class TopBar(Lines):
-    """The product, the places with their digits, and on the right what the screen has to say."""
+    """The product, the places with their digits, and on the right a text of the screen."""
 
     DEFAULT_CSS = """
     TopBar { dock: top; height: 1; background: $bar; padding: 0 1; }
@@ -60,16 +58,12 @@ class KeyBar(Lines):
         self.redraw()
 
     def _actions(self) -> list[Action]:
-        found = {
-            active.binding.id: ACTIONS_BY_ID[active.binding.id]
-            for active in self.screen.active_bindings.values()
-            if active.enabled and active.binding.id in ACTIONS_BY_ID and ACTIONS_BY_ID[active.binding.id].footer_label
-        }
-        return [action for action in ACTIONS_BY_ID.values() if action.id in found]
+        enabled = {active.binding.id for active in self.screen.active_bindings.values() if active.enabled}
+        return [action for action in ACTIONS_BY_ID.values() if action.footer_label and action.id in enabled]
 
     def lines(self, width: int) -> list[Content]:
         actions = self._actions()
-        if isinstance(self.screen.focused, Input):  # letters are typed there
+        if isinstance(self.screen.focused, Input):  # which takes the letters
             actions = [action for action in actions if len(format_key(self._key(action))) > 1]
         while actions:
             drawn = Content("   ").join(self._draw(action) for action in actions)
@@ -79,9 +73,8 @@ class KeyBar(Lines):
         return [Content()]
 
     def _key(self, action: Action) -> str:
-        """The key to show: a person may have given the action another."""
-        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "custom_keys", {})
-        return chosen.get(action.id, action.keys)[0]
+        """The key to show."""
+        return keys_in_use(self.app, action)[0]
 
     def _draw(self, action: Action) -> Content:
         call = action.textual_action if action.scope == "app" else f"screen.{action.name}"

@@ -1,7 +1,7 @@
 """A chart of curves over optimizer steps, drawn in braille with its axes.
 
-Drawn here rather than by a plotting package: it starts without numpy, spikes survive any number of steps (see
-`braille.curve`), and marks keep their glyph where there is no colour.
+Not by a plotting package: this needs no numpy, spikes survive any number of steps (see `braille.draw_curve`), and marks
+keep their glyph without color.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,6 +15,7 @@ from textual.content import Content
 
 from mg_tui.tui import formatting
 from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve, nice_ticks
+from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
@@ -57,7 +58,7 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What to draw: a title, lines from back to front, the last step there will be, how values are written."""
+    """What to draw: a title, lines from back to front, the last planned step, how values are written."""
 
     title: str
     lines: tuple[ChartLine, ...]
@@ -77,8 +78,8 @@ def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     """The chart at `width` x `height` cells: a legend, the curves with the axis of values, the axis of steps."""
     if height < 4 or width < 24:
         return [fit(_legend_line(plot), width)]
-    shown = [item.clip(*plot.step_window) for item in plot.lines] if plot.step_window else plot.lines
-    scaled = [(item, _log_values(item.values) if plot.logarithmic else item.values) for item in shown]
+    visible = [item.clip(*plot.step_window) for item in plot.lines] if plot.step_window else plot.lines
+    scaled = [(item, _log_values(item.values) if plot.logarithmic else item.values) for item in visible]
     frame = _frame(plot, scaled)
     rows = height - 2
     ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 4)) or [frame.low]
@@ -128,25 +129,21 @@ def _log_values(values: Sequence[float]) -> list[float]:
     return [log10(value) if value > 0 and isfinite(value) else float("nan") for value in values]
 
 
-def _finite(values: Sequence[float]) -> Sequence[float]:
-    return values if isfinite(sum(values)) else [value for value in values if isfinite(value)]
-
-
 def _frame(plot: Plot, scaled: Sequence[tuple[ChartLine, Sequence[float]]]) -> Frame:
-    """Values between the extremes, but a few wild first steps do not flatten the rest: the top is cut at four times
-    the spread of the inner nine tenths above it."""
-    finite = sorted(chain.from_iterable(_finite(values) for _, values in scaled))
-    if not finite:
+    """The range of values, cut at four times the spread of the inner nine tenths above them: a few wild first steps
+    must not flatten the rest."""
+    numbers = sorted(chain.from_iterable(finite(values) for _, values in scaled))
+    if not numbers:
         return Frame(0, 1, 0, 1)
-    low, high = finite[0], finite[-1]
-    if len(finite) >= 20 and not plot.logarithmic:
-        inner_low, inner_high = finite[len(finite) // 20], finite[-1 - len(finite) // 20]
+    low, high = numbers[0], numbers[-1]
+    if len(numbers) >= 20 and not plot.logarithmic:
+        inner_low, inner_high = numbers[len(numbers) // 20], numbers[-1 - len(numbers) // 20]
         high = min(high, inner_high + 4 * max(inner_high - inner_low, 0.0)) if inner_high > inner_low else high
     if plot.from_zero and not plot.logarithmic:
         low = min(low, 0.0)
     rules = [value for item, values in scaled if item.style == "rule" for value in values if isfinite(value)]
     low, high = min([low, *rules]), max([high, *rules])
-    flat = high - low <= abs(high) * 1e-4  # rounding, which is not to look like a mountain range
+    flat = high - low <= abs(high) * 1e-4  # rounding must not look like a mountain range
     margin = (abs(high) * 0.05 or 0.5) if flat else (high - low) * 0.04
     steps = [step for item, _ in scaled for step in (*item.steps[:1], *item.steps[-1:])]  # they rise
     right = max([*steps, plot.last_step or 0.0, 2.0]) if steps else 1.0
@@ -184,10 +181,10 @@ def _step_axis(frame: Frame, margin: int, width: int) -> Content:
         if tick != int(tick):
             continue
         label = f"{int(tick)}"
-        at = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(label) // 2
-        at = min(max(at, 0), width - len(label))
-        if all(character == " " for character in text[max(at - 1, 0) : at + len(label) + 1]):
-            text[at : at + len(label)] = label
+        start = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(label) // 2
+        start = min(max(start, 0), width - len(label))
+        if all(character == " " for character in text[max(start - 1, 0) : start + len(label) + 1]):
+            text[start : start + len(label)] = label
     return line((" " * margin + " └", tone("faint")), ("".join(text), tone("dim")))
 
 
@@ -203,17 +200,17 @@ class Chart(Lines):
         self._plot: Plot | None = None
         self._placeholder = ""
 
-    def show(self, plot: Plot, instead: str) -> None:
-        """Draw `plot`, or the sentence `instead` when there is nothing in it."""
-        if (plot, instead) != (self._plot, self._placeholder):
-            self._plot, self._placeholder = plot, instead
+    def show(self, plot: Plot, placeholder: str) -> None:
+        """Draw `plot`, or the sentence `placeholder` when it is empty."""
+        if (plot, placeholder) != (self._plot, self._placeholder):
+            self._plot, self._placeholder = plot, placeholder
             self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         height = self.content_size.height
         if self._plot is not None and not self._plot.is_empty:
             return draw_plot(self._plot, width, height)
-        said = fit(Content.styled(self._placeholder, tone("dim")), width)
+        text = fit(Content.styled(self._placeholder, tone("dim")), width)
         above = max(height // 2 - 1, 0)
         below = max(height - above - 1, 0)
-        return [*[Content()] * above, said.pad_left(max((width - said.cell_length) // 2, 0)), *[Content()] * below]
+        return [*[Content()] * above, text.pad_left(max((width - text.cell_length) // 2, 0)), *[Content()] * below]

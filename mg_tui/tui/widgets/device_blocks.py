@@ -1,4 +1,4 @@
-"""Every GPU in full: a block each, with its courses, what slows it, its parts, and whose memory it holds."""
+"""Every GPU in full: a block each with its history, throttle reasons, MIG instances, and the processes that use it."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from mg_tui.tui.widgets.lines import LinePiece, Lines, cell, fit, join_fitting, 
 from mg_tui.tui.widgets.runs.device_strip import host_lines, meter_pieces
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, GpuProcess, MigInstance
+    from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, MigInstance
 
-HISTORY_SIZE: Final = 240  # looks whose courses are drawn
+HISTORY_SIZE: Final = 240  # samples
 _LABEL_WIDTH: Final = 14
 
 
-def gpu_lines(gpu: "Gpu", courses: "GpuHistory", titles: Mapping[str, str], width: int) -> list[Content]:
+def gpu_lines(gpu: "Gpu", history: "GpuHistory", titles: Mapping[str, str], width: int) -> list[Content]:
     """The lines of one GPU."""
     head = line(
         (f"GPU {gpu.index}  ", tone("key", "bold")),
@@ -32,11 +32,11 @@ def gpu_lines(gpu: "Gpu", courses: "GpuHistory", titles: Mapping[str, str], widt
     used = None if gpu.memory_used is None or not gpu.memory_total else gpu.memory_used / gpu.memory_total
     busy = None if gpu.utilization is None else gpu.utilization / 100
     memory = formatting.DASH if used is None else formatting.used_of_total(gpu.memory_used or 0, gpu.memory_total or 1)
-    said = f"{formatting.DASH if busy is None else f'{gpu.utilization:.0f}'}%"
+    text = f"{formatting.DASH if busy is None else f'{gpu.utilization:.0f}'}%"
     lines = [
         fit(head, width),
-        _history_line("busy", busy, said, courses.utilization, width, plain=True),
-        _history_line("memory", used, memory, courses.memory, width),
+        _history_line("busy", busy, text, history.utilization, width, plain=True),
+        _history_line("memory", used, memory, history.memory, width),
         _labelled("", join_fitting(_gpu_readings(gpu), width - _LABEL_WIDTH)),
     ]
     if gpu.throttle_reasons:
@@ -52,12 +52,12 @@ def gpu_lines(gpu: "Gpu", courses: "GpuHistory", titles: Mapping[str, str], widt
 
 
 def _gpu_readings(gpu: "Gpu") -> list[Content]:
-    power = f"{_format_whole(gpu.power_w)}" + (f"/{gpu.power_limit_w:.0f}" if gpu.power_limit_w else "")
-    clock = f"{_format_whole(gpu.clock_mhz)}" + (f"/{gpu.clock_max_mhz}" if gpu.clock_max_mhz else "")
+    power = f"{formatting.whole(gpu.power_w)}" + (f"/{gpu.power_limit_w:.0f}" if gpu.power_limit_w else "")
+    clock = f"{formatting.whole(gpu.clock_mhz)}" + (f"/{gpu.clock_max_mhz}" if gpu.clock_max_mhz else "")
     errors = "" if gpu.ecc_errors is None else f"{gpu.ecc_errors}"
     facts = (
         ("power", f"{power} W"),
-        ("", f"{_format_whole(gpu.temperature_c)} °C"),
+        ("", f"{formatting.whole(gpu.temperature_c)} °C"),
         ("clock", f"{clock} MHz"),
         ("ECC errors", errors),
         ("MIG", formatting.count(len(gpu.mig), "instance") if gpu.mig else ""),
@@ -78,7 +78,7 @@ def _mig_lines(part: "MigInstance", titles: Mapping[str, str], width: int) -> li
 def _process_lines(
     processes: "Sequence[GpuProcess]", titles: Mapping[str, str], width: int, *, free: bool
 ) -> list[Content]:
-    """Who holds memory, the largest first; ours by their run's title."""
+    """The processes that hold memory, the largest first; our runs by their titles."""
     if not processes:
         return [_labelled("", Content.styled("no process holds memory", tone("dim")))] if free else []
     lines = []
@@ -96,7 +96,7 @@ def _process_lines(
 
 
 def _history_line(
-    label: str, share: float | None, said: str, course: Sequence[float], width: int, *, plain: bool = False
+    label: str, share: float | None, text: str, history: Sequence[float], width: int, *, plain: bool = False
 ) -> Content:
     room = max(width - _LABEL_WIDTH - 34, 0)
     return _labelled(
@@ -104,8 +104,8 @@ def _history_line(
         line(
             *meter_pieces(share, 14, plain=plain),
             " ",
-            cell(Content(said), 16),
-            (sparkline(course, room), tone("spark")),
+            cell(Content(text), 16),
+            (sparkline(history, room), tone("spark")),
         ),
     )
 
@@ -114,19 +114,15 @@ def _labelled(label: str, content: Content) -> Content:
     return line((f"  {label:<{_LABEL_WIDTH - 2}}", tone("dim")), content)
 
 
-def _format_whole(value: float | None) -> str:
-    return formatting.DASH if value is None else f"{value:.0f}"
-
-
 class GpuHistory:
-    """The newest looks at one GPU: shares of one."""
+    """The newest samples of one GPU."""
 
     def __init__(self) -> None:
         self.utilization: deque[float] = deque(maxlen=HISTORY_SIZE)
         self.memory: deque[float] = deque(maxlen=HISTORY_SIZE)
 
     def add(self, gpu: "Gpu") -> None:
-        """Note what is so now."""
+        """Add a sample."""
         nan = float("nan")
         self.utilization.append(nan if gpu.utilization is None else gpu.utilization)
         self.memory.append(nan if gpu.memory_used is None else float(gpu.memory_used))
@@ -142,7 +138,7 @@ class DeviceBlocks(Lines):
         self._histories: dict[int, GpuHistory] = {}
 
     def show_snapshot(self, snapshot: "DeviceSnapshot", titles: Mapping[str, str]) -> None:
-        """Show another look; `titles` has the titles of runs by id."""
+        """Show another sample; `titles`: the titles of runs by id."""
         self._snapshot, self._titles = snapshot, titles
         for gpu in snapshot.gpus:
             self._histories.setdefault(gpu.index, GpuHistory()).add(gpu)

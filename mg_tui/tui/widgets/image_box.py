@@ -1,24 +1,14 @@
-"""Images one at a time, as large as there is room, each with a line that says which it is."""
+"""A box that shows one of several images, as large as there is room, with its caption."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from textual.content import Content
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.half_cells import ImageLoader
+from mg_tui.tui.half_cells import ImageLoader, loaded_lines
+from mg_tui.tui.image_view import ImageView
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
-
-
-@dataclass(frozen=True, slots=True)
-class ImageView:
-    """An image to show: its file, or the sentence that stands where it would be; and what is said below it."""
-
-    path: Path | None
-    caption: str = ""
-    placeholder: str = ""
 
 
 class ImageBox(Lines):
@@ -29,14 +19,14 @@ class ImageBox(Lines):
     """
 
     def __init__(self, empty: str = "", *, id: str | None = None) -> None:
-        """`empty`: what stands there when there is no image."""
+        """`empty`: the text without an image."""
         super().__init__(id=id)
         self._empty = empty
-        self._images_shown: tuple[ImageView, ...] = ()
+        self._views: tuple[ImageView, ...] = ()
         self.index = 0
-        self._images = ImageLoader(self._came)
+        self._images = ImageLoader(self._image_loaded)
 
-    def _came(self) -> None:
+    def _image_loaded(self) -> None:
         if self.is_running:
             self.app.call_later(self.redraw)
 
@@ -46,43 +36,39 @@ class ImageBox(Lines):
     @property
     def count(self) -> int:
         """How many images there are."""
-        return len(self._images_shown)
+        return len(self._views)
 
-    def show(self, shown: Sequence[ImageView], *, empty: str | None = None) -> None:
-        """Show the first of these."""
-        if tuple(shown) == self._images_shown and empty in (None, self._empty):
+    def show(self, views: Sequence[ImageView], *, empty: str | None = None) -> None:
+        """Show the first of these images; `empty` replaces the text without an image."""
+        if tuple(views) == self._views and empty in (None, self._empty):
             return
-        self._images_shown, self.index = tuple(shown), 0
+        self._views, self.index = tuple(views), 0
         self._empty = self._empty if empty is None else empty
         self.redraw()
 
     def step(self, by: int = 1) -> None:
         """Show the next one; after the last, the first."""
-        if self._images_shown:
-            self.index = (self.index + by) % len(self._images_shown)
+        if self._views:
+            self.index = (self.index + by) % len(self._views)
             self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         height = self.content_size.height
-        if not self._images_shown:
-            said = Content.styled(self._empty, tone("dim")).wrap(max(width, 8))
-            return [*[Content()] * max((height - len(said)) // 2, 0), *(_centred(item, width) for item in said)]
-        shown = self._images_shown[self.index]
-        lines = [_centred(item, width) for item in self._image(shown, width, max(height - 1, 1))]
-        which = f"{self.index + 1}/{len(self._images_shown)} " if len(self._images_shown) > 1 else ""
-        caption = fit(line((which, tone("eval", "bold")), (one_line(shown.caption, limit=200), tone("dim"))), width)
-        return [*lines[: max(height - 1, 1)], _centred(caption, width)]
+        if not self._views:
+            text = Content.styled(self._empty, tone("dim")).wrap(max(width, 8))
+            return [*[Content()] * max((height - len(text)) // 2, 0), *(_centered(item, width) for item in text)]
+        view = self._views[self.index]
+        lines = [_centered(item, width) for item in self._image_lines(view, width, max(height - 1, 1))]
+        number = f"{self.index + 1}/{len(self._views)} " if len(self._views) > 1 else ""
+        caption = fit(line((number, tone("eval", "bold")), (one_line(view.caption, limit=200), tone("dim"))), width)
+        return [*lines[: max(height - 1, 1)], _centered(caption, width)]
 
-    def _image(self, shown: ImageView, columns: int, rows: int) -> list[Content]:
-        if shown.path is None:
-            return Content.styled(one_line(shown.placeholder, limit=400), tone("failed")).wrap(max(columns, 8))
-        found = self._images.get(shown.path, max(columns, 1), max(rows, 1))
-        if found is None:
-            return [Content.styled("reading …", tone("dim"))]
-        if isinstance(found, str):
-            return Content.styled(found, tone("failed")).wrap(max(columns, 8))
-        return list(found)
+    def _image_lines(self, view: ImageView, columns: int, rows: int) -> list[Content]:
+        if view.path is None:
+            return Content.styled(one_line(view.placeholder, limit=400), tone("failed")).wrap(max(columns, 8))
+        image = self._images.get(view.path, max(columns, 1), max(rows, 1))
+        return loaded_lines(image, columns, loading="reading …")
 
 
-def _centred(content: Content, width: int) -> Content:
+def _centered(content: Content, width: int) -> Content:
     return content.pad_left(max((width - content.cell_length) // 2, 0))

@@ -1,4 +1,4 @@
-"""A job in the background: what it does, for how long, and how it ended."""
+"""A job in the background: title, progress, and time."""
 
 import time
 
@@ -13,7 +13,7 @@ from mg_tui.tui.widgets.lines import Lines, fit, line
 
 
 class JobLine(Lines):
-    """One line while there is a job; none otherwise. The time goes on once a second."""
+    """One line while there is a job; hidden otherwise. The time is updated once a second."""
 
     DEFAULT_CSS = """
     JobLine { height: 1; padding: 0 1; background: $panel; display: none; }
@@ -23,7 +23,7 @@ class JobLine(Lines):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._what = ""
+        self._title = ""
         self._share: float | None = None
         self._started_at: float | None = None
 
@@ -35,21 +35,21 @@ class JobLine(Lines):
         """Whether there is a job."""
         return self._started_at is not None
 
-    def start(self, what: str) -> None:
-        """A job begins."""
-        self._what, self._share, self._started_at = one_line(what, limit=200), None, time.monotonic()
+    def start(self, title: str) -> None:
+        """A job starts."""
+        self._title, self._share, self._started_at = one_line(title, limit=200), None, time.monotonic()
         self.status_text = ""
         self.add_class("-on")
         self.redraw()
 
-    def progress(self, said: str, share: float | None = None) -> None:
-        """What it is at; `share` of one that is done, None when that cannot be told."""
+    def progress(self, status_text: str, share: float | None = None) -> None:
+        """Show the status of the job; `share`: how much is done, None when unknown."""
         self._share = share
-        self.status_text = one_line(said, limit=200)
+        self.status_text = one_line(status_text, limit=200)
         self.redraw()
 
     def finish(self) -> None:
-        """The job ended; whoever ran it says how."""
+        """The job ended."""
         self._started_at = None
         self.remove_class("-on")
 
@@ -60,7 +60,7 @@ class JobLine(Lines):
     def lines(self, width: int) -> list[Content]:
         if self._started_at is None:
             return [Content()]
-        parts: list[Content | str | tuple[str, str]] = [("▶ ", tone("running")), (self._what, "bold")]
+        parts: list[Content | str | tuple[str, str]] = [("▶ ", tone("running")), (self._title, "bold")]
         if self._share is not None:
             filled, rest = meter(self._share, 16)
             parts += ["  ", (filled, tone("running")), (rest, tone("track")), f" {formatting.percent(self._share):>4}"]

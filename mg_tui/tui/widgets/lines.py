@@ -1,4 +1,4 @@
-"""A widget whose lines are made for the width it gets: nothing in it ever wraps by accident."""
+"""A widget whose lines are laid out for its width: nothing in it ever wraps by accident."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -15,9 +15,9 @@ LinePiece = tuple[str, str] | Content | str
 
 
 class Lines(Widget):
-    """Subclasses say `lines(width)`; call `redraw` when what they are made of changed. As tall as it has lines.
+    """Subclasses define `lines(width)`, and call `redraw` when the lines changed. As tall as it has lines.
 
-    Over a slow link what counts is what is sent: `redraw` has only those lines drawn again that are not as they were.
+    Over a slow link the bytes sent count: `redraw` only draws the lines that differ from before.
     """
 
     DEFAULT_CSS = """
@@ -30,7 +30,7 @@ class Lines(Widget):
         self._line_cache: tuple[Size, list[Content]] | None = None
 
     def lines(self, width: int) -> list[Content]:
-        """The text at `width` cells, a line each; colours are tones of the theme."""
+        """The text at `width` cells, a line each; colors are tones of the theme."""
         raise NotImplementedError
 
     def render(self) -> Content:
@@ -52,10 +52,10 @@ class Lines(Widget):
             await self.run_action(action)
 
     def redraw(self) -> None:
-        """Draw again what changed; when there are more or fewer lines than before, find a place for them."""
+        """Draw the lines that changed; lay out again when their number changed."""
         size, before = self.content_size, self._drawn_lines
         self._line_cache = None
-        if not size:  # out of sight: it is laid out when it is shown
+        if not size:  # hidden: it is laid out when it becomes visible
             self.clear_cached_dimensions()
             if self.is_attached and all(node.display for node in self.ancestors_with_self if isinstance(node, Widget)):
                 self.refresh(layout=True)
@@ -71,12 +71,12 @@ class Lines(Widget):
 
 
 def line(*pieces: LinePiece) -> Content:
-    """Text, (text, style) and contents one after the other. Text is text: it is never read as markup."""
+    """Texts, (text, style) pairs and contents joined. Text is never read as markup."""
     return Content.assemble(*pieces)
 
 
 def fit(content: Content, width: int) -> Content:
-    """`content` cut to `width` cells, with an ellipsis when something is missing."""
+    """`content` cut to `width` cells, with an ellipsis when something was cut off."""
     return content.truncate(max(width, 0), ellipsis=True)
 
 
@@ -88,7 +88,7 @@ def cell(content: Content, width: int, *, right: bool = False) -> Content:
 
 
 def justify(left: Content, right: Content, width: int) -> Content:
-    """`left` and `right` at the two ends of a line; `left` gives way when both do not fit."""
+    """`left` and `right` at the two ends of a line; `left` is cut off when both do not fit."""
     room = width - right.cell_length - 2
     if room < 8:
         return fit(left, width)
@@ -107,7 +107,7 @@ def join_fitting(parts: Iterable[Content], width: int, gap: str = "   ") -> Cont
 
 
 def link(text: str, action: str, style: str) -> Content:
-    """Text that carries out an action when it is clicked."""
+    """Text that runs an action when it is clicked."""
     return Content.styled(text, style).stylize(Style.from_meta({CLICK_META: action}))
 
 

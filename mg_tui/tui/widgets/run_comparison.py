@@ -1,4 +1,4 @@
-"""Several runs beside each other: their curves on one chart, and a table of what differs."""
+"""A comparison of runs: their curves on one chart, and a table of results and differing options."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -10,19 +10,19 @@ from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.snapshot import RunDetail
-from mg_tui.tui.text_charts import exponential_mean
+from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.chart import SOLID, ChartLine, Plot
 from mg_tui.tui.widgets.lines import Lines, cell, line
-from mg_tui.tui.widgets.run.metrics import METRICS, memory_curve
+from mg_tui.tui.widgets.run.metrics import METRICS, memory_curve, smoothed_lines
 from mg_tui.tui.widgets.runs.run_table import state_text
 
-# A run's place gives its colour (theme tones run-1 ...), its glyph and its dashes: any one of them tells runs apart.
+# A run's index gives its color (theme tones run-1 ...), its glyph and its dashes: any of them tells runs apart.
 GLYPHS: Final = ("●", "■", "▲", "◆", "✚", "○")
 _DASHES: Final = (SOLID, (6, 2), (2, 2), (10, 3), (4, 4), (1, 2))
 MAX_RUNS: Final = len(GLYPHS)
-COMPARISON_CURVES: Final = len(METRICS) + 2  # the loss, the facts, the loss of evaluations
-_OMITTED_OPTIONS: Final = frozenset({"name"})  # what the table says already
+COMPARISON_CURVES: Final = len(METRICS) + 2  # the loss, the metrics, the loss of evaluations
+_OMITTED_OPTIONS: Final = frozenset({"name"})  # shown in the heading
 
 
 def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
@@ -35,9 +35,9 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
         title, zero = "Loss", False
         values = [_loss_values(detail, view) for detail in details]
     elif view.curve_index <= len(METRICS):
-        fact = METRICS[view.curve_index - 1]
-        title, write, zero = fact.title[0].upper() + fact.title[1:], fact.format_value, fact.from_zero
-        values = [fact.select(detail.curves) for detail in details]
+        metric = METRICS[view.curve_index - 1]
+        title, write, zero = metric.title[0].upper() + metric.title[1:], metric.format_value, metric.from_zero
+        values = [metric.select(detail.curves) for detail in details]
     else:
         title, zero = "Loss of evaluations", False
         values = [[item.loss for item in detail.evals] for detail in details]
@@ -47,37 +47,35 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
             _run_label(detail),
             [item.step for item in detail.evals] if evals else detail.curves.steps,
             series,
-            f"run-{place + 1}",
-            dash=_DASHES[place],
-            glyph=GLYPHS[place],
-            offset=place * 16 // MAX_RUNS,
+            f"run-{index + 1}",
+            dash=_DASHES[index],
+            glyph=GLYPHS[index],
+            offset=index * 16 // MAX_RUNS,
         )
-        for place, (detail, series) in enumerate(zip(details, values, strict=True))
+        for index, (detail, series) in enumerate(zip(details, values, strict=True))
     )
     last = max((float(detail.row.total or 0) for detail in details), default=0.0)
     return Plot(title, lines, last or None, write, zero, view.logarithmic, window)
 
 
 def _loss_values(detail: RunDetail, view: ChartView) -> Sequence[float]:
-    window = view.smoothing_points(len(detail.curves.steps))
-    if view.is_default_smoothing:
-        return detail.curves.smoothed
-    return exponential_mean(detail.curves.loss, window=window) if window else detail.curves.loss
+    lines = smoothed_lines(detail.curves, view)
+    return lines[0].values if lines else detail.curves.loss
 
 
 def _run_label(detail: RunDetail) -> str:
     return one_line(detail.row.title, limit=24)
 
 
-def differing_options(specs: Sequence[Any], *, every: bool) -> list[tuple[str, list[Any]]]:
-    """Fields of specs whose values are not all the same (or all fields), with the value of each."""
+def differing_options(specs: Sequence[Any], *, show_all: bool) -> list[tuple[str, list[Any]]]:
+    """Fields of specs whose values are not all equal (`show_all`: all fields), with the value of each spec."""
     names = dict.fromkeys(name for spec in specs for name in spec)
     rows = [(name, [spec.get(name) for spec in specs]) for name in names if name not in _OMITTED_OPTIONS]
-    return [(name, values) for name, values in rows if every or any(value != values[0] for value in values[1:])]
+    return [(name, values) for name, values in rows if show_all or any(value != values[0] for value in values[1:])]
 
 
-def comparison_lines(details: Sequence[RunDetail], width: int, *, every: bool) -> list[Content]:
-    """Results first, then what differs in what was asked."""
+def comparison_lines(details: Sequence[RunDetail], width: int, *, show_all: bool) -> list[Content]:
+    """Results first, then the options that differ."""
     label = 22 if width >= 100 else 16
     column = max((width - label) // max(len(details), 1) - 2, 8)
 
@@ -89,10 +87,10 @@ def comparison_lines(details: Sequence[RunDetail], width: int, *, every: bool) -
 
     titles = [
         line(
-            (f"{GLYPHS[place]} ", tone(f"run-{place + 1}", "bold")),
-            (_run_label(detail), tone(f"run-{place + 1}", "bold")),
+            (f"{GLYPHS[index]} ", tone(f"run-{index + 1}", "bold")),
+            (_run_label(detail), tone(f"run-{index + 1}", "bold")),
         )
-        for place, detail in enumerate(details)
+        for index, detail in enumerate(details)
     ]
     lines = [
         row("", titles),
@@ -105,8 +103,8 @@ def comparison_lines(details: Sequence[RunDetail], width: int, *, every: bool) -
         row("time", [formatting.duration(detail.elapsed) for detail in details]),
         Content(),
     ]
-    fields = differing_options([detail.spec for detail in details], every=every)
-    heading = "Options" if every else "Options that differ" if fields else "Every option is the same"
+    fields = differing_options([detail.spec for detail in details], show_all=show_all)
+    heading = "Options" if show_all else "Options that differ" if fields else "Every option is the same"
     lines.append(Content.styled(heading, tone("key", "bold")))
     return lines + [
         row(name, [one_line(_format_option(value), limit=200) for value in values]) for name, values in fields
@@ -119,8 +117,8 @@ def _format_option(value: Any) -> str:
 
 def _loss_cells(values: Sequence[float | None]) -> list[Content]:
     """Losses, the lowest of several in bold."""
-    finite = [value for value in values if value is not None and isfinite(value)]
-    least = min(finite) if len(finite) > 1 else None
+    numbers = finite([value for value in values if value is not None])
+    least = min(numbers) if len(numbers) > 1 else None
     return [
         Content.styled(formatting.loss(value), tone("finished", "bold") if value is not None and value == least else "")
         for value in values
@@ -132,12 +130,12 @@ def _best_eval(detail: RunDetail) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    finite = [value for value in values if isfinite(value)]
-    return sum(finite) / len(finite) if finite else None
+    numbers = finite(values)
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _largest(values: Sequence[float]) -> float | None:
-    return max((value for value in values if isfinite(value)), default=None)
+    return max(finite(values), default=None)
 
 
 class ComparisonTable(Lines):
@@ -152,12 +150,12 @@ class ComparisonTable(Lines):
         self.details: Sequence[RunDetail] = ()
         self.show_all_options = False
 
-    def show(self, details: Sequence[RunDetail], *, every: bool) -> None:
-        """Show newer details."""
-        self.details, self.show_all_options = details, every
+    def show(self, details: Sequence[RunDetail], *, show_all: bool) -> None:
+        """Show newer details; `show_all`: equal options too."""
+        self.details, self.show_all_options = details, show_all
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         if not self.details:
             return [Content.styled("reading journals …", tone("dim"))]
-        return comparison_lines(self.details, width, every=self.show_all_options)
+        return comparison_lines(self.details, width, show_all=self.show_all_options)

@@ -1,4 +1,4 @@
-"""Lines that scroll by the keys of texts."""
+"""A box that scrolls by the keys of texts."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from mg_tui.tui.actions import bindings
 
 
 class ScrollBox(VerticalScroll):
-    """A box for anything taller than its place."""
+    """A scrolling box with the actions of the scope `log`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("log")]
     DEFAULT_CSS = """

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL for Model Garden: data about the architecture. Loading and collating are the defaults' work."""
+"""Qwen2.5-VL for Model Garden: data about the architecture. Loading and collating use the defaults."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ QWEN2_5_VL: Final = ModelFamily(
             "Qwen/Qwen2.5-VL-3B-Instruct",
             title="Qwen2.5-VL 3B",
             parameters=3_754_622_976,
-            note="Qwen Research licence: not for commercial use",
+            note="Qwen Research license: not for commercial use",
             config=CONFIG_3B,
         ),
         Checkpoint(
@@ -37,14 +37,14 @@ QWEN2_5_VL: Final = ModelFamily(
             "Qwen/Qwen2.5-VL-72B-Instruct",
             title="Qwen2.5-VL 72B",
             parameters=73_410_777_344,
-            note="Qwen licence",
+            note="Qwen license",
             config=CONFIG_72B,
         ),
         Checkpoint(
             "tiny",
             title="Qwen2.5-VL tiny",
             parameters=2_322_304,
-            note="comes with Model Garden: Qwen2.5-VL in all but size, it knows a few drawn shapes",
+            note="bundled: the Qwen2.5-VL architecture at a small size, trained on synthetic shapes",
             path=Path(__file__).parent / "tiny",
         ),
     ),

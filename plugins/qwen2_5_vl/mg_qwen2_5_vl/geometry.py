@@ -13,7 +13,7 @@ MAX_ASPECT_RATIO: Final = 200  # the most that an image may be longer than it is
 
 
 def smart_resize(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """The size, in pixels, that the processor brings an image to: multiples of 28 within the limits.
+    """The size, in pixels, that the processor resizes an image to: multiples of 28 within the limits.
 
     The same arithmetic as `smart_resize` in transformers, models/qwen2_vl/image_processing_qwen2_vl.py, which is that
     of qwen-vl-utils by the Qwen team.
@@ -54,9 +54,9 @@ def image_tokens(width: int, height: int, limits: Preprocessing) -> int:
 def rope_positions(runs: Sequence[int | tuple[int, int]]) -> list[list[int]]:
     """M-RoPE positions (time, row, column) of runs of text tokens and of images' (rows, columns).
 
-    As `get_rope_index` of transformers, models/qwen2_5_vl/modeling_qwen2_5_vl.py: text counts up on all three axes, a
-    image's tokens stand at one time and count rows and columns from there, and what follows an image begins beyond
-    its longer side.
+    As `get_rope_index` of transformers, models/qwen2_5_vl/modeling_qwen2_5_vl.py: text counts up on all three axes, an
+    image's tokens share one time index and count rows and columns from there, and the following tokens start after its
+    longer side.
     """
     time: list[int] = []
     row: list[int] = []

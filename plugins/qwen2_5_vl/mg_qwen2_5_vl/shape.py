@@ -1,11 +1,11 @@
-"""From a checkpoint's configuration to what memory sees of it: arithmetic alone, no torch."""
+"""From a checkpoint's configuration to its `ModelShape`: arithmetic alone, no torch."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from mg_tui.hardware.model_shape import LinearLayers, ModelShape, TransformerStack
 
-# What the published checkpoints' `config.json` say, as far as `model_shape` reads them.
+# The keys of the published checkpoints' `config.json` that `model_shape` reads.
 _VISION_CONFIG: Final = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
 CONFIG_3B: Final[Mapping[str, Any]] = {
     "hidden_size": 2048,
@@ -40,7 +40,7 @@ CONFIG_72B: Final[Mapping[str, Any]] = {
 
 
 def model_shape(config: Mapping[str, Any]) -> ModelShape:
-    """The shape of a Qwen2.5-VL by its `config.json`, whose text part may be an entry of its own.
+    """The shape of a Qwen2.5-VL by its `config.json`, whose text part may be nested (`text_config`).
 
     Raises:
         KeyError: a size is missing.

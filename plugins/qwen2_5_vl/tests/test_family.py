@@ -43,8 +43,12 @@ def test_it_is_installed_and_usable() -> None:
 def test_parameters_and_parts_of_the_real_sizes(config: Path) -> None:
     model = skeleton(config)
     assert sum(p.numel() for p in model.parameters()) == LISTED[f"Qwen/{config.stem}"].parameters
-    assert {QWEN2_5_VL.parts.of(name) for name, _ in model.named_parameters()} == {"language", "projector", "vision"}
-    merger = [name for name, _ in model.named_parameters() if QWEN2_5_VL.parts.of(name) == "projector"]
+    assert {QWEN2_5_VL.parts.part_of(name) for name, _ in model.named_parameters()} == {
+        "language",
+        "projector",
+        "vision",
+    }
+    merger = [name for name, _ in model.named_parameters() if QWEN2_5_VL.parts.part_of(name) == "projector"]
     assert merger
     assert all(name.startswith("model.visual.merger.") for name in merger)
 

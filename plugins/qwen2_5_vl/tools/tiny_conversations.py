@@ -1,8 +1,8 @@
 """What the tiny checkpoint reads and writes while it is made.
 
-The questions are those of ``mg_tui.data.synthetic.drawings``. They are put in several wordings and answered in several forms (a
-word, a sentence, capitals, JSON), with and without a system prompt, alone and in conversations. Some rows are about
-text only, so that the model learns to write any word and not only the names of shapes and colours.
+The questions are those of ``mg_tui.data.synthetic.drawings``. They are put in several wordings and answered in several
+forms (a word, a sentence, capitals, JSON), with and without a system prompt, alone and in conversations. Some rows are
+about text only, so that the model learns to write any word and not only the names of shapes and colors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from mg_tui.data.synthetic.drawings import COLOURS, SHAPES, DrawingFacts, VisualQuestion, draw_image, make_questions
+from mg_tui.data.synthetic.drawings import COLORS, SHAPES, DrawingFacts, VisualQuestion, draw_image, make_questions
 from mg_tui.data.synthetic.photos import PHOTOS, PhotoFacts, PhotoRegion, crop_photo
 
 SIZES = ((112, 112), (112, 112), (112, 112), (112, 112), (140, 84), (84, 140), (112, 84), (84, 112))
@@ -130,7 +130,7 @@ def make_image(
         return image, photo_facts
     shapes = None
     if rng.random() < simple:
-        shapes = [(rng.choice(SHAPES), rng.choice(list(COLOURS)))]
+        shapes = [(rng.choice(SHAPES), rng.choice(list(COLORS)))]
     return draw_image(rng, size=size, shapes=shapes, region=region)
 
 
@@ -138,7 +138,7 @@ def make_crowded_image(rng: random.Random) -> tuple[Image.Image, DrawingFacts | 
     """An image with many shapes most of the time: the more there is to see, the more is learned from it."""
     if rng.random() < 0.15:
         return make_image(rng, simple=0.2)
-    shapes = [(rng.choice(SHAPES), rng.choice(list(COLOURS))) for _ in range(rng.randint(3, 5))]
+    shapes = [(rng.choice(SHAPES), rng.choice(list(COLORS))) for _ in range(rng.randint(3, 5))]
     return draw_image(rng, size=rng.choice(SIZES), shapes=shapes)
 
 

@@ -49,7 +49,7 @@ from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen
 
 from mg_tui.data.synthetic.drawings import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     PHOTO_BACKGROUND,
     SHAPES,
     DrawingFacts,
@@ -287,7 +287,7 @@ class TreeCollator:
 class TokenProbe(nn.Linear):
     """What an image shows at each image token, read off its features by one linear layer that is thrown away."""
 
-    parts = (len(SHAPES) + 1, len(COLOURS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
+    parts = (len(SHAPES) + 1, len(COLORS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
     pixels = 3 * 7 * 7  # the 28 pixels square of one token, four times smaller
 
     def __init__(self, width: int) -> None:
@@ -322,7 +322,7 @@ class TokenProbe(nn.Linear):
                 if near:
                     centre = max(abs(near.x - x), abs(near.y - y)) <= 14
                     if centre or math.dist((near.x, near.y), (x, y)) < near.radius:
-                        found = (1 + SHAPES.index(near.kind), 1 + list(COLOURS).index(near.colour), int(centre))
+                        found = (1 + SHAPES.index(near.kind), 1 + list(COLORS).index(near.color), int(centre))
                 names.append((*found, behind))
         small = row.image.reduce(4)
         looks = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).float() / 127.5 - 1
@@ -532,8 +532,9 @@ From scratch: the byte-level BPE tokenizer was trained on the script's own text,
 {seed}). The vision tower first learned alone to tell what is drawn at each image token ({seeing} steps, with a linear
 layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} images
 with {turns} questions each, AdamW, warm-up and cosine, peak learning rate {rate}; in all {seconds:.0f} seconds on
-{threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo crops
-came from the training regions of the nine photos in `mg_tui/data/photos` (licences: `ATTRIBUTION.md` there).
+{threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo
+crops came from the training regions of the nine photos in `mg_tui/data/synthetic/photos` (licenses: `ATTRIBUTION.md`
+there).
 The demo's questions and answers (`mg_tui.data.synthetic.demo`) are not in it.
 
 Made on {today} with torch {torch}, transformers {transformers}, tokenizers {tokenizers}, pillow {pillow}. Weights are

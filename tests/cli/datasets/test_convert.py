@@ -1,4 +1,4 @@
-"""`model-garden datasets convert`: what it prints, where, and with which exit code."""
+"""`model-garden datasets convert`: output on stdout and stderr, and exit codes."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def invoke(folder: Path, *arguments: str, named: dict[str, Any] | None = None) -
 FIELDS = ("--text-field", "q", "--image-field", "scan", "--response-field", "answer")
 
 
-def test_it_says_what_was_read_and_what_was_written(folder: Path) -> None:
+def test_prints_the_detected_format_and_the_result(folder: Path) -> None:
     result = invoke(folder, "d.jsonl", "out.json", "--layout", "conversations", "--images", "copy", "--json", *FIELDS)
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {
@@ -46,11 +46,11 @@ def test_it_says_what_was_read_and_what_was_written(folder: Path) -> None:
     }
     assert "d.jsonl: JSON Lines, fields (sure)" in result.stderr
     assert "Wrote 3 rows to" in result.stderr
-    assert "with images in out_images/ beside it" in result.stderr
+    assert "with images in out_images/ next to it" in result.stderr
     assert json.loads((folder / "out.json").read_text())[0]["images"] == ["out_images/a.png"]
 
 
-def test_a_dataset_by_its_name(folder: Path) -> None:
+def test_named_dataset(folder: Path) -> None:
     named = {"cups": {"path": "d.jsonl", "text_field": "q", "image_field": "scan", "response_field": "answer"}}
     result = invoke(folder, "cups", "out.csv", named=named)
     assert result.exit_code == 0
@@ -58,7 +58,7 @@ def test_a_dataset_by_its_name(folder: Path) -> None:
     assert (folder / "out.csv").read_text().splitlines()[:2] == ["text,image,response", "What 0?,a.png,A cup."]
 
 
-def test_what_is_lost_and_left_out_is_said(folder: Path) -> None:
+def test_unwritable_rows_stop_or_are_skipped(folder: Path) -> None:
     with (folder / "d.jsonl").open("a") as file:
         file.write(
             '{"q": "a", "scan": "\\u001b[31mnone.png", "answer": "b", "n": 3}\n{"q": "a", "scan": null, "answer": 5}\n'
@@ -69,20 +69,20 @@ def test_what_is_lost_and_left_out_is_said(folder: Path) -> None:
     assert "\x1b" not in str(caught.value)
     assert not (folder / "out.parquet").exists()
     result = invoke(folder, "d.jsonl", "out.parquet", "--on-bad-row", "skip", *FIELDS)
-    assert "left out 2 that could not be written; they are in out.parquet.rejects.jsonl" in result.stderr
-    kept = (folder / "out.parquet.rejects.jsonl").read_text().splitlines()
-    assert [json.loads(line)["row"] for line in kept] == [4, 5]
+    assert "skipped 2 rows that could not be written; see out.parquet.rejects.jsonl" in result.stderr
+    rejects = (folder / "out.parquet.rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in rejects] == [4, 5]
 
 
-def test_bad_wishes(folder: Path) -> None:
-    for arguments, said in (
-        (("d.jsonl", "out"), "does not say its format"),
+def test_invalid_arguments(folder: Path) -> None:
+    for arguments, message in (
+        (("d.jsonl", "out"), "cannot infer the format"),
         (("d.jsonl", "out.jsonl", "--to", "xlsx"), "xlsx"),
         (("d.jsonl", "out.jsonl", "--layout", "xml"), "'xml'"),
-        (("d.jsonl", "d.jsonl"), "already there"),
+        (("d.jsonl", "d.jsonl"), "already exists"),
     ):
         with pytest.raises(UsageError) as caught:
             invoke(folder, *arguments, *FIELDS)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
     with pytest.raises(SpecError, match="dataset_layout: got 'xml'"):
         invoke(folder, "d.jsonl", "out.jsonl", "--dataset-layout", "xml")

@@ -1,4 +1,4 @@
-"""`model-garden datasets`: what is printed, where, and with which exit code."""
+"""`model-garden datasets`: output on stdout and stderr, and exit codes."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def invoke(folder: Path, *arguments: str, named: dict[str, Any] | None = None) -
     return CliRunner().invoke(datasets, arguments, obj=settings, catch_exceptions=False, env={"COLUMNS": "200"})
 
 
-def test_rows_are_shown(folder: Path) -> None:
+def test_show_selects_rows(folder: Path) -> None:
     write_rows(folder, *(row(number) for number in range(1, 41)))
     result = invoke(folder, "show", "data.jsonl", "--rows", "2:3")
     assert result.exit_code == 0
@@ -49,8 +49,8 @@ def test_rows_are_shown(folder: Path) -> None:
     assert "JSON Lines" in result.stderr
 
     def numbers(*arguments: str) -> list[int]:
-        shown = invoke(folder, "show", "data.jsonl", "--json", *arguments)
-        return [json.loads(line)["row"] for line in shown.stdout.splitlines()]
+        result = invoke(folder, "show", "data.jsonl", "--json", *arguments)
+        return [json.loads(line)["row"] for line in result.stdout.splitlines()]
 
     assert numbers() == list(range(1, 11))
     assert numbers("--row", "30", "--row", "7") == [30, 7]
@@ -61,30 +61,30 @@ def test_rows_are_shown(folder: Path) -> None:
     assert numbers("--find", "answer 3", "--rows", "31:33") == [31, 32, 33]
 
 
-def test_rows_are_shown_by_what_is_found_in_them(folder: Path) -> None:
+def test_show_filters_by_finding(folder: Path) -> None:
     write_rows(folder, row(1), row(2, image="none.png"), row(3), row(1), row(5, image="none.png"))
 
     def numbers(*arguments: str) -> list[int]:
-        shown = invoke(folder, "show", "data.jsonl", "--json", *arguments)
-        return [json.loads(line)["row"] for line in shown.stdout.splitlines()]
+        result = invoke(folder, "show", "data.jsonl", "--json", *arguments)
+        return [json.loads(line)["row"] for line in result.stdout.splitlines()]
 
     assert numbers("--finding", "image-missing") == [2, 5]
     assert numbers("--finding", "image-missing", "--rows", "3:") == [5]
     assert numbers("--finding", "row-repeated") == [4]
-    with pytest.raises(UsageError, match="finds image-bomb in no row"):
+    with pytest.raises(UsageError, match="no row has a finding of kind image-bomb"):
         numbers("--finding", "image-bomb")
-    with pytest.raises(UsageError, match="no findings of kind 'x'"):
+    with pytest.raises(UsageError, match="unknown finding kind 'x'"):
         numbers("--finding", "x")
 
 
-def test_json_has_the_values_as_they_are(folder: Path) -> None:
+def test_json_has_raw_values(folder: Path) -> None:
     write_rows(folder, row(1, extra={"a": [1, None]}), row(2, response=5))
     first, second = (json.loads(line) for line in invoke(folder, "show", "data.jsonl", "--json").stdout.splitlines())
     assert first == {"row": 1, "values": row(1, extra={"a": [1, None]}), "problems": []}
     assert second["problems"][0]["field"] == "response"
 
 
-def test_nothing_from_a_row_reaches_the_terminal_as_it_is(folder: Path) -> None:
+def test_control_characters_of_rows_are_replaced(folder: Path) -> None:
     write_rows(folder, row(1, text="\x1b[31mred \u202e [bold]x[/bold]"), b'{"a": "\x1b]0;title\x07"', b"\xff\xfe\x1b")
     for arguments in (("show", "data.jsonl"), ("check", "data.jsonl"), ("show", "data.jsonl", "--find", "red")):
         result = invoke(folder, *arguments)
@@ -93,34 +93,34 @@ def test_nothing_from_a_row_reaches_the_terminal_as_it_is(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "said"),
+    ("arguments", "kind", "message"),
     [
         (("show", "none.jsonl"), DataError, "none.jsonl|not found|cannot be read"),
-        (("show", "data.jsonl", "--row", "9"), DataError, "there is no row 9; the last is 2"),
+        (("show", "data.jsonl", "--row", "9"), DataError, "row 9 does not exist; the last row is 2"),
         (("show", "data.jsonl", "--rows", "x"), UsageError, "--rows takes A:B"),
-        (("show", "data.jsonl", "--rows", "5:2"), UsageError, "has no rows"),
-        (("show", "data.jsonl", "--tokens"), UsageError, "needs to know whose tokens"),
+        (("show", "data.jsonl", "--rows", "5:2"), UsageError, "is empty"),
+        (("show", "data.jsonl", "--tokens"), UsageError, "requires a base model"),
         (("check", "data.jsonl", "--max-pixels", "many"), SpecError, "max_pixels"),
-        (("split", "data.jsonl", "--share", "1"), UsageError, "is no share"),
-        (("sample", "data.jsonl", "x.jsonl"), UsageError, "say how many rows"),
-        (("concat", "x.jsonl", "data.jsonl:0"), UsageError, "means nothing"),
-        (("create", "--prompt", "x"), UsageError, "your own images"),
-        (("create", "--from-folder", ".", "--seed", "1"), UsageError, "drawn images"),
+        (("split", "data.jsonl", "--share", "1"), UsageError, "is not between 0 and 1"),
+        (("sample", "data.jsonl", "x.jsonl"), UsageError, "missing number of rows"),
+        (("concat", "x.jsonl", "data.jsonl:0"), UsageError, "invalid weight 0"),
+        (("create", "--prompt", "x"), UsageError, "--prompt requires --from-folder"),
+        (("create", "--from-folder", ".", "--seed", "1"), UsageError, "synthetic images only"),
     ],
 )
-def test_what_cannot_be_done_is_said(folder: Path, arguments: tuple[str, ...], kind: type, said: str) -> None:
+def test_invalid_arguments(folder: Path, arguments: tuple[str, ...], kind: type, message: str) -> None:
     write_rows(folder, row(1), row(2))
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         invoke(folder, *arguments)
 
 
-def test_a_check_says_what_is_wrong_and_exits_with_1(folder: Path) -> None:
+def test_check_reports_findings_and_exits_with_1(folder: Path) -> None:
     write_rows(folder, row(1), row(2, image="none.png"), row(1))
     result = invoke(folder, "check", "data.jsonl")
     assert result.exit_code == 1
     assert "✗ image not found  1" in result.stdout
-    assert 'row 2: image: "none.png" was not found' in result.stdout
-    assert "! row repeated  1" in result.stdout
+    assert 'row 2: image: "none.png" does not exist' in result.stdout
+    assert "! duplicate row  1" in result.stdout
     assert result.stdout.rstrip().endswith("✗ 1 row would stop a run")
     assert "add --base-model" in result.stderr
     record = json.loads(invoke(folder, "check", "data.jsonl", "--json").stdout)
@@ -129,31 +129,31 @@ def test_a_check_says_what_is_wrong_and_exits_with_1(folder: Path) -> None:
     write_rows(folder, row(1))
     good = invoke(folder, "check", "data.jsonl")
     assert good.exit_code == 0
-    assert "✓ nothing stops a run" in good.stdout
+    assert "✓ no errors" in good.stdout
 
 
-def test_fix_writes_beside(folder: Path) -> None:
+def test_fix_writes_a_repaired_copy(folder: Path) -> None:
     write_rows(folder, row(1, response=1), row(2, image="none.png"), row(3))
     result = invoke(folder, "check", "data.jsonl", "--fix", "out.jsonl", "--json")
     assert result.exit_code == 0
     fixed = json.loads(result.stdout)["fixed"]
     assert (fixed["rows"], fixed["repaired"], fixed["rejected"]) == (2, 1, 1)
     assert json.loads((folder / "out.jsonl").read_text().splitlines()[0])["response"] == "1"
-    with pytest.raises(UsageError, match="already there"):
+    with pytest.raises(UsageError, match="already exists"):
         invoke(folder, "check", "data.jsonl", "--fix", "out.jsonl")
 
 
-def test_what_was_opened_and_named_is_listed(folder: Path) -> None:
+def test_list_has_named_and_opened_datasets(folder: Path) -> None:
     write_rows(folder, row(1))
-    assert "no dataset was opened yet" in invoke(folder, "list").stderr
+    assert "no datasets yet" in invoke(folder, "list").stderr
     invoke(folder, "show", "./data.jsonl")
     named = {"mine": {"path": str(folder / "data.jsonl"), "text_field": "response", "response_field": "text"}}
     listed = invoke(folder, "list", named=named)
     assert "mine" in listed.stdout and str(folder / "data.jsonl") in listed.stdout
     records = [json.loads(line) for line in invoke(folder, "list", "--json").stdout.splitlines()]
-    assert [(one["dataset"], one["here"]) for one in records] == [(str(folder / "data.jsonl"), True)]
-    shown = invoke(folder, "show", "mine", named=named)
-    assert "assistant Question 1?" in shown.stdout
+    assert [(record["dataset"], record["here"]) for record in records] == [(str(folder / "data.jsonl"), True)]
+    result = invoke(folder, "show", "mine", named=named)
+    assert "assistant Question 1?" in result.stdout
 
 
 def test_split_sample_and_concat(folder: Path) -> None:
@@ -167,26 +167,26 @@ def test_split_sample_and_concat(folder: Path) -> None:
 
 
 def test_create(folder: Path) -> None:
-    made = invoke(folder, "create", "--output", "drawn.jsonl", "--num-examples", "2", "--json")
-    assert json.loads(made.stdout)["examples"] == 2
+    created = invoke(folder, "create", "--output", "synthetic.jsonl", "--num-examples", "2", "--json")
+    assert json.loads(created.stdout)["examples"] == 2
     filled = invoke(folder, "create", "--from-folder", ".", "--output", "captions.jsonl")
     assert "Wrote 3 rows" in filled.stderr and "datasets check captions.jsonl" in filled.stderr
 
 
-def test_tokens_as_the_model_sees_them(folder: Path) -> None:
+def test_show_tokens(folder: Path) -> None:
     write_rows(folder, row(1), row(2, image="none.png"))
-    shown = invoke(folder, "show", "data.jsonl", "--tokens", "--base-model", "tiny", "--json")
-    seen, refused = (json.loads(line)["seen"] for line in shown.stdout.splitlines())
-    lines = "\n".join(str(line) for line in format_tokens(seen))
-    assert "[image 1, 168 x 112 seen at 168 x 112: 24 tokens]" in lines
+    result = invoke(folder, "show", "data.jsonl", "--tokens", "--base-model", "tiny", "--json")
+    tokens, error = (json.loads(line)["seen"] for line in result.stdout.splitlines())
+    lines = "\n".join(str(line) for line in format_tokens(tokens))
+    assert "[image 1, 168 x 112 resized to 168 x 112: 24 tokens]" in lines
     assert "⟦Answer 1.<|im_end|>⟧" in lines
-    assert "24 of them for images" in lines
-    assert "is never seen by a model" in str(next(format_tokens(refused)))
-    # The check counts what training would see: the same numbers by another way.
+    assert "24 of them image tokens" in lines
+    assert "cannot be tokenized" in str(next(format_tokens(error)))
+    # The check counts tokens in another process; both must agree.
     record = json.loads(invoke(folder, "check", "data.jsonl", "--base-model", "tiny", "--json").stdout)
-    assert record["tokens"]["largest"] == seen["tokens"]
-    assert record["learned_tokens"]["largest"] == seen["learned"]
-    assert record["image_tokens"]["largest"] == seen["image_tokens"] == 24
+    assert record["tokens"]["largest"] == tokens["tokens"]
+    assert record["learned_tokens"]["largest"] == tokens["learned"]
+    assert record["image_tokens"]["largest"] == tokens["image_tokens"] == 24
 
 
 def test_commands_are_imported_when_they_are_called() -> None:

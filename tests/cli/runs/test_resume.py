@@ -1,4 +1,4 @@
-"""`model-garden runs resume|rerun|replay` and the queue, with workers that are small scripts."""
+"""`model-garden runs resume|rerun|replay` and the queue, with small scripts as workers."""
 
 import json
 import sys
@@ -50,11 +50,11 @@ def command(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comm
     worker.write_text(WORKER_SCRIPT)
     waiter.write_text(f"""
 import sys
-from mg_tui.runs import launch, wait
+from mg_tui.runs import launch, waiter
 from mg_tui.runs.devices import Device
 launch.worker_command = lambda folder: (sys.executable, {str(worker)!r}, str(folder.path))
 launch.waiter_command = lambda folder: (sys.executable, __file__, str(folder.path))
-wait.main(lambda: [Device("cpu")], poll=0.05)
+waiter.main(lambda: [Device("cpu")], poll=0.05)
 """)
     monkeypatch.setattr(launch, "worker_command", lambda folder: (sys.executable, str(worker), str(folder.path)))
     monkeypatch.setattr(launch, "waiter_command", lambda folder: (sys.executable, str(waiter), str(folder.path)))
@@ -79,7 +79,7 @@ def dataset(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stopped(home: Path, dataset: Path) -> RunFolder:
-    """A run that was stopped at step 7 and has the checkpoint of step 5."""
+    """A run that was stopped at step 7 and has a checkpoint at step 5."""
     spec = TrainingSpec(base_model="tiny", dataset=str(dataset), name="mine", learning_rate=1e-3)
     folder = RunFolder.create(home, spec)
     with JournalWriter(folder.journal_file) as journal:
@@ -103,10 +103,10 @@ def event_kinds(folder: RunFolder) -> list[str]:
     return [event.kind for event in JournalReader(folder.journal_file).read_new()]
 
 
-def test_resume_goes_on_in_the_same_run_and_follows_it(command: Command, stopped: RunFolder, home: Path) -> None:
+def test_resume_continues_the_same_run_and_follows_it(command: Command, stopped: RunFolder, home: Path) -> None:
     result = command("runs", "resume", "mine")
     assert result.exit_code == 0, result.output
-    assert "from the checkpoint of step 5; 2 steps after it are done again" in result.stderr
+    assert "from the checkpoint at step 5; 2 steps will be repeated" in result.stderr
     assert "finished: 6 steps" in result.stderr
     assert event_kinds(stopped).count("started") == 2
     assert len(list_runs(home)) == 1
@@ -137,17 +137,17 @@ def test_resume_in_the_queue(command: Command, stopped: RunFolder) -> None:
     assert event_kinds(stopped).index("queued") > event_kinds(stopped).index("stopped")
 
 
-def test_rerun_is_a_new_run_from_the_same_spec(command: Command, stopped: RunFolder, home: Path) -> None:
+def test_rerun_starts_a_new_run_from_the_same_spec(command: Command, stopped: RunFolder, home: Path) -> None:
     result = command("runs", "rerun", "mine", "--learning-rate", "2e-3", "--name", "again")
     assert result.exit_code == 0, result.output
-    found = {run.name: run for run in list_runs(home)}
-    new, old = found["again"], found["mine"]
+    by_name = {run.name: run for run in list_runs(home)}
+    new, old = by_name["again"], by_name["mine"]
     assert (old.spec["learning_rate"], new.spec["learning_rate"]) == (1e-3, 2e-3)
     assert new.spec["dataset"] == old.spec["dataset"]
     assert new.state is RunState.FINISHED
 
 
-def test_rerun_into_a_folder_that_is_taken(command: Command, stopped: RunFolder, tmp_path: Path, home: Path) -> None:
+def test_rerun_into_an_existing_output_folder(command: Command, stopped: RunFolder, tmp_path: Path, home: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "adapter.safetensors").touch()
@@ -157,7 +157,7 @@ def test_rerun_into_a_folder_that_is_taken(command: Command, stopped: RunFolder,
     assert len(list_runs(home)) == 1
 
 
-def test_rerun_names_the_field_that_is_wrong(command: Command, stopped: RunFolder) -> None:
+def test_rerun_names_the_invalid_field(command: Command, stopped: RunFolder) -> None:
     assert "epochs: got '-1'" in str(command("runs", "rerun", "mine", "--epochs", "-1").exception)
 
 
@@ -169,7 +169,7 @@ def test_replay(command: Command, stopped: RunFolder) -> None:
     assert [json.loads(line)["kind"] for line in lines] == ["created", "started", "step", "stopped"]
 
 
-def test_a_second_stop_means_at_once(command: Command, stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_stop_is_immediate(command: Command, stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mg_tui.runs.control.wait_until_seen", lambda path, timeout: False)
     with RunLock(stopped.lock_file), JournalWriter(stopped.journal_file) as journal:
         journal.write("started", pid=1, host="h", attempt=2, resumed_from=5)
@@ -198,43 +198,43 @@ def test_the_queue_from_the_command_line(command: Command, dataset: Path, home: 
         assert [entry["position"] for entry in listed] == [1, 2, 3]
         assert command("runs", "move", "c", "first").exit_code == 0
         assert command("runs", "hold", "a").exit_code == 0
-        wait_until(lambda: "the CPU: another run has it" in command("runs", "queue").stdout)
-        shown = command("runs", "queue").stdout.splitlines()
-        assert [line.split()[1] for line in shown] == [ids[2], ids[0], ids[1]]
-        assert shown[1].endswith("held")
+        wait_until(lambda: "the CPU: in use by another run" in command("runs", "queue").stdout)
+        lines = command("runs", "queue").stdout.splitlines()
+        assert [line.split()[1] for line in lines] == [ids[2], ids[0], ids[1]]
+        assert lines[1].endswith("held")
         assert [run["state"] for run in json.loads(command("runs", "--json").stdout)] == ["queued"] * 3
-        assert "taken out" in command("runs", "stop", "b").stderr
+        assert "removed from the queue" in command("runs", "stop", "b").stderr
     folders = {run.name: run.folder for run in list_runs(home)}
     wait_until(lambda: summarize_run(folders["c"]).state is RunState.FINISHED)
     assert summarize_run(folders["b"]).state is RunState.STOPPED
     assert summarize_run(folders["a"]).state is RunState.QUEUED
     assert command("runs", "release", "a").exit_code == 0
     wait_until(lambda: summarize_run(folders["a"]).state is RunState.FINISHED)
-    assert "Nothing is queued" in command("runs", "queue").stderr
+    assert "The queue is empty" in command("runs", "queue").stderr
     assert command("runs", "move", "a", "0").exit_code != 0
 
 
-def test_wake_starts_what_should_be_waiting(command: Command, stopped: RunFolder) -> None:
+def test_wake_starts_missing_waiters(command: Command, stopped: RunFolder) -> None:
     from mg_tui.runs import queue
 
     queue.enqueue(stopped, ("any",), "me")
-    (stopped.path / queue.QUEUE_FILE).unlink()  # even so
+    (stopped.path / queue.QUEUE_FILE).unlink()  # `wake` finds it in the journal
     assert json.loads(command("runs", "wake", "--json").stdout) == [{"id": stopped.id, "what": "waits again"}]
     wait_until(lambda: summarize_run(stopped).state is RunState.FINISHED)
-    assert "Nothing to wake" in command("runs", "wake").stderr
+    assert "Nothing to restart" in command("runs", "wake").stderr
 
 
-def test_any_look_at_the_runs_wakes_the_queue(command: Command, stopped: RunFolder) -> None:
+def test_listing_runs_wakes_the_queue(command: Command, stopped: RunFolder) -> None:
     from mg_tui.runs import queue
 
     queue.enqueue(stopped, ("any",), "me")
     assert not is_held(stopped.lock_file)
-    assert f"waits again: {stopped.id}" in command("runs", "list").stderr
+    assert f"queued again: {stopped.id}" in command("runs", "list").stderr
     wait_until(lambda: summarize_run(stopped).state is RunState.FINISHED)
 
 
-def test_a_device_that_is_not_there(command: Command, dataset: Path, home: Path) -> None:
+def test_unknown_gpu(command: Command, dataset: Path, home: Path) -> None:
     result = command("train-vision", "--base-model", "tiny", "--dataset", str(dataset), "--gpus", "3")
     assert isinstance(result.exception, EnvironmentProblem)
-    assert "no GPU 3" in str(result.exception)
+    assert "GPU 3 not found" in str(result.exception)
     assert list_runs(home) == []

@@ -17,7 +17,7 @@ from mg_tui.cli.runs import runs
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.runs.control import ControlInbox
+from mg_tui.runs.control import ControlInbox, ControlRequest
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
@@ -78,14 +78,14 @@ def running(home: Path) -> Iterator[tuple[RunFolder, JournalWriter]]:
         yield folder, journal
 
 
-def test_no_runs_says_what_to_do(command: Command) -> None:
+def test_no_runs_prints_how_to_start_one(command: Command) -> None:
     result = command()
     assert (result.exit_code, result.stdout) == (0, "")
     assert "train-vision" in result.stderr
     assert json.loads(command("--json").stdout) == []
 
 
-def test_the_list(
+def test_list(
     command: Command, home: Path, finished: RunFolder, failed: RunFolder, running: tuple[RunFolder, JournalWriter]
 ) -> None:
     crashed = make_run(home, "gone")
@@ -94,18 +94,18 @@ def test_the_list(
     (home / "runs" / "broken").mkdir()
     lines = command("list").stdout.splitlines()
     assert lines[0].split()[:3] == ["ID", "STATE", "STEP"]
-    for folder, shown in [
+    for folder, state in [
         (finished, "✓ finished"),
         (failed, "✗ failed"),
         (running[0], "▶ running"),
         (crashed, "↯ crashed"),
     ]:
-        assert sum(folder.id in line and shown in line for line in lines) == 1
-    assert any(line.startswith("  ! The run's spec cannot be read") for line in lines)
+        assert sum(folder.id in line and state in line for line in lines) == 1
+    assert any(line.startswith("  ! Cannot read the run's spec") for line in lines)
     assert command().stdout.splitlines()[0] == lines[0]
 
 
-def test_the_list_as_json(command: Command, finished: RunFolder) -> None:
+def test_list_as_json(command: Command, finished: RunFolder) -> None:
     (record,) = json.loads(command("list", "--json").stdout)
     assert record["id"] == finished.id
     assert (record["state"], record["step"], record["total_steps"], record["loss"]) == ("finished", 2, 2, "nan")
@@ -113,7 +113,7 @@ def test_the_list_as_json(command: Command, finished: RunFolder) -> None:
     assert command("--json").stdout == command("list", "--json").stdout
 
 
-def test_the_table_fits_and_counts_wide_characters() -> None:
+def test_table_fits_the_width_with_wide_characters() -> None:
     from rich.cells import cell_len
 
     from mg_tui.cli.runs.summary import format_table
@@ -121,11 +121,11 @@ def test_the_table_fits_and_counts_wide_characters() -> None:
     from mg_tui.runs.store import RunSummary
     from mg_tui.runs.view import RunView
 
-    found = [
+    summaries = [
         RunSummary(RunFolder(Path("/h/runs/图像图像")), RunView(), RunState.CREATED, None, {"base_model": "模型" * 40}),
         RunSummary(RunFolder(Path("/h/runs/plain-and-long")), RunView(), RunState.CREATED, "bad\n" * 50),
     ]
-    lines = format_table(found, 0.0, width=60)
+    lines = format_table(summaries, 0.0, width=60)
     assert all(cell_len(line) <= 60 for line in lines)
     assert len({cell_len(line[: line.index("○")]) for line in lines if "○" in line}) == 1
 
@@ -146,7 +146,7 @@ def test_show_as_json(command: Command, finished: RunFolder) -> None:
     assert record["latest"]["loss"] == "nan"
 
 
-def test_show_says_why_it_failed(command: Command, failed: RunFolder) -> None:
+def test_show_prints_why_a_run_failed(command: Command, failed: RunFolder) -> None:
     out = command("show", failed.id).stdout
     for text in (
         "failed before the first step: out of memory",
@@ -157,7 +157,7 @@ def test_show_says_why_it_failed(command: Command, failed: RunFolder) -> None:
         assert text in out
 
 
-def test_show_says_what_is_known_of_a_crash(command: Command, home: Path) -> None:
+def test_show_prints_the_diagnosis_of_a_crash(command: Command, home: Path) -> None:
     folder = make_run(home)
     folder.log_file.write_text("loading\nCUDA error: \x1b[31mboom\n")
     with JournalWriter(folder.journal_file) as journal:
@@ -165,24 +165,24 @@ def test_show_says_what_is_known_of_a_crash(command: Command, home: Path) -> Non
         journal.write("checkpoint", step=5, path="checkpoints/step-000005")
         journal.write("step", step=7)
     out = command("show", "last").stdout
-    for text in ("↯ crashed", "crashed after step 7", "the newest is step 5", "boom", f"resume {folder.id}"):
+    for text in ("↯ crashed", "crashed after step 7", "latest: step 5", "boom", f"resume {folder.id}"):
         assert text in out
     assert "\x1b" not in out
 
 
-def test_show_of_a_broken_run_shows_the_rest(command: Command, finished: RunFolder) -> None:
+def test_show_of_a_run_without_spec(command: Command, finished: RunFolder) -> None:
     finished.spec_file.unlink()
     result = command("show", finished.id)
     assert result.exit_code == 0
-    assert "spec cannot be read" in result.stdout
+    assert "Cannot read the run's spec" in result.stdout
     assert "2/2" in result.stdout
 
 
 @pytest.mark.parametrize("name", ["show", "logs", "stop", "checkpoint", "watch", "rm"])
-def test_a_run_that_is_not_there(command: Command, finished: RunFolder, name: str) -> None:
+def test_unknown_run(command: Command, finished: RunFolder, name: str) -> None:
     error = command(name, "nope").exception
     assert isinstance(error, UsageError)
-    assert "no run 'nope'" in str(error)
+    assert "Run 'nope' not found" in str(error)
     assert finished.id in str(error)
 
 
@@ -197,10 +197,10 @@ def test_logs_are_followed_to_the_end_of_the_run(
     command: Command, running: tuple[RunFolder, JournalWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, journal = running
-    said = iter(["one", "two", "three"])
+    texts = iter(["one", "two", "three"])
 
     def work(_seconds: float) -> None:
-        text = next(said)
+        text = next(texts)
         with folder.log_file.open("a") as log:
             log.write(text + "\n")
         if text == "three":
@@ -218,35 +218,36 @@ def test_requests(
     command: Command, running: tuple[RunFolder, JournalWriter], arguments: list[str], request_name: str
 ) -> None:
     folder, _journal = running
-    inbox, seen = ControlInbox(folder), []  # type: ignore[var-annotated]
+    inbox = ControlInbox(folder)
+    requests: list[ControlRequest] = []
 
     def work() -> None:
-        while not seen:
-            seen.extend(inbox.take())
+        while not requests:
+            requests.extend(inbox.take())
 
     thread = threading.Thread(target=work)
     thread.start()
     result = command(arguments[0], "live", *arguments[1:], "--json")
     thread.join()
     assert json.loads(result.stdout) == {"id": folder.id, "request": request_name, "seen": True}
-    assert seen[0].request == request_name
-    assert seen[0].by.endswith("(cli)")
+    assert requests[0].request == request_name
+    assert requests[0].by.endswith("(cli)")
 
 
-def test_a_request_not_yet_seen_says_so(
+def test_pending_request(
     command: Command, running: tuple[RunFolder, JournalWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mg_tui.runs.control.wait_until_seen", lambda path, timeout: False)
     result = command("stop", "live")
     assert result.exit_code == 0
-    assert "not answered yet (training)" in result.stderr
+    assert "not acknowledged yet (training" in result.stderr
     assert "process 77" in result.stderr
 
 
-def test_only_a_running_run_can_be_asked(command: Command, finished: RunFolder) -> None:
+def test_stop_requires_a_running_run(command: Command, finished: RunFolder) -> None:
     error = command("stop", "done").exception
     assert isinstance(error, UsageError)
-    assert "it is finished" in str(error)
+    assert "is not running (state: finished)" in str(error)
     assert list(finished.control_dir.iterdir()) == []
 
 
@@ -277,10 +278,10 @@ def test_watch_as_json_is_the_journal(command: Command, finished: RunFolder) -> 
     assert command("watch", "done", "--json").stdout == finished.journal_file.read_text()
 
 
-def test_errors_reach_the_person_without_a_traceback(home: Path) -> None:
+def test_errors_print_without_a_traceback(home: Path) -> None:
     code = "from mg_tui.cli.main import main; main()"
     command = [sys.executable, "-c", code, "--home", str(home), "runs", "show", "x"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: There are no runs yet.")
+    assert done.stderr.startswith("error: No runs yet.")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mg_tui.core.errors import DataError
 from mg_tui.data.rows import Row
 from mg_tui.data.sources import json_array
-from mg_tui.data.sources.base import Source, open_source
+from mg_tui.data.sources.base import Source
+from mg_tui.data.sources.opener import open_source
 
 
 def open_dataset(given: str | Path, folder: Path, **more: Any) -> Source:
@@ -29,8 +30,8 @@ def test_arrays_are_read_item_by_item(tmp_path: Path, size: int, monkeypatch: py
     assert [row.number for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[0].values == {"a": '],[{"\\'}
     assert rows[1].values == {"a": [[1, 2], {"b": "]"}]}
-    assert str(rows[2].problem) == "row 3: is a number (3), and a row is a JSON object"
-    assert "row 5: is not JSON" in str(rows[4].problem)
+    assert str(rows[2].problem) == "row 3: is a number (3), expected a JSON object"
+    assert "row 5: is invalid JSON" in str(rows[4].problem)
     assert "at item 5, character 2" in str(rows[4].problem)
     assert [source.raw(row) for row in rows if row.values] == [items[0], items[1], items[3], items[5]]
 
@@ -40,11 +41,11 @@ def test_arrays_that_do_not_end_and_ones_that_go_on(tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(text)
         return list(open_dataset("a.json", tmp_path).rows())[-1]
 
-    assert "row 2: is not closed" in str(last('[{"a": 1}, {"a":').problem)
-    assert "row 2: is not closed" in str(last('[{"a": 1}, {"a": "\\').problem)
-    assert "row 2: comes after the end of the array" in str(last('[{"a": 1}] {"a": 2}').problem)
+    assert "row 2: is unterminated" in str(last('[{"a": 1}, {"a":').problem)
+    assert "row 2: is unterminated" in str(last('[{"a": 1}, {"a": "\\').problem)
+    assert "row 2: follows the end of the array" in str(last('[{"a": 1}] {"a": 2}').problem)
     assert last('[{"a": 1}, {"a": 2},]').values == {"a": 2}
-    with pytest.raises(DataError, match="array is empty"):
+    with pytest.raises(DataError, match="dataset is empty"):
         last("[]")
 
 

@@ -29,8 +29,8 @@ URI = "data:image/png;base64," + base64.b64encode(png()).decode()
 
 def parse_row(values: dict[str, Any], cache: Path, **fields: Any) -> tuple[str, ExampleDraft | list[RowProblem]]:
     row = Row(7, values, None)
-    layout, found, _certainty, _why = detect_layout([row], FieldMap(**fields))
-    return layout, to_draft(row, layout, found, EmbeddedImageStore(cache))
+    layout, result, _certainty, _why = detect_layout([row], FieldMap(**fields))
+    return layout, to_draft(row, layout, result, EmbeddedImageStore(cache))
 
 
 def conversation(draft: ExampleDraft | list[RowProblem]) -> list[tuple[str, tuple[str | int, ...]]]:
@@ -125,18 +125,18 @@ QUESTION_AND_ANSWER = [("user", (0, "What?")), ("assistant", ("A cat.",))]
 def test_what_a_row_says(
     tmp_path: Path, values: dict[str, Any], layout: str, turns: list[Any], images: list[str]
 ) -> None:
-    found, draft = parse_row(values, tmp_path)
-    assert found == layout
+    result, draft = parse_row(values, tmp_path)
+    assert result == layout
     assert conversation(draft) == turns
     assert isinstance(draft, ExampleDraft)
     assert list(draft.images) == images
 
 
-@pytest.mark.parametrize("said", [URI, URI.split(",")[1] + " " * 0, {"bytes": png(), "path": "x.png"}, png()])
-def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said: Any) -> None:
-    if isinstance(said, str) and not said.startswith("data:"):
-        said = base64.b64encode(png() + b"\0" * 200).decode()  # bare base64 has to be long to be taken for it
-    values = {"text": "What?", "image": [said, said], "response": "A cat."}
+@pytest.mark.parametrize("message", [URI, URI.split(",")[1] + " " * 0, {"bytes": png(), "path": "x.png"}, png()])
+def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, message: Any) -> None:
+    if isinstance(message, str) and not message.startswith("data:"):
+        message = base64.b64encode(png() + b"\0" * 200).decode()  # bare base64 has to be long to be taken for it
+    values = {"text": "What?", "image": [message, message], "response": "A cat."}
     _layout, draft = parse_row(values, tmp_path)
     assert isinstance(draft, ExampleDraft)
     first, second = draft.images
@@ -148,14 +148,17 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said
 
 
 @pytest.mark.parametrize(
-    ("values", "field", "said"),
+    ("values", "field", "message"),
     [
-        ({"messages": [1, 2]}, "messages", "turn 1 is a number (1), and has to be an object"),
-        ({"messages": []}, "messages", "is an empty list"),
-        ({"messages": None}, "messages", "is null, and has to be a list of turns"),
-        ({"messages": [{"role": "user", "content": "a"}]}, "messages", "does not end in an answer"),
-        ({"messages": [{"role": "assistant", "content": "a"}]}, "messages", "does not begin with a question"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "messages", 'turn 1 is by "tool", and has to be by system'),
+        ({"messages": [1, 2]}, "messages", "turn 1 is a number (1), expected an object with role and content"),
+        ({"messages": []}, "messages", "is empty"),
+        ({"messages": None}, "messages", "is null, expected a list of turns"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "messages", "does not end with an assistant turn"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "messages", "does not start with a user turn"),
+        (
+            {"messages": [{"role": "tool", "content": "a"}]},
+            "messages", 'turn 1 is by "tool", expected system, user or assistant',
+        ),
         ({"messages": [{"role": 3, "content": "a"}]}, "messages", "turn 1 has a role that is a number (3)"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages", "turn 1 has content that is a number (3)"),
         ({"messages": [{"role": "user", "content": None}]}, "messages", "turn 1 has content that is null"),
@@ -165,7 +168,7 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said
         ),
         (
             {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [1]}]},
-            "messages", "turn 2 calls a tool",
+            "messages", "turn 2 is a tool call",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
@@ -173,45 +176,45 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, said
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-            "messages", "turn 1 part 1 stands for an image, and the row has no more of them",
+            "messages", "turn 1 part 1 is an image placeholder without a matching image",
         ),
         (
             {"messages": [{"role": "user", "content": "<image><image>"}, {"role": "assistant", "content": "b"}],
              "images": ["a.jpg"]},
-            "messages", "has 2 <image> marks and the row has 1 image",
+            "messages", "has 2 <image> placeholders but the row has 1 image",
         ),
         (
             {"messages": [{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "b"}]},
-            "messages", "has 1 <image> mark and the row has 0 images",
+            "messages", "has 1 <image> placeholder but the row has 0 images",
         ),
         (
             {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "videos": ["v"]},
-            "videos", "has video or sound",
+            "videos", "has video or audio",
         ),
         (
             {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]},
-            "messages", "has no answer that is to be learned",
+            "messages", "has no supervised answer",
         ),
         ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": 5}]}, "conversations",
          "turn 2 has content that is a number (5)"),
-        ({"question": "a", "image": "a.jpg", "answers": []}, "answers", "is an empty list"),
+        ({"question": "a", "image": "a.jpg", "answers": []}, "answers", "is empty"),
         ({"question": "a", "image": "a.jpg", "answers": ["x", None]}, "answers", "item 2 is null"),
-        ({"image": None, "caption": "x"}, "image", "has no image for the caption"),
-        ({"instruction": 3, "output": "x"}, "instruction", "is a number (3), and has to be a text"),
+        ({"image": None, "caption": "x"}, "image", "has a caption but no image"),
+        ({"instruction": 3, "output": "x"}, "instruction", "is a number (3), expected text"),
         ({"text": "a", "response": "b", "image": "data:image/png;base64"}, "image", "is a data URI without a comma"),
         ({"text": "a", "response": "b", "image": "data:image/png;base64,@@@@"}, "image", "is not valid base64"),
         ({"text": "a", "response": "b", "image": "data:,"}, "image", "is empty (0 bytes)"),
         ({"text": "a", "response": "b", "image": {"bytes": None, "path": None}}, "image", "is an object without bytes"),
     ],
 )  # fmt: skip
-def test_what_is_refused(tmp_path: Path, values: dict[str, Any], field: str, said: str) -> None:
+def test_what_is_refused(tmp_path: Path, values: dict[str, Any], field: str, message: str) -> None:
     names = {"messages": "messages"} if "messages" in values else {}
     row = Row(7, values, None)
-    layout, found, _certainty, _why = detect_layout([row], FieldMap(**names))
-    problems = to_draft(row, "messages" if names else layout, found, EmbeddedImageStore(tmp_path))
+    layout, result, _certainty, _why = detect_layout([row], FieldMap(messages=names.get("messages")))
+    problems = to_draft(row, "messages" if names else layout, result, EmbeddedImageStore(tmp_path))
     assert isinstance(problems, list)
     assert (problems[0].row, problems[0].field) == (7, field)
-    assert said in problems[0].what
+    assert message in problems[0].what
 
 
 def test_a_data_uri_of_a_gigabyte_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +222,7 @@ def test_a_data_uri_of_a_gigabyte_is_refused_by_its_size(tmp_path: Path, monkeyp
     uri = "data:image/png;base64," + "A" * 100_000
     _layout, problems = parse_row({"text": "a", "image": uri, "response": "b"}, tmp_path)
     assert isinstance(problems, list)
-    assert "has 75,000 bytes; an image inside a row may have 1,000" in problems[0].what
+    assert "has 75,000 bytes; the limit for embedded images is 1,000" in problems[0].what
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -240,7 +243,7 @@ def test_which_answers_are_learned(tmp_path: Path) -> None:
         {"role": "assistant", "content": "f"},
     ]
     for learned, expected in (("all", [False, True, True]), ("last", [False, False, True])):
-        _layout, draft = parse_row({"messages": turns}, tmp_path, learned=learned)
+        _layout, draft = parse_row({"messages": turns}, tmp_path, supervised_answers=learned)
         assert isinstance(draft, ExampleDraft)
         assert [turn.supervised for turn in draft.turns if turn.role == "assistant"] == expected
         example = draft.to_example([], None)
@@ -257,40 +260,40 @@ def test_a_row_with_words_of_the_system_keeps_them() -> None:
 
 
 def test_how_sure_it_is_and_why() -> None:
-    def said(*rows: dict[str, Any]) -> tuple[str, str, str]:
+    def message(*rows: dict[str, Any]) -> tuple[str, str, str]:
         layout, _fields, certainty, why = detect_layout([Row(i, row, None) for i, row in enumerate(rows, 1)])
         return layout, certainty, why
 
     fields = {"text": "a", "image": "b", "response": "c"}
-    assert said(fields) == ("fields", "sure", "rows have text, image and response")
-    assert said(fields, {"x": 1}, fields) == (
+    assert message(fields) == ("fields", "sure", "rows have text, image and response")
+    assert message(fields, {"x": 1}, fields) == (
         "fields", "likely", "2 of the first 3 rows have text, image and response",
     )  # fmt: skip
-    assert said(fields, {"x": 1}, {"x": 1})[1] == "guess"
-    assert said({"x": 1, "y": 2}) == ("fields", "guess", "no row looks like any layout; the first has x, y")
-    assert said({"question": "a", "image": "b", "answer": "c"})[:2] == ("vqa", "likely")
+    assert message(fields, {"x": 1}, {"x": 1})[1] == "guess"
+    assert message({"x": 1, "y": 2}) == ("fields", "guess", "no known layout matches; the first has x, y")
+    assert message({"question": "a", "image": "b", "answer": "c"})[:2] == ("vqa", "likely")
 
 
 def test_options_of_a_run_name_the_fields() -> None:
-    asked = {"text_field": "q", "messages_field": "talk", "learned_answers": "last", "caption_prompt": "Say it."}
-    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl", "weight_field": "w", **asked})
-    found = FieldMap.from_spec(spec)
-    assert (found.text, found.messages, found.supervised_answers, found.caption_prompt) == (
+    question = {"text_field": "q", "messages_field": "talk", "learned_answers": "last", "caption_prompt": "Say it."}
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl", "weight_field": "w", **question})
+    result = FieldMap.from_spec(spec)
+    assert (result.text, result.messages, result.supervised_answers, result.caption_prompt) == (
         "q",
         "talk",
         "last",
         "Say it.",
     )
-    assert (found.weight, FieldMap.from_spec(spec, evaluation=True).weight) == ("w", None)
+    assert (result.weight, FieldMap.from_spec(spec, evaluation=True).weight) == ("w", None)
     assert FieldMap.from_spec(TrainingSpec.parse({"base_model": "tiny", "dataset": "a.jsonl"})) == FieldMap()
 
 
 def test_a_layout_that_is_named_finds_its_fields(rows, image_file: Path) -> None:
     path = rows({"image": "a.jpg", "text": "A cat."})
-    for layout, asked, answered in (("captions", "Describe this image.", "A cat."), ("fields", "", "")):
+    for layout, question, answered in (("captions", "Describe this image.", "A cat."), ("fields", "", "")):
         dataset = load_dataset(path, layout=layout)
-        found = [(example.prompt[0].text, example.response) for example in dataset.examples]
-        assert found == ([(asked, answered)] if asked else [])
+        result = [(example.prompt[0].text, example.response) for example in dataset.examples]
+        assert result == ([(question, answered)] if question else [])
     path = rows({"prompt": "What?", "img": "a.jpg", "target": "A cat."})
     dataset = load_dataset(path, layout="vqa")
     assert [(example.prompt[0].text, example.response) for example in dataset.examples] == [("What?", "A cat.")]
@@ -300,7 +303,7 @@ def test_a_question_without_an_answer_is_no_caption(rows, image_file: Path) -> N
     dataset = load_dataset(rows({"text": "What is it?", "image": "a.jpg"}))
     assert dataset.detected_format is not None
     assert dataset.detected_format.layout == "fields"
-    assert 'field "response": is not there' in str(dataset.problems[0])
+    assert 'field "response": is missing' in str(dataset.problems[0])
 
 
 def test_images_out_of_rows_are_looked_at_as_every_other(rows, tmp_path: Path) -> None:
@@ -312,5 +315,5 @@ def test_images_out_of_rows_are_looked_at_as_every_other(rows, tmp_path: Path) -
     assert dataset.image_locations == {"row": 1}
     assert [(p.row, p.field) for p in dataset.problems] == [(2, "image"), (3, "image")]
     assert "is SVG" in dataset.problems[0].what
-    assert "is not an image" in dataset.problems[1].what
+    assert "is not a supported image" in dataset.problems[1].what
     assert json.loads(dataset.problems[0].raw)["response"] == "b"

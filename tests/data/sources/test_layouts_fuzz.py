@@ -63,22 +63,22 @@ def is_safe(text: str) -> bool:
 @given(values=ROWS, layout=st.sampled_from([None, *LAYOUTS]), learned=st.sampled_from(["all", "last"]))
 def test_every_row_is_a_conversation_or_says_why_not(values: dict[str, Any], layout: str | None, learned: Any) -> None:
     row = Row(7, values, None)
-    found, fields, certainty, why = detect_layout([row], FieldMap(supervised_answers=learned))
+    result, fields, certainty, why = detect_layout([row], FieldMap(supervised_answers=learned))
     assert certainty in ("sure", "likely", "guess")
     assert is_safe(why)
-    draft = to_draft(row, layout or found, fields, EmbeddedImageStore(None))
+    draft = to_draft(row, layout or result, fields, EmbeddedImageStore(None))
     if isinstance(draft, ExampleDraft):
         assert draft.turns[-1].role == "assistant"
         assert draft.turns[-1].text.strip()
-        shown = sorted(part for turn in draft.turns for part in turn.parts if isinstance(part, int))
-        assert shown == list(range(len(draft.images)))
+        contents = sorted(part for turn in draft.turns for part in turn.parts if isinstance(part, int))
+        assert contents == list(range(len(draft.images)))
         for written in WRITABLE_LAYOUTS:
             try:
-                said = to_row(draft, written, fields, several=False)
+                expected = to_row(draft, written, fields, image_list=False)
             except LayoutError as error:
                 assert str(error).startswith("has ")
             else:
-                assert said.values
+                assert expected.values
         return
     assert draft
     for problem in draft:

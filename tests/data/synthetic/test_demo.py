@@ -81,12 +81,12 @@ def test_the_stock_label_joins_bay_and_bin(data: DemoDataset) -> None:
     answers: dict[str, dict[str, str]] = {}
     for row in read_rows(data.train):
         answers.setdefault(row["image"], {})[QUESTIONS[row["text"]]] = row["response"]
-    labelled = [given for given in answers.values() if "stock label" in given]
+    labelled = [row_answers for row_answers in answers.values() if "stock label" in row_answers]
     assert labelled
-    for given in labelled:
-        assert given["bay"] in BAYS.values()
-        assert given["bin"] in BINS.values()
-        assert given["stock label"] == f"{given['bay']}-{given['bin']}"
+    for row_answers in labelled:
+        assert row_answers["bay"] in BAYS.values()
+        assert row_answers["bin"] in BINS.values()
+        assert row_answers["stock label"] == f"{row_answers['bay']}-{row_answers['bin']}"
 
 
 def test_tables_are_complete() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from mg_tui.data.synthetic import photos
 from mg_tui.data.synthetic.drawings import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     NUMBER_WORDS,
     SHAPES,
     DrawingFacts,
@@ -21,7 +21,7 @@ from mg_tui.data.synthetic.drawings import (
     make_questions,
     quadrant_name,
 )
-from mg_tui.data.synthetic.photos import PHOTOS, PhotoRegion, crop_photo, load_photo, name_colour, photo_region
+from mg_tui.data.synthetic.photos import PHOTOS, PhotoRegion, crop_photo, load_photo, name_color, photo_region
 
 
 def generate_images(count: int = 60) -> Iterator[tuple[Image.Image, DrawingFacts]]:
@@ -34,9 +34,9 @@ def color_distance(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 
 def pixel(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
-    found = image.getpixel((int(x), int(y)))
-    assert isinstance(found, tuple)
-    return found
+    result = image.getpixel((int(x), int(y)))
+    assert isinstance(result, tuple)
+    return result
 
 
 def test_same_seed_same_image_and_questions() -> None:
@@ -51,7 +51,7 @@ def test_same_seed_same_image_and_questions() -> None:
 def test_the_centre_of_each_shape_has_its_colour() -> None:
     for image, facts in generate_images():
         for shape in facts.shapes:
-            assert color_distance(pixel(image, shape.x, shape.y), COLOURS[shape.colour]) <= 20, shape
+            assert color_distance(pixel(image, shape.x, shape.y), COLORS[shape.color]) <= 20, shape
 
 
 def test_a_plain_background_is_seen_where_no_shape_is() -> None:
@@ -94,15 +94,15 @@ def test_an_unknown_shape_is_refused_by_name() -> None:
 
 def test_answers_follow_from_the_facts() -> None:
     for seed, (_, facts) in enumerate(generate_images()):
-        asked = {question.kind: question for question in make_questions(random.Random(seed), facts)}
-        assert asked["count"].answer == NUMBER_WORDS[len(facts.shapes)]
-        assert asked["caption"].answer == make_caption(facts)
-        name = asked["presence"].text.removeprefix("Is there ").rstrip("?").split(" ", 1)[1]
-        assert asked["presence"].answer == ("yes" if name in [s.name for s in facts.shapes] else "no")
-        if "largest" in asked:
-            assert asked["largest"].answer == max(facts.shapes, key=lambda s: s.radius).name
-        if "place" in asked and len(facts.shapes) == 1:
-            assert asked["place"].answer == quadrant_name(facts.shapes[0], facts)
+        questions = {question.kind: question for question in make_questions(random.Random(seed), facts)}
+        assert questions["count"].answer == NUMBER_WORDS[len(facts.shapes)]
+        assert questions["caption"].answer == make_caption(facts)
+        name = questions["presence"].text.removeprefix("Is there ").rstrip("?").split(" ", 1)[1]
+        assert questions["presence"].answer == ("yes" if name in [s.name for s in facts.shapes] else "no")
+        if "largest" in questions:
+            assert questions["largest"].answer == max(facts.shapes, key=lambda s: s.radius).name
+        if "place" in questions and len(facts.shapes) == 1:
+            assert questions["place"].answer == quadrant_name(facts.shapes[0], facts)
 
 
 def test_captions_read_well() -> None:
@@ -127,10 +127,10 @@ def test_crops_stay_in_their_region(photo: str, region: PhotoRegion) -> None:
 
 
 def test_colours_are_named_as_people_name_them() -> None:
-    for name, rgb in {**COLOURS, **BACKGROUNDS}.items():
+    for name, rgb in {**COLORS, **BACKGROUNDS}.items():
         if name not in ("pink", "brown"):
-            assert name_colour(rgb) == name
-    assert name_colour((125, 85, 55)) == "brown"
+            assert name_color(rgb) == name
+    assert name_color((125, 85, 55)) == "brown"
 
 
 def test_the_photos_are_small_and_attributed() -> None:

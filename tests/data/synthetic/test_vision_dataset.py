@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mg_tui.cli.datasets.vision_sample import create_vision_dataset as command
+from mg_tui.cli.datasets.create import create_vision_dataset as command
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.data.dataset import load_dataset, require_no_bad_rows
 from mg_tui.data.synthetic import drawings
@@ -14,25 +14,25 @@ from mg_tui.data.synthetic.vision_dataset import create_vision_dataset
 
 
 def test_every_row_can_be_trained_on(tmp_path: Path) -> None:
-    made = create_vision_dataset(tmp_path / "data" / "s.jsonl", 12)
-    assert made.images == tmp_path / "data" / "s_images"
-    assert sorted(path.name for path in made.dataset.parent.iterdir()) == ["s.jsonl", "s_images"]
-    dataset = load_dataset(made.dataset)
+    created = create_vision_dataset(tmp_path / "data" / "s.jsonl", 12)
+    assert created.images == tmp_path / "data" / "s_images"
+    assert sorted(path.name for path in created.dataset.parent.iterdir()) == ["s.jsonl", "s_images"]
+    dataset = load_dataset(created.dataset)
     require_no_bad_rows(dataset)
-    assert len(dataset.examples) == made.examples == 12
+    assert len(dataset.examples) == created.examples == 12
     assert dataset.image_locations == {"dataset folder": 12}
     assert len({example.response for example in dataset.examples}) > 3
     assert {(info.width, info.height) for info in dataset.image_infos.values()} == {(224, 224)}
-    first = json.loads(made.dataset.read_text().splitlines()[0])
+    first = json.loads(created.dataset.read_text().splitlines()[0])
     assert list(first) == ["text", "image", "response"]
     again = create_vision_dataset(tmp_path / "again" / "s.jsonl", 12)
-    assert again.dataset.read_bytes() == made.dataset.read_bytes()
+    assert again.dataset.read_bytes() == created.dataset.read_bytes()
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     output = tmp_path / "s.jsonl"
     output.write_text("mine")
-    with pytest.raises(UsageError, match="already there"):
+    with pytest.raises(UsageError, match="already exists"):
         create_vision_dataset(output, 2)
     assert output.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [output]
@@ -40,15 +40,15 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     create_vision_dataset(output, 2, force=True)
     assert len(list((tmp_path / "s_images").iterdir())) == 2
     (tmp_path / "s_images" / "holiday.jpg").write_text("mine")
-    with pytest.raises(UsageError, match="holds other things"):
+    with pytest.raises(UsageError, match="contains other files"):
         create_vision_dataset(output, 2, force=True)
     assert (tmp_path / "s_images" / "holiday.jpg").read_text() == "mine"
     output.unlink()
-    with pytest.raises(UsageError, match="folder for the images is already there"):
+    with pytest.raises(UsageError, match="image folder already exists"):
         create_vision_dataset(output, 2)
     with pytest.raises(UsageError, match="is a folder"):
         create_vision_dataset(tmp_path, 2)
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot create"):
         create_vision_dataset(output, 0)
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
         return whole(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(drawings, "draw_image", fail_on_the_third)
-    with pytest.raises(EnvironmentProblem, match="cannot be written") as caught:
+    with pytest.raises(EnvironmentProblem, match="cannot write the sample") as caught:
         create_vision_dataset(tmp_path / "s.jsonl", 5)
     assert caught.value.why == "No space left on device"
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,9 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batching.batches import EvaluationBatches, PaddedLayout, StepBatch, StepDataset
 from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count
-from mg_tui.engine.compute.loss import IGNORE_INDEX, SupervisedHead, supervised_positions, token_loss_sum
+from mg_tui.engine.compute.loss import SupervisedHead, supervised_positions, token_loss_sum
 from mg_tui.engine.layout.plan import StepPlan
+from mg_tui.families.collate import IGNORE_INDEX
 from mg_tui.families.contract import LoadRequest, Preprocessing
 
 LIMITS = Preprocessing(min_pixels=784, max_pixels=20_000)
@@ -30,13 +31,13 @@ def examples(tmp_path: Path) -> list[Example]:
     """Seven rows on three images, answers of different lengths."""
     for number in range(3):
         Image.effect_noise((56 + 28 * number, 84), 60).convert("RGB").save(tmp_path / f"{number}.png")
-    found = []
+    result = []
     for row in range(1, 8):
         path = str(tmp_path / f"{row % 3}.png")
         question = (ImagePart(ImageRef(path, path)), TextPart(f"question {row}?"))
         answer = (TextPart("yes " * row),)
-        found.append(Example(row, (Message("user", question), Message("assistant", answer))))
-    return found
+        result.append(Example(row, (Message("user", question), Message("assistant", answer))))
+    return result
 
 
 def make_stream(
@@ -48,11 +49,11 @@ def make_stream(
 
 def read_all(steps: StepStream) -> list[StepBatch]:
     """Epoch after epoch until nothing comes."""
-    found: list[StepBatch] = []
+    result: list[StepBatch] = []
     while some := list(steps):
-        found += some
+        result += some
     steps.close()
-    return found
+    return result
 
 
 def test_steps_are_the_same_from_processes_pipes_and_the_middle(examples: list[Example], collator: Any) -> None:
@@ -64,8 +65,8 @@ def test_steps_are_the_same_from_processes_pipes_and_the_middle(examples: list[E
         [*expected[:4], *read_all(make_stream(examples, collator, start=4))],
     ):
         assert [batch.rows for batch in other] == [batch.rows for batch in expected]
-        for one, two in zip(expected, other, strict=True):
-            for part, same in zip(one.micro_batches, two.micro_batches, strict=True):
+        for item, two in zip(expected, other, strict=True):
+            for part, same in zip(item.micro_batches, two.micro_batches, strict=True):
                 assert part.inputs.keys() == same.inputs.keys()
                 assert all(torch.equal(part.inputs[name], same.inputs[name]) for name in part.inputs)
                 assert torch.equal(part.positions, same.positions) and torch.equal(part.targets, same.targets)
@@ -74,7 +75,7 @@ def test_steps_are_the_same_from_processes_pipes_and_the_middle(examples: list[E
 def test_nobody_reads_ahead_where_training_keeps_the_cores_busy() -> None:
     assert choose_worker_count(None, cuda=False)[0] == 0
     assert choose_worker_count(None, cuda=True)[0] == 2
-    assert choose_worker_count(3, cuda=False) == choose_worker_count(3, cuda=True) == (3, "asked for")
+    assert choose_worker_count(3, cuda=False) == choose_worker_count(3, cuda=True) == (3, "requested")
 
 
 def test_an_epoch_ends_where_the_plan_says(examples: list[Example], collator: Any) -> None:
@@ -92,10 +93,10 @@ def test_nothing_is_drawn_from_the_random_state_that_training_uses(examples: lis
 
 def test_a_image_that_has_gone_is_told_by_row_and_the_rest_remains(examples: list[Example], collator: Any) -> None:
     Path(examples[0].images[0].path).unlink()
-    found = read_all(make_stream(examples, collator, workers=1))
+    result = read_all(make_stream(examples, collator, workers=1))
     gone = {example.row for example in examples if example.images[0] == examples[0].images[0]}
-    assert {failure.row for batch in found for failure in batch.failures} == gone
-    assert {row for batch in found for row in batch.rows} == {example.row for example in examples} - gone
+    assert {failure.row for batch in result for failure in batch.failures} == gone
+    assert {row for batch in result for row in batch.rows} == {example.row for example in examples} - gone
     with pytest.raises(DataError, match=r"row \d"):
         list(EvaluationBatches(examples, PaddedLayout(collator, 2))())
 
@@ -135,14 +136,14 @@ def test_loss_and_gradients_are_those_of_one_example_at_a_time(examples: list[Ex
     model = QWEN2_5_VL.load_model(QWEN2_5_VL, LoadRequest(TINY, dtype="float32", device="cpu"))
     step = StepDataset(examples, StepPlan(7, 7, seed=1), PaddedLayout(collator, 3))[0]
     head = SupervisedHead(model)
-    seen: list[torch.Size] = []
-    watch = model.lm_head.register_forward_hook(lambda _module, _args, out: seen.append(out.shape))
+    observed: list[torch.Size] = []
+    watch = model.lm_head.register_forward_hook(lambda _module, _args, out: observed.append(out.shape))
     loss = sum(
         token_loss_sum(head(model, part.inputs, part.positions), part.targets) / step.supervised
         for part in step.micro_batches
     )
     loss.backward()
-    assert [shape[0] for shape in seen] == [part.targets.numel() for part in step.micro_batches], (
+    assert [shape[0] for shape in observed] == [part.targets.numel() for part in step.micro_batches], (
         "no logits for the rest"
     )
     packed = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
@@ -155,9 +156,9 @@ def test_loss_and_gradients_are_those_of_one_example_at_a_time(examples: list[Ex
         batch = collator([example], [[Image.open(ref.path).convert("RGB") for ref in example.images]])
         labels = batch.pop("labels")
         logits = model(**batch).logits[0, :-1]
-        one = torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=IGNORE_INDEX, reduction="sum")
-        (one / step.supervised).backward()
-        alone += one.item() / step.supervised
+        item = torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=IGNORE_INDEX, reduction="sum")
+        (item / step.supervised).backward()
+        alone += item.item() / step.supervised
     assert loss.item() == pytest.approx(alone, rel=1e-5)
     norm = sum(parameter.grad.norm() ** 2 for parameter in model.parameters()) ** 0.5
     difference = sum((packed[n] - p.grad).norm() ** 2 for n, p in model.named_parameters()) ** 0.5
@@ -165,7 +166,7 @@ def test_loss_and_gradients_are_those_of_one_example_at_a_time(examples: list[Ex
 
 
 def test_a_model_that_reshapes_before_its_head_gets_the_same_logits() -> None:
-    class Strange(torch.nn.Module):
+    class Strange(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.embed, self.lm_head = torch.nn.Embedding(11, 4), torch.nn.Linear(4, 11)

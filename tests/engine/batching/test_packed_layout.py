@@ -37,10 +37,10 @@ IMAGES = {
 
 
 def example(row: int, images: list[str], question: str, answer: str, *, first: str = "") -> Example:
-    shown = tuple(ImagePart(ImageRef(path, path)) for path in images)
+    displayed = tuple(ImagePart(ImageRef(path, path)) for path in images)
     text = (TextPart(first),) if first else ()
     return Example(
-        row, (Message("user", (*text, *shown, TextPart(question))), Message("assistant", (TextPart(answer),)))
+        row, (Message("user", (*text, *displayed, TextPart(question))), Message("assistant", (TextPart(answer),)))
     )
 
 
@@ -98,17 +98,17 @@ def loss_and_gradients(
 def test_a_packed_step_is_the_plain_step(
     model: Any, encoder: Any, step: list[Example], budget: int, frozen: bool
 ) -> None:
-    alone = [collate([one], IMAGES, encoder) for one in step]
+    alone = [collate([item], IMAGES, encoder) for item in step]
     packed = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
-    assert sorted(row for part in packed for row in part.rows) == [one.row for one in step]
+    assert sorted(row for part in packed for row in part.rows) == [item.row for item in step]
     assert sum(part.tokens for part in packed) == sum(part.tokens for part in alone)
 
     loss, expected = loss_and_gradients(model, alone, frozen_vision=frozen)
-    packed_loss, found = loss_and_gradients(model, packed, frozen_vision=frozen)
+    packed_loss, result = loss_and_gradients(model, packed, frozen_vision=frozen)
     assert packed_loss == pytest.approx(loss, rel=1e-5)
-    assert found.keys() == expected.keys()
+    assert result.keys() == expected.keys()
     size = torch.stack([g.norm() for g in expected.values()]).norm()
-    difference = torch.stack([(found[name] - g).norm() for name, g in expected.items()]).norm()
+    difference = torch.stack([(result[name] - g).norm() for name, g in expected.items()]).norm()
     assert float(difference / size) < 1e-5
 
 
@@ -120,5 +120,5 @@ def test_questions_about_one_image_cost_its_tokens_once(encoder: Any) -> None:
 
 
 def test_tree_mask_of_two_branches() -> None:
-    seen = dense_tree_mask(torch.tensor([4, 2, 4, 4]))[0, 0].int().tolist()
-    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
+    observed = dense_tree_mask(torch.tensor([4, 2, 4, 4]))[0, 0].int().tolist()
+    assert observed == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]

@@ -13,6 +13,7 @@ from PIL import Image
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batching.packed_layout import PackedLayout
 from mg_tui.engine.batching.pixel_codec import PIXEL_VALUES, PixelCodec, decode_pixels
+from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Preprocessing
 from mg_tui.families.split_encoding import SplitEncoder
 
@@ -27,8 +28,8 @@ def processor() -> Any:
 
 def fake_image_processor(**changes: Any) -> Any:
     """What tells how an image processor makes numbers of bytes."""
-    told = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
-    return SimpleNamespace(**{**told, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], **changes})
+    reported = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    return SimpleNamespace(**{**reported, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], **changes})
 
 
 def normalize(pixels: torch.Tensor, told: Any) -> torch.Tensor:
@@ -57,16 +58,16 @@ def test_the_numbers_of_a_real_processor_come_back_to_the_bit(processor: Any, im
         "one colour": Image.new("RGB", (56, 56), (255, 0, 17)),
         "photo": Image.effect_mandelbrot((301, 77), (-2, -1.5, 1, 1.5), 60).convert("RGB"),
     }
-    given = dict(processor.image_processor(images=[images[image]], return_tensors="pt"))
+    inputs = dict(processor.image_processor(images=[images[image]], return_tensors="pt"))
     levels = PixelCodec.from_processor(processor.image_processor)
     assert levels is not None
 
-    narrow, found = round_trip(levels, given[PIXEL_VALUES])
+    narrow, result = round_trip(levels, inputs[PIXEL_VALUES])
 
     assert PIXEL_VALUES not in narrow
-    assert torch.equal(found, given[PIXEL_VALUES])
+    assert torch.equal(result, inputs[PIXEL_VALUES])
     # A byte instead of four, one frame instead of two; and a table.
-    assert byte_size(narrow) == given[PIXEL_VALUES].numel() // 2 + 3 * 256 * 4
+    assert byte_size(narrow) == inputs[PIXEL_VALUES].numel() // 2 + 3 * 256 * 4
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,28 +81,28 @@ def test_the_numbers_of_a_real_processor_come_back_to_the_bit(processor: Any, im
 def test_any_affine_processor(
     scale: float, mean: list[float], std: list[float], shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    told = fake_image_processor(rescale_factor=scale, image_mean=mean, image_std=std)
-    pixels = normalize(torch.randint(0, 256, shape).to(dtype), told)
-    levels = PixelCodec.from_processor(told)
+    reported = fake_image_processor(rescale_factor=scale, image_mean=mean, image_std=std)
+    pixels = normalize(torch.randint(0, 256, shape).to(dtype), reported)
+    levels = PixelCodec.from_processor(reported)
     assert levels is not None
 
-    _narrow, found = round_trip(levels, pixels)
+    _narrow, result = round_trip(levels, pixels)
 
-    assert found.dtype == pixels.dtype
-    assert torch.equal(found, pixels)
+    assert result.dtype == pixels.dtype
+    assert torch.equal(result, pixels)
 
 
 def test_two_frames_that_differ_are_both_kept() -> None:
-    told = fake_image_processor()
+    reported = fake_image_processor()
     # Patches, frames, channels, rows, columns.
-    frames = normalize(torch.randint(0, 256, (6, 2, 3, 4, 4)).float(), told)
+    frames = normalize(torch.randint(0, 256, (6, 2, 3, 4, 4)).float(), reported)
     pixels = frames.movedim(2, 1).reshape(6, -1)
-    levels = PixelCodec.from_processor(told)
+    levels = PixelCodec.from_processor(reported)
     assert levels is not None
 
-    narrow, found = round_trip(levels, pixels)
+    narrow, result = round_trip(levels, pixels)
 
-    assert torch.equal(found, pixels)
+    assert torch.equal(result, pixels)
     assert byte_size(narrow) == pixels.numel() + 3 * 256 * 4
 
 
@@ -162,6 +163,7 @@ def test_without_normalising_a_byte_is_its_own_number() -> None:
 
 def test_a_step_carries_bytes(processor: Any) -> None:
     encoder = QWEN2_5_VL.make_collator(QWEN2_5_VL, processor, LIMITS)
+    assert isinstance(encoder, ExampleEncoder)
     image = Image.effect_mandelbrot((112, 112), (-2, -1.5, 1, 1.5), 30).convert("RGB")
     messages = (Message("user", (ImagePart(ImageRef("/a", "/a")),)), Message("assistant", (TextPart("yes"),)))
 
@@ -169,5 +171,5 @@ def test_a_step_carries_bytes(processor: Any) -> None:
 
     assert PIXEL_VALUES not in part.inputs
     decode_pixels(part.inputs)
-    wanted = processor.image_processor(images=[image], return_tensors="pt")[PIXEL_VALUES]
-    assert torch.equal(part.inputs[PIXEL_VALUES], wanted)
+    expected = processor.image_processor(images=[image], return_tensors="pt")[PIXEL_VALUES]
+    assert torch.equal(part.inputs[PIXEL_VALUES], expected)

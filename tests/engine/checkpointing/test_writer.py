@@ -6,6 +6,7 @@ import pytest
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.engine.checkpointing import writer
+from mg_tui.runs import checkpoint_format
 
 
 def write(folder: Path, step: int, content: bytes = b"weights") -> writer.WrittenCheckpoint:
@@ -20,9 +21,9 @@ def test_written_then_whole(tmp_path: Path) -> None:
     written = write(tmp_path, 200)
     assert written.path == tmp_path / "step-000200"
     assert written.bytes == sum(p.stat().st_size for p in written.path.rglob("*") if p.is_file())
-    assert writer.find_problem(written.path) is None
-    assert writer.read_manifest(written.path)["note"] == "test"
-    assert writer.newest_valid(tmp_path) == (written.path, [])
+    assert checkpoint_format.find_problem(written.path) is None
+    assert checkpoint_format.read_manifest(written.path)["note"] == "test"
+    assert checkpoint_format.newest_valid(tmp_path) == (written.path, [])
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_no_room_is_said_before_writing(tmp_path: Path) -> None:
     ):
         pytest.fail("must not get here")
     assert caught.value.exit_code == 3
-    assert writer.newest_valid(tmp_path)[0] == tmp_path / "step-000001"
+    assert checkpoint_format.newest_valid(tmp_path)[0] == tmp_path / "step-000001"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "missing", "manifest"])
@@ -54,12 +55,12 @@ def test_damage_is_seen_and_the_one_before_is_used(tmp_path: Path, damage: str) 
     elif damage == "missing":
         target.unlink()
     else:
-        (newer / writer.MANIFEST_FILE).write_text("{")
-    found, damaged = writer.newest_valid(tmp_path)
-    assert found == older
+        (newer / checkpoint_format.MANIFEST_FILE).write_text("{")
+    result, damaged = checkpoint_format.newest_valid(tmp_path)
+    assert result == older
     assert [folder for folder, _ in damaged] == [newer]
     assert write(tmp_path, 2).path == newer, "a damaged one is replaced"
-    assert writer.find_problem(newer) is None
+    assert checkpoint_format.find_problem(newer) is None
 
 
 def test_retention_keeps_the_newest_whole_one_and_the_best(tmp_path: Path) -> None:
@@ -69,13 +70,13 @@ def test_retention_keeps_the_newest_whole_one_and_the_best(tmp_path: Path) -> No
     (tmp_path / "step-000004" / "adapter.bin").unlink()
     assert writer.prune(tmp_path, 2, best=tmp_path / "step-000001") == []
     assert writer.prune(tmp_path, 1) == [tmp_path / "step-000001", tmp_path / "step-000003"]
-    assert [path.name for path in writer.list_checkpoints(tmp_path)] == ["step-000002", "step-000004"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(tmp_path)] == ["step-000002", "step-000004"]
 
 
 def test_leftovers_are_swept(tmp_path: Path) -> None:
-    kept = write(tmp_path, 1).path
+    saved = write(tmp_path, 1).path
     (tmp_path / ".writing-step-000002").mkdir()
     (tmp_path / ".writing-step-000002" / "x").write_bytes(b"1")
     writer.remove_unfinished(tmp_path)
-    assert list(tmp_path.iterdir()) == [kept]
+    assert list(tmp_path.iterdir()) == [saved]
     writer.remove_unfinished(tmp_path / "absent")

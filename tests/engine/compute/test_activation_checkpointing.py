@@ -19,30 +19,30 @@ def model() -> Any:
     return QWEN2_5_VL.load_model(QWEN2_5_VL, LoadRequest(TINY, dtype="float32", device="cpu"))
 
 
-def loss_and_gradients(made: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    made.train()
+def loss_and_gradients(created: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    created.train()
     ids = torch.arange(3, 23)[None]
-    loss = made(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss
+    loss = created(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss
     loss.backward()
-    return float(loss.detach()), {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
+    return float(loss.detach()), {name: p.grad for name, p in created.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("interval", [1, 2, 3, 100])
 def test_what_is_computed_again_changes_no_gradient(interval: int) -> None:
     loss, expected = loss_and_gradients(model())
-    made = model()
-    checkpoint_activations(made, interval)
-    found_loss, found = loss_and_gradients(made)
+    created = model()
+    checkpoint_activations(created, interval)
+    found_loss, result = loss_and_gradients(created)
     assert found_loss == loss
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], one) for name, one in expected.items())
+    assert result.keys() == expected.keys()
+    assert all(torch.equal(result[name], item) for name, item in expected.items())
 
 
 @pytest.mark.parametrize("interval", [1, 2, 3])
 def test_the_first_of_every_interval_is_computed_again_in_each_stack(interval: int) -> None:
-    made = model()
-    checkpoint_activations(made, interval)
-    stacks = [stack for stack in made.modules() if isinstance(stack, nn.ModuleList)]
+    created = model()
+    checkpoint_activations(created, interval)
+    stacks = [stack for stack in created.modules() if isinstance(stack, nn.ModuleList)]
     marked = [[block.gradient_checkpointing for block in stack] for stack in stacks]
     assert len(marked) == 2  # of the vision tower and of the language model
     assert marked == [[place % interval == 0 for place in range(len(stack))] for stack in stacks]

@@ -52,9 +52,9 @@ def model() -> Any:
 def step() -> list[Example]:
     rows = []
     for number, (image_file, question, answer, weight) in enumerate(ROWS, 1):
-        shown = (ImagePart(ImageRef(image_file, image_file)),) if image_file else ()
-        asked = Message("user", (*shown, TextPart(question)))
-        rows.append(Example(number, (asked, Message("assistant", (TextPart(answer),))), weight))
+        displayed = (ImagePart(ImageRef(image_file, image_file)),) if image_file else ()
+        options = Message("user", (*displayed, TextPart(question)))
+        rows.append(Example(number, (options, Message("assistant", (TextPart(answer),))), weight))
     return rows
 
 
@@ -88,11 +88,11 @@ def loss_and_gradients(
     return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def relative_difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+def relative_difference(result: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
     """Relative difference of two gradients, over all weights."""
-    assert found.keys() == expected.keys()
-    size = torch.stack([one.norm() for one in expected.values()]).norm()
-    return float(torch.stack([(found[name] - one).norm() for name, one in expected.items()]).norm() / size)
+    assert result.keys() == expected.keys()
+    size = torch.stack([item.norm() for item in expected.values()]).norm()
+    return float(torch.stack([(result[name] - item).norm() for name, item in expected.items()]).norm() / size)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1], ids=["plain", "smoothed"])
@@ -102,29 +102,29 @@ def test_a_packed_step_has_the_loss_and_gradient_that_are_written_down(
     model: Any, encoder: Any, step: list[Example], budget: int, weighted: bool, smoothing: float
 ) -> None:
     if not weighted:
-        step = [replace(one, weight=1.0) for one in step]
-    alone = [collate([one], IMAGES, encoder) for one in step]
+        step = [replace(item, weight=1.0) for item in step]
+    alone = [collate([item], IMAGES, encoder) for item in step]
     loss, expected = loss_and_gradients(model, alone, smoothing, written_out=True)
     packed = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
     together = [collate(step[start : start + 4], IMAGES, encoder) for start in range(0, len(step), 4)]
     for parts in (alone, packed, together):
-        found_loss, found = loss_and_gradients(model, parts, smoothing)
+        found_loss, result = loss_and_gradients(model, parts, smoothing)
         assert found_loss == pytest.approx(loss, rel=1e-5)
-        assert relative_difference(found, expected) < 1e-5
+        assert relative_difference(result, expected) < 1e-5
 
 
 def test_the_normaliser_does_not_know_of_weights(model: Any, encoder: Any, step: list[Example]) -> None:
     """So that a weight means the same whoever else is in the step: twice the weight is twice the gradient."""
-    ones = [replace(one, weight=1.0) for one in step]
-    twice = [replace(one, weight=2.0) for one in step]
+    ones = [replace(item, weight=1.0) for item in step]
+    twice = [replace(item, weight=2.0) for item in step]
     loss, plain = loss_and_gradients(model, [collate(ones, IMAGES, encoder)], 0.0)
     doubled_loss, doubled = loss_and_gradients(model, [collate(twice, IMAGES, encoder)], 0.0)
     assert doubled_loss == pytest.approx(2 * loss, rel=1e-6)
-    assert relative_difference(doubled, {name: 2 * one for name, one in plain.items()}) < 1e-6
+    assert relative_difference(doubled, {name: 2 * item for name, item in plain.items()}) < 1e-6
 
 
 def test_rows_without_weights_cost_nothing(encoder: Any, step: list[Example]) -> None:
-    ones = [replace(one, weight=1.0) for one in step]
+    ones = [replace(item, weight=1.0) for item in step]
     assert collate(ones, IMAGES, encoder).weights is None
     assert all(part.weights is None for part in PackedLayout(SplitEncoder(encoder), 60)(ones, IMAGES))
 
@@ -144,19 +144,19 @@ def test_the_quick_way_passes_its_trial_and_gives_what_is_written_down(
 ) -> None:
     output = model.get_output_embeddings().weight
     output.requires_grad_(False)  # as it is wherever LoRA is trained
-    loss, expected = loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], smoothing)
+    loss, expected = loss_and_gradients(model, [collate([item], IMAGES, encoder) for item in step], smoothing)
     objective, vision, total = Objective(model, label_smoothing=smoothing), VisionInputs(frozen=True), 0.0
-    assert objective.method[0] == "at trained positions"
+    assert objective.method[0] == "at supervised positions"
     parts = PackedLayout(SplitEncoder(encoder), 100_000)(step, IMAGES)
     count = StepBatch(0, parts).supervised
     model.zero_grad(set_to_none=True)
     try:
         for part in parts:
             with objective.restricted_to(part.positions, tuple(part.inputs["input_ids"].shape)):
-                given = vision(model, part.inputs)
-                found = objective.loss_sum(model, given, part.positions, part.targets, part.weights) / count
-                found.backward()
-            total += float(found.detach())
+                inputs = vision(model, part.inputs)
+                result = objective.loss_sum(model, inputs, part.positions, part.targets, part.weights) / count
+                result.backward()
+            total += float(result.detach())
     finally:
         objective.close()
         output.requires_grad_(True)

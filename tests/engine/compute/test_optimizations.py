@@ -73,22 +73,22 @@ IMAGES = {
 
 
 def example(row: int, images: list[str], question: str, answer: str, *, first: str = "") -> Example:
-    shown = tuple(ImagePart(ImageRef(path, path)) for path in images)
+    displayed = tuple(ImagePart(ImageRef(path, path)) for path in images)
     text = (TextPart(first),) if first else ()
     return Example(
-        row, (Message("user", (*text, *shown, TextPart(question))), Message("assistant", (TextPart(answer),)))
+        row, (Message("user", (*text, *displayed, TextPart(question))), Message("assistant", (TextPart(answer),)))
     )
 
 
 def mixed_examples(count: int = 10) -> list[Example]:
     """Questions about shared images, captions, rows twice, answers that begin alike, text alone, several images."""
     chosen = random.Random(0)
-    asked = [
+    options = [
         example(row, [f"/{row % 2}"], f"what is {chosen.choice('abcdef')}{row}?", f"a {'very ' * (row % 3)}big one")
         for row in range(count)
     ]
     return [
-        *asked,
+        *options,
         example(20, ["/2"], "describe", "it is round"),
         example(21, ["/2"], "describe", "it is round and red"),
         example(22, ["/2"], "describe", "it is round"),
@@ -122,8 +122,8 @@ def engine_loss_and_gradients(
     count = sum(part.targets.numel() for part in parts)
     for part in parts:
         with objective.restricted_to(part.positions, tuple(part.inputs["input_ids"].shape)):
-            given = vision(model, part.inputs)
-            loss = objective.loss_sum(model, given, part.positions, part.targets) / count
+            inputs = vision(model, part.inputs)
+            loss = objective.loss_sum(model, inputs, part.positions, part.targets) / count
             loss.backward()
         total += float(loss.detach())
     objective.close()
@@ -141,58 +141,58 @@ def apply_optimizations(model: Any, tricks: Sequence[str]) -> None:
         assert patch_embedding.use_matrix_products(model) == 1
 
 
-def relative_difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
-    assert found.keys() == expected.keys()
-    size = torch.stack([one.norm() for one in expected.values()]).norm()
-    return float(torch.stack([(found[name] - one).norm() for name, one in expected.items()]).norm() / size)
+def relative_difference(result: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    assert result.keys() == expected.keys()
+    size = torch.stack([item.norm() for item in expected.values()]).norm()
+    return float(torch.stack([(result[name] - item).norm() for name, item in expected.items()]).norm() / size)
 
 
 @pytest.mark.parametrize("budget", [150, 100_000], ids=["several forwards", "one forward"])
 @pytest.mark.parametrize("pattern", [LANGUAGE_LINEARS, ALL_LINEARS], ids=["tower frozen", "every part"])
 @pytest.mark.parametrize("make", [tiny_model, random_model])
 @pytest.mark.parametrize(
-    "tricks", [*((one,) for one in OPTIMIZATIONS), OPTIMIZATIONS], ids=[*OPTIMIZATIONS, "together"]
+    "tricks", [*((item,) for item in OPTIMIZATIONS), OPTIMIZATIONS], ids=[*OPTIMIZATIONS, "together"]
 )
 def test_gradients_are_those_of_plain_training(
     encoder: Any, tricks: tuple[str, ...], make: Callable[[], Any], pattern: str, budget: int
 ) -> None:
     step, frozen = mixed_examples(), pattern == LANGUAGE_LINEARS
     model = with_lora(make(), pattern)
-    loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=frozen)
+    loss, expected = plain_loss_and_gradients(model, [collate([item], IMAGES, encoder) for item in step], frozen=frozen)
     apply_optimizations(model, tricks)
     parts = PackedLayout(SplitEncoder(encoder), budget)(step, IMAGES)
-    found_loss, found = engine_loss_and_gradients(model, parts, frozen=frozen, tricks=tricks)
+    found_loss, result = engine_loss_and_gradients(model, parts, frozen=frozen, tricks=tricks)
     assert found_loss == pytest.approx(loss, rel=1e-5)
-    assert relative_difference(found, expected) < 1e-5
+    assert relative_difference(result, expected) < 1e-5
 
 
 def test_padded_batches_and_checkpointing(encoder: Any) -> None:
     step = mixed_examples(4)
     model = with_lora(tiny_model(), LANGUAGE_LINEARS)
-    loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=True)
+    loss, expected = plain_loss_and_gradients(model, [collate([item], IMAGES, encoder) for item in step], frozen=True)
     apply_optimizations(model, OPTIMIZATIONS)
     model.train()
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     padded = [collate(step[start : start + 4], IMAGES, encoder) for start in range(0, len(step), 4)]
     for parts in (padded, PackedLayout(SplitEncoder(encoder), 300)(step, IMAGES)):
-        found_loss, found = engine_loss_and_gradients(model, parts, frozen=True)
+        found_loss, result = engine_loss_and_gradients(model, parts, frozen=True)
         assert found_loss == pytest.approx(loss, rel=1e-5)
-        assert relative_difference(found, expected) < 1e-5
+        assert relative_difference(result, expected) < 1e-5
 
 
 def test_a_model_trained_in_full_gets_its_loss_plainly(encoder: Any) -> None:
     step, model = mixed_examples(3), tiny_model()
-    loss, expected = plain_loss_and_gradients(model, [collate([one], IMAGES, encoder) for one in step], frozen=False)
+    loss, expected = plain_loss_and_gradients(model, [collate([item], IMAGES, encoder) for item in step], frozen=False)
     objective = Objective(model)
-    assert objective.method[0] == "of logits at trained positions"
+    assert objective.method[0] == "of logits at supervised positions"
     objective.close()
     attention.install(model)
-    found_loss, found = engine_loss_and_gradients(
+    found_loss, result = engine_loss_and_gradients(
         model, PackedLayout(SplitEncoder(encoder), 400)(step, IMAGES), frozen=False
     )
     assert found_loss == pytest.approx(loss, rel=1e-5)
-    assert relative_difference(found, expected) < 1e-5
+    assert relative_difference(result, expected) < 1e-5
 
 
 def test_what_a_model_does_between_last_layer_and_logits_is_kept(encoder: Any) -> None:
@@ -200,23 +200,23 @@ def test_what_a_model_does_between_last_layer_and_logits_is_kept(encoder: Any) -
 
     class Scaled(type(model)):  # type: ignore[misc]
         def forward(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().forward(*args, **kwargs)
-            found.logits = 2 * found.logits
-            return found
+            result = super().forward(*args, **kwargs)
+            result.logits = 2 * result.logits
+            return result
 
     model.requires_grad_(False)
-    assert Objective(model).method[0] == "at trained positions"
+    assert Objective(model).method[0] == "at supervised positions"
     model.__class__ = Scaled
     objective = Objective(model)
     assert objective.method == (
-        "of logits at trained positions",
-        "the model does something of its own between its last layer and its logits",
+        "of logits at supervised positions",
+        "the model changes its hidden states or logits around the output layer",
     )
     (part,) = PackedLayout(SplitEncoder(encoder), 9_999)(mixed_examples(2)[:2], IMAGES)
-    given = VisionInputs(frozen=True)(model, part.inputs)
-    found = objective.loss_sum(model, given, part.positions, part.targets)
-    expected = token_loss_sum(SupervisedHead(model)(model, given, part.positions), part.targets)
-    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    inputs = VisionInputs(frozen=True)(model, part.inputs)
+    result = objective.loss_sum(model, inputs, part.positions, part.targets)
+    expected = token_loss_sum(SupervisedHead(model)(model, inputs, part.positions), part.targets)
+    assert float(result) == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

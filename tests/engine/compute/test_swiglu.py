@@ -10,33 +10,33 @@ from torch.nn import functional
 from mg_tui.engine.compute import swiglu
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     def __init__(self, act: nn.Module | None = None):
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj = nn.Linear(8, 24), nn.Linear(8, 24), nn.Linear(24, 8)
         self.act_fn = act or nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
-        return found
+        result: Tensor = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+        return result
 
 
 class Clamped(Block):
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.down_proj((self.act_fn(self.gate_proj(x)) * self.up_proj(x)).clamp(max=0.01))
-        return found
+        result: Tensor = self.down_proj((self.act_fn(self.gate_proj(x)) * self.up_proj(x)).clamp(max=0.01))
+        return result
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_results_and_gradients_are_the_same_to_the_last_bit(dtype: torch.dtype) -> None:
-    found = []
-    for one in (lambda gate, up: functional.silu(gate) * up, swiglu.swiglu):
+    actual = []
+    for item in (lambda gate, up: functional.silu(gate) * up, swiglu.swiglu):
         torch.manual_seed(0)
         gate, up = (torch.randn(5, 24).to(dtype).requires_grad_() for _ in range(2))
-        result = one(gate, up)
+        result = item(gate, up)
         (result * torch.linspace(-1, 1, 24)).sum().backward()
-        found.append((result, gate.grad, up.grad))
-    for plain, fused in zip(*found, strict=True):
+        actual.append((result, gate.grad, up.grad))
+    for plain, fused in zip(*actual, strict=True):
         assert torch.equal(plain, fused)
 
 
@@ -55,8 +55,8 @@ def test_one_tensor_in_four_less_is_kept() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            found = block(torch.randn(1, 5, 8, requires_grad=True))
-        assert found.requires_grad
+            result = block(torch.randn(1, 5, 8, requires_grad=True))
+        assert result.requires_grad
         return len(wide)
 
     block = Block()

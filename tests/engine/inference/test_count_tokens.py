@@ -50,15 +50,16 @@ def test_counts_without_images_are_those_of_training(encoder, tmp_path: Path) ->
     for example, (total, images) in zip(rows, measure(rows, infos), strict=True):
         counted = count_conversation(encoder, _conversation_record(example))
         assert isinstance(counted, tuple)
-        text, learned = counted
+        text, supervised = counted
         assert text - len(example.images) + images == total
         opened = open_images([example])
         batch = collate([example], opened, encoder)
         opened_images = [opened[ref.path] for ref in example.images]
         assert batch.tokens == total
-        assert learned == int((encoder.encode(example, opened_images).labels != -100).sum())
+        assert supervised == int((encoder.encode(example, opened_images).labels != -100).sum())
 
 
 def test_what_cannot_be_counted_says_why(encoder) -> None:
-    assert "keeps from text" in count_conversation(encoder, [["user", ["a\ufdd0"], True], ["assistant", ["b"], True]])
-    assert "does not end in an answer" in count_conversation(encoder, [["user", ["a"], True]])
+    turns = [["user", ["a\ufdd0"], True], ["assistant", ["b"], True]]
+    assert "Unicode noncharacter" in count_conversation(encoder, turns)
+    assert "does not end with a supervised answer" in count_conversation(encoder, [["user", ["a"], True]])

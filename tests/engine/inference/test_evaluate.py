@@ -1,4 +1,4 @@
-"""A result examined on held-out rows, and a row as a model sees it, token by token."""
+"""A result evaluated on held-out rows, and a row as a model sees it, token by token."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from mg_tui.runs.engine_process import EngineProcess
 
 
 class RecordingChannel:
-    """Stands in for a Channel: keeps what was said; `cancel_after` events it asks to end early."""
+    """Stands in for a Channel: records events; after `cancel_after` of them it is cancelled."""
 
     def __init__(self, cancel_after: int | None = None) -> None:
         self.events: list[dict[str, Any]] = []
@@ -24,7 +24,7 @@ class RecordingChannel:
     def send(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    def notice(self, text: str) -> None:
+    def send_notice(self, text: str) -> None:
         self.send("notice", text=text)
 
     def cancelled(self) -> bool:
@@ -51,7 +51,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def examined(
+def evaluated(
     make_adapted: Callable[..., Any], save: Callable[..., Path], dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A result whose run held three tenths of the rows out."""
@@ -61,14 +61,14 @@ def examined(
 
 
 @pytest.fixture
-def session(examined: Path, tmp_path: Path) -> Iterator[Callable[..., RecordingChannel]]:
+def session(evaluated: Path, tmp_path: Path) -> Callable[..., RecordingChannel]:
     from mg_tui.engine.inference.evaluate import EvaluationSession
 
-    def exam(cancel_after: int | None = None, model: Path = examined, **asked: Any) -> RecordingChannel:
+    def exam(cancel_after: int | None = None, model: Path = evaluated, **options: Any) -> RecordingChannel:
         listener = RecordingChannel(cancel_after)
         session = EvaluationSession(listener)  # type: ignore[arg-type]
         session.load({"model": str(model), "home": str(tmp_path), "device": "cpu"})
-        session.evaluate({"max_new_tokens": 4, "batch_size": 2, "cache": str(tmp_path / "cache"), **asked})
+        session.evaluate({"max_new_tokens": 4, "batch_size": 2, "cache": str(tmp_path / "cache"), **options})
         return listener
 
     return exam
@@ -80,15 +80,16 @@ def test_the_rows_that_the_run_held_out_are_answered_by_both(
     from mg_tui.data.dataset import FieldMap, load_dataset
     from mg_tui.data.split import split_by_image
 
-    found = session()
+    result = session()
     examples = load_dataset(dataset, FieldMap(text="question")).examples
     held = split_by_image(examples, 0.3, 3)[1]
-    reply = found.named("exam")[-1]
+    reply = result.named("exam")[-1]
     assert [row["row"] for row in reply["rows"]] == [example.row for example in held] and reply["ended"] == "end"
     assert (
-        "held out" in found.named("notice")[-1]["text"] and "1 that cannot be used" in found.named("notice")[-1]["text"]
+        "held out" in result.named("notice")[-1]["text"]
+        and "1 that cannot be used" in result.named("notice")[-1]["text"]
     )
-    came = [row for progress in found.named("progress") for row in progress["rows"]]
+    came = [row for progress in result.named("progress") for row in progress["rows"]]
     assert came == reply["rows"]
     first = reply["rows"][0]
     assert first["prompt"].startswith("What is it?") and first["expected"] == "A shape."
@@ -104,7 +105,7 @@ def test_another_dataset_a_limit_and_an_early_end(session: Callable[..., Recordi
     assert reply["ended"] == "cancelled" and len(reply["rows"]) == 2 and reply["total"] == 9
 
 
-def test_what_cannot_be_examined_is_said(
+def test_what_cannot_be_evaluated_is_said(
     session: Callable[..., RecordingChannel], result: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="held no rows out"):
@@ -122,48 +123,48 @@ def seer() -> Iterator[EngineProcess]:
 
 
 def _inspect(child: EngineProcess, *messages: dict[str, Any]) -> dict[str, Any]:
-    (seen,) = child.stream("row", row=3, messages=list(messages))
-    return dict(seen)
+    (observed,) = child.stream("row", row=3, messages=list(messages))
+    return dict(observed)
 
 
 def test_tokens_are_those_of_training(seer: EngineProcess, dataset: Path) -> None:
     image_file = str(dataset.parent / "0.png")
     user = {"role": "user", "parts": [{"image": image_file}, {"text": "What — 猫 🐈 <|image_pad|>?"}]}
-    seen = _inspect(seer, user, {"role": "assistant", "parts": [{"text": "A shape."}]})
-    text = "".join(str(piece) for piece, _learned in seen["pieces"])
+    observed = _inspect(seer, user, {"role": "assistant", "parts": [{"text": "A shape."}]})
+    text = "".join(str(piece) for piece, _learned in observed["pieces"])
     assert "猫 🐈 <|image_pad|>?" in text and "\ufffd" not in text
-    assert [piece for piece, _learned in seen["pieces"] if isinstance(piece, int)] == [0]  # the text's mark is text
-    learned = "".join(str(piece) for piece, learned in seen["pieces"] if learned)
-    assert learned == "A shape.<|im_end|>"
-    assert seen["images"] == [{"path": image_file, "size": [112, 112], "seen_at": [112, 112], "tokens": 16}]
-    assert seen["image_tokens"] == 16 and seen["learned"] == sum(flag for _piece, flag in seen["pieces"])
+    assert [piece for piece, _learned in observed["pieces"] if isinstance(piece, int)] == [0]  # the text's mark is text
+    supervised = "".join(str(piece) for piece, supervised in observed["pieces"] if supervised)
+    assert supervised == "A shape.<|im_end|>"
+    assert observed["images"] == [{"path": image_file, "size": [112, 112], "seen_at": [112, 112], "tokens": 16}]
+    assert observed["image_tokens"] == 16 and observed["learned"] == sum(flag for _piece, flag in observed["pieces"])
 
     from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
     from mg_tui.engine.inference.inspect_tokens import OpenRequest, open_encoder
 
-    asked = (ImagePart(ImageRef(image_file, image_file)), TextPart("What — 猫 🐈 <|image_pad|>?"))
-    example = Example(3, (Message("user", asked), Message("assistant", (TextPart("A shape."),))))
+    options = (ImagePart(ImageRef(image_file, image_file)), TextPart("What — 猫 🐈 <|image_pad|>?"))
+    example = Example(3, (Message("user", options), Message("assistant", (TextPart("A shape."),))))
     encoder = open_encoder(OpenRequest(base_model="tiny", max_pixels=50176))
-    assert seen["tokens"] == encoder.length(example, [(112, 112)])
+    assert observed["tokens"] == encoder.length(example, [(112, 112)])
 
 
 def test_images_keep_their_places_between_texts(seer: EngineProcess, dataset: Path) -> None:
     images = [str(dataset.parent / f"{number}.png") for number in (0, 1)]
     parts = [{"text": "First "}, {"image": images[0]}, {"text": " then "}, {"image": images[1]}]
-    seen = _inspect(seer, {"role": "user", "parts": parts}, {"role": "assistant", "parts": [{"text": "Yes."}]})
+    observed = _inspect(seer, {"role": "user", "parts": parts}, {"role": "assistant", "parts": [{"text": "Yes."}]})
     kinds = [
-        piece for piece, _learned in seen["pieces"] if isinstance(piece, int) or "then" in piece or "First" in piece
+        piece for piece, _learned in observed["pieces"] if isinstance(piece, int) or "then" in piece or "First" in piece
     ]
     assert [piece for piece in kinds if isinstance(piece, int)] == [0, 1]
-    whole = "".join(f"<{piece}>" if isinstance(piece, int) else piece for piece, _learned in seen["pieces"])
+    whole = "".join(f"<{piece}>" if isinstance(piece, int) else piece for piece, _learned in observed["pieces"])
     assert whole.index("First") < whole.index("<0>") < whole.index("then") < whole.index("<1>")
 
 
 def test_a_row_that_cannot_be_seen_is_said_and_the_next_one_is(seer: EngineProcess, dataset: Path) -> None:
     gone = {"role": "user", "parts": [{"image": "/nowhere.png"}]}
-    with pytest.raises(DataError, match="was not found"):
+    with pytest.raises(DataError, match="does not exist"):
         _inspect(seer, gone, {"role": "assistant", "parts": [{"text": "Yes."}]})
-    with pytest.raises(DataError, match="answer to learn"):
+    with pytest.raises(DataError, match="supervised answer"):
         _inspect(seer, {"role": "user", "parts": [{"text": "Hm?"}]})
     assert _inspect(
         seer, {"role": "user", "parts": [{"text": "Hm?"}]}, {"role": "assistant", "parts": [{"text": "Yes."}]}
@@ -171,10 +172,10 @@ def test_a_row_that_cannot_be_seen_is_said_and_the_next_one_is(seer: EngineProce
 
 
 @pytest.mark.slow
-def test_a_merge_that_is_terminated_leaves_nothing(examined: Path, tmp_path: Path) -> None:
+def test_a_merge_that_is_terminated_leaves_nothing(evaluated: Path, tmp_path: Path) -> None:
     output = tmp_path / "merged"
     with EngineProcess("mg_tui.engine.results.merge") as child:
-        for event in child.stream("merge", model=str(examined), output=str(output), home=str(tmp_path)):
+        for event in child.stream("merge", model=str(evaluated), output=str(output), home=str(tmp_path)):
             if event["event"] == "progress" and event["done"] == 3:  # saving has begun
                 child._process.terminate()
                 break

@@ -37,9 +37,9 @@ def child(result: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
 
 
 def generate(
-    child: EngineProcess, image_file: Path, prompt: str = "Describe the picture.", **asked: Any
+    child: EngineProcess, image_file: Path, prompt: str = "Describe the picture.", **options: Any
 ) -> list[dict[str, Any]]:
-    return list(child.stream("generate", images=[str(image_file)], prompt=prompt, **asked))
+    return list(child.stream("generate", images=[str(image_file)], prompt=prompt, **options))
 
 
 def test_it_answers_and_streams(child: EngineProcess, image_file: Path) -> None:
@@ -110,9 +110,9 @@ def test_cancel_ends_an_answer_and_keeps_it(child: EngineProcess, image_file: Pa
 def test_errors_leave_the_model_loaded(child: EngineProcess, image_file: Path, tmp_path: Path, result: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no image")
-    with pytest.raises(DataError, match="not an image"):
+    with pytest.raises(DataError, match="not a supported image"):
         generate(child, text)
-    with pytest.raises(DataError, match="not found"):
+    with pytest.raises(DataError, match="does not exist"):
         generate(child, tmp_path / "none.png")
     with pytest.raises(UsageError, match="max_new_tokens"):
         generate(child, image_file, max_new_tokens=0)
@@ -156,8 +156,8 @@ def test_what_a_model_can_be(tmp_path: Path, result: Path) -> None:
     checkpoint.mkdir()
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         shutil.copy(result / name, checkpoint)
-    found = find(str(checkpoint))
-    assert found.contract.max_pixels == 50176 and found.base.name == "tiny" and not found.notes
+    actual = find(str(checkpoint))
+    assert actual.metadata.max_pixels == 50176 and actual.base.name == "tiny" and not actual.notes
     shutil.move(checkpoint, tmp_path / "plain")
     assert "no model_garden.json" in find(str(tmp_path / "plain")).notes[0]
     (tmp_path / "plain/adapter_model.safetensors").rename(tmp_path / "plain/adapter_model.bin")
@@ -178,8 +178,8 @@ def test_a_child_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> No
 
 def test_a_child_ends_with_its_face() -> None:
     code = (
-        "import sys, time; from mg_tui.runs.engine_process import EngineChild\n"
-        "child = EngineChild('mg_tui.engine.inference.generate'); print(child.pid, flush=True); time.sleep(60)"
+        "import sys, time; from mg_tui.runs.engine_process import EngineProcess\n"
+        "child = EngineProcess('mg_tui.engine.inference.generate'); print(child.pid, flush=True); time.sleep(60)"
     )
     face = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert face.stdout is not None
@@ -231,14 +231,14 @@ def test_pieces_of_characters_wait_for_the_rest(tiny_folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
     text = "naïve 🙂 дом"
-    given: list[str] = []
-    stream = _make_streamer(tokenizer, given.append)
+    inputs: list[str] = []
+    stream = _make_streamer(tokenizer, inputs.append)
     stream.put(torch.tensor([[1, 2, 3]]))
     for token in tokenizer.encode(text):
         stream.put(torch.tensor([token]))
     stream.end()
-    assert "".join(given) == text
-    assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in given)
+    assert "".join(inputs) == text
+    assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in inputs)
 
 
 def test_errors_travel_with_their_kind() -> None:

@@ -57,15 +57,15 @@ def test_the_most_that_fits_by_the_estimate(room: int, budget: int) -> None:
     ],
 )
 def test_the_estimate_is_scaled_to_what_was_measured(peak: int, room: int, coming: int, budget: int) -> None:
-    found = PassMeasurement(tokens=2048, held_bytes=1000 * MIB, peak_bytes=peak * MIB, available_bytes=room * MIB)
-    assert budget_from_measurement(MEMORY_CURVE, LIMITS, found, coming=coming * MIB) == budget
+    result = PassMeasurement(tokens=2048, held_bytes=1000 * MIB, peak_bytes=peak * MIB, available_bytes=room * MIB)
+    assert budget_from_measurement(MEMORY_CURVE, LIMITS, result, upcoming_bytes=coming * MIB) == budget
 
 
 def test_a_measurement_of_nothing_is_no_reason_to_fail() -> None:
-    found = PassMeasurement(tokens=0, held_bytes=MIB, peak_bytes=MIB, available_bytes=MIB)
+    result = PassMeasurement(tokens=0, held_bytes=MIB, peak_bytes=MIB, available_bytes=MIB)
     assert (
         budget_from_measurement(
-            MemoryCurve(total=lambda _tokens: 0, transient=lambda _tokens: 0), LIMITS, found, coming=0
+            MemoryCurve(total=lambda _tokens: 0, transient=lambda _tokens: 0), LIMITS, result, upcoming_bytes=0
         )
         == 4096
     )

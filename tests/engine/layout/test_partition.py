@@ -8,7 +8,7 @@ from mg_tui.engine.layout.partition import StepPartition, World, partition_step
 
 
 def flatten(passes: tuple[tuple[int, ...], ...]) -> list[int]:
-    return [place for one in passes for place in one]
+    return [place for item in passes for place in item]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -18,18 +18,18 @@ def test_every_example_is_done_once_by_somebody(seed: int) -> None:
     groups = [chosen.randint(0, 12) for _ in range(count)]
     shared = [80 + group for group in groups]
     tokens = [shared[place] + chosen.randint(1, 900) for place in range(count)]
-    found = partition_step(tokens, ranks, budget, groups=groups, shared=shared)
+    result = partition_step(tokens, ranks, budget, groups=groups, shared=shared)
 
-    assert sorted(place for passes in found for place in flatten(passes)) == list(range(count))
-    assert len(found) == ranks
-    assert len({len(passes) for passes in found}) == 1
-    for passes in found:
-        assert [bool(one) for one in passes] == sorted([bool(one) for one in passes], reverse=True)
+    assert sorted(place for passes in result for place in flatten(passes)) == list(range(count))
+    assert len(result) == ranks
+    assert len({len(passes) for passes in result}) == 1
+    for passes in result:
+        assert [bool(item) for item in passes] == sorted([bool(item) for item in passes], reverse=True)
         if not all(passes):  # a pass is empty only for want of examples
-            assert all(len(one) <= 1 for one in passes)
+            assert all(len(item) <= 1 for item in passes)
     if count >= ranks:
-        assert all(flatten(passes) for passes in found)
-    assert found == partition_step(tokens, ranks, budget, groups=groups, shared=shared)
+        assert all(flatten(passes) for passes in result)
+    assert result == partition_step(tokens, ranks, budget, groups=groups, shared=shared)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -44,22 +44,22 @@ def test_tokens_are_balanced(seed: int, ranks: int) -> None:
 
 
 def test_passes_stay_within_the_budget() -> None:
-    found = partition_step([400] * 32, 4, 1000)
-    assert all(len(one) <= 2 for passes in found for one in passes)
-    assert len(found[0]) == 4
+    result = partition_step([400] * 32, 4, 1000)
+    assert all(len(item) <= 2 for passes in result for item in passes)
+    assert len(result[0]) == 4
     assert partition_step([5000, 10, 10, 10], 2, 1000)[0][0] == (0,)  # a longer one goes alone
 
 
 def test_questions_about_a_image_stay_on_its_rank() -> None:
     groups = [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
-    found = partition_step([150] * 20, 4, 1000, groups=groups, shared=[100] * 20)
-    assert sorted(sorted(flatten(passes)) for passes in found) == [list(range(5 * n, 5 * n + 5)) for n in range(4)]
-    assert all(len(passes) == 1 for passes in found)  # 100 + 5 x 50 tokens
+    result = partition_step([150] * 20, 4, 1000, groups=groups, shared=[100] * 20)
+    assert sorted(sorted(flatten(passes)) for passes in result) == [list(range(5 * n, 5 * n + 5)) for n in range(4)]
+    assert all(len(passes) == 1 for passes in result)  # 100 + 5 x 50 tokens
 
 
 def test_one_image_of_all_is_no_reason_for_idle_ranks() -> None:
-    found = partition_step([150] * 8, 4, 1000, groups=[0] * 8, shared=[100] * 8)
-    assert [len(flatten(passes)) for passes in found] == [2, 2, 2, 2]
+    result = partition_step([150] * 8, 4, 1000, groups=[0] * 8, shared=[100] * 8)
+    assert [len(flatten(passes)) for passes in result] == [2, 2, 2, 2]
 
 
 def test_which_rank_does_what_does_not_depend_on_the_budget() -> None:
@@ -68,12 +68,12 @@ def test_which_rank_does_what_does_not_depend_on_the_budget() -> None:
     by_budget = [
         [sorted(flatten(passes)) for passes in partition_step(tokens, 3, budget)] for budget in (None, 100, 950, 10**6)
     ]
-    assert all(found == by_budget[0] for found in by_budget)
+    assert all(result == by_budget[0] for result in by_budget)
 
 
 def test_fewer_examples_than_ranks_leave_some_without() -> None:
-    found = partition_step([10, 20], 3, 100)
-    assert sorted(map(flatten, found)) == [[], [0], [1]]
+    result = partition_step([10, 20], 3, 100)
+    assert sorted(map(flatten, result)) == [[], [0], [1]]
     assert partition_step([], 2, 100) == ((), ())
 
 
@@ -81,7 +81,7 @@ def test_a_rank_finds_its_own_passes() -> None:
     step = [7, 3, 9, 4]
     tokens = [100] * 10
     parts = [StepPartition(World(rank, 2), tokens).rank_passes(step, 150) for rank in range(2)]
-    assert sorted(index for passes in parts for one in passes for index in one) == sorted(step)
+    assert sorted(index for passes in parts for item in passes for index in item) == sorted(step)
     assert [len(passes) for passes in parts] == [2, 2]
 
 

@@ -32,8 +32,8 @@ def test_any_sequences(sequences: list[list[int]]) -> None:
         assert [laid_out[place] for place in places] == sequence
         assert places == sorted(places)
         for depth, query in enumerate(places):
-            seen = [key for key in range(trie.length) if key <= query < ends[key]]
-            assert seen == places[: depth + 1]
+            observed = [key for key in range(trie.length) if key <= query < ends[key]]
+            assert observed == places[: depth + 1]
 
 
 def test_five_questions_about_one_image() -> None:

@@ -131,18 +131,18 @@ def test_a_lost_terminal_is_nothing(folder: RunFolder) -> None:
     with worker(folder) as pid:
         wait_until(folder, lambda: count_steps(folder) >= 1)
         os.kill(pid, signal.SIGHUP)
-        seen = count_steps(folder)
-        wait_until(folder, lambda: count_steps(folder) > seen + 2)
+        observed = count_steps(folder)
+        wait_until(folder, lambda: count_steps(folder) > observed + 2)
 
 
 def test_a_checkpoint_on_request_and_on_it_goes(folder: RunFolder) -> None:
     with worker(folder) as pid:
         wait_until(folder, lambda: count_steps(folder) >= 1)
-        asked = control.send_request(folder, "checkpoint", "a test")
+        options = control.send_request(folder, "checkpoint", "a test")
         wait_until(folder, lambda: events(folder, "checkpoint"))
         saved = events(folder, "checkpoint")[0].data["step"]
         wait_until(folder, lambda: count_steps(folder) > saved)
-        assert not asked.exists()
+        assert not options.exists()
         os.kill(pid, signal.SIGTERM)
         assert exit_code(pid) == 0
     assert [event.data["request"] for event in events(folder, "request")] == ["checkpoint"]
@@ -176,17 +176,17 @@ def test_a_second_signal_does_not_wait_for_the_checkpoint(folder: RunFolder, mon
     assert count_steps(folder) <= 2
 
 
-def stop_while_loading(folder: RunFolder, how: str) -> Event:
+def stop_while_loading(folder: RunFolder, method: str) -> Event:
     """Stop a worker while it loads the model, by a request or a signal; its last word."""
     with worker(folder) as pid:
         wait_until(folder, lambda: [e for e in events(folder, "phase") if e.data["name"] == "loading model"])
-        if how == "signal":
+        if method == "signal":
             os.kill(pid, signal.SIGTERM)
         else:
             control.send_request(folder, "stop", "a test")
         assert exit_code(pid) == 0
     (stopped,) = events(folder, "stopped")
-    assert stopped.data["by"] == ("signal SIGTERM" if how == "signal" else "a test")
+    assert stopped.data["by"] == ("signal SIGTERM" if method == "signal" else "a test")
     return stopped
 
 

@@ -33,16 +33,16 @@ def test_a_loss_of_exactly_zero_is_said_once_a_streak(journal: JournalWriter) ->
     feed_steps(
         dog, [0.0] * (ZERO_LOSS_STEPS - 1) + [1e-9] + [0.0] * (ZERO_LOSS_STEPS + 3) + [1.0] + [0.0] * ZERO_LOSS_STEPS
     )
-    assert [found["where"] for found in read_warnings(journal)] == ["steps 6 to 10", "steps 15 to 19"]
+    assert [result["where"] for result in read_warnings(journal)] == ["steps 6 to 10", "steps 15 to 19"]
 
 
 def test_memory_that_grows_is_said_each_time_it_has_grown_as_much_again(journal: JournalWriter) -> None:
     dog = Watchdog(journal)
     sizes = [4 * GIB] * MEMORY_BASELINE_STEPS + [5 * GIB] * 10 + [7 * GIB] * 10 + [11 * GIB] * 5
     feed_steps(dog, [1.0] * len(sizes), sizes)
-    said = [found["what"] for found in read_warnings(journal)]
-    assert len(said) == 2
-    assert "from 4.0 GiB to 7.0 GiB" in said[0] and "from 7.0 GiB to 11.0 GiB" in said[1]
+    messages = [result["what"] for result in read_warnings(journal)]
+    assert len(messages) == 2
+    assert "from 4.0 GiB to 7.0 GiB" in messages[0] and "from 7.0 GiB to 11.0 GiB" in messages[1]
 
 
 def test_a_small_process_may_double(journal: JournalWriter) -> None:
@@ -63,9 +63,9 @@ def test_a_standstill_is_said_once_with_every_stack(journal: JournalWriter, capf
     moment[0] += 2
     assert dog.check_stall()
     assert not dog.check_stall(), "once"
-    (found,) = read_warnings(journal)
-    assert "no step has been done for 101 seconds" in found["what"]
-    assert "test_a_standstill_is_said_once_with_every_stack" in found["stack"]
+    (result,) = read_warnings(journal)
+    assert "no step has been done for 101 seconds" in result["what"]
+    assert "test_a_standstill_is_said_once_with_every_stack" in result["stack"]
     assert "test_watchdog.py" in capfd.readouterr().err
     feed_steps(dog, [1.0], start=4)
     moment[0] += 101

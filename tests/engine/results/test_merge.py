@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
-from mg_tui.engine.inference.result_metadata import read_result_metadata
+from mg_tui.runs.result_metadata import read_result_metadata
 
 
 class RecordingChannel:
@@ -20,16 +20,16 @@ class RecordingChannel:
     def send(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    def notice(self, text: str) -> None:
+    def send_notice(self, text: str) -> None:
         self.send("notice", text=text)
 
 
-def run_merge(model: Path, output: Path, **asked: Any) -> dict[str, Any]:
+def run_merge(model: Path, output: Path, **options: Any) -> dict[str, Any]:
     from mg_tui.engine.results.merge import Merger
 
     listener = RecordingChannel()
     Merger(listener).merge(  # type: ignore[arg-type]
-        {"model": str(model), "output": str(output), "home": str(output.parent / "home"), **asked}
+        {"model": str(model), "output": str(output), "home": str(output.parent / "home"), **options}
     )
     return listener.events[-1]
 
@@ -59,9 +59,9 @@ def test_merged_equals_adapter(result: Path, merged: tuple[Path, dict[str, Any]]
     from mg_tui.engine.inference.loading import load_for_inference
 
     output, record = merged
-    found = record["comparison"]
-    assert found["top1_agreement"] == 1.0 and found["clear_disagreements"] == 0
-    assert found["mean_difference"] <= found["limit"] < found["adapter_effect"] / 100
+    actual = record["comparison"]
+    assert actual["top1_agreement"] == 1.0 and actual["clear_disagreements"] == 0
+    assert actual["mean_difference"] <= actual["limit"] < actual["adapter_effect"] / 100
     adapter = load_for_inference(str(result), home=tmp_path, device="cpu")
     whole = load_for_inference(str(output), home=tmp_path, device="cpu")
     mine, theirs = prompt_logits(adapter.model, adapter), prompt_logits(whole.model, whole)
@@ -115,9 +115,9 @@ def test_every_kind_of_adapter_merges(
     make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path, config: dict[str, Any], dtype: str
 ) -> None:
     folder = save(make_adapted(dtype, **config), tmp_path / "adapter", dtype=dtype)
-    found = run_merge(folder, tmp_path / "out")["comparison"]
-    assert found["mean_difference"] <= found["limit"] < found["adapter_effect"]
-    assert found["clear_disagreements"] == 0
+    result = run_merge(folder, tmp_path / "out")["comparison"]
+    assert result["mean_difference"] <= result["limit"] < result["adapter_effect"]
+    assert result["clear_disagreements"] == 0
 
 
 def test_a_merge_that_loses_the_adapter_is_not_kept(
@@ -186,8 +186,8 @@ def test_a_missing_base_can_be_given(result: Path, tmp_path: Path, tiny_folder: 
 
     shutil.copytree(result, tmp_path / "copy")
     _rename_base(tmp_path / "copy")
-    found = locate_model(str(tmp_path / "copy"), home=tmp_path, registry=load_registry(), base_model=str(tiny_folder))
-    assert found.base.source == str(tiny_folder) and found.is_adapter
+    actual = locate_model(str(tmp_path / "copy"), home=tmp_path, registry=load_registry(), base_model=str(tiny_folder))
+    assert actual.base.source == str(tiny_folder) and actual.is_adapter
 
 
 def test_an_adapter_of_another_model_is_refused(result: Path, tmp_path: Path) -> None:

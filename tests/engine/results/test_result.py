@@ -12,9 +12,9 @@ from PIL import Image
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference.result_metadata import BaseModelRef, read_result_metadata
 from mg_tui.engine.results.model_card import train_command
 from mg_tui.engine.results.publish import publish_folder
+from mg_tui.runs.result_metadata import BaseModelRef, read_result_metadata
 
 PLAIN_TRANSFORMERS_SCRIPT = """
 import json, sys
@@ -120,8 +120,8 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: P
 
     loaded = load_for_inference(str(result), home=image_file.parent, device="cpu")
     encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
-    asked = Message("user", (ImagePart(ImageRef(str(image_file), "a.png")), TextPart("What shape is it?")))
-    inputs = encoder.encode_prompts([[asked]], [[Image.open(image_file)]])
+    options = Message("user", (ImagePart(ImageRef(str(image_file), "a.png")), TextPart("What shape is it?")))
+    inputs = encoder.encode_prompts([[options]], [[Image.open(image_file)]])
     assert inputs["input_ids"].tolist() == ids
     with torch.inference_mode():
         ours = loaded.model(**inputs).logits[0, -1].double().tolist()
@@ -129,7 +129,7 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: P
             untrained = loaded.model(**inputs).logits[0, -1].double().tolist()
     assert ours == theirs
     assert ours != untrained
-    question = Message("user", (asked.parts[0], TextPart("What is in this image?")))
+    question = Message("user", (options.parts[0], TextPart("What is in this image?")))
     answered = generate_answer(
         loaded.model, encoder, [question], [Image.open(image_file)], Sampling(max_new_tokens=256)
     )
@@ -218,7 +218,7 @@ def test_a_place_that_cannot_be_renamed_onto_is_filled_in_order(
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
         ('{"schema": 2}', "newer version"),
-        ('{"schema": 1, "kind": "cake"}', "cannot be understood"),
+        ('{"schema": 1, "kind": "cake"}', "is invalid"),
     ],
 )
 def test_a_contract_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: str, expected: str) -> None:

@@ -22,6 +22,7 @@ from mg_tui.engine.layout.partition import StepPartition, World
 from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.engine.run import trainable_parameters
 from mg_tui.engine.run.trainer import GardenTrainer
+from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import LoadRequest, Preprocessing
 from mg_tui.families.split_encoding import SplitEncoder
 
@@ -36,15 +37,16 @@ IMAGES = {
 
 def examples() -> list[Example]:
     """The first step has images on one rank and text alone on the other, and the second no image at all."""
+    rows: list[tuple[str | None, str, str]]
     rows = [("/0", "what is it?", "a thing"), ("/0", "which one?", "that"), ("/1", "and this?", "another thing")]
     rows += [(None, "say a lot", "a great many words and then some more of them, on and on " * 2)] * 2
     rows += [(None, f"say {n}", f"{n} is said") for n in range(4)]
-    found = []
+    examples = []
     for number, (image_file, question, answer) in enumerate(rows, 1):
-        shown = (ImagePart(ImageRef(image_file, image_file)),) if image_file else ()
-        asked = Message("user", (*shown, TextPart(question)))
-        found.append(Example(number, (asked, Message("assistant", (TextPart(answer),))), 1.0 + number % 3))
-    return found
+        images = (ImagePart(ImageRef(image_file, image_file)),) if image_file else ()
+        user = Message("user", (*images, TextPart(question)))
+        examples.append(Example(number, (user, Message("assistant", (TextPart(answer),))), 1.0 + number % 3))
+    return examples
 
 
 class NullObject:
@@ -63,16 +65,16 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.steps:
-            self.gradients = {name: p.grad.clone() for name, p in learned.items() if p.grad is not None}
+            self.gradients = {name: p.grad.clone() for name, p in trainable.items() if p.grad is not None}
         else:
-            self.without = {name for name, p in learned.items() if p.grad is None}
+            self.without = {name for name, p in trainable.items() if p.grad is None}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         facts = self.trainer.step_metrics
-        kept = ("loss", "supervised_tokens", "tokens", "images", "rows")
-        self.steps.append({name: getattr(facts, name) for name in kept})
+        names = ("loss", "supervised_tokens", "tokens", "images", "rows")
+        self.steps.append({name: getattr(facts, name) for name in names})
 
 
 def train(out: Path, kind: str, world: World) -> dict[str, Any]:
@@ -81,13 +83,15 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
     model = QWEN2_5_VL.load_model(QWEN2_5_VL, LoadRequest(TINY, dtype="float32", device="cpu"))
     model = trainable_parameters.make_trainable(model, QWEN2_5_VL, spec)
     encoder = QWEN2_5_VL.make_collator(QWEN2_5_VL, QWEN2_5_VL.load_processor(QWEN2_5_VL, TINY, LIMITS), LIMITS)
+    assert isinstance(encoder, ExampleEncoder)
     layout: Any = PaddedLayout(encoder, 2) if kind == "padded" else PackedLayout(SplitEncoder(encoder), 150)
     rows = examples()
     tokens = [40 + 10 * len(row.images) + len(row.response) // 4 for row in rows]
-    shares = StepPartition(world, tokens) if world.size > 1 else None
+    partition = StepPartition(world, tokens) if world.size > 1 else None
     plan = StepPlan(len(rows), PER_STEP, shuffle=False)
-    dataset = StepDataset(rows, plan, layout, IMAGES.__getitem__, shares)
-    keep, nothing = StepRecorder(), NullObject()
+    dataset = StepDataset(rows, plan, layout, IMAGES.__getitem__, partition)
+    recorder = StepRecorder()
+    nothing: Any = NullObject()
     trainer = GardenTrainer(
         model=model,
         args=TrainingArguments(
@@ -104,7 +108,7 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
             remove_unused_columns=False,
             log_level="error",
         ),
-        callbacks=[keep],
+        callbacks=[recorder],
         stream=StepStream(dataset, start=0, total=2, workers=0, pin_memory=False),
         eval_batches=None,
         store=nothing,
@@ -112,10 +116,10 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
         journal=nothing,
         vision=VisionInputs(frozen=False),
     )
-    keep.trainer = trainer
+    recorder.trainer = trainer
     trainer.train()
     passes = [len(dataset[number].micro_batches) for number in range(2)]
-    return {"steps": keep.steps, "gradients": keep.gradients, "without": keep.without, "passes": passes}
+    return {"steps": recorder.steps, "gradients": recorder.gradients, "without": recorder.without, "passes": passes}
 
 
 if __name__ == "__main__":

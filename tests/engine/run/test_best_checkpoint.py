@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from mg_tui.core.errors import SpecError, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring import gpu_usage
 from mg_tui.engine.run import trainer
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
@@ -76,8 +76,8 @@ def adapter(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def weights_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
+def weights_equal(item: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(item[name], other[name]) for name in item.keys() | other.keys())
 
 
 def test_the_best_is_saved_named_and_outlives_the_limit(start: Start, losses: dict[int, float]) -> None:
@@ -91,12 +91,15 @@ def test_the_best_is_saved_named_and_outlives_the_limit(start: Start, losses: di
         (6, 0.7, False),
         (8, 0.5, False),
     ]
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000004", "step-000008"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == [
+        "step-000004",
+        "step-000008",
+    ]
     assert "and the best" in events(folder, "checkpoint_removed")[-1]["why"]
-    best = writer.best_valid(folder.checkpoints_dir)
+    best = checkpoint_format.best_valid(folder.checkpoints_dir)
     assert best is not None and (best.step, best.eval_loss) == (4, 0.3)
-    shown = summarize_run(folder).view.best
-    assert shown is not None and (shown.step, shown.eval_loss) == (4, 0.3)
+    displayed = summarize_run(folder).view.best
+    assert displayed is not None and (displayed.step, displayed.eval_loss) == (4, 0.3)
     assert weights_equal(adapter(folder.model_dir), adapter(folder.checkpoints_dir / "step-000008")), (
         "the last, unless asked"
     )
@@ -146,12 +149,12 @@ def test_going_on_from_the_best_removes_what_came_later(start: Start, losses: di
         with pytest.raises(UsageError, match=says) as caught:
             find_resume_target(folder, at=at)
         assert caught.value.hint == "there is 3, 4, 6, 8" or caught.value.hint == "there is 4, 6, 8"
-    found = find_resume_target(folder, at="best")
-    assert (found.step, found.removed_steps) == (4, (6, 8))
-    assert found.summary.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
-    write_resume_target(folder, found)
+    result = find_resume_target(folder, at="best")
+    assert (result.step, result.removed_steps) == (4, (6, 8))
+    assert result.summary.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
+    write_resume_target(folder, result)
     assert run_worker(folder.path) == 0
-    removed = [event for event in events(folder, "checkpoint_removed") if "asked to go on" in event["why"]]
+    removed = [event for event in events(folder, "checkpoint_removed") if "resumes from step" in event["why"]]
     assert [event["step"] for event in removed] == [8, 6]
     assert events(folder, "started")[1]["resumed_from"] == 4
     assert [event["step"] for event in events(folder, "step")] == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8]
@@ -163,7 +166,7 @@ def test_not_kept_unless_wanted(start: Start, losses: dict[int, float]) -> None:
     folder = start(keep_best=False)
     assert run_worker(folder.path) == 0
     assert [c["step"] for c in events(folder, "checkpoint")] == [3, 6, 8]
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000008"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == ["step-000008"]
     assert summarize_run(folder).view.best is None
 
 
@@ -239,7 +242,7 @@ def test_on_a_cpu_nothing_is_said_of_energy(start: Start, losses: dict[int, floa
         (MemoryError(), "out of memory of this machine"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory of this machine"),
         (torch.OutOfMemoryError("CUDA out of memory."), "out of GPU memory"),
-        (RuntimeError("odd"), "an error it does not know: RuntimeError"),
+        (RuntimeError("odd"), "unexpected error: RuntimeError"),
     ],
 )
 def test_an_error_while_loading_is_put_into_words(

@@ -17,17 +17,17 @@ SCRIPT = Path(__file__).with_name("rank_worker.py")
 
 
 def load_script() -> Any:
-    found = importlib.util.spec_from_file_location("rank_worker", SCRIPT)
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    result = importlib.util.spec_from_file_location("rank_worker", SCRIPT)
+    assert result is not None and result.loader is not None
+    module = importlib.util.module_from_spec(result)
+    result.loader.exec_module(module)
     return module
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as item:
+        item.bind(("127.0.0.1", 0))
+        return int(item.getsockname()[1])
 
 
 def run_two_processes(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -43,8 +43,8 @@ def run_two_processes(folder: Path, kind: str) -> list[dict[str, Any]]:
     ]
     try:
         for process in processes:
-            _out, said = process.communicate(timeout=240)
-            assert process.returncode == 0, said[-3000:]
+            _out, messages = process.communicate(timeout=240)
+            assert process.returncode == 0, messages[-3000:]
     finally:
         for process in processes:
             process.kill()
@@ -57,19 +57,19 @@ def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
     alone = load_script().train(tmp_path, kind, World())
     ranks = run_two_processes(tmp_path, kind)
 
-    for found in ranks:
-        assert found["passes"][0] >= 1
-        for step, expected in zip(found["steps"], alone["steps"], strict=True):
+    for result in ranks:
+        assert result["passes"][0] >= 1
+        for step, expected in zip(result["steps"], alone["steps"], strict=True):
             assert step["loss"] == pytest.approx(expected["loss"], rel=1e-5)
             assert step["supervised_tokens"] == expected["supervised_tokens"]
             assert (step["tokens"], step["images"]) == (expected["tokens"], expected["images"])
             assert sorted(step["rows"]) == sorted(expected["rows"])
-        gradients = found["gradients"]
+        gradients = result["gradients"]
         assert gradients.keys() == alone["gradients"].keys()
-        size = torch.stack([one.norm() for one in alone["gradients"].values()]).norm()
-        off = torch.stack([(gradients[name] - one).norm() for name, one in alone["gradients"].items()]).norm()
+        size = torch.stack([item.norm() for item in alone["gradients"].values()]).norm()
+        off = torch.stack([(gradients[name] - item).norm() for name, item in alone["gradients"].items()]).norm()
         assert float(off / size) < 1e-5
         # The second step has no image anywhere: the tower has no gradient, and not one of zeros.
-        assert found["without"] == alone["without"]
-        assert found["without"] and all(".visual." in name for name in found["without"])
+        assert result["without"] == alone["without"]
+        assert result["without"] and all(".visual." in name for name in result["without"])
     assert alone["steps"][0]["images"] == 3

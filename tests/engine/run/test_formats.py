@@ -11,7 +11,7 @@ from PIL import Image
 from mg_tui.config import load_settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.browser import open_browser
-from mg_tui.data.convert import ConvertRequest, convert
+from mg_tui.data.convert.converter import ConvertRequest, convert
 from mg_tui.data.from_spec import image_resolver_from_spec, load_dataset_from_spec, open_source_from_spec
 from mg_tui.data.images import open_image
 from mg_tui.data.sources.base import FORMATS
@@ -109,13 +109,13 @@ def test_browse_check_train_and_convert(kind: str, world: Path, learner: TinyTra
     def spec(dataset: str) -> TrainingSpec:
         return TrainingSpec.parse({"base_model": "tiny", "dataset": dataset})
 
-    def write(given: str, out: str, **asked: Any) -> None:
-        source, recognised = open_source_from_spec(spec(given), cwd=world, cache=settings.cache)
-        resolver = image_resolver_from_spec(spec(given), source, cwd=world, cache=settings.cache)
-        made = convert(
-            source, recognised, ConvertRequest(world / out, **asked), cache=settings.cache, resolver=resolver
+    def write(inputs: str, out: str, **options: Any) -> None:
+        source, recognised = open_source_from_spec(spec(inputs), cwd=world, cache=settings.cache)
+        resolver = image_resolver_from_spec(spec(inputs), source, cwd=world, cache=settings.cache)
+        created = convert(
+            source, recognised, ConvertRequest(world / out, **options), cache=settings.cache, resolver=resolver
         )
-        assert (made.rows, made.skipped_rows) == (3, 0)
+        assert (created.rows, created.skipped_rows) == (3, 0)
 
     name = NAMES[kind]
     write("source.jsonl", name, format=format, layout=layout)

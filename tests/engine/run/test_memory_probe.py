@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run import memory_probe, setup, token_budget
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -78,8 +78,8 @@ def start(tmp_path: Path, dataset: Path) -> Start:
 
 
 def events(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
-    found: list[Event] = JournalReader(folder.journal_file).read_new()
-    return [dict(event.data) for event in found if event.kind == kind]
+    result: list[Event] = JournalReader(folder.journal_file).read_new()
+    return [dict(event.data) for event in result if event.kind == kind]
 
 
 def losses(folder: RunFolder) -> list[float]:
@@ -102,15 +102,15 @@ def test_a_probe_leaves_training_as_it_is_to_the_last_bit(start: Start, monkeypa
     assert run_worker(probed.path) == 0
     assert meter.started > 0
     assert losses(probed) == losses(plain)
-    one, other = (load_file(folder.model_dir / "adapter_model.safetensors") for folder in (plain, probed))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    item, other = (load_file(folder.model_dir / "adapter_model.safetensors") for folder in (plain, probed))
+    assert all(torch.equal(item[name], other[name]) for name in item)
 
-    (found,) = events(probed, "measured")
-    assert (found["held_bytes"], found["measured_bytes"]) == (100 * MIB, 150 * MIB)
-    assert found["tokens"] >= max(event["laid_out"] for event in events(probed, "step"))
-    assert found["budget"] == events(probed, "plan")[0]["token_budget"] == 2048
-    said = [d for d in events(probed, "decision") if d["what"] == "token budget"]
-    assert "estimated" in said[0]["why"] and "took 0.1 GiB at its peak where" in said[-1]["why"]
+    (result,) = events(probed, "measured")
+    assert (result["held_bytes"], result["measured_bytes"]) == (100 * MIB, 150 * MIB)
+    assert result["tokens"] >= max(event["laid_out"] for event in events(probed, "step"))
+    assert result["budget"] == events(probed, "plan")[0]["token_budget"] == 2048
+    messages = [d for d in events(probed, "decision") if d["what"] == "token budget"]
+    assert "estimated" in messages[0]["why"] and "took 0.1 GiB (estimated" in messages[-1]["why"]
 
 
 def test_what_is_measured_sets_the_budget(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +119,12 @@ def test_what_is_measured_sets_the_budget(start: Start, monkeypatch: pytest.Monk
     use_meter(monkeypatch, FakeMeter(passing=2000 * MIB, room_bytes=1000 * MIB))
     tight = start(lora_dropout=0)
     assert run_worker(tight.path) == 0
-    (found,) = events(tight, "measured")
-    assert found["budget"] < found["tokens"]
+    (result,) = events(tight, "measured")
+    assert result["budget"] < result["tokens"]
     assert losses(tight) == pytest.approx(losses(plain), rel=1e-4)
 
-    kept = writer.list_checkpoints(tight.checkpoints_dir)[-1]
-    assert token_budget.read_token_budget(kept) == found["budget"]
+    saved = checkpoint_format.list_checkpoints(tight.checkpoints_dir)[-1]
+    assert checkpoint_format.read_token_budget(saved) == result["budget"]
 
 
 def test_a_budget_that_was_asked_for_is_not_touched(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +181,8 @@ def test_a_resumed_run_lays_out_its_steps_as_before(start: Start, monkeypatch: p
     folder = start(max_steps=3)
     assert run_worker(folder.path) == 0
     expected = losses(folder)
-    checkpoint_folder = writer.list_checkpoints(folder.checkpoints_dir)[-1]
-    assert token_budget.read_token_budget(checkpoint_folder) == 2048
+    checkpoint_folder = checkpoint_format.list_checkpoints(folder.checkpoints_dir)[-1]
+    assert checkpoint_format.read_token_budget(checkpoint_folder) == 2048
     import shutil
 
     shutil.rmtree(checkpoint_folder)

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from mg_tui.core.errors import SpecError
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run import parameter_groups, trainable_parameters, training_arguments
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.worker import run_worker
 from mg_tui.families.contract import LoadRequest
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -65,9 +65,9 @@ def spec(**options: Any) -> TrainingSpec:
     return TrainingSpec.parse({"base_model": "tiny", "dataset": "d.jsonl", "lora_r": 4, **options})
 
 
-def adapt_tiny(asked: TrainingSpec) -> Any:
+def adapt_tiny(options: TrainingSpec) -> Any:
     model = QWEN2_5_VL.load_model(QWEN2_5_VL, LoadRequest(TINY, dtype="float32", device="cpu"))
-    return trainable_parameters.make_trainable(model, QWEN2_5_VL, asked)
+    return trainable_parameters.make_trainable(model, QWEN2_5_VL, options)
 
 
 def events(folder: RunFolder, kind: str) -> list[Event]:
@@ -93,12 +93,12 @@ def test_weights_and_smoothing_reach_the_loss_of_a_run(start: Start) -> None:
 def test_an_evaluation_knows_neither_weights_nor_smoothing(start: Start, dataset: Path, tmp_path: Path) -> None:
     held_out = dataset.parent / "held.jsonl"
     held_out.write_text('{"text": "red?", "image": "0.png", "response": "red 0"}\n')  # and has no weight to read
-    found = []
+    result = []
     for options in ({}, {"weight_field": "two", "label_smoothing": 0.2}):
         folder = start(max_steps=1, learning_rate=1e-9, eval_dataset=str(held_out), **options)
         assert run_worker(folder.path) == 0
-        found.append(events(folder, "eval")[0].data["loss"])
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+        result.append(events(folder, "eval")[0].data["loss"])
+    assert result[0] == pytest.approx(result[1], rel=1e-5)
 
 
 def test_rows_that_all_weigh_nothing_are_no_run(start: Start, dataset: Path) -> None:
@@ -111,7 +111,7 @@ def test_rows_that_all_weigh_nothing_are_no_run(start: Start, dataset: Path) -> 
 
 # --- learning rates -------------------------------------------------------------------------------------------------
 def test_each_part_has_its_learning_rate_and_the_decay_it_had(start: Start) -> None:
-    asked = spec(
+    options = spec(
         train_projector="full",
         train_vision="lora",
         learning_rate=1e-4,
@@ -119,21 +119,21 @@ def test_each_part_has_its_learning_rate_and_the_decay_it_had(start: Start) -> N
         vision_learning_rate=1e-5,
         weight_decay=0.3,
     )
-    model = adapt_tiny(asked)
+    model = adapt_tiny(options)
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     decayed = [name for name in names.values() if "bias" not in name and "norm" not in name and "ln_q" not in name]
-    found = parameter_groups.parameter_groups(model, QWEN2_5_VL, asked, decayed)
-    assert found is not None
-    seen: list[str] = []
-    for group in found:
+    result = parameter_groups.parameter_groups(model, QWEN2_5_VL, options, decayed)
+    assert result is not None
+    observed: list[str] = []
+    for group in result:
         for parameter in group["params"]:
             name = names[id(parameter)]
             part = QWEN2_5_VL.parts.part_of(trainable_parameters.strip_peft_prefix(name))
             assert group["lr"] == {"language": 1e-4, "projector": 1e-3, "vision": 1e-5}[str(part)]
             assert group["weight_decay"] == (0.3 if name in decayed else 0.0)
-            seen.append(name)
-    assert sorted(seen) == sorted(names.values())
-    assert any("bias" in name for name in seen)
+            observed.append(name)
+    assert sorted(observed) == sorted(names.values())
+    assert any("bias" in name for name in observed)
 
 
 def test_one_learning_rate_leaves_the_optimizer_as_it_was() -> None:
@@ -163,7 +163,7 @@ def test_a_projector_learns_at_its_own_rate_and_resumes_at_it(start: Start) -> N
     }
 
     expected = losses(folder)
-    shutil.rmtree(writer.list_checkpoints(folder.checkpoints_dir)[-1])
+    shutil.rmtree(checkpoint_format.list_checkpoints(folder.checkpoints_dir)[-1])
     assert run_worker(folder.path) == 0
     assert events(folder, "started")[1].data["resumed_from"] == 2
     assert losses(folder) == expected
@@ -199,15 +199,15 @@ def test_dora_learns_a_magnitude_for_each_adapted_layer() -> None:
 # --- Layout ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "why"),
-    [({"attention": "eager"}, "eager takes no mask of a tree"), ({"layout": "padded"}, "asked for")],
-    ids=["eager", "asked for"],
+    [({"attention": "eager"}, "eager takes no mask of a tree"), ({"layout": "padded"}, "requested")],
+    ids=["eager", "requested"],
 )
 def test_where_rows_cannot_be_packed_the_journal_says_why(start: Start, options: dict[str, Any], why: str) -> None:
     folder = start(max_steps=1, batch_size=3, gradient_accumulation_steps=1, **options)
     assert run_worker(folder.path) == 0
-    (said,) = [event.data for event in events(folder, "decision") if event.data["what"] == "layout"]
-    assert said["value"] == "padded"
-    assert why in said["why"] and "similar length" in said["why"]
+    (messages,) = [event.data for event in events(folder, "decision") if event.data["what"] == "layout"]
+    assert messages["value"] == "padded"
+    assert why in messages["why"] and "similar length" in messages["why"]
 
 
 # --- Optimizers -----------------------------------------------------------------------------------------------------
@@ -217,5 +217,5 @@ def test_every_optimizer_is_one_that_the_trainer_knows(optimizer: str) -> None:
 
     placed = Placement("cuda:0", "a GPU", "bfloat16", "nf4", "sdpa")
     named = training_arguments._optimizer_name(spec(optimizer=optimizer), placed)
-    assert named in {one.value for one in OptimizerNames}
+    assert named in {item.value for item in OptimizerNames}
     assert ("8bit" in optimizer, "paged" in optimizer) == ("8bit" in named, "paged" in named)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -57,8 +57,8 @@ def events(folder: RunFolder, kind: str) -> list[Event]:
 
 
 def truncate_after(folder: RunFolder, step: int) -> None:
-    for path in writer.list_checkpoints(folder.checkpoints_dir):
-        if (writer.step_of(path) or 0) > step:
+    for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir):
+        if (checkpoint_format.step_of(path) or 0) > step:
             shutil.rmtree(path)
 
 
@@ -95,9 +95,9 @@ def test_a_run_that_only_lacked_its_result_gets_it(start: Start) -> None:
     shutil.rmtree(folder.model_dir)
     assert run_worker(folder.path) == 0
     assert steps(folder) == first, "no step is done again"
-    one, other = events(folder, "finished")
+    item, other = events(folder, "finished")
     assert other.data["steps"] == 7
-    assert other.data["metrics"] == one.data["metrics"]
+    assert other.data["metrics"] == item.data["metrics"]
     card = json.loads((folder.model_dir / "model_garden.json").read_text())
     assert card["training"]["supervised_tokens"] == sum(step["supervised_tokens"] for step in first)
 
@@ -117,16 +117,19 @@ def test_it_is_said_when_the_data_have_changed(start: Start, tmp_path: Path) -> 
 def test_retention(start: Start) -> None:
     folder = start(save_steps=1, save_total_limit=2)
     assert run_worker(folder.path) == 0
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000006", "step-000007"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == [
+        "step-000006",
+        "step-000007",
+    ]
     assert [event.data["step"] for event in events(folder, "checkpoint_removed")] == [1, 2, 3, 4, 5]
     assert [event.data["step"] for event in events(folder, "checkpoint")] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_loss_does_not_depend_on_attention_or_layout(start: Start) -> None:
-    found = []
+    result = []
     for options in ({"attention": "sdpa"}, {"attention": "eager"}, {"attention": "sdpa", "layout": "padded"}):
         folder = start(max_steps=3, gradient_checkpointing=False, sample_count=0, warmup_ratio=0, **options)
         assert run_worker(folder.path) == 0
-        found.append([step["loss"] for step in steps(folder)])
-    assert found[1] == pytest.approx(found[0], rel=1e-4)
-    assert found[2] == pytest.approx(found[0], rel=1e-4)
+        result.append([step["loss"] for step in steps(folder)])
+    assert result[1] == pytest.approx(result[0], rel=1e-4)
+    assert result[2] == pytest.approx(result[0], rel=1e-4)

@@ -9,7 +9,7 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import checkpoint_store
+from mg_tui.engine.checkpointing import trained_weights
 from mg_tui.engine.run import placement, trainable_parameters, training_arguments
 from mg_tui.families.contract import LoadRequest
 
@@ -39,10 +39,10 @@ def test_lora_is_on_every_linear_layer_of_its_part_and_on_no_other(part: str) ->
     model = adapt_tiny(**{**others, f"train_{part}": "lora"})
     layers = [name for name in trainable_names(model) if ".lora_A." in name]
     linear = [name for name in trainable_parameters.linear_layer_names(model.base_model.model) if ".lora_" not in name]
-    wanted = {name.removesuffix(".base_layer") for name in linear if QWEN2_5_VL.parts.part_of(name) == part}
-    assert {name.partition(".lora_A.")[0] for name in layers} == wanted
+    expected = {name.removesuffix(".base_layer") for name in linear if QWEN2_5_VL.parts.part_of(name) == part}
+    assert {name.partition(".lora_A.")[0] for name in layers} == expected
     assert all(".lora_" in name for name in trainable_names(model))
-    assert "lm_head" not in " ".join(wanted)
+    assert "lm_head" not in " ".join(expected)
 
 
 def test_a_part_in_full_beside_lora_is_whole_and_in_float32() -> None:
@@ -74,8 +74,8 @@ def test_a_quantised_model_on_the_cpu_learns_after_an_evaluation() -> None:
     with torch.no_grad():
         model.eval()(input_ids=ids)
     model.train()(input_ids=ids, labels=ids).loss.backward()
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    assert learned and all(parameter.grad is not None for parameter in learned)
+    supervised = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert supervised and all(parameter.grad is not None for parameter in supervised)
 
 
 def test_full_language_beside_lora_is_refused() -> None:
@@ -99,16 +99,16 @@ def test_trained_weights_come_back_as_they_were(options: dict[str, Any], tmp_pat
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += torch.randn_like(parameter)
-    checkpoint_store.save_trained_weights(model, tmp_path)
-    checkpoint_store.load_trained_weights(other, tmp_path)
+    trained_weights.save_trained_weights(model, tmp_path)
+    trained_weights.load_trained_weights(other, tmp_path)
     ours = dict(model.named_parameters())
     assert all(torch.equal(ours[name], parameter) for name, parameter in other.named_parameters())
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
-    checkpoint_store.save_trained_weights(adapt_tiny(), tmp_path)
+    trained_weights.save_trained_weights(adapt_tiny(), tmp_path)
     with pytest.raises(EnvironmentProblem, match="does not fit"):
-        checkpoint_store.load_trained_weights(adapt_tiny(train_vision="lora"), tmp_path)
+        trained_weights.load_trained_weights(adapt_tiny(train_vision="lora"), tmp_path)
 
 
 def fake_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
@@ -118,18 +118,18 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> No
 
 
 def test_choices_on_the_cpu() -> None:
-    found = placement.choose_placement(spec(device="cpu"))
-    assert (found.device, found.dtype, found.quantization, found.attention) == ("cpu", "float32", "none", "sdpa")
-    assert {what for what, _value, _why in found.decisions()} == {"device", "dtype", "quantization", "attention"}
-    assert all(why for _what, _value, why in found.decisions())
+    result = placement.choose_placement(spec(device="cpu"))
+    assert (result.device, result.dtype, result.quantization, result.attention) == ("cpu", "float32", "none", "sdpa")
+    assert {what for what, _value, _why in result.decisions()} == {"device", "dtype", "quantization", "attention"}
+    assert all(why for _what, _value, why in result.decisions())
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((9, 0), "bfloat16"), ((7, 5), "float16")])
 def test_choices_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: str) -> None:
     fake_gpu(monkeypatch, capability)
-    found = placement.choose_placement(spec())
-    assert (found.device, found.dtype, found.quantization) == ("cuda:0", dtype, "nf4")
-    assert f"{capability[0]}.{capability[1]}" in found.reasons["dtype"]
+    result = placement.choose_placement(spec())
+    assert (result.device, result.dtype, result.quantization) == ("cuda:0", dtype, "nf4")
+    assert f"{capability[0]}.{capability[1]}" in result.reasons["dtype"]
     assert placement.choose_placement(spec(train_language="full")).quantization == "none"
     assert placement.choose_placement(spec(device="cpu")).device == "cpu"
 
@@ -152,7 +152,7 @@ def test_what_is_not_possible_here_says_what_is(options: dict[str, Any], error: 
 
 
 def test_the_trainer_is_told_what_the_spec_says(tmp_path: Path) -> None:
-    asked = spec(
+    options = spec(
         learning_rate=3e-4,
         scheduler="linear",
         warmup_ratio=0.1,
@@ -165,14 +165,14 @@ def test_the_trainer_is_told_what_the_spec_says(tmp_path: Path) -> None:
         logging_steps=5,
         device="cpu",
     )
-    given = training_arguments.make_training_arguments(
-        asked, placement.choose_placement(asked), folder=tmp_path, run="run-1", total_steps=33, evaluates=True
+    inputs = training_arguments.make_training_arguments(
+        options, placement.choose_placement(options), folder=tmp_path, run="run-1", total_steps=33, evaluates=True
     )
-    assert (given.learning_rate, given.lr_scheduler_type, given.weight_decay) == (3e-4, "linear", 0.2)
-    assert (given.warmup_steps, given.max_steps, given.save_steps, given.eval_steps) == (4, 33, 9, 4)
-    assert (given.adam_beta2, given.max_grad_norm, given.seed, given.logging_steps) == (0.95, 0.5, 7, 5)
-    assert given.gradient_accumulation_steps == 1 and given.per_device_train_batch_size == 1
-    assert given.report_to == [] and given.disable_tqdm and given.use_cpu
+    assert (inputs.learning_rate, inputs.lr_scheduler_type, inputs.weight_decay) == (3e-4, "linear", 0.2)
+    assert (inputs.warmup_steps, inputs.max_steps, inputs.save_steps, inputs.eval_steps) == (4, 33, 9, 4)
+    assert (inputs.adam_beta2, inputs.max_grad_norm, inputs.seed, inputs.logging_steps) == (0.95, 0.5, 7, 5)
+    assert inputs.gradient_accumulation_steps == 1 and inputs.per_device_train_batch_size == 1
+    assert inputs.report_to == [] and inputs.disable_tqdm and inputs.use_cpu
     assert training_arguments.warmup_steps(spec(warmup_steps=3), 1000) == 3
 
 

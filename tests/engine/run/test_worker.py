@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
-from mg_tui.runs import control
+from mg_tui.runs import checkpoint_format, control
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 
@@ -68,8 +67,8 @@ def start(tmp_path: Path, dataset: Path) -> Start:
 
 
 def events(folder: RunFolder, kind: str | None = None) -> list[Event]:
-    found = JournalReader(folder.journal_file).read_new()
-    return [event for event in found if kind is None or event.kind == kind]
+    result = JournalReader(folder.journal_file).read_new()
+    return [event for event in result if kind is None or event.kind == kind]
 
 
 def losses(folder: RunFolder) -> dict[int, float]:
@@ -112,14 +111,16 @@ def test_a_run_from_its_first_word_to_its_last(start: Start) -> None:
     assert sum(step["images_encoded"] for step in steps) < sum(step["images"] for step in steps)
     assert {e.data["what"] for e in journal if e.kind == "decision"} >= {"device", "dtype", "quantization", "layout"}
 
-    found = losses(folder)
-    assert found[6] < found[1]
+    result = losses(folder)
+    assert result[6] < result[1]
     plan = events(folder, "plan")[0].data
     assert (plan["examples"], plan["eval_examples"], plan["steps"]) == (9, 3, 6)
     assert plan["trainable"]["language"]["trained"] == sum(w.numel() for w in adapter(folder).values())
     assert plan["trainable"]["vision"]["trained"] == plan["trainable"]["projector"]["trained"] == 0
     assert all("language_model" in name for name in adapter(folder))
-    assert [writer.find_problem(path) for path in writer.list_checkpoints(folder.checkpoints_dir)] == [None] * 3
+    assert [
+        checkpoint_format.find_problem(path) for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)
+    ] == [None] * 3
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(start: Start) -> None:
@@ -146,8 +147,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(start: Start) -> None:
     assert [event.data["resumed_from"] for event in events(parted, "started")] == [None, 3]
     assert [event.data["step"] for event in events(parted, "step")] == [1, 2, 3, 4, 5, 6]
     assert losses(parted) == losses(whole)
-    one, other = adapter(whole), adapter(parted)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    item, other = adapter(whole), adapter(parted)
+    assert all(torch.equal(item[name], other[name]) for name in item)
 
 
 def test_kill_9_loses_no_more_than_what_came_after_the_checkpoint(start: Start) -> None:
@@ -167,15 +168,15 @@ def test_kill_9_loses_no_more_than_what_came_after_the_checkpoint(start: Start) 
         assert run_worker(killed.path) == 0
         assert events(killed, "started")[1].data["resumed_from"] >= 3
     assert losses(killed) == losses(whole)
-    one, other = adapter(whole), adapter(killed)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    item, other = adapter(whole), adapter(killed)
+    assert all(torch.equal(item[name], other[name]) for name in item)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(start: Start) -> None:
     folder = start(max_steps=4)
     assert run_worker(folder.path) == 0
     expected = losses(folder)
-    newest = writer.list_checkpoints(folder.checkpoints_dir)[-1] / "adapter_model.safetensors"
+    newest = checkpoint_format.list_checkpoints(folder.checkpoints_dir)[-1] / "adapter_model.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     assert run_worker(folder.path) == 0
     assert events(folder, "started")[1].data["resumed_from"] == 2
@@ -184,7 +185,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(start: Start) -> None:
 
 
 def test_batches_and_accumulation_are_the_same_step(start: Start) -> None:
-    found = []
+    result = []
     for options in (
         {"batch_size": 4, "gradient_accumulation_steps": 1, "layout": "padded"},
         {"batch_size": 1, "gradient_accumulation_steps": 4, "layout": "padded"},
@@ -193,22 +194,22 @@ def test_batches_and_accumulation_are_the_same_step(start: Start) -> None:
     ):
         folder = start(**options)
         assert run_worker(folder.path) == 0
-        found.append(list(losses(folder).values()))
-    for other in found[1:]:
-        assert other == pytest.approx(found[0], rel=2e-4)
+        result.append(list(losses(folder).values()))
+    for other in result[1:]:
+        assert other == pytest.approx(result[0], rel=2e-4)
 
 
 def test_kept_features_are_the_tower_s(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_GARDEN_CACHE", str(tmp_path / "cache"))
     encoded = start(max_steps=9, vision_cache="off")
     assert run_worker(encoded.path) == 0
-    kept = start(max_steps=9, vision_cache="on")
-    assert run_worker(kept.path) == 0
-    assert losses(kept) == losses(encoded)
-    steps = [event.data for event in events(kept, "step")]
+    saved = start(max_steps=9, vision_cache="on")
+    assert run_worker(saved.path) == 0
+    assert losses(saved) == losses(encoded)
+    steps = [event.data for event in events(saved, "step")]
     assert steps[0]["images_encoded"] > 0
     assert all((step["images_encoded"], step["images_cached"] > 0) == (0, True) for step in steps[3:])
-    (decision,) = [e.data for e in events(kept, "decision") if e.data["what"] == "vision cache"]
+    (decision,) = [e.data for e in events(saved, "decision") if e.data["what"] == "vision cache"]
     assert decision["value"] == "on" and "ms to read" in decision["why"]
 
     again = start(max_steps=3, vision_cache="on", seed=7)  # another run finds what the first one kept
@@ -281,7 +282,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_rows(
     assert failed.data["step"] == 3
     assert len(failed.data["rows"]) == 4
     assert "learning rate" in failed.data["hint"]
-    assert [path.name for path in writer.list_checkpoints(folder.checkpoints_dir)] == ["step-000002"]
+    assert [path.name for path in checkpoint_format.list_checkpoints(folder.checkpoints_dir)] == ["step-000002"]
 
 
 def test_rows_that_are_too_long(start: Start, dataset: Path, tmp_path: Path) -> None:

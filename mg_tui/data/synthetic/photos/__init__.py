@@ -1,6 +1,6 @@
-"""Nine real photos (see ATTRIBUTION.md), cropped at random, and what can be measured on a crop.
+"""Random crops of nine real photos (see ATTRIBUTION.md), and properties measured on a crop.
 
-Each photo has two regions that share no pixel: crops for training come from one, crops for measuring from the other.
+Each photo has two regions that share no pixel: training crops come from one, held-out crops from the other.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from PIL import Image
 PhotoRegion = Literal["train", "held_out"]
 RelativeBox = tuple[float, float, float, float]
 
-# Where each photo is cut in two: (axis, share of the photo, whether the first part is the training region).
-# The cuts are chosen so that both regions show something of the subject.
+# How each photo is divided: (axis, share of the photo, whether the first part is the training region).
+# The cuts are chosen so that both regions show part of the subject.
 _CUTS: dict[str, tuple[Literal["x", "y"], float, bool]] = {
     "astronaut": ("y", 0.58, True),
     "camera": ("x", 0.56, True),
@@ -37,24 +37,24 @@ PHOTOS: tuple[str, ...] = tuple(_CUTS)
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """What was measured on a crop of a photo."""
+    """Properties measured on a crop of a photo."""
 
     photo: str
     box: tuple[int, int, int, int]
-    main_colour: str
+    main_color: str
     brightness: str
-    corners: tuple[str, str, str, str]  # colours: top left, top right, bottom left, bottom right
+    corners: tuple[str, str, str, str]  # colors: top left, top right, bottom left, bottom right
 
 
 @cache
 def load_photo(name: str) -> Image.Image:
-    """The photo shipped with the package under this name, as RGB."""
+    """A photo of the package by its name, as RGB."""
     with Image.open(Path(__file__).parent / f"{name}.jpg") as image:
         return image.convert("RGB")
 
 
 def photo_region(name: str, region: PhotoRegion) -> RelativeBox:
-    """The part of a photo, as shares of its size, from which crops for this region are taken."""
+    """A region of a photo as (left, top, right, bottom), in shares of its size."""
     axis, cut, first_trains = _CUTS[name]
     first = first_trains == (region == "train")
     if axis == "x":
@@ -70,7 +70,7 @@ def crop_photo(
     size: tuple[int, int] = (112, 112),
     scale: tuple[float, float] = (0.55, 1.0),
 ) -> tuple[Image.Image, PhotoFacts]:
-    """A random crop of one region of a photo, with the aspect ratio of ``size``, and what was measured on it."""
+    """A random crop of one region of a photo, with the aspect ratio of ``size``, and its measured properties."""
     photo = load_photo(name)
     left, top, right, bottom = photo_region(name, region)
     x0, y0 = math.ceil(left * photo.width), math.ceil(top * photo.height)
@@ -83,8 +83,8 @@ def crop_photo(
     return crop, measure_crop(crop, name, box)
 
 
-def name_colour(rgb: Sequence[float]) -> str:
-    """The everyday name of a colour, of the names used for shapes and backgrounds."""
+def name_color(rgb: Sequence[float]) -> str:
+    """The name of a color, out of those used for shapes and backgrounds."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in rgb[:3]))
     if value < 0.22:
         return "black"
@@ -95,19 +95,19 @@ def name_colour(rgb: Sequence[float]) -> str:
         if value < 0.62:
             return "brown"
         return "red" if degrees < 16 or degrees >= 335 else "orange"
-    for limit, colour in ((68, "yellow"), (165, "green"), (200, "cyan"), (262, "blue")):
+    for limit, color in ((68, "yellow"), (165, "green"), (200, "cyan"), (262, "blue")):
         if degrees < limit:
-            return colour
+            return color
     return "purple"
 
 
 def measure_crop(crop: Image.Image, photo: str, box: tuple[int, int, int, int]) -> PhotoFacts:
-    """Main colour, brightness and the colours of the four quarters of a crop."""
+    """Main color, brightness and the colors of the four quadrants of a crop."""
     # After a resize to 2 x 2 with the box filter, each pixel is the exact mean of one quarter.
     data = crop.resize((2, 2), Image.Resampling.BOX).convert("RGB").tobytes()
     quarters = [data[i : i + 3] for i in range(0, 12, 3)]
     mean = [sum(quarter[c] for quarter in quarters) / 4 for c in range(3)]
     luma = 0.299 * mean[0] + 0.587 * mean[1] + 0.114 * mean[2]
     brightness = "dark" if luma < 80 else "bright" if luma > 140 else "medium"
-    corners = tuple(name_colour(quarter) for quarter in quarters)
-    return PhotoFacts(photo, box, name_colour(mean), brightness, (corners[0], corners[1], corners[2], corners[3]))
+    corners = tuple(name_color(quarter) for quarter in quarters)
+    return PhotoFacts(photo, box, name_color(mean), brightness, (corners[0], corners[1], corners[2], corners[3]))

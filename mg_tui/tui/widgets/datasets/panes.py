@@ -1,4 +1,4 @@
-"""The lower panes of a dataset's screen: the row with its images, and the row as tokens."""
+"""The tabs of the lower panes of a dataset's screen, and the pane of a row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -19,7 +19,7 @@ LABEL_WIDTH: Final = 13
 
 
 class DatasetTabs(Lines):
-    """Which pane is shown, the keys of the others, and on the right what belongs to the pane."""
+    """The current pane, the keys of the others, and on the right a text about the pane."""
 
     DEFAULT_CSS = """
     DatasetTabs { height: 1; padding: 0 1; background: $panel; }
@@ -79,14 +79,14 @@ class RowText(Lines):
             return [Content.styled("reading …", tone("dim"))]
         lines: list[Content] = []
         for problem in detail.problems:
-            text = Content.styled(one_line(problem, limit=1_000), tone("failed"))
-            lines += hanging_indent(Content.styled("✗", tone("failed", "bold")), text, 2, width)
+            content = Content.styled(one_line(problem, limit=1_000), tone("failed"))
+            lines += hanging_indent(Content.styled("✗", tone("failed", "bold")), content, 2, width)
         for finding in self.findings:
             lines += hanging_indent(finding[:1], finding[2:], 2, width)
-        for role, spoken, images in detail.turns:
+        for role, text, images in detail.turns:
             label = Content.styled(role, tone(ROLE_TONES.get(role, "dim"), "bold"))
-            said = line((f"▣×{images} " if images > 1 else "▣ " if images else "", tone("eval")), spoken)
-            lines += hanging_indent(label, said, LABEL_WIDTH, width)
+            content = line((f"▣×{images} " if images > 1 else "▣ " if images else "", tone("eval")), text)
+            lines += hanging_indent(label, content, LABEL_WIDTH, width)
         used = {"question", "answer", "conversation"} if detail.turns else set()
         rest = [item for item in detail.fields if item.purpose not in used]
         if rest and lines:

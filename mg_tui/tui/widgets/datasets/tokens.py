@@ -1,4 +1,4 @@
-"""A row as a model sees it: its tokens, and which of them it learns."""
+"""A row as tokens of a model, with the supervised ones marked."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,19 +16,19 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
 TOKEN_PROGRAM: Final = "mg_tui.engine.inference.inspect_tokens"
-# How tokens of which nothing could be seen are written.
+# How whitespace is made visible.
 _VISIBLE_WHITESPACE: Final = str.maketrans({"\n": "↵\n", "\t": "→", "\r": "␍"})
 
 
 class TokenPane(VerticalScroll, can_focus=False):
-    """Asks an engine program, which keeps the model's processor, for the tokens of the row in sight."""
+    """Requests the tokens of the current row from an engine program that holds the model's processor."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.is_shown = False
         self._engine: EngineClient | None = None
-        self._open_model = ""  # the base model whose processor the child has
-        self._requested_row = 0  # the row that was asked for and has not come
+        self._open_model = ""  # the base model whose processor the engine has
+        self._requested_row = 0  # the requested row; 0 when none is
         self._detail: RowDetail | None = None
         self._base_model = ""
 
@@ -40,7 +40,7 @@ class TokenPane(VerticalScroll, can_focus=False):
             self._engine.shut_down()
 
     def show(self, detail: RowDetail | None, base_model: str) -> None:
-        """Show a row's tokens for a base model, once they are in sight."""
+        """Show a row's tokens for a base model, as soon as the pane is visible."""
         self._detail, self._base_model = detail, base_model
         if not self.is_shown or self._requested_row or detail is None:
             return
@@ -56,9 +56,9 @@ class TokenPane(VerticalScroll, can_focus=False):
         self._requested_row = detail.number
         self._engine.request("row", row=detail.number, messages=detail.messages)
 
-    def _show_placeholder(self, said: str) -> None:
+    def _show_placeholder(self, placeholder: str) -> None:
         text = self.query_one(TokenText)
-        text.record, text.placeholder = None, said
+        text.record, text.placeholder = None, placeholder
 
     def on_engine_event(self, message: EngineEvent) -> None:
         message.stop()
@@ -80,7 +80,7 @@ class TokenPane(VerticalScroll, can_focus=False):
         message.stop()
         if message.op == "open":
             self._open_model = ""
-        failed_before = message.op == "row" and not self._open_model  # it follows from what was said already
+        failed_before = message.op == "row" and not self._open_model  # it follows from an error that is shown
         if message.op == "row":
             self._requested_row = 0
         if not failed_before:
@@ -88,7 +88,7 @@ class TokenPane(VerticalScroll, can_focus=False):
 
 
 class TokenText(Lines):
-    """A row token by token: what is learned in colour and underlined, an image as one cell with its count."""
+    """A row token by token: supervised tokens in color and underlined, an image as one cell with its count."""
 
     DEFAULT_CSS = """
     TokenText { padding: 0 1; }
@@ -109,34 +109,35 @@ class TokenText(Lines):
 
 
 def token_summary(record: Mapping[str, Any], width: int) -> list[Content]:
-    """How many tokens there are, how many are learned, and how the images are seen."""
-    tokens, learned = int(record["tokens"]), int(record["learned"])
-    said = line(
+    """The number of tokens, of supervised tokens, and the size at which the model sees each image."""
+    tokens, supervised = int(record["tokens"]), int(record["learned"])
+    content = line(
         (f"{tokens:,}", "bold"),
         " tokens   ",
         ("▁", tone("finished", "underline")),
-        (f"{learned:,} learned", tone("finished", "underline")),
-        (f" ({formatting.percent(learned / tokens if tokens else 0)})", tone("dim")),
+        (f"{supervised:,} supervised", tone("finished", "underline")),
+        (f" ({formatting.percent(supervised / tokens if tokens else 0)})", tone("dim")),
     )
-    lines = [fit(said, width)]
+    lines = [fit(content, width)]
     for number, image in enumerate(record["images"], 1):
-        size, seen, count = image["size"], image["seen_at"], image["tokens"]
-        text = f"▣ image {number}: {size[0]}x{size[1]}" + (f", seen at {seen[0]}x{seen[1]}" if seen else "")
+        size, model_size, count = image["size"], image["seen_at"], image["tokens"]
+        text = f"▣ image {number}: {size[0]}x{size[1]}"
+        text += f", seen at {model_size[0]}x{model_size[1]}" if model_size else ""
         text += f", {count:,} tokens" if count is not None else ", its tokens are known only to the processor"
         lines.append(fit(Content.styled(text, tone("eval")), width))
     return lines
 
 
 def token_text(record: Mapping[str, Any]) -> Content:
-    """The pieces one after the other; neighbours alternate in shade so that their borders are seen."""
+    """The pieces one after the other; neighbors alternate between bold and regular, which shows their borders."""
     parts: list[tuple[str, str]] = []
     counts = [image["tokens"] for image in record["images"]]
-    for index, (piece, learned) in enumerate(record["pieces"]):
+    for index, (piece, supervised) in enumerate(record["pieces"]):
         if isinstance(piece, int):
             count = counts[piece] if piece < len(counts) else None
             parts.append((f"▣×{count:,}" if count is not None else "▣", tone("eval", "bold")))
             continue
         text = printable(piece).translate(_VISIBLE_WHITESPACE)
         bold = ("bold",) if index % 2 else ()
-        parts.append((text, tone("finished", "underline", *bold) if learned else tone("dim", *bold)))
+        parts.append((text, tone("finished", "underline", *bold) if supervised else tone("dim", *bold)))
     return Content.assemble(*parts)

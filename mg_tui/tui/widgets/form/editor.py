@@ -1,4 +1,4 @@
-"""The field being typed in, laid over its row, with completions below it."""
+"""The field editor, laid over the row of its field, with completions below it."""
 
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ MAX_SHOWN = 6
 
 
 class FieldEditor(Input):
-    """Posts what is to be done with what was typed."""
+    """Posts what is to be done with the typed text."""
 
     DEFAULT_CSS = """
     FieldEditor { height: 1; padding: 0; background: $panel; }
@@ -27,44 +27,44 @@ class FieldEditor(Input):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("field")]
 
     class Accepted(Message):
-        """The text is to be taken; then the cursor goes on by `step` rows."""
+        """The text is accepted; then the cursor moves on by `step` rows."""
 
         def __init__(self, text: str, step: int = 0) -> None:
             super().__init__()
             self.text, self.step = text, step
 
     class Cancelled(Message):
-        """The field is to stay as it was."""
+        """The field keeps its value."""
 
     class CompletionRequested(Message):
-        """Another completion is asked for: `step` on, or, with 0, the one selected."""
+        """Select another completion, `step` on; 0: take the selected one."""
 
         def __init__(self, step: int) -> None:
             super().__init__()
             self.step = step
 
-    has_completions = False  # there are completions to move over
+    has_completions = False
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(compact=True, id=id)
         self.display = False
 
     def open(self, text: str, offset: Offset, width: int, *, placeholder: str = "") -> None:
-        """Begin at a place of the container; the focus is for who opens it."""
+        """Open at an offset of the container; the caller sets the focus."""
         self.has_completions = False
         self.placeholder = placeholder
         self.value = text
         self.place(offset, width)
-        self.display = True  # not by a class, which would count only after a moment: what is out of sight gets no focus
+        self.display = True  # not by a class, which takes effect later: a hidden widget gets no focus
         self.cursor_position = len(text)
 
     def place(self, offset: Offset, width: int) -> None:
-        """Go to a place of the container."""
+        """Move to an offset of the container."""
         self.styles.offset = (offset.x, offset.y)
         self.styles.width = max(width, 8)
 
     def close(self) -> None:
-        """Out of sight."""
+        """Hide it."""
         self.display = False
         self.remove_class("-wrong")
 
@@ -91,7 +91,7 @@ class FieldEditor(Input):
 
 
 class Completions(Lines):
-    """What could be typed; one of them is selected."""
+    """Completions of the typed text; one of them is selected."""
 
     DEFAULT_CSS = """
     Completions { height: auto; background: $panel; display: none; }
@@ -100,30 +100,30 @@ class Completions(Lines):
     candidates: reactive[tuple[str, ...]] = reactive((), repaint=False)
     selected_index: reactive[int] = reactive(0, repaint=False)
 
-    def open(self, found: tuple[str, ...], offset: Offset, width: int, height: int) -> None:
-        """Show `found` below a field at `offset`, or above it where there is no room in `height` rows."""
-        shown = min(len(found), MAX_SHOWN)
-        below = offset.y + 1 + shown <= height
-        self.styles.offset = (offset.x, offset.y + 1 if below else max(offset.y - shown, 0))
+    def open(self, candidates: tuple[str, ...], offset: Offset, width: int, height: int) -> None:
+        """Show `candidates` below a field at `offset`, or above it where `height` rows have no room below."""
+        visible = min(len(candidates), MAX_SHOWN)
+        below = offset.y + 1 + visible <= height
+        self.styles.offset = (offset.x, offset.y + 1 if below else max(offset.y - visible, 0))
         self.styles.width = max(width, 8)
-        self.candidates, self.selected_index = found, 0
-        self.set_class(bool(found), "-open")
+        self.candidates, self.selected_index = candidates, 0
+        self.set_class(bool(candidates), "-open")
         self.redraw()
 
     def close(self) -> None:
-        """Out of sight."""
+        """Hide it."""
         self.remove_class("-open")
         self.candidates = ()
 
     def step(self, by: int) -> None:
-        """Select another."""
+        """Select another one."""
         if self.candidates:
             self.selected_index = (self.selected_index + by) % len(self.candidates)
             self.redraw()
 
     @property
     def selected(self) -> str | None:
-        """The one selected."""
+        """The selected one."""
         return self.candidates[self.selected_index] if self.selected_index < len(self.candidates) else None
 
     def lines(self, width: int) -> list[Content]:

@@ -1,25 +1,12 @@
-"""What is said of the field under the cursor: what it is, what it takes, and what is wrong with its value."""
-
-from dataclasses import dataclass
+"""The help of the field under the cursor: what it is, which values it accepts, and the problem of its value."""
 
 from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.core.text import one_line
+from mg_tui.tui.form_row import FieldHelp
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, justify, line
-
-
-@dataclass(frozen=True, slots=True)
-class FieldHelp:
-    """Texts about a field: its title and unit, where it is set besides, its help, and what is wrong or accepted."""
-
-    title: str
-    note: str = ""
-    help: str = ""
-    accepted: str = ""
-    problem: str = ""
-    default: str = ""
 
 
 class FieldHelpPane(Lines):
@@ -36,19 +23,18 @@ class FieldHelpPane(Lines):
     def lines(self, width: int) -> list[Content]:
         if self.field_help is None:
             return [Content()]
-        about = self.field_help
+        field = self.field_help
         head = justify(
-            line((one_line(about.title), "bold"), (f"  {one_line(about.note)}" if about.note else "", tone("dim"))),
-            Content.styled(one_line(about.default, limit=60), tone("dim")),
+            line((one_line(field.title), "bold"), (f"  {one_line(field.note)}" if field.note else "", tone("dim"))),
+            Content.styled(one_line(field.default, limit=60), tone("dim")),
             width,
         )
-        help_lines = Content(one_line(about.help)).wrap(max(width, 8))
-        if about.problem:
-            said = Content.styled(f"✗ {one_line(about.problem)}", tone("failed")).wrap(max(width, 8))
-        elif about.accepted:
-            said = [Content.styled(one_line(about.accepted), tone("dim"))]
+        help_lines = Content(one_line(field.help)).wrap(max(width, 8))
+        if field.problem:
+            last_lines = Content.styled(f"✗ {one_line(field.problem)}", tone("failed")).wrap(max(width, 8))[:2]
+        elif field.accepted:
+            last_lines = [Content.styled(one_line(field.accepted), tone("dim"))]
         else:
-            said = []
+            last_lines = []
         room = max((self.size.height or 4) - 1, 1)
-        said = said[:2]
-        return [head, *help_lines[: max(room - len(said), 1)], *said]
+        return [head, *help_lines[: max(room - len(last_lines), 1)], *last_lines]

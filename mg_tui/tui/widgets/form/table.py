@@ -1,8 +1,6 @@
 """The fields of a form, one a row: name, value, and whether the value is the default. Groups fold."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from textual import events
 from textual.binding import BindingType
@@ -12,50 +10,19 @@ from textual.message import Message
 from textual.timer import Timer
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import ACTIONS_BY_ID, bindings
+from mg_tui.tui.actions import ACTIONS_BY_ID, bindings, keys_in_use
+from mg_tui.tui.form_row import FormRow
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
 
-_HOLD_SECONDS: Final = 1.0  # seconds that keys are kept for something that opens
+_HOLD_SECONDS: Final = 1.0  # how long keys are held for a screen that is about to open
 
-FormRowKind = Literal["group", "text", "path", "integer", "number", "switch", "choice", "list"]
-
-
-@dataclass(frozen=True, slots=True)
-class FormRow:
-    """A field, or the heading of a group.
-
-    Attributes:
-        id: what stays the same about it.
-        title, value, unit: as shown; made safe when drawn.
-        kind: of the field.
-        changed: it differs from the default.
-        wrong: its value cannot be used.
-        needed: it has no value and must have one.
-        open: of a group, whether its fields are shown.
-        empty: what stands for no value.
-    """
-
-    id: str
-    title: str
-    value: str = ""
-    kind: str = "text"
-    unit: str = ""
-    changed: bool = False
-    invalid: bool = False
-    missing: bool = False
-    expanded: bool = False
-    placeholder: str = "–"
-
-    @property
-    def is_group(self) -> bool:
-        """Whether it is a heading."""
-        return self.kind == "group"
+NO_VALUE: Final = "–"  # stands for an empty value
 
 
 class FormTable(Table[FormRow]):
-    """Rows to move over; what is to be done with one is posted."""
+    """Rows of a form; posts what is to be done with the selected one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("form")]
     COLUMNS: ClassVar[tuple[Column, ...]] = (
@@ -65,14 +32,14 @@ class FormTable(Table[FormRow]):
     )
 
     class ChangeRequested(Message):
-        """A field is to be changed, or a group folded. `step`: to the next (1) or the choice before (-1)."""
+        """A field is to be changed, or a group folded. `step`: to the next (1) or the previous choice (-1)."""
 
         def __init__(self, row: FormRow, step: int = 0) -> None:
             super().__init__()
             self.row, self.step = row, step
 
     class ResetRequested(Message):
-        """A field is to have its default again."""
+        """A field is to be reset to its default."""
 
         def __init__(self, row: FormRow) -> None:
             super().__init__()
@@ -80,34 +47,28 @@ class FormTable(Table[FormRow]):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.focus_actions: tuple[str, ...] = (
-            "form.change",
-            "app.command_palette",
-        )  # ids of actions that take the focus
+        # Ids of actions that open something which takes the focus.
+        self.focus_actions: tuple[str, ...] = ("form.change", "app.command_palette")
         self._held_keys: list[events.Key] | None = None
         self._hold_timer: Timer | None = None
 
     def on_key(self, event: events.Key) -> None:
-        """Over a slow link several keys come at once: what follows the one that opens something is for that."""
+        """Over a slow link several keys arrive at once: those after a key that opens a screen are for that screen."""
         if self._held_keys is not None:
             self._held_keys.append(event)
             event.stop()
             event.prevent_default()
-        elif any(event.key in self._keys_of(id) for id in self.focus_actions):
+        elif any(event.key in keys_in_use(self.app, ACTIONS_BY_ID[id]) for id in self.focus_actions):
             self._held_keys = []
-            self._hold_timer = self.set_timer(_HOLD_SECONDS, self.release_keys)  # for what does not open after all
-
-    def _keys_of(self, id: str) -> Collection[str]:
-        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "custom_keys", {})
-        return chosen.get(id, ACTIONS_BY_ID[id].keys)
+            self._hold_timer = self.set_timer(_HOLD_SECONDS, self.release_keys)  # in case nothing opens
 
     def release_keys(self) -> None:
-        """Let the keys that came meanwhile go to what has the focus now."""
+        """Send the held keys to what has the focus now."""
         if self._hold_timer is not None:
             self._hold_timer.stop()
         held, self._held_keys = self._held_keys, None
         if held:
-            # By the application itself: a key does not rise beyond whoever sent it, and bindings are looked up above.
+            # Posted by the application: a key does not bubble beyond its sender, whose ancestors have the bindings.
             self.app.call_next(self._replay_keys, held)
 
     def _replay_keys(self, held: list[events.Key]) -> None:
@@ -135,7 +96,7 @@ class FormTable(Table[FormRow]):
                 self.move(index)
 
     def value_position(self) -> tuple[Offset, int]:
-        """Where the value of the cursor's row is drawn within the widget, and how wide it is."""
+        """Position of the value of the cursor's row within the widget, and its width in cells."""
         x = self.styles.padding.left
         for column, width in self._column_layout():
             if column.key == "value":
@@ -175,19 +136,19 @@ def _heading_cell(row: FormRow, key: str) -> Content:
 
 
 def _value_cell(row: FormRow, width: int) -> Content:
-    shown = one_line(row.value, limit=2_000)
-    if row.kind == "path" and len(shown) > width:
-        shown = "…" + shown[-max(width - 1, 1) :]  # of a path, the end says which it is
+    text = one_line(row.value, limit=2_000)
+    if row.kind == "path" and len(text) > width:
+        text = "…" + text[-max(width - 1, 1) :]  # the end of a path tells it apart
     if row.invalid:
-        return Content.styled(shown or row.placeholder, tone("failed", "bold"))
+        return Content.styled(text or NO_VALUE, tone("failed", "bold"))
     if row.missing:
         return Content.styled("needed", tone("eval", "bold"))
-    if not shown:
-        return Content.styled(row.placeholder, tone("dim"))
+    if not text:
+        return Content.styled(NO_VALUE, tone("dim"))
     if row.kind == "switch":
-        on = shown == "on"
+        on = text == "on"
         return line((("● on" if on else "○ off"), "bold" if row.changed else tone("smooth") if on else tone("dim")))
-    value = Content.styled(shown, "bold" if row.changed else "")
+    value = Content.styled(text, "bold" if row.changed else "")
     if row.kind == "choice":
         return line(value, (" ▾", tone("dim")))
     return line(value, (f" {row.unit}", tone("dim"))) if row.unit else value

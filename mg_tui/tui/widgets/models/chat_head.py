@@ -1,4 +1,4 @@
-"""The line above a chat: which model it is, and what it is doing."""
+"""The line above a chat: the model and its state."""
 
 from collections.abc import Mapping
 from time import monotonic
@@ -16,7 +16,7 @@ from mg_tui.tui.widgets.models.model_table import kind_text
 
 
 class ChatHead(Lines):
-    """Which model it is, and what it is doing."""
+    """The model and its state."""
 
     DEFAULT_CSS = """
     ChatHead { height: 1; padding: 0 1; background: $surface; }
@@ -55,9 +55,9 @@ class ChatHead(Lines):
             return line(("▶ ", tone("running")), f"answering … {seconds}")
         if self.state == "failed" or self.model_info is None:
             return Content.styled("not loaded", tone("failed"))
-        how = [
+        details = [
             str(self.model_info[key])
             for key in ("device", "dtype", "quantization")
             if self.model_info.get(key) != "none"
         ]
-        return line(("✓ ready", tone("finished")), ("  " + one_line(" ".join(how), limit=60), tone("dim")))
+        return line(("✓ ready", tone("finished")), ("  " + one_line(" ".join(details), limit=60), tone("dim")))

@@ -1,8 +1,6 @@
-"""A conversation with a model: what was asked, the answer as it comes, and what it took."""
+"""A conversation with a model as lines: each question, its answer as it comes, and its statistics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from textual.app import ComposeResult
@@ -11,81 +9,35 @@ from textual.content import Content
 
 from mg_tui.core.text import one_line, printable
 from mg_tui.tui import formatting
+from mg_tui.tui.models.conversation import Exchange
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
 
 LABEL_WIDTH: Final = 10  # cells before the text of a turn
-MAX_CHARS: Final = 20_000  # characters of one text
+MAX_CHARS: Final = 20_000  # of one text
 CURSOR: Final = "▌"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatQuestion:
-    """A question with its images, and the answer that a dataset expects, if it is from one. Texts are unsafe."""
-
-    question: str = ""
-    images: tuple[Path, ...] = ()
-    expected: str | None = None
-    source: str = ""
-
-
-@dataclass(slots=True)
-class Exchange:
-    """A question and its answer. `record` is the engine's, once the answer is whole; `lost` says why it is not."""
-
-    question: ChatQuestion
-    answer: str = ""
-    generation: Mapping[str, Any] | None = None
-    error: str = ""
-    own: tuple[str, ...] = field(default_factory=tuple)
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more comes."""
-        return self.generation is not None or bool(self.error)
-
-    @property
-    def is_correct(self) -> bool | None:
-        """Whether the answer is the expected one; None when none is expected or it is not whole."""
-        if self.question.expected is None or self.generation is None:
-            return None
-        return self.answer.strip() == self.question.expected.strip()
-
-
-def build_messages(exchanges: list[Exchange], asked: ChatQuestion) -> list[dict[str, Any]]:
-    """The conversation so far and a new question, as the engine takes it; questions that were lost are left out."""
-    turns: list[dict[str, Any]] = []
-    for exchange in exchanges:
-        if exchange.generation is not None and exchange.answer.strip():
-            turns.append(_user_message(exchange.question))
-            turns.append({"role": "assistant", "text": exchange.answer})
-    return [*turns, _user_message(asked)]
-
-
-def _user_message(asked: ChatQuestion) -> dict[str, Any]:
-    return {"role": "user", "text": asked.question, "images": [str(path) for path in asked.images]}
 
 
 def exchange_lines(exchange: Exchange, width: int) -> list[Content]:
     """One question and its answer."""
-    asked = exchange.question
-    lines = _turn_lines("you", tone("key", "bold"), Content(printable(asked.question, limit=MAX_CHARS)), width)
-    if asked.images:
-        names = ", ".join(one_line(path.name, limit=80) for path in asked.images)
+    question = exchange.question
+    lines = _turn_lines("you", tone("key", "bold"), Content(printable(question.question, limit=MAX_CHARS)), width)
+    if question.images:
+        names = ", ".join(one_line(path.name, limit=80) for path in question.images)
         lines += _turn_lines("", "", Content.styled(f"▣ {names}", tone("dim")), width)
-    if asked.expected is not None:
+    if question.expected is not None:
         lines += _turn_lines(
-            "expected", tone("dim"), Content(printable(asked.expected.strip(), limit=MAX_CHARS)), width
+            "expected", tone("dim"), Content(printable(question.expected.strip(), limit=MAX_CHARS)), width
         )
     answer = printable(exchange.answer, limit=MAX_CHARS)
     style = {True: tone("finished"), False: tone("failed"), None: ""}[exchange.is_correct]
     label = {True: "✓ model", False: "✗ model", None: "model"}[exchange.is_correct]
     if exchange.finished:
-        shown = Content.styled(answer.strip(), style) if answer.strip() else Content.styled("(nothing)", tone("dim"))
+        text = Content.styled(answer.strip(), style) if answer.strip() else Content.styled("(nothing)", tone("dim"))
     else:
-        shown = line(answer.lstrip(), (CURSOR, tone("running")))
+        text = line(answer.lstrip(), (CURSOR, tone("running")))
     if answer.strip() or not exchange.error:
-        lines += _turn_lines(label, tone("running", "bold"), shown, width)
+        lines += _turn_lines(label, tone("running", "bold"), text, width)
     if exchange.error:
         lines += _turn_lines(
             "✗", tone("failed", "bold"), Content.styled(one_line(exchange.error), tone("failed")), width
@@ -100,15 +52,17 @@ def _turn_lines(label: str, style: str, text: Content, width: int) -> list[Conte
 
 
 def format_generation_stats(record: Mapping[str, Any]) -> str:
-    """What an answer took: tokens, time, how the images were seen, how it ended."""
+    """Statistics of an answer: tokens, time, sizes of the images, how it ended."""
     parts = [formatting.count(int(record.get("tokens", 0)), "token")]
     if rate := record.get("tokens_per_second"):
         parts.append(f"{formatting.compact(float(rate))} a second")
     parts.append(f"first after {formatting.compact(float(record.get('first_token_seconds', 0.0)))} s")
     for image in record.get("images", ())[:2]:
-        size, seen = image["size"], image["seen_at"]
+        size, model_size = image["size"], image["seen_at"]
         text = f"image {size[0]}x{size[1]}"
-        parts.append(text if seen is None or list(seen) == list(size) else f"{text} seen at {seen[0]}x{seen[1]}")
+        if model_size is not None and list(model_size) != list(size):
+            text += f" seen at {model_size[0]}x{model_size[1]}"
+        parts.append(text)
     if tokens := record.get("image_tokens"):
         parts.append(f"{formatting.count(int(tokens), 'image token')}")
     ended = record.get("ended")

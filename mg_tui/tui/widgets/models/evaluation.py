@@ -1,21 +1,17 @@
-"""Rows answered before and after: which became right, and what was said."""
+"""Evaluated rows: which became right or wrong by training, and the answers of one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.core.text import one_line, printable
 from mg_tui.tui import formatting
+from mg_tui.tui.models.evaluated_row import EvaluatedRow, Verdict
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, hanging_indent, join_fitting, justify, line
-from mg_tui.tui.widgets.models.conversation import ChatQuestion
 from mg_tui.tui.widgets.table import Column, Table
-
-Verdict = Literal["better", "worse", "right", "wrong"]
 
 # Glyph, word and tone of each verdict.
 VERDICTS: Final[Mapping[Verdict, tuple[str, str, str]]] = {
@@ -24,7 +20,7 @@ VERDICTS: Final[Mapping[Verdict, tuple[str, str, str]]] = {
     "right": ("✓", "right", "finished"),
     "wrong": ("✗", "wrong", "failed"),
 }
-# What is shown: all, then what people look for.
+# Filters of the table, in the order in which the key cycles through them.
 ROW_FILTERS: Final[tuple[tuple[str, frozenset[Verdict]], ...]] = (
     ("all rows", frozenset(VERDICTS)),
     ("only what became right", frozenset({"better"})),
@@ -34,50 +30,6 @@ ROW_FILTERS: Final[tuple[tuple[str, frozenset[Verdict]], ...]] = (
 MAX_CHARS: Final = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedRow:
-    """A row and its answers. Texts are as the dataset and the models wrote them: not safe to print."""
-
-    row: int
-    images: tuple[Path, ...]
-    question: str
-    expected: str
-    answer: str
-    base_answer: str | None
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "EvaluatedRow":
-        """From the engine's record of a row."""
-        images = tuple(Path(path) for path in record.get("images") or ())
-        before = record.get("base_answer")
-        return cls(
-            int(record["row"]),
-            images,
-            str(record["prompt"]),
-            str(record["expected"]),
-            str(record["answer"]),
-            None if before is None else str(before),
-        )
-
-    @property
-    def is_correct(self) -> bool:
-        """Whether the model's answer is the expected one, blanks around it aside."""
-        return self.answer.strip() == self.expected.strip()
-
-    @property
-    def verdict(self) -> Verdict:
-        """What training did to it; without an answer from before, only whether it is right."""
-        was = None if self.base_answer is None else self.base_answer.strip() == self.expected.strip()
-        if self.is_correct:
-            return "better" if was is False else "right"
-        return "worse" if was else "wrong"
-
-    @property
-    def chat_question(self) -> ChatQuestion:
-        """The row as a question for a chat."""
-        return ChatQuestion(self.question, self.images, self.expected, f"row {self.row}")
-
-
 def verdict_text(item: EvaluatedRow) -> Content:
     """The verdict as glyph and word."""
     glyph, word, name = VERDICTS[item.verdict]
@@ -85,7 +37,7 @@ def verdict_text(item: EvaluatedRow) -> Content:
 
 
 class EvaluationTable(Table[EvaluatedRow]):
-    """Every row that is answered."""
+    """Every answered row."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("row", "Row", 5, align_right=True),
@@ -117,7 +69,7 @@ class EvaluationTable(Table[EvaluatedRow]):
 
 
 class EvaluationHead(Lines):
-    """How many were right before, how many are now."""
+    """Exact match before and after training."""
 
     DEFAULT_CSS = """
     EvaluationHead { height: 2; padding: 0 1; background: $surface; }
@@ -141,17 +93,20 @@ class EvaluationHead(Lines):
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        only = ROW_FILTERS[self.filter_index][0] if self.filter_index and self.rows else ""
-        said = Content.styled(only, tone("eval")) if only else Content.styled(self.state, tone("running"))
-        first = justify(Content.styled(self._title, "bold"), said, width)
+        filter_title = ROW_FILTERS[self.filter_index][0] if self.filter_index and self.rows else ""
+        right = (
+            Content.styled(filter_title, tone("eval")) if filter_title else Content.styled(self.state, tone("running"))
+        )
+        first = justify(Content.styled(self._title, "bold"), right, width)
         if not self.rows:
             return [first, Content.styled(one_line(self.dataset_note), tone("dim"))]
         counts = {verdict: sum(item.verdict == verdict for item in self.rows) for verdict in VERDICTS}
-        right, count = counts["better"] + counts["right"], len(self.rows)
-        parts = [line(("exact match ", tone("dim")), (formatting.percent(right / count), "bold"), f"  {right}/{count}")]
+        correct, count = counts["better"] + counts["right"], len(self.rows)
+        share = formatting.percent(correct / count)
+        parts = [line(("exact match ", tone("dim")), (share, "bold"), f"  {correct}/{count}")]
         if all(item.base_answer is not None for item in self.rows):
-            was = counts["right"] + counts["worse"]
-            parts.insert(0, line(("before ", tone("dim")), formatting.percent(was / count)))
+            base_correct = counts["right"] + counts["worse"]
+            parts.insert(0, line(("before ", tone("dim")), formatting.percent(base_correct / count)))
         parts += [
             Content.styled(f"{glyph} {counts[verdict]} {word}", tone(name))
             for verdict, (glyph, word, name) in VERDICTS.items()
@@ -183,6 +138,6 @@ class EvaluatedRowText(Lines):
             ("after", item.answer, tone("finished" if item.is_correct else "failed", "bold")),
         ):
             if text is not None:
-                shown = Content.styled(printable(text.strip(), limit=MAX_CHARS) or "(nothing)", style)
-                lines += hanging_indent(Content.styled(label, tone("dim")), shown, 10, width)
+                content = Content.styled(printable(text.strip(), limit=MAX_CHARS) or "(nothing)", style)
+                lines += hanging_indent(Content.styled(label, tone("dim")), content, 10, width)
         return lines

@@ -1,4 +1,4 @@
-"""The table of models, what is said of the one under the cursor, and the line of a job in the background."""
+"""The table of models, and the preview of the selected one."""
 
 from time import time
 from typing import ClassVar
@@ -6,6 +6,7 @@ from typing import ClassVar
 from textual.content import Content
 from textual.reactive import reactive
 
+from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.models.catalog import KIND_GLYPHS, KIND_LABELS, ModelRow
 from mg_tui.tui.theme import tone
@@ -16,7 +17,7 @@ _KIND_TONES = {"adapter": "finished", "model": "running", "merged": "running", "
 
 
 def kind_text(row: ModelRow, *styles: str) -> Content:
-    """What kind of model it is, as glyph and word."""
+    """The kind of a model as glyph and word."""
     return Content.styled(f"{KIND_GLYPHS[row.kind]} {KIND_LABELS[row.kind]}", tone(_KIND_TONES[row.kind], *styles))
 
 
@@ -60,7 +61,7 @@ class ModelTable(Table[ModelRow]):
 
 
 class ModelPreview(Lines):
-    """What the model under the cursor is."""
+    """The selected model: kind, base, summary and folder."""
 
     DEFAULT_CSS = """
     ModelPreview { height: 4; background: $surface; padding: 0 1; }
@@ -84,12 +85,6 @@ class ModelPreview(Lines):
             lines += Content.styled(row.summary, style).wrap(width)[:2]
         if row.folder is not None:
             lines += hanging_indent(
-                Content.styled("in", tone("dim")), Content.styled(_folder_text(row), tone("dim")), 3, width
+                Content.styled("in", tone("dim")), Content.styled(one_line(str(row.folder)), tone("dim")), 3, width
             )[:1]
         return lines[: max(self.size.height, 4)]
-
-
-def _folder_text(row: ModelRow) -> str:
-    from mg_tui.core.text import one_line
-
-    return one_line(str(row.folder))

@@ -1,4 +1,4 @@
-"""Plugins with their status, and everything that is known of one."""
+"""The table of plugins with their status, and the detail of one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, get_args
@@ -12,7 +12,8 @@ from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
 from mg_tui.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
-    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus
 
 STATUS_MARKS: Final = {"ok": ("✓", "finished"), "broken": ("✗", "failed"), "disabled": ("–", "queued")}
@@ -25,7 +26,7 @@ _SUPPORT_MARKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PluginRow:
-    """A plugin and those of its families that can be used."""
+    """A plugin and its usable families."""
 
     status: "PluginStatus"
     families: "tuple[ModelFamily, ...]"
@@ -65,12 +66,12 @@ class PluginTable(Table[PluginRow]):
 
 
 class PluginDetail(Lines):
-    """All there is to say of a plugin."""
+    """The detail of a plugin."""
 
     row: PluginRow | None = None
 
     def show(self, row: PluginRow | None) -> None:
-        """Show another."""
+        """Show another plugin."""
         self.row = row
         self.redraw()
 
@@ -109,9 +110,9 @@ def _family_lines(family: "ModelFamily", width: int) -> list[Content]:
     if family.checkpoints:
         lines += [Content(), Content.styled("Checkpoints", tone("dim"))]
     for checkpoint in family.checkpoints:
-        size = f"{formatting.compact(checkpoint.parameters).replace('G', 'B')} parameters"
-        said = line((size, tone("dim")), (f"  {one_line(checkpoint.note)}" if checkpoint.note else "", tone("dim")))
-        lines += hanging_indent(Content(one_line(checkpoint.name)), said, min(34, width // 2), width)
+        size = f"{formatting.parameters(checkpoint.parameters)} parameters"
+        text = line((size, tone("dim")), (f"  {one_line(checkpoint.note)}" if checkpoint.note else "", tone("dim")))
+        lines += hanging_indent(Content(one_line(checkpoint.name)), text, min(34, width // 2), width)
     return lines
 
 
@@ -120,5 +121,5 @@ def _capability_lines(name: str, capability: "Capability", width: int) -> list[C
     glyph, tone_name = _SUPPORT_MARKS[level]
     label = line((f"{glyph} ", tone(tone_name)), name)
     why = getattr(capability, "why", "")
-    said = line((level.lower(), tone(tone_name)), (f": {one_line(why)}" if why else "", tone("dim")))
-    return hanging_indent(label, said, 18, width)
+    text = line((level.lower(), tone(tone_name)), (f": {one_line(why)}" if why else "", tone("dim")))
+    return hanging_indent(label, text, 18, width)

@@ -1,4 +1,4 @@
-"""The top of a run's screen: what it is, how far it is, and what went wrong."""
+"""The top of a run's screen: state, progress, and the outcome of a run that failed."""
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -42,9 +42,9 @@ def _progress_line(detail: RunDetail, width: int) -> Content:
         facts.append(line(("took " if row.state.ended else "for ", tone("dim")), formatting.duration(detail.elapsed)))
     if detail.epoch is not None:
         facts.append(line(("epoch ", tone("dim")), f"{detail.epoch:.2f}"))
-    said = join_fitting(facts, width - 12)
-    filled, rest = meter(row.progress, max(width - said.cell_length - 2, 4))
-    return line((filled, tone(row.state.value)), (rest, tone("track")), "  ", said)
+    text = join_fitting(facts, width - 12)
+    filled, rest = meter(row.progress, max(width - text.cell_length - 2, 4))
+    return line((filled, tone(row.state.value)), (rest, tone("track")), "  ", text)
 
 
 class RunHead(Lines):
@@ -65,35 +65,35 @@ class RunHead(Lines):
 
 
 def outcome_lines(detail: RunDetail, width: int) -> list[Content]:
-    """What happened, why, and what to try, when a run did not end well; else nothing."""
-    found, state = detail.outcome, detail.row.state
-    if found is None:
+    """What happened, why, and what to try, when a run failed; else nothing."""
+    outcome, state = detail.outcome, detail.row.state
+    if outcome is None:
         return []
-    first = line((f"{state.glyph} ", tone(state.value, "bold")), (one_line(found.what, limit=1_000), "bold"))
-    # Most telling first: on a small terminal the band is cut. Commands are keys here, and the log has a pane.
-    known = {"try": next(iter(found.next), None), **dict(found.facts)}
-    shown_first = ("where", "rows", "images", "try", "why")
-    pairs = [*((label, known.get(label)) for label in shown_first), ("saved", known.get("checkpoint"))]
+    first = line((f"{state.glyph} ", tone(state.value, "bold")), (one_line(outcome.what, limit=1_000), "bold"))
+    # The most important first: a small terminal cuts the band off. The dashboard has keys for the commands.
+    facts = {"try": next(iter(outcome.next), None), **dict(outcome.facts)}
+    labels = ("where", "rows", "images", "try", "why")
+    pairs = [*((label, facts.get(label)) for label in labels), ("saved", facts.get("checkpoint"))]
     lines = first.wrap(width)
     for label, text in pairs:
         if text:
-            shown = line((f"  {label:<6} ", tone("dim")), one_line(str(text), limit=1_000))
-            first_line, *others = shown.wrap(width)
+            content = line((f"  {label:<6} ", tone("dim")), one_line(str(text), limit=1_000))
+            first_line, *others = content.wrap(width)
             lines += [first_line, *(fit(other.pad_left(9), width) for other in others)]
     return lines
 
 
 class OutcomeBand(Lines):
-    """The lasting condition of a run that failed or crashed; not there otherwise."""
+    """The outcome of a run that failed or crashed; hidden otherwise."""
 
     DEFAULT_CSS = """
     OutcomeBand { padding: 0 1; background: $band; display: none; max-height: 28%; }
-    OutcomeBand.-said { display: block; }
+    OutcomeBand.-visible { display: block; }
     """
     detail: reactive[RunDetail | None] = reactive(None, repaint=False)
 
     def watch_detail(self) -> None:
-        self.set_class(bool(self.detail and outcome_lines(self.detail, 80)), "-said")
+        self.set_class(bool(self.detail and outcome_lines(self.detail, 80)), "-visible")
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:

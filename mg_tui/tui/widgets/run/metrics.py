@@ -1,4 +1,4 @@
-"""The newest values of a run, with their courses where there is room; and the curves the chart can draw."""
+"""The newest metrics of a run, with their curves where there is room; and the plots of the chart."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mg_tui.tui.widgets.lines import Lines, cell, fit, join_fitting, line
 
 @dataclass(frozen=True, slots=True)
 class RunMetric:
-    """A value over the steps: its names, where it is in `RunCurves`, how it is written."""
+    """A metric over the steps: its titles, its values in `RunCurves`, and how they are formatted."""
 
     title: str
     short_title: str
@@ -46,7 +46,7 @@ CURVE_COUNT: Final = len(METRICS) + 1
 
 
 def run_plot(detail: RunDetail, view: ChartView) -> Plot:
-    """The loss (curve 0) or one of the facts as the chart draws it."""
+    """The plot of the loss (curve 0) or of a metric."""
     curves, last = detail.curves, float(detail.row.total or 0) or None
     window = view.window(curves.steps)
     if view.curve_index == 0:
@@ -57,19 +57,19 @@ def run_plot(detail: RunDetail, view: ChartView) -> Plot:
             ChartLine("eval", [item.step for item in evals], [item.loss for item in evals], "eval", "mark"),
         ]
         return Plot("Loss", tuple(lines), last, formatting.loss, logarithmic=view.logarithmic, step_window=window)
-    fact = METRICS[view.curve_index - 1]
-    lines = [ChartLine("each step", curves.steps, fact.select(curves), "smooth")]
-    if fact.title == "memory" and (estimate := estimated_memory(detail)) is not None and curves.steps:
+    metric = METRICS[view.curve_index - 1]
+    lines = [ChartLine("each step", curves.steps, metric.select(curves), "smooth")]
+    if metric.title == "memory" and (estimate := estimated_memory(detail)) is not None and curves.steps:
         ends = (float(curves.steps[0]), max(float(curves.steps[-1]), last or 0.0))
         lines.append(ChartLine("estimate", ends, (estimate, estimate), "eval", "rule"))
-    title = fact.title[0].upper() + fact.title[1:]
-    return Plot(title, tuple(lines), last, fact.format_value, fact.from_zero, view.logarithmic, window)
+    title = metric.title[0].upper() + metric.title[1:]
+    return Plot(title, tuple(lines), last, metric.format_value, metric.from_zero, view.logarithmic, window)
 
 
 def smoothed_lines(
     curves: RunCurves, view: ChartView, name: str = "smoothed", tone_name: str = "smooth"
 ) -> list[ChartLine]:
-    """The loss as smooth as chosen; nothing where no smoothing is."""
+    """The loss smoothed as `view` says; nothing without smoothing."""
     if view.is_default_smoothing:
         return [ChartLine(name, curves.steps, curves.smoothed, tone_name)]
     window = view.smoothing_points(len(curves.steps))
@@ -79,20 +79,20 @@ def smoothed_lines(
 
 
 def estimated_memory(detail: RunDetail) -> float | None:
-    """What the run was estimated to take of a device's memory, in bytes, where its plan says so."""
+    """The estimated device memory of a run in bytes, if its plan has one."""
     value = detail.plan.get("estimate_bytes")
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def metric_column(detail: RunDetail, width: int) -> list[Content]:
-    """One fact a line with its course, then counts."""
+    """A metric a line with its curve, then counts."""
     lines = []
-    for fact in METRICS:
-        values = fact.select(detail.curves)
+    for metric in METRICS:
+        values = metric.select(detail.curves)
         lines.append(
             line(
-                (f"{fact.title:<14}", tone("dim")),
-                cell(Content(fact.format_value(values[-1] if values else None)), 10, right=True),
+                (f"{metric.title:<14}", tone("dim")),
+                cell(Content(metric.format_value(values[-1] if values else None)), 10, right=True),
                 "  ",
                 (sparkline(values, max(width - 27, 0)), tone("spark")),
             )
@@ -107,11 +107,11 @@ def metric_column(detail: RunDetail, width: int) -> list[Content]:
 
 
 def metric_strip(detail: RunDetail, width: int) -> list[Content]:
-    """Every fact in one or two lines."""
+    """Every metric in one line."""
     parts = []
-    for fact in METRICS:
-        values = fact.select(detail.curves)
-        parts.append(line((f"{fact.short_title} ", tone("dim")), fact.format_value(values[-1] if values else None)))
+    for metric in METRICS:
+        values = metric.select(detail.curves)
+        parts.append(line((f"{metric.short_title} ", tone("dim")), metric.format_value(values[-1] if values else None)))
     return [join_fitting(parts, width, "  ")]
 
 

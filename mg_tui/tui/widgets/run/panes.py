@@ -1,4 +1,4 @@
-"""The lower panes of a run's screen: log, notes, answers, checkpoints, options. One is shown at a time."""
+"""The lower panes of a run's screen: log, notes, answers, checkpoints, options."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from textual.widgets import Log
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings, format_key
-from mg_tui.tui.feeds import MAX_LOG_LINES
+from mg_tui.tui.runs.feeds import MAX_LOG_LINES
 from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging_indent, line, link
@@ -31,7 +31,7 @@ PANES: Final = (
 
 
 class RunTabs(Lines):
-    """Which pane is shown, and the keys of the others."""
+    """The current pane, and the keys of the others."""
 
     DEFAULT_CSS = """
     RunTabs { height: 1; padding: 0 1; background: $panel; }
@@ -88,7 +88,7 @@ class RunTabs(Lines):
 
 
 class LogPane(Log):
-    """The worker's log. Lines are text: the feed has made them printable, and nothing in them is markup."""
+    """The worker's log. The feed has made its lines printable, and nothing in them is read as markup."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("log")]
     DEFAULT_CSS = """
@@ -106,11 +106,11 @@ class LogPane(Log):
         self.filter_words: tuple[str, ...] = ()
 
     def add(self, lines: Iterable[str], *, follow: bool) -> None:
-        """Lines that have come; those the filter lets through are shown."""
+        """Add new lines; those that match the filter are shown."""
         lines = list(lines)
         self.all_lines.extend(lines)
-        if shown := [line for line in lines if self._matches(line)]:
-            self.write_lines(shown, scroll_end=follow)
+        if matching := [line for line in lines if self._matches(line)]:
+            self.write_lines(matching, scroll_end=follow)
 
     def filter_lines(self, query: str) -> None:
         """Show only lines with all words of `query`, whatever their case."""
@@ -126,29 +126,29 @@ class LogPane(Log):
 
     def render_line(self, y: int) -> Strip:
         if self.line_count == 0 and y == 0:
-            what = "No line of the log has these words; esc shows all." if self.all_lines else self.empty_text
-            said = Content.styled(what, tone("dim")).truncate(self.size.width)
-            return Strip([Segment(text, look.rich_style) for text, look in said.render(self.visual_style, end="")])
+            text = "No line of the log has these words; esc shows all." if self.all_lines else self.empty_text
+            content = Content.styled(text, tone("dim")).truncate(self.size.width)
+            return Strip([Segment(text, style.rich_style) for text, style in content.render(self.visual_style, end="")])
         return super().render_line(y)
 
 
 class DetailPane(ScrollBox):
     """A pane of lines that scrolls."""
 
-    def __init__(self, inside: "PaneLines", *, id: str) -> None:
+    def __init__(self, content_lines: "PaneLines", *, id: str) -> None:
         super().__init__(id=id)
-        self.content_lines = inside
+        self.content_lines = content_lines
 
     def compose(self) -> ComposeResult:
         yield self.content_lines
 
     def show(self, detail: RunDetail) -> None:
-        """Show what `detail` has."""
+        """Show the run's `detail`."""
         self.content_lines.detail = detail
 
 
 class PaneLines(Lines):
-    """What is inside of a pane."""
+    """The lines of a pane."""
 
     DEFAULT_CSS = """
     PaneLines { padding: 0 1; }
@@ -162,29 +162,29 @@ class PaneLines(Lines):
         return self.detail_lines(self.detail, width) if self.detail is not None else [Content()]
 
     def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
-        """The lines for what is known of the run."""
+        """The lines for a run's detail."""
         raise NotImplementedError
 
 
 class RunNotes(PaneLines):
-    """Warnings, newest first, then what was decided and why."""
+    """Warnings, newest first, then automatic decisions and their reasons."""
 
     def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         lines: list[Content] = []
-        for notice in reversed(detail.warnings):
-            times = f" ({notice.times} times)" if notice.times > 1 else ""
+        for warning in reversed(detail.warnings):
+            times = f" ({warning.times} times)" if warning.times > 1 else ""
             lines += hanging_indent(
-                Content.styled("⚠", tone("eval", "bold")), line(one_line(notice.what), times), 2, width
+                Content.styled("⚠", tone("eval", "bold")), line(one_line(warning.what), times), 2, width
             )
-            for label, text in (("where", notice.where), ("why", notice.why), ("try", notice.hint)):
+            for label, text in (("where", warning.where), ("why", warning.why), ("try", warning.hint)):
                 if text:
                     lines += hanging_indent(
                         Content.styled(f"  {label}", tone("dim")), Content(one_line(text)), 9, width
                     )
         for decision in detail.decisions:
             value = one_line(str(decision.value), limit=200)
-            said = line((one_line(decision.what), "bold"), "  ", value, (f"  {one_line(decision.why)}", tone("dim")))
-            lines += hanging_indent(Content.styled("·", tone("key")), said, 2, width)
+            content = line((one_line(decision.what), "bold"), "  ", value, (f"  {one_line(decision.why)}", tone("dim")))
+            lines += hanging_indent(Content.styled("·", tone("key")), content, 2, width)
         if detail.warning_count > len(detail.warnings):
             lines.append(Content.styled(f"{detail.warning_count} warnings in all", tone("dim")))
         return lines or [Content.styled("No warnings, and nothing was decided for you yet.", tone("dim"))]
@@ -212,12 +212,12 @@ class CheckpointList(PaneLines):
 
 
 class RunOptionList(PaneLines):
-    """What was asked of the run, as its spec has it."""
+    """The options of the run, from its spec."""
 
     def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         values = [(name, value) for name, value in detail.spec.items() if value is not None]
         lines: list[Content] = []
         for name, value in values:
-            shown = Content(one_line(str(value), limit=400))
-            lines += hanging_indent(Content.styled(one_line(name), tone("dim")), shown, 30, width)
+            content = Content(one_line(str(value), limit=400))
+            lines += hanging_indent(Content.styled(one_line(name), tone("dim")), content, 30, width)
         return lines or [Content.styled("The spec cannot be read.", tone("dim"))]

@@ -1,4 +1,4 @@
-"""The strip of devices: each GPU on a line, what it does and whose memory it holds; without one, the host and why."""
+"""The strip of devices: a line for each GPU with its load and memory owners; without a GPU, the host and the reason."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,18 +13,18 @@ from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell, fit, line
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.sampler import DeviceSnapshot, Gpu, GpuProcess, Host
+    from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 
 
-def device_lines(snapshot: "DeviceSnapshot", width: int, most: int, titles: Mapping[str, str]) -> list[Content]:
-    """At most `most` lines for `width` cells. `titles` has the titles of runs by id, to say whose memory it is."""
+def device_lines(snapshot: "DeviceSnapshot", width: int, limit: int, titles: Mapping[str, str]) -> list[Content]:
+    """At most `limit` lines of `width` cells. `titles`: the titles of runs by id, for the owners of memory."""
     if not snapshot.gpus:
-        return host_lines(snapshot.host, snapshot.why_no_gpu, width)[:most]
+        return host_lines(snapshot.host, snapshot.why_no_gpu, width)[:limit]
     lines = [_gpu_line(gpu, width, titles) for gpu in snapshot.gpus]
-    if len(lines) > most:
-        hidden = len(lines) - most + 1
-        lines = [*lines[: most - 1], Content.styled(f"  and {formatting.count(hidden, 'more GPU')}", tone("dim"))]
-    if snapshot.why_no_gpu and len(lines) < most:
+    if len(lines) > limit:
+        hidden = len(lines) - limit + 1
+        lines = [*lines[: limit - 1], Content.styled(f"  and {formatting.count(hidden, 'more GPU')}", tone("dim"))]
+    if snapshot.why_no_gpu and len(lines) < limit:
         lines.append(fit(Content.styled(one_line(snapshot.why_no_gpu), tone("failed")), width))
     return lines
 
@@ -39,7 +39,7 @@ def _gpu_line(gpu: "Gpu", width: int, titles: Mapping[str, str]) -> Content:
         cell(Content(name), 22 if wide else 9),
         " ",
         *meter_pieces(None if gpu.utilization is None else gpu.utilization / 100, 10 if wide else 5, plain=True),
-        f" {_format_whole(gpu.utilization):>3}%  ",
+        f" {formatting.whole(gpu.utilization):>3}%  ",
     ]
     if gpu.problem is not None:
         return fit(line(*pieces[:3], (one_line(gpu.problem), tone("failed"))), width)
@@ -49,7 +49,7 @@ def _gpu_line(gpu: "Gpu", width: int, titles: Mapping[str, str]) -> Content:
             *meter_pieces(used / gpu.memory_total, 10 if wide else 6),
             f" {formatting.used_of_total(used, gpu.memory_total)}  ",
         ]
-    pieces += [(f"{_format_whole(gpu.power_w)} W  {_format_whole(gpu.temperature_c)}°C  ", tone("dim"))]
+    pieces += [(f"{formatting.whole(gpu.power_w)} W  {formatting.whole(gpu.temperature_c)}°C  ", tone("dim"))]
     if gpu.ecc_errors:
         pieces += [(f"✗ {formatting.count(gpu.ecc_errors, 'ECC error')}  ", tone("failed", "bold"))]
     if slowed := [reason for reason in gpu.throttle_reasons if reason != "power cap"]:  # a busy GPU is at its power cap
@@ -60,7 +60,7 @@ def _gpu_line(gpu: "Gpu", width: int, titles: Mapping[str, str]) -> Content:
 
 
 def _memory_owners(processes: "tuple[GpuProcess, ...]", titles: Mapping[str, str], width: int) -> Content:
-    """Who holds memory, ours by their titles, the largest first."""
+    """The processes that hold memory, the largest first; our runs by their titles."""
     if not processes:
         return Content.styled("free", tone("dim"))
     parts, names = [], []
@@ -70,15 +70,15 @@ def _memory_owners(processes: "tuple[GpuProcess, ...]", titles: Mapping[str, str
         memory = "" if process.memory is None else f" {formatting.size(process.memory)}"
         names.append(line((one_line(who, limit=30), tone("running") if ours else tone("eval"))))
         parts.append(line(names[-1], (memory, tone("dim"))))
-    for shown in (parts, names):
-        whole = Content(", ").join(shown)
-        if whole.cell_length <= width:
-            return whole
+    for candidates in (parts, names):
+        joined = Content(", ").join(candidates)
+        if joined.cell_length <= width:
+            return joined
     return names[0] if len(names) == 1 else line(names[0], (f" +{len(names) - 1}", tone("dim")))
 
 
 def host_lines(host: "Host | None", why: str | None, width: int) -> list[Content]:
-    """CPU and memory of the machine, and why there is no GPU when there is none."""
+    """CPU and memory of the machine, and why it has no GPU."""
     lines = []
     if host is not None:
         bars = 12 if width >= 100 else 8
@@ -88,7 +88,7 @@ def host_lines(host: "Host | None", why: str | None, width: int) -> list[Content
                 line(
                     ("CPU ", tone("key", "bold")),
                     *meter_pieces((host.cpu_percent or 0) / 100, bars, plain=True),
-                    f" {_format_whole(host.cpu_percent):>3}%  ",
+                    f" {formatting.whole(host.cpu_percent):>3}%  ",
                     (f"{name} · {formatting.count(host.cores or 0, 'core')}   ", tone("dim")),
                     ("RAM ", tone("key", "bold")),
                     *meter_pieces(host.ram_used / host.ram_total if host.ram_total else None, bars),
@@ -103,15 +103,11 @@ def host_lines(host: "Host | None", why: str | None, width: int) -> list[Content
 
 
 def meter_pieces(share: float | None, width: int, *, plain: bool = False) -> list[tuple[str, str]]:
-    """A meter as pieces of a line; it changes its tone when it is nearly full, unless `plain`: busy is good."""
+    """A meter as pieces of a line; its tone warns when it is nearly full, unless `plain`: a busy GPU is good."""
     filled, rest = meter(share, width)
     full = share or 0.0
     name = "meter" if plain or full < 0.8 else "meter-high" if full < 0.95 else "meter-full"
     return [(filled, tone(name)), (rest, tone("track"))]
-
-
-def _format_whole(value: float | None) -> str:
-    return formatting.DASH if value is None else f"{value:.0f}"
 
 
 class DeviceStrip(Lines):
@@ -123,7 +119,7 @@ class DeviceStrip(Lines):
     """
     snapshot: reactive["DeviceSnapshot | None"] = reactive(None, repaint=False)
     titles: reactive[Mapping[str, str]] = reactive(dict, repaint=False)
-    gpus_lost: reactive[bool] = reactive(False, repaint=False)  # there were GPUs, and they cannot be seen any more
+    gpus_lost: reactive[bool] = reactive(False, repaint=False)  # the driver stopped reporting its GPUs
 
     def watch_snapshot(self, before: "DeviceSnapshot | None", now: "DeviceSnapshot | None") -> None:
         if now is not None:
@@ -142,8 +138,8 @@ class DeviceStrip(Lines):
             return [Content.styled("looking for devices …", tone("dim"))]
         if self.gpus_lost:
             why = one_line(self.snapshot.why_no_gpu or "the driver does not say why")
-            said = line(("✗ GPUs cannot be seen any more", tone("failed", "bold")), f": {why}")
-            return [fit(said, width), Content.styled("Runs are not ended by this; it goes on looking.", tone("dim"))]
+            text = line(("✗ GPUs cannot be seen any more", tone("failed", "bold")), f": {why}")
+            return [fit(text, width), Content.styled("Runs are not ended by this; it goes on looking.", tone("dim"))]
         height = self.app.size.height
-        most = 8 if height >= 36 else 4 if height >= 28 else 2
-        return device_lines(self.snapshot, width, most, self.titles)
+        limit = 8 if height >= 36 else 4 if height >= 28 else 2
+        return device_lines(self.snapshot, width, limit, self.titles)

@@ -1,4 +1,4 @@
-"""The table of runs, and what is said about the run under the cursor."""
+"""The table of runs, and the preview of the selected one."""
 
 from time import time
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -21,12 +21,12 @@ MARKED_GLYPH: Final = "●"
 
 
 def state_text(state: RunState, *styles: str) -> Content:
-    """A state as its glyph and its word, in its colour."""
+    """A state as its glyph and its word, in its color."""
     return Content.styled(f"{state.glyph} {state.label}", tone(state.value, *styles))
 
 
 def progress_cell(row: "RunRow", width: int) -> Content:
-    """A bar with a percentage; a run that trains nothing yet says what it does instead."""
+    """A bar with a percentage; before the first step, the phase of the run."""
     if row.queue_position is not None:
         place, held = row.queue_position
         return Content.styled("held" if held else f"number {place}" if width >= 9 else f"#{place}", tone("queued"))
@@ -37,7 +37,7 @@ def progress_cell(row: "RunRow", width: int) -> Content:
 
 
 def format_steps(row: "RunRow") -> str:
-    """Steps done and asked for."""
+    """Completed and total steps."""
     if row.total is None:
         return str(row.step) if row.step else formatting.DASH
     return f"{_short_count(row.step)}/{_short_count(row.total)}"
@@ -97,7 +97,7 @@ class RunTable(Table["RunRow"]):
 
 
 class RunPreview(Lines):
-    """What the run under the cursor is and what became of it; where there is room, its curve."""
+    """The selected run: id, model and status; where there is room, its curve."""
 
     DEFAULT_CSS = """
     RunPreview { height: 2; background: $surface; padding: 0 1; }
@@ -113,10 +113,10 @@ class RunPreview(Lines):
             return [Content()]
         about = line((row.id, "bold"), ("  " + row.model, tone("dim")))
         if row.problem:
-            said = Content.styled(row.problem, tone("failed"))
+            text = Content.styled(row.problem, tone("failed"))
         else:
-            said = line(state_text(row.state), (f"  {row.status_text}" if row.status_text else "", tone("dim")))
-        lines = [fit(about, width), fit(said, width)]
+            text = line(state_text(row.state), (f"  {row.status_text}" if row.status_text else "", tone("dim")))
+        lines = [fit(about, width), fit(text, width)]
         room = self.size.height - 3
         if room >= 4 and not row.losses:
             lines += [Content(), Content.styled("Its curve is drawn here from the first step on.", tone("dim"))]
