@@ -31,6 +31,7 @@ class EvaluationFolder(RunFolder):
     noun: ClassVar[str] = "evaluation"
     command: ClassVar[str] = "evaluations"
     worker: ClassVar[str] = "mg_tui.engine.evaluation"
+    process: ClassVar[str] = "evaluation process"
 
     @property
     def results_dir(self) -> Path:

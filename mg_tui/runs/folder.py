@@ -44,7 +44,7 @@ class RunFolder:
     """One run's folder. Its properties are paths, not all of which exist at all times.
 
     Other detached work has the same kind of folder (`mg_tui.runs.evaluations`): subclasses set the parent folder, the
-    noun for messages, the command group and the worker's module.
+    noun for messages, the command group, the worker's module, and what its process is called.
     """
 
     path: Path
@@ -53,6 +53,7 @@ class RunFolder:
     noun: ClassVar[str] = "run"
     command: ClassVar[str] = "runs"
     worker: ClassVar[str] = "mg_tui.engine"
+    process: ClassVar[str] = "training process"
 
     @property
     def id(self) -> str:

@@ -143,7 +143,7 @@ def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[st
             )
     except OSError as error:
         raise EnvironmentProblem(
-            f"Cannot start the {folder.noun}'s process.", where=str(folder.path), why=error.strerror
+            f"Cannot start the {folder.process}.", where=str(folder.path), why=error.strerror
         ) from error
     _started_processes[folder.path] = process
     return process.pid
@@ -181,7 +181,7 @@ def start_error(folder: RunFolder, why: str) -> RunFailed:
     """The error for a worker that exited before its first event."""
     last = [line for line in read_tail(folder.log_file, 5) if line.strip()]
     return RunFailed(
-        f"The {folder.noun}'s process did not start.",
+        f"The {folder.process} did not start.",
         where=str(folder.log_file),
         why=f"{why}; last log line: {last[-1]}" if last else why,
         hint=f"model-garden {folder.command} logs {folder.id}",

@@ -206,6 +206,8 @@ def _run_at_path(ref: str, kind: type[FolderT]) -> FolderT:
     folder = kind(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
         raise UsageError(
-            f"Not a folder of {kind.command}.", where=str(folder.path), why="it has no journal (events.jsonl)"
+            f"Not {'a run' if kind is RunFolder else f'an {kind.noun}'} folder.",
+            where=str(folder.path),
+            why="it has no journal (events.jsonl)",
         )
     return folder
