@@ -56,15 +56,7 @@ def find_cycle(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def test_there_is_no_import_cycle() -> None:
-    # Temporary: cycles within these packages are being cut; remove each entry with its cycle.
-    left = ("mg_tui.data.sources", "mg_tui.tui")
-
-    def tolerated(name: str, target: str) -> bool:
-        return any(name.startswith(prefix) and target.startswith(prefix) for prefix in left)
-
-    graph = {
-        name: {target for target in targets if not tolerated(name, target)} for name, targets in import_graph().items()
-    }
+    graph = import_graph()
     assert len(graph) > 300, "the graph is of the whole code"
     assert find_cycle(graph) == []
 

@@ -24,14 +24,14 @@ _LARGEST_COUNT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class MetricChoice:
     """Metrics by name, the first of them the one rows are sorted by; and why, in a sentence."""
 
     names: tuple[str, ...]
     reason: str
 
 
-def choose(predictions: Sequence[Prediction]) -> Choice:
+def choose(predictions: Sequence[Prediction]) -> MetricChoice:
     """The metrics that suit the references. Answers are not looked at: a choice must not depend on the model.
 
     Raises:
@@ -42,9 +42,9 @@ def choose(predictions: Sequence[Prediction]) -> Choice:
     references = [require_references(prediction) for prediction in predictions]
     every = [one for row in references for one in row]
     if all(map(_has_boxes, every)):
-        return Choice(("box_iou50", "box_iou"), "Every reference is one or several boxes.")
+        return MetricChoice(("box_iou50", "box_iou"), "Every reference is one or several boxes.")
     if all(map(_is_structure, every)):
-        return Choice(("json_fields", "anls_star", "json_valid"), "Every reference is a JSON object or array.")
+        return MetricChoice(("json_fields", "anls_star", "json_valid"), "Every reference is a JSON object or array.")
     if any(isinstance(one, dict | list | bool) or one is None for one in every):
         row = next(p.row for p in predictions if any(not isinstance(r, str | int | float) for r in p.references))
         raise DataError(
@@ -54,21 +54,21 @@ def choose(predictions: Sequence[Prediction]) -> Choice:
         )
     fewest = min(map(len, references))
     if fewest >= MIN_VQA_REFERENCES:
-        return Choice(
+        return MetricChoice(
             ("vqa_accuracy", "exact_match_vqa", "anls"),
             f"Every row has at least {fewest} references, as VQA accuracy needs.",
         )
     return _texts(predictions, [str(one) for one in every], every)
 
 
-def _texts(predictions: Sequence[Prediction], texts: list[str], every: list[Any]) -> Choice:
+def _texts(predictions: Sequence[Prediction], texts: list[str], every: list[Any]) -> MetricChoice:
     labels = Counter(folded(text) for text in texts)
     if all(map(is_count, every)) and max(int(float(text)) for text in texts) <= _LARGEST_COUNT:
-        return Choice(
+        return MetricChoice(
             ("count_exact", "count_within_1", "count_error"), "Every reference is a small whole number: counting."
         )
     if _mostly(is_number, every):
-        return Choice(
+        return MetricChoice(
             ("relaxed_accuracy_plus", "relaxed_accuracy", "exact_match_folded"),
             "At least nine in ten references are numbers.",
         )
@@ -78,16 +78,16 @@ def _texts(predictions: Sequence[Prediction], texts: list[str], every: list[Any]
         shown = ", ".join(one_line(label, limit=20) for label, _count in labels.most_common(3))
         more = ", ..." if len(labels) > 3 else ""
         reason = f"The {len(texts)} references are {len(labels)} different texts ({shown}{more}): classification."
-        return Choice(("accuracy", "macro_f1", "exact_match_folded"), reason)
+        return MetricChoice(("accuracy", "macro_f1", "exact_match_folded"), reason)
     if words <= _SHORT_WORDS:
-        return Choice(
+        return MetricChoice(
             ("exact_match_folded", "exact_match_vqa", "exact_match", "anls", "token_f1"),
             f"References are short: half of them have at most {words:g} words.",
         )
     reason = f"References are long: half of them have more than {words - 1:g} words"
     if count_images(predictions) >= MIN_IMAGES:
-        return Choice(("rouge_l", "cider_d", "chrf", "bleu", "token_f1"), f"{reason}, over at least 50 images.")
-    return Choice(("rouge_l", "chrf", "bleu", "token_f1"), f"{reason}; images are too few for CIDEr-D.")
+        return MetricChoice(("rouge_l", "cider_d", "chrf", "bleu", "token_f1"), f"{reason}, over at least 50 images.")
+    return MetricChoice(("rouge_l", "chrf", "bleu", "token_f1"), f"{reason}; images are too few for CIDEr-D.")
 
 
 def _mostly(test: Callable[[Any], bool], values: Sequence[Any]) -> bool:

@@ -8,7 +8,7 @@ from mg_tui.runs.series import to_float
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class LossEvaluation:
     """An evaluation after `step` optimizer steps: mean loss per supervised token, seconds, number of examples."""
 
     step: int

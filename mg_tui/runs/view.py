@@ -7,11 +7,19 @@ from typing import Any, Final
 
 from mg_tui.core.events import Event
 from mg_tui.runs.lifetime import Lifetime
-from mg_tui.runs.records import Decision, Evaluation, RunWarning, Sample, SavedCheckpoint, optional_int, optional_text
+from mg_tui.runs.records import (
+    Decision,
+    LossEvaluation,
+    RunWarning,
+    Sample,
+    SavedCheckpoint,
+    optional_int,
+    optional_text,
+)
 from mg_tui.runs.series import Series, to_float
 from mg_tui.runs.state import RunState
 
-__all__ = ["Decision", "Evaluation", "RunView", "RunWarning", "Sample", "SavedCheckpoint"]
+__all__ = ["Decision", "LossEvaluation", "RunView", "RunWarning", "Sample", "SavedCheckpoint"]
 
 MAX_RECORDS: Final = 1_000  # stored warnings, evaluations and samples; older warnings are only counted
 _LIFECYCLE_KINDS: Final = frozenset({"created", "queued", "started", "finished", "stopped", "failed"})
@@ -63,7 +71,7 @@ class RunView:
         self.plan: Mapping[str, Any] = {}
         self.result: Mapping[str, Any] = {}
         self.error: Mapping[str, Any] = {}
-        self.evals: deque[Evaluation] = deque(maxlen=MAX_RECORDS)
+        self.evals: deque[LossEvaluation] = deque(maxlen=MAX_RECORDS)
         self.samples: deque[Sample] = deque(maxlen=MAX_RECORDS)
         self.warnings: deque[RunWarning] = deque(maxlen=MAX_RECORDS)
         self.warning_count = 0
@@ -238,7 +246,7 @@ class RunView:
         self.gpu_seconds = to_float(data["gpu_seconds"])
 
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
-        self.evals.append(Evaluation.from_event(data))
+        self.evals.append(LossEvaluation.from_event(data))
 
     def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
         saved = SavedCheckpoint.from_event(data)

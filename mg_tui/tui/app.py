@@ -97,7 +97,7 @@ class GardenApp(BaseApp):
         self.run_rows = message.rows
         if first and (count := sum(row.state is RunState.INTERRUPTED for row in message.rows)):
             runs = "a run" if count == 1 else f"{count} runs"
-            self.notify(f"A restart interrupted {runs}; r on one goes on with it.", markup=False, severity="warning")
+            self.notify(f"A restart interrupted {runs}; press r on one to resume it.", markup=False, severity="warning")
         for row in message.rows:
             if previous.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"

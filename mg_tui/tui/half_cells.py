@@ -35,7 +35,7 @@ def render_half_cells(image: "Image", columns: int, rows: int) -> list[Content]:
 
 
 def _render_line(data: bytes, width: int, start: int) -> Content:
-    """One row of cells from the two rows of pixels that begin at byte `start`; equal neighbours share a span."""
+    """One row of cells from the two rows of pixels that begin at byte `start`; equal neighbors share a span."""
     spans: list[Span] = []
     below = start + width * 3
     previous: tuple[bytes, bytes] | None = None

@@ -4,7 +4,7 @@ Derived from the operations of a pre-norm decoder with RMSNorm, rotary positions
 gated MLP, as transformers computes it with PEFT's LoRA under autocast, and from what autograd saves of each:
 
 - a norm saves its input in float32 (the input itself where that is the compute dtype); with a trained scale also the
-  normalised value, for the scale's gradient;
+  normalized value, for the scale's gradient;
 - rotary positions save nothing of the token: sine and cosine are shared by all blocks;
 - fused attention saves its inputs (queries, keys, values), its output, and one float32 per head. With a mask
   keys and values are repeated for every query head first, and the mask becomes numbers to add, rows x length x length
@@ -124,7 +124,7 @@ def _residual_in_float32(part: PartName, method: TrainingMethod, setup: Training
 
 
 def _norm_bytes(stack: TransformerStack, method: TrainingMethod, residual: int) -> float:
-    """Two norms: the input in float32; if their scales are trained, the normalised value too."""
+    """Two norms: the input in float32; if their scales are trained, the normalized value too."""
     return 2 * stack.width * (FLOAT32_BYTES + (residual if method == "full" else 0))
 
 

@@ -37,7 +37,7 @@ ACTIONS: Final = (
     ),
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
     _action("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
-    _action("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
+    _action("hold", ("h",), "Hold or release", "Keep a queued run from starting, or release it.", "hold", 4),
     _action("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
     _action("later", ("J",), "Later in the queue", "Move a queued run towards the end.", "later", 6),
     _action("mark", ("space",), "Mark the run", "Mark the selected run, or take its mark away.", "mark", 6),

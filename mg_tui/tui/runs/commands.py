@@ -82,7 +82,11 @@ class RunCommands:
 
             held = not queue.read_queue_record(row.folder).held
             queue.set_held(row.folder, held)
-            return "held: it does not start until it is released" if held else "released: it starts when it is its turn"
+            return (
+                "held: it does not start until it is released"
+                if held
+                else "released: it starts when its position and devices allow"
+            )
 
         self._run_in_thread(row.title, job)
 

@@ -14,7 +14,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import optional_text
 from mg_tui.runs.state import RunState
-from mg_tui.runs.view import Decision, Evaluation, RunView, RunWarning, Sample, SavedCheckpoint
+from mg_tui.runs.view import Decision, LossEvaluation, RunView, RunWarning, Sample, SavedCheckpoint
 from mg_tui.tui.text_charts import bucket_means, exponential_mean
 
 CURVE_POINTS: Final = 96
@@ -82,7 +82,7 @@ class RunDetail:
     attempt: int = 0
     resumed_from: int | None = None
     stop_requested: bool = False
-    evals: tuple[Evaluation, ...] = ()
+    evals: tuple[LossEvaluation, ...] = ()
     samples: tuple[Sample, ...] = ()
     checkpoints: tuple[SavedCheckpoint, ...] = ()
     warnings: tuple[RunWarning, ...] = ()

@@ -102,7 +102,7 @@ class NewRunScreen(NewRunForm):
             if ids is not None:
                 self._start_preflight(in_queue=True, gpus=ids or None)
 
-        help = "It starts when it is its turn and these devices are free; nothing marked means any one."
+        help = "It starts when it is first in the queue and these devices are free; none selected means any one."
         self.push_over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), queue_on)
 
     def action_sample(self) -> None:

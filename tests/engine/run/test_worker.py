@@ -335,5 +335,5 @@ def test_a_second_worker_leaves_a_run_alone(start: Start, capfd: pytest.CaptureF
             [sys.executable, "-m", "mg_tui.engine", str(folder.path)], capture_output=True, text=True, timeout=60
         )
     assert code.returncode == 1
-    assert "already working" in code.stderr
+    assert "already running this run" in code.stderr
     assert folder.journal_file.read_bytes() == before
