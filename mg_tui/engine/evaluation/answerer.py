@@ -9,7 +9,7 @@ from mg_tui.core.example import Example
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class AnswerSampling:
     """How answers are drawn; `temperature` 0 is greedy. A row is drawn with the seed `seed` + its number."""
 
     max_new_tokens: int
@@ -18,13 +18,13 @@ class Sampling:
     seed: int = 0
 
     @classmethod
-    def of(cls, spec: EvaluationSpec) -> "Sampling":
+    def of(cls, spec: EvaluationSpec) -> "AnswerSampling":
         """That of an evaluation."""
         return cls(spec.max_new_tokens, spec.temperature, spec.top_p, spec.seed)
 
 
 @dataclass(frozen=True, slots=True)
-class RowAnswer:
+class ModelAnswer:
     """The answer to a row.
 
     Attributes:
@@ -39,7 +39,7 @@ class RowAnswer:
     timing: Mapping[str, Any] = field(default_factory=dict)
 
 
-Take = Callable[[RowAnswer], None]
+Take = Callable[[ModelAnswer], None]
 Poll = Callable[[], None]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mg_tui.core.errors import DataError, EnvironmentProblem
 from mg_tui.core.example import Example
-from mg_tui.engine.evaluation.answerer import Poll, RowAnswer, Sampling, Take
+from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer, Poll, Take
 
 if TYPE_CHECKING:
     from mg_tui.engine.inference.loading import LoadedModel
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def answer_rows(
     loaded: "LoadedModel",
     examples: Sequence[Example],
-    sampling: Sampling,
+    sampling: AnswerSampling,
     batch_size: int,
     done: frozenset[int],
     take: Take,
@@ -48,8 +48,8 @@ def answer_rows(
 
 
 def _answer_batch(
-    loaded: "LoadedModel", encoder: "ExampleEncoder", batch: Sequence[Example], sampling: Sampling
-) -> list[RowAnswer]:
+    loaded: "LoadedModel", encoder: "ExampleEncoder", batch: Sequence[Example], sampling: AnswerSampling
+) -> list[ModelAnswer]:
     began = time.monotonic()
     try:
         if sampling.temperature == 0:
@@ -60,14 +60,14 @@ def _answer_batch(
             texts = [_sampled(loaded, encoder, example, sampling) for example in batch]
     except DataError as error:
         if len(batch) == 1:
-            return [RowAnswer(batch[0], "", error=" ".join(error.lines()[0].split()))]
+            return [ModelAnswer(batch[0], "", error=" ".join(error.lines()[0].split()))]
     except EnvironmentProblem:
         if len(batch) == 1:
             raise
     else:
         seconds = round((time.monotonic() - began) / len(batch), 4)
         return [
-            RowAnswer(example, text.strip(), timing={"seconds": seconds})
+            ModelAnswer(example, text.strip(), timing={"seconds": seconds})
             for example, text in zip(batch, texts, strict=True)
         ]
     half = len(batch) // 2
@@ -75,7 +75,7 @@ def _answer_batch(
     return [answer for part in parts for answer in _answer_batch(loaded, encoder, part, sampling)]
 
 
-def _sampled(loaded: "LoadedModel", encoder: "ExampleEncoder", example: Example, sampling: Sampling) -> str:
+def _sampled(loaded: "LoadedModel", encoder: "ExampleEncoder", example: Example, sampling: AnswerSampling) -> str:
     from mg_tui.data.images import open_image
     from mg_tui.engine.inference import generation
 

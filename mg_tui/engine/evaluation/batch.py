@@ -14,7 +14,7 @@ from pydantic import Field
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
-from mg_tui.engine.evaluation.answerer import RowAnswer, Sampling
+from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer
 from mg_tui.engine.evaluation.backend import answer_rows
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import ChannelRequest, InferenceSession, parse_request
@@ -68,7 +68,7 @@ class BatchSession(InferenceSession):
             raise UsageError("no model is loaded")
         done = 0
 
-        def take(answer: RowAnswer) -> None:
+        def take(answer: ModelAnswer) -> None:
             nonlocal done
             done += 1
             self._channel.send(
@@ -85,7 +85,7 @@ class BatchSession(InferenceSession):
             if self._channel.cancelled():
                 raise _Cancelled
 
-        sampling = Sampling(request.max_new_tokens, request.temperature, request.top_p, request.seed or 0)
+        sampling = AnswerSampling(request.max_new_tokens, request.temperature, request.top_p, request.seed or 0)
         ended = "end"
         try:
             answer_rows(self._loaded, request.examples(), sampling, request.batch_size, frozenset(), take, poll)

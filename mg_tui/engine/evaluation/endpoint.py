@@ -16,7 +16,7 @@ from mg_tui.core.errors import DataError, EnvironmentProblem
 from mg_tui.core.evaluation_spec import EvaluationSpec
 from mg_tui.core.example import Example, Message, TextPart
 from mg_tui.core.text import one_line
-from mg_tui.engine.evaluation.answerer import Poll, RowAnswer, Sampling, Take
+from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer, Poll, Take
 from mg_tui.engine.evaluation.data_uri import image_data_uri
 from mg_tui.engine.evaluation.protocol import (
     REFUSED_ROWS,
@@ -47,7 +47,7 @@ class Endpoint:
         self.label = model
         self._spec = spec
         self.url = chat_url(spec.endpoint)
-        self._refused: list[RowAnswer] = []  # until the first answer shows that the server answers at all
+        self._refused: list[ModelAnswer] = []  # until the first answer shows that the server answers at all
         self._answered = False
 
     @property
@@ -152,17 +152,17 @@ class Endpoint:
             hint="resume when the server accepts them",
         )
 
-    async def _ask(self, client: "httpx.AsyncClient", example: Example) -> RowAnswer:
+    async def _ask(self, client: "httpx.AsyncClient", example: Example) -> ModelAnswer:
         try:
             body = await asyncio.to_thread(self.request_body, example)
         except DataError as error:
-            return RowAnswer(example, "", error=error.what)
+            return ModelAnswer(example, "", error=error.what)
         began = time.monotonic()
         for attempt in range(self._spec.retries + 1):
             began = time.monotonic()
             response = await self._with_retries(lambda: client.post(self.url, json=body))
             if response.status_code in REFUSED_ROWS:
-                return RowAnswer(example, "", error=f"the server refused it: {server_message(response)}")
+                return ModelAnswer(example, "", error=f"the server refused it: {server_message(response)}")
             if response.status_code != 200:
                 raise self._refusal(response)
             try:
@@ -179,7 +179,7 @@ class Endpoint:
                     ) from None
                 await asyncio.sleep(_FIRST_WAIT)
         seconds = round(time.monotonic() - began, 4)
-        return RowAnswer(example, text.strip(), timing={"seconds": seconds, **facts})
+        return ModelAnswer(example, text.strip(), timing={"seconds": seconds, **facts})
 
     async def _with_retries(self, send: Any) -> "httpx.Response":
         """Send a request until it gets an answer that is worth reading.
@@ -226,7 +226,7 @@ class Endpoint:
         Raises:
             DataError: an image cannot be read.
         """
-        sampling = Sampling.of(self._spec)
+        sampling = AnswerSampling.of(self._spec)
         body: dict[str, Any] = {
             "model": self.label,
             "messages": [_message(message) for message in example.prompt],

@@ -9,12 +9,12 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.text import one_line
 from mg_tui.data.dataset import require_examples, require_no_bad_rows, write_rejects
 from mg_tui.data.evaluation_rows import EvaluationRow, EvaluationRows, load_evaluation_rows
-from mg_tui.engine.evaluation.answerer import Answerer, RowAnswer
+from mg_tui.engine.evaluation.answerer import Answerer, ModelAnswer
 from mg_tui.engine.evaluation.conclusion import write_conclusion
 from mg_tui.engine.evaluation.endpoint import Endpoint
 from mg_tui.engine.evaluation.local import LocalModel, LocalModels
 from mg_tui.engine.monitoring.stopping import StopHandler
-from mg_tui.metrics.choose import Choice, choose
+from mg_tui.metrics.choose import MetricChoice, choose
 from mg_tui.metrics.contract import BoxFrame, Metric, Prediction
 from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter, read_answers
@@ -123,7 +123,7 @@ class EvaluationJob:
             Prediction(row.example.row, "", row.references, tuple(image.path for image in row.example.images))
             for row in found.rows
         ]
-        chosen = Choice(spec.metrics, "As asked.") if spec.metrics else choose(blank)
+        chosen = MetricChoice(spec.metrics, "As asked.") if spec.metrics else choose(blank)
         metrics = load_metrics().named(chosen.names)
         evaluate(blank, metrics)
         self._journal.write("decision", what="metrics", value=", ".join(chosen.names), why=chosen.reason)
@@ -153,7 +153,7 @@ class EvaluationJob:
                 self._phase("answering", str(getattr(answerer, "label", "")))
                 rows = {row.example.row: row for row in found.rows}
 
-                def take(answer: RowAnswer) -> None:
+                def take(answer: ModelAnswer) -> None:
                     number = answer.example.row
                     if number in writer.done:
                         return
@@ -242,7 +242,7 @@ def _require_columns(spec: "EvaluationSpec", found: EvaluationRows) -> None:
             )
 
 
-def _answered(row: EvaluationRow, answer: RowAnswer, boxes: BoxFrame | None) -> AnsweredRow:
+def _answered(row: EvaluationRow, answer: ModelAnswer, boxes: BoxFrame | None) -> AnsweredRow:
     return AnsweredRow.of(
         row.example,
         answer.text,

@@ -11,7 +11,7 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.example import Example
 from mg_tui.data.evaluation_rows import FieldNames
-from mg_tui.engine.evaluation.answerer import Poll, Sampling, Take
+from mg_tui.engine.evaluation.answerer import AnswerSampling, Poll, Take
 from mg_tui.engine.evaluation.backend import answer_rows
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.families.registry import load_registry
@@ -136,7 +136,7 @@ class LocalModel:
         """See `Answerer.answer`."""
         loaded = self.loaded()
         with self.without_adapter():
-            answer_rows(loaded, examples, Sampling.of(self._spec), self._spec.batch_size, done, take, poll)
+            answer_rows(loaded, examples, AnswerSampling.of(self._spec), self._spec.batch_size, done, take, poll)
 
 
 def _digest(path: Path) -> str:
