@@ -89,17 +89,17 @@ def load_evaluation_rows(
     source = ReferenceSource.open(spec, fields, cwd=cwd, cache=cache)
     dataset = load_dataset(
         spec.dataset,
-        source.recognised.fields,
+        source.detected_format.fields,
         image_root=cwd / expand_user(spec.image_root) if spec.image_root else None,
         system_prompt=spec.system_prompt,
         cwd=cwd,
         cache=cache,
         progress=progress,
-        layout=source.recognised.layout,
+        layout=source.detected_format.layout,
         source=source,
     )
     rows = [source.row_of(example) for example in dataset.examples[: spec.limit]]
-    return EvaluationRows(tuple(_with_question_column(rows, source.recognised.fields.text)), dataset)
+    return EvaluationRows(tuple(_with_question_column(rows, source.detected_format.fields.text)), dataset)
 
 
 def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | None) -> Source:
@@ -132,10 +132,10 @@ def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | Non
 class ReferenceSource(Source):
     """A source whose rows have one text as their answer; it remembers all references and the columns of each row."""
 
-    def __init__(self, inner: Source, recognised: DetectedFormat):
+    def __init__(self, inner: Source, detected_format: DetectedFormat):
         super().__init__(inner.name, inner.format, inner.path, inner.base, inner.evidence)
         self.address = inner.address
-        self.recognised = recognised
+        self.detected_format = detected_format
         self._inner = inner
         self._references: dict[int, tuple[Any, ...]] = {}
         self._columns: dict[int, dict[str, Any]] = {}
@@ -168,12 +168,12 @@ class ReferenceSource(Source):
     def _with_text_answer(self, row: Row) -> Row:
         if row.values is None:
             return row
-        fields, values = self.recognised.fields, row.values
+        fields, values = self.detected_format.fields, row.values
         used = {fields.text, fields.image, fields.response, fields.messages, fields.system, fields.input}
         self._columns[row.number] = {
             name: value for name, value in values.items() if name not in used and _is_column_value(value)
         }
-        if self.recognised.layout in _CHAT_LAYOUTS or values.get(fields.response) is None:
+        if self.detected_format.layout in _CHAT_LAYOUTS or values.get(fields.response) is None:
             return row
         references = find_references(values[fields.response])
         if not references:

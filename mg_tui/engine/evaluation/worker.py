@@ -28,7 +28,7 @@ _MAX_JOURNAL_PROBLEMS = 100
 
 
 def run_worker(path: Path) -> int:
-    """Do an evaluation, or go on with it; returns the exit code."""
+    """Run or resume an evaluation; returns the exit code."""
     folder = EvaluationFolder(path.absolute())
     try:
         with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
