@@ -39,6 +39,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_are_asked_and_scored(make: MakeEvaluation, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_GARDEN_API_KEY", "secret")
+    server.pause = 0.1  # so that requests overlap
     folder = make(endpoint=server.url, metrics="exact_match_folded,anls", group_by="kind", system_prompt="Be brief.")
     assert run(folder) == 0
     results = read_results(folder.results_dir)
