@@ -39,7 +39,9 @@ def test_from_a_dataset_to_an_answer(tmp_path, in_tmux, width, height) -> None:
     tmux.send_keys(":")
     tmux.wait_for("Go to row")
     tmux.type("2")
-    tmux.send_keys("Enter", "t")
+    tmux.send_keys("Enter")
+    tmux.wait_for(r"\A(?!(.|\n)*Go to row)")  # the window is closed: it would take the next key as text
+    tmux.send_keys("t")
     screen_text = tmux.wait_for(r"\d+ supervised", seconds=90)
     assert "▣×" in screen_text and "<|im_start|>" in screen_text
     tmux.send_keys("a")
