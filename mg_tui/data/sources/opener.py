@@ -28,7 +28,7 @@ from mg_tui.data.sources.file_types import (
     read_head,
     require_supported_file,
 )
-from mg_tui.data.sources.image_folder import METADATA_FILES, ImageFolderSource, walk_files
+from mg_tui.data.sources.image_folder import METADATA_FILES, ImageFolderSource, require_class_folders, walk_files
 from mg_tui.data.sources.json_array import JsonArraySource
 from mg_tui.data.sources.json_lines import JsonLinesSource
 from mg_tui.data.sources.shards import expand_pattern, find_shards
@@ -267,6 +267,8 @@ def _open_image_folder(request: SourceRequest, path: Path) -> Source:
     if metadata:
         evidence = FormatEvidence("sure", f"the folder contains images and {metadata}{split_text}")
     elif images:
+        if request.format is None:
+            require_class_folders(folder, path)
         evidence = FormatEvidence(
             "likely", f"the folder contains {images} image{'s' if images != 1 else ''}{split_text}"
         )
