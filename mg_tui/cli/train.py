@@ -135,8 +135,12 @@ def _print_preflight(found: "PreflightResult") -> None:
     )
     if dataset.detected_format is not None:
         click.echo(f"         {printable(str(dataset.detected_format))}", err=True)
+        if columns := dataset.detected_format.describe_columns():
+            click.echo(f"columns  {columns}", err=True)
     if found.evaluation is not None:
         click.echo(f"eval     {len(found.evaluation.examples)} examples", err=True)
+    for marker, count in dataset.text_markers.items():
+        click.echo(f"         {printable(marker)} is left as text in {count:,} rows", err=True)
     if dataset.problems:
         rows = len({problem.row for problem in dataset.problems})
         click.echo(f"skipping {rows} bad rows, saved to skipped_rows.jsonl in the run folder", err=True)

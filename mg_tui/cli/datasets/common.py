@@ -77,6 +77,8 @@ def print_detected_format(source: "Source", reading: "ReadOptions") -> None:
     from mg_tui.core.text import one_line
 
     click.echo(one_line(f"{source.name}: {reading.detected_format}"), err=True)
+    if reading.detected_format is not None and (columns := reading.detected_format.describe_columns()):
+        click.echo(one_line(f"columns: {columns}"), err=True)
 
 
 def find_rows_with_finding(

@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from mg_tui.data.embedded_images import EmbeddedImageStore
-from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap, RowReader, list_fields
+from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap
 from mg_tui.data.row_problems import RowProblem, safe_line
+from mg_tui.data.row_reader import RowReader, list_fields
 from mg_tui.data.row_weight import parse_weight
 from mg_tui.data.rows import Row
 from mg_tui.data.sources import chat_layouts
 from mg_tui.data.sources.base import Certainty
+from mg_tui.data.sources.column_values import is_empty, parse_text_list
+from mg_tui.data.sources.columns import account_columns, find_images_field, without_ignored
+from mg_tui.data.sources.markers import IMAGE_MARK, insert_images
 
 # Descriptions of the layouts.
 LAYOUTS: Final[Mapping[str, str]] = {
@@ -30,6 +35,11 @@ _CAPTION_FIELDS: Final = ("caption", "captions", "description")
 _QUESTION_FIELDS: Final = ("question",)
 _ANSWER_FIELDS: Final = ("answer", "answers", "multiple_choice_answer", "response", "label")
 
+_LISTED_ANSWER: Final = "is a JSON list of texts: several answers, or one text?"
+_LISTED_ANSWER_HINT: Final = (
+    "several: name the column answers and use --dataset-layout vqa; one text: --dataset-layout fields without repeats"
+)
+
 LayoutReader = Callable[[RowReader, FieldMap], list[DraftTurn] | None]
 
 
@@ -43,15 +53,34 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
     """
     if row.values is None:
         return [row.problem] if row.problem is not None else []
-    reader = RowReader(row, row.values, store)
+    values = without_ignored(row.values, fields)
+    reader = RowReader(row, values, store, fields.ignored)
+    account = account_columns(values, layout, fields)
+    for name, (what, hint) in account.refused.items():
+        reader.add_problem(name, what, hint)
     turns = _READERS[layout](reader, fields)
-    weight = parse_weight(row.number, row.values, fields.weight)
+    weight = parse_weight(row.number, values, fields.weight)
     if isinstance(weight, RowProblem):
         reader.problems.append(weight)
     if reader.problems or turns is None or isinstance(weight, RowProblem):
         return reader.problems
-    name = chat_layouts.find_images_field(row.values, fields) or fields.image
-    return ExampleDraft(row.number, tuple(turns), tuple(reader.images), row.offset, row.length, weight, name)
+    return ExampleDraft(
+        row.number,
+        tuple(turns),
+        tuple(reader.images),
+        row.offset,
+        row.length,
+        weight,
+        find_images_field(values, fields) or fields.image,
+        _shared(account.unused + tuple(sorted(reader.unused_keys))),
+        _shared(tuple(sorted(reader.text_markers))),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all rows that have the same names."""
+    return names
 
 
 def detect_layout(
@@ -64,9 +93,9 @@ def detect_layout(
         fields: as far as the user named them.
         format: a key of `FORMATS`; in some, `text` beside an image is its caption.
     """
-    fields = fields or FieldMap()
+    fields = (fields or FieldMap()).mark_explicit()
     matches: Counter[tuple[str, FieldMap]] = Counter()
-    usable = [row.values for row in rows if row.values is not None]
+    usable = [without_ignored(row.values, fields) for row in rows if row.values is not None]
     for values in usable:
         if guess := _detect_row_layout(values, fields, format):
             matches[guess] += 1
@@ -83,11 +112,12 @@ def detect_layout(
 
 def find_layout_fields(layout: str, rows: Sequence[Row], fields: FieldMap) -> FieldMap:
     """The fields of an explicitly chosen layout; fields that the rows do not have are replaced by aliases they have."""
-    values: Mapping[str, Any] = next((row.values for row in rows if row.values is not None), {})
+    fields = fields.mark_explicit()
+    values = next((without_ignored(row.values, fields) for row in rows if row.values is not None), {})
     if layout not in ("vqa", "captions"):
         return fields
     text, image, response = fields.text, fields.image, fields.response
-    image = _first_present(values, (image, *FIELD_ALIASES["image"])) or image
+    image = _first_with_value(values, (image, *FIELD_ALIASES["image"])) or image
     if layout == "captions":
         response = _first_present(values, (response, *_CAPTION_FIELDS, "text", *FIELD_ALIASES["response"])) or response
     else:
@@ -100,11 +130,12 @@ def _detect_row_layout(values: Mapping[str, Any], fields: FieldMap, format: str)
     if chat := chat_layouts.find_turns_field(values, fields):
         name, layout = chat
         return layout, replace(fields, messages=name)
-    if fields.response in values and (fields.text in values or fields.image in values):
+    pair = {"instruction", "output"} <= set(values) or {"query", "response"} <= set(values)
+    if fields.response in values and (fields.text in values or (fields.image in values and not pair)):
         return "fields", fields
-    if {"instruction", "output"} <= set(values) or {"query", "response"} <= set(values):
+    if pair:
         return "alpaca", fields
-    image = _first_present(values, (fields.image, *FIELD_ALIASES["image"]))
+    image = _first_with_value(values, (fields.image, *FIELD_ALIASES["image"]))
     question, answer = _first_present(values, _QUESTION_FIELDS), _first_present(values, _ANSWER_FIELDS)
     if question and answer:
         return "vqa", replace(fields, text=question, response=answer, image=image or fields.image)
@@ -136,13 +167,21 @@ def _first_present(values: Mapping[str, Any], names: Sequence[str]) -> str | Non
     return next((name for name in names if name in values), None)
 
 
+def _first_with_value(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first column that has a value, else the first that is there."""
+    return next((name for name in names if not is_empty(values.get(name))), None) or _first_present(values, names)
+
+
 def _read_fields_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     text = reader.read_field("text", fields.text)
     images = _read_images(reader, fields)
     response = reader.read_field("response", fields.response)
+    listed = parse_text_list(response)
+    if listed is not None and len(set(listed)) < len(listed):  # annotators repeat each other, a list to learn does not
+        reader.add_problem(fields.response, _LISTED_ANSWER, _LISTED_ANSWER_HINT)
     if text is None or images is None or response is None:
         return None
-    return [*_read_system(reader, fields), DraftTurn("user", (*images, text)), DraftTurn("assistant", (response,))]
+    return _question_and_answer(reader, fields, text, images, response)
 
 
 def _read_vqa_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -151,7 +190,7 @@ def _read_vqa_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | N
     response = _read_answer(reader, fields.response)
     if text is None or images is None or response is None:
         return None
-    return [*_read_system(reader, fields), DraftTurn("user", (*images, text)), DraftTurn("assistant", (response,))]
+    return _question_and_answer(reader, fields, text, images, response)
 
 
 def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -161,15 +200,24 @@ def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn
         reader.add_problem(fields.image, "has a caption but no image")
     if not images or response is None:
         return None
-    return [
-        *_read_system(reader, fields),
-        DraftTurn("user", (*images, fields.caption_prompt)),
-        DraftTurn("assistant", (response,)),
-    ]
+    return _question_and_answer(reader, fields, fields.caption_prompt, images, response)
+
+
+def _question_and_answer(
+    reader: RowReader, fields: FieldMap, question: str, images: list[int], answer: str
+) -> list[DraftTurn] | None:
+    """A question with its images at their placeholders, or before it, and the answer, whose text has none.
+
+    A row without images has no placeholder either: `<image>` in its question is text.
+    """
+    turns = [DraftTurn("user", (question,)), DraftTurn("assistant", (answer,))]
+    literal = (1,) if images or IMAGE_MARK not in question else (0, 1)
+    placed = insert_images(reader, fields.text, turns, images, literal)
+    return None if placed is None else [*_read_system(reader, fields), *placed]
 
 
 def _read_images(reader: RowReader, fields: FieldMap) -> list[int] | None:
-    name = chat_layouts.find_images_field(reader.values, fields)
+    name = find_images_field(reader.values, fields)
     if name is None:
         reader.add_missing_field("image", fields.image)
         return None
@@ -192,6 +240,11 @@ def _read_answer(reader: RowReader, name: str) -> str | None:
     value = reader.values[name]
     if isinstance(value, Mapping) and isinstance(value.get("text"), list):
         value = value["text"]
+    listed = parse_text_list(value)
+    if listed is not None and not name.endswith("s"):
+        reader.add_problem(name, _LISTED_ANSWER, _LISTED_ANSWER_HINT)
+        return None
+    value = value if listed is None else listed
     if not isinstance(value, list):
         return reader.read_text(name, value)
     answers = [item.get("answer") if isinstance(item, Mapping) else item for item in value]

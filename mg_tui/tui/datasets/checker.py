@@ -79,6 +79,7 @@ class DatasetChecker(threading.Thread):
             image_root=Path(root) if root else None,
             cwd=opened.cwd,
             cache=opened.cache,
+            probe_depth="decode",
         )
         named = {"base_model": self._base_model, "dataset": opened.options.reference}
         spec = TrainingSpec.parse({**self._settings.train, **named})
