@@ -263,7 +263,7 @@ def test_options_that_are_in_the_question_are_accounted_for(folder: Path) -> Non
 def test_what_a_layout_cannot_hold_is_refused_in_every_layout(
     folder: Path, columns: dict[str, Any], layout: str
 ) -> None:
-    row: dict[str, Any] = {
+    layouts: dict[str, dict[str, Any]] = {
         "fields": {"text": "What?", "image": "a.png", "response": "A cup."},
         "vqa": {"question": "What?", "image": "a.png", "answer": "A cup."},
         "captions": {"image": "a.png", "caption": "A cup."},
@@ -271,7 +271,8 @@ def test_what_a_layout_cannot_hold_is_refused_in_every_layout(
             "messages": [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "A cup."}],
             "images": ["a.png"],
         },
-    }[layout]
+    }
+    row = layouts[layout]
     (name,) = columns
     assert f"--ignore-column {name}" in refused(load(write(folder, {**row, **columns})), name, "")
     assert only(load(write(folder, {**row, **columns}), name))[-1] == ("assistant", ["A cup."])
@@ -295,11 +296,12 @@ def test_placeholders_in_fields_and_vqa_place_the_image(folder: Path, question: 
 
 
 def test_a_null_image_does_not_hide_the_images_column(folder: Path) -> None:
-    for row in (
+    rows: list[dict[str, Any]] = [
         {"text": "What?", "image": None, "images": ["a.png"], "response": "A cup."},
         {"question": "What?", "image": None, "images": ["a.png"], "answer": "A cup."},
         {"image": None, "images": ["a.png"], "query": "What?", "response": "A cup."},
-    ):
+    ]
+    for row in rows:
         assert only(load(write(folder, row)))[0] == ("user", ["[a.png]", "What?"])
 
 
@@ -379,8 +381,11 @@ def test_a_list_of_texts_as_the_value_of_a_turn_is_not_joined(folder: Path) -> N
 )
 def test_markers_of_other_tools_are_not_left_as_text(folder: Path, marker: str) -> None:
     turns = [{"role": "user", "content": f"{marker}What?"}, {"role": "assistant", "content": "A cup."}]
-    for row in ({"messages": turns, "images": ["a.png"]}, {"text": turns[0]["content"], "response": "A cup.",
-                                                            "image": "a.png"}):  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {"messages": turns, "images": ["a.png"]},
+        {"text": turns[0]["content"], "response": "A cup.", "image": "a.png"},
+    ]
+    for row in rows:
         path = write(folder, row)
         assert "--ignore-column" in refused(load(path), None, "marker")
         name = "<img>" if marker.startswith("<img>") else marker

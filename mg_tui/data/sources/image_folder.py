@@ -33,6 +33,7 @@ _NOT_CLASSES: Final = re.compile(
 )
 _BOX_NUMBER: Final = re.compile(r"-?[0-9]*\.?[0-9]+(?:e-?[0-9]+)?", re.IGNORECASE)
 _MAX_FILES_SCANNED: Final = 2_000
+_MAX_FOLDER_DEPTH: Final = 100
 _MAX_CAPTION_BYTES: Final = 2**20
 
 
@@ -106,14 +107,31 @@ def walk_files(folder: Path) -> Iterator[Path]:
         DataError: a folder cannot be read.
     """
 
-    def fail(error: OSError) -> None:
-        raise unreadable_error(Path(error.filename or folder), error) from None
+    for parent, files in _walk_folders(folder):
+        for name in files:
+            yield parent / name
 
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(parent) / name
+
+def _walk_folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below `folder`, itself first, with the names of its files in order.
+
+    Raises:
+        DataError: a folder cannot be read, or is nested too deeply.
+    """
+    stack = [(folder, 0)]
+    while stack:
+        parent, depth = stack.pop()
+        if depth > _MAX_FOLDER_DEPTH:
+            what = f"folders are nested deeper than {_MAX_FOLDER_DEPTH} levels"
+            raise DataError(what, where=safe_line(str(folder)))
+        try:
+            with os.scandir(parent) as entries:
+                found = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
+        except OSError as error:
+            raise unreadable_error(Path(error.filename or parent), error) from None
+        yield parent, [name for name, is_folder, _link in found if not is_folder]
+        folders = [parent / name for name, is_folder, link in found if is_folder and not link]
+        stack += [(path, depth + 1) for path in reversed(folders)]
 
 
 def require_class_folders(folder: Path, root: Path) -> None:
@@ -157,14 +175,12 @@ def _find_description(folder: Path) -> Path | None:
 
 def _class_names(folder: Path) -> Iterator[str]:
     """Names of the folders with images that have no caption beside them; one for each such folder."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for parent, files in _walk_folders(folder):
         texts = {Path(name).stem for name in files if name.endswith(".txt")}
-        images = (Path(name) for name in files if not name.startswith("."))
-        if Path(parent) != folder and any(
-            image.suffix.lower() in DATASET_IMAGE_EXTENSIONS and image.stem not in texts for image in images
+        if parent != folder and any(
+            Path(name).suffix.lower() in DATASET_IMAGE_EXTENSIONS and Path(name).stem not in texts for name in files
         ):
-            yield Path(parent).name
+            yield parent.name
 
 
 def _is_boxes(text: str) -> bool:
@@ -201,6 +217,8 @@ def _join_folder(value: Any, folder: Path) -> Any:
 def read_caption(file: Path) -> str | None:
     """The text of a caption file, at most 1 MiB of it; None when it cannot be read or is not UTF-8."""
     try:
+        if not file.is_file():
+            return None
         with file.open("rb") as opened:
             return opened.read(_MAX_CAPTION_BYTES).decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError):
