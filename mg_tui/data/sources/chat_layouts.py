@@ -18,6 +18,8 @@ from mg_tui.data.sources.columns import TURN_COLUMNS, alpaca_columns, find_image
 from mg_tui.data.sources.markers import insert_images
 from mg_tui.data.sources.turn_reader import TurnReader
 
+# The question's key in pairs of question and answer.
+_PAIR_USERS: Final = ("user", "human")
 # The keys of a turn's role and content, and the layout they make.
 _KEY_LAYOUTS: Final = (
     ("role", "content", "messages"),
@@ -37,7 +39,7 @@ def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, 
         for role, content, layout in _KEY_LAYOUTS:
             if role in turns[0] and content in turns[0]:
                 return name, layout
-        if {"user", "assistant"} <= set(turns[0]):
+        if any({user, "assistant"} <= set(turns[0]) for user in _PAIR_USERS):
             return name, "texts"
     return None
 
@@ -82,9 +84,10 @@ def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
                 name, f"turn {index} is {describe_type(item)}, expected an object with user and assistant"
             )
             continue
-        others = (f"{name}.{key}" for key, value in item.items() if key not in ("user", "assistant") and value)
+        user = next((key for key in _PAIR_USERS if key in item), "user")
+        others = (f"{name}.{key}" for key, value in item.items() if key not in (user, "assistant") and value)
         reader.unused_keys.update(other for other in others if other not in reader.ignored)
-        _add_pair(reader, turns, name, f"turn {index}: ", item.get("user"), item.get("assistant"))
+        _add_pair(reader, turns, name, f"turn {index}: ", item.get(user), item.get("assistant"))
     placed = None if reader.problems else insert_images(reader, name, turns, images)
     return None if placed is None else _validate_turns(reader, name, _prepend_system(reader, placed, fields), fields)
 

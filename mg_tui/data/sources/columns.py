@@ -38,6 +38,8 @@ ANSWER_COLUMNS: Final = (
     "multiple_choice_answer",
     "label",
 )
+ALPACA_QUESTIONS: Final = frozenset({"instruction", "query", "prompt"})
+ALPACA_ANSWERS: Final = frozenset({"output", "response", "completion"})
 CAPTION_COLUMNS: Final = ("caption", "captions", "description")
 
 _MEDIA: Final = "has video or audio, which is not supported"
@@ -113,7 +115,7 @@ def find_images_field(values: Mapping[str, Any], fields: FieldMap) -> str | None
 def alpaca_columns(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, str]:
     """The columns of question and answer in the layout "alpaca", whether or not the row has them."""
     questions = [*(("instruction", "query", "prompt")), fields.text]
-    answers = ["output", "response", fields.response]
+    answers = ["output", "response", "completion", fields.response]
     if "text" in fields.explicit:
         questions.insert(0, fields.text)
     if "response" in fields.explicit:

@@ -15,7 +15,14 @@ from mg_tui.data.rows import Row
 from mg_tui.data.sources import chat_layouts
 from mg_tui.data.sources.base import Certainty
 from mg_tui.data.sources.column_values import is_empty, parse_text_list
-from mg_tui.data.sources.columns import account_columns, find_images_field, without_ignored
+from mg_tui.data.sources.columns import (
+    ALPACA_ANSWERS,
+    ALPACA_QUESTIONS,
+    account_columns,
+    alpaca_columns,
+    find_images_field,
+    without_ignored,
+)
 from mg_tui.data.sources.markers import IMAGE_MARK, insert_images
 
 # Descriptions of the layouts.
@@ -29,8 +36,11 @@ LAYOUTS: Final[Mapping[str, str]] = {
     "captions": "an image with a caption or label",
 }
 
-# Formats in which "text" beside an image is its caption by convention.
-_CAPTION_FORMATS: Final = frozenset({"imagefolder", "webdataset"})
+# Formats in which other columns beside an image are its caption by convention. Tables have class names in "label".
+_CAPTION_FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("imagefolder", "webdataset"), ("text", "label")),
+    **dict.fromkeys(("parquet", "arrow", "saved", "hub"), ("label",)),
+}
 _CAPTION_FIELDS: Final = ("caption", "captions", "description")
 _QUESTION_FIELDS: Final = ("question",)
 _ANSWER_FIELDS: Final = ("answer", "answers", "multiple_choice_answer", "response", "label")
@@ -130,7 +140,7 @@ def _detect_row_layout(values: Mapping[str, Any], fields: FieldMap, format: str)
     if chat := chat_layouts.find_turns_field(values, fields):
         name, layout = chat
         return layout, replace(fields, messages=name)
-    pair = {"instruction", "output"} <= set(values) or {"query", "response"} <= set(values)
+    pair = not ALPACA_QUESTIONS.isdisjoint(values) and not ALPACA_ANSWERS.isdisjoint(values)
     if fields.response in values and (fields.text in values or (fields.image in values and not pair)):
         return "fields", fields
     if pair:
@@ -139,7 +149,7 @@ def _detect_row_layout(values: Mapping[str, Any], fields: FieldMap, format: str)
     question, answer = _first_present(values, _QUESTION_FIELDS), _first_present(values, _ANSWER_FIELDS)
     if question and answer:
         return "vqa", replace(fields, text=question, response=answer, image=image or fields.image)
-    names = (*_CAPTION_FIELDS, *(("text", "label") if format in _CAPTION_FORMATS else ()))
+    names = (*_CAPTION_FIELDS, *_CAPTION_FORMATS.get(format, ()))
     caption = _first_present(values, names)
     if image and caption and fields.text == "text":
         return "captions", replace(fields, image=image, response=caption)
@@ -158,7 +168,9 @@ def _layout_reason(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, An
         case "captions":
             return f"an image in {shorten(fields.image)} and text in {shorten(fields.response)}, but no question"
         case "alpaca":
-            return "an instruction and an output" if rows and "instruction" in rows[0] else "query and response"
+            question, answer = alpaca_columns(rows[0], fields) if rows else ("instruction", "output")
+            standard = (question, answer) == ("instruction", "output")
+            return "an instruction and an output" if standard else f"{question} and {answer}"
     keys = {"messages": "role and content", "conversations": "from and value", "texts": "user and assistant"}[layout]
     return f"a list in {shorten(fields.messages)} whose items have {keys}"
 
