@@ -108,8 +108,12 @@ def _print_preflight(result: "PreflightResult") -> None:
     click.echo(f"dataset  {examples}; images {dataset.format_image_locations() or 'none'}", err=True)
     if dataset.detected_format is not None:
         click.echo(f"         {printable(str(dataset.detected_format))}", err=True)
+        if columns := dataset.detected_format.describe_columns():
+            click.echo(f"columns  {columns}", err=True)
     if result.evaluation is not None:
         click.echo(f"eval     {pluralize(len(result.evaluation.examples), 'example')}", err=True)
+    for marker, count in dataset.text_markers.items():
+        click.echo(f"         {printable(marker)} is left as text in {pluralize(count, 'row')}", err=True)
     if dataset.problems:
         rows = len({problem.row for problem in dataset.problems})
         click.echo(f"skipping {pluralize(rows, 'bad row')}, saved to skipped_rows.jsonl in the run folder", err=True)

@@ -21,6 +21,7 @@ DATASET_KEYS: Final[Mapping[str, str]] = {
             "response_field",
             "messages_field",
             "weight_field",
+            "ignore_column",
             "caption_prompt",
             "learned_answers",
             "image_root",

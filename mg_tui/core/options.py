@@ -145,7 +145,7 @@ def _describe_accepted(
         "number": "give a number",
         "switch": "give true or false",
         "choice": "choose one of " + ", ".join(choices),
-        "list": "choose any of " + ", ".join(choices),
+        "list": "choose any of " + ", ".join(choices) if choices else "give texts",
     }[kind]
     if unit and kind in ("integer", "number"):
         noun += f" of {unit}"

@@ -133,6 +133,13 @@ class TrainingSpec(BaseModel):
         min_length=1,
         example="weight",
     )
+    ignore_column: tuple[str, ...] = option(
+        (),
+        title="Ignored columns",
+        help="Column that rows are read without, or placeholder of another tool, such as <video>, left as text.",
+        group="Data",
+        example="hint",
+    )
     image_root: str | None = option(
         None,
         title="Image root",

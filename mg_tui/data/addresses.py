@@ -10,7 +10,10 @@ ALLOW_PRIVATE: Final = "MODEL_GARDEN_ALLOW_PRIVATE_URLS"
 # Addresses in this range embed an IPv4 address and are checked by it.
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 # Cloud metadata services outside the ranges that `is_global` treats as private.
-_METADATA_ADDRESSES: Final = frozenset({ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("100.100.100.200")})
+_METADATA_ADDRESSES: Final = frozenset(
+    ipaddress.ip_address(text)
+    for text in ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -27,11 +30,7 @@ def private_addresses_allowed(allowed: bool | None) -> bool:
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the public internet: neither it nor the IPv4 address embedded in it is loopback,
     private, link-local, metadata, multicast or reserved."""
-    embedded: Address | None = None
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if embedded is None and address in _NAT64:
-            embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    embedded = _embedded_address(address)
     if embedded is not None:
         return is_public(embedded)
     return (
@@ -42,18 +41,40 @@ def is_public(address: Address) -> bool:
     )
 
 
+def is_metadata(address: Address) -> bool:
+    """Whether an address may be that of a cloud's metadata service, which hands out credentials: link-local, or one of
+    the known others. These are refused even where private addresses are allowed."""
+    embedded = _embedded_address(address)
+    if embedded is not None:
+        return is_metadata(embedded)
+    return address.is_link_local or address in _METADATA_ADDRESSES
+
+
+def _embedded_address(address: Address) -> Address | None:
+    """The IPv4 address that an IPv6 address stands for; None when it stands for itself."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return None
+    embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    if embedded is None and address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return embedded
+
+
 def resolve_allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
     """The IP addresses of a host. Connect to these: resolving the name again could give others.
 
     Raises:
-        ForbiddenAddress: any of them lies outside the public internet and that is not allowed.
+        ForbiddenAddress: any of them is a metadata address, or lies outside the public internet and that is not
+            allowed.
         OSError: the name has no address, or there is no network.
         ValueError: the name cannot be a host name.
     """
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in entries))
-    if not allow_private:
-        for address in addresses:
-            if not is_public(ipaddress.ip_address(address)):
-                raise ForbiddenAddress(f"resolves to {address}, a private or reserved address")
+    for address in addresses:
+        parsed = ipaddress.ip_address(address)
+        if not allow_private and not is_public(parsed):
+            raise ForbiddenAddress(f"resolves to {address}, a private or reserved address")
+        if is_metadata(parsed):
+            raise ForbiddenAddress(f"resolves to {address}, a link-local or metadata address, which is never allowed")
     return addresses

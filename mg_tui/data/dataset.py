@@ -46,6 +46,8 @@ class Dataset:
         notes: remarks on good rows, by row, e.g. that only the first frame of an animation is used.
         detected_format: its format, layout and fields.
         address: a name of the dataset that is valid in every working directory.
+        unused_columns: columns with a value that were not read, with the number of rows.
+        text_markers: placeholders of other tools that were left as text, with the number of rows.
     """
 
     path: Path
@@ -56,6 +58,8 @@ class Dataset:
     notes: tuple[RowProblem, ...] = ()
     detected_format: DetectedFormat | None = None
     address: str = ""
+    unused_columns: Mapping[str, int] = field(default_factory=dict)
+    text_markers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bad_rows(self) -> tuple[int, ...]:
@@ -161,6 +165,8 @@ def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Da
         notes=tuple(note for row in good_rows for note in _image_notes(row)),
         detected_format=loader.detected_format,
         address=source.address,
+        unused_columns=dict(Counter(name for row in good_rows for name in row.unused_columns)),
+        text_markers=dict(Counter(marker for row in good_rows for marker in row.text_markers)),
     )
 
 

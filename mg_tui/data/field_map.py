@@ -1,20 +1,14 @@
-"""From a row's fields to a conversation: which field has which purpose, and which values it may have."""
+"""From a row's fields to a conversation: which field has which purpose, and which conversation a row holds."""
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart
 from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
-from mg_tui.core.text import closest_match
-from mg_tui.data.embedded_images import EmbeddedImage, EmbeddedImageStore, ImageInput, decode_base64
-from mg_tui.data.images import ImageError
-from mg_tui.data.jsonl import describe_type
-from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
-from mg_tui.data.rows import Row
+from mg_tui.data.embedded_images import EmbeddedImage, ImageInput
+from mg_tui.data.row_problems import quote_text
 
 FieldPurpose = Literal["text", "image", "response"]
 SupervisedAnswers = Literal["all", "last"]
@@ -37,10 +31,6 @@ FIELD_ALIASES: Final[Mapping[FieldPurpose, tuple[str, ...]]] = {
     ),
     "response": ("answer", "caption", "output", "response", "label", "target", "description", "completion"),
 }
-_MAX_LISTED_FIELDS: Final = 12
-_LONE_SURROGATE: Final = "contains a lone surrogate"
-_LONE_SURROGATE_HINT: Final = "remove escapes such as \\ud83d that stand alone"
-_NO_IMAGE_HINT: Final = "use null or [] for a row without an image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +60,8 @@ class FieldMap:
         caption_prompt: the question of a row that has an image and a caption, but no question.
         supervised_answers: which answers of a conversation are supervised.
         turn_keys: the keys of turns.
+        explicit: purposes whose field the user or a description named: other fields do not compete with it.
+        ignored: fields that rows are read without, and placeholders of other tools that are left as text.
     """
 
     text: str = "text"
@@ -83,10 +75,13 @@ class FieldMap:
     caption_prompt: str = CAPTION_PROMPT
     supervised_answers: SupervisedAnswers = "all"
     turn_keys: TurnKeys = field(default_factory=TurnKeys)
+    explicit: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
 
     @classmethod
     def from_spec(cls, spec: TrainingSpec, *, evaluation: bool = False) -> "FieldMap":
         """The fields that the options of a run name. Evaluation ignores weights."""
+        unweighted = [spec.weight_field] if evaluation and spec.weight_field else []
         return cls(
             text=spec.text_field,
             image=spec.image_field,
@@ -95,7 +90,18 @@ class FieldMap:
             messages=spec.messages_field,
             caption_prompt=spec.caption_prompt,
             supervised_answers=spec.learned_answers,
+            ignored=frozenset([*spec.ignore_column, *unweighted]),
         )
+
+    def mark_explicit(self) -> "FieldMap":
+        """These fields, those that differ from their defaults marked as named."""
+        named = {
+            purpose: value
+            for purpose, value in (("text", self.text), ("image", self.image), ("response", self.response))
+            if value != purpose
+        }
+        chat = ["messages"] if self.messages is not None else []
+        return replace(self, explicit=frozenset([*named, *chat]))
 
     def require_distinct(self) -> None:
         """Raises DataError when two purposes have the same field: the answer would be part of the question."""
@@ -123,7 +129,11 @@ class DraftTurn:
 
 @dataclass(frozen=True, slots=True)
 class ExampleDraft:
-    """A row whose fields are valid and whose images have not been probed. `offset`, `length`: its bytes in the file."""
+    """A row whose fields are valid and whose images have not been probed. `offset`, `length`: its bytes in the file.
+
+    `unused_columns` are its columns, and keys of its turns, that have a value but are not read; `text_markers` are
+    placeholders of other tools that were left as text.
+    """
 
     row: int
     turns: tuple[DraftTurn, ...]
@@ -132,6 +142,8 @@ class ExampleDraft:
     length: int = 0
     weight: float = 1.0
     image_field: str = "image"
+    unused_columns: tuple[str, ...] = ()
+    text_markers: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -158,134 +170,6 @@ def _to_message_part(part: str | int, images: Sequence[ImageRef]) -> MessagePart
     return TextPart(part) if isinstance(part, str) else ImagePart(images[part])
 
 
-class RowReader:
-    """Reads one row's fields; collects their problems (with an empty `raw`) and the row's images in order."""
-
-    def __init__(self, row: Row, values: Mapping[str, Any], store: EmbeddedImageStore):
-        self.row = row
-        self.values = values
-        self.problems: list[RowProblem] = []
-        self.images: list[ImageInput] = []
-        self._store = store
-
-    def add_problem(self, name: str | None, what: str, hint: str | None = None) -> None:
-        """Add a problem of the row."""
-        self.problems.append(RowProblem(self.row.number, name, what, hint))
-
-    def read_text(self, name: str, value: Any, *, which: str = "", empty: bool = False) -> str | None:
-        """A value as text, or None with a problem added. `which` starts the reason; `empty` allows an empty text."""
-        if not isinstance(value, str):
-            hint = "quote numeric answers" if isinstance(value, int | float) else None
-            self.add_problem(name, f"{which}is {describe_type(value)}, expected text", hint)
-        elif not empty and not value.strip():
-            self.add_problem(name, f"{which}is empty")
-        elif _has_lone_surrogate(value):
-            self.add_problem(name, f"{which}{_LONE_SURROGATE}", _LONE_SURROGATE_HINT)
-        else:
-            return value
-        return None
-
-    def read_field(self, purpose: FieldPurpose, name: str) -> str | None:
-        """The text of a required field."""
-        if name not in self.values:
-            self.add_missing_field(purpose, name)
-            return None
-        return self.read_text(name, self.values[name])
-
-    def add_missing_field(self, purpose: FieldPurpose, name: str) -> None:
-        """Add the problem that a field is missing, with a suggestion."""
-        names = list(self.values)
-        flag = f"--{purpose}-field"
-        aliases = [alias for alias in FIELD_ALIASES[purpose] if alias in names]
-        guess = next(iter(aliases), None) or closest_match(name, names)
-        hint = f"set the field with {flag}" + (
-            f", e.g. {flag} {shlex.quote(safe_line(guess, limit=40))}" if guess else ""
-        )
-        self.add_problem(name, f"is missing; the row has {list_fields(names)}", hint)
-
-    def read_image(self, name: str, value: Any, *, which: str = "") -> int | None:
-        """Add an image of the row; its index, or None with a problem added."""
-        try:
-            image = self._to_image_input(name, value, which)
-        except ImageError as error:
-            self.add_problem(name, f"{which}{error.reason}", error.hint)
-            return None
-        if image is None:
-            return None
-        self.images.append(image)
-        return len(self.images) - 1
-
-    def read_images(self, name: str) -> list[int] | None:
-        """The indexes of a field's images: one image, a list, or null; None when one cannot be used."""
-        value = _parse_json_list(self.values[name])
-        items = [] if value is None else value if isinstance(value, list) else [value]
-        indexes = [
-            self.read_image(name, item, which=f"item {index} " if isinstance(value, list) else "")
-            for index, item in enumerate(items, 1)
-        ]
-        return None if None in indexes else [index for index in indexes if index is not None]
-
-    def _to_image_input(self, name: str, value: Any, which: str) -> ImageInput | None:
-        if isinstance(value, bytes):
-            return self._store.store(value, f"image of {len(value):,} bytes")
-        if isinstance(value, Mapping):
-            return self._image_from_object(name, value, which)
-        if not isinstance(value, str):
-            self.add_problem(name, f"{which}is {describe_type(value)}, expected a path or URL", _NO_IMAGE_HINT)
-        elif not value.strip():
-            self.add_problem(name, f"{which}is empty", _NO_IMAGE_HINT)
-        elif _has_lone_surrogate(value):
-            self.add_problem(name, f"{which}{_LONE_SURROGATE}", _LONE_SURROGATE_HINT)
-        else:
-            return self._store.store_text(value) or value
-        return None
-
-    def _image_from_object(self, name: str, value: Mapping[str, Any], which: str) -> ImageInput | None:
-        """An image as an object: bytes and path as in `datasets`, or a form that chat templates use."""
-        path = next(
-            (value[key] for key in ("path", "url", "file_name", "image") if isinstance(value.get(key), str)), ""
-        )
-        data = value.get("bytes")
-        if isinstance(data, str):
-            data = decode_base64(data)
-        if data is None and isinstance(value.get("base64"), str):
-            data = decode_base64(value["base64"])
-        if isinstance(data, bytes):
-            return self._store.store(data, path or f"image of {len(data):,} bytes")
-        if path:
-            return self._to_image_input(name, path, which)
-        self.add_problem(name, f"{which}is an object without bytes, path or url", _NO_IMAGE_HINT)
-        return None
-
-
-def list_fields(names: Sequence[str]) -> str:
-    """The names of a row's fields, safe to print; "no fields" where there are none."""
-    listed = ", ".join(safe_line(str(name), limit=40) for name in names[:_MAX_LISTED_FIELDS])
-    return (listed or "no fields") + (
-        f" and {len(names) - _MAX_LISTED_FIELDS} more" if len(names) > _MAX_LISTED_FIELDS else ""
-    )
-
-
-def _parse_json_list(value: Any) -> Any:
-    """The list of a text that is a JSON list, as tables store it; any other value unchanged."""
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    if text.isascii():
-        return False
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 __all__ = [
     "CAPTION_PROMPT",
     "FIELD_ALIASES",
@@ -294,7 +178,5 @@ __all__ = [
     "ExampleDraft",
     "FieldMap",
     "ImageInput",
-    "RowReader",
     "TurnKeys",
-    "list_fields",
 ]

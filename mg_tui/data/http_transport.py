@@ -41,8 +41,7 @@ def open_connection_pool(url: str, deadline: float, *, allow_private: bool) -> h
         return httpcore.ConnectionPool(
             ssl_context=context, network_backend=_DeadlineBackend(deadline, check_addresses=not allow_private)
         )
-    if not allow_private:
-        _check_proxied_host(host, parts.port or 443)
+    _check_proxied_host(host, parts.port or 443, allow_private=allow_private)
     # The user's own proxy may be in a private network.
     return _open_proxy_pool(proxy, context, _DeadlineBackend(deadline, check_addresses=False))
 
@@ -72,9 +71,9 @@ def _ssl_context() -> SSLContext:
     return httpx.create_ssl_context()
 
 
-def _check_proxied_host(host: str, port: int) -> None:
+def _check_proxied_host(host: str, port: int, *, allow_private: bool) -> None:
     try:
-        resolve_allowed_addresses(host, port, allow_private=False)
+        resolve_allowed_addresses(host, port, allow_private=allow_private)
     except OSError:
         return  # Only the proxy can resolve it.
 

@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.data.addresses import ALLOW_PRIVATE, ForbiddenAddress, private_addresses_allowed
-from mg_tui.data.images import ImageError, probe_image
+from mg_tui.data.images import ImageError, verify_image
 from mg_tui.data.row_problems import safe_line
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class ImageDownloads:
                     self._write(response, file)
                 return location
         except ForbiddenAddress as error:
-            raise ImageError(str(error), hint=f"set {ALLOW_PRIVATE}=1 to allow it") from None
+            hint = None if self._allow_private else f"set {ALLOW_PRIVATE}=1 to allow private addresses"
+            raise ImageError(str(error), hint=hint) from None
         except DeadlineExceeded:
             raise ImageError(too_slow) from None
         except httpcore.TimeoutException:
@@ -199,7 +200,7 @@ def _require_host(url: str) -> str:
 
 def _require_image(path: Path) -> None:
     try:
-        probe_image(path)
+        verify_image(path)  # a download may be cut off without a word: what cannot be decoded is not kept
     except ImageError as error:
         raise ImageError(f"was downloaded but {error.reason}", hint=error.hint) from None
 

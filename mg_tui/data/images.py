@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.pixels import PixelConversionError, orientation, to_rgb
+from mg_tui.data.png_checksums import DamagedPng, require_valid_png
 from mg_tui.data.row_problems import quote_text, safe_line
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def verify_image(path: str | Path) -> ImageInfo:
         ImageError: as `probe_image`, or the pixels are truncated or damaged.
     """
     with _open_checked(path) as (image, info):
+        if image.format == "PNG":
+            require_valid_png(Path(path))
         if image.mode in ("F", "LAB"):
             # Whether these can be converted to RGB depends on their pixels.
             with _limit_large_decodes(info):
@@ -221,7 +224,7 @@ def _limit_large_decodes(info: ImageInfo) -> Iterator[None]:
 def _to_image_error(error: Exception, path: str | Path, file: BinaryIO) -> ImageError:
     from PIL import Image, UnidentifiedImageError
 
-    if isinstance(error, PixelConversionError):
+    if isinstance(error, PixelConversionError | DamagedPng):
         return ImageError(str(error), path=path)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         match = re.search(r"\((\d+) pixels\)", str(error))

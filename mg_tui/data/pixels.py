@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ORIENTATION_TAG: Final = 0x0112
 _ALPHA_MODES: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_BAND_ROWS: Final = 512
 _NUMERIC_MODES: Final = frozenset({"I", "F"})
 
 
@@ -85,9 +86,12 @@ def _over_white(image: "Image.Image") -> "Image.Image":
 
     if image.mode == "La":
         image = image.convert("LA")
-    with_alpha = image.convert("RGBA")
     white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    # By bands: copies of a whole image with alpha would take several times its memory.
+    for top in range(0, image.height, _BAND_ROWS):
+        box = (0, top, image.width, min(top + _BAND_ROWS, image.height))
+        band = image.crop(box).convert("RGBA")
+        white.paste(band, box, band.getchannel("A"))
     return white
 
 

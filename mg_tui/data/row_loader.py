@@ -39,6 +39,7 @@ class LoadedRow:
         images: each image as the row names it, and the outcome of its probe; empty when a field is wrong.
         image_field: the field that names them.
         is_row: False when the line could not be parsed as a row.
+        unused_columns, text_markers: see `ExampleDraft`.
     """
 
     number: int
@@ -47,6 +48,8 @@ class LoadedRow:
     images: tuple[tuple[str, ProbeOutcome], ...] = ()
     image_field: str = "image"
     is_row: bool = True
+    unused_columns: tuple[str, ...] = ()
+    text_markers: tuple[str, ...] = ()
 
     @property
     def usable_images(self) -> list[ImageProbe]:
@@ -147,7 +150,15 @@ class RowLoader:
         refs = [outcome.resolved.ref for _name, outcome in images if isinstance(outcome, ImageProbe)]
         usable = len(refs) == len(images)
         example = draft.to_example(refs, self._options.system_prompt) if usable else None
-        return LoadedRow(draft.row, example, (), images, draft.image_field)
+        return LoadedRow(
+            draft.row,
+            example,
+            (),
+            images,
+            draft.image_field,
+            unused_columns=draft.unused_columns,
+            text_markers=draft.text_markers,
+        )
 
     def close(self) -> None:
         """Write the image info cache and close it."""

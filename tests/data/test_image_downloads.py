@@ -48,6 +48,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(png() + b"\0" * 5000)
+        elif path == "/cut-late":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(png()[:-300])
         elif path == "/short":
             self.send_response(200)
             self.send_header("Content-Length", "3900")
@@ -337,3 +341,16 @@ def test_addresses_in_a_dataset(server, base: str, tmp_path: Path, rows) -> None
     assert sorted(server.request_paths) == ["/a.png", "/none"]
     refused = load_dataset(path, cache=tmp_path / "other", allow_private_urls=False)
     assert refused.bad_rows == (1, 2, 3)
+
+
+@pytest.mark.parametrize("target", ["169.254.169.254", "[::ffff:169.254.169.254]", "100.100.100.200"])
+def test_a_redirect_to_metadata_is_refused_where_private_addresses_are_allowed(base, tmp_path: Path, target) -> None:
+    with pytest.raises(ImageError, match="never allowed"):
+        ImageDownloads(tmp_path, allow_private=True).fetch(f"{base}/to/http:||{target}|latest")
+
+
+def test_a_download_that_is_cut_off_is_not_kept(server, base: str, downloads: ImageDownloads) -> None:
+    for _try in range(2):  # each asks again
+        with pytest.raises(ImageError, match="was downloaded but is truncated"):
+            downloads.fetch(f"{base}/cut-late")
+    assert server.request_paths == ["/cut-late"] * 2

@@ -35,7 +35,9 @@ _MAX_EXAMPLES: Final = 3
 @BASE_MODEL_OPTION
 @click.option("--fix", "out", type=click.Path(path_type=Path), help="Write a repaired dataset to this file.")
 @click.option("--force", is_flag=True, help="Allow --fix to overwrite an existing file.")
-@click.option("--full", is_flag=True, help="Decode every image fully instead of reading headers only.")
+@click.option(
+    "--full/--headers", default=True, help="Decode every image as a run does, or read headers only.  [default: --full]"
+)
 @click.option("--all", "every", is_flag=True, help="List all findings instead of three per kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context

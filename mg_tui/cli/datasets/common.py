@@ -76,6 +76,8 @@ def print_detected_format(source: "Source", options: "ReadOptions") -> None:
     from mg_tui.core.text import one_line
 
     click.echo(one_line(f"{source.name}: {options.detected_format}"), err=True)
+    if options.detected_format is not None and (columns := options.detected_format.describe_columns()):
+        click.echo(one_line(f"columns: {columns}"), err=True)
 
 
 def find_rows_with_finding(

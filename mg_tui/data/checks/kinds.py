@@ -106,6 +106,10 @@ KINDS: Final[Mapping[str, FindingKind]] = {
     "eval-overlap": FindingKind(
         "warning", "train/eval overlap", "The row or its image is also in the evaluation dataset."
     ),
+    "column-unused": FindingKind("note", "unused column", "No layout reads it; the model does not see its values."),
+    "marker-text": FindingKind(
+        "warning", "placeholder left as text", "The model sees a placeholder of another tool as text."
+    ),
     "tokens-unknown": FindingKind("note", "tokens not counted", "Row lengths are checked when the run starts."),
 }
 

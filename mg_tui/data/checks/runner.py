@@ -15,7 +15,7 @@ from pathlib import Path
 from mg_tui.data.checks.answers import AnswerCheck
 from mg_tui.data.checks.base import Check
 from mg_tui.data.checks.duplicates import DuplicateImageCheck, DuplicateRowCheck
-from mg_tui.data.checks.fields import FieldCheck
+from mg_tui.data.checks.fields import ColumnCheck, FieldCheck
 from mg_tui.data.checks.findings import CheckReport, FindingCollector
 from mg_tui.data.checks.images import ImageCheck
 from mg_tui.data.checks.lengths import ImageTokenCounter, LengthCheck, TextTokenCounter, TextTokenCounts
@@ -125,7 +125,14 @@ class _CheckRun:
         self._answers = AnswerCheck()
         self._lengths = LengthCheck(limits.max_length, limits.min_pixels, limits.max_pixels, limits.count_image_tokens)
         overlap = [OverlapCheck(evaluation)] if evaluation is not None else []
-        content: list[Check] = [self._images, DuplicateRowCheck(), DuplicateImageCheck(), self._answers, *overlap]
+        content: list[Check] = [
+            ColumnCheck(),
+            self._images,
+            DuplicateRowCheck(),
+            DuplicateImageCheck(),
+            self._answers,
+            *overlap,
+        ]
         self._checks: list[Check] = [FieldCheck(), *([] if lengths_only else content)]
         self._findings = FindingCollector()
         self._rows = self._good_rows = 0

@@ -98,6 +98,9 @@ class RowConverter:
                 name = quote_text(image.original if isinstance(image, EmbeddedImage) else image)
                 what = f"{name} {error.reason}"
                 return RowProblem(row.number, draft.image_field, what, error.hint, self._source.raw(row))
+        if any(_has_lone_surrogate(item) for item, _depth in _walk_values([row.values, list(_all_keys(row.values))])):
+            hint = "remove escapes such as \\ud83d that stand alone, or use datasets check --fix"
+            return RowProblem(row.number, None, "contains a lone surrogate", hint, self._source.raw(row))
         if any(depth > _MAX_DEPTH for _item, depth in _walk_values(row.values)):
             what = f"is nested deeper than {_MAX_DEPTH} levels"
             return RowProblem(row.number, None, what, None, self._source.raw(row))
@@ -120,6 +123,20 @@ class RowConverter:
             for name, value in self._extra_fields(row).items()
             if not self._is_carried_over(name, value) and value not in (None, "", [])
         ]
+
+
+def _all_keys(value: Any) -> Iterator[Any]:
+    return (key for item, _depth in _walk_values(value) if isinstance(item, Mapping) for key in item)
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    if not isinstance(value, str) or value.isascii():
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _has_bytes(value: Any) -> bool:

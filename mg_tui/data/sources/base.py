@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mg_tui.data.field_map import FieldMap
+from mg_tui.data.row_problems import safe_line
 from mg_tui.data.rows import Row
 
 Certainty = Literal["sure", "likely", "guess"]
@@ -30,6 +31,8 @@ FORMATS: Final[Mapping[str, str]] = {
     "hub": "Hugging Face Hub dataset",
 }
 
+_MAX_LISTED_COLUMNS: Final = 20
+
 
 @dataclass(frozen=True, slots=True)
 class DetectedFormat:
@@ -41,6 +44,8 @@ class DetectedFormat:
         certainty: of both together.
         why: the evidence in a sentence or two, safe to print.
         fields: which field holds what, as far as it was named or detected.
+        columns: the columns of the first rows that are read, each with its purpose.
+        unused_columns: their columns that are not read.
     """
 
     format: str
@@ -48,6 +53,16 @@ class DetectedFormat:
     certainty: Certainty
     why: str
     fields: FieldMap = field(default_factory=FieldMap)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    unused_columns: tuple[str, ...] = ()
+
+    def describe_columns(self) -> str:
+        """What became of the columns, safe to print: "text → question, image → images; not used: id"."""
+        read = ", ".join(f"{safe_line(name, limit=40)} → {purpose}" for name, purpose in self.columns.items())
+        unused = ", ".join(safe_line(name, limit=40) for name in self.unused_columns[:_MAX_LISTED_COLUMNS])
+        more = len(self.unused_columns) - _MAX_LISTED_COLUMNS
+        unused += f" and {more} more" if more > 0 else ""
+        return "; ".join(filter(None, (read, f"not used: {unused}" if unused else "")))
 
     def __str__(self) -> str:
         """E.g. "JSON Lines, messages (sure): the file starts with `{`"."""

@@ -7,32 +7,30 @@ before the first question. The numbers of placeholders and images must be equal.
 """
 
 import json
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mg_tui.data.field_map import DraftTurn, FieldMap, RowReader, TurnKeys, list_fields
+from mg_tui.data.field_map import DraftTurn, FieldMap, TurnKeys
 from mg_tui.data.jsonl import describe_type
+from mg_tui.data.row_reader import RowReader, list_fields
+from mg_tui.data.sources.columns import TURN_COLUMNS, alpaca_columns, find_images_field
+from mg_tui.data.sources.markers import insert_images
 from mg_tui.data.sources.turn_reader import TurnReader
 
-IMAGE_MARK: Final = "<image>"
-
-_TURN_FIELDS: Final = ("messages", "conversations", "conversation", "dialog", "chat", "texts")
-_IMAGE_FIELDS: Final = ("images", "image", "image_path", "image_paths")
+# The question's key in pairs of question and answer.
+_PAIR_USERS: Final = ("user", "human")
 # The keys of a turn's role and content, and the layout they make.
 _KEY_LAYOUTS: Final = (
     ("role", "content", "messages"),
     ("from", "value", "conversations"),
     ("from", "content", "messages"),
 )
-_UNSUPPORTED_MEDIA: Final = ("videos", "video", "audios", "audio")
-_IMAGE_MARK_PATTERN: Final = re.compile(r"<image>\n?")
 
 
 def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, str] | None:
     """The field that holds a list of turns, and the layout of its turns."""
-    for name in (fields.messages,) if fields.messages else _TURN_FIELDS:
+    for name in (fields.messages,) if fields.messages else TURN_COLUMNS:
         turns = _parse_list(values.get(name))
         if not turns or not isinstance(turns[0], Mapping):
             continue
@@ -41,14 +39,9 @@ def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, 
         for role, content, layout in _KEY_LAYOUTS:
             if role in turns[0] and content in turns[0]:
                 return name, layout
-        if {"user", "assistant"} <= set(turns[0]):
+        if any({user, "assistant"} <= set(turns[0]) for user in _PAIR_USERS):
             return name, "texts"
     return None
-
-
-def find_images_field(values: Mapping[str, Any], fields: FieldMap) -> str | None:
-    """The field with the row's images: the configured one, else the first alias that the row has."""
-    return next((name for name in (fields.image, *_IMAGE_FIELDS) if name in values), None)
 
 
 def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -74,7 +67,7 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
         reader.add_problem(name, f"has {placeholders} but the row has {image_count}")
     if reader.problems:
         return None
-    placed = _insert_images(reader, name, turns, images, literal)
+    placed = insert_images(reader, name, turns, images, literal)
     return None if placed is None else _validate_turns(reader, name, _prepend_system(reader, placed, fields), fields)
 
 
@@ -91,16 +84,18 @@ def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
                 name, f"turn {index} is {describe_type(item)}, expected an object with user and assistant"
             )
             continue
-        _add_pair(reader, turns, name, f"turn {index}: ", item.get("user"), item.get("assistant"))
-    placed = None if reader.problems else _insert_images(reader, name, turns, images)
+        user = next((key for key in _PAIR_USERS if key in item), "user")
+        others = (f"{name}.{key}" for key, value in item.items() if key not in (user, "assistant") and value)
+        reader.unused_keys.update(other for other in others if other not in reader.ignored)
+        _add_pair(reader, turns, name, f"turn {index}: ", item.get(user), item.get("assistant"))
+    placed = None if reader.problems else insert_images(reader, name, turns, images)
     return None if placed is None else _validate_turns(reader, name, _prepend_system(reader, placed, fields), fields)
 
 
 def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     """The turns of the layout "alpaca"; also ms-swift's query, response and history."""
     values = reader.values
-    question_field = next((n for n in (fields.text, "instruction", "query", "prompt") if n in values), "instruction")
-    answer_field = next((n for n in (fields.response, "output", "response") if n in values), "output")
+    question_field, answer_field = alpaca_columns(values, fields)
     for purpose, name in (("text", question_field), ("response", answer_field)):
         if name not in values:
             reader.add_problem(
@@ -123,7 +118,7 @@ def read_alpaca(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     if isinstance(question, str) and isinstance(extra_input, str) and extra_input:
         question = f"{question}\n{extra_input}" if question else extra_input
     _add_pair(reader, turns, question_field, "", question, values[answer_field], answer_field)
-    placed = None if reader.problems else _insert_images(reader, question_field, turns, images)
+    placed = None if reader.problems else insert_images(reader, question_field, turns, images)
     if placed is None:
         return None
     return _validate_turns(reader, question_field, _prepend_system(reader, placed, fields), fields)
@@ -145,7 +140,7 @@ def _add_pair(
 
 
 def _read_turn_items(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any] | None]:
-    names = (fields.messages,) if fields.messages else _TURN_FIELDS
+    names = (fields.messages,) if fields.messages else TURN_COLUMNS
     name = next((name for name in names if name in reader.values), names[0])
     if name not in reader.values:
         hint = "set --messages-field or --dataset-layout"
@@ -171,13 +166,6 @@ def _parse_list(value: Any) -> list[Any] | None:
 
 
 def _read_row_images(reader: RowReader, fields: FieldMap) -> list[int] | None:
-    for name in _UNSUPPORTED_MEDIA:
-        if reader.values.get(name):
-            reader.add_problem(name, "has video or audio, which is not supported")
-    if reader.values.get("objects"):
-        reader.add_problem(
-            "objects", "has bounding boxes outside the text, which are not supported", "include the boxes in the answer"
-        )
     images = find_images_field(reader.values, fields)
     return [] if images is None else reader.read_images(images)
 
@@ -212,42 +200,7 @@ def _validate_turns(reader: RowReader, name: str, placed: list[DraftTurn], field
         placed = [replace(turn, supervised=turn.supervised and index == last) for index, turn in enumerate(placed)]
     if not any(turn.supervised for turn in placed if turn.role == "assistant"):
         reader.add_problem(name, "has no supervised answer", "answers with weight or loss 0 are not supervised")
+    for number, turn in enumerate((turn for turn in placed if turn.role != "system"), 1):
+        if turn.role == "assistant" and not turn.text.strip():
+            reader.add_problem(name, f"turn {number} is an empty answer: it has an image, but no text")
     return None if reader.problems else placed
-
-
-def _insert_images(
-    reader: RowReader, name: str, turns: list[DraftTurn], images: list[int], literal: Collection[int] = ()
-) -> list[DraftTurn] | None:
-    """The turns with the row's images at their placeholders; turns whose index is in `literal` have none."""
-    texts = ["" if index in literal else _marked_text(turn) for index, turn in enumerate(turns)]
-    placeholders = sum(len(_IMAGE_MARK_PATTERN.findall(text)) for text in texts)
-    if placeholders == 0 and images:
-        first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
-        if first is not None:
-            turns[first] = replace(turns[first], parts=(*images, *turns[first].parts))
-        return turns
-    if placeholders != len(images):
-        marks = f"{placeholders} {IMAGE_MARK} placeholder{'s' if placeholders != 1 else ''}"
-        available = f"{len(images)} image{'s' if len(images) != 1 else ''}"
-        reader.add_problem(name, f"has {marks} but the row has {available}")
-        return None
-    remaining = iter(images)
-    return [
-        replace(turn, parts=tuple(_split_at_marks(text, remaining))) if text else turn
-        for turn, text in zip(turns, texts, strict=True)
-    ]
-
-
-def _marked_text(turn: DraftTurn) -> str:
-    """The text of a turn that is a single text with placeholders; empty for other turns."""
-    if len(turn.parts) != 1 or not isinstance(turn.parts[0], str) or IMAGE_MARK not in turn.parts[0]:
-        return ""
-    return turn.parts[0]
-
-
-def _split_at_marks(text: str, images: Iterator[int]) -> Iterator[str | int]:
-    for index, piece in enumerate(_IMAGE_MARK_PATTERN.split(text)):
-        if index:
-            yield next(images)
-        if piece:
-            yield piece

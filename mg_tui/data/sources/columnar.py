@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 from mg_tui.core.errors import DataError
 from mg_tui.data.jsonl import unreadable_error
 from mg_tui.data.row_problems import RowProblem, safe_line
-from mg_tui.data.rows import Row
+from mg_tui.data.rows import MAX_ROW_BYTES, Row
 from mg_tui.data.sources.base import FormatEvidence, Source
+from mg_tui.data.sources.file_types import read_small_file, require_regular_file
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
 # Rows with embedded images take megabytes each.
 _BATCH_ROWS: Final = 32
+# Compressed images do not shrink further; texts shrink by 3 to 10.
+_SUSPICIOUS_RATIO: Final = 50
+_MAX_SUSPICIOUS_BYTES: Final = 512 * 2**20
 _STREAM_MAGIC: Final = b"\xff\xff\xff\xff"
 
 ClassNames = Mapping[str, Sequence[str]]
@@ -78,6 +82,7 @@ def _arrow_errors_as_data_errors(file: Path) -> Iterator[None]:
 
 
 def _is_parquet(file: Path) -> bool:
+    require_regular_file(file)
     with file.open("rb") as opened:
         return opened.read(4) == b"PAR1"
 
@@ -101,12 +106,37 @@ def _parquet_batches(file: Path, skip: int) -> Iterator[tuple[int, "pa.RecordBat
         for group in range(opened.num_row_groups):
             count = opened.metadata.row_group(group).num_rows
             if index + count > skip:
-                at = index
-                for batch in opened.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                at, size = index, _require_bounded_group(opened.metadata.row_group(group), file)
+                for batch in opened.iter_batches(batch_size=size, row_groups=[group]):
                     if at + batch.num_rows > skip:
                         yield at, batch, names
                     at += batch.num_rows
             index += count
+
+
+def _require_bounded_group(group: Any, file: Path) -> int:
+    """How many rows of a row group to decode at a time: one if its values expand suspiciously.
+
+    A value that is stored once, in a dictionary, may be that of every row.
+
+    Raises:
+        DataError: decoding a column would take more memory than any dataset needs.
+    """
+    rows = _BATCH_ROWS
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.total_uncompressed_size < MAX_ROW_BYTES // _BATCH_ROWS:
+            continue
+        ratio = column.total_uncompressed_size / max(column.total_compressed_size, 1)
+        if ratio > _SUSPICIOUS_RATIO:
+            rows = 1
+            if column.total_uncompressed_size > _MAX_SUSPICIOUS_BYTES:
+                raise DataError(
+                    f"a column of {column.total_compressed_size:,} bytes claims "
+                    f"{column.total_uncompressed_size:,} bytes when decompressed",
+                    where=safe_line(str(file)),
+                )
+    return rows
 
 
 def _arrow_batches_from(file: Path, skip: int) -> Iterator[tuple[int, "pa.RecordBatch", ClassNames]]:
@@ -147,8 +177,12 @@ def _class_names(schema: "pa.Schema") -> ClassNames:
 def _batch_rows(batch: "pa.RecordBatch", first: int, names: ClassNames) -> Iterator[Row]:
     # A file may contain offsets outside its buffers; it is validated before any value is accessed.
     batch.validate(full=True)
+    large = batch.nbytes > MAX_ROW_BYTES
     for index in range(batch.num_rows):
         number = first + index
+        if large and (size := batch.slice(index, 1).nbytes) > MAX_ROW_BYTES:
+            yield Row(number, None, RowProblem(number, None, f"has {size:,} bytes; the limit is {MAX_ROW_BYTES:,}"))
+            continue
         try:
             values = {
                 name: column[index].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -173,9 +207,9 @@ def saved_dataset_files(folder: Path) -> list[Path]:
         DataError: its `state.json` cannot be read, or names a file outside the folder.
     """
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = json.loads(read_small_file(folder / "state.json"))
         files = [str(entry["filename"]) for entry in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             "cannot read state.json of the saved dataset",
             where=safe_line(str(folder)),

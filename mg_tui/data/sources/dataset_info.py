@@ -12,6 +12,7 @@ from typing import Any, Final
 from mg_tui.core.errors import DataError
 from mg_tui.data.field_map import FieldMap, TurnKeys
 from mg_tui.data.row_problems import quote_text, safe_line
+from mg_tui.data.sources.file_types import read_small_file
 
 DATASET_INFO_FILE: Final = "dataset_info.json"
 _LOCATION_KEYS: Final = frozenset(
@@ -29,7 +30,7 @@ def read_entries(file: Path) -> Mapping[str, Mapping[str, Any]] | None:
     try:
         if file.stat().st_size > _MAX_FILE_BYTES:
             return None
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_small_file(file, _MAX_FILE_BYTES))
     except OSError as error:
         raise DataError("cannot read dataset_info.json", where=safe_line(str(file)), why=error.strerror) from None
     except (ValueError, RecursionError):

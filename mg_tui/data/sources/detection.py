@@ -1,6 +1,6 @@
 """Detects the format, layout and fields of a dataset, with a certainty."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from itertools import islice
@@ -10,6 +10,7 @@ from mg_tui.core.errors import DataError
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import Certainty, DetectedFormat, Source
+from mg_tui.data.sources.columns import account_columns, without_ignored
 from mg_tui.data.sources.layouts import LAYOUTS, detect_layout, find_layout_fields
 
 SAMPLED_ROWS: Final = 20
@@ -38,10 +39,25 @@ def detect_format(source: Source, fields: FieldMap | None = None, layout: str | 
         if detected != explicit:
             found_fields = find_layout_fields(explicit, rows, named)
         why = f"{evidence.why}; layout set explicitly"
-        return DetectedFormat(source.format, explicit, evidence.certainty, why, found_fields)
-    detected, found_fields, certainty, why = detect_layout(list(_first_rows(source)), named, format=source.format)
+        uses = _account_rows(rows, explicit, found_fields)
+        return DetectedFormat(source.format, explicit, evidence.certainty, why, found_fields, *uses)
+    rows = list(_first_rows(source))
+    detected, found_fields, certainty, why = detect_layout(rows, named, format=source.format)
     certainty = min(certainty, evidence.certainty, key=_CERTAINTY_ORDER.index)
-    return DetectedFormat(source.format, detected, certainty, f"{evidence.why}; {why}", found_fields)
+    uses = _account_rows(rows, detected, found_fields)
+    return DetectedFormat(source.format, detected, certainty, f"{evidence.why}; {why}", found_fields, *uses)
+
+
+def _account_rows(rows: Sequence[Row], layout: str, fields: FieldMap) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The columns of rows that are read, with their purpose, and those that are not."""
+    read: dict[str, str] = {}
+    unused: dict[str, None] = {}
+    for row in rows:
+        if row.values is not None:
+            account = account_columns(without_ignored(row.values, fields), layout, fields)
+            read |= account.read
+            unused |= dict.fromkeys((*account.unused, *(fields.ignored & row.values.keys())))
+    return read, tuple(name for name in unused if name not in read)
 
 
 def _first_rows(source: Source) -> Iterator[Row]:

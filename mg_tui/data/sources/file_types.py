@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import stat
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
@@ -63,11 +64,35 @@ def read_head(path: Path, size: int = HEAD_BYTES, *, decompressed: bool = False)
     Raises:
         DataError: it cannot be read.
     """
+    require_regular_file(path)
     try:
         with open_decompressed(path) if decompressed else path.open("rb") as file:
             return file.read(size)
     except (*READ_ERRORS, ValueError) as error:
         raise unreadable_error(path, error) from None
+
+
+def require_regular_file(path: Path) -> None:
+    """Raises DataError when a path is a pipe or a device, which may never end, or cannot be accessed."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise unreadable_error(path, error) from None
+    if not stat.S_ISREG(mode):
+        raise DataError("not a regular file", where=safe_line(str(path)))
+
+
+def read_small_file(path: Path, limit: int = 16 * 2**20) -> str:
+    """The text of a file that describes data.
+
+    Raises:
+        OSError: it cannot be read, is a pipe or a device, or is larger than `limit` bytes.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+        raise OSError(None, "not a regular file" if not stat.S_ISREG(status.st_mode) else "too large")
+    return path.read_text(encoding="utf-8")
 
 
 def format_extension(path: Path) -> str:

@@ -6,8 +6,9 @@ and one folder per label. Symlinks to folders are not followed, which rules out 
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,17 @@ from mg_tui.data.sources.csv_table import CsvSource
 from mg_tui.data.sources.json_lines import JsonLinesSource
 
 METADATA_FILES: Final = ("metadata.jsonl", "metadata.csv")
+_DESCRIPTION_EXTENSIONS: Final = frozenset(".jsonl .ndjson .json .csv .tsv .parquet .xml .yaml .yml .txt".split())
+_NOT_DESCRIPTIONS: Final = re.compile(r"readme|licen[sc]e|requirements|notice|changelog", re.IGNORECASE)
+# Names of folders that say that images are in them, or which split they are of: these are not classes.
+_NOT_CLASSES: Final = re.compile(
+    r"(?:(?:train|training|val|valid|validation|dev|test|eval)\d*[-_ ]?)?"
+    r"(?:images?|imgs?|pictures?|photos?|jpe?gs?|pngs?|jpegimages|files|data)?",
+    re.IGNORECASE,
+)
+_BOX_NUMBER: Final = re.compile(r"-?[0-9]*\.?[0-9]+(?:e-?[0-9]+)?", re.IGNORECASE)
+_MAX_FILES_SCANNED: Final = 2_000
+_MAX_FOLDER_DEPTH: Final = 100
 _MAX_CAPTION_BYTES: Final = 2**20
 
 
@@ -74,6 +86,10 @@ class ImageFolderSource(Source):
                 if text is None:
                     yield None, (None, f"{safe_line(caption.name, limit=80)} is not UTF-8 text", None, str(relative))
                     continue
+                if _is_boxes(text):
+                    what = f"{safe_line(caption.name, limit=80)} has boxes (YOLO), not a caption"
+                    yield None, (None, what, "write the boxes into answers", str(relative))
+                    continue
                 values["text"] = text
             elif len(relative.parts) > 1:
                 values["label"] = relative.parts[-2]
@@ -91,14 +107,89 @@ def walk_files(folder: Path) -> Iterator[Path]:
         DataError: a folder cannot be read.
     """
 
-    def fail(error: OSError) -> None:
-        raise unreadable_error(Path(error.filename or folder), error) from None
+    for parent, files in _walk_folders(folder):
+        for name in files:
+            yield parent / name
 
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(parent) / name
+
+def _walk_folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below `folder`, itself first, with the names of its files in order.
+
+    Raises:
+        DataError: a folder cannot be read, or is nested too deeply.
+    """
+    stack = [(folder, 0)]
+    while stack:
+        parent, depth = stack.pop()
+        if depth > _MAX_FOLDER_DEPTH:
+            what = f"folders are nested deeper than {_MAX_FOLDER_DEPTH} levels"
+            raise DataError(what, where=safe_line(str(folder)))
+        try:
+            with os.scandir(parent) as entries:
+                found = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
+        except OSError as error:
+            raise unreadable_error(Path(error.filename or parent), error) from None
+        yield parent, [name for name, is_folder, _link in found if not is_folder]
+        folders = [parent / name for name, is_folder, link in found if is_folder and not link]
+        stack += [(path, depth + 1) for path in reversed(folders)]
+
+
+def require_class_folders(folder: Path, root: Path) -> None:
+    """Raises DataError when the images of a folder without metadata and captions are not in one folder per class.
+
+    A description beside the images is what was meant; one folder is no classification. `root` is the dataset, of which
+    `folder` may be a split.
+    """
+    if description := _find_description(root):
+        raise DataError(
+            "the folder has a description beside its images, so the names of its folders are not answers",
+            where=safe_line(str(root)),
+            hint=f"give the file: {safe_line(description.relative_to(root).as_posix(), limit=120)}; "
+            "or take folders as answers with --dataset-format imagefolder",
+        )
+    names = set(islice(_class_names(folder), 64))
+    if not names:
+        return
+    hint = "give a file that describes the images, or take folders as answers with --dataset-format imagefolder"
+    listed = ", ".join(safe_line(name, limit=40) for name in sorted(names)[:3])
+    if len(names) == 1:
+        what = f"all images are in only one folder, {listed}, which would be the answer of every row"
+    elif all(_NOT_CLASSES.fullmatch(name) for name in names):
+        what = f"the folders are {listed}, which are not names of classes"
+    else:
+        return
+    raise DataError(what, where=safe_line(str(folder)), hint=hint)
+
+
+def _find_description(folder: Path) -> Path | None:
+    """A file that may describe the images: the first by depth and name, captions of single images left out."""
+    found: list[Path] = []
+    for path in islice(walk_files(folder), _MAX_FILES_SCANNED):
+        if path.suffix.lower() not in _DESCRIPTION_EXTENSIONS or _NOT_DESCRIPTIONS.match(path.name):
+            continue
+        if path.suffix.lower() == ".txt" and any(path.with_suffix(e).exists() for e in DATASET_IMAGE_EXTENSIONS):
+            continue
+        found.append(path)
+    return min(found, key=lambda path: (len(path.parts), path.name), default=None)
+
+
+def _class_names(folder: Path) -> Iterator[str]:
+    """Names of the folders with images that have no caption beside them; one for each such folder."""
+    for parent, files in _walk_folders(folder):
+        texts = {Path(name).stem for name in files if name.endswith(".txt")}
+        if parent != folder and any(
+            Path(name).suffix.lower() in DATASET_IMAGE_EXTENSIONS and Path(name).stem not in texts for name in files
+        ):
+            yield parent.name
+
+
+def _is_boxes(text: str) -> bool:
+    """Whether every line is a class number and at least four coordinates, as YOLO writes boxes."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    return bool(lines) and all(
+        len(words) >= 5 and words[0].isdecimal() and all(_BOX_NUMBER.fullmatch(word) for word in words)
+        for words in lines
+    )
 
 
 def _resolve_file_names(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -126,6 +217,8 @@ def _join_folder(value: Any, folder: Path) -> Any:
 def read_caption(file: Path) -> str | None:
     """The text of a caption file, at most 1 MiB of it; None when it cannot be read or is not UTF-8."""
     try:
+        if not file.is_file():
+            return None
         with file.open("rb") as opened:
             return opened.read(_MAX_CAPTION_BYTES).decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError):

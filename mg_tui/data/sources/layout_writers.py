@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mg_tui.data.field_map import DraftTurn, ExampleDraft, FieldMap
-from mg_tui.data.sources import chat_layouts
+from mg_tui.data.sources.columns import read_columns, without_ignored
 from mg_tui.data.sources.layouts import LAYOUTS
+from mg_tui.data.sources.markers import IMAGE_MARK
 
 # Layouts that rows can be written in: those they are read in, and OpenAI's parts, which are read as "messages".
 WRITABLE_LAYOUTS: Final[Mapping[str, str]] = {
@@ -110,16 +111,8 @@ def layout_fields(layout: str) -> frozenset[str]:
 
 def consumed_fields(values: Mapping[str, Any], layout: str, fields: FieldMap) -> frozenset[str]:
     """The fields of a row that its conversation was read from; the others are carried over unchanged."""
-    images = chat_layouts.find_images_field(values, fields)
-    used = {fields.system or "system", fields.image, "__key__"} | ({images} if images else set())
-    if layout in ("fields", "vqa", "captions"):
-        used |= {fields.response} | ({fields.text} if layout != "captions" else set())
-    elif layout == "alpaca":
-        used |= layout_fields("alpaca") | {fields.text, fields.response, "query", "prompt", "response"}
-        used |= {name for name in (fields.input, fields.history) if name}
-    else:
-        used.add(fields.messages or "messages")
-    return frozenset(used & set(values))
+    read = read_columns(without_ignored(values, fields), layout, fields)
+    return frozenset(read) | ({"__key__"} & set(values))
 
 
 def _to_single_turn_row(
@@ -130,6 +123,8 @@ def _to_single_turn_row(
     question, answer = turns
     if any(isinstance(part, int) for part in answer.parts):
         raise LayoutError(f"has an image in its answer, which {layout} cannot represent")
+    if IMAGE_MARK in question.text and draft.images:
+        raise LayoutError(f"has {IMAGE_MARK} in its text, which would be read as an image placeholder")
     losses = []
     images = [part for part in question.parts if isinstance(part, int)]
     if list(question.parts[: len(images)]) != images:
@@ -163,7 +158,7 @@ def _turn_object(turn: DraftTurn, role: str, content: str, names: Mapping[str, s
 
 def _content_parts(turn: DraftTurn) -> dict[str, Any]:
     content: Any = turn.text
-    if any(isinstance(part, int) for part in turn.parts) or chat_layouts.IMAGE_MARK in turn.text:
+    if any(isinstance(part, int) for part in turn.parts) or IMAGE_MARK in turn.text:
         content = [
             {"type": "text", "text": part}
             if isinstance(part, str)
@@ -175,6 +170,6 @@ def _content_parts(turn: DraftTurn) -> dict[str, Any]:
 
 def _text_with_marks(turn: DraftTurn) -> str:
     """A turn's text with a placeholder for each image."""
-    if chat_layouts.IMAGE_MARK in turn.text:
-        raise LayoutError(f"has {chat_layouts.IMAGE_MARK} in its text, which would be read as an image placeholder")
-    return "".join(part if isinstance(part, str) else f"{chat_layouts.IMAGE_MARK}\n" for part in turn.parts)
+    if IMAGE_MARK in turn.text:
+        raise LayoutError(f"has {IMAGE_MARK} in its text, which would be read as an image placeholder")
+    return "".join(part if isinstance(part, str) else f"{IMAGE_MARK}\n" for part in turn.parts)

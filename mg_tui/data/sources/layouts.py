@@ -3,15 +3,27 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from mg_tui.data.embedded_images import EmbeddedImageStore
-from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap, RowReader, list_fields
+from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap
 from mg_tui.data.row_problems import RowProblem, safe_line
+from mg_tui.data.row_reader import RowReader, list_fields
 from mg_tui.data.row_weight import parse_weight
 from mg_tui.data.rows import Row
 from mg_tui.data.sources import chat_layouts
 from mg_tui.data.sources.base import Certainty
+from mg_tui.data.sources.column_values import is_empty, parse_text_list
+from mg_tui.data.sources.columns import (
+    ALPACA_ANSWERS,
+    ALPACA_QUESTIONS,
+    account_columns,
+    alpaca_columns,
+    find_images_field,
+    without_ignored,
+)
+from mg_tui.data.sources.markers import IMAGE_MARK, insert_images
 
 # Descriptions of the layouts.
 LAYOUTS: Final[Mapping[str, str]] = {
@@ -24,11 +36,19 @@ LAYOUTS: Final[Mapping[str, str]] = {
     "captions": "an image with a caption or label",
 }
 
-# Formats in which "text" beside an image is its caption by convention.
-_CAPTION_FORMATS: Final = frozenset({"imagefolder", "webdataset"})
+# Formats in which other columns beside an image are its caption by convention. Tables have class names in "label".
+_CAPTION_FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("imagefolder", "webdataset"), ("text", "label")),
+    **dict.fromkeys(("parquet", "arrow", "saved", "hub"), ("label",)),
+}
 _CAPTION_FIELDS: Final = ("caption", "captions", "description")
 _QUESTION_FIELDS: Final = ("question",)
 _ANSWER_FIELDS: Final = ("answer", "answers", "multiple_choice_answer", "response", "label")
+
+_LISTED_ANSWER: Final = "is a JSON list of texts: several answers, or one text?"
+_LISTED_ANSWER_HINT: Final = (
+    "several: name the column answers and use --dataset-layout vqa; one text: --dataset-layout fields without repeats"
+)
 
 LayoutReader = Callable[[RowReader, FieldMap], list[DraftTurn] | None]
 
@@ -43,15 +63,34 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
     """
     if row.values is None:
         return [row.problem] if row.problem is not None else []
-    reader = RowReader(row, row.values, store)
+    values = without_ignored(row.values, fields)
+    reader = RowReader(row, values, store, fields.ignored)
+    account = account_columns(values, layout, fields)
+    for name, (what, hint) in account.refused.items():
+        reader.add_problem(name, what, hint)
     turns = _READERS[layout](reader, fields)
-    weight = parse_weight(row.number, row.values, fields.weight)
+    weight = parse_weight(row.number, values, fields.weight)
     if isinstance(weight, RowProblem):
         reader.problems.append(weight)
     if reader.problems or turns is None or isinstance(weight, RowProblem):
         return reader.problems
-    name = chat_layouts.find_images_field(row.values, fields) or fields.image
-    return ExampleDraft(row.number, tuple(turns), tuple(reader.images), row.offset, row.length, weight, name)
+    return ExampleDraft(
+        row.number,
+        tuple(turns),
+        tuple(reader.images),
+        row.offset,
+        row.length,
+        weight,
+        find_images_field(values, fields) or fields.image,
+        _shared(account.unused + tuple(sorted(reader.unused_keys))),
+        _shared(tuple(sorted(reader.text_markers))),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all rows that have the same names."""
+    return names
 
 
 def detect_layout(
@@ -64,9 +103,9 @@ def detect_layout(
         fields: as far as the user named them.
         format: a key of `FORMATS`; in some, `text` beside an image is its caption.
     """
-    fields = fields or FieldMap()
+    fields = (fields or FieldMap()).mark_explicit()
     matches: Counter[tuple[str, FieldMap]] = Counter()
-    usable = [row.values for row in rows if row.values is not None]
+    usable = [without_ignored(row.values, fields) for row in rows if row.values is not None]
     for values in usable:
         if guess := _detect_row_layout(values, fields, format):
             matches[guess] += 1
@@ -83,11 +122,12 @@ def detect_layout(
 
 def find_layout_fields(layout: str, rows: Sequence[Row], fields: FieldMap) -> FieldMap:
     """The fields of an explicitly chosen layout; fields that the rows do not have are replaced by aliases they have."""
-    values: Mapping[str, Any] = next((row.values for row in rows if row.values is not None), {})
+    fields = fields.mark_explicit()
+    values = next((without_ignored(row.values, fields) for row in rows if row.values is not None), {})
     if layout not in ("vqa", "captions"):
         return fields
     text, image, response = fields.text, fields.image, fields.response
-    image = _first_present(values, (image, *FIELD_ALIASES["image"])) or image
+    image = _first_with_value(values, (image, *FIELD_ALIASES["image"])) or image
     if layout == "captions":
         response = _first_present(values, (response, *_CAPTION_FIELDS, "text", *FIELD_ALIASES["response"])) or response
     else:
@@ -100,15 +140,16 @@ def _detect_row_layout(values: Mapping[str, Any], fields: FieldMap, format: str)
     if chat := chat_layouts.find_turns_field(values, fields):
         name, layout = chat
         return layout, replace(fields, messages=name)
-    if fields.response in values and (fields.text in values or fields.image in values):
+    pair = not ALPACA_QUESTIONS.isdisjoint(values) and not ALPACA_ANSWERS.isdisjoint(values)
+    if fields.response in values and (fields.text in values or (fields.image in values and not pair)):
         return "fields", fields
-    if {"instruction", "output"} <= set(values) or {"query", "response"} <= set(values):
+    if pair:
         return "alpaca", fields
-    image = _first_present(values, (fields.image, *FIELD_ALIASES["image"]))
+    image = _first_with_value(values, (fields.image, *FIELD_ALIASES["image"]))
     question, answer = _first_present(values, _QUESTION_FIELDS), _first_present(values, _ANSWER_FIELDS)
     if question and answer:
         return "vqa", replace(fields, text=question, response=answer, image=image or fields.image)
-    names = (*_CAPTION_FIELDS, *(("text", "label") if format in _CAPTION_FORMATS else ()))
+    names = (*_CAPTION_FIELDS, *_CAPTION_FORMATS.get(format, ()))
     caption = _first_present(values, names)
     if image and caption and fields.text == "text":
         return "captions", replace(fields, image=image, response=caption)
@@ -127,7 +168,9 @@ def _layout_reason(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, An
         case "captions":
             return f"an image in {shorten(fields.image)} and text in {shorten(fields.response)}, but no question"
         case "alpaca":
-            return "an instruction and an output" if rows and "instruction" in rows[0] else "query and response"
+            question, answer = alpaca_columns(rows[0], fields) if rows else ("instruction", "output")
+            standard = (question, answer) == ("instruction", "output")
+            return "an instruction and an output" if standard else f"{question} and {answer}"
     keys = {"messages": "role and content", "conversations": "from and value", "texts": "user and assistant"}[layout]
     return f"a list in {shorten(fields.messages)} whose items have {keys}"
 
@@ -136,13 +179,21 @@ def _first_present(values: Mapping[str, Any], names: Sequence[str]) -> str | Non
     return next((name for name in names if name in values), None)
 
 
+def _first_with_value(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first column that has a value, else the first that is there."""
+    return next((name for name in names if not is_empty(values.get(name))), None) or _first_present(values, names)
+
+
 def _read_fields_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
     text = reader.read_field("text", fields.text)
     images = _read_images(reader, fields)
     response = reader.read_field("response", fields.response)
+    listed = parse_text_list(response)
+    if listed is not None and len(set(listed)) < len(listed):  # annotators repeat each other, a list to learn does not
+        reader.add_problem(fields.response, _LISTED_ANSWER, _LISTED_ANSWER_HINT)
     if text is None or images is None or response is None:
         return None
-    return [*_read_system(reader, fields), DraftTurn("user", (*images, text)), DraftTurn("assistant", (response,))]
+    return _question_and_answer(reader, fields, text, images, response)
 
 
 def _read_vqa_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -151,7 +202,7 @@ def _read_vqa_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | N
     response = _read_answer(reader, fields.response)
     if text is None or images is None or response is None:
         return None
-    return [*_read_system(reader, fields), DraftTurn("user", (*images, text)), DraftTurn("assistant", (response,))]
+    return _question_and_answer(reader, fields, text, images, response)
 
 
 def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -161,15 +212,24 @@ def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn
         reader.add_problem(fields.image, "has a caption but no image")
     if not images or response is None:
         return None
-    return [
-        *_read_system(reader, fields),
-        DraftTurn("user", (*images, fields.caption_prompt)),
-        DraftTurn("assistant", (response,)),
-    ]
+    return _question_and_answer(reader, fields, fields.caption_prompt, images, response)
+
+
+def _question_and_answer(
+    reader: RowReader, fields: FieldMap, question: str, images: list[int], answer: str
+) -> list[DraftTurn] | None:
+    """A question with its images at their placeholders, or before it, and the answer, whose text has none.
+
+    A row without images has no placeholder either: `<image>` in its question is text.
+    """
+    turns = [DraftTurn("user", (question,)), DraftTurn("assistant", (answer,))]
+    literal = (1,) if images or IMAGE_MARK not in question else (0, 1)
+    placed = insert_images(reader, fields.text, turns, images, literal)
+    return None if placed is None else [*_read_system(reader, fields), *placed]
 
 
 def _read_images(reader: RowReader, fields: FieldMap) -> list[int] | None:
-    name = chat_layouts.find_images_field(reader.values, fields)
+    name = find_images_field(reader.values, fields)
     if name is None:
         reader.add_missing_field("image", fields.image)
         return None
@@ -192,6 +252,11 @@ def _read_answer(reader: RowReader, name: str) -> str | None:
     value = reader.values[name]
     if isinstance(value, Mapping) and isinstance(value.get("text"), list):
         value = value["text"]
+    listed = parse_text_list(value)
+    if listed is not None and not name.endswith("s"):
+        reader.add_problem(name, _LISTED_ANSWER, _LISTED_ANSWER_HINT)
+        return None
+    value = value if listed is None else listed
     if not isinstance(value, list):
         return reader.read_text(name, value)
     answers = [item.get("answer") if isinstance(item, Mapping) else item for item in value]

@@ -26,9 +26,10 @@ from mg_tui.data.sources.file_types import (
     detect_file_format,
     format_extension,
     read_head,
+    read_small_file,
     require_supported_file,
 )
-from mg_tui.data.sources.image_folder import METADATA_FILES, ImageFolderSource, walk_files
+from mg_tui.data.sources.image_folder import METADATA_FILES, ImageFolderSource, require_class_folders, walk_files
 from mg_tui.data.sources.json_array import JsonArraySource
 from mg_tui.data.sources.json_lines import JsonLinesSource
 from mg_tui.data.sources.shards import expand_pattern, find_shards
@@ -48,6 +49,7 @@ class SourceRequest:
     split: str | None
     config: str | None
     policy: ReadPolicy
+    in_entry: bool = False  # named by an entry of a description, which must not name another
 
 
 def open_source(
@@ -168,7 +170,10 @@ def _open_entry(request: SourceRequest, file: Path, entries: Any) -> Source:
     name, entry = dataset_info.choose_entry(entries, request.config, file)
     where = f"{file}, entry {name}"
     layout, fields = dataset_info.parse_entry_layout(entry, where)
-    inner = replace(request, config=entry.get("subset"), split=request.split or entry.get("split"), format=None)
+    split = request.split or entry.get("split")
+    inner = replace(request, config=entry.get("subset"), split=split, format=None, in_entry=True)
+    if request.in_entry:
+        raise DataError("an entry refers to another description, not to data", where=safe_line(where))
     if isinstance(entry.get("file_name"), str):
         source = _open_request(
             replace(inner, name=str(file.parent / entry["file_name"]), config=None, split=request.split)
@@ -210,8 +215,8 @@ def _open_saved_splits(request: SourceRequest, path: Path) -> Source:
     import json
 
     try:
-        available = [str(name) for name in json.loads((path / "dataset_dict.json").read_text("utf-8"))["splits"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        available = [str(name) for name in json.loads(read_small_file(path / "dataset_dict.json"))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         what = "the folder's dataset_dict.json cannot be read"
         raise DataError(what, where=safe_line(str(path)), why=safe_line(str(error), limit=200)) from None
     split = splits.choose_split(available, request.split, where=str(path))
@@ -267,6 +272,8 @@ def _open_image_folder(request: SourceRequest, path: Path) -> Source:
     if metadata:
         evidence = FormatEvidence("sure", f"the folder contains images and {metadata}{split_text}")
     elif images:
+        if request.format is None:
+            require_class_folders(folder, path)
         evidence = FormatEvidence(
             "likely", f"the folder contains {images} image{'s' if images != 1 else ''}{split_text}"
         )

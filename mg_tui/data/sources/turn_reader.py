@@ -1,12 +1,15 @@
 """Reads one turn of a conversation: its role, and the texts and images of its content."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mg_tui.core.example import Role
-from mg_tui.data.field_map import DraftTurn, RowReader, TurnKeys
+from mg_tui.data.field_map import DraftTurn, TurnKeys
 from mg_tui.data.jsonl import describe_type
-from mg_tui.data.row_problems import quote_text
+from mg_tui.data.row_problems import quote_text, safe_line
+from mg_tui.data.row_reader import RowReader
+from mg_tui.data.sources.column_values import is_empty
 
 _ROLES: Final[Mapping[str, Role]] = {
     "system": "system",
@@ -18,6 +21,14 @@ _ROLES: Final[Mapping[str, Role]] = {
     "model": "assistant",
     "bot": "assistant",
 }
+# Keys of a turn without which it would mean something else.
+_REFUSED_KEYS: Final = frozenset(
+    ("reasoning_content", "reasoning", "thinking", "images", "image", "videos", "video", "audios", "audio", "refusal")
+)
+
+
+def _ignore_hint(name: str) -> str:
+    return f"ignore it with --ignore-column {shlex.quote(safe_line(name, limit=60))}"
 
 
 class TurnReader:
@@ -40,11 +51,13 @@ class TurnReader:
         content = item.get(str(self._keys.content))
         if role is None:
             return None
-        if item.get("tool_calls"):
-            self._add_problem("is a tool call, which is not supported")
+        supervised = self._account_keys(item)
+        if supervised is None:
             return None
-        supervised = not any(item.get(key) in (0, False) and item.get(key) is not None for key in ("weight", "loss"))
         if isinstance(content, list):
+            if len(content) > 1 and all(isinstance(part, str) for part in content):
+                self._add_problem("has content that is a list of texts", "write one text, or parts with a type")
+                return None
             parts = self._parts(content)
         elif isinstance(content, str):
             text = self._reader.read_text(self._name, content, which=self._which, empty=role != "assistant")
@@ -58,6 +71,29 @@ class TurnReader:
             self._add_problem("is an empty answer")
             return None
         return DraftTurn(role, tuple(parts), supervised)
+
+    def _account_keys(self, item: Mapping[Any, Any]) -> bool | None:
+        """Whether the turn is supervised; None, with a problem added, when a key changes what it means."""
+        supervised: bool | None = True
+        for key, value in item.items():
+            name = f"{self._name}.{key}"
+            if key in (self._keys.role, self._keys.content) or is_empty(value) or name in self._reader.ignored:
+                continue
+            if key in ("tool_calls", "function_call"):
+                self._add_problem(f"is a tool call, which is not supported ({key})", _ignore_hint(name))
+                supervised = None
+            elif key in ("weight", "loss", "loss_scale"):
+                if value in (0, False):
+                    supervised = supervised and False
+                elif value not in (1, True):
+                    self._add_problem(f"has a {key} other than 0 and 1, which is not supported", _ignore_hint(name))
+                    supervised = None
+            elif key in _REFUSED_KEYS:
+                self._add_problem(f"has {key}, which is not read", _ignore_hint(name))
+                supervised = None
+            else:
+                self._reader.unused_keys.add(name)
+        return supervised
 
     def _add_problem(self, what: str, hint: str | None = None) -> None:
         self._reader.add_problem(self._name, self._which + what, hint)

@@ -20,6 +20,7 @@ from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
 from mg_tui.data.sources.base import FormatEvidence, Source
 from mg_tui.data.sources.file_types import open_decompressed
+from mg_tui.data.sources.strict_tar import DamagedHeader, open_strict_tar
 
 _IMAGE_EXTENSIONS: Final = frozenset(extension[1:] for extension in DATASET_IMAGE_EXTENSIONS)
 _TEXT_EXTENSIONS: Final = {"txt": "text", "text": "text", "caption": "caption", "cls": "label"}
@@ -108,7 +109,7 @@ def _read_shard(file: BinaryIO, number: int) -> Iterator[Row]:
     """The rows of one tar file; `number` is that of the row before them."""
     sample: _ShardRow | None = None
     try:
-        with tarfile.open(fileobj=file, mode="r|") as tar:
+        with open_strict_tar(file) as tar:
             while (member := tar.next()) is not None:
                 # tarfile remembers all members of a stream; dropping them bounds the memory.
                 vars(tar)["members"].clear()
@@ -122,6 +123,10 @@ def _read_shard(file: BinaryIO, number: int) -> Iterator[Row]:
                     sample = _ShardRow(key)
                 sample.add(tar, member, kind)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        # Members of the last row may be missing, unless the damage is in a header after it.
+        if sample is not None and isinstance(error, DamagedHeader):
+            number += 1
+            yield sample.row(number)
         what = f"the shard is damaged or truncated: {safe_line(str(error), limit=120)}"
         key = sample.key if sample is not None else ""
         yield Row(number + 1, None, RowProblem(number + 1, None, what, None, json.dumps({"__key__": key})))
