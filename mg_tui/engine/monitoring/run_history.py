@@ -20,6 +20,7 @@ class RunHistory:
         supervised_tokens: of all steps, repeated steps counted once.
         seconds: between the first and the last event of each attempt, in sum.
         peak_device_memory: bytes, or None.
+        evaluated_steps, sampled_steps: the steps with an evaluation, and with samples.
         gpu_usage: `energy_j` and `gpu_seconds`, where known; each event has those of the whole run.
     """
 
@@ -30,6 +31,8 @@ class RunHistory:
     supervised_tokens: int = 0
     seconds: float = 0.0
     peak_device_memory: int | None = None
+    evaluated_steps: set[int] = field(default_factory=set)
+    sampled_steps: set[int] = field(default_factory=set)
     gpu_usage: dict[str, float] = field(default_factory=dict)
 
 
@@ -56,6 +59,9 @@ def read_run_history(folder: RunFolder) -> RunHistory:
             history.peak_device_memory = max(history.peak_device_memory or 0, peak) if peak else None
         elif event.kind == "eval":
             history.eval_loss = data.get("loss")
+            history.evaluated_steps.add(data["step"])
+        elif event.kind == "sample":
+            history.sampled_steps.add(data["step"])
         history.gpu_usage.update({name: float(data[name]) for name in ("energy_j", "gpu_seconds") if data.get(name)})
         last = event.t
     history.seconds += max(time.time() - began, 0.0) if began is not None else 0.0

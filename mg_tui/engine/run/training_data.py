@@ -15,6 +15,7 @@ from mg_tui.data.row_problems import BadRows
 from mg_tui.data.split import split_by_image
 from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
@@ -131,3 +132,15 @@ def fingerprint(examples: Sequence[Example]) -> str:
         paths = "\0".join(ref.path for ref in example.images)
         value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
     return f"{len(examples)}-{value:08x}"
+
+
+def warn_if_data_changed(spec: TrainingSpec, checkpoint: Path, fingerprint: str, *, journal: JournalWriter) -> None:
+    """Warn when the data has changed since the checkpoint: the remaining steps then differ from the plan."""
+    if checkpoint_format.read_manifest(checkpoint).get("data") != fingerprint:
+        journal.write(
+            "warning",
+            what="the training data have changed since the checkpoint was written",
+            where=spec.dataset,
+            why="rows were added, removed or edited, so the remaining steps use other rows than planned",
+            hint="restore the old file, or start a new run",
+        )

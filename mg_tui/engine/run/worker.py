@@ -106,7 +106,7 @@ class _Worker:
                 self._settings(history.cwd),
                 history.cwd,
                 self.resume_from,
-                used=history.gpu_usage,
+                history,
             )
             result = training.run()
         except StopRequested as stopped:
