@@ -112,11 +112,18 @@ def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
 
 
 def enqueue(
-    folder: RunFolder, gpus: Sequence[str], by: str, *, first: bool = False, expected: RunState | None = None
+    folder: RunFolder,
+    gpus: Sequence[str],
+    by: str,
+    *,
+    first: bool = False,
+    expected: RunState | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> bool:
     """Add a run to the end or the front of the queue; `launch.start_waiter` then starts its waiting process.
 
     With `expected`, a run whose state has changed is not queued; returns whether it was queued.
+    `prepare` is called with the run's lock held, before it is queued.
 
     Raises:
         RunFailed: the run is running.
@@ -126,6 +133,8 @@ def enqueue(
     with queue_lock(home), RunLock(folder.lock_file):
         if expected is not None and _state_while_locked(folder) is not expected:
             return False
+        if prepare is not None:
+            prepare()
         places = [entry.record.place for entry in list_queue(home)]
         place = min(places, default=1.0) - 1.0 if first else max(places, default=0.0) + 1.0
         write_queue_record(folder, QueueRecord(tuple(gpus), place, home=str(home)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
@@ -81,6 +81,23 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
             hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
     return ResumeTarget(folder, newest and newest[0], view.step, view.attempt)
+
+
+def commit_resume_target(target: ResumeTarget) -> None:
+    """Write what a run resumes from, for its worker. Only with the run's lock held.
+
+    Raises:
+        RunFailed: the run was started or queued since the target was found.
+        EnvironmentProblem: it cannot be written.
+    """
+    watch = RunWatch(target.folder)
+    watch.refresh()
+    if watch.view.attempt != target.attempts or watch.view.lifecycle == "queued":
+        raise RunFailed(
+            f"Run {target.folder.id} was resumed by somebody else meanwhile.",
+            hint=f"model-garden runs watch {target.folder.id}",
+        )
+    write_resume_target(target.folder, target)
 
 
 def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:

@@ -105,7 +105,7 @@ async def test_marked_runs_are_compared(home, dashboard, size, text, until) -> N
 async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, until, monkeypatch) -> None:
     started: list[str] = []
 
-    def start_worker(folder, gpus=None) -> int:
+    def start_worker(folder, gpus=None, **_) -> int:
         started.append(folder.id)
         return 1
 
@@ -132,7 +132,7 @@ async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, 
 
 
 async def test_what_cannot_be_done_is_said(own_home, dashboard, text, until, monkeypatch) -> None:
-    def refuse(folder, gpus=None):
+    def refuse(folder, gpus=None, **_):
         raise RunFailed("It is alive.", where="[red]here[/]", hint="look \x1b[31mthere")
 
     monkeypatch.setattr("mg_tui.runs.launch.start_worker", refuse)

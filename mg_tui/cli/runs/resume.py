@@ -31,13 +31,12 @@ def resume(
 
     The run keeps its id, folder, journal and curves.
     """
-    from mg_tui.runs.resume import find_resume_target, write_resume_target
+    from mg_tui.runs.resume import commit_resume_target, find_resume_target
     from mg_tui.runs.store import find_run
 
     devices = parse_gpus(gpus)
     target = find_resume_target(find_run(ctx.obj.home, run), from_start=from_start, at=at)
-    write_resume_target(target.folder, target)
-    start_or_queue(target.folder, gpus=devices, queue=queue)
+    start_or_queue(target.folder, gpus=devices, queue=queue, prepare=lambda: commit_resume_target(target))
     click.echo(f"run      {target.folder.id}\nresumes  {target.summary}", err=True)
     ctx.exit(detach_or_follow(target.folder, detach=detach, attempts=target.attempts, queued=queue))
 
