@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.core.events import KINDS, Event
+from mg_tui.core.events import CHECKSUM_FIELD, KINDS, Event
 from mg_tui.core.files import is_disk_full
 from mg_tui.runs.journal_reader import JournalReader, read_span
 from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
@@ -28,7 +28,7 @@ __all__ = ["SYNCED_KINDS", "JournalReader", "JournalWriter"]
 SYNCED_KINDS: Final = frozenset(
     {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
 )
-_RESERVED_FIELDS: Final = frozenset({"v", "n", "t"})
+_RESERVED_FIELDS: Final = frozenset({"v", "n", "t", CHECKSUM_FIELD})
 
 
 class JournalWriter:

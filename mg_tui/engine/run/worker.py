@@ -15,7 +15,7 @@ from typing import Any
 
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
-from mg_tui.core.text import first_line
+from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
@@ -73,6 +73,13 @@ class _Worker:
             self._remove_later_checkpoints(resume_step)
         if shared := self.devices.adopt():
             self.journal.write("warning", what=shared)
+        if history.damaged_lines:
+            self.journal.write(
+                "warning",
+                what=f"{pluralize(history.damaged_lines, 'line')} of the journal cannot be read: what they said is lost",
+                where=str(self.folder.journal_file),
+                why="; ".join(history.damage),
+            )
         for broken, problem in damaged:
             self.journal.write(
                 "warning",
