@@ -19,7 +19,8 @@ SCHEMA_VERSION: Final = 1
 
 KINDS: Final[Mapping[str, str]] = {
     # lifecycle: the newest of these, with the lock, is the run's state
-    "created": "run folder created: name, spec_digest, cwd (what relative images are looked up in), versions",
+    "created": "run folder created: name, spec_digest, spec (its values), cwd (what relative images are "
+    "looked up in), versions",
     "queued": "run queued: gpus (what it asked for), by",
     "started": "worker acquired the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
     "lifetime (boot, container: what no process outlives), versions",
@@ -27,6 +28,7 @@ KINDS: Final[Mapping[str, str]] = {
     "stopped": "run stopped on request: step, checkpoint (folder or null), by, what it used (see step)",
     "failed": "run failed: error, what, where, why, hint, cause (of a failed step), step, rows, "
     "images, exit_code, what it used (see step)",
+    "spec_accepted": "a changed spec.json was accepted: spec_digest, spec (its values), by",
     # progress
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
     "plan": "what is going to happen: examples, eval_examples, steps, epochs, tokens_per_epoch, trainable (by part: "

@@ -26,7 +26,18 @@ __all__ = ["SYNCED_KINDS", "JournalReader", "JournalWriter"]
 
 # Events that must survive a power loss are synced before the writer continues.
 SYNCED_KINDS: Final = frozenset(
-    {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
+    {
+        "created",
+        "spec_accepted",
+        "queued",
+        "started",
+        "finished",
+        "stopped",
+        "failed",
+        "checkpoint",
+        "checkpoint_removed",
+        "request",
+    }
 )
 _RESERVED_FIELDS: Final = frozenset({"v", "n", "t", CHECKSUM_FIELD})
 

@@ -10,6 +10,8 @@ from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.spec_check import accept_spec as write_accepted_spec
+from mg_tui.runs.spec_check import require_unchanged_spec
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -49,16 +51,20 @@ class ResumeTarget:
         return text
 
 
-def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
+def find_resume_target(
+    folder: RunFolder, *, from_start: bool = False, at: str | None = None, accept_spec: bool = False
+) -> ResumeTarget:
     """Find the checkpoint a run would resume from.
 
     Args:
         folder: the run.
         from_start: whether a run without a checkpoint may restart from step 0.
         at: the step of an earlier checkpoint, or `best`; by default the newest.
+        accept_spec: whether a changed spec.json is used as it is now.
 
     Raises:
-        UsageError: it is running, queued or finished, its spec cannot be read, or there is no such checkpoint.
+        UsageError: it is running, queued or finished, its spec cannot be read or was changed, or there is no such
+            checkpoint.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -71,6 +77,8 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
     if state is RunState.FINISHED:
         raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
     folder.read_spec()
+    if not accept_spec:
+        require_unchanged_spec(folder, view.spec_digest, view.spec_values)
     if at is not None:
         return _target_at(folder, view, at)
     newest = newest_checkpoint(folder)
@@ -83,8 +91,10 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
     return ResumeTarget(folder, newest and newest[0], view.step, view.attempt)
 
 
-def commit_resume_target(target: ResumeTarget) -> None:
+def commit_resume_target(target: ResumeTarget, *, accept_spec: bool = False, by: str = "") -> None:
     """Write what a run resumes from, for its worker. Only with the run's lock held.
+
+    With `accept_spec`, a changed spec.json counts as it is now, on the word of `by`.
 
     Raises:
         RunFailed: the run was started or queued since the target was found.
@@ -97,6 +107,8 @@ def commit_resume_target(target: ResumeTarget) -> None:
             f"Run {target.folder.id} was resumed by somebody else meanwhile.",
             hint=f"model-garden runs watch {target.folder.id}",
         )
+    if accept_spec:
+        write_accepted_spec(target.folder, by)
     write_resume_target(target.folder, target)
 
 

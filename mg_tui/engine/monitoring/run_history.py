@@ -16,6 +16,7 @@ class RunHistory:
     Attributes:
         attempts: how often a worker started the run.
         cwd: the working folder the run was started from.
+        spec_digest, spec_values: of the spec as the run was created with it, or as it was accepted; see `spec_check`.
         final_loss, eval_loss: of the newest step and the newest evaluation that count, or None.
         supervised_tokens: of all steps, repeated steps counted once.
         seconds: between the first and the last event of each attempt, in sum.
@@ -26,6 +27,8 @@ class RunHistory:
     """
 
     cwd: Path
+    spec_digest: str | None = None
+    spec_values: dict[str, Any] = field(default_factory=dict)
     attempts: int = 0
     final_loss: float | None = None
     eval_loss: float | None = None
@@ -54,8 +57,9 @@ def read_run_history(folder: RunFolder) -> RunHistory:
         elif event.kind == "queued":  # waiting in the queue is not training time
             history.seconds += (last - began) if began is not None and last is not None else 0.0
             began = None
-        elif event.kind == "created" and data.get("cwd"):
-            history.cwd = Path(str(data["cwd"]))
+        elif event.kind in ("created", "spec_accepted"):
+            history.cwd = Path(str(data.get("cwd") or history.cwd))
+            history.spec_digest, history.spec_values = data.get("spec_digest"), data.get("spec") or {}
         elif event.kind == "step" and "step" in data:
             tokens[data["step"]] = int(data.get("supervised_tokens") or 0)
             history.final_loss = data.get("loss")

@@ -20,6 +20,7 @@ from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.spec_check import require_unchanged_spec
 
 if TYPE_CHECKING:
     from mg_tui.engine.batching.batches import EvaluationBatches
@@ -51,9 +52,10 @@ class TrainingRun:
         self.settings = settings
         self.cwd = cwd
         self.resume_from = resume_from
-        self._history = history or RunHistory(cwd=cwd)
+        self._history = history or RunHistory(cwd)
         self._previous_usage = dict(self._history.gpu_usage)
         self._usage: GpuUsage | None = None
+        require_unchanged_spec(folder, self._history.spec_digest, self._history.spec_values)
         self.spec: TrainingSpec = folder.read_spec()
         self._trainer: GardenTrainer | None = None
         self._reporter: Reporter
@@ -282,7 +284,7 @@ class TrainingRun:
             self._reporter.do_due_work(self.step)
 
     def _find_due_work(self, step: int, total: int, history: RunHistory) -> due_work.DueWork:
-        evaluates = self._trainer is not None and self._trainer.eval_batches is not None
+        evaluates = getattr(self._trainer, "eval_batches", None) is not None
         return due_work.find_due_work(self.folder, self.spec, step, total, evaluates=evaluates, history=history)
 
     def _check_completion(self, trainer: "GardenTrainer", total: int) -> None:
@@ -294,6 +296,9 @@ class TrainingRun:
                 where=f"rows {', '.join(map(str, rows))}",
                 why=trainer.row_failures[0].what,
             )
-        stopped = self.stopper.stop_by is not None
-        if self.step < total or (stopped and self._find_due_work(total, total, read_run_history(self.folder))):
+        if (
+            self.step < total
+            or self.stopper.stop_by
+            and self._find_due_work(total, total, read_run_history(self.folder))
+        ):
             self.stopper.poll(raise_on="stop")

@@ -76,7 +76,7 @@ class _Worker:
         if history.damaged_lines:
             self.journal.write(
                 "warning",
-                what=f"{pluralize(history.damaged_lines, 'line')} of the journal cannot be read: what they said is lost",
+                what=f"{pluralize(history.damaged_lines, 'line')} of the journal cannot be read and will be ignored",
                 where=str(self.folder.journal_file),
                 why="; ".join(history.damage),
             )

@@ -1,5 +1,6 @@
 """The numbers of a run from a journal with damaged lines."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,10 @@ def test_one_flipped_bit_in_the_journal_ends_no_run(folder: RunFolder) -> None:
     assert "1 line of the journal" in warning["what"] and "checksum differs" in warning["why"]
     assert [event.data["attempt"] for event in events if event.kind == "started"] == [1, 2]
     assert "none.jsonl" in str([event.data for event in events if event.kind == "failed"])
+
+
+def test_a_worker_does_not_train_with_a_changed_spec(folder: RunFolder) -> None:
+    folder.spec_file.write_text(json.dumps({**folder.spec_values(), "seed": 7}))
+    assert run_worker(folder.path) == 2
+    (failed,) = [event.data for event in JournalReader(folder.journal_file).read_new() if event.kind == "failed"]
+    assert "seed was 42 and is 7" in failed["why"]
