@@ -236,7 +236,7 @@ class TrainingRun:
             note=CurrentStepWriter(self.folder),
         )
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
-        about = {"run": self.folder.id, "data": training_data.fingerprint(data.train), "steps": total}
+        about: dict[str, Any] = {"run": self.folder.id, "data": training_data.fingerprint(data.train), "steps": total}
         if self.resume_from is not None:
             training_data.warn_if_data_changed(spec, self.resume_from, about["data"], journal=self.journal)
         store = CheckpointStore(
@@ -288,17 +288,10 @@ class TrainingRun:
         return due_work.find_due_work(self.folder, self.spec, step, total, evaluates=evaluates, history=history)
 
     def _check_completion(self, trainer: "GardenTrainer", total: int) -> None:
-        if trainer.row_failures:
-            rows = sorted({failure.row for failure in trainer.row_failures})
-            self.journal.write(
-                "warning",
-                what=f"{len(trainer.row_failures)} times an example could not be read and was skipped",
-                where=f"rows {', '.join(map(str, rows))}",
-                why=trainer.row_failures[0].what,
-            )
-        if (
-            self.step < total
-            or self.stopper.stop_by
-            and self._find_due_work(total, total, read_run_history(self.folder))
-        ):
+        from mg_tui.engine.run.finish import report_row_failures
+
+        report_row_failures(trainer.row_failures, self.journal)
+        if self.step < total:
+            self.stopper.poll(raise_on="stop")
+        elif self.stopper.stop_by is not None and self._find_due_work(total, total, read_run_history(self.folder)):
             self.stopper.poll(raise_on="stop")
