@@ -28,6 +28,7 @@ from mg_tui.runs.checkpoint_format import (
     newest_valid,
     read_manifest,
     step_of,
+    with_checksum,
 )
 
 _FREE_SPACE_MARGIN: Final = 64 * 2**20  # bytes left free for the journal, the log and everybody else
@@ -87,7 +88,7 @@ def write_checkpoint(
 
 def add_to_manifest(folder: Path, facts: dict[str, Any]) -> int:
     """Add facts to the manifest of a complete checkpoint, atomically; returns the bytes of all its files."""
-    manifest = {**read_manifest(folder), **facts}
+    manifest = with_checksum({**read_manifest(folder), **facts})
     data = (json.dumps(manifest, indent=1) + "\n").encode()
     write_atomic(folder / MANIFEST_FILE, data)
     fsync_folder(folder)
