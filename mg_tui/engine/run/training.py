@@ -291,7 +291,6 @@ class TrainingRun:
         from mg_tui.engine.run.finish import report_row_failures
 
         report_row_failures(trainer.row_failures, self.journal)
-        if self.step < total:
-            self.stopper.poll(raise_on="stop")
-        elif self.stopper.stop_by is not None and self._find_due_work(total, total, read_run_history(self.folder)):
+        stopped = self.stopper.stop_by is not None
+        if self.step < total or (stopped and self._find_due_work(total, total, read_run_history(self.folder))):
             self.stopper.poll(raise_on="stop")

@@ -79,7 +79,14 @@ def make_training_arguments(
             f"transformers {importlib.metadata.version('transformers')} has no training argument {', '.join(missing)}",
             hint=f"install a supported version: pip install 'transformers{supported_range()}'",
         )
-    return TrainingArguments(**values)
+    return _use_one_device(TrainingArguments(**values))
+
+
+def _use_one_device(arguments: Any) -> Any:
+    """One worker, one device: the Trainer would wrap a model in `nn.DataParallel` wherever it sees several GPUs."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def warmup_steps(spec: TrainingSpec, total_steps: int) -> int:
