@@ -1,4 +1,4 @@
-"""Whether and from where a run can resume: a fast check for front ends; the engine verifies all checksums itself."""
+"""Whether and from where a run can resume, as its worker will: of the checkpoints that are undamaged."""
 
 import contextlib
 import json
@@ -143,9 +143,14 @@ def clear_resume_target(folder: RunFolder) -> None:
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[int, Path] | None:
-    """The step and folder of the newest checkpoint whose files have the sizes they were written with."""
-    complete = _complete_checkpoints(folder)
-    return complete[-1] if complete else None
+    """The step and folder of the newest undamaged checkpoint: the one that a worker would resume from.
+
+    Reads every byte of it.
+    """
+    with contextlib.suppress(OSError):
+        newest, _damaged = checkpoint_format.newest_valid(folder.checkpoints_dir)
+        return None if newest is None else (checkpoint_format.step_of(newest) or 0, newest)
+    return None
 
 
 def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
@@ -161,12 +166,15 @@ def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
         raise UsageError(f"from: got {at!r}; expected best or a checkpoint step", hint=hint)
     if step not in steps:
         raise UsageError(f"Run {folder.id} has no valid checkpoint at step {step}.", hint=hint)
+    problem = checkpoint_format.find_problem(checkpoint_format.folder_of(folder.checkpoints_dir, step))
+    if problem is not None:
+        raise UsageError(f"The checkpoint at step {step} of run {folder.id} is damaged.", why=problem, hint=hint)
     every_step = (checkpoint_format.step_of(path) or 0 for path in _checkpoint_folders(folder))
     return ResumeTarget(folder, step, view.step, view.attempt, tuple(later for later in every_step if later > step))
 
 
 def _complete_checkpoints(folder: RunFolder) -> list[tuple[int, Path]]:
-    # By size: faces have no time to read every byte, and the worker does.
+    # By size, which is fast: there may be many, and the one that is chosen is checked.
     return [
         (checkpoint_format.step_of(path) or 0, path)
         for path in _checkpoint_folders(folder)

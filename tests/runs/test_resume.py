@@ -1,6 +1,7 @@
 """Whether and from where a run can go on, as a face sees it."""
 
 import json
+import zlib
 
 import pytest
 
@@ -22,7 +23,9 @@ def write_checkpoint(folder: RunFolder, step: int, text: str = "weights") -> Non
     path = folder.checkpoints_dir / f"step-{step:06d}"
     path.mkdir(parents=True)
     (path / "w").write_text(text)
-    (path / "checkpoint.json").write_text(json.dumps({"step": step, "files": {"w": {"bytes": 7, "crc32": 0}}}))
+    (path / "checkpoint.json").write_text(
+        json.dumps({"step": step, "files": {"w": {"bytes": 7, "crc32": zlib.crc32(b"weights")}}})
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,3 +113,14 @@ def test_a_journal_of_an_older_version_has_the_digest_alone(folder: RunFolder) -
     change_spec(folder, seed=7)
     with pytest.raises(UsageError, match="another digest"):
         find_resume_target(folder, from_start=True)
+
+
+def test_a_damaged_checkpoint_is_not_promised(folder: RunFolder) -> None:
+    """Same size, other bytes: the worker skips it, so nothing may say that the run resumes from there."""
+    write_events(folder, "started", "step", step=7)
+    write_checkpoint(folder, 4)
+    write_checkpoint(folder, 6, "wEights")
+    assert find_resume_target(folder).summary == "from the checkpoint at step 4; 3 steps will be repeated"
+    with pytest.raises(UsageError, match=r"step 6 .* is damaged") as caught:
+        find_resume_target(folder, at="6")
+    assert "the content of w" in str(caught.value.why)
