@@ -258,16 +258,27 @@ def write_cancelled(folder: RunFolder, by: str, **more: Any) -> None:
 def restart_waiters(home: Path, start: Callable[[RunFolder], object], *, thorough: bool = False) -> list[RunFolder]:
     """Start a waiting process for every queued run that has none; returns those runs.
 
+    One that cannot be started does not keep the others from it.
+
     Args:
         home: the home folder.
         start: starts one: `launch.start_waiter`.
         thorough: as for `list_queue`.
+
+    Raises:
+        GardenError: the first reason, when none could be started.
     """
-    woken = []
+    woken: list[RunFolder] = []
+    errors: list[GardenError] = []
     for entry in list_queue(home, thorough=thorough):
         if not entry.has_waiter and entry.record.home in ("", str(home)):
-            start(entry.folder)
-            woken.append(entry.folder)
+            try:
+                start(entry.folder)
+                woken.append(entry.folder)
+            except GardenError as error:
+                errors.append(error)
+    if errors and not woken:
+        raise errors[0]
     return woken
 
 
