@@ -16,6 +16,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import control, launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
+from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.remove import remove_run
 from mg_tui.runs.state import RunState
@@ -122,6 +123,20 @@ def test_an_output_folder_belongs_to_one_living_run(tmp_path: Path, settings: Se
         launch.create_run(asked, settings)
     assert first.id in str(caught.value.why)
     assert launch.create_run(asked, settings).id != first.id
+
+
+def test_the_output_folder_of_a_crashed_run_is_reserved(tmp_path: Path, settings: Settings, spec: TrainingSpec) -> None:
+    asked = spec.model_copy(update={"output_dir": str(tmp_path / "out")})
+    first = launch.create_run(asked, settings)
+    with JournalWriter(first.journal_file) as journal:
+        journal.write("started", pid=1, attempt=1)
+    assert summarize_run(first).state is RunState.CRASHED
+    with pytest.raises(UsageError, match="another run") as caught:
+        launch.create_run(asked, settings)
+    assert first.id in str(caught.value.why) and "runs rm" in str(caught.value.hint)
+    with JournalWriter(first.journal_file) as journal:
+        journal.write("failed", what="a", exit_code=1)
+    launch.create_run(asked, settings)
 
 
 def test_versions_without_importing() -> None:
