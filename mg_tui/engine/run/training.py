@@ -236,9 +236,9 @@ class TrainingRun:
             note=CurrentStepWriter(self.folder),
         )
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
-        about: dict[str, Any] = {"run": self.folder.id, "data": training_data.fingerprint(data.train), "steps": total}
+        about: dict[str, Any] = {"run": self.folder.id, "steps": total, **training_data.fingerprints(data.train)}
         if self.resume_from is not None:
-            training_data.warn_if_data_changed(spec, self.resume_from, about["data"], journal=self.journal)
+            training_data.warn_if_data_changed(spec, self.resume_from, about, journal=self.journal)
         store = CheckpointStore(
             self.folder,
             self.journal,
