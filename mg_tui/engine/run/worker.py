@@ -26,6 +26,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
+from mg_tui.runs.queue import remove_queue_record
 from mg_tui.runs.resume import clear_resume_target, read_resume_step
 from mg_tui.runs.versions import package_versions
 
@@ -69,6 +70,7 @@ class _Worker:
             lifetime=current_lifetime().as_dict(),
             versions=package_versions(),
         )
+        remove_queue_record(self.folder)  # its turn has come
         if resume_step is not None:
             self._remove_later_checkpoints(resume_step)
         if shared := self.devices.adopt():

@@ -8,6 +8,7 @@ import pytest
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.run.worker import run_worker
+from mg_tui.runs import queue
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 
@@ -41,3 +42,10 @@ def test_a_worker_does_not_train_with_a_changed_spec(folder: RunFolder) -> None:
     assert run_worker(folder.path) == 2
     (failed,) = [event.data for event in JournalReader(folder.journal_file).read_new() if event.kind == "failed"]
     assert "seed was 42 and is 7" in failed["why"]
+
+
+def test_a_run_that_started_leaves_no_queue_record(folder: RunFolder) -> None:
+    queue.enqueue(folder, ("cpu",), "me")
+    assert (folder.path / queue.QUEUE_FILE).exists()
+    assert run_worker(folder.path) == 2
+    assert not (folder.path / queue.QUEUE_FILE).exists()
