@@ -37,8 +37,10 @@ def parse_gpus(gpus: str | None) -> tuple[str, ...] | None:
     return requested
 
 
-def start_or_queue(folder: "RunFolder", *, gpus: Sequence[str] | None, queue: bool) -> None:
-    """Start a run's worker, or add the run to the queue.
+def start_or_queue(
+    folder: "RunFolder", *, gpus: Sequence[str] | None, queue: bool, prepare: Callable[[], None] | None = None
+) -> None:
+    """Start a run's worker, or add the run to the queue. `prepare`: see `operations.start_or_queue`.
 
     Raises:
         RunFailed: it is running already.
@@ -48,7 +50,7 @@ def start_or_queue(folder: "RunFolder", *, gpus: Sequence[str] | None, queue: bo
 
     if queue:
         wake_queue(folder.path.parent.parent)
-    started = operations.start_or_queue(folder, control.requester("cli"), gpus=gpus, in_queue=queue)
+    started = operations.start_or_queue(folder, control.requester("cli"), gpus=gpus, in_queue=queue, prepare=prepare)
     if started.queued and started.gpus:
         names = ",".join(started.gpus)
         click.echo(f"queued   for {names if names in (devices.ANY, devices.CPU) else 'GPU ' + names}", err=True)

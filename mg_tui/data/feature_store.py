@@ -5,7 +5,9 @@ so an entry is correct or absent, and runs share the store. Files are written at
 one counts as absent. The store stays within a byte budget by evicting entries that were not used since it was opened;
 when all entries are in use it accepts no more, since the next epoch needs those it has.
 
-    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the image, crc32) | data
+    MGF2 | CRC-32 of all that follows (4 bytes) | header length (4 bytes) | header (JSON) | data
+
+Entries of the older format MGF1, whose checksum left out the header, count as damaged.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-_MAGIC: Final = b"MGF1"
+_MAGIC: Final = b"MGF2"
 _SUFFIX: Final = ".feat"
 _RECOUNT_EVERY: Final = 256  # writes; other runs also write to the store
 
@@ -137,22 +139,20 @@ def _pack(entry: CachedFeatures) -> bytes:
         "shape": entry.shape,
         "dtype": entry.dtype,
         "size": entry.size,
-        "crc32": zlib.crc32(entry.data),
-        "bytes": len(entry.data),
     }
     header = json.dumps(head).encode()
-    return b"".join((_MAGIC, len(header).to_bytes(4, "little"), header, entry.data))
+    length = len(header).to_bytes(4, "little")
+    crc = zlib.crc32(entry.data, zlib.crc32(header, zlib.crc32(length)))
+    return b"".join((_MAGIC, crc.to_bytes(4, "little"), length, header, entry.data))
 
 
 def _unpack(content: bytes) -> CachedFeatures | None:
-    if content[:4] != _MAGIC:
+    if content[:4] != _MAGIC or zlib.crc32(memoryview(content)[8:]) != int.from_bytes(content[4:8], "little"):
         return None
-    start = 8 + int.from_bytes(content[4:8], "little")
+    start = 12 + int.from_bytes(content[8:12], "little")
     try:
-        head = json.loads(content[8:start])
+        head = json.loads(content[12:start])
         data = content[start:]
-        if len(data) != head["bytes"] or zlib.crc32(data) != head["crc32"]:
-            return None
         width, height = head["size"]
         return CachedFeatures(tuple(head["shape"]), str(head["dtype"]), (int(width), int(height)), data)
     except (ValueError, KeyError, TypeError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
-from mg_tui.core.errors import FamilyError
+from mg_tui.core.errors import FamilyError, UsageError
 from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.paths import is_remote
 from mg_tui.core.spec import TrainingSpec
@@ -64,6 +64,7 @@ def run_preflight(
     """
     from mg_tui.families.registry import load_registry
 
+    _require_possible(spec)
     model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     if model.family is not None:
         _require_supported(spec, model)
@@ -89,6 +90,29 @@ def _resolved_names(
         if loaded is not None and is_remote(loaded.address):
             changes[field] = loaded.address
     return changes
+
+
+def _require_possible(spec: TrainingSpec) -> None:
+    """Refuse what the worker would refuse after minutes: options that exclude each other, or need a GPU."""
+    trained = [name for name in ("train_vision", "train_projector") if getattr(spec, name) != "none"]
+    if spec.vision_cache == "on" and trained:
+        raise UsageError(
+            f"vision_cache: on requires {trained[0]} none",
+            why="features of an image change while the vision tower or the projector is trained",
+            hint="give --vision-cache auto",
+        )
+    if spec.optimizer != "adamw" and (spec.device == "cpu" or (spec.device == "auto" and not _has_gpu())):
+        raise UsageError(
+            f"optimizer: {spec.optimizer} requires a CUDA device",
+            why="the run uses the CPU" if spec.device == "cpu" else "NVML finds no GPU on this machine",
+            hint="give --optimizer adamw",
+        )
+
+
+def _has_gpu() -> bool:
+    from mg_tui.runs import devices
+
+    return [device.name for device in devices.find_devices()] != [devices.CPU]
 
 
 def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:

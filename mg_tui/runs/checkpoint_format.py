@@ -16,6 +16,7 @@ from typing import Any, Final
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "checkpoint.json"
 STEP_PREFIX: Final = "step-"
+_CHECKSUM: Final = "crc32"  # of the manifest itself
 UNFINISHED_PREFIX: Final = ".writing-"  # of a folder that is being written or removed
 
 TRAINED_WEIGHTS_FILE: Final = "trained.safetensors"  # of training in full; an adapter has PEFT's own file
@@ -65,7 +66,27 @@ def make_manifest(step: int, about: Mapping[str, Any], files: Mapping[str, tuple
         files: size in bytes and CRC-32 of each file, by its path relative to the checkpoint.
     """
     listed = {name: {"bytes": size, "crc32": crc} for name, (size, crc) in files.items()}
-    return {"schema": SCHEMA_VERSION, "step": step, **about, "files": listed}
+    return with_checksum({"schema": SCHEMA_VERSION, "step": step, **about, "files": listed})
+
+
+def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with a checksum of its own values, in place of an older one."""
+    values = {name: value for name, value in manifest.items() if name != _CHECKSUM}
+    return {**values, _CHECKSUM: _values_checksum(values)}
+
+
+def _values_checksum(values: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _find_manifest_problem(manifest: Mapping[str, Any], folder: Path) -> str | None:
+    """Why a manifest is not that of its folder; manifests of older versions have no checksum."""
+    if _CHECKSUM in manifest and with_checksum(manifest) != manifest:
+        return f"{MANIFEST_FILE} was changed after it was written"
+    step = step_of(folder)
+    if step is not None and manifest.get("step", step) != step:
+        return f"{MANIFEST_FILE} is of step {manifest['step']}"
+    return None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -82,11 +103,14 @@ def find_problem(folder: Path, *, contents: bool = True) -> str | None:
         contents: compare checksums as well as sizes; that reads every byte.
     """
     try:
-        files = {name: (facts["bytes"], facts.get("crc32")) for name, facts in read_manifest(folder)["files"].items()}
+        manifest = read_manifest(folder)
+        files = {name: (facts["bytes"], facts.get("crc32")) for name, facts in manifest["files"].items()}
     except FileNotFoundError:
         return f"{MANIFEST_FILE} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST_FILE} cannot be read: {error}"
+    if (problem := _find_manifest_problem(manifest, folder)) is not None:
+        return problem
     for name, (expected_size, expected_checksum) in files.items():
         path = folder / name
         try:

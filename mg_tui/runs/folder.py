@@ -183,7 +183,12 @@ class RunFolder:
 
 def spec_digest(spec: DetachedSpec) -> str:
     """SHA-256 of the spec's values in canonical JSON, as hexadecimal: equal specs have equal digests."""
-    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return values_digest(spec.model_dump(mode="json"))
+
+
+def values_digest(values: Mapping[str, Any]) -> str:
+    """The same of the values in a spec file, whatever fields this version knows."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -195,7 +200,12 @@ def _write_new_run(folder: RunFolder, spec: DetachedSpec, versions: Mapping[str,
     write_atomic(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
     with JournalWriter(folder.journal_file) as journal:
         journal.write(
-            "created", name=spec.name, spec_digest=spec_digest(spec), cwd=str(cwd.absolute()), versions=dict(versions)
+            "created",
+            name=spec.name,
+            spec_digest=spec_digest(spec),
+            spec=spec.model_dump(mode="json"),
+            cwd=str(cwd.absolute()),
+            versions=dict(versions),
         )
     fsync_folder(folder.path)
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.core.events import KINDS, Event
+from mg_tui.core.events import CHECKSUM_FIELD, KINDS, Event
 from mg_tui.core.files import is_disk_full
 from mg_tui.runs.journal_reader import JournalReader, read_span
 from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
@@ -26,9 +26,20 @@ __all__ = ["SYNCED_KINDS", "JournalReader", "JournalWriter"]
 
 # Events that must survive a power loss are synced before the writer continues.
 SYNCED_KINDS: Final = frozenset(
-    {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
+    {
+        "created",
+        "spec_accepted",
+        "queued",
+        "started",
+        "finished",
+        "stopped",
+        "failed",
+        "checkpoint",
+        "checkpoint_removed",
+        "request",
+    }
 )
-_RESERVED_FIELDS: Final = frozenset({"v", "n", "t"})
+_RESERVED_FIELDS: Final = frozenset({"v", "n", "t", CHECKSUM_FIELD})
 
 
 class JournalWriter:

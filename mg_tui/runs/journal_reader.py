@@ -12,9 +12,11 @@ from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import Event
+from mg_tui.core.text import one_line
 
 THIN_ABOVE: Final = 20_000  # step events per read; fewer are all parsed
 THIN_TO: Final = 10_000
+MAX_PROBLEMS: Final = 8  # invalid lines that are described; the others are counted
 _CHUNK_BYTES: Final = 4 << 20
 
 
@@ -22,7 +24,7 @@ class JournalReader:
     """Reads a journal incrementally. Any number of readers may read while it is written.
 
     `corrupt_lines` counts invalid lines, `missing` gaps in the event numbers; both mean that the file was edited or
-    damaged.
+    damaged. `problems` says of the first invalid lines where they are and what is wrong.
     """
 
     def __init__(self, path: Path):
@@ -62,6 +64,7 @@ class JournalReader:
     def _start_over(self) -> None:
         self.offset = 0
         self.corrupt_lines = 0
+        self.problems: list[str] = []
         self.missing = 0
         self.last_number = 0
         self._passed = 0  # lines since the last parsed event: skipped by thinning, or corrupt
@@ -115,11 +118,14 @@ class JournalReader:
     def _take(self, line: bytes, events: list[Event]) -> None:
         try:
             event = Event.from_line(line)
-        except (ValueError, OverflowError, RecursionError):
-            event = None
-        if event is None or event.n <= self.last_number:
+            if event.n <= self.last_number:
+                raise ValueError(f"its number is {event.n}")
+        except (ValueError, OverflowError, RecursionError) as error:
             self.corrupt_lines += 1
             self._passed += 1
+            if len(self.problems) < MAX_PROBLEMS:
+                place = f"line {self._passed} after event {self.last_number}"
+                self.problems.append(f"{place}: {one_line(str(error), limit=120)}")
             return
         if self._numbers_known:
             self.missing += max(0, event.n - self.last_number - self._passed - 1)

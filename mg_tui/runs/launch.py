@@ -14,7 +14,7 @@ from mg_tui.runs import output_folder
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.device_request import worker_environment
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.lock import is_held
+from mg_tui.runs.lock import RunLock
 from mg_tui.runs.state import RunState
 from mg_tui.runs.versions import package_versions
 from mg_tui.runs.watch import RunWatch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # A shell in between, because a signal that is ignored stays ignored across `exec`, and because running Python code
 # between fork and exec can hang a process that has threads, which the dashboard is.
 _DETACH_COMMAND: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
+
+_LOCK_PATIENCE: Final = 0.5  # seconds: looking at a lock holds it for microseconds
 
 
 class _DetachedProcess(subprocess.Popen[bytes]):
@@ -93,7 +95,9 @@ def waiter_command(folder: RunFolder) -> Sequence[str]:
     return (sys.executable, "-P", "-m", "mg_tui.runs.waiter", str(folder.path))
 
 
-def start_worker(folder: RunFolder, gpus: Sequence[str] | None = None) -> int:
+def start_worker(
+    folder: RunFolder, gpus: Sequence[str] | None = None, *, prepare: Callable[[], None] | None = None
+) -> int:
     """Start the run's worker in its own session, detached from the terminal; returns its process id.
 
     It ignores SIGHUP, has no standard input, writes to the run's log, and inherits this process's environment
@@ -102,12 +106,14 @@ def start_worker(folder: RunFolder, gpus: Sequence[str] | None = None) -> int:
     Args:
         folder: the run.
         gpus: the devices to use, by name; by default those it requested before, else the default ones.
+        prepare: called with the run's lock held, before the process starts: writes what it is to do. A start that is
+            refused changes nothing in the run's folder.
 
     Raises:
         RunFailed: a worker is already running.
         EnvironmentProblem: the process or its log cannot be started, or this machine has no such device.
     """
-    return _start_process(folder, worker_command, worker_environment(folder, gpus))
+    return _start_process(folder, worker_command, lambda: worker_environment(folder, gpus), prepare)
 
 
 def start_waiter(folder: RunFolder) -> int:
@@ -117,19 +123,43 @@ def start_waiter(folder: RunFolder) -> int:
         RunFailed: one is already running.
         EnvironmentProblem: the process or its log cannot be started.
     """
-    return _start_process(folder, waiter_command, {})
+    return _start_process(folder, waiter_command)
 
 
-def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str]) -> int:
+def _start_process(
+    folder: RunFolder,
+    command: Callable[[RunFolder], Sequence[str]],
+    environ: Callable[[], Mapping[str, str]] = dict,
+    prepare: Callable[[], None] | None = None,
+) -> int:
+    """Start a run's process with the run's lock, which this process holds until the other one has it.
+
+    So nobody can start the run, or change what it is to do, between the check and the start.
+    """
     folder = type(folder)(folder.path.absolute())  # the worker has another working directory
-    if is_held(folder.lock_file):
+    lock = RunLock(folder.lock_file)
+    try:
+        lock.acquire(patience=_LOCK_PATIENCE)
+    except RunFailed as error:
         raise RunFailed(
             f"{folder.noun.capitalize()} {folder.id} is already running.",
             hint=f"model-garden {folder.command} watch {folder.id}",
-        )
-    ControlInbox(folder).clear()
+        ) from error
+    try:
+        if prepare is not None:
+            prepare()
+        ControlInbox(folder).clear()
+        return _start_locked(folder, command, environ(), lock)
+    finally:
+        lock.release()
+
+
+def _start_locked(
+    folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str], lock: RunLock
+) -> int:
     for earlier in _started_processes.values():
         earlier.poll()  # reap zombies in a long-lived front end
+    handed, descriptors = lock.for_child()
     try:
         with folder.log_file.open("ab") as log:
             process = _DetachedProcess(
@@ -139,7 +169,8 @@ def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[st
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=folder.path,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ, **handed},
+                pass_fds=descriptors,
             )
     except OSError as error:
         raise EnvironmentProblem(

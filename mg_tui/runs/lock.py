@@ -68,6 +68,14 @@ class RunLock:
         os.set_inheritable(self._fd, True)
         return {_INHERITED_FD_ENV: str(self._fd)}
 
+    def for_child(self) -> tuple[dict[str, str], tuple[int, ...]]:
+        """What a started process needs to adopt the lock: environment variables, and file descriptors to pass.
+
+        The lock is held until both have released it.
+        """
+        assert self._fd is not None
+        return {_INHERITED_FD_ENV: str(self._fd)}, (self._fd,)
+
     def release(self) -> None:
         """Release the lock; may be called twice."""
         fd, self._fd = self._fd, None

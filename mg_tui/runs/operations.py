@@ -4,7 +4,7 @@ Operations on the queue order are in `mg_tui.runs.queue`: `queue_position`, `mov
 `cancel_queued`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
 from mg_tui.runs.device_request import requested_or_default_devices
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.resume import ResumeTarget, find_resume_target, write_resume_target
+from mg_tui.runs.resume import ResumeTarget, commit_resume_target, find_resume_target
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
 
@@ -57,7 +57,12 @@ class RerunSpec:
 
 
 def start_or_queue(
-    folder: RunFolder, by: str, *, gpus: Sequence[str] | None = None, in_queue: bool = False
+    folder: RunFolder,
+    by: str,
+    *,
+    gpus: Sequence[str] | None = None,
+    in_queue: bool = False,
+    prepare: Callable[[], None] | None = None,
 ) -> StartedRun:
     """Start a run's worker, or put the run into the queue.
 
@@ -66,17 +71,18 @@ def start_or_queue(
         by: the requester: `control.requester(face)`.
         gpus: the devices to use, by name (`devices.parse_devices`); by default those of before, else the default.
         in_queue: add it to the queue.
+        prepare: called with the run's lock held, before it is started or queued; see `launch.start_worker`.
 
     Raises:
         RunFailed: it is running.
         EnvironmentProblem: it cannot be started, or this machine has no such device.
     """
     if not in_queue:
-        launch.start_worker(folder, gpus)
+        launch.start_worker(folder, gpus, prepare=prepare)
         return StartedRun(folder, None if gpus is None else tuple(gpus))
     requested = tuple(gpus or requested_or_default_devices(folder, folder.spec_values()))
     devices.require_devices(requested, devices.find_devices())
-    queue.enqueue(folder, requested, by)
+    queue.enqueue(folder, requested, by, prepare=prepare)
     launch.start_waiter(folder)
     position = queue.queue_position(folder)
     return StartedRun(folder, requested, queued=True, runs_ahead=0 if position is None else position - 1)
@@ -100,8 +106,7 @@ def resume_run(
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
     target = find_resume_target(folder, from_start=from_start, at=at)
-    write_resume_target(target.folder, target)
-    start_or_queue(target.folder, by, gpus=gpus, in_queue=in_queue)
+    start_or_queue(target.folder, by, gpus=gpus, in_queue=in_queue, prepare=lambda: commit_resume_target(target))
     return target
 
 

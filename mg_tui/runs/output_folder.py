@@ -13,6 +13,8 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
 from mg_tui.runs.watch import RunWatch
 
+# Of runs that write their result there when they are resumed, if need be automatically.
+_RESERVING_STATES = (RunState.RUNNING, RunState.QUEUED, RunState.CRASHED, RunState.INTERRUPTED)
 _HINT = "choose a new or empty folder with --output-dir"
 
 
@@ -21,7 +23,7 @@ def reserve_output_folder(output_dir: str | None, home: Path) -> Iterator[None]:
     """Create and check the output folder; created folders are removed if the body raises. None does nothing.
 
     Raises:
-        UsageError: it is a file, is not empty, cannot be written to, or is reserved by a run that has not ended.
+        UsageError: it is a file, is not empty, cannot be written to, or is reserved by a run that has not finished.
     """
     if output_dir is None:
         yield
@@ -103,8 +105,8 @@ def _require_unreserved(path: Path, home: Path) -> None:
         raise UsageError(
             "The output folder is in use by another run.",
             where=str(path),
-            why=f"run {run_id} has not finished",
-            hint=_HINT,
+            why=f"run {run_id} has not finished, and writes its result there when it is resumed",
+            hint=f"{_HINT}, or delete that run with `model-garden runs rm {run_id}`",
         )
 
 
@@ -116,4 +118,4 @@ def _reserves(folder: RunFolder, path: Path) -> bool:
         watch.refresh()
     except GardenError:
         return False  # a broken run reserves nothing
-    return watch.state in (RunState.RUNNING, RunState.QUEUED)
+    return watch.state in _RESERVING_STATES

@@ -112,11 +112,18 @@ def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
 
 
 def enqueue(
-    folder: RunFolder, gpus: Sequence[str], by: str, *, first: bool = False, expected: RunState | None = None
+    folder: RunFolder,
+    gpus: Sequence[str],
+    by: str,
+    *,
+    first: bool = False,
+    expected: RunState | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> bool:
     """Add a run to the end or the front of the queue; `launch.start_waiter` then starts its waiting process.
 
     With `expected`, a run whose state has changed is not queued; returns whether it was queued.
+    `prepare` is called with the run's lock held, before it is queued.
 
     Raises:
         RunFailed: the run is running.
@@ -126,6 +133,8 @@ def enqueue(
     with queue_lock(home), RunLock(folder.lock_file):
         if expected is not None and _state_while_locked(folder) is not expected:
             return False
+        if prepare is not None:
+            prepare()
         places = [entry.record.place for entry in list_queue(home)]
         place = min(places, default=1.0) - 1.0 if first else max(places, default=0.0) + 1.0
         write_queue_record(folder, QueueRecord(tuple(gpus), place, home=str(home)))
@@ -249,16 +258,27 @@ def write_cancelled(folder: RunFolder, by: str, **more: Any) -> None:
 def restart_waiters(home: Path, start: Callable[[RunFolder], object], *, thorough: bool = False) -> list[RunFolder]:
     """Start a waiting process for every queued run that has none; returns those runs.
 
+    One that cannot be started does not keep the others from it.
+
     Args:
         home: the home folder.
         start: starts one: `launch.start_waiter`.
         thorough: as for `list_queue`.
+
+    Raises:
+        GardenError: the first reason, when none could be started.
     """
-    woken = []
+    woken: list[RunFolder] = []
+    errors: list[GardenError] = []
     for entry in list_queue(home, thorough=thorough):
         if not entry.has_waiter and entry.record.home in ("", str(home)):
-            start(entry.folder)
-            woken.append(entry.folder)
+            try:
+                start(entry.folder)
+                woken.append(entry.folder)
+            except GardenError as error:
+                errors.append(error)
+    if errors and not woken:
+        raise errors[0]
     return woken
 
 

@@ -1,4 +1,4 @@
-"""Whether and from where a run can resume: a fast check for front ends; the engine verifies all checksums itself."""
+"""Whether and from where a run can resume, as its worker will: of the checkpoints that are undamaged."""
 
 import contextlib
 import json
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.spec_check import accept_spec as write_accepted_spec
+from mg_tui.runs.spec_check import require_unchanged_spec
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -49,16 +51,20 @@ class ResumeTarget:
         return text
 
 
-def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
+def find_resume_target(
+    folder: RunFolder, *, from_start: bool = False, at: str | None = None, accept_spec: bool = False
+) -> ResumeTarget:
     """Find the checkpoint a run would resume from.
 
     Args:
         folder: the run.
         from_start: whether a run without a checkpoint may restart from step 0.
         at: the step of an earlier checkpoint, or `best`; by default the newest.
+        accept_spec: whether a changed spec.json is used as it is now.
 
     Raises:
-        UsageError: it is running, queued or finished, its spec cannot be read, or there is no such checkpoint.
+        UsageError: it is running, queued or finished, its spec cannot be read or was changed, or there is no such
+            checkpoint.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -71,6 +77,8 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
     if state is RunState.FINISHED:
         raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
     folder.read_spec()
+    if not accept_spec:
+        require_unchanged_spec(folder, view.spec_digest, view.spec_values)
     if at is not None:
         return _target_at(folder, view, at)
     newest = newest_checkpoint(folder)
@@ -81,6 +89,27 @@ def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str |
             hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
     return ResumeTarget(folder, newest and newest[0], view.step, view.attempt)
+
+
+def commit_resume_target(target: ResumeTarget, *, accept_spec: bool = False, by: str = "") -> None:
+    """Write what a run resumes from, for its worker. Only with the run's lock held.
+
+    With `accept_spec`, a changed spec.json counts as it is now, on the word of `by`.
+
+    Raises:
+        RunFailed: the run was started or queued since the target was found.
+        EnvironmentProblem: it cannot be written.
+    """
+    watch = RunWatch(target.folder)
+    watch.refresh()
+    if watch.view.attempt != target.attempts or watch.view.lifecycle == "queued":
+        raise RunFailed(
+            f"Run {target.folder.id} was resumed by somebody else meanwhile.",
+            hint=f"model-garden runs watch {target.folder.id}",
+        )
+    if accept_spec:
+        write_accepted_spec(target.folder, by)
+    write_resume_target(target.folder, target)
 
 
 def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
@@ -114,9 +143,14 @@ def clear_resume_target(folder: RunFolder) -> None:
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[int, Path] | None:
-    """The step and folder of the newest checkpoint whose files have the sizes they were written with."""
-    complete = _complete_checkpoints(folder)
-    return complete[-1] if complete else None
+    """The step and folder of the newest undamaged checkpoint: the one that a worker would resume from.
+
+    Reads every byte of it.
+    """
+    with contextlib.suppress(OSError):
+        newest, _damaged = checkpoint_format.newest_valid(folder.checkpoints_dir)
+        return None if newest is None else (checkpoint_format.step_of(newest) or 0, newest)
+    return None
 
 
 def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
@@ -132,12 +166,15 @@ def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
         raise UsageError(f"from: got {at!r}; expected best or a checkpoint step", hint=hint)
     if step not in steps:
         raise UsageError(f"Run {folder.id} has no valid checkpoint at step {step}.", hint=hint)
+    problem = checkpoint_format.find_problem(checkpoint_format.folder_of(folder.checkpoints_dir, step))
+    if problem is not None:
+        raise UsageError(f"The checkpoint at step {step} of run {folder.id} is damaged.", why=problem, hint=hint)
     every_step = (checkpoint_format.step_of(path) or 0 for path in _checkpoint_folders(folder))
     return ResumeTarget(folder, step, view.step, view.attempt, tuple(later for later in every_step if later > step))
 
 
 def _complete_checkpoints(folder: RunFolder) -> list[tuple[int, Path]]:
-    # By size: faces have no time to read every byte, and the worker does.
+    # By size, which is fast: there may be many, and the one that is chosen is checked.
     return [
         (checkpoint_format.step_of(path) or 0, path)
         for path in _checkpoint_folders(folder)

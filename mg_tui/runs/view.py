@@ -30,6 +30,7 @@ class RunView:
 
     Attributes:
         name: the run's name, or None; `cwd`: the working directory of its creation.
+        spec_digest, spec_values: of the spec the run was created with, or of the changed one that was accepted.
         lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
         pid, host, attempt, resumed_from, home, lifetime: of the newest `started`.
         starts_without_step: how often it was started since its last step.
@@ -53,6 +54,7 @@ class RunView:
         self.last_time: float | None = None
         self.versions: Mapping[str, str] = {}
         self.spec_digest: str | None = None
+        self.spec_values: Mapping[str, Any] = {}
         self.cwd: str | None = None
         self.pid: int | None = None
         self.host: str | None = None
@@ -161,9 +163,13 @@ class RunView:
     def _created(self, t: float, data: Mapping[str, Any]) -> None:
         self.created_at = t
         self.name = optional_text(data.get("name"))
-        self.spec_digest = optional_text(data.get("spec_digest"))
+        self._spec_accepted(t, data)
         self.cwd = optional_text(data.get("cwd"))
         self._versions(data)
+
+    def _spec_accepted(self, t: float, data: Mapping[str, Any]) -> None:
+        self.spec_digest = optional_text(data.get("spec_digest"))
+        self.spec_values = data["spec"] if isinstance(data.get("spec"), dict) else {}
 
     def _end_attempt(self) -> None:
         """A new attempt begins: the previous one lasted until its last event."""
@@ -279,6 +285,7 @@ class RunView:
 
 _HANDLERS: Final = {
     "created": RunView._created,
+    "spec_accepted": RunView._spec_accepted,
     "queued": RunView._queued,
     "started": RunView._started,
     "finished": RunView._ended,

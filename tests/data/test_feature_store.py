@@ -89,3 +89,17 @@ def test_a_full_disk_is_a_refusal_not_a_crash(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "write_bytes", full)
     assert not store.put(KEY, make_features())
     assert store.rejected == 1
+
+
+def test_no_flipped_bit_of_a_file_is_read(tmp_path: Path) -> None:
+    """The header too: another shape or dtype would end every run that uses the entry."""
+    store = FeatureStore(tmp_path, 10_000)
+    store.put(KEY, make_features(20))
+    (path,) = tmp_path.glob("??/*")
+    content = path.read_bytes()
+    for place in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        assert store.get(KEY) is None, place
+        assert not path.exists()

@@ -19,6 +19,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.resume import find_resume_target, newest_checkpoint
+from mg_tui.runs.spec_check import accept_spec
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import list_runs, summarize_run
 
@@ -387,6 +388,9 @@ def test_a_folder_that_was_copied_elsewhere(lab: Any, reference: Any, stopped: R
     before = json.loads(copy.spec_file.read_text())
     copy.spec_file.write_text(json.dumps({**before, "dataset": "/nowhere/data.jsonl"}))
     shutil.rmtree(copy.model_dir)
+    assert lab.start(copy).code() == 2
+    assert "was changed" in events(copy, "failed")[-1].data["what"]
+    accept_spec(copy, "me")
     assert lab.start(copy).code() == 2, "data that did not come along are named"
     assert "/nowhere/data.jsonl" in str(events(copy, "failed")[-1].data)
 

@@ -14,6 +14,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.families.registry import load_registry
 from mg_tui.preflight import checks
 from mg_tui.runs import launch
+from mg_tui.runs.devices import Device
 
 
 @pytest.fixture
@@ -116,3 +117,20 @@ def test_a_dataset_of_the_hub_keeps_its_name(
     result = checks.run_preflight(spec, settings, cwd=tmp_path)
     settled = launch.with_absolute_paths(result.resolve_spec(spec), tmp_path)
     assert (settled.dataset, settled.eval_dataset) == ("hub:owner/name@c0ffee", "hub:owner/name@c0ffee")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"optimizer": "adamw_8bit", "device": "cpu"}, "optimizer: adamw_8bit requires a CUDA device"),
+        ({"optimizer": "adamw_8bit"}, "optimizer: adamw_8bit requires a CUDA device"),
+        ({"vision_cache": "on", "train_projector": "full"}, "vision_cache: on requires train_projector none"),
+        ({"vision_cache": "on", "train_vision": "lora"}, "vision_cache: on requires train_vision none"),
+    ],
+)
+def test_what_would_fail_in_the_worker_is_refused_before(
+    settings: Settings, dataset: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], says: str
+) -> None:
+    monkeypatch.setattr("mg_tui.runs.devices.find_devices", lambda: [Device("cpu")])
+    with pytest.raises(UsageError, match=says):
+        run_preflight(settings, dataset, on_bad_row="skip", **options)

@@ -46,7 +46,9 @@ def write_checkpoint(checkpoints: Path, step: int, content: bytes = b"weights") 
 def test_the_manifest_as_it_is_on_disk(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, 12)
     assert folder.name == "step-000012"
-    assert json.loads((folder / "checkpoint.json").read_text()) == {
+    written = json.loads((folder / "checkpoint.json").read_text())
+    assert written.pop("crc32") == 2501518828
+    assert written == {
         "schema": 1, "step": 12, "eval_loss": 1 / 12, "files": {"w": {"bytes": 7, "crc32": 0x1AD27358}}
     }  # fmt: skip
 
@@ -83,3 +85,25 @@ def test_where_a_result_goes(tmp_path: Path) -> None:
     inside = RunFolder.create(tmp_path, TrainingSpec.parse(values))
     outside = RunFolder.create(tmp_path, TrainingSpec.parse({**values, "output_dir": str(tmp_path / "out")}))
     assert (inside.result_dir, outside.result_dir) == (inside.model_dir, tmp_path / "out")
+
+
+def test_a_manifest_of_another_step_is_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "step-000004"
+    folder.mkdir()
+    (folder / "checkpoint.json").write_text(json.dumps({"step": 6, "files": {}}))
+    assert checkpoint_format.find_problem(folder) == "checkpoint.json is of step 6"
+
+
+def test_no_flipped_bit_of_a_manifest_passes(tmp_path: Path) -> None:
+    """Another evaluation loss would make another checkpoint the best."""
+    folder = tmp_path / "step-000004"
+    folder.mkdir()
+    manifest = checkpoint_format.make_manifest(4, {"eval_loss": 0.25, "data": "8-0a1b2c3d"}, {})
+    content = json.dumps(manifest).encode()
+    for place in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        (folder / "checkpoint.json").write_bytes(damaged)
+        if checkpoint_format.find_problem(folder) is None:  # the name of the checksum, or what JSON does not tell apart
+            read = checkpoint_format.read_manifest(folder)
+            assert all(read.get(name) == value for name, value in manifest.items() if name != "crc32")

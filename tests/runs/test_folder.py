@@ -25,6 +25,7 @@ def test_what_is_in_a_new_folder(folder: RunFolder, spec: TrainingSpec) -> None:
     assert created.data == {
         "name": None,
         "spec_digest": spec_digest(spec),
+        "spec": folder.spec_values(),
         "versions": {"python": "3"},
         "cwd": str(Path.cwd()),
     }

@@ -200,6 +200,7 @@ def test_ends_only_passes_over_the_middle(path: Path) -> None:
 def test_of_a_large_journal_few_step_events_are_parsed(path: Path) -> None:
     """200,000 step events cost the parsing of about THIN_TO of them."""
     line = json.loads(step_lines(1, 1))
+    del line["crc"]  # as older versions wrote it
     text = json.dumps({**line, "n": 0, "step": -1}, separators=(",", ":"))
     head, mid, tail = text.replace('"n":0', '"n":@').replace('"step":-1', '"step":@').split("@")
     path.write_text("".join(f"{head}{n}{mid}{n}{tail}\n" for n in range(1, 200_001)))

@@ -1,6 +1,7 @@
 """What faces ask of runs: started, queued, stopped and done again without a word printed."""
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from mg_tui.runs.devices import Device
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import is_held
+from mg_tui.runs.resume import commit_resume_target, find_resume_target, read_resume_step
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarize_run
 
@@ -91,6 +93,34 @@ def test_going_on_with_a_run(folder: RunFolder, until: Until) -> None:
     until(lambda: summarize_run(folder).view.attempt == 2)
     with pytest.raises(UsageError, match="is running"):
         operations.resume_run(folder, "me")
+
+
+def test_a_refused_resume_changes_nothing_of_the_run_that_is_starting(folder: RunFolder, until: Until) -> None:
+    """`runs resume ID --detach` and at once `runs resume ID --from 2`: the second must not name checkpoints to remove
+    to the worker of the first, which has not come up yet."""
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("started", pid=1, attempt=1)
+        journal.write("stopped", step=6, by="me")
+    for step in (2, 4, 6):
+        path = folder.checkpoints_dir / f"step-{step:06d}"
+        path.mkdir()
+        (path / "checkpoint.json").write_text(json.dumps({"step": step, "files": {}}))
+    first, second = find_resume_target(folder), find_resume_target(folder, at="2")
+    assert second.removed_steps == (4, 6)
+    operations.start_or_queue(folder, "me", prepare=lambda: commit_resume_target(first))
+    for in_queue in (False, True):
+        with pytest.raises(RunFailed, match="already running") as caught:
+            operations.start_or_queue(
+                folder, "you", gpus=("cpu",), in_queue=in_queue, prepare=lambda: commit_resume_target(second)
+            )
+        assert caught.value.exit_code == 1
+        assert read_resume_step(folder) is None
+    until(lambda: summarize_run(folder).view.step == 1)
+    operations.request_stop(folder, "me", now=True)
+    until(lambda: not is_held(folder.lock_file))
+    with pytest.raises(RunFailed, match="resumed by somebody else"):  # found before, and the run has gone on since
+        operations.start_or_queue(folder, "you", prepare=lambda: commit_resume_target(second))
+    assert read_resume_step(folder) is None and not is_held(folder.lock_file)
 
 
 def test_queueing_says_how_many_are_before(folder: RunFolder, tmp_path: Path, spec: TrainingSpec, until: Until) -> None:

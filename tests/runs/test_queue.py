@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.core.errors import UsageError
+from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import devices, launch, queue
 from mg_tui.runs.device_request import read_requested_devices
@@ -307,3 +307,13 @@ def test_waiting_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_run_that_cannot_be_started_keeps_no_other_from_waking(home: Path, make: Make) -> None:
+    first, second = make("a"), make("b")
+
+    def start(folder: RunFolder) -> None:
+        if folder == first:
+            raise EnvironmentProblem("its log cannot be opened")
+
+    assert queue.restart_waiters(home, start) == [second]

@@ -1,14 +1,15 @@
 """Whether and from where a run can go on, as a face sees it."""
 
 import json
+import zlib
 
 import pytest
 
 from mg_tui.core.errors import UsageError
-from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.folder import RunFolder, spec_digest
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
-from mg_tui.runs.resume import find_resume_target, newest_checkpoint
+from mg_tui.runs.resume import commit_resume_target, find_resume_target, newest_checkpoint
 
 
 def write_events(folder: RunFolder, *kinds: str, step: int = 0) -> None:
@@ -22,7 +23,9 @@ def write_checkpoint(folder: RunFolder, step: int, text: str = "weights") -> Non
     path = folder.checkpoints_dir / f"step-{step:06d}"
     path.mkdir(parents=True)
     (path / "w").write_text(text)
-    (path / "checkpoint.json").write_text(json.dumps({"step": step, "files": {"w": {"bytes": 7, "crc32": 0}}}))
+    (path / "checkpoint.json").write_text(
+        json.dumps({"step": step, "files": {"w": {"bytes": 7, "crc32": zlib.crc32(b"weights")}}})
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,3 +73,54 @@ def test_a_spec_that_cannot_be_read_is_said(folder: RunFolder) -> None:
     folder.spec_file.write_text("{")
     with pytest.raises(UsageError, match="Cannot read the run's spec"):
         find_resume_target(folder)
+
+
+def change_spec(folder: RunFolder, **changed: object) -> None:
+    folder.spec_file.write_text(json.dumps({**folder.spec_values(), **changed}))
+
+
+def test_a_changed_spec_is_refused_and_what_differs_is_named(folder: RunFolder) -> None:
+    write_events(folder, "started", "step", step=5)
+    write_checkpoint(folder, 5)
+    before = folder.spec_file.read_bytes()
+    change_spec(folder, seed=7, learning_rate=0.00021)
+    with pytest.raises(UsageError, match="was changed") as caught:
+        find_resume_target(folder)
+    assert "seed was 42 and is 7" in str(caught.value.why) and "learning_rate was 2e-05 and is 0.00021" in str(
+        caught.value.why
+    )
+    assert "--accept-spec" in str(caught.value.hint)
+    commit_resume_target(find_resume_target(folder, accept_spec=True), accept_spec=True, by="me")
+    assert find_resume_target(folder).step == 5, "accepted once and for all"
+    folder.spec_file.write_bytes(before)
+    with pytest.raises(UsageError, match="seed was 7 and is 42"):
+        find_resume_target(folder)
+
+
+def test_formatting_alone_is_no_change(folder: RunFolder) -> None:
+    write_events(folder, "started", "step", step=5)
+    write_checkpoint(folder, 5)
+    folder.spec_file.write_text(json.dumps(dict(reversed(folder.spec_values().items()))))
+    assert find_resume_target(folder).step == 5
+
+
+def test_a_journal_of_an_older_version_has_the_digest_alone(folder: RunFolder) -> None:
+    folder.journal_file.unlink()
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("created", spec_digest=spec_digest(folder.read_spec()))
+        journal.write("started", pid=1, attempt=1)
+    assert find_resume_target(folder, from_start=True).step is None
+    change_spec(folder, seed=7)
+    with pytest.raises(UsageError, match="another digest"):
+        find_resume_target(folder, from_start=True)
+
+
+def test_a_damaged_checkpoint_is_not_promised(folder: RunFolder) -> None:
+    """Same size, other bytes: the worker skips it, so nothing may say that the run resumes from there."""
+    write_events(folder, "started", "step", step=7)
+    write_checkpoint(folder, 4)
+    write_checkpoint(folder, 6, "wEights")
+    assert find_resume_target(folder).summary == "from the checkpoint at step 4; 3 steps will be repeated"
+    with pytest.raises(UsageError, match=r"step 6 .* is damaged") as caught:
+        find_resume_target(folder, at="6")
+    assert "the content of w" in str(caught.value.why)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.folder import RunFolder, spec_digest
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.queue import QueueRecord, write_queue_record
 
@@ -74,7 +74,7 @@ def make_run(home: Path, run: SyntheticRun, *, now: float) -> RunFolder:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(began))
     folder = RunFolder(folder.path.rename(folder.path.with_name(f"{stamp}-{folder.id[16:]}")))
     journal = _Journal(folder, began)
-    journal.write("created", name=run.name, spec_digest="0" * 64, versions={})
+    journal.write("created", name=run.name, spec_digest=spec_digest(spec), versions={})
     if run.state == "queued":
         journal.write("queued", 0.5, gpus="any", by="ada@box (dashboard)")
         write_queue_record(folder, QueueRecord(place=-run.started_seconds_ago, home=str(home)))

@@ -219,7 +219,7 @@ async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, unti
 
 async def test_a_sample_is_made_and_the_run_started(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
     started: list[RunFolder] = []
-    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None: started.append(folder))
+    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None, **_: started.append(folder))
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)

@@ -1,6 +1,7 @@
 """What a person does to runs from the list: sorted, marked, compared, resumed, queued, removed, shown."""
 
 import json
+import zlib
 
 import pytest
 
@@ -105,7 +106,7 @@ async def test_marked_runs_are_compared(home, dashboard, size, text, until) -> N
 async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, until, monkeypatch) -> None:
     started: list[str] = []
 
-    def start_worker(folder, gpus=None) -> int:
+    def start_worker(folder, gpus=None, **_) -> int:
         started.append(folder.id)
         return 1
 
@@ -121,7 +122,9 @@ async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, 
         await pilot.press("n")
         checkpoint = folder.path / "checkpoints" / "step-000200"
         (checkpoint / "adapter").write_text("1234")
-        (checkpoint / "checkpoint.json").write_text(json.dumps({"files": {"adapter": {"bytes": 4}}}))
+        (checkpoint / "checkpoint.json").write_text(
+            json.dumps({"files": {"adapter": {"bytes": 4, "crc32": zlib.crc32(b"1234")}}})
+        )
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         assert "at step 200; 33 steps will be repeated" in app.screen._detail
@@ -132,7 +135,7 @@ async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, 
 
 
 async def test_what_cannot_be_done_is_said(own_home, dashboard, text, until, monkeypatch) -> None:
-    def refuse(folder, gpus=None):
+    def refuse(folder, gpus=None, **_):
         raise RunFailed("It is alive.", where="[red]here[/]", hint="look \x1b[31mthere")
 
     monkeypatch.setattr("mg_tui.runs.launch.start_worker", refuse)

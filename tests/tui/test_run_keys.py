@@ -146,7 +146,7 @@ async def test_a_hostile_image_name_and_one_that_is_none(tmp_path, dashboard, te
 
 @pytest.mark.asyncio
 async def test_what_is_done_to_a_run_from_its_screen(home, dashboard, text, until, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None: 1)
+    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None, **_: 1)
     app = dashboard(home)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await _open(app, pilot, find_run(home, "chart-questions"), until)

@@ -22,22 +22,34 @@ from mg_tui.core.spec import TrainingSpec
     metavar="best|STEP",
     help="Resume from an earlier checkpoint; later ones are deleted. [default: latest]",
 )
+@click.option("--accept-spec", is_flag=True, help="Resume with a spec.json that was changed since the run's creation.")
 @launch_options
 @click.pass_context
 def resume(
-    ctx: click.Context, run: str, from_start: bool, at: str | None, gpus: str | None, queue: bool, detach: bool
+    ctx: click.Context,
+    run: str,
+    from_start: bool,
+    at: str | None,
+    accept_spec: bool,
+    gpus: str | None,
+    queue: bool,
+    detach: bool,
 ) -> None:
     """Resume a stopped, interrupted, failed or crashed run from its latest valid checkpoint.
 
     The run keeps its id, folder, journal and curves.
     """
-    from mg_tui.runs.resume import find_resume_target, write_resume_target
+    from mg_tui.runs.control import requester
+    from mg_tui.runs.resume import commit_resume_target, find_resume_target
     from mg_tui.runs.store import find_run
 
     devices = parse_gpus(gpus)
-    target = find_resume_target(find_run(ctx.obj.home, run), from_start=from_start, at=at)
-    write_resume_target(target.folder, target)
-    start_or_queue(target.folder, gpus=devices, queue=queue)
+    target = find_resume_target(find_run(ctx.obj.home, run), from_start=from_start, at=at, accept_spec=accept_spec)
+
+    def prepare() -> None:
+        commit_resume_target(target, accept_spec=accept_spec, by=requester("cli"))
+
+    start_or_queue(target.folder, gpus=devices, queue=queue, prepare=prepare)
     click.echo(f"run      {target.folder.id}\nresumes  {target.summary}", err=True)
     ctx.exit(detach_or_follow(target.folder, detach=detach, attempts=target.attempts, queued=queue))
 

@@ -117,7 +117,7 @@ class _PackedStep:
         return MicroBatch(
             inputs={
                 "input_ids": ids[None],
-                "position_ids": positions[:, None],
+                "position_ids": position_input(positions),
                 SUBTREE_ENDS: torch.tensor(trie.subtree_ends()),
                 **self._vision_inputs(trie, group),
             },
@@ -240,3 +240,8 @@ def dense_tree_mask(ends: torch.Tensor) -> torch.Tensor:
     """
     places = torch.arange(ends.shape[0], device=ends.device)
     return visibility_mask(places, places, ends)[None, None]
+
+
+def position_input(positions: torch.Tensor) -> torch.Tensor:
+    """Position ids as a model takes them, of (axes, L): (axes, 1, L), and (1, L) where there is a single axis."""
+    return positions if positions.shape[0] == 1 else positions[:, None]

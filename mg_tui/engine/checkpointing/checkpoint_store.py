@@ -40,9 +40,25 @@ class CheckpointStore:
         self._expected_bytes = needed
 
     def record_evaluation(self, step: int, loss: float) -> bool:
-        """Record an evaluation; returns whether a checkpoint of this step would be the best."""
+        """Record an evaluation; returns whether a checkpoint of this step would be the best.
+
+        A checkpoint of this step that exists already, because the run stopped before the evaluation, gets its loss.
+        """
         self._evaluated = (step, loss)
+        is_best = self._is_best(loss)
+        if step == self.last_step and math.isfinite(loss):
+            self._add_evaluation(step, loss, is_best=is_best)
+        return is_best
+
+    def _is_best(self, loss: float) -> bool:
         return self._keep_best and math.isfinite(loss) and (self.best is None or loss < self.best.eval_loss)
+
+    def _add_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+        path = checkpoint_format.folder_of(self.folder.checkpoints_dir, step)
+        size = writer.add_to_manifest(path, {"eval_loss": loss})
+        if is_best:
+            self.best = checkpoint_format.BestCheckpoint(path, step, loss)
+        self._write_event(path, step, bytes=size, seconds=0.0, evaluated={"eval_loss": loss}, is_best=is_best)
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Write the checkpoint of `step` unless it exists; `write` writes its files into a folder.
@@ -54,7 +70,7 @@ class CheckpointStore:
             return
         started = time.perf_counter()
         loss = self._evaluated[1] if self._evaluated is not None and self._evaluated[0] == step else None
-        is_best = loss is not None and self.record_evaluation(step, loss)
+        is_best = loss is not None and self._is_best(loss)
         # JSON has no NaN, and a NaN loss cannot rank a checkpoint.
         evaluated = {} if loss is None or not math.isfinite(loss) else {"eval_loss": loss}
         about = {**self._about, **evaluated}
@@ -67,14 +83,9 @@ class CheckpointStore:
         self.last_step, self._expected_bytes = step, written.bytes
         if is_best and loss is not None:
             self.best = checkpoint_format.BestCheckpoint(written.path, step, loss)
-        self._journal.write(
-            "checkpoint",
-            step=step,
-            path=written.path.relative_to(self.folder.path).as_posix(),
-            bytes=written.bytes,
-            seconds=round(time.perf_counter() - started, 3),
-            **evaluated,
-            **({"best": True} if is_best else {}),
+        seconds = round(time.perf_counter() - started, 3)
+        self._write_event(
+            written.path, step, bytes=written.bytes, seconds=seconds, evaluated=evaluated, is_best=is_best
         )
         best = self.best.path if self.best is not None else None
         for removed in writer.prune(self.folder.checkpoints_dir, self._keep, best=best):
@@ -84,6 +95,19 @@ class CheckpointStore:
                 path=removed.relative_to(self.folder.path).as_posix(),
                 why=f"the newest {self._keep} are retained" + (", and the best" if best is not None else ""),
             )
+
+    def _write_event(
+        self, path: Path, step: int, *, bytes: int, seconds: float, evaluated: dict[str, float], is_best: bool
+    ) -> None:
+        self._journal.write(
+            "checkpoint",
+            step=step,
+            path=path.relative_to(self.folder.path).as_posix(),
+            bytes=bytes,
+            seconds=seconds,
+            **evaluated,
+            **({"best": True} if is_best else {}),
+        )
 
 
 def expected_checkpoint_bytes(model: Any) -> int:

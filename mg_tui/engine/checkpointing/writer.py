@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.core.files import fsync_folder, write_atomic
 from mg_tui.runs.checkpoint_format import (
     MANIFEST_FILE,
     UNFINISHED_PREFIX,
@@ -25,7 +26,9 @@ from mg_tui.runs.checkpoint_format import (
     list_checkpoints,
     make_manifest,
     newest_valid,
+    read_manifest,
     step_of,
+    with_checksum,
 )
 
 _FREE_SPACE_MARGIN: Final = 64 * 2**20  # bytes left free for the journal, the log and everybody else
@@ -81,6 +84,15 @@ def write_checkpoint(
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     done.append(WrittenCheckpoint(target, total))
+
+
+def add_to_manifest(folder: Path, facts: dict[str, Any]) -> int:
+    """Add facts to the manifest of a complete checkpoint, atomically; returns the bytes of all its files."""
+    manifest = with_checksum({**read_manifest(folder), **facts})
+    data = (json.dumps(manifest, indent=1) + "\n").encode()
+    write_atomic(folder / MANIFEST_FILE, data)
+    fsync_folder(folder)
+    return sum(int(file["bytes"]) for file in manifest["files"].values()) + len(data)
 
 
 def prune(checkpoints: Path, keep: int, *, best: Path | None = None) -> list[Path]:

@@ -54,6 +54,7 @@ class StopHandler:
         self._interrupted = False
         self._before: dict[signal.Signals, Any] = {}
         self._ended = threading.Event()
+        self._stop_arrived = threading.Event()  # a stop was received, and perhaps not accepted yet
         self._watcher = threading.Thread(target=self._watch, name="control", daemon=True)
 
     def __enter__(self) -> "StopHandler":
@@ -127,7 +128,8 @@ class StopHandler:
         self._on_wake(number, frame)
 
     def _on_wake(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interruptible:
+        # Anybody may send this signal; only with a request of a stop does it mean one.
+        if self._interruptible and (self.stop_by is not None or self._stop_arrived.is_set()):
             self._interruptible = False
             self._interrupted = True
             raise StopRequested(self.stop_by or "a request")
@@ -136,5 +138,7 @@ class StopHandler:
         while not self._ended.wait(_POLL_SECONDS):
             for request in self._inbox.take():
                 self._received.put(request)
+                if request.request != "checkpoint":
+                    self._stop_arrived.set()
                 if self._interruptible and request.request != "checkpoint":
                     signal.pthread_kill(threading.main_thread().ident or 0, _WAKE_SIGNAL)

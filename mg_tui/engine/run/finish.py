@@ -1,6 +1,6 @@
 """The end of a run: its result is saved with the numbers of all attempts together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,18 @@ def save_run_result(
         "result_step": taken_from,
         "metrics": {"loss": history.final_loss, "eval_loss": eval_loss},
     }
+
+
+def report_row_failures(failures: Sequence[Any], journal: JournalWriter) -> None:
+    """Warn of the examples that were skipped because they could no longer be read."""
+    if failures:
+        rows = sorted({failure.row for failure in failures})
+        journal.write(
+            "warning",
+            what=f"{len(failures)} times an example could not be read and was skipped",
+            where=f"rows {', '.join(map(str, rows))}",
+            why=failures[0].what,
+        )
 
 
 def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> checkpoint_format.BestCheckpoint | None:

@@ -12,6 +12,7 @@ from mg_tui.engine.inference.training_samples import SampleWriter
 from mg_tui.engine.monitoring import step_checks
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.monitoring.watchdog import Watchdog
+from mg_tui.engine.run.due_work import DueWork
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.journal import JournalWriter
 
@@ -19,7 +20,8 @@ from mg_tui.runs.journal import JournalWriter
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
-    `trainer` is set once it exists. `used` returns the GPU usage of the run so far.
+    `trainer` is set once it exists. `used` returns the GPU usage of the run so far. `due_work` is what an earlier
+    attempt left undone of the step the run resumes from.
     """
 
     def __init__(
@@ -41,10 +43,23 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._has_loss_scaler = scaled
         self._sampled_at = -1
         self._watchdog = Watchdog(journal)
+        self.due_work = DueWork()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start to watch for stalls."""
+        """Start to watch for stalls, and do what an earlier attempt left undone."""
         self._watchdog.start().report_progress()
+        if self.due_work:
+            self._watchdog.pause()
+            self.do_due_work(state.global_step)
+            self._watchdog.report_progress()
+
+    def do_due_work(self, step: int) -> None:
+        """Evaluate and generate samples where an earlier attempt ended before it did."""
+        due, self.due_work = self.due_work, DueWork()
+        if due.evaluation:
+            self.trainer.evaluate()  # and samples
+        if due.samples:
+            self._sample(step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop watching."""
@@ -99,8 +114,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if self._stopper.pop_checkpoint_request():
             control.should_save = True
         if self._stopper.stop_by is not None:
-            control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
+            control.should_evaluate = False  # the next attempt does it: see `due_work`
+            self._end_with_checkpoint(control)
         if control.should_save or control.should_evaluate:
             self._watchdog.pause()  # until the next step begins
         return control
@@ -125,10 +140,18 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         ):
             control.should_save = True  # the best so far gets a checkpoint
         self._sample(state.global_step)
+        if self._stopper.stop_by is not None:  # after this step, whose samples are still due, and not after the next
+            self._end_with_checkpoint(control)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Generate samples (the `checkpoint` event is written by the store)."""
         self._sample(state.global_step)
+        if self._stopper.stop_by is not None:
+            control.should_training_stop = True
+
+    @staticmethod
+    def _end_with_checkpoint(control: Any) -> None:
+        control.should_save = control.should_training_stop = True
 
     def _sample(self, step: int) -> None:
         if step != self._sampled_at and self._stopper.stop_by is None:

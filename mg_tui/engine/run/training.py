@@ -5,7 +5,7 @@ the model's memory exists, which would be forked with them. Libraries are import
 row is reported before torch is imported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +13,21 @@ from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
+from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler
-from mg_tui.engine.run import gc_pause, training_arguments, training_data
+from mg_tui.engine.run import due_work, gc_pause, training_arguments, training_data
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.spec_check import require_unchanged_spec
 
 if TYPE_CHECKING:
     from mg_tui.engine.batching.batches import EvaluationBatches
     from mg_tui.engine.batching.step_stream import StepStream
     from mg_tui.engine.batching.vision_inputs import VisionInputs
     from mg_tui.engine.monitoring.gpu_usage import GpuUsage
+    from mg_tui.engine.run.reporter import Reporter
     from mg_tui.engine.run.setup import RunContext
     from mg_tui.engine.run.token_budget import TokenBudget
     from mg_tui.engine.run.trainer import GardenTrainer
@@ -41,7 +44,7 @@ class TrainingRun:
         settings: Settings,
         cwd: Path,
         resume_from: Path | None,
-        used: Mapping[str, float] | None = None,
+        history: RunHistory | None = None,
     ):
         self.folder = folder
         self.journal = journal
@@ -49,10 +52,13 @@ class TrainingRun:
         self.settings = settings
         self.cwd = cwd
         self.resume_from = resume_from
-        self._previous_usage = dict(used or {})
+        self._history = history or RunHistory(cwd)
+        self._previous_usage = dict(self._history.gpu_usage)
         self._usage: GpuUsage | None = None
+        require_unchanged_spec(folder, self._history.spec_digest, self._history.spec_values)
         self.spec: TrainingSpec = folder.read_spec()
         self._trainer: GardenTrainer | None = None
+        self._reporter: Reporter
         self._start_step = (checkpoint_format.step_of(resume_from) or 0) if resume_from else 0
 
     @property
@@ -230,9 +236,9 @@ class TrainingRun:
             note=CurrentStepWriter(self.folder),
         )
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
-        about = {"run": self.folder.id, "data": training_data.fingerprint(data.train), "steps": total}
+        about: dict[str, Any] = {"run": self.folder.id, "steps": total, **training_data.fingerprints(data.train)}
         if self.resume_from is not None:
-            self._warn_if_data_changed(about)
+            training_data.warn_if_data_changed(spec, self.resume_from, about, journal=self.journal)
         store = CheckpointStore(
             self.folder,
             self.journal,
@@ -265,35 +271,26 @@ class TrainingRun:
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
         )
         reporter.trainer = self._trainer
+        if self.resume_from is not None:
+            reporter.due_work = self._find_due_work(self._start_step, total, self._history)
+        self._reporter = reporter
         return self._trainer
-
-    def _warn_if_data_changed(self, about: dict[str, Any]) -> None:
-        """Warn when the data has changed since the checkpoint: the remaining steps then differ from the plan."""
-        assert self.resume_from is not None
-        then = checkpoint_format.read_manifest(self.resume_from)
-        if then.get("data") != about["data"]:
-            self.journal.write(
-                "warning",
-                what="the training data have changed since the checkpoint was written",
-                where=self.spec.dataset,
-                why="rows were added, removed or edited, so the remaining steps use other rows than planned",
-                hint="restore the old file, or start a new run",
-            )
 
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
         if self._start_step < total:
             trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
         elif self.resume_from is not None:  # all steps were done before the result could be saved
             trainer.restore_finished(self.resume_from)
+            self._reporter.do_due_work(self.step)
+
+    def _find_due_work(self, step: int, total: int, history: RunHistory) -> due_work.DueWork:
+        evaluates = getattr(self._trainer, "eval_batches", None) is not None
+        return due_work.find_due_work(self.folder, self.spec, step, total, evaluates=evaluates, history=history)
 
     def _check_completion(self, trainer: "GardenTrainer", total: int) -> None:
-        if trainer.row_failures:
-            rows = sorted({failure.row for failure in trainer.row_failures})
-            self.journal.write(
-                "warning",
-                what=f"{len(trainer.row_failures)} times an example could not be read and was skipped",
-                where=f"rows {', '.join(map(str, rows))}",
-                why=trainer.row_failures[0].what,
-            )
-        if self.step < total:
+        from mg_tui.engine.run.finish import report_row_failures
+
+        report_row_failures(trainer.row_failures, self.journal)
+        stopped = self.stopper.stop_by is not None
+        if self.step < total or (stopped and self._find_due_work(total, total, read_run_history(self.folder))):
             self.stopper.poll(raise_on="stop")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.run.due_work import evaluation_interval
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.transformers_contract import supported_range
 
@@ -63,7 +64,7 @@ def make_training_arguments(
         "save_strategy": "steps",
         "save_steps": spec.save_steps,
         "eval_strategy": "steps" if evaluates else "no",
-        "eval_steps": (spec.eval_steps or spec.save_steps) if evaluates else None,
+        "eval_steps": evaluation_interval(spec) if evaluates else None,
         # Our loader starts at the right step; the Trainer would read the batches that it skips.
         "ignore_data_skip": True,
         "remove_unused_columns": False,
@@ -78,7 +79,14 @@ def make_training_arguments(
             f"transformers {importlib.metadata.version('transformers')} has no training argument {', '.join(missing)}",
             hint=f"install a supported version: pip install 'transformers{supported_range()}'",
         )
-    return TrainingArguments(**values)
+    return _use_one_device(TrainingArguments(**values))
+
+
+def _use_one_device(arguments: Any) -> Any:
+    """One worker, one device: the Trainer would wrap a model in `nn.DataParallel` wherever it sees several GPUs."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def warmup_steps(spec: TrainingSpec, total_steps: int) -> int:

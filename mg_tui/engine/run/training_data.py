@@ -1,7 +1,8 @@
 """The rows a run trains and evaluates on: bad rows refused or skipped, evaluation rows split off."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mg_tui.data.row_problems import BadRows
 from mg_tui.data.split import split_by_image
 from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
@@ -131,3 +133,45 @@ def fingerprint(examples: Sequence[Example]) -> str:
         paths = "\0".join(ref.path for ref in example.images)
         value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
     return f"{len(examples)}-{value:08x}"
+
+
+def image_fingerprint(examples: Sequence[Example]) -> str:
+    """A checksum of the size and the modification time of every image file, by path."""
+    value = 0
+    for path in sorted({ref.path for example in examples for ref in example.images}):
+        with suppress(OSError):  # a file that is missing is reported where it is read
+            found = Path(path).stat()
+            text = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0"
+            value = zlib.crc32(text.encode("utf-8", "surrogatepass"), value)
+    return f"{value:08x}"
+
+
+def fingerprints(examples: Sequence[Example]) -> dict[str, str]:
+    """Both, as a checkpoint's manifest has them: `data` of the rows, `images` of their files."""
+    return {"data": fingerprint(examples), "images": image_fingerprint(examples)}
+
+
+def warn_if_data_changed(
+    spec: TrainingSpec, checkpoint: Path, about: Mapping[str, Any], *, journal: JournalWriter
+) -> None:
+    """Warn when rows or images have changed since the checkpoint: the remaining steps then differ from the plan.
+
+    `about` has the fingerprints of now, `data` and `images`; checkpoints of older versions have none of images.
+    """
+    then = checkpoint_format.read_manifest(checkpoint)
+    if then.get("images", about["images"]) != about["images"]:
+        journal.write(
+            "warning",
+            what="image files have changed since the checkpoint was written",
+            where=spec.image_root or spec.dataset,
+            why="sizes or modification times differ: the remaining steps may see other images",
+            hint="restore the files, or start a new run",
+        )
+    if then.get("data") != about["data"]:
+        journal.write(
+            "warning",
+            what="the training data have changed since the checkpoint was written",
+            where=spec.dataset,
+            why="rows were added, removed or edited, so the remaining steps use other rows than planned",
+            hint="restore the old file, or start a new run",
+        )

@@ -70,6 +70,7 @@ NAMES: Final = (
     LibraryName("transformers:Trainer.get_decay_parameter_names", "called", "run.trainer", ("model",)),
     LibraryName("transformers:Trainer.get_optimizer_cls_and_kwargs", "called", "run.trainer", ("args", "model")),
     LibraryName("transformers:Trainer.__init__(optimizer_cls_and_kwargs)", "set", "run.trainer"),
+    LibraryName("transformers:TrainingArguments.n_gpu", "set", "run.training_arguments"),
     # Attention and gradient checkpointing.
     LibraryName("transformers:PretrainedConfig._attn_implementation", "set", "compute.attention"),
     LibraryName("transformers.masking_utils:sdpa_mask", "read", "compute.attention"),

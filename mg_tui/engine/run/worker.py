@@ -15,7 +15,7 @@ from typing import Any
 
 from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
-from mg_tui.core.text import first_line
+from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
@@ -26,6 +26,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
+from mg_tui.runs.queue import remove_queue_record
 from mg_tui.runs.resume import clear_resume_target, read_resume_step
 from mg_tui.runs.versions import package_versions
 
@@ -69,10 +70,18 @@ class _Worker:
             lifetime=current_lifetime().as_dict(),
             versions=package_versions(),
         )
+        remove_queue_record(self.folder)  # its turn has come
         if resume_step is not None:
             self._remove_later_checkpoints(resume_step)
         if shared := self.devices.adopt():
             self.journal.write("warning", what=shared)
+        if history.damaged_lines:
+            self.journal.write(
+                "warning",
+                what=f"{pluralize(history.damaged_lines, 'line')} of the journal cannot be read and will be ignored",
+                where=str(self.folder.journal_file),
+                why="; ".join(history.damage),
+            )
         for broken, problem in damaged:
             self.journal.write(
                 "warning",
@@ -106,7 +115,7 @@ class _Worker:
                 self._settings(history.cwd),
                 history.cwd,
                 self.resume_from,
-                used=history.gpu_usage,
+                history,
             )
             result = training.run()
         except StopRequested as stopped:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batching.batches import MicroBatch, collate
-from mg_tui.engine.batching.packed_layout import PackedLayout, dense_tree_mask
+from mg_tui.engine.batching.packed_layout import PackedLayout, dense_tree_mask, position_input
 from mg_tui.engine.batching.vision_inputs import VisionInputs
 from mg_tui.engine.compute.loss import SupervisedHead, token_loss_sum
 from mg_tui.families.contract import LoadRequest, Preprocessing
@@ -122,3 +122,9 @@ def test_questions_about_one_image_cost_its_tokens_once(encoder: Any) -> None:
 def test_tree_mask_of_two_branches() -> None:
     observed = dense_tree_mask(torch.tensor([4, 2, 4, 4]))[0, 0].int().tolist()
     assert observed == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
+
+
+def test_a_family_with_one_position_axis_gets_two_dimensions() -> None:
+    """As text models take them: (batch, L)."""
+    assert position_input(torch.arange(5)[None]).shape == (1, 5)
+    assert position_input(torch.arange(15).reshape(3, 5)).shape == (3, 1, 5)

@@ -181,3 +181,24 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EnvironmentProblem, match="trackio") as caught:
         training_arguments.require_trackers(spec(report_to=["trackio"]))
     assert "model-garden-tui[trackio]" in str(caught.value)
+
+
+def test_a_worker_uses_one_device_whatever_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Trainer wraps a model in `nn.DataParallel` where `n_gpu` is above 1."""
+    from transformers import TrainingArguments
+
+    def three_gpus(self: Any) -> torch.device:
+        self._n_gpu = 3
+        return torch.device("cpu")
+
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", property(three_gpus))
+    spec = TrainingSpec(base_model="tiny", dataset="d.jsonl")
+    arguments = training_arguments.make_training_arguments(
+        spec,
+        placement.Placement("cpu", "a CPU", "float32", "none", "sdpa"),
+        folder=tmp_path,
+        run="r",
+        total_steps=3,
+        evaluates=False,
+    )
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, 1)
