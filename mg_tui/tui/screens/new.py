@@ -159,7 +159,7 @@ class NewRunScreen(NewRunForm):
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "find":
             if event.value.strip():
-                self.table.focus()
+                self.set_focus(self.table)
             else:
                 await self.action_clear()
 
