@@ -35,7 +35,8 @@ _MAX_EXAMPLES: Final = 3
 @BASE_MODEL_OPTION
 @click.option("--fix", "out", type=click.Path(path_type=Path), help="Write a repaired dataset to this file.")
 @click.option("--force", is_flag=True, help="Allow --fix to overwrite an existing file.")
-@click.option("--full", is_flag=True, help="Decode every image fully instead of reading headers only.")
+@click.option("--headers-only", is_flag=True, help="Read only the headers of images: faster, but misses damaged ones.")
+@click.option("--full", is_flag=True, hidden=True, help="The default; for scripts that name it.")
 @click.option("--all", "every", is_flag=True, help="List all findings instead of three per kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -46,6 +47,7 @@ def check(
     base_model: str | None,
     out: Path | None,
     force: bool,
+    headers_only: bool,
     full: bool,
     every: bool,
     as_json: bool,
@@ -64,7 +66,7 @@ def check(
 
     settings: Settings = ctx.obj
     spec = dataset_spec(settings, file, base_model, values)
-    source, options = open_and_remember(settings, spec, depth="decode" if full else "header")
+    source, options = open_and_remember(settings, spec, depth="header" if headers_only and not full else "decode")
     if not as_json:
         print_detected_format(source, options)
     count = base_model is not None or "base_model" in settings.train
