@@ -85,7 +85,7 @@ class RunsScreen(FilterScreen):
     # --- messages of the feeds
 
     def show_runs(self) -> None:
-        if self.rows is not None:
+        if self.rows is not None and self.query(DeviceStrip):  # not composed yet, or ending
             self.query_one(DeviceStrip).titles = {row.id: row.title for row in self.rows}
             self._show()
 
