@@ -153,6 +153,8 @@ class NewRunScreen(NewRunForm):
         if event.input.id == "find":
             self.filter_text = event.value
             self.draw_form()
+            if self.filter_text:
+                self.table.move(0)  # the best match, not the row that the cursor was on
         else:
             super().on_input_changed(event)
 
