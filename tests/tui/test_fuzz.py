@@ -58,10 +58,13 @@ async def _press_at_random(make, folder: Path, count: int, seed: int) -> dict[st
                 app.push_screen(ConfirmScreen(question, detail, yes), confirmed)
 
             app.run_commands._confirm = confirm
-            async with app.run_test(size=dice.choice(SIZES)) as pilot:
+            size = dice.choice(SIZES)
+            async with app.run_test(size=size) as pilot:
                 until = done["keys"] + KEYS_PER_APP
                 while done["keys"] < min(until, count) and not app._exit:
                     keys = random_keys(dice, dice.choice((1, 1, 1, 2, 3, 5, 12)))
+                    if app._screen_stack and isinstance(app.screen, ConfirmScreen) and dice.random() < 0.3:
+                        keys = ["y"]  # random keys seldom say yes
                     done["keys"] += len(keys)
                     done["bursts"] += len(keys) > 1
                     burst(app, keys)
@@ -73,14 +76,16 @@ async def _press_at_random(make, folder: Path, count: int, seed: int) -> dict[st
                 while app.key_queue._task is not None:
                     await asyncio.sleep(0.01)
             assert app.return_code in (0, None)
+            print(seed, size, done, sorted(seen), flush=True)
             await asyncio.sleep(0)
             after = run_files(home)
-            assert after == before, "a file of a run changed"
             names = {path.name for path in (home / "runs").iterdir()}
-            removals = sum(question.startswith("Remove ") for question in asked)
-            assert removals or names == set(before), "a run was removed without a question"
+            for id in before:
+                title = next(run.name for run in (*SYNTHETIC_RUNS, *QUEUED) if id.endswith(run.name))
+                allowed = any(title in question or " runs?" in question for question in asked)
+                assert allowed or (after.get(id) == before[id] and id in names), f"{id} changed without a question"
+                assert id in after, f"{id} is neither there nor in the trash"
     done["screens"] = len(seen)
-    print(sorted(seen))
     return done
 
 
@@ -92,6 +97,7 @@ async def test_random_keys(dashboard, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.usefixtures("nothing_starts")
 async def test_fifty_thousand_random_keys(dashboard, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
