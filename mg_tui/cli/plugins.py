@@ -1,5 +1,6 @@
 """`model-garden plugins`: list model families, metric plugins and plugin errors."""
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,10 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
     from mg_tui.families.registry import DISABLE_ENV, load_registry
     from mg_tui.metrics.registry import load_metrics
 
-    registry = load_registry()
-    metric_plugins = load_metrics().plugins
-    findings = _check_families(registry) if check else None
+    with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not get into the output
+        registry = load_registry()
+        metric_plugins = load_metrics().plugins
+        findings = _check_families(registry) if check else None
     if as_json:
         records = [_plugin_record(plugin, registry, findings) for plugin in registry.plugins]
         records += [_metric_plugin_record(plugin) for plugin in metric_plugins]

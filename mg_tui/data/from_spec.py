@@ -45,7 +45,7 @@ def load_dataset_from_spec(
         format=None if other else _format_name(spec, evaluation),
         layout=spec.dataset_layout,
         split=None if other else _split_name(spec, evaluation),
-        config=None if other else spec.dataset_config,
+        config=None if other else _config_name(spec, evaluation, cwd),
         policy=policy,
     )
 
@@ -64,7 +64,7 @@ def open_source_from_spec(
         cache=cache,
         format=_format_name(spec, evaluation),
         split=_split_name(spec, evaluation),
-        config=spec.dataset_config,
+        config=_config_name(spec, evaluation, cwd),
         policy=policy,
     )
     return source, detect_format(source, FieldMap.from_spec(spec, evaluation=evaluation), spec.dataset_layout)
@@ -76,6 +76,12 @@ def _dataset_name(spec: TrainingSpec, evaluation: bool) -> str:
 
 def _split_name(spec: TrainingSpec, evaluation: bool) -> str | None:
     return spec.eval_dataset_split if evaluation else spec.dataset_split
+
+
+def _config_name(spec: TrainingSpec, evaluation: bool, cwd: Path) -> str | None:
+    """The configuration. An evaluation dataset shares the training dataset's, unless it is a file, which has none."""
+    name = _dataset_name(spec, evaluation)
+    return None if evaluation and (cwd / expand_user(name)).is_file() else spec.dataset_config
 
 
 def _format_name(spec: TrainingSpec, evaluation: bool) -> str | None:

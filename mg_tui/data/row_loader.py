@@ -177,14 +177,15 @@ def load_rows(source: Source, options: ReadOptions, *, progress: Progress | None
         EnvironmentProblem: the cache folder cannot be written.
     """
     loader = RowLoader(source, options)
-    total = _progress_total(source)
+    in_bytes = _is_measured_in_bytes(source)
+    total = source.path.stat().st_size if in_bytes and source.path is not None else source.count() or 0
     rows = source.rows()
     try:
         while batch := list(islice(rows, _BATCH_ROWS)):
             loaded = loader.load(batch)
             if progress is not None:
                 last = batch[-1]
-                progress(last.offset + last.length if last.length else last.number, total)
+                progress(last.offset + last.length if in_bytes else last.number, total)
             yield loaded
     finally:
         loader.close()
@@ -194,7 +195,7 @@ def _original_name(image: ImageInput) -> str:
     return image.original if isinstance(image, EmbeddedImage) else image
 
 
-def _progress_total(source: Source) -> int:
-    if source.format == "jsonl" and source.path is not None and source.path.is_file():
-        return 0 if is_compressed(source.path) else source.path.stat().st_size
-    return source.count() or 0
+def _is_measured_in_bytes(source: Source) -> bool:
+    """Whether reading it is measured in bytes: counting the rows would read the file."""
+    path = source.path
+    return source.format == "jsonl" and path is not None and path.is_file() and not is_compressed(path)

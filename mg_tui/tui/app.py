@@ -106,7 +106,7 @@ class GardenApp(BaseApp):
 
     def _show_runs(self) -> None:
         # A last update may come while the dashboard ends.
-        if self._screen_stack and isinstance(self.screen, GardenScreen):
+        if self._screen_stack and not self._exit and isinstance(self.screen, GardenScreen):
             self.screen.show_runs()
 
     def on_feed_failed(self, message: FeedFailed) -> None:

@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from textual import events
 from textual.app import App
 from textual.notifications import SeverityLevel
 
@@ -18,6 +19,7 @@ from mg_tui.core.errors import GardenError
 from mg_tui.core.text import printable
 from mg_tui.tui.coalesce import UpdateCoalescer
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
+from mg_tui.tui.key_queue import KeyBarrier, KeyQueue
 from mg_tui.tui.messages import MAX_MESSAGES, LoggedMessage
 from mg_tui.tui.runs.commands import RunCommands
 from mg_tui.tui.runs.feeds import RunsFeed
@@ -41,6 +43,7 @@ class BaseApp(App[None]):
         settings: the settings in force.
         next_settings: the settings as read after a change; some take effect at the next start. None without a change.
         update_period, device_period: least seconds between two updates of the screen, and between two device samples.
+        key_queue: delivers keys one after the other.
         custom_keys: keys by the id of the action, of actions that `[keys]` gives other keys.
         message_log: messages that were notified, oldest first.
         run_rows: every run, newest first; None before the first read.
@@ -59,6 +62,7 @@ class BaseApp(App[None]):
         self.update_period = 1 / min(max(rate, MIN_UPDATES_PER_SECOND), MAX_UPDATES_PER_SECOND)
         self.device_period = max(self.update_period, 1.0)
         self.coalescer = UpdateCoalescer(self, lambda: self.update_period)
+        self.key_queue = KeyQueue(self)
         self.custom_keys: dict[str, tuple[str, ...]] = {}
         self.message_log: deque[LoggedMessage] = deque(maxlen=MAX_MESSAGES)
         self.run_rows: tuple[RunRow, ...] | None = None
@@ -98,6 +102,27 @@ class BaseApp(App[None]):
         self.set_keymap(valid)
         for problem in find_problems(keymap):
             self.notify(str(problem), severity="warning", timeout=ERROR_SECONDS)
+
+    # --- keys
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and not self.key_queue.admits(event):
+            return
+        if isinstance(event, events.Key | events.Paste) and not self.accepts_typing(event):
+            return
+        await super().on_event(event)
+
+    def accepts_typing(self, event: events.Key | events.Paste) -> bool:
+        """Whether the screen on top takes `event`: a question ignores what was typed before it was drawn."""
+        accepts: Callable[[events.Event], bool] | None = getattr(self.screen, "accepts", None)
+        return accepts is None or accepts(event)
+
+    def on_key_barrier(self, message: KeyBarrier) -> None:
+        message.passed.set()
+
+    def exit(self, *args: Any, **kwargs: Any) -> None:
+        self.key_queue.close()  # keys typed after q open nothing
+        super().exit(*args, **kwargs)
 
     # --- messages
 

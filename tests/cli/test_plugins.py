@@ -125,3 +125,14 @@ def test_a_disabled_plugin_of_metrics_is_known(monkeypatch: pytest.MonkeyPatch) 
     environ = {registry_module.DISABLE_ENV: "contains,typo"}
     registry = registry_module.make_registry([], environ, other_plugins=["contains"])
     assert registry.unknown_disabled == ("typo",)
+
+
+def test_what_a_plugin_prints_is_not_in_the_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_and_print() -> Registry:
+        print("hello from a plugin")
+        return Registry((make_family(),), (ok_status("sound"),))
+
+    monkeypatch.setattr(registry_module, "load_registry", load_and_print)
+    result = CliRunner().invoke(plugins, ["--json"], obj=Settings(home=Path("/none"), cache=Path("/none")))
+    assert "hello" not in result.stdout and json.loads(result.stdout)[0]["name"] == "sound"
+    assert "hello" in result.stderr

@@ -14,7 +14,9 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "stop": LazyCommand("mg_tui.cli.runs.control", "stop", "Stop a run after saving a checkpoint."),
     "checkpoint": LazyCommand("mg_tui.cli.runs.control", "checkpoint", "Save a checkpoint now."),
     "watch": LazyCommand("mg_tui.cli.runs.watch", "watch", "Follow a run until it ends."),
-    "rm": LazyCommand("mg_tui.cli.runs.control", "rm", "Delete runs with their checkpoints and results."),
+    "rm": LazyCommand("mg_tui.cli.runs.trash", "rm", "Move runs to the trash."),
+    "restore": LazyCommand("mg_tui.cli.runs.trash", "restore", "Bring removed runs back."),
+    "trash": LazyCommand("mg_tui.cli.runs.trash", "trash", "List removed runs, or delete them."),
     "resume": LazyCommand("mg_tui.cli.runs.resume", "resume", "Resume a stopped, interrupted, failed or crashed run."),
     "rerun": LazyCommand("mg_tui.cli.runs.resume", "rerun", "Start a new run from an existing run's spec."),
     "replay": LazyCommand("mg_tui.cli.runs.watch", "replay", "Replay a run's journal."),
@@ -34,7 +36,7 @@ def runs(ctx: click.Context, as_json: bool) -> None:
 
     ID is a run id, a unique prefix or suffix of it, a name, a path, or "last". Without a command, lists all runs.
     """
-    if ctx.invoked_subcommand not in ("wake", "logs", "rm"):
+    if ctx.invoked_subcommand not in ("wake", "logs", "rm", "restore", "trash"):
         from mg_tui.cli.launch import wake_queue
 
         wake_queue(ctx.obj.home, resume=ctx.obj.resume_interrupted)

@@ -1,13 +1,11 @@
-"""`model-garden runs stop`, `checkpoint` and `rm`."""
+"""`model-garden runs stop` and `checkpoint`."""
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from mg_tui.cli.runs.common import JSON_OPTION, RUN_ARGUMENT, print_json
 from mg_tui.config import Settings
-from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
 
 if TYPE_CHECKING:
@@ -43,29 +41,6 @@ def checkpoint(settings: Settings, run: str, as_json: bool) -> None:
 
     result = operations.request_checkpoint(find_run(settings.home, run), control.requester("cli"))
     _print_request(result, as_json=as_json)
-
-
-@click.command()
-@click.argument("run", metavar="ID...", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
-@click.pass_obj
-def rm(settings: Settings, run: tuple[str, ...], yes: bool) -> None:
-    """Delete runs with their checkpoints and results. Running runs cannot be deleted."""
-    from mg_tui.runs.remove import remove_run
-    from mg_tui.runs.store import find_run
-
-    folders = list(dict.fromkeys(find_run(settings.home, ref) for ref in run))
-    if not yes:
-        _confirm(f"remove {', '.join(folder.id for folder in folders)}?")
-    for folder in folders:
-        remove_run(folder)
-        click.echo(f"removed {printable(folder.id)}", err=True)
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("Cannot ask for confirmation without a terminal.", hint="add --yes")
-    click.confirm(printable(question), default=False, abort=True, err=True)
 
 
 def _print_request(result: "RequestResult", *, as_json: bool) -> None:

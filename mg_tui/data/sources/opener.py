@@ -142,6 +142,13 @@ def _open_file(request: SourceRequest, path: Path) -> Source:
         require_supported_file(path, head)
     if path.name == dataset_info.DATASET_INFO_FILE and (entries := dataset_info.read_entries(path)) is not None:
         return _open_entry(request, path, entries)
+    if request.config:
+        raise DataError(
+            f"the dataset has no configuration {safe_line(request.config, limit=80)!r}",
+            where=safe_line(str(path)),
+            why="only Hub datasets have configurations, and dataset_info.json has entries",
+            hint="leave --dataset-config out",
+        )
     format, evidence = detect_file_format(path, head) if request.format is None else (request.format, _EXPLICIT_FORMAT)
     if format in ("parquet", "arrow"):
         if detect_compression(path) is not None:

@@ -1,5 +1,6 @@
 """Resolves MODEL of a command line: a result folder, a run, or a base model. Free of torch."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ from mg_tui.runs.result_metadata import (
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry, ResolvedModel
+    from mg_tui.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
     from mg_tui.runs.store import find_run
 
     try:
-        run = find_run(home, model)
+        run = (_last_run_with_result(home) if model == "last" else None) or find_run(home, model)
     except UsageError as error:
         raise UsageError(f"no folder, run or base model is called {model!r}", why=error.what, hint=_HINT) from None
     return _from_folder(run.path, registry, base_model)
@@ -138,13 +140,28 @@ def _containing_run(folder: Path) -> Path | None:
     return None
 
 
+def _last_run_with_result(home: Path) -> "RunFolder | None":
+    """The newest run that a model can be loaded from: not one that is queued, or failed without a result."""
+    from mg_tui.runs.store import run_folders
+
+    for run in run_folders(home):
+        with contextlib.suppress(GardenError):  # an unreadable spec
+            if _has_model(run.result_dir):
+                return run
+    return None
+
+
+def _has_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (METADATA_FILE, ADAPTER_CONFIG, MODEL_CONFIG))
+
+
 def _result_folder_of(path: Path) -> Path:
     from mg_tui.runs.folder import RunFolder
     from mg_tui.runs.store import summarize_run
 
     run = RunFolder(path)
     folder = run.result_dir
-    if not any((folder / name).is_file() for name in (METADATA_FILE, ADAPTER_CONFIG, MODEL_CONFIG)):
+    if not _has_model(folder):
         raise UsageError(
             f"run {run.id} has no result",
             where=str(folder),

@@ -60,10 +60,11 @@ ACTIONS: Final = (
         "remove",
         ("x", "delete"),
         "Remove the run",
-        "Delete the run, or the marked ones.",
+        "Move the run, or the marked ones, to the trash.",
         "remove",
         8,
         destructive=True,
     ),
+    _action("restore", ("u",), "Bring a run back", "Bring back the run that was removed last; each for 14 days."),
     _action("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, in_palette=False),
 )

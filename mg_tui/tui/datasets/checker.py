@@ -73,6 +73,7 @@ class DatasetChecker(threading.Thread):
         dataset, settings = self._dataset, self._settings
         values = {"base_model": self._base_model, "dataset": dataset.reference}
         spec = TrainingSpec.parse({**settings.train, **dataset.options, **values})
+        # Every pixel, as a run does before it starts: a truncated image has a valid header.
         options = read_options(spec, dataset.detected, cwd=dataset.cwd, cache=dataset.cache, depth="decode")
         with open_limits(spec, settings, dataset=str(dataset.source.path or dataset.source.name)) as limits:
             self.max_tokens = spec.max_seq_length

@@ -1,6 +1,7 @@
 """What a person does to runs from the dashboard: confirmed where needed, done in a thread, reported when done."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.app import App
@@ -106,9 +107,10 @@ class RunCommands:
         the settings say so."""
 
         def job() -> str:
-            from mg_tui.runs import interrupted, launch, queue
+            from mg_tui.runs import interrupted, launch, queue, trash
 
             resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
+            trash.empty_expired(settings.home)
             restarted = queue.restart_waiters(settings.home, launch.start_waiter)
             lines = [f"{folder.id} was interrupted and goes on" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} waits again" for folder in restarted)])
@@ -147,10 +149,26 @@ class RunCommands:
         single = len(rows) == 1
         what = rows[0].title if single else formatting.count(len(rows), "run")
         names = "" if single else ", ".join(row.title for row in rows[:6]) + (" …" if len(rows) > 6 else "") + ". "
-        detail = f"{names}Journal, log, checkpoints and the result in its folder are deleted; output folders stay."
+        detail = (
+            f"{names}Journal, log, checkpoints and the result in its folder move to the trash for 14 days; "
+            "u brings them back. Output folders stay."
+        )
         self._confirm(
             f"Remove {what}?", detail, "Yes, remove", lambda: self._run_in_thread(what, lambda: _remove_runs(rows))
         )
+
+    def restore(self, home: Path) -> None:
+        """Bring the run back that was removed last."""
+
+        def job() -> str:
+            from mg_tui.runs import trash
+
+            removed = trash.list_trash(home)
+            if not removed:
+                return "empty: there is no run to bring back"
+            return f"{trash.restore_run(home, removed[0]).id} is back"
+
+        self._run_in_thread("Trash", job)
 
     # --- threads
 
@@ -179,7 +197,7 @@ def _remove_runs(rows: Sequence["RunRow"]) -> str:
 
     for row in rows:
         remove_run(row.folder)
-    return "removed"
+    return "removed; u brings it back" if len(rows) == 1 else "removed; u brings them back, one after the other"
 
 
 def _requester() -> str:

@@ -173,7 +173,7 @@ class ChatScreen(GardenScreen[None]):
         if question.question:
             box.value = one_line(question.question)
             box.cursor_position = len(box.value)
-        box.focus()
+        self.set_focus(box)
         self._show_images()
 
     def _add_image(self, path: str | None) -> None:

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mg_tui.core.text import one_line, printable
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.choice import Choice
+from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
@@ -39,7 +39,7 @@ class ChoiceTable(Table[Choice]):
         return Content(one_line(row.title, limit=200))
 
 
-class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
+class ChooseScreen(Dialog[tuple[str, ...] | None]):
     """Returns the ids of the chosen entries, one unless `several`; None when closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
@@ -93,7 +93,7 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
         self.dismiss(None)
 
 
-class NameScreen(ModalScreen[str | None]):
+class NameScreen(Dialog[str | None]):
     """Returns a name, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]

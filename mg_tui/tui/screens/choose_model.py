@@ -6,7 +6,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mg_tui.config import Settings
@@ -15,13 +14,14 @@ from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.models.catalog import ModelRow, find_models
 from mg_tui.tui.models.conversation import ChatQuestion
+from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.models.model_table import ModelTable
 from mg_tui.tui.widgets.table import Table
 
 
-class ChooseModelScreen(ModalScreen[None]):
+class ChooseModelScreen(Dialog[None]):
     """The models there are; choosing one opens a chat."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("ask")]

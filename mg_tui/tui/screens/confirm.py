@@ -2,18 +2,19 @@
 
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.screens.modal import Dialog
 
 
-class ConfirmScreen(ModalScreen[bool]):
-    """Returns True for yes. Texts are never read as markup."""
+class ConfirmScreen(Dialog[bool]):
+    """Returns True for yes; ignores what was typed before it was drawn. Texts are never read as markup."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("confirm"),
@@ -24,6 +25,7 @@ class ConfirmScreen(ModalScreen[bool]):
     def __init__(self, question: str, detail: str, yes: str) -> None:
         super().__init__()
         self._question, self._detail, self._yes = question, detail, yes
+        self._drawn_at: float | None = None  # on the clock of events
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -32,6 +34,16 @@ class ConfirmScreen(ModalScreen[bool]):
             with Horizontal(id="answers"):
                 yield Button(Content("No, leave it"), id="no", compact=True)
                 yield Button(Content(self._yes), id="yes", variant="error", compact=True)
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._drawn)
+
+    def _drawn(self) -> None:
+        self._drawn_at = events.Event().time
+
+    def accepts(self, event: events.Event) -> bool:
+        """Whether `event` was sent after the question was drawn, so that it can be an answer to it."""
+        return self._drawn_at is not None and event.time >= self._drawn_at
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")

@@ -77,7 +77,7 @@ class DatasetScreen(DatasetScreenBase):
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         text = event.value.strip()
         await self.query("#find").remove()
-        self.query_one(RowTable).focus()
+        self.set_focus(self.query_one(RowTable))
         if text:
             self._finding_kind, self._matching_rows = None, array("Q")
             self._show_only(self._matching_rows, f"with “{one_line(text, limit=60)}”", searching=True)
@@ -87,7 +87,7 @@ class DatasetScreen(DatasetScreenBase):
         row = self.query_one(FindingKindTable).current
         if row is not None:
             self._only_kind(row.kind)
-            self.query_one(RowTable).focus()
+            self.set_focus(self.query_one(RowTable))
 
     # --- actions
 
@@ -110,11 +110,11 @@ class DatasetScreen(DatasetScreenBase):
     def action_back(self) -> None:
         if self.query("#find"):
             self.query("#find").remove()
-            self.query_one(RowTable).focus()
+            self.set_focus(self.query_one(RowTable))
         elif self.has_class("-zoomed"):
             self.action_zoom()
         elif isinstance(self.focused, FindingKindTable):
-            self.query_one(RowTable).focus()
+            self.set_focus(self.query_one(RowTable))
         elif self._head_state.filter_text:
             self._all_rows()
         else:
@@ -127,9 +127,9 @@ class DatasetScreen(DatasetScreenBase):
         for_model = model_line(self.base_model) if name in ("tokens", "findings", "sizes") else Content()
         tabs.right = for_model
         if name == "findings" and self.report is not None and self.report.counts:
-            self.query_one(FindingKindTable).focus()
+            self.set_focus(self.query_one(FindingKindTable))
         else:
-            self.query_one(RowTable).focus()
+            self.set_focus(self.query_one(RowTable))
         tokens = self.query_one(TokenPane)
         tokens.is_shown = name == "tokens"
         tokens.show(self.row_detail, self.base_model)
@@ -156,7 +156,7 @@ class DatasetScreen(DatasetScreenBase):
         if not self.query("#find"):
             box = Input(placeholder="text to find in the rows; enter looks for it", id="find", compact=True)
             await self.mount(box, before=self.query_one(ErrorBand))
-        self.query_one("#find", Input).focus()
+        self.set_focus(self.query_one("#find", Input))
 
     def action_jump(self) -> None:
         from mg_tui.tui.screens.jump import JumpScreen

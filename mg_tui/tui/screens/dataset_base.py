@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from textual.content import Content
+from textual.widgets import Input
 
 from mg_tui.core.text import one_line
 from mg_tui.runs import recents
@@ -113,7 +114,8 @@ class DatasetScreenBase(GardenScreen[None]):
         known = first[-1].number if first else 0
         self._update_head(dataset=message.dataset, known_rows=known)
         self.query_one(RowTable).set_count(known)
-        self.query_one(RowTable).focus()
+        if not isinstance(self.focused, Input):
+            self.set_focus(self.query_one(RowTable))
         recents.remember(self.dashboard.settings.home, "datasets", self._dataset_name)
         self._cursor_moved(force=True)
         self._request_rows(list(range(1, known + READ_AHEAD)))

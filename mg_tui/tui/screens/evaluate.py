@@ -140,7 +140,7 @@ class EvaluateScreen(GardenScreen[None]):
         if not visible:
             empty.update(Content.styled(self._placeholder(), tone("dim")))
         elif self.focused is None:
-            table.focus()
+            self.set_focus(table)
         self.refresh_keys()
 
     def _placeholder(self) -> str:

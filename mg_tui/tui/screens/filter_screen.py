@@ -38,14 +38,14 @@ class FilterScreen(GardenScreen[None]):
             self.filter_open = True
             field = Input(self.filter_text, placeholder=self.filter_placeholder, id="filter", compact=True)
             await self.mount(field, before=self.below_filter)
-        self.query_one("#filter", Input).focus()
+        self.set_focus(self.query_one("#filter", Input))
         self.refresh_bindings()
 
     async def action_clear(self) -> None:
         self.filter_text, self.filter_open = "", False
         await self.query("#filter").remove()
         self.show_filtered()
-        self.filtered_table.focus()
+        self.set_focus(self.filtered_table)
         self.refresh_bindings()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -56,4 +56,4 @@ class FilterScreen(GardenScreen[None]):
         if not event.value.strip():
             await self.action_clear()
         else:
-            self.filtered_table.focus()
+            self.set_focus(self.filtered_table)

@@ -22,6 +22,7 @@ from mg_tui.tui.widgets.form.table import NO_VALUE, FormTable
 
 R = TypeVar("R")
 MAX_COMPLETIONS: Final = 40
+TIGHT_COLUMNS: Final = 76  # below, a form leaves the whole width to its values (class `-tight`)
 
 
 class FieldDescription(Protocol):
@@ -207,6 +208,7 @@ class FormScreen(GardenScreen[None]):
             self._complete(event.value)
 
     def on_resize(self) -> None:
+        self.set_class(self.size.width < TIGHT_COLUMNS, "-tight")
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:

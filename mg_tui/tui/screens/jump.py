@@ -6,14 +6,14 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 
 
-class JumpScreen(ModalScreen[int | None]):
+class JumpScreen(Dialog[int | None]):
     """Returns a number from 1, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("jump")]

@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mg_tui.core.errors import UsageError
@@ -16,11 +15,12 @@ from mg_tui.runs.results import MODELS_FOLDER
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 
 
-class MergeScreen(ModalScreen[str | None]):
+class MergeScreen(Dialog[str | None]):
     """Returns a folder, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("merge")]

@@ -1,8 +1,9 @@
-"""The base of texts over the screen that scroll: the help, the messages, plain texts."""
+"""The bases of screens over the screen: of every dialog, and of texts that scroll (help, messages, plain texts)."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -11,6 +12,16 @@ from textual.widget import Widget
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
+
+R = TypeVar("R")
+
+
+class Dialog(ModalScreen[R]):
+    """A screen over the screen that returns a result, once."""
+
+    def dismiss(self, result: R | None = None) -> AwaitComplete:
+        """As Textual's; nothing when this screen is not on top, for example because it was dismissed already."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
 
 
 class ScrollActions:
@@ -39,7 +50,7 @@ class ScrollActions:
         self._scroll_target.scroll_page_up(animate=False)
 
 
-class TextModal(ScrollActions, ModalScreen[None]):
+class TextModal(ScrollActions, Dialog[None]):
     """Subclasses define `heading` and `create_body`, and may add bindings and a `hint` at the lower border."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help", "log")]

@@ -122,7 +122,7 @@ class ModelsScreen(FilterScreen):
         empty.display = not visible
         self.query_one(ModelPreview).display = bool(visible)
         if visible and self.focused is None:
-            table.focus()
+            self.set_focus(table)
         if self.rows is None:
             empty.update(Content.styled("looking for models …", tone("dim")))
             return
@@ -149,7 +149,7 @@ class ModelsScreen(FilterScreen):
             case "run":
                 return row is not None and row.run_folder is not None
             case "filter":
-                return bool(self.rows)
+                return self.rows is None or bool(self.rows)  # what is typed after / while they are read is for it
             case "clear":
                 return self.filter_open or bool(self.filter_text)
             case "cancel":

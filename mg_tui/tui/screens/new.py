@@ -153,13 +153,15 @@ class NewRunScreen(NewRunForm):
         if event.input.id == "find":
             self.filter_text = event.value
             self.draw_form()
+            if self.filter_text:
+                self.table.move(0)  # the best match, not the row that the cursor was on
         else:
             super().on_input_changed(event)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "find":
             if event.value.strip():
-                self.table.focus()
+                self.set_focus(self.table)
             else:
                 await self.action_clear()
 

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from mg_tui.core.errors import describe_exception
 from mg_tui.core.text import one_line
@@ -98,7 +98,8 @@ class NewRunForm(FormScreen):
             return
         self.draft = message.draft
         self._show_form(True)
-        self.table.focus()
+        if not isinstance(self.focused, Input):
+            self.set_focus(self.table)
         for values, cwd, anew in self._pending_values:
             self._fill(values, cwd, anew)
         self._pending_values = []

@@ -9,7 +9,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mg_tui.core.errors import UsageError
@@ -19,6 +18,7 @@ from mg_tui.runs.recents import RecentItem
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.image_view import ImageView
 from mg_tui.tui.path_completion import MAX_ENTRIES, PathEntry, PathKind, complete_path
+from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.lines import line
@@ -40,7 +40,7 @@ class PathsListed(Message):
         self.typed, self.entries, self.problem = typed, entries, problem
 
 
-class PickScreen(ModalScreen[str | None]):
+class PickScreen(Dialog[str | None]):
     """Returns an absolute path or a name, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("pick")]

@@ -8,14 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.new.starter import PreflightFailed, PreflightStatus, RunStarted, RunStarter
-from mg_tui.tui.screens.modal import ScrollActions
+from mg_tui.tui.screens.modal import Dialog, ScrollActions
 from mg_tui.tui.text_charts import meter
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.error_band import error_lines
@@ -88,7 +87,7 @@ def _flags_to_titles(text: str) -> str:
     return text
 
 
-class PreflightScreen(ScrollActions, ModalScreen[RunStarted | None]):
+class PreflightScreen(ScrollActions, Dialog[RunStarted | None]):
     """Runs the preflight and starts the run; returns the started run, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("check", "log")]

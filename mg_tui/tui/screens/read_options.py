@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.datasets.open_dataset import OpenDataset
+from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
@@ -51,7 +51,7 @@ class OptionTable(Table[OptionChoice]):
         return line((arrows[0], tone("key")), (label, style), (arrows[1], tone("key")))
 
 
-class ReadOptionsScreen(ModalScreen[dict[str, str] | None]):
+class ReadOptionsScreen(Dialog[dict[str, str] | None]):
     """Returns the chosen options by their names in `TrainingSpec`, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("reading")]

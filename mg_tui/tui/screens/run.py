@@ -194,7 +194,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
     def _show_pane(self, name: str) -> None:
         self.query_one("#panes", ContentSwitcher).current = name
         self.query_one(RunTabs).pane = name
-        self.query_one(f"#{name}").focus()
+        self.set_focus(self.query_one(f"#{name}"))
 
     def action_log(self) -> None:
         self._show_pane("log")
@@ -256,19 +256,19 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         if not self.query("#search"):
             field = Input(placeholder="words of lines to show", id="search", compact=True)
             await self.mount(field, after=self.query_one(RunTabs))
-        self.query_one("#search", Input).focus()
+        self.set_focus(self.query_one("#search", Input))
 
     async def _close_search(self) -> None:
         await self.query("#search").remove()
         self.query_one(LogPane).filter_lines("")
-        self.query_one(LogPane).focus()
+        self.set_focus(self.query_one(LogPane))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.query_one(LogPane).filter_lines(event.value)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.value.strip():
-            self.query_one(LogPane).focus()
+            self.set_focus(self.query_one(LogPane))
         else:
             await self._close_search()
 

@@ -85,7 +85,7 @@ class RunsScreen(FilterScreen):
     # --- messages of the feeds
 
     def show_runs(self) -> None:
-        if self.rows is not None:
+        if self.rows is not None and self.query(DeviceStrip):  # not composed yet, or ending
             self.query_one(DeviceStrip).titles = {row.id: row.title for row in self.rows}
             self._show()
 
@@ -131,7 +131,7 @@ class RunsScreen(FilterScreen):
         table.display = bool(rows)
         self.query_one(RunPreview).display = bool(self.rows)
         if rows and self.focused is None:
-            table.focus()
+            self.set_focus(table)
         self._update_summary()
 
     def _update_summary(self) -> None:
@@ -170,7 +170,9 @@ class RunsScreen(FilterScreen):
         if applies is not None:
             row = self.selected
             return row is not None and applies(row)
-        if action in ("filter", "sort", "reverse"):
+        if action == "filter":
+            return self.rows is None or bool(self.rows)  # what is typed after / while they are read is for it
+        if action in ("sort", "reverse"):
             return bool(self.rows)
         if action == "compare":
             return len(self.table.marked) > 1
@@ -219,6 +221,9 @@ class RunsScreen(FilterScreen):
 
     def action_devices(self) -> None:
         self.dashboard.open_devices()
+
+    def action_restore(self) -> None:
+        self.dashboard.run_commands.restore(self.dashboard.settings.home)
 
     def action_mark(self) -> None:
         table = self.table

@@ -14,7 +14,7 @@ from mg_tui.tui.widgets.lines import Lines, fit, join_fitting, line
 from mg_tui.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
-    from mg_tui.data.checks.findings import CheckReport, Finding
+    from mg_tui.data.checks.findings import CheckReport, Finding, LengthSuggestion
 
 CHECKING_TEXT: Final = "Rows and images are being looked at …"
 
@@ -98,7 +98,12 @@ class FindingsSummary(Lines):
             parts.insert(1, Content.styled("stopped early", tone("eval")))
         lines = [join_fitting(parts, width)]
         for suggestion in report.suggestions:
-            saved = formatting.count(suggestion.rows_saved, "row")
-            text = f"{one_line(suggestion.change)} saves {saved}: {one_line(suggestion.flags)}"
-            lines.append(fit(line(("  → ", tone("key")), text), width))
+            lines.append(fit(line(("  → ", tone("key")), suggestion_text(suggestion)), width))
         return lines
+
+
+def suggestion_text(suggestion: "LengthSuggestion") -> str:
+    """A way to deal with rows that are too long, what it does, and its flags."""
+    saved = formatting.count(suggestion.rows_saved, "row")
+    effect = f"fixes {saved}" if suggestion.rows_saved else "trains on the rest"
+    return f"{one_line(suggestion.change)}: {effect} ({one_line(suggestion.flags)})"

@@ -7,11 +7,11 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Offset
 from textual.message import Message
-from textual.timer import Timer
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import ACTIONS_BY_ID, bindings, keys_in_use
 from mg_tui.tui.form_row import FormRow
+from mg_tui.tui.key_queue import KeyQueue
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
@@ -47,33 +47,22 @@ class FormTable(Table[FormRow]):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        # Ids of actions that open something which takes the focus.
-        self.focus_actions: tuple[str, ...] = ("form.change", "app.command_palette")
-        self._held_keys: list[events.Key] | None = None
-        self._hold_timer: Timer | None = None
+        # Ids of actions that open something which takes the focus, some of them by way of a thread.
+        self.focus_actions: tuple[str, ...] = ("form.change",)
 
     def on_key(self, event: events.Key) -> None:
-        """Over a slow link several keys arrive at once: those after a key that opens a screen are for that screen."""
-        if self._held_keys is not None:
-            self._held_keys.append(event)
-            event.stop()
-            event.prevent_default()
-        elif any(event.key in keys_in_use(self.app, ACTIONS_BY_ID[id]) for id in self.focus_actions):
-            self._held_keys = []
-            self._hold_timer = self.set_timer(_HOLD_SECONDS, self.release_keys)  # in case nothing opens
+        """Keys typed after one that opens a screen are for that screen."""
+        if any(event.key in keys_in_use(self.app, ACTIONS_BY_ID[id]) for id in self.focus_actions):
+            self._key_queue.hold(_HOLD_SECONDS)
 
     def release_keys(self) -> None:
-        """Send the held keys to what has the focus now."""
-        if self._hold_timer is not None:
-            self._hold_timer.stop()
-        held, self._held_keys = self._held_keys, None
-        if held:
-            # Posted by the application: a key does not bubble beyond its sender, whose ancestors have the bindings.
-            self.app.call_next(self._replay_keys, held)
+        """Deliver the held keys to what has the focus now."""
+        self._key_queue.release()
 
-    def _replay_keys(self, held: list[events.Key]) -> None:
-        for event in held:
-            self.app.post_message(events.Key(event.key, event.character))
+    @property
+    def _key_queue(self) -> KeyQueue:
+        queue = getattr(self.app, "key_queue", None)
+        return queue if isinstance(queue, KeyQueue) else KeyQueue(self.app)
 
     def key_of(self, row: FormRow) -> str:
         return f"{row.kind == 'group'} {row.id}"

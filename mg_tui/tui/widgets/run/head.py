@@ -70,9 +70,11 @@ def outcome_lines(detail: RunDetail, width: int) -> list[Content]:
     if outcome is None:
         return []
     first = line((f"{state.glyph} ", tone(state.value, "bold")), (one_line(outcome.what, limit=1_000), "bold"))
-    # The most important first: a small terminal cuts the band off. The dashboard has keys for the commands.
+    # The reason first: a small terminal cuts the band off. The dashboard has keys for the commands.
     facts = {"try": next(iter(outcome.next), None), **dict(outcome.facts)}
-    labels = ("where", "rows", "images", "try", "why")
+    if state is RunState.CRASHED and facts.get("rows"):
+        facts["rows"] = f"{facts['rows']} (in that step; not necessarily the cause)"
+    labels = ("why", "try", "where", "rows", "images")
     pairs = [*((label, facts.get(label)) for label in labels), ("saved", facts.get("checkpoint"))]
     lines = first.wrap(width)
     for label, text in pairs:
