@@ -81,7 +81,7 @@ class EvaluationSession(InferenceSession):
         assert self._loaded is not None
         dataset_path = str(request.dataset) if request.dataset is not None else None
         held_out = load_held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=dataset_path)
-        skipped = f"; {held_out.skipped:,} unusable rows are skipped" if held_out.skipped else ""
+        skipped = f"; unusable rows skipped: {held_out.skipped:,}" if held_out.skipped else ""
         self._channel.send_notice(f"{held_out.source}: {len(held_out.examples):,}{skipped}")
         return held_out.examples[: request.limit]
 

@@ -87,7 +87,7 @@ def test_the_rows_that_the_run_held_out_are_answered_by_both(
     assert [row["row"] for row in reply["rows"]] == [example.row for example in held] and reply["ended"] == "end"
     assert (
         "held out" in result.named("notice")[-1]["text"]
-        and "1 that cannot be used" in result.named("notice")[-1]["text"]
+        and "unusable rows skipped: 1" in result.named("notice")[-1]["text"]
     )
     came = [row for progress in result.named("progress") for row in progress["rows"]]
     assert came == reply["rows"]

@@ -40,7 +40,7 @@ def prompt_logits(model: Any, loaded: Any) -> Any:
     from mg_tui.engine.inference.generation import make_encoder
     from mg_tui.engine.results.merge_check import make_samples
 
-    encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
+    encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
     samples = make_samples(seed=99)
     inputs = encoder.encode_prompts([samples[0].example.messages], [[samples[0].image]])
     with torch.inference_mode():

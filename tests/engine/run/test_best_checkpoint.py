@@ -145,13 +145,13 @@ def test_going_on_from_the_best_removes_what_came_later(start: Start, losses: di
     shutil.rmtree(folder.model_dir)
     with JournalWriter(folder.journal_file) as journal:
         journal.write("stopped", step=8, checkpoint=None, by="me")
-    for at, says in (("7", "no whole checkpoint of step 7"), ("first", "give best, or the step")):
+    for at, says in (("7", "no valid checkpoint at step 7"), ("first", "expected best or a checkpoint step")):
         with pytest.raises(UsageError, match=says) as caught:
             find_resume_target(folder, at=at)
-        assert caught.value.hint == "there is 3, 4, 6, 8" or caught.value.hint == "there is 4, 6, 8"
+        assert caught.value.hint in ("available: 3, 4, 6, 8", "available: 4, 6, 8")
     result = find_resume_target(folder, at="best")
     assert (result.step, result.removed_steps) == (4, (6, 8))
-    assert result.summary.endswith("4 steps after it are done again; the later checkpoints (step 6, 8) are removed")
+    assert result.summary.endswith("4 steps will be repeated; later checkpoints (step 6, 8) are deleted")
     write_resume_target(folder, result)
     assert run_worker(folder.path) == 0
     removed = [event for event in events(folder, "checkpoint_removed") if "resumes from step" in event["why"]]
@@ -181,7 +181,10 @@ def test_a_loss_that_is_no_number_is_never_the_best(start: Start, losses: dict[i
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"eval_dataset": None}, "needs an evaluation"), ({"keep_best": False}, "leave it on, or take")],
+    [
+        ({"eval_dataset": None}, "best requires eval_dataset or eval_split"),
+        ({"keep_best": False}, "required by result_from best"),
+    ],
 )
 def test_what_cannot_go_together(start: Start, options: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):
@@ -193,7 +196,7 @@ class FakeNvml:
 
     joules = 0.0
 
-    def energy_of(self, uuid: str) -> tuple[float, None]:
+    def read_energy(self, uuid: str) -> tuple[float, None]:
         FakeNvml.joules += 1000.0
         return FakeNvml.joules, None
 
