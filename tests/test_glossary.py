@@ -15,6 +15,8 @@ ALLOWED = {
     ("mg_tui/engine/results/merge_check.py", '"Describe the picture."'): "prompts the tiny checkpoint knows",
     ("mg_tui/engine/results/merge_check.py", '"What colours do you see?"'): "prompts the tiny checkpoint knows",
     ("mg_tui/data/field_map.py", '"picture"'): "a column name that users' files have",
+    ("mg_tui/data/sources/columns.py", "|picture|"): "column names that users' files have",
+    ("mg_tui/data/sources/image_folder.py", "|pictures?|"): "folder names that users' datasets have",
     ("mg_tui/families/chat_template.py", "picture"): "a word in the chat templates of models",
     ("mg_tui/tui/keymap.py", ".picture"): "old ids of actions in garden.toml",
     ("mg_tui/runs/recents.py", '"pictures"'): "a key of recent.json",

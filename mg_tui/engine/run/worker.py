@@ -70,7 +70,7 @@ class _Worker:
             lifetime=current_lifetime().as_dict(),
             versions=package_versions(),
         )
-        remove_queue_record(self.folder)  # its turn has come
+        remove_queue_record(self.folder)  # it has started
         if resume_step is not None:
             self._remove_later_checkpoints(resume_step)
         if shared := self.devices.adopt():
