@@ -61,11 +61,27 @@ class ApartEncoder:
             DataError: the row cannot be encoded, and is named.
             FamilyError: the template does not show each picture by one token.
         """
-        ids, learned = self.encoder.marked_tokens(example)
+        return self._with_images(*self.encoder.marked_tokens(example), sizes, example.row)
+
+    def prompt(self, example: Example, sizes: Sequence[tuple[int, int]]) -> Skeleton:
+        """The tokens an answer to `example` is generated from, without the answer it ends in; arguments and errors as
+        `text`. None of them is learned.
+
+        Args:
+            example: its answer, if it has one, is left out.
+            sizes: of the images in `example.prompt`, (width, height) in pixels.
+        """
+        ids = self.encoder.prompt_tokens(example.prompt, row=example.row)
+        return self._with_images(ids, [False] * len(ids), sizes, example.row)
+
+    def _with_images(
+        self, ids: list[int], learned: Sequence[bool], sizes: Sequence[tuple[int, int]], row: int
+    ) -> Skeleton:
+        """Tokens with one for each image become tokens with as many as its size makes."""
         grids = [self.layout.grid(width, height, self.encoder.preprocessing) for width, height in sizes]
         if ids.count(self.picture_token) != len(grids):
             raise FamilyError(
-                f"{self.encoder.family.title}: row {example.row} shows {len(grids)} pictures, and its text has "
+                f"{self.encoder.family.title}: row {row} shows {len(grids)} pictures, and its text has "
                 f"{ids.count(self.picture_token)} places for them"
             )
         out_ids: list[int] = []

@@ -119,6 +119,18 @@ class ExampleEncoder:
         never = set(self._never)
         return ids, [learn and token not in never for token, learn in zip(ids, learned, strict=True)]
 
+    def prompt_tokens(self, messages: Sequence[Message], *, row: int | None = None) -> list[int]:
+        """Token ids to generate an answer to `messages` from, with one token in the place of each image.
+
+        Raises:
+            DataError: the conversation cannot be encoded; `row` is named.
+        """
+        text = self.template.prompt(with_system_prompt(messages, self.preprocessing.system_prompt), row=row)
+        try:
+            return MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))[0]
+        except CannotCut:
+            raise self._uncuttable([row]) from None
+
     def _training_text(self, example: Example) -> str:
         messages = with_system_prompt(example.messages, self.preprocessing.system_prompt)
         return self.template.training(messages, row=example.row, on_prompt=self.train_on_prompt)

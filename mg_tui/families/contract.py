@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 PartName = Literal["language", "projector", "vision"]
 CapabilityName = Literal[
-    "lora_language", "lora_projector", "lora_vision", "full", "nf4", "int8", "multi_image", "merge"
+    "lora_language",
+    "lora_projector",
+    "lora_vision",
+    "full",
+    "nf4",
+    "int8",
+    "multi_image",
+    "merge",
+    "batched_generation",
 ]
 
 

@@ -19,19 +19,22 @@ def as_products(model: Any) -> int:
     """Let convolutions of single patches compute as matrix products; returns how many do."""
     found = 0
     for module in model.modules():
-        if type(module) in _CONVOLUTIONS and _of_patches(module):
-            module.forward = _Forward(module, module.forward)
+        if of_patches(module):
+            module.forward = Forward(module, module.forward)
             found += 1
     return found
 
 
-def _of_patches(module: Any) -> bool:
+def of_patches(module: Any) -> bool:
+    """Whether a module is a convolution that sees every patch once."""
+    if type(module) not in _CONVOLUTIONS:
+        return False
     plain = module.groups == 1 and set(module.dilation) == {1} and module.weight.is_floating_point()
     padded = isinstance(module.padding, str) or any(module.padding)
     return plain and not padded and module.stride == module.kernel_size
 
 
-class _Forward:
+class Forward:
     """Takes the place of a convolution's `forward`; images of more than a patch are left to the one that was there."""
 
     def __init__(self, module: Any, own: Any):
