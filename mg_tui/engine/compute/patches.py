@@ -4,6 +4,7 @@ A convolution whose kernel is as large as its input sees every patch once: it is
 Always done where the model is built so, and not by a timing, since a resumed run has to compute what it did before.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,15 +38,16 @@ def of_patches(module: Any) -> bool:
 class Forward:
     """Takes the place of a convolution's `forward`; images of more than a patch are left to the one that was there."""
 
-    def __init__(self, module: Any, own: Any):
+    def __init__(self, module: Any, own: Any, product: Callable[..., Tensor] = linear):
         self.module = module
         self.own = own
+        self.product = product
 
     def __call__(self, given: Tensor) -> Tensor:
         module = self.module
         if tuple(given.shape[2:]) != tuple(module.kernel_size):
             found: Tensor = self.own(given)
             return found
-        product = functional.linear if torch.is_grad_enabled() else linear
+        product = functional.linear if torch.is_grad_enabled() else self.product
         weight = module.weight.flatten(1)
         return product(given.flatten(1), weight, module.bias).view(len(given), -1, *[1] * len(module.kernel_size))

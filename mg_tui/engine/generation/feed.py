@@ -14,6 +14,7 @@ from mg_tui.engine.generation.rows import Row, TextStream, seed_of
 from mg_tui.families.apart import ApartEncoder
 
 WINDOW: Final = 256  # rows that are encoded, grouped and sorted by length at a time, if no more decode together
+_GROUP: Final = 8  # rows that a group may have, as far as half of what decodes together
 
 
 class Feed:
@@ -62,7 +63,8 @@ class Feed:
         """The groups of the next window; groups with long rows first.
 
         Args:
-            at_once: rows that may decode together; no group has more.
+            at_once: rows that may decode together. No group has more than a part of them: it waits until there is room
+                for all of it.
 
         Raises:
             DataError: a row cannot be encoded, and nobody listens to problems.
@@ -76,7 +78,8 @@ class Feed:
             except GardenError as error:
                 self._images.done(ref.path for ref in image_refs(self._examples[index]))
                 self.fail(index, error)
-        found = group([prompt.key for prompt in prompts], at_once)
+        most = max(1, at_once // 4, min(at_once // 2, _GROUP))
+        found = group([prompt.key for prompt in prompts], most)
         return [GroupOfRows(tuple(self._row(prompts[index]) for index in one.rows), one.shared) for one in found]
 
     def fail(self, index: int, error: GardenError) -> None:

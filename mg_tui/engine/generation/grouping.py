@@ -39,24 +39,31 @@ def group(sequences: Sequence[tuple[int, ...]], most: int) -> list[Group]:
     if most < 1:
         raise ValueError(f"a group has at least one row, got {most}")
     order = sorted(range(len(sequences)), key=sequences.__getitem__)
-    found: list[Group] = []
+    # Groups that are parts of one, since it had too many rows, stay side by side.
+    found: list[list[Group]] = []
     rows: list[int] = []
-    shared = 0
+    shared, longest, part = 0, 0, False
     for index in order:
         sequence = sequences[index]
-        if rows:
-            # In sorted order a prefix common to the last row and this one is common to all rows between.
-            common = min(shared, common_prefix(sequences[rows[-1]], sequence))
-            longest = max(shared, len(sequence))
-            if len(rows) < most and common >= SHARED_AT_LEAST * longest:
-                rows.append(index)
-                shared = common
-                continue
-            found.append(Group(tuple(rows), shared))
-        rows, shared = [index], len(sequence)
-    if rows:
-        found.append(Group(tuple(rows), shared))
-    return sorted(found, key=lambda one: (-max(len(sequences[index]) for index in one.rows), one.rows))
+        # In sorted order a prefix common to the last row and this one is common to all rows between.
+        common = min(shared, common_prefix(sequences[rows[-1]], sequence)) if rows else 0
+        alike = bool(rows) and common >= SHARED_AT_LEAST * max(longest, len(sequence))
+        if alike and len(rows) < most:
+            rows.append(index)
+            shared, longest = common, max(longest, len(sequence))
+            continue
+        _close(found, rows, shared, part)
+        rows, shared, longest, part = [index], len(sequence), len(sequence), alike
+    _close(found, rows, shared, part)
+    found.sort(key=lambda parts: -max(len(sequences[index]) for one in parts for index in one.rows))
+    return [one for parts in found for one in parts]
+
+
+def _close(found: list[list[Group]], rows: list[int], shared: int, part: bool) -> None:
+    if rows and part:
+        found[-1].append(Group(tuple(rows), shared))
+    elif rows:
+        found.append([Group(tuple(rows), shared)])
 
 
 def by_images(images: Sequence[Sequence[str]]) -> list[int]:

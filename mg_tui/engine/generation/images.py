@@ -115,9 +115,13 @@ class ImageFeatures:
 
     def _encode(self, part: Sequence[tuple[str, Any, dict[str, Any]]]) -> dict[str, Tensor]:
         device = self._model.device
-        pixels = torch.cat([prepared["pixel_values"] for _path, _image, prepared in part]).to(device)
-        grid = torch.cat([prepared["image_grid_thw"] for _path, _image, prepared in part]).to(device)
-        features = encode(self._model, pixels, grid)
+        pixels, grid = (
+            torch.cat([prepared.pop(name) for _path, _image, prepared in part])
+            if len(part) > 1
+            else part[0][2].pop(name)
+            for name in ("pixel_values", "image_grid_thw")
+        )
+        features = encode(self._model, pixels.to(device), grid.to(device))
         self.encoded += len(features)
         if self._cache is not None:
             for (_path, image, _prepared), one in zip(part, features, strict=True):

@@ -171,7 +171,7 @@ class Scheduler:
         ids = torch.tensor([row.tokens[-1] for row in rows], device=device)
         at = torch.tensor([row.prompt.next_position + len(row.tokens) - 1 for row in rows], device=device)
         positions = at.expand(len(rows[0].prompt.positions), -1)
-        return self._forward.step(ids, positions, _Decoding([block.cache for block in self._blocks]))
+        return self._forward.step(ids, positions, Decoding([block.cache for block in self._blocks]))
 
     def _take(self, rows: Sequence[Row], logits: Tensor) -> None:
         for row, token in zip(rows, choose(logits, [row.chance for row in rows]), strict=True):
@@ -251,7 +251,7 @@ class Scheduler:
             torch.cuda.empty_cache()
 
 
-class _Decoding:
+class Decoding:
     """Attention of one more token of each row over the caches of some blocks."""
 
     def __init__(self, caches: Sequence[PrefixCache]):
@@ -260,10 +260,9 @@ class _Decoding:
     def attend(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See `attention.Attending`."""
         counts = [cache.rows for cache in self._caches]
-        parts = [tensor[:, :, 0].split(counts) for tensor in (query, key, value)]
-        found = [
-            cache.attend(layer, *(part[number] for part in parts), scale) for number, cache in enumerate(self._caches)
-        ]
+        queries, keys, values = (tensor[:, :, 0].split(counts) for tensor in (query, key, value))
+        parts = zip(self._caches, queries, keys, values, strict=True)
+        found = [cache.attend(layer, one, two, three, scale) for cache, one, two, three in parts]
         return (found[0] if len(found) == 1 else torch.cat(found))[:, None]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch import nn
 
-from mg_tui.families.contract import Unsupported
+from mg_tui.families.contract import Supported, Unsupported
 
 if TYPE_CHECKING:
     from mg_tui.engine.generation.batch import AnsweringModel
@@ -26,10 +26,16 @@ def why_not(model: "AnsweringModel") -> str | None:
         return said.why
     if family.layout is None:
         return f"{family.title} does not say how its images are laid out"
-    return _of_build(model.model)
+    found = of_build(model.model)
+    if found is None and not isinstance(said, Supported):
+        from mg_tui.engine.generation.trial import try_out
+        from mg_tui.families.apart import ApartEncoder
+
+        found = try_out(model.model, ApartEncoder(model.encoder))
+    return found
 
 
-def _of_build(model: Any) -> str | None:
+def of_build(model: Any) -> str | None:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = inner.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
