@@ -14,15 +14,15 @@ from pathlib import Path
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.hardware.devices import cpu_name, usable_cores
+from mg_tui.hardware.host import cpu_name, usable_cores
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.store import GLANCE
+from mg_tui.runs.store import LIST_READ_BYTES
 from mg_tui.runs.watch import RunWatch
 
-FOLLOWED = 200  # times that a face looks, with ten new steps each
+REFRESHES = 200  # times that a face looks, with ten new steps each
 
 
-def step(n: int, number: int) -> str:
+def step_line(n: int, number: int) -> str:
     data = {
         "step": number,
         "epoch": number / 1000,
@@ -44,7 +44,7 @@ def step(n: int, number: int) -> str:
     return Event(n, 1_764_000_000 + n, "step", data).to_line()
 
 
-def write(folder: RunFolder, events: int) -> None:
+def write_journal(folder: RunFolder, events: int) -> None:
     """A started run of so many events, with an evaluation, a checkpoint and a warning now and then."""
     with folder.journal_file.open("a", encoding="utf-8") as file:
         file.write(Event(2, 1_764_000_000.0, "started", {"pid": 1, "attempt": 1}).to_line())
@@ -56,10 +56,10 @@ def write(folder: RunFolder, events: int) -> None:
                 path = f"checkpoints/step-{n:06d}"
                 file.write(Event(n, 1_764_000_000 + n, "checkpoint", {"step": n, "path": path, "bytes": 1}).to_line())
             else:
-                file.write(step(n, n))
+                file.write(step_line(n, n))
 
 
-def timed(watch: RunWatch) -> float:
+def time_refresh(watch: RunWatch) -> float:
     began = time.perf_counter()
     watch.refresh()
     return time.perf_counter() - began
@@ -70,24 +70,24 @@ def main() -> None:
     events = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with tempfile.TemporaryDirectory() as home:
         folder = RunFolder.create(Path(home), TrainingSpec(base_model="tiny", dataset="/d"))
-        write(folder, events)
+        write_journal(folder, events)
         size = folder.journal_file.stat().st_size / 2**20
-        timed(RunWatch(folder))  # the file is in memory from here on
+        time_refresh(RunWatch(folder))  # the file is in memory from here on
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         watch = RunWatch(folder)
-        opened = [timed(watch), *(timed(RunWatch(folder)) for _ in range(4))]
+        opened = [time_refresh(watch), *(time_refresh(RunWatch(folder)) for _ in range(4))]
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        listed = [timed(RunWatch(folder, ends_only=GLANCE)) for _ in range(5)]
-        whole = timed(RunWatch(folder, thin=False))
+        listed = [time_refresh(RunWatch(folder, ends_only=LIST_READ_BYTES)) for _ in range(5)]
+        whole = time_refresh(RunWatch(folder, thin=False))
         looks = []
         with folder.journal_file.open("a", encoding="utf-8") as file:
-            for look in range(FOLLOWED):
+            for look in range(REFRESHES):
                 for new in range(10):
                     n = events + 1 + 10 * look + new
-                    file.write(step(n, n))
+                    file.write(step_line(n, n))
                 file.flush()
-                looks.append(timed(watch))
-        assert watch.view.step == events + 10 * FOLLOWED and len(watch.view.series) > 1000
+                looks.append(time_refresh(watch))
+        assert watch.view.step == events + 10 * REFRESHES and len(watch.view.series) > 1000
         assert watch.reader.corrupt_lines == watch.reader.missing == 0
     print(f"{time.strftime('%Y-%m-%d')}, {cpu_name()}, {usable_cores()} cores, Python {platform.python_version()}")
     print(f"journal of {events:,} events, {size:.0f} MiB, in the page cache")
@@ -96,7 +96,7 @@ def main() -> None:
     )
     print(f"open in the list         {1000 * max(listed):.1f} ms")
     print(f"every event parsed       {whole:.1f} s")
-    print(f"ten new events followed  {1000 * sorted(looks)[FOLLOWED // 2]:.2f} ms, {1000 * max(looks):.2f} ms at most")
+    print(f"ten new events followed  {1000 * sorted(looks)[REFRESHES // 2]:.2f} ms, {1000 * max(looks):.2f} ms at most")
 
 
 if __name__ == "__main__":

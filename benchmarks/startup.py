@@ -24,16 +24,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.page import machine
-from harness.rows import KINDS, make_rows
+from harness.docs_page import describe_machine
+from harness.synthetic_data import KINDS, make_rows
 
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
-_MARKS = {"created": "worker process comes up", "started": "worker's first words", "step": "end"}
+_PR_SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
+_PHASE_NAMES = {"created": "worker process comes up", "started": "worker's first words", "step": "end"}
 _COMMAND = "from mg_tui.cli.main import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartupTimes:
     """Seconds of one start by phase, in order; `first_step` to the first step's end, `cpu` of all its processes."""
 
     phases: Mapping[str, float]
@@ -41,7 +41,7 @@ class Start:
     cpu: float
 
 
-def start(checkout: Path, rows: Path, home: Path) -> Start:
+def measure_startup(checkout: Path, rows: Path, home: Path) -> StartupTimes:
     """Run the command of a checkout once.
 
     Raises:
@@ -50,29 +50,29 @@ def start(checkout: Path, rows: Path, home: Path) -> Start:
     environ = {**os.environ, "MODEL_GARDEN_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(checkout)}
     command = [sys.executable, "-P", "-c", _COMMAND, "train-vision", "--base-model", "tiny", "--dataset", str(rows)]
     command += ["--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--sample-count", "0"]
-    before, began = _cpu(), time.time()
+    before, began = _child_cpu_seconds(), time.time()
     done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, check=False)
-    _reap()
+    _reap_children()
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
     (journal,) = home.glob("runs/*/events.jsonl")
     marks = [("command until the run is made", began)]
     for event in map(json.loads, journal.read_text().splitlines()):
-        name = _MARKS.get(event["kind"], event.get("name") if event["kind"] == "phase" else None)
+        name = _PHASE_NAMES.get(event["kind"], event.get("name") if event["kind"] == "phase" else None)
         if name is not None:
             marks.append((name, event["t"]))
         if event["kind"] == "step":
             break
     phases = {name: after - at for (name, at), (_next, after) in itertools.pairwise(marks)}
-    return Start(phases, marks[-1][1] - began, _cpu() - before)
+    return StartupTimes(phases, marks[-1][1] - began, _child_cpu_seconds() - before)
 
 
-def _cpu() -> float:
+def _child_cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def _reap() -> None:
+def _reap_children() -> None:
     """Wait for what the command left behind: orphans come to this process."""
     try:
         while True:
@@ -86,29 +86,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--beside", type=Path, help="another checkout, measured in turn")
-    asked = parser.parse_args()
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    options = parser.parse_args()
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     checkouts = {"this": Path(__file__).resolve().parent.parent}
-    if asked.beside is not None:
-        checkouts["the other"] = asked.beside.resolve()
-    found: dict[str, list[Start]] = {name: [] for name in checkouts}
+    if options.beside is not None:
+        checkouts["the other"] = options.beside.resolve()
+    result: dict[str, list[StartupTimes]] = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
         rows = make_rows(Path(folder), KINDS["vqa"], steps=4)
-        for number in range(asked.starts):
+        for number in range(options.starts):
             for name, checkout in checkouts.items():
                 home = Path(folder) / f"home-{number}-{name}"
                 home.mkdir()
-                found[name].append(one := start(checkout, rows, home))
-                print(f"{name}: {one.first_step:.2f} s, {one.cpu:.2f} CPU s", file=sys.stderr)
-    print(f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, {machine()}, medians of {asked.starts} starts\n")
-    print("| Seconds | " + " | ".join(found) + " |\n|---|" + "--:|" * len(found))
-    for phase in found["this"][0].phases:
-        _row(phase, [[one.phases[phase] for one in starts] for starts in found.values()])
-    _row("the end of the first step", [[one.first_step for one in starts] for starts in found.values()])
-    _row("CPU seconds until the result is saved", [[one.cpu for one in starts] for starts in found.values()])
+                result[name].append(item := measure_startup(checkout, rows, home))
+                print(f"{name}: {item.first_step:.2f} s, {item.cpu:.2f} CPU s", file=sys.stderr)
+    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    print(f"{now}, {describe_machine()}, medians of {options.starts} starts\n")
+    print("| Seconds | " + " | ".join(result) + " |\n|---|" + "--:|" * len(result))
+    for phase in result["this"][0].phases:
+        _print_row(phase, [[item.phases[phase] for item in starts] for starts in result.values()])
+    _print_row("the end of the first step", [[item.first_step for item in starts] for starts in result.values()])
+    _print_row("CPU seconds until the result is saved", [[item.cpu for item in starts] for starts in result.values()])
 
 
-def _row(title: str, columns: Sequence[Sequence[float]]) -> None:
+def _print_row(title: str, columns: Sequence[Sequence[float]]) -> None:
     print(f"| {title} | " + " | ".join(f"{statistics.median(values):.2f}" for values in columns) + " |")
 
 

@@ -13,85 +13,85 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import page
-from harness.environments import Environment, NotInstalled, make_environment, own_environment
-from harness.measure import Measurement, Purpose, from_journal, from_probe
+from harness import docs_page
+from harness.environments import Environment, InstallFailed, current_environment, make_environment
+from harness.measurement import Measurement, Purpose, from_journal, from_probe
 from harness.model import make_model
-from harness.order import ordered_rows
-from harness.report import aims_table
-from harness.rows import KINDS, Kind, make_rows
-from harness.running import run
+from harness.process import run_process
+from harness.row_order import ordered_rows
+from harness.synthetic_data import KINDS, DataKind, make_rows
+from harness.tables import targets_table
 from peers import PEERS, Job, Ours, Peer
 from peers.base import SEED
 
 DEFAULT_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 MEMORY_STEPS = 15
-LIMIT = 1800.0  # seconds for one process
+TIMEOUT_SECONDS = 1800.0  # seconds for one process
 
 
 @dataclass
-class Bench:
+class Benchmark:
     """The runs of one call, and where their results lie."""
 
-    asked: argparse.Namespace
+    options: argparse.Namespace
     results: Path
     cores: Sequence[int]
     environments: dict[str, Environment] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     measured: list[Measurement] = field(default_factory=list)
 
-    def contenders(self) -> list[Peer]:
+    def prepare_peers(self) -> list[Peer]:
         """Ours, and the peers that can be run, each in an environment that is ready."""
-        self.environments["ours"] = own_environment()
-        found: list[Peer] = [Ours(tuple(self.asked.ours))]
-        for key in self.asked.peers:
+        self.environments["ours"] = current_environment()
+        result: list[Peer] = [Ours(tuple(self.options.ours))]
+        for key in self.options.peers:
             try:
-                say(f"{PEERS[key].title}: environment")
-                self.environments[key] = make_environment(PEERS[key], self.asked.work / "envs")
-                found.append(PEERS[key])
-            except NotInstalled as error:
+                log_line(f"{PEERS[key].title}: environment")
+                self.environments[key] = make_environment(PEERS[key], self.options.work / "envs")
+                result.append(PEERS[key])
+            except InstallFailed as error:
                 self.problems[key] = str(error)
-                say(f"{PEERS[key].title} is left out: {error}")
-        return found
+                log_line(f"{PEERS[key].title} is left out: {error}")
+        return result
 
-    def measure(self, peer: Peer, kind: Kind, batch: int, purpose: Purpose, repeat: int) -> Measurement | None:
+    def measure(self, peer: Peer, kind: DataKind, batch: int, purpose: Purpose, repeat: int) -> Measurement | None:
         """Do one run in a folder of its own; None, with the reason said, when it failed."""
-        ours, steps = peer.key == "ours", self.asked.steps if purpose == "speed" else MEMORY_STEPS
+        ours, steps = peer.key == "ours", self.options.steps if purpose == "speed" else MEMORY_STEPS
         name = f"{purpose}-{kind.key}-{peer.key}-{batch}-{repeat}"
-        folder = self.asked.work / "runs" / name
+        folder = self.options.work / "runs" / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        rows = make_rows(self.asked.work / "data" / f"{kind.key}-{self.asked.steps}", kind, self.asked.steps)
+        rows = make_rows(self.options.work / "data" / f"{kind.key}-{self.options.steps}", kind, self.options.steps)
         job = Job(
-            model=self.asked.work / "models" / "mid-float32",
+            model=self.options.work / "models" / "mid-float32",
             rows=rows,
-            ordered=() if ours else ordered_rows(rows, kind, steps, SEED),
+            ordered_rows=() if ours else ordered_rows(rows, kind, steps, SEED),
             steps=steps,
-            epochs=self.asked.epochs,
+            epochs=self.options.epochs,
             batch=batch,
-            accumulate=kind.per_step // batch,
+            accumulation_steps=kind.per_step // batch,
             checkpointing=False if purpose == "speed" else None,
             folder=folder,
         )
-        environment = {**_caches(self.asked.work), **peer.environment(job)}
-        if self.asked.passive:
+        environment = {**_cache_environment(self.options.work), **peer.environment(job)}
+        if self.options.passive:
             environment["OMP_WAIT_POLICY"] = "PASSIVE"
         out, log = folder / "probe.json", folder / "log"
         command = peer.command(job, self.environments[peer.key].programs)
-        ran = run(command, environment, out=out, log=log, cores=self.cores, limit=LIMIT)
+        ran = run_process(command, environment, out=out, log=log, cores=self.cores, limit=TIMEOUT_SECONDS)
         if not out.exists():
             last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
             self.problems[peer.key] = f"{name} ended with {ran.code}: {' '.join(last)[:200]} (see {log})"
-            say(self.problems[peer.key])
+            log_line(self.problems[peer.key])
             return None
         about: dict[str, Any] = {
             "peer": peer.key,
             "kind": kind.key,
             "purpose": purpose,
             "batch": batch,
-            "accumulate": job.accumulate,
+            "accumulate": job.accumulation_steps,
             "repeat": repeat,
-            "steps_per_epoch": self.asked.steps,
+            "steps_per_epoch": self.options.steps,
         }
         record = json.loads(out.read_text())
         if ours:
@@ -101,69 +101,71 @@ class Bench:
             measured = from_probe(record, ran, **about)
         measured.save(self.results / f"{name}.json")
         self.measured.append(measured)
-        say(_line(name, measured))
+        log_line(_summary_line(name, measured))
         return measured
 
-    def speed(self, contenders: Sequence[Peer], kinds: Sequence[Kind]) -> Iterator[None]:
+    def run_speed(self, contenders: Sequence[Peer], kinds: Sequence[DataKind]) -> Iterator[None]:
         """Timed runs, interleaved: every contender once on every kind of data, then all of it again."""
-        for repeat in range(self.asked.repeats):
+        for repeat in range(self.options.repeats):
             for kind in kinds:
                 for peer in contenders:
-                    for batch in self._batches(peer, kind, repeat):
+                    for batch in self._batch_sizes(peer, kind, repeat):
                         self.measure(peer, kind, batch, "speed", repeat)
                         yield
 
-    def memory(self, contenders: Sequence[Peer], kinds: Sequence[Kind]) -> Iterator[None]:
+    def run_memory(self, contenders: Sequence[Peer], kinds: Sequence[DataKind]) -> Iterator[None]:
         """A few steps of everyone with checkpointing as they have it, one row a forward pass where that is a choice."""
         for kind in kinds:
             for peer in contenders:
                 self.measure(peer, kind, 1, "memory", 0)
                 yield
 
-    def _batches(self, peer: Peer, kind: Kind, repeat: int) -> list[int]:
+    def _batch_sizes(self, peer: Peer, kind: DataKind, repeat: int) -> list[int]:
         """Rows of a forward pass to be tried; when all were tried, the best one. Ours packs whatever is asked."""
-        possible = [batch for batch in self.asked.batches if kind.per_step % batch == 0]
+        possible = [batch for batch in self.options.batches if kind.per_step % batch == 0]
         if peer.key == "ours":
             return possible[:1]
         tried = [
-            (rate, one.batch)
-            for one in self.measured
-            if (one.peer, one.kind, one.purpose) == (peer.key, kind.key, "speed")
-            and (rate := one.rate(one.first_epoch())) is not None
+            (rate, item.batch)
+            for item in self.measured
+            if (item.peer, item.kind, item.purpose) == (peer.key, kind.key, "speed")
+            and (rate := item.rate(item.first_epoch())) is not None
         ]
         return [max(tried)[1]] if repeat and tried else possible
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for, print the table, write the page."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is running is ended on the way out
-    asked.work = asked.work.absolute()
-    cores = sorted(os.sched_getaffinity(0))[: asked.cores]
+    options.work = options.work.absolute()
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)
-    results = asked.work / "results" / (asked.session or time.strftime("%Y%m%d-%H%M%S"))
+    results = options.work / "results" / (options.session or time.strftime("%Y%m%d-%H%M%S"))
     results.mkdir(parents=True, exist_ok=True)
-    bench = Bench(asked, results, cores)
+    bench = Benchmark(options, results, cores)
     bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
-    if not asked.report_only:
-        make_model(asked.work / "models" / "mid-float32")
-        contenders = bench.contenders()
-        _keep_versions(bench)
-        kinds = [kind for kind in KINDS.values() if kind.key in asked.only]
-        plans = {"speed": bench.speed, "memory": bench.memory}
+    if not options.report_only:
+        make_model(options.work / "models" / "mid-float32")
+        contenders = bench.prepare_peers()
+        _save_versions(bench)
+        kinds = [kind for kind in KINDS.values() if kind.key in options.only]
+        plans = {"speed": bench.run_speed, "memory": bench.run_memory}
         began = time.monotonic()
-        for _done in itertools.chain.from_iterable(plans[name](contenders, kinds) for name in asked.what):
-            if asked.minutes and time.monotonic() - began > 60 * asked.minutes:
-                say(f"{asked.minutes:g} minutes are over: what was measured is kept in {results}")
+        for _done in itertools.chain.from_iterable(plans[name](contenders, kinds) for name in options.what):
+            if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                log_line(f"{options.minutes:g} minutes are over: what was measured is kept in {results}")
                 break
         bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
-        _keep_versions(bench)
+        _save_versions(bench)
     titles = {"ours": Ours.title, **{key: peer.title for key, peer in PEERS.items()}}
-    versions, problems = _kept(results)
-    print(aims_table(bench.measured, titles))
-    if bench.measured and asked.page:
-        page.write(asked.page, page.text(bench.measured, titles, versions, problems, len(cores)))
-        say(f"written: {asked.page}")
+    versions, problems = _load_versions(results)
+    print(targets_table(bench.measured, titles))
+    if bench.measured and options.page:
+        docs_page.write_page(
+            options.page, docs_page.format_page(bench.measured, titles, versions, problems, len(cores))
+        )
+        log_line(f"written: {options.page}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -187,25 +189,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _caches(work: Path) -> dict[str, str]:
+def _cache_environment(work: Path) -> dict[str, str]:
     return {"HF_HOME": str(work / "hf"), "MODELSCOPE_CACHE": str(work / "modelscope")}
 
 
-def _keep_versions(bench: Bench) -> None:
-    versions, problems = _kept(bench.results)
+def _save_versions(bench: Benchmark) -> None:
+    versions, problems = _load_versions(bench.results)
     versions |= {key: environment.versions for key, environment in bench.environments.items()}
     (bench.results / "about.json").write_text(
         json.dumps({"versions": versions, "problems": {**problems, **bench.problems}})
     )
 
 
-def _kept(results: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+def _load_versions(results: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     about = results / "about.json"
-    found = json.loads(about.read_text()) if about.exists() else {}
-    return found.get("versions", {}), found.get("problems", {})
+    result = json.loads(about.read_text()) if about.exists() else {}
+    return result.get("versions", {}), result.get("problems", {})
 
 
-def _line(name: str, measured: Measurement) -> str:
+def _summary_line(name: str, measured: Measurement) -> str:
     first, later = measured.rate(measured.first_epoch()), measured.rate(measured.later_epochs())
     rates = ", ".join(f"{rate:.2f}" for rate in (first, later) if rate is not None)
     return (
@@ -215,7 +217,7 @@ def _line(name: str, measured: Measurement) -> str:
     )
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """A line of progress."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 

@@ -37,7 +37,7 @@ buildah)
     buildah bud --format docker --layers "${arguments[@]}" "$@" .
     ;;
 *)
-    echo "build.sh: neither docker nor buildah is here; install one (Debian: apt-get install buildah podman)" >&2
+    echo "build.sh: neither docker nor buildah is installed; install one (Debian: apt-get install buildah podman)" >&2
     exit 3
     ;;
 esac

@@ -19,37 +19,37 @@ HEADER = "# Written by `uv run python docker/export_requirements.py{arguments}`;
 _REQUIREMENT = re.compile(r"^(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[^ ;\\]+)")
 
 
-def entries(text: str) -> list[str]:
-    """The requirements of a list, each on one line with its marker and its hashes."""
+def list_requirements(text: str) -> list[str]:
+    """The requirements of a list, each on one line with its marker and hashes."""
     lines = text.replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def pins(text: str) -> dict[str, set[str]]:
-    """Versions by package; more than one where markers tell them apart."""
-    found: dict[str, set[str]] = {}
-    for entry in entries(text):
+def list_versions(text: str) -> dict[str, set[str]]:
+    """Versions by package; several where markers distinguish them."""
+    versions: dict[str, set[str]] = {}
+    for entry in list_requirements(text):
         if match := _REQUIREMENT.match(entry):
-            found.setdefault(match["name"], set()).add(match["version"])
-    return found
+            versions.setdefault(match["name"], set()).add(match["version"])
+    return versions
 
 
-def problems(text: str) -> list[str]:
-    """What keeps a list from being installable anywhere with `--require-hashes`: one sentence each."""
-    found = [] if entries(text) else ["there is no package in it"]
-    for entry in entries(text):
+def find_problems(text: str) -> list[str]:
+    """Why a list cannot be installed from any mirror with `--require-hashes`: one sentence per problem."""
+    problems = [] if list_requirements(text) else ["there is no package in it"]
+    for entry in list_requirements(text):
         name = entry.split()[0]
         if not _REQUIREMENT.match(entry):
-            found.append(f"{name} is not a package with an exact version")
+            problems.append(f"{name} is not a package with an exact version")
         elif "--hash=sha256:" not in entry:
-            found.append(f"{name} has no hash")
+            problems.append(f"{name} has no hash")
     if "://" in text:
-        found.append("there is a download address in it")
-    return found
+        problems.append("there is a download address in it")
+    return problems
 
 
 def run_uv(*arguments: str) -> str:
-    """What uv prints. uv says itself what goes wrong; this program then ends with its status."""
+    """Standard output of uv. If uv fails, it has printed why, and this program exits with its status."""
     done = subprocess.run(["uv", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -69,7 +69,7 @@ def export(extras: list[str]) -> str:
 
 
 def compile_tools(upgrade: bool) -> str:
-    """tools.in with everything it needs. Versions of the present tools.txt are kept unless `upgrade` is set."""
+    """Lock tools.in with its dependencies. Versions in tools.txt stay unless `upgrade` is set."""
     run_uv(
         *("pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"),
         *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
@@ -80,11 +80,11 @@ def compile_tools(upgrade: bool) -> str:
 
 
 def write(path: Path, text: str, arguments: str = "") -> None:
-    """Write a list, unless something is wrong with it."""
-    if found := problems(text):
-        sys.exit(f"{path.name}: " + "; ".join(found))
+    """Write a list, or exit if it has problems."""
+    if problems := find_problems(text):
+        sys.exit(f"{path.name}: " + "; ".join(problems))
     path.write_text(HEADER.format(arguments=arguments) + text, encoding="utf-8")
-    print(f"{path.relative_to(ROOT)}: {len(pins(text))} packages")
+    print(f"{path.relative_to(ROOT)}: {len(list_versions(text))} packages")
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
 #!/opt/garden/bin/python -IS
-"""Process 1 of the image: starts the command and stays until the last run has ended.
+"""Process 1 of the image: starts the command and exits when the command and the last run have ended.
 
-A container dies with its process 1. Were that the dashboard, leaving it would kill the runs it started. So this stays,
-does what a process 1 owes (passes signals on, collects orphans), and ends with the command's exit status once neither
-the command nor a run is alive.
+A container ends with its process 1. If that were the dashboard, quitting it would kill the runs it started. This
+process therefore stays, forwards signals, reaps orphans, and exits with the command's status once neither the command
+nor a run is alive.
 
-- A signal for the container goes to the command. What a terminal sends has reached the command already.
-- SIGTERM, which is what `docker stop` sends, goes to every run as well: a run saves a checkpoint and ends.
-- When the command has ended and runs go on, standard error says how to come back. Ctrl+C twice then stops the runs.
+- Signals to the container are forwarded to the command. Those of a terminal have reached the command already.
+- SIGTERM, which `docker stop` sends, also goes to every run: a run saves a checkpoint and exits.
+- When the command has ended and runs continue, a message says how to reattach. Ctrl+C twice then stops the runs.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-PASSED_ON = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-HANDLED = {signal.SIGCHLD, signal.SIGTERM} | PASSED_ON
-FROM_KERNEL = 0x80  # si_code of what a terminal sends to everybody in its foreground
-SETTLE = 1.0  # seconds a process may outlive the command before it counts as going on
-LOOK = 1.0  # seconds between looks at runs that are not children, and so end without a SIGCHLD
-TWICE = 5.0  # seconds within which a second ctrl+c means it
+FORWARDED_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+HANDLED_SIGNALS = {signal.SIGCHLD, signal.SIGTERM} | FORWARDED_SIGNALS
+SI_KERNEL = 0x80  # si_code of a signal that a terminal sends to its foreground process group
+GRACE_SECONDS = 1.0  # how long a process may outlive the command before it counts as still running
+POLL_SECONDS = 1.0  # interval of polling runs that are not children and so send no SIGCHLD
+DOUBLE_PRESS_SECONDS = 5.0  # two ctrl+c within this time stop the runs
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -40,16 +40,16 @@ class Process(NamedTuple):
 
     @property
     def is_run(self) -> bool:
-        """Whether this is a program of ours that was started to outlive who started it."""
+        """Whether this is a Model Garden worker or waiter: a session leader started with `-m mg_tui.…`."""
         if self.pid != self.session or "-m" not in self.command:
             return False
         return "".join(self.command[self.command.index("-m") + 1 :][:1]).startswith("mg_tui.")
 
 
-def processes() -> Iterator[Process]:
-    """Every process that can be seen and is no zombie."""
+def list_processes() -> Iterator[Process]:
+    """Every visible process except zombies."""
     for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ends while we look
+        with contextlib.suppress(OSError):  # it ends meanwhile
             state, parent, _group, session = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:4]
             command = (entry / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
             if state not in b"ZX":
@@ -57,42 +57,42 @@ def processes() -> Iterator[Process]:
 
 
 class Init:
-    """The state of process 1: its command, and what it was asked for."""
+    """The state of process 1: its command, and the signals it has handled."""
 
     def __init__(self, command: list[str]) -> None:
-        self.me = os.getpid()
-        self.told: set[int] = set()  # processes that were asked to end
-        self.status: int | None = None  # exit status of the command, once it has one
-        self.ended = 0.0  # when that was
-        self.said = False  # whether it was said that runs go on
-        self.stopping: signal.Signals | None = None  # what those who go on are told to end by
-        self.asked = -TWICE  # when ctrl+c was last pressed with the command gone
+        self.own_pid = os.getpid()
+        self.signaled: set[int] = set()  # processes that have been sent a signal to end
+        self.status: int | None = None  # exit status of the command, once it has ended
+        self.ended_at = 0.0  # when the command ended
+        self.announced = False  # whether the message on running runs has been printed
+        self.stopping: signal.Signals | None = None  # the signal for the runs, once they are to stop
+        self.last_interrupt = -DOUBLE_PRESS_SECONDS  # last ctrl+c after the command ended
         self.command = self.start(command)
 
     def start(self, command: list[str]) -> int:
-        """Start the command with every signal as it was, in our own process group: the terminal stays the same."""
+        """Start the command in this process group, so that it keeps the terminal, with no signal blocked."""
         pid = os.fork()
         if pid:
             return pid
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         try:
             os.execvp(command[0], command)
         except OSError as error:
             print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         os._exit(127)
 
-    def others(self) -> list[Process]:
-        """What keeps the container alive beside the command: orphans, and runs started from `docker exec`."""
-        # As process 1 all that can be seen is in this container. Anywhere else only children are ours.
+    def other_processes(self) -> list[Process]:
+        """What else keeps the container alive: orphans, and runs started from `docker exec`."""
+        # Process 1 sees the processes of its container only. Any other process may wait for its children only.
         return [
             process
-            for process in processes()
-            if process.pid not in (self.me, self.command)
-            and (process.parent == self.me or (self.me == 1 and process.is_run))
+            for process in list_processes()
+            if process.pid not in (self.own_pid, self.command)
+            and (process.parent == self.own_pid or (self.own_pid == 1 and process.is_run))
         ]
 
-    def collect(self) -> None:
-        """Take the exit status of every child that has ended; wake the command where nobody else can (Ctrl+Z)."""
+    def reap(self) -> None:
+        """Reap every child that has ended; continue the command when it was stopped (Ctrl+Z), as no shell can."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -100,100 +100,100 @@ class Init:
                     return
                 if os.WIFSTOPPED(status):
                     if pid == self.command:
-                        self.tell(signal.SIGCONT, pid)
+                        self.send_signal(signal.SIGCONT, pid)
                     continue
-                self.told.discard(pid)
+                self.signaled.discard(pid)
                 if pid == self.command:
-                    self.status, self.ended = os.waitstatus_to_exitcode(status), time.monotonic()
+                    self.status, self.ended_at = os.waitstatus_to_exitcode(status), time.monotonic()
 
-    def tell(self, number: signal.Signals, pid: int) -> None:
-        """Send a signal to a process that may have just ended."""
+    def send_signal(self, number: signal.Signals, pid: int) -> None:
+        """Send a signal to a process, which may have ended meanwhile."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    def stop(self, number: signal.Signals | None = None) -> None:
-        """Ask the command, every run and every other dashboard to end, each once.
+    def stop_all(self, number: signal.Signals | None = None) -> None:
+        """Signal the command, every run and every other dashboard to end, each once.
 
-        Runs get SIGTERM when the container is shut down, which makes them interrupted, and SIGINT when a person wants
-        them stopped.
+        Runs get SIGTERM when the container is shut down, which makes them `interrupted`, and SIGINT when the user
+        stops them.
         """
         self.stopping = self.stopping or number
-        others = self.others()
-        found = {process.pid for process in others}
+        others = self.other_processes()
+        pids = {process.pid for process in others}
         runs = {process.pid for process in others if process.is_run}
-        if self.me == 1:  # dashboards of `docker exec`, whose runs become ours when they end
-            found |= {process.pid for process in processes() if process.pid == process.session != 1}
+        if self.own_pid == 1:  # dashboards of `docker exec`, whose runs become orphans when they end
+            pids |= {process.pid for process in list_processes() if process.pid == process.session != 1}
         if self.status is None:
-            found.add(self.command)
-        for pid in found - self.told:
-            self.told.add(pid)
-            self.tell(self.stopping if self.stopping and pid in runs else signal.SIGTERM, pid)
+            pids.add(self.command)
+        for pid in pids - self.signaled:
+            self.signaled.add(pid)
+            self.send_signal(self.stopping if self.stopping and pid in runs else signal.SIGTERM, pid)
 
     def on_signal(self, number: signal.Signals, from_terminal: bool) -> None:
-        """Act on a signal that came to us."""
+        """Handle a signal to this process."""
         if number == signal.SIGTERM:
-            self.told.clear()  # asked again, it is passed on again
-            self.stop(number)
+            self.signaled.clear()  # another SIGTERM is forwarded again
+            self.stop_all(number)
         elif self.status is None:
             if not from_terminal:
-                self.tell(number, self.command)
+                self.send_signal(number, self.command)
         elif number == signal.SIGINT:
-            if time.monotonic() - self.asked < TWICE:
-                say("Stopping: each run saves a checkpoint first.")
-                self.stop(number)
+            if time.monotonic() - self.last_interrupt < DOUBLE_PRESS_SECONDS:
+                log("Stopping; each run saves a checkpoint first.")
+                self.stop_all(number)
             else:
-                say("Ctrl+C again stops the runs of this container; each saves a checkpoint first.")
-            self.asked = time.monotonic()
+                log("Ctrl+C again stops the runs of this container; each saves a checkpoint first.")
+            self.last_interrupt = time.monotonic()
 
     def wait(self) -> int:
-        """Stay until nothing is left. Gives the command's exit status, as a shell gives it."""
+        """Wait until nothing is left; returns the command's exit status in the convention of shells."""
         while True:
-            info = signal.sigtimedwait(HANDLED, LOOK)
+            info = signal.sigtimedwait(HANDLED_SIGNALS, POLL_SECONDS)
             if info and info.si_signo != signal.SIGCHLD:
-                self.on_signal(signal.Signals(info.si_signo), info.si_code == FROM_KERNEL)
-            self.collect()
+                self.on_signal(signal.Signals(info.si_signo), info.si_code == SI_KERNEL)
+            self.reap()
             if self.stopping:
-                self.stop()  # what its end has made ours
+                self.stop_all()  # including processes that have become orphans since
             if self.status is None:
                 continue
-            others = self.others()
+            others = self.other_processes()
             if not others:
                 return self.status if self.status >= 0 else 128 - self.status
-            if not (self.said or self.stopping) and time.monotonic() - self.ended > SETTLE:
-                self.said = True
-                say(goes_on(others))
+            if not (self.announced or self.stopping) and time.monotonic() - self.ended_at > GRACE_SECONDS:
+                self.announced = True
+                log(format_still_running(others))
 
 
-def goes_on(others: list[Process]) -> str:
-    """How to come back to what the command leaves behind."""
+def format_still_running(others: list[Process]) -> str:
+    """The message on what is still running: how to reattach, detach and stop."""
     runs = [Path(process.command[-1]).name for process in others if process.is_run]
-    what = f"Going on in this container: {', '.join(runs) or f'{len(others)} processes'}."
+    what = f"Still running in this container: {', '.join(runs) or f'{len(others)} processes'}."
     name = socket.gethostname() if re.fullmatch(r"[0-9a-f]{12}", socket.gethostname()) else "CONTAINER"
     return (
-        f"{what} It ends with the last of them.\n"
-        f"  look again   docker exec -it {name} model-garden\n"
-        f"  leave        Ctrl+P Ctrl+Q, or the detach keys you chose\n"
-        f"  stop         Ctrl+C twice, or docker stop {name}: a checkpoint is saved first"
+        f"{what} The container exits when they end.\n"
+        f"  reattach  docker exec -it {name} model-garden\n"
+        f"  detach    Ctrl+P Ctrl+Q, or your detach keys\n"
+        f"  stop      Ctrl+C twice, or docker stop {name}: a checkpoint is saved first"
     )
 
 
-def say(text: str) -> None:
-    """Tell whoever still looks."""
+def log(text: str) -> None:
+    """Print to standard error, which may be closed."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
-def adopt_orphans() -> None:
-    """Be the parent of every orphan below us, which only process 1 is by itself (`docker run --init`)."""
+def become_subreaper() -> None:
+    """Adopt the orphans among descendants, as process 1 does by default (needed with `docker run --init`)."""
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def main() -> NoReturn:
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     if os.getpid() != 1:
-        adopt_orphans()
+        become_subreaper()
     sys.exit(Init(sys.argv[1:] or ["model-garden"]).wait())
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the built image as a user would, and check what it promises; the seconds of each part are printed.
+# Smoke test of the built image: run it as a user would; prints the seconds of each part.
 #
 #   docker/try.sh [IMAGE]          model-garden-tui when left out
 #   RUNNER=podman docker/try.sh    docker or podman; the first that is there when left out
@@ -14,7 +14,7 @@ for candidate in docker podman; do
     if [ -z "$runner" ] && command -v "$candidate" >/dev/null; then runner=$candidate; fi
 done
 if [ -z "$runner" ]; then
-    echo "try.sh: neither docker nor podman is here" >&2
+    echo "try.sh: neither docker nor podman is installed" >&2
     exit 3
 fi
 
@@ -54,7 +54,7 @@ last_state() { garden runs show last --json | python3 -c 'import json, sys; prin
 
 unprivileged() {
     [ "$(inside 'id -u')" != 0 ] || fail "the image runs as root"
-    inside '! touch /opt/garden/new 2>/dev/null' || fail "the installation can be written to"
+    inside '! touch /opt/garden/new 2>/dev/null' || fail "the installation is writable"
     "$runner" run --rm --user 4321:4321 --volume "$volume:/data" --entrypoint bash "$image" \
         -c 'touch /data/of-4321 /work/of-4321 && mkdir -p "$HOME/.cache" && rm /data/of-4321 && model-garden plugins'
 }
@@ -73,7 +73,7 @@ start_long_run() {
     until garden runs show long --json 2>/dev/null | grep -q '"step": *[1-9]'; do
         sleep 2
         tries=$((tries + 1))
-        [ $tries -lt 90 ] || fail "the detached run never made a step"
+        [ $tries -lt 90 ] || fail "the detached run completed no step"
     done
     [ "$("$runner" inspect --format '{{.State.Running}}' "$container")" = true ] || fail "the container ended with the command"
     "$runner" logs "$container" 2>&1 | tail -n 4
@@ -83,7 +83,7 @@ stop_long_run() {
     "$runner" stop --time 120 "$container" >/dev/null
     [ "$(last_state)" = interrupted ] || fail "the run is not listed as interrupted"
     inside 'ls -d /data/runs/*-long/checkpoints/step-*' || fail "there is no checkpoint"
-    garden runs list 2>&1 | grep -q 'runs resume' || fail "it is not offered to go on with it"
+    garden runs list 2>&1 | grep -q 'runs resume' || fail "resuming it is not offered"
 }
 
 part "--help" garden --help

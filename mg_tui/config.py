@@ -1,13 +1,12 @@
-"""Where things live and what the defaults are: garden.toml, the environment, paths.
+"""Configuration: garden.toml, the environment, paths.
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
 sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
 those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
-`mg_tui.core.named`; [keys] names actions of the dashboard.
+`mg_tui.core.named_datasets`; [keys] names actions of the dashboard.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,29 +16,30 @@ from typing import Any, Final
 import platformdirs
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.core.paths import expanded
-from mg_tui.core.settings import BY_ID, SETTINGS, Setting
+from mg_tui.core.files import write_atomic
+from mg_tui.core.paths import expand_user
+from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID, Setting
 
 APP_NAME: Final = "model-garden"
-FILE_NAME: Final = "garden.toml"
+CONFIG_FILE_NAME: Final = "garden.toml"
 ENV_PREFIX: Final = "MODEL_GARDEN_"
 
 TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), "train", "presets", "datasets", "keys")
-DEFAULT: Final = "default"
-FLAG: Final = "--home"
+DEFAULT_ORIGIN: Final = "default"
+HOME_FLAG: Final = "--home"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every face starts from.
+    """The settings of every front end.
 
     Attributes:
         home: folder of runs, created on first use.
-        cache: folder of downloads and other things that can be made again.
+        cache: folder of downloads and other data that can be recreated.
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
-        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with what the environment says of them.
+        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with values from the environment.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
-        datasets: named datasets, by keys of `mg_tui.core.named.KEYS`, as the files gave them.
+        datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
         origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default"; and the
@@ -59,20 +59,20 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, setting: Setting) -> Any:
-        """What holds for a setting now."""
+        """The effective value of a setting."""
         if setting.table == "paths":
             return str(getattr(self, setting.name))
         return getattr(self, setting.table).get(setting.name, setting.default)
 
     @property
     def resume_interrupted(self) -> bool:
-        """Whether runs that a restart interrupted are gone on with by themselves."""
-        return bool(self.value(BY_ID["runs.resume_interrupted"]))
+        """Whether runs interrupted by a restart are resumed automatically."""
+        return bool(self.value(SETTINGS_BY_ID["runs.resume_interrupted"]))
 
     def train_origins(self) -> dict[str, str]:
         """File or variable of each default of `train-vision`, by field, for messages."""
-        found = {name: self.origins.get(f"train.{name}") for name in self.train}
-        return {name: origin for name, origin in found.items() if origin is not None}
+        origins = {name: self.origins.get(f"train.{name}") for name in self.train}
+        return {name: origin for name, origin in origins.items() if origin is not None}
 
 
 def load_settings(
@@ -82,36 +82,38 @@ def load_settings(
 
     Args:
         home: the value of `--home`, which wins over everything.
-        environ: the environment; the process's own when left out.
-        cwd: the folder whose `garden.toml` counts; the working folder when left out.
+        environ: the environment; by default the process's own.
+        cwd: the folder of `./garden.toml`; by default the working directory.
 
     Raises:
-        UsageError: a file is not TOML, or holds a table, a key or a value that means nothing here; so does a variable.
+        UsageError: a file is not TOML, or a file or variable has an unknown table, key or value.
     """
     environ = os.environ if environ is None else environ
     tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
-    origins = {setting.id: DEFAULT for setting in SETTINGS}
+    origins = {setting.id: DEFAULT_ORIGIN for setting in SETTINGS}
     sources = []
-    for path in (user_file(environ), (cwd or Path.cwd()) / FILE_NAME):
+    for path in (user_config_file(environ), (cwd or Path.cwd()) / CONFIG_FILE_NAME):
         if path.is_file():
             sources.append(path)
-            for name, table in read_file(path).items():
+            for name, table in read_config_file(path).items():
                 tables[name].update(table)
-                known = (key for key in table if f"{name}.{key}" in BY_ID or name in ("keys", "train"))
+                known = (key for key in table if f"{name}.{key}" in SETTINGS_BY_ID or name in ("keys", "train"))
                 origins.update({f"{name}.{key}": str(path) for key in known})
     for setting in SETTINGS:
-        if said := environ.get(setting.variable):
-            tables[setting.table][setting.name] = _checked(setting, said, where="environment", name=setting.variable)
-            origins[setting.id] = setting.variable
+        if value := environ.get(setting.env_variable):
+            tables[setting.table][setting.name] = _parse_setting(
+                setting, value, where="environment", name=setting.env_variable
+            )
+            origins[setting.id] = setting.env_variable
     defaults = _train_from_environment(environ)
     tables["train"].update(defaults)
     origins.update({f"train.{name}": f"{ENV_PREFIX}TRAIN_{name.upper()}" for name in defaults})
     if home:
-        origins["paths.home"] = FLAG
+        origins["paths.home"] = HOME_FLAG
 
     return Settings(
-        home=_absolute(home or tables["paths"].get("home") or platformdirs.user_data_path(APP_NAME)),
-        cache=_absolute(tables["paths"].get("cache") or platformdirs.user_cache_path(APP_NAME)),
+        home=_absolute_path(home or tables["paths"].get("home") or platformdirs.user_data_path(APP_NAME)),
+        cache=_absolute_path(tables["paths"].get("cache") or platformdirs.user_cache_path(APP_NAME)),
         train=tables["train"],
         ui=tables["ui"],
         runs=tables["runs"],
@@ -124,34 +126,34 @@ def load_settings(
     )
 
 
-def user_file(environ: Mapping[str, str] | None = None) -> Path:
-    """The user's own `garden.toml`, whether or not it is there; `MODEL_GARDEN_CONFIG` names another."""
+def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Path of the user's own `garden.toml`, which may not exist; `MODEL_GARDEN_CONFIG` names another."""
     named = (os.environ if environ is None else environ).get(f"{ENV_PREFIX}CONFIG")
-    return Path(named) if named else platformdirs.user_config_path(APP_NAME) / FILE_NAME
+    return Path(named) if named else platformdirs.user_config_path(APP_NAME) / CONFIG_FILE_NAME
 
 
-def _absolute(path: str | Path) -> Path:
-    return expanded(path).absolute()
+def _absolute_path(path: str | Path) -> Path:
+    return expand_user(path).absolute()
 
 
-def read_file(path: Path) -> dict[str, dict[str, Any]]:
+def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """One garden.toml, checked.
 
     Raises:
-        UsageError: it is not TOML, or holds what means nothing; naming file, key and value.
+        UsageError: it is not TOML, or has an unknown table, key or value; names file, key and value.
     """
     import tomli
 
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+        raise UsageError("invalid TOML in the configuration file", where=str(path), why=str(error)) from None
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     for name, table in document.items():
         if name not in TABLES or not isinstance(table, dict):
             raise UsageError(
-                f"garden.toml has no table [{name}]",
+                f"unknown table [{name}]",
                 where=str(path),
                 hint="tables are " + ", ".join(f"[{known}]" for known in TABLES),
             )
@@ -159,17 +161,17 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
     return document
 
 
-def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
-    """Set one value of a garden.toml, or take it out when it is None; comments and everything else stay as they are.
+def write_config_value(path: Path, keys: Sequence[str], value: Any) -> None:
+    """Set one value of a garden.toml, or remove it when it is None; comments and everything else are kept.
 
     Args:
-        path: the file, made if need be.
+        path: the file, created if it does not exist.
         keys: the tables and the key, from the outside in: `("ui", "theme")`, `("presets", "mine")`.
-        value: what TOML can say; a mapping becomes a table.
+        value: a TOML value; a mapping becomes a table.
 
     Raises:
-        UsageError: what is there is not TOML.
-        EnvironmentProblem: it cannot be written; it is as it was then.
+        UsageError: the existing file is not TOML.
+        EnvironmentProblem: it cannot be written; the old file is unchanged.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -177,7 +179,7 @@ def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise UsageError("the configuration file is not TOML", where=str(path), why=str(error)) from None
+        raise UsageError("invalid TOML in the configuration file", where=str(path), why=str(error)) from None
     except OSError as error:
         raise UsageError("the configuration file cannot be read", where=str(path), why=error.strerror) from None
     table: Any = document
@@ -191,25 +193,16 @@ def write_value(path: Path, keys: Sequence[str], value: Any) -> None:
         table.pop(keys[-1], None)
     else:
         table[keys[-1]] = dict(value) if isinstance(value, Mapping) else value
-    _replace(path, tomlkit.dumps(document))
+    _replace_file(path, tomlkit.dumps(document))
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole; a link stays one, and what it points to is replaced."""
+def _replace_file(path: Path, text: str) -> None:
+    """Write a file atomically; a symbolic link is kept, and its target is replaced."""
     target = Path(os.path.realpath(path))
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            beside.chmod(target.stat().st_mode)
-        beside.replace(target)
+        write_atomic(target, text.encode(), mode=target.stat().st_mode if target.exists() else None)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise EnvironmentProblem(
             "the configuration file cannot be written", where=str(path), why=error.strerror
         ) from None
@@ -222,61 +215,61 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 isinstance(keys, list) and keys and all(isinstance(key, str) and key.strip() for key in keys)
             ):
                 raise UsageError(
-                    f'[keys] {action}: got {keys!r}; give a key, or a list of keys (e.g. "ctrl+r")', where=where
+                    f'[keys] {action}: got {keys!r}; expected a key or a list of keys (e.g. "ctrl+r")', where=where
                 )
     elif name in ("presets", "datasets"):
-        known = _train_keys() if name == "presets" else _dataset_keys()
-        for one, values in table.items():
+        known = _train_table_keys() if name == "presets" else _dataset_table_keys()
+        for entry, values in table.items():
             if not isinstance(values, dict):
-                raise UsageError(f"[{name}] {one}: got {values!r}; write it as [{name}.{one}]", where=where)
-            _check_keys(f"{name}.{one}", values, known, where)
+                raise UsageError(f"[{name}] {entry}: got {values!r}; write it as [{name}.{entry}]", where=where)
+            _check_keys(f"{name}.{entry}", values, known, where)
     elif name == "train":
-        _check_keys(name, table, _train_keys(), where)
+        _check_keys(name, table, _train_table_keys(), where)
     else:
-        _check_keys(name, table, frozenset(one.name for one in SETTINGS if one.table == name), where)
+        _check_keys(name, table, frozenset(entry.name for entry in SETTINGS if entry.table == name), where)
         for key, value in table.items():
-            table[key] = _checked(BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
+            table[key] = _parse_setting(SETTINGS_BY_ID[f"{name}.{key}"], value, where=where, name=f"[{name}] {key}")
 
 
 def _check_keys(name: str, table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"[{name}] has no key {key}", where=where, hint="keys are " + ", ".join(sorted(known)))
+            raise UsageError(f"unknown key {key} in [{name}]", where=where, hint="keys are " + ", ".join(sorted(known)))
 
 
-def _checked(setting: Setting, value: Any, *, where: str, name: str) -> Any:
+def _parse_setting(setting: Setting, value: Any, *, where: str, name: str) -> Any:
     try:
         return setting.read(value)
     except ValueError as error:
         raise UsageError(f"{name}: {error}", where=where) from None
 
 
-def _train_keys() -> frozenset[str]:
+def _train_table_keys() -> frozenset[str]:
     from mg_tui.core.spec import TrainingSpec
 
     return frozenset(TrainingSpec.model_fields)
 
 
-def _dataset_keys() -> frozenset[str]:
-    from mg_tui.core.named import KEYS
+def _dataset_table_keys() -> frozenset[str]:
+    from mg_tui.core.named_datasets import DATASET_KEYS
 
-    return frozenset(KEYS)
+    return frozenset(DATASET_KEYS)
 
 
 def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     prefix = f"{ENV_PREFIX}TRAIN_"
-    found = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
-    if found and (unknown := sorted(set(found) - _train_keys())):
+    values = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
+    if values and (unknown := sorted(set(values) - _train_table_keys())):
         raise UsageError(
-            f"{prefix}{unknown[0].upper()} names no option of train-vision",
+            f"{prefix}{unknown[0].upper()} is not an option of train-vision",
             where="environment",
-            hint="`model-garden train-vision --help` lists them",
+            hint="see `model-garden train-vision --help`",
         )
-    if not found:
+    if not values:
         return {}
     from mg_tui.core.options import options_of
     from mg_tui.core.spec import TrainingSpec
 
     # One variable holds one text; an option that takes several values is written with commas.
     lists = {opt.name for opt in options_of(TrainingSpec) if opt.kind == "list"}
-    return {name: tuple(filter(None, value.split(","))) if name in lists else value for name, value in found.items()}
+    return {name: tuple(filter(None, value.split(","))) if name in lists else value for name, value in values.items()}

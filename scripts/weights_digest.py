@@ -1,9 +1,9 @@
-"""A fixed-seed run and one number for its weights: whether a change to the code changed what is trained.
+"""Train a fixed-seed run and print a digest of its weights, to show that a refactoring does not change training.
 
-`uv run python scripts/weights_digest.py` trains the tiny checkpoint on drawn images on the CPU (packed, kept vision
-features, dropout 0), stops the run after its first checkpoint, resumes it, and prints the SHA-256 of the final adapter.
-A change that only renames or moves must print the same digest before and after. Digests of different machines,
-versions of torch or numbers of threads are not comparable: take both on one machine.
+`uv run python scripts/weights_digest.py` trains the tiny checkpoint on synthetic images on the CPU (packed, cached
+vision features, dropout 0), stops the run after its first checkpoint, resumes it, and prints the SHA-256 of the final
+adapter. A change that only renames or moves must print the same digest before and after. Digests of different
+machines, versions of torch or numbers of threads are not comparable: take both on one machine.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ OPTIONS = {
 }
 
 
-def garden(home: Path, *arguments: str) -> str:
-    """What `model-garden ARGUMENTS` printed.
+def run_cli(home: Path, *arguments: str) -> str:
+    """Standard output of `model-garden ARGUMENTS`.
 
     Raises:
         subprocess.CalledProcessError: it failed; its messages are on the terminal.
@@ -41,15 +41,15 @@ def garden(home: Path, *arguments: str) -> str:
 
 
 def wait_for(journal: Path, kind: str) -> None:
-    """Return once an event of this kind stands in the journal.
+    """Return once the journal has an event of this kind.
 
     Raises:
-        TimeoutError: it does not within two minutes.
+        RuntimeError: it has none within two minutes, or the run fails.
     """
-    give_up = time.monotonic() + 120
-    while not journal.is_file() or f'"kind":"{kind}"' not in journal.read_text(encoding="utf-8"):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"no event {kind} in {journal}")
+    deadline = time.monotonic() + 120
+    while f'"kind":"{kind}"' not in (text := journal.read_text(encoding="utf-8")):
+        if time.monotonic() > deadline or '"kind":"failed"' in text:
+            raise RuntimeError(f"no event {kind}; the journal ends with {text[-500:]}")
         time.sleep(0.02)
 
 
@@ -57,15 +57,15 @@ def main() -> None:
     """Train, stop, resume and print the digest."""
     with tempfile.TemporaryDirectory() as folder:
         home, result, data = Path(folder) / "home", Path(folder) / "result", Path(folder) / "data.jsonl"
-        garden(home, "create-vision-dataset", "--output", str(data), "--num-examples", "24")
+        run_cli(home, "create-vision-dataset", "--output", str(data), "--num-examples", "24")
         options = {**OPTIONS, "--dataset": data, "--output-dir": result}
-        run = garden(home, "train-vision", *(str(word) for pair in options.items() for word in pair), "--detach")
+        run = run_cli(home, "train-vision", *(str(word) for pair in options.items() for word in pair), "--detach")
         journal = home / "runs" / run / "events.jsonl"
         wait_for(journal, "checkpoint")
-        garden(home, "runs", "stop", run)
+        run_cli(home, "runs", "stop", run)
         wait_for(journal, "stopped")
         time.sleep(1)  # the worker frees its lock as it exits
-        garden(home, "runs", "resume", run)
+        run_cli(home, "runs", "resume", run)
         print(hashlib.sha256((result / "adapter_model.safetensors").read_bytes()).hexdigest())
 
 

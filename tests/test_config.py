@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.config import load_settings, write_value
+from mg_tui.config import Settings, load_settings, write_config_value
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.core.settings import BY_ID, SETTINGS
+from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def user_file(tmp_path: Path) -> Path:
     return tmp_path / "user.toml"
 
 
-def settings(tmp_path: Path, user_file: Path, **environ: str):  # type: ignore[no-untyped-def]
+def settings(tmp_path: Path, user_file: Path, **environ: str) -> Settings:
     return load_settings(environ={"MODEL_GARDEN_CONFIG": str(user_file), **environ}, cwd=tmp_path)
 
 
@@ -43,7 +43,7 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[train]\nlerning_rate = 1\n", "lerning_rate"),
         ("[trian]\n", "trian"),
         ("home = 1\n", "home"),
-        ("[train\n", "not TOML"),
+        ("[train\n", "invalid TOML"),
         ('[ui]\ntheme = "nord"\n', r"\[ui\] theme: got 'nord'; choose one of garden, garden-light"),
         (
             "[ui]\nupdates_per_second = 9\n",
@@ -52,9 +52,9 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[ui]\nupdates_per_second = true\n", "updates_per_second: got True"),
         ("[paths]\nhome = 3\n", r"\[paths\] home: got 3; give a path"),
         ("[presets]\nmine = 3\n", r"write it as \[presets.mine\]"),
-        ("[presets.mine]\nlora_rank = 3\n", r"\[presets.mine\] has no key lora_rank"),
+        ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]"),
         ("[datasets]\nmine = 'a.jsonl'\n", r"write it as \[datasets.mine\]"),
-        ("[datasets.mine]\nfile = 'a.jsonl'\n", r"\[datasets.mine\] has no key file"),
+        ("[datasets.mine]\nfile = 'a.jsonl'\n", r"unknown key file in \[datasets.mine\]"),
         ("[keys]\n'run.stop' = 3\n", r"\[keys\] run.stop: got 3"),
     ],
 )
@@ -80,18 +80,18 @@ def test_the_example_in_the_repository_is_what_it_says(user_file: Path) -> None:
 def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
     user_file.write_text('[ui]\ntheme = "garden-light"\nupdates_per_second = 1\n')
     (tmp_path / "garden.toml").write_text("[ui]\nupdates_per_second = 0.5\n")
-    found = settings(tmp_path, user_file, MODEL_GARDEN_UI_PICTURES="kitty")
+    found = settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="kitty")
     assert {name: where for name, where in found.origins.items() if not name.startswith(("runs.", "cost."))} == {
         "paths.home": "default",
         "paths.cache": "default",
         "ui.theme": str(user_file),
         "ui.updates_per_second": str(tmp_path / "garden.toml"),
-        "ui.pictures": "MODEL_GARDEN_UI_PICTURES",
+        "ui.images": "MODEL_GARDEN_UI_IMAGES",
     }
     assert [found.value(one) for one in SETTINGS if one.table == "ui"] == ["garden-light", 0.5, "kitty"]
     assert load_settings(home=tmp_path, environ={}, cwd=tmp_path).origins["paths.home"] == "--home"
-    with pytest.raises(UsageError, match="MODEL_GARDEN_UI_PICTURES: got 'ascii'") as caught:
-        settings(tmp_path, user_file, MODEL_GARDEN_UI_PICTURES="ascii")
+    with pytest.raises(UsageError, match="MODEL_GARDEN_UI_IMAGES: got 'ascii'") as caught:
+        settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="ascii")
     assert caught.value.where == "environment"
 
 
@@ -122,16 +122,16 @@ def test_datasets_with_a_name(tmp_path: Path, user_file: Path) -> None:
 def test_writing_keeps_comments_and_everything_else(tmp_path: Path, user_file: Path) -> None:
     before = "# mine\n[ui]  # looks\ntheme = 'garden' # dark\n\n# why\n[train]\nlora_r = 8\n"
     user_file.write_text(before)
-    write_value(user_file, ("ui", "theme"), "garden-light")
+    write_config_value(user_file, ("ui", "theme"), "garden-light")
     assert user_file.read_text() == before.replace("'garden'", '"garden-light"')
-    write_value(user_file, ("presets", "QLoRA small"), {"lora_r": 4, "report_to": ["wandb"]})
-    write_value(user_file, ("keys", "run.stop"), "ctrl+x")
+    write_config_value(user_file, ("presets", "QLoRA small"), {"lora_r": 4, "report_to": ["wandb"]})
+    write_config_value(user_file, ("keys", "run.stop"), "ctrl+x")
     found = settings(tmp_path, user_file)
     assert found.presets == {"QLoRA small": {"lora_r": 4, "report_to": ["wandb"]}}
     assert found.keys == {"run.stop": "ctrl+x"} and found.train == {"lora_r": 8}
-    write_value(user_file, ("presets", "QLoRA small"), None)
-    write_value(user_file, ("ui", "theme"), None)
-    write_value(user_file, ("nothing", "there"), None)
+    write_config_value(user_file, ("presets", "QLoRA small"), None)
+    write_config_value(user_file, ("ui", "theme"), None)
+    write_config_value(user_file, ("nothing", "there"), None)
     text = user_file.read_text()
     assert "# mine" in text and "# looks" in text and "# why" in text
     assert settings(tmp_path, user_file).presets == {} and "theme" not in text
@@ -139,18 +139,18 @@ def test_writing_keeps_comments_and_everything_else(tmp_path: Path, user_file: P
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_is(tmp_path: Path, user_file: Path) -> None:
-    write_value(tmp_path / "new" / "garden.toml", ("ui", "theme"), "garden")
+    write_config_value(tmp_path / "new" / "garden.toml", ("ui", "theme"), "garden")
     assert (tmp_path / "new" / "garden.toml").read_text() == '[ui]\ntheme = "garden"\n'
     user_file.write_text("[ui\n")
-    with pytest.raises(UsageError, match="not TOML"):
-        write_value(user_file, ("ui", "theme"), "garden")
+    with pytest.raises(UsageError, match="invalid TOML"):
+        write_config_value(user_file, ("ui", "theme"), "garden")
     assert user_file.read_text() == "[ui\n"
     with pytest.raises(EnvironmentProblem, match="cannot be written"):
-        write_value(user_file / "below", ("ui", "theme"), "garden")
+        write_config_value(user_file / "below", ("ui", "theme"), "garden")
 
 
 def test_every_setting_is_explained_and_its_default_is_accepted() -> None:
-    for setting in BY_ID.values():
+    for setting in SETTINGS_BY_ID.values():
         assert setting.title and setting.help.endswith(".") and setting.help[0].isupper()
         if setting.default is not None:
             assert setting.read(setting.default) == setting.default

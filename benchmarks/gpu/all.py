@@ -25,12 +25,12 @@ import steps
 import torch
 from page import page
 
-PIECES = ("nvml", "attention", "ladder", "grid")
+PARTS = ("nvml", "attention", "ladder", "grid")
 
 
 def main() -> int:
     """The pieces that were asked for; 0 when all of them were done, 1 when some could not be."""
-    asked = _arguments()
+    asked = _parse_arguments()
     if not asked.dry_run and not torch.cuda.is_available():
         print("there is no CUDA device here; --dry-run goes through everything on the CPU", file=sys.stderr)
         return 2
@@ -67,34 +67,38 @@ def main() -> int:
         if "nvml" in asked.pieces:
             keep("NVML", lambda: machine.nvml(device), lambda found: result.update(nvml=found))
         if "attention" in asked.pieces:
-            keep("attention", lambda: attending.measure(device, asked.repeats), lambda found: _attention(result, found))
+            keep(
+                "attention",
+                lambda: attending.measure(device, asked.repeats),
+                lambda found: _put_attention(result, found),
+            )
         if "ladder" in asked.pieces:
             keep("OOM ladder", lambda: ladder.measure(device, scratch), lambda found: result.update(ladder=found))
         if "grid" in asked.pieces:
             for case in steps.grid(dry=device.dry):
                 if not asked.only or any(word in case.name for word in asked.only):
-                    do = _measuring(case, device, scratch, asked.repeats)
+                    do = _measure_case(case, device, scratch, asked.repeats)
                     keep(case.name, do, result["grid"].append)
     print((asked.out / "gpu.md").read_text())
     return 1 if result["not_done"] else 0
 
 
-def _measuring(case: steps.Case, device: machine.Device, scratch: Path, repeats: int) -> Callable[[], Any]:
+def _measure_case(case: steps.Case, device: machine.Device, scratch: Path, repeats: int) -> Callable[[], Any]:
     return lambda: steps.measure(case, device, scratch, repeats)
 
 
-def _attention(result: dict[str, Any], found: dict[str, Any]) -> None:
+def _put_attention(result: dict[str, Any], found: dict[str, Any]) -> None:
     result["not_done"].update(found.pop("not_done"))
     result["attention"] = found
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("gpu-results"), help="folder for gpu.json and gpu.md")
     parser.add_argument(
         "--dry-run", action="store_true", help="on the CPU with the tiny model; no figure means anything"
     )
-    parser.add_argument("--pieces", nargs="+", choices=PIECES, default=PIECES, help="what to do; everything")
+    parser.add_argument("--pieces", nargs="+", choices=PARTS, default=PARTS, help="what to do; everything")
     parser.add_argument("--only", nargs="+", default=[], help="of the grid, cases whose name has one of these words")
     parser.add_argument("--repeats", type=int, default=5, help="steps that are timed")
     parser.add_argument("--minutes", type=float, default=60, help="begin nothing after so many")

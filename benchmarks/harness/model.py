@@ -23,8 +23,8 @@ ADDED = [
 ]
 TEXT_IDS = 151_643  # the real tokenizer's ids below its special tokens
 VOCABULARY = 151_936
-LEARNED_IDS = 4_000
-SPLIT = (
+TRAINED_VOCABULARY = 4_000
+PRETOKENIZER_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 CHAT_TEMPLATE = (
@@ -53,24 +53,24 @@ def make_model(folder: Path) -> None:
     tokenizer = _tokenizer()
     ids = {token: tokenizer.token_to_id(token) for token in (*SPECIAL, *ADDED)}
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write(folder, "config.json", _config(ids))
-    _write(folder, "generation_config.json", _generation(ids))
-    _write(folder, "preprocessor_config.json", _preprocessor())
-    _write(folder, "chat_template.json", {"chat_template": CHAT_TEMPLATE})
-    _write(folder, "tokenizer_config.json", _tokenizer_config(ids))
-    learned = json.loads((folder / "tokenizer.json").read_text())["model"]
-    _write(folder, "vocab.json", learned["vocab"])
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in learned["merges"]]
+    _write_json(folder, "config.json", _config(ids))
+    _write_json(folder, "generation_config.json", _generation(ids))
+    _write_json(folder, "preprocessor_config.json", _preprocessor())
+    _write_json(folder, "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    _write_json(folder, "tokenizer_config.json", _tokenizer_config(ids))
+    supervised = json.loads((folder / "tokenizer.json").read_text())["model"]
+    _write_json(folder, "vocab.json", supervised["vocab"])
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in supervised["merges"]]
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
     _save_weights(folder)
     whole.touch()
 
 
-def _write(folder: Path, name: str, content: dict[str, Any]) -> None:
+def _write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
     (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def _corpus(lines: int = 20_000) -> Iterator[str]:
+def _generate_corpus(lines: int = 20_000) -> Iterator[str]:
     chosen = random.Random(0)
     consonants, vowels = "bcdfghjklmnprstvwz", "aeiou"
     made_up = [
@@ -78,7 +78,7 @@ def _corpus(lines: int = 20_000) -> Iterator[str]:
         for _ in range(3000)
     ]
     real = (
-        "what colour color is the how many shapes are there in image picture which shape left right of top bottom "
+        "what colour color is the how many shapes are there in picture image which shape left right of top bottom "
         "large small red green blue yellow purple orange cyan magenta circle square triangle star background yes no "
         "one two three four five answer question user assistant system you helpful an briefly with a word"
     ).split()
@@ -96,15 +96,15 @@ def _tokenizer() -> Any:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.Split(Regex(PRETOKENIZER_PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = BpeTrainer(vocab_size=LEARNED_IDS, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    trainer = BpeTrainer(vocab_size=TRAINED_VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(_generate_corpus(), trainer)
     described = json.loads(tokenizer.to_str())
     vocabulary = described["model"]["vocab"]
     for number in range(len(vocabulary), TEXT_IDS):

@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-TICKS = os.sysconf("SC_CLK_TCK")
-QUIET = 0.025  # seconds without output that end an update
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+QUIET_SECONDS = 0.025  # seconds without output that end an update
 
 
 @dataclass(frozen=True)
-class Sent:
+class TerminalOutput:
     """What came in some seconds: bytes, updates (output with a pause after it), and CPU seconds of the process."""
 
     seconds: float
-    sent: int
+    bytes_sent: int
     updates: int
-    cpu: float
+    cpu_seconds: float
 
     @property
     def bytes_per_second(self) -> float:
-        return self.sent / self.seconds
+        return self.bytes_sent / self.seconds
 
     @property
     def updates_per_second(self) -> float:
@@ -37,10 +37,10 @@ class Sent:
     @property
     def cpu_percent(self) -> float:
         """Of one core."""
-        return 100 * self.cpu / self.seconds
+        return 100 * self.cpu_seconds / self.seconds
 
 
-class Terminal:
+class PseudoTerminal:
     """`command` in a terminal of `columns` x `rows`; a context that ends it."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], columns: int = 80, rows: int = 24):
@@ -60,7 +60,7 @@ class Terminal:
         os.waitpid(self.pid, 0)
         os.close(self.fd)
 
-    def press(self, keys: str) -> None:
+    def send_keys(self, keys: str) -> None:
         """Type."""
         os.write(self.fd, keys.encode())
 
@@ -69,36 +69,36 @@ class Terminal:
         ready, _, _ = select.select([self.fd], [], [], max(seconds, 0.0))
         return os.read(self.fd, 1 << 16) if ready else b""
 
-    def until(self, wanted: str, seconds: float = 60.0) -> float:
+    def wait_for(self, expected: str, seconds: float = 60.0) -> float:
         """Seconds until `wanted` has come since this call; what comes in the same piece after it is dropped.
 
         Raises:
             TimeoutError: it does not.
         """
-        began, seen = time.perf_counter(), b""
-        while wanted.encode() not in seen:
+        began, observed = time.perf_counter(), b""
+        while expected.encode() not in observed:
             left = seconds - (time.perf_counter() - began)
             if left <= 0:
-                raise TimeoutError(f"{wanted!r} did not come; {seen[-400:]!r}")
-            seen = seen[-4096:] + self.read(left)
+                raise TimeoutError(f"{expected!r} did not come; {observed[-400:]!r}")
+            observed = observed[-4096:] + self.read(left)
         return time.perf_counter() - began
 
-    def settle(self, quiet: float = 0.08) -> None:
+    def wait_quiet(self, quiet: float = 0.08) -> None:
         """Read until nothing has come for `quiet` seconds."""
         while self.read(quiet):
             pass
 
-    def watch(self, seconds: float) -> Sent:
+    def measure(self, seconds: float) -> TerminalOutput:
         """Only look."""
         began, cpu, count, updates, last = time.perf_counter(), self._cpu(), 0, 0, 0.0
         while (now := time.perf_counter()) - began < seconds:
             piece = self.read(began + seconds - now)
             if piece:
                 count += len(piece)
-                updates += time.perf_counter() - last > QUIET
+                updates += time.perf_counter() - last > QUIET_SECONDS
                 last = time.perf_counter()
-        return Sent(time.perf_counter() - began, count, updates, self._cpu() - cpu)
+        return TerminalOutput(time.perf_counter() - began, count, updates, self._cpu() - cpu)
 
     def _cpu(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS

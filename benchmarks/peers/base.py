@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.rows import Row
+from harness.synthetic_data import QuestionRow
 
-LORA_RANK, LORA_ALPHA, LEARNING_RATE, CLIP, SEED, LONGEST = 16, 32, 1e-3, 1.0, 42, 2048
+LORA_RANK, LORA_ALPHA, LEARNING_RATE, MAX_GRAD_NORM, SEED, MAX_LENGTH = 16, 32, 1e-3, 1.0, 42, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Job:
 
     model: Path
     rows: Path
-    ordered: Sequence[Row]
+    ordered_rows: Sequence[QuestionRow]
     steps: int
     epochs: int
     batch: int
-    accumulate: int
+    accumulation_steps: int
     checkpointing: bool | None
     folder: Path
 

@@ -30,7 +30,7 @@ class LlamaFactory:
                 ],
                 "images": [row.image],
             }
-            for row in job.ordered
+            for row in job.ordered_rows
         ]
         (data / "rows.json").write_text(json.dumps(rows))
         tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
@@ -55,7 +55,7 @@ class LlamaFactory:
             "dataset_dir": str(data),
             "dataset": "rows",
             "template": "qwen2_vl",
-            "cutoff_len": base.LONGEST,
+            "cutoff_len": base.MAX_LENGTH,
             "image_max_pixels": 12_845_056,
             "image_min_pixels": 3_136,
             "overwrite_cache": True,
@@ -67,13 +67,13 @@ class LlamaFactory:
             "save_strategy": "no",
             "report_to": "none",
             "per_device_train_batch_size": job.batch,
-            "gradient_accumulation_steps": job.accumulate,
+            "gradient_accumulation_steps": job.accumulation_steps,
             "max_steps": job.steps,
             "learning_rate": base.LEARNING_RATE,
             "lr_scheduler_type": "constant",
             "warmup_ratio": 0.0,
             "weight_decay": 0.0,
-            "max_grad_norm": base.CLIP,
+            "max_grad_norm": base.MAX_GRAD_NORM,
             "optim": "adamw_torch",
             "seed": base.SEED,
             "flash_attn": "sdpa",

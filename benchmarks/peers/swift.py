@@ -27,7 +27,7 @@ class Swift:
                 ],
                 "images": [row.image],
             }
-            for row in job.ordered
+            for row in job.ordered_rows
         )
         data.write_text("".join(json.dumps(line) + "\n" for line in lines))
         options: dict[str, object] = {
@@ -49,16 +49,16 @@ class Swift:
             "use_cpu": True,
             "attn_impl": "sdpa",
             "per_device_train_batch_size": job.batch,
-            "gradient_accumulation_steps": job.accumulate,
+            "gradient_accumulation_steps": job.accumulation_steps,
             "max_steps": job.steps,
-            "max_length": base.LONGEST,
+            "max_length": base.MAX_LENGTH,
             "optim": "adamw_torch",
             "learning_rate": base.LEARNING_RATE,
             "lr_scheduler_type": "constant",
             "warmup_ratio": 0,
             "weight_decay": 0,
             "adam_beta2": 0.999,
-            "max_grad_norm": base.CLIP,
+            "max_grad_norm": base.MAX_GRAD_NORM,
             "seed": base.SEED,
             "dataset_shuffle": False,
             "train_dataloader_shuffle": False,

@@ -36,10 +36,10 @@ class Trl:
                 "completion": [{"role": "assistant", "content": row.response}],
                 "images": [row.image],
             }
-            for row in job.ordered
+            for row in job.ordered_rows
         )
         data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        asked = {
+        options = {
             "model": str(job.model),
             "data": str(data),
             "labelled_only": self.labelled_only,
@@ -47,17 +47,17 @@ class Trl:
             "arguments": {
                 "output_dir": str(job.folder / "out"),
                 "per_device_train_batch_size": job.batch,
-                "gradient_accumulation_steps": job.accumulate,
+                "gradient_accumulation_steps": job.accumulation_steps,
                 "max_steps": job.steps,
                 "learning_rate": base.LEARNING_RATE,
-                "max_grad_norm": base.CLIP,
+                "max_grad_norm": base.MAX_GRAD_NORM,
                 "seed": base.SEED,
-                "max_length": base.LONGEST,
+                "max_length": base.MAX_LENGTH,
                 **({} if job.checkpointing is None else {"gradient_checkpointing": job.checkpointing}),
             },
         }
         file = job.folder / "trl.json"
-        file.write_text(json.dumps(asked))
+        file.write_text(json.dumps(options))
         return [str(programs / "python"), str(PROGRAM), str(file)]
 
     def environment(self, job: Job) -> Mapping[str, str]:

@@ -8,15 +8,15 @@ from mg_tui.core.errors import UsageError
 
 
 def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
-    """Open the dashboard, on one run when `open_run` means one (see `mg_tui.runs.store.find_run`).
+    """Open the dashboard, on the run that `open_run` refers to if set (see `mg_tui.runs.store.find_run`).
 
     Raises:
-        UsageError: there is no terminal, no such run, or garden.toml gives an action a key that it cannot have.
+        UsageError: there is no terminal or no such run, or a key binding in garden.toml is invalid.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            "The dashboard needs a terminal.",
-            why="standard input or output is not one",
+            "The dashboard requires a terminal.",
+            why="standard input or output is not a terminal",
             hint="`model-garden runs` lists runs, `model-garden --help` the commands",
         )
     folder = None
@@ -26,38 +26,39 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
         folder = find_run(settings.home, open_run)
 
     # Textual reads these when it is imported. Over a network fewer frames are sent; what is set already stays.
-    if os.environ.get("SSH_CONNECTION"):
+    from mg_tui.tui.terminal import exit_on_hangup, is_over_ssh
+
+    if is_over_ssh(os.environ):
         os.environ.setdefault("TEXTUAL_FPS", "15")
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-    _refuse_bad_keys(settings)
+    _require_valid_keys(settings)
     from mg_tui.tui.app import GardenApp
-    from mg_tui.tui.graphics import prepare
-    from mg_tui.tui.hangup import end_with_terminal
+    from mg_tui.tui.graphics import select_graphics
 
-    # A thread that reads a journal lets a key pass sooner; the default is 5 ms each time they meet.
+    # Shorter than the default of 5 ms, so that threads reading journals delay key presses less.
     sys.setswitchinterval(0.001)
-    end_with_terminal()
+    exit_on_hangup()
 
-    app = GardenApp(settings, folder, prepare(str(settings.ui.get("pictures", ""))), wake=True)
+    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("images", ""))), start_queue=True)
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
-    _say_what_goes_on(app.going_on)
+    _print_still_running(app.running_titles)
 
 
-def _refuse_bad_keys(settings: Settings) -> None:
+def _require_valid_keys(settings: Settings) -> None:
     """Raises UsageError naming the file, the action and the key."""
     if not settings.keys:
         return
-    from mg_tui.tui.keymap import problems
+    from mg_tui.tui.keymap import find_problems
 
-    for problem in problems(settings.keys):
+    for problem in find_problems(settings.keys):
         raise UsageError(str(problem), where=settings.origins.get(f"keys.{problem.action}"))
 
 
-def _say_what_goes_on(titles: list[str]) -> None:
+def _print_still_running(titles: list[str]) -> None:
     if titles:
         import click
 
         runs = titles[0] if len(titles) == 1 else f"{len(titles)} runs"
-        click.echo(f"{runs} {'goes' if len(titles) == 1 else 'go'} on; `model-garden` shows it again.", err=True)
+        click.echo(f"{runs} still running; reopen with `model-garden`.", err=True)

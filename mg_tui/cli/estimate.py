@@ -1,4 +1,4 @@
-"""`model-garden estimate`: what a run will need in memory, by part, and on which GPUs it fits."""
+"""`model-garden estimate`: memory of a run by component, and the GPUs it fits on."""
 
 import json
 import sys
@@ -8,37 +8,40 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mg_tui.cli.spec_flags import PRESET, SpecCommand, defaults, given, origins, spec_flags
+from mg_tui.cli.spec_flags import PRESET_OPTION, SpecCommand, default_values, explicit_values, spec_flags, value_origins
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.core.text import one_line
+from mg_tui.core.text import one_line, pluralize
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.memory import Question
-    from mg_tui.hardware.memory.places import Answer
+    from rich.table import Table
 
-_NONE_GIVEN: Final = "(none)"
+    from mg_tui.hardware.memory import MemoryAdvisor
+    from mg_tui.hardware.memory.candidates import DeviceFit
+    from mg_tui.hardware.memory.estimator import MemoryEstimate
+
+_NO_DATASET: Final = "(none)"
 
 
-@spec_flags(TrainingSpec)
+@spec_flags(TrainingSpec, help_texts={"dataset": "The dataset; without it, a typical row is assumed."})
 @click.command(cls=SpecCommand)
-@PRESET
+@PRESET_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values: Any) -> None:
-    """Say what a run will need in memory, without starting it or loading the model.
+    """Estimate a run's memory without starting it or loading the model.
 
-    Takes the flags of `train-vision`. With a dataset, its longest rows and its own pictures count; without, a row is
-    assumed. Nothing is downloaded; a base model that a plugin lists need not be on this machine.
+    Accepts the flags of `train-vision`. With a dataset, its longest rows and image sizes are used; otherwise a typical
+    row is assumed. Nothing is downloaded; base models listed by a plugin need not be available locally.
     """
-    from mg_tui.ahead import forecast
-    from mg_tui.hardware.memory.places import answer, places
+    from mg_tui.hardware.memory.candidates import find_candidates, fit_on
+    from mg_tui.preflight import memory
 
-    asked = {**defaults(settings, preset), **given(values)}
-    has_dataset = bool(asked.get("dataset"))
-    spec = TrainingSpec.parse({"dataset": _NONE_GIVEN, **asked}, where=origins(settings, preset, values))
-    dataset = forecast.read(spec, settings, cwd=Path.cwd()) if has_dataset else None
-    question = forecast.question(
+    merged = {**default_values(settings, preset), **explicit_values(values)}
+    has_dataset = bool(merged.get("dataset"))
+    spec = TrainingSpec.parse({"dataset": _NO_DATASET, **merged}, where=value_origins(settings, preset, values))
+    dataset = memory.load_dataset_headers(spec, settings, cwd=Path.cwd()) if has_dataset else None
+    advisor = memory.make_advisor(
         spec,
         settings,
         cwd=Path.cwd(),
@@ -47,94 +50,112 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
         device="cpu" if spec.device == "cpu" else "cuda",
     )
     if dataset is not None and (bad := len(dataset.bad_rows)):
-        rows = f"{bad:,} bad rows are" if bad > 1 else "1 bad row is"
-        click.echo(f"{rows} not counted; the first: {one_line(str(dataset.problems[0]))}", err=True)
-    found, why_none = places(spec)
-    answers = [answer(question, place) for place in found]
+        click.echo(f"ignoring {pluralize(bad, 'bad row')}; first: {one_line(str(dataset.problems[0]))}", err=True)
+    devices, why_no_gpu = find_candidates(spec)
+    fits = [fit_on(advisor, device) for device in devices]
     if as_json:
-        click.echo(json.dumps(_record(question, answers, why_none), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(_estimate_record(advisor, fits, why_no_gpu), ensure_ascii=False, indent=2))
     else:
-        _print(question, answers, why_none)
+        _print_estimate(advisor, fits, why_no_gpu)
 
 
-for _param in estimate.params:
-    if isinstance(_param, click.Option) and _param.name == "dataset":
-        _param.help = "The JSONL file with the examples; without, a row is assumed."
+# Keys of --json that differ from the names of the fields they hold; scripts rely on them.
+_WORKLOAD_KEYS: Final = {"supervised": "learned"}
 
 
-def _record(question: "Question", answers: "list[Answer]", why_none: str | None) -> dict[str, Any]:
+def _estimate_record(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> dict[str, Any]:
     from dataclasses import asdict
 
+    record = advisor.estimate().as_dict()
+    record["work"] = {_WORKLOAD_KEYS.get(name, name): value for name, value in record["work"].items()}
     return {
-        "base_model": question.spec.base_model,
-        **question.estimate().as_dict(),
+        "base_model": advisor.spec.base_model,
+        **record,
         "places": [
             {
-                **asdict(answer.place),
-                "fits": answer.fits,
-                "largest_batch": answer.batch,
-                "largest_pixels": answer.pixels,
+                **asdict(fit.place),
+                "fits": fit.fits,
+                "largest_batch": fit.batch,
+                "largest_pixels": fit.pixels,
                 "remedies": [
-                    {"changes": one.changes, "flags": one.flags, "cost": one.cost, "peak": one.estimate.peak}
-                    for one in answer.remedies
+                    {"changes": fix.changes, "flags": fix.flags, "cost": fix.cost, "peak": fix.estimate.peak}
+                    for fix in fit.suggestions
                 ],
             }
-            for answer in answers
+            for fit in fits
         ],
-        "why_no_gpu": why_none,
+        "why_no_gpu": why_no_gpu,
     }
 
 
-def _print(question: "Question", answers: "list[Answer]", why_none: str | None) -> None:
-    from rich.box import SIMPLE_HEAD
+def _print_estimate(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from mg_tui.cli.run_text import size
-
-    found = question.estimate()
+    result = advisor.estimate()
     console = Console(file=sys.stdout, highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
-    table.add_column("Memory", footer="peak")
-    table.add_column("Size", justify="right", footer=size(found.peak), no_wrap=True)
-    table.add_column("What it is", footer=found.moment, overflow="fold")
-    for part in found.parts:
-        table.add_row(part.name, size(part.bytes), Text(part.why))
-    title = f"{one_line(question.spec.base_model)}: {found.parameters:,} parameters, {found.trained:,} trained"
+    title = f"{one_line(advisor.spec.base_model)}: {result.parameters:,} parameters, {result.trained:,} trained"
     console.print(Text(title, style="bold"))
-    console.print(table)
-    fit = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Would fit with"):
-        fit.add_column(heading, overflow="fold", justify="right" if heading in ("Has", "Batch", "Pixels") else "left")
-    for answer in answers:
-        mark = Text("✓ yes", style="green") if answer.fits else Text("✗ no", style="red")
-        numbers = ["–" if value is None else f"{value:,}" for value in (answer.batch, answer.pixels)]
-        fit.add_row(Text(one_line(answer.place.name)), size(answer.place.free), mark, *numbers, Text(_change(answer)))
-    console.print(fit)
-    for line in _notes(question, answers, why_none):
+    console.print(_component_table(result))
+    console.print(_device_table(fits))
+    for line in _note_lines(advisor, fits, why_no_gpu):
         click.echo(line, err=True)
 
 
-def _change(answer: "Answer") -> str:
-    from mg_tui.cli.run_text import size
+def _component_table(result: "MemoryEstimate") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
 
-    if answer.fits:
+    from mg_tui.cli.formatting import format_bytes
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table.add_column("Memory", footer="peak")
+    table.add_column("Size", justify="right", footer=format_bytes(result.peak), no_wrap=True)
+    table.add_column("Description", footer=result.moment, overflow="fold")
+    for part in result.parts:
+        table.add_row(part.name, format_bytes(part.bytes), Text(part.why))
+    return table
+
+
+def _device_table(fits: "list[DeviceFit]") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from mg_tui.cli.formatting import format_bytes
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Suggested change"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("Has", "Batch", "Pixels") else "left")
+    for fit in fits:
+        mark = Text("✓ yes", style="green") if fit.fits else Text("✗ no", style="red")
+        numbers = ["–" if value is None else f"{value:,}" for value in (fit.batch, fit.pixels)]
+        device = Text(one_line(fit.place.name))
+        table.add_row(device, format_bytes(fit.place.free), mark, *numbers, Text(_first_suggestion(fit)))
+    return table
+
+
+def _first_suggestion(fit: "DeviceFit") -> str:
+    from mg_tui.cli.formatting import format_bytes
+
+    if fit.fits:
         return ""
-    if not answer.remedies:
-        return "no single change"
-    first = answer.remedies[0]
-    return f"{first.flags} ({size(first.estimate.peak)})"
+    if not fit.suggestions:
+        return "no single change is enough"
+    first = fit.suggestions[0]
+    return f"{first.flags} ({format_bytes(first.estimate.peak)})"
 
 
-def _notes(question: "Question", answers: "list[Answer]", why_none: str | None) -> Iterator[str]:
-    from mg_tui.cli.run_text import size
+def _note_lines(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> Iterator[str]:
+    from mg_tui.cli.formatting import format_bytes
 
-    if why_none:
-        yield f"no GPU here: {one_line(why_none)}"
-    yield from (f"assumed: {sentence}" for sentence in question.estimate().assumed)
-    for answer in answers:
-        if answer.place.here and not answer.fits:
-            for one in answer.remedies:
-                yield f"{one_line(answer.place.name)}: {one.flags} makes it {size(one.estimate.peak)} ({one.cost})"
-    yield "Batch and pixels are the largest that fit with everything else as it is."
+    if why_no_gpu:
+        yield f"no local GPU: {one_line(why_no_gpu)}"
+    yield from (f"assumed: {sentence}" for sentence in advisor.estimate().assumed)
+    for fit in fits:
+        if fit.place.here and not fit.fits:
+            for fix in fit.suggestions:
+                peak = format_bytes(fix.estimate.peak)
+                yield f"{one_line(fit.place.name)}: {fix.flags} reduces it to {peak} ({fix.cost})"
+    yield "Batch and pixels: the largest values that fit with all other options unchanged."

@@ -1,4 +1,4 @@
-"""`model-garden generate-vision`: ask a model about pictures; the answer is shown as it is written."""
+"""`model-garden generate-vision`: run inference on images and stream the answer."""
 
 import json
 import time
@@ -12,70 +12,70 @@ from mg_tui.config import Settings
 
 @click.command("generate-vision")
 @click.argument("model")
-@click.option(
-    "--image", "images", multiple=True, required=True, metavar="PATH", help="A picture; repeat the option for several."
-)
+@click.option("--image", "images", multiple=True, required=True, metavar="PATH", help="An image; repeatable.")
 @click.option("--prompt", required=True, help="The question or instruction.")
-@click.option("--system-prompt", help="Takes the place of the system prompt the model was trained with.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest answer.")
+@click.option("--system-prompt", help="Overrides the system prompt used in training.")
+@click.option(
+    "--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Maximum length of the answer."
+)
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0, max=100),
     default=0.0,
     show_default=True,
-    help="0 always takes the likeliest token; higher values vary the answer.",
+    help="Sampling temperature; 0 is greedy decoding.",
 )
 @click.option(
     "--top-p",
     type=click.FloatRange(min=0, max=1, min_open=True),
     default=1.0,
     show_default=True,
-    help="Draw from the likeliest tokens that together have this probability; needs a temperature above 0.",
+    help="Nucleus sampling; requires a temperature above 0.",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Makes a drawn answer repeatable.")
-@click.option("--base-model", help="The adapter's base model, where it is not at the place the result names.")
+@click.option("--seed", type=click.IntRange(min=0), help="Random seed for sampling.")
+@click.option("--base-model", help="Path or name of the adapter's base model, if it has moved.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
     default="auto",
     show_default=True,
-    help="auto is that of training, and float32 on the CPU.",
+    help="auto: as in training; float32 on a CPU.",
 )
 @click.option(
     "--quantization",
     type=click.Choice(["auto", "nf4", "int8", "none"]),
     default="auto",
     show_default=True,
-    help="auto is that of training, and none on the CPU.",
+    help="auto: as in training; none on a CPU.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one record: answer, tokens, times, picture sizes.")
+@click.option("--json", "as_json", is_flag=True, help="Print answer, token counts, timings and image sizes as JSON.")
 @click.pass_obj
-def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **asked: Any) -> None:
-    """Ask a model about a picture.
+def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Run inference on images.
 
-    MODEL is a result folder (the --output-dir of a run), a run (its id, its name, or `last`), or a base model. The
-    answer goes to standard output as it is written.
+    MODEL is a result folder (a run's --output-dir), a run (id, name or `last`), or a base model. The answer is streamed
+    to stdout.
     """
-    from mg_tui.cli.waiting import waiting
+    from mg_tui.cli.progress import spinner
     from mg_tui.core.text import printable
     from mg_tui.data.images import probe_image
-    from mg_tui.runs.child import EngineChild
+    from mg_tui.runs.engine_process import EngineProcess
 
-    # A mistyped path shows before a model is loaded for it.
+    # Before the model is loaded, so that a mistyped path fails at once.
     for image in images:
         probe_image(image)
-    how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
-    with EngineChild("mg_tui.engine.answers.generate") as child:
+    load_options = {name: options.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    with EngineProcess("mg_tui.engine.inference.generate") as child:
         began = time.monotonic()
-        with waiting(f"loading {printable(model)}") as say:
-            for event in child.stream("load", model=model, home=str(settings.home), **how):
+        with spinner(f"loading {printable(model)}") as notify:
+            for event in child.stream("load", model=model, home=str(settings.home), **load_options):
                 ready = event
                 if event["event"] == "notice":
-                    say(event["text"])
+                    notify(event["text"])
         load_seconds = round(time.monotonic() - began, 2)
         record: dict[str, Any] = {}
-        for event in child.stream("generate", images=[str(Path(path).absolute()) for path in images], **asked):
+        for event in child.stream("generate", images=[str(Path(path).absolute()) for path in images], **options):
             if event["event"] == "text" and not as_json:
                 click.echo(printable(event["text"]), nl=False)
             record = event
@@ -87,22 +87,22 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
         click.echo(json.dumps({**record, **loaded, "load_seconds": load_seconds}, ensure_ascii=False))
         return
     click.echo()
-    _say_how_it_went(record, asked["max_new_tokens"])
+    _print_stats(record, options["max_new_tokens"])
 
 
-def _say_how_it_went(record: dict[str, Any], limit: int) -> None:
-    sizes = ", ".join(_size(image) for image in record["images"])
+def _print_stats(record: dict[str, Any], limit: int) -> None:
+    sizes = ", ".join(_format_size(image) for image in record["images"])
     click.echo(
         f"{record['tokens']} tokens in {record['seconds']:.1f} s ({record['tokens_per_second']:.1f} tokens/s)"
-        + (f"; picture {sizes}" if sizes else "")
+        + (f"; image {sizes}" if sizes else "")
         + (f"; seed {record['seed']}" if record["seed"] is not None else ""),
         err=True,
     )
     if record["ended"] == "length":
-        click.echo(f"the answer was cut at {limit} tokens; raise --max-new-tokens for more", err=True)
+        click.echo(f"the answer was truncated at {limit} tokens; raise --max-new-tokens", err=True)
 
 
-def _size(image: dict[str, Any]) -> str:
-    given, seen = image["size"], image["seen_at"]
-    text = f"{given[0]}x{given[1]}"
-    return text if seen is None or seen == given else f"{text} seen at {seen[0]}x{seen[1]}"
+def _format_size(image: dict[str, Any]) -> str:
+    size, resized = image["size"], image["seen_at"]
+    text = f"{size[0]}x{size[1]}"
+    return text if resized is None or resized == size else f"{text} resized to {resized[0]}x{resized[1]}"

@@ -1,4 +1,4 @@
-"""`model-garden merge`: one model from an adapter and its base, compared with the adapter before it is kept."""
+"""`model-garden merge`: merge an adapter into its base model and compare logits before the result is saved."""
 
 import json
 from pathlib import Path
@@ -11,52 +11,52 @@ from mg_tui.config import Settings
 
 @click.command("merge")
 @click.argument("model")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new or empty folder.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Output folder; must be new or empty.")
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
     default="auto",
     show_default=True,
-    help="Of the merged weights; auto is that of training.",
+    help="dtype of the merged weights; auto: as in training.",
 )
-@click.option("--base-model", help="The adapter's base model, where it is not at the place the result names.")
+@click.option("--base-model", help="Path or name of the adapter's base model, if it has moved.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="cpu", show_default=True, help="Where to compute."
+    "--device", type=click.Choice(["auto", "cuda", "cpu"]), default="cpu", show_default=True, help="Device for merging."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one record: where it is, and the comparison.")
+@click.option("--json", "as_json", is_flag=True, help="Print path and comparison as JSON.")
 @click.pass_obj
-def merge(settings: Settings, /, model: str, output: Path, as_json: bool, **asked: Any) -> None:
-    """Merge an adapter into its base model, and check the result.
+def merge(settings: Settings, /, model: str, output: Path, as_json: bool, **options: Any) -> None:
+    """Merge an adapter into its base model and verify the result.
 
-    MODEL is a result folder or a run (its id, its name, or `last`). The base is loaded in full precision. What was
-    saved is loaded again and its logits are compared with the adapter's; a merge that lost something is not kept.
+    MODEL is a result folder or a run (its id, its name, or `last`). The base model is loaded in full precision. The
+    saved model is reloaded and its logits are compared with the adapter's; a merge that does not match is discarded.
     """
-    from mg_tui.cli.waiting import waiting
+    from mg_tui.cli.progress import spinner
     from mg_tui.core.text import printable
-    from mg_tui.runs.child import EngineChild
+    from mg_tui.runs.engine_process import EngineProcess
 
     record: dict[str, Any] = {}
     with (
-        EngineChild("mg_tui.engine.results.merge") as child,
-        waiting(f"merging {model}") as say,
+        EngineProcess("mg_tui.engine.results.merge") as child,
+        spinner(f"merging {model}") as notify,
     ):
         for event in child.stream(
-            "merge", model=model, output=str(output.absolute()), home=str(settings.home), **asked
+            "merge", model=model, output=str(output.absolute()), home=str(settings.home), **options
         ):
             record = event
             if event["event"] == "notice":
-                say(event["text"])
+                notify(event["text"])
     record.pop("event")
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False))
         return
     click.echo(printable(record["output"]))
-    found = record["comparison"]
+    comparison = record["comparison"]
     click.echo(
-        f"logits of merged and adapter at {found['positions']} positions: mean difference "
-        f"{found['mean_difference']:.3g}, max {found['max_difference']:.3g}, same best token at "
-        f"{found['top1_agreement']:.1%}\n"
-        f"(the adapter moves logits by {found['adapter_effect']:.3g}; up to {found['limit']:.3g} is rounding in "
-        f"{record['dtype']})",
+        f"logits of merged and adapter at {comparison['positions']} positions: mean difference "
+        f"{comparison['mean_difference']:.3g}, max {comparison['max_difference']:.3g}, same top-1 token at "
+        f"{comparison['top1_agreement']:.1%}\n"
+        f"(the adapter changes logits by {comparison['adapter_effect']:.3g}; differences up to "
+        f"{comparison['limit']:.3g} are rounding in {record['dtype']})",
         err=True,
     )

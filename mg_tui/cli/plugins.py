@@ -1,4 +1,4 @@
-"""`model-garden plugins`: the model families that are installed, and why one of them cannot be used."""
+"""`model-garden plugins`: list model families, metric plugins and plugin errors."""
 
 import json
 import sys
@@ -9,42 +9,48 @@ import click
 from mg_tui.core.text import one_line, printable
 
 if TYPE_CHECKING:
-    from mg_tui.families.contract import Capability, ModelFamily
-    from mg_tui.families.registry import PluginStatus, Registry
+    from collections.abc import Sequence
 
-_GLYPHS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
-_WIDE = 140  # columns from which reasons fit beside the rest
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
+    from mg_tui.families.registry import PluginStatus, Registry
+    from mg_tui.metrics.registry import MetricPlugin
+
+_STATUS_MARKS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
+_WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the table
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--check", is_flag=True, help="Try what the families promise, without weights; exit 1 if one is broken.")
+@click.option("--check", is_flag=True, help="Run the conformance tests without weights; exit 1 on failure.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
-    """List model families and say why one is broken.
+    """List model families, metric plugins and plugin errors.
 
-    A plugin that is broken is left out and nothing else suffers. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME leaves plugins
-    out on purpose.
+    Broken plugins are skipped. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME disables plugins.
     """
-    from mg_tui.families.registry import DISABLE, load_registry
+    from mg_tui.families.registry import DISABLE_ENV, load_registry
+    from mg_tui.metrics.registry import load_metrics
 
     registry = load_registry()
-    findings = _check(registry) if check else None
+    metric_plugins = load_metrics().plugins
+    findings = _check_families(registry) if check else None
     if as_json:
-        records = [_record(plugin, registry, findings) for plugin in registry.plugins]
+        records = [_plugin_record(plugin, registry, findings) for plugin in registry.plugins]
+        records += [_metric_plugin_record(plugin) for plugin in metric_plugins]
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
-        _print(registry, findings)
+        _print_table(registry, findings)
+        _print_metric_plugins(metric_plugins)
     for name in registry.unknown_disabled:
-        click.echo(f"warning: {DISABLE} names {printable(name)!r}, and no plugin is called so", err=True)
-    if findings is not None and (
-        any(findings.values()) or any(plugin.status == "broken" for plugin in registry.plugins)
-    ):
+        click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
+    statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in metric_plugins]
+    if findings is not None and (any(findings.values()) or "broken" in statuses):
         ctx.exit(1)
 
 
-def _check(registry: "Registry") -> dict[str, list[str]]:
-    """What the conformance kit finds wrong with each usable family, by its key."""
+def _check_families(registry: "Registry") -> dict[str, list[str]]:
+    """Findings of the conformance tests for each loaded family, by its key."""
     from mg_tui.families.testing import check_family
 
     findings: dict[str, list[str]] = {}
@@ -54,13 +60,15 @@ def _check(registry: "Registry") -> dict[str, list[str]]:
     return findings
 
 
-def _families(plugin: "PluginStatus", registry: "Registry") -> list["ModelFamily"]:
+def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFamily"]:
     return [family for family in registry.families if family.key in plugin.families]
 
 
-def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
+def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
-        click.echo("No plugins are installed; `pip install model-garden-qwen2-5-vl` brings Qwen2.5-VL.", err=True)
+        from mg_tui.families.registry import INSTALL_HINT
+
+        click.echo(f"No plugins installed; {INSTALL_HINT}.", err=True)
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -68,17 +76,17 @@ def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False)
-    # In a narrow terminal a column of reasons would fold them beyond reading: they get lines of their own.
-    beside = console.width >= _WIDE
+    # In a narrow terminal a column would break reasons into many short lines; they are printed below instead.
+    why_column = console.width >= _WIDE_COLUMNS
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if beside else [])):
+    for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if why_column else [])):
         table.add_column(heading, overflow="fold")
     below = []
     for plugin in registry.plugins:
-        families = _families(plugin, registry)
-        found = [finding for family in families for finding in (findings or {}).get(family.key, ())]
-        glyph, colour = _GLYPHS["broken" if found else plugin.status]
-        why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else found))
+        families = _families_of(plugin, registry)
+        problems = [finding for family in families for finding in (findings or {}).get(family.key, ())]
+        glyph, color = _STATUS_MARKS["broken" if problems else plugin.status]
+        why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else problems))
         below += [f"{one_line(plugin.name)}: {line}" for line in why.splitlines()]
         cells = [
             plugin.name,
@@ -86,16 +94,18 @@ def _print(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
             ", ".join(family.title for family in families),
             ", ".join(kind for family in families for kind in family.model_types),
         ]
-        status = Text(f"{glyph} {'fails its check' if found else plugin.status}", style=colour)
-        table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if beside else []))
+        status = Text(f"{glyph} {'failed' if problems else plugin.status}", style=color)
+        table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if why_column else []))
     console.print(table)
-    if not beside:
+    if not why_column:
         for line in below:
             console.print(Text(line), soft_wrap=True)
 
 
-def _record(plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None) -> dict[str, Any]:
-    families = [_family_record(family) for family in _families(plugin, registry)]
+def _plugin_record(
+    plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None
+) -> dict[str, Any]:
+    families = [_family_record(family) for family in _families_of(plugin, registry)]
     if findings is not None:
         families = [{**family, "findings": findings.get(family["key"], [])} for family in families]
     return {
@@ -108,6 +118,21 @@ def _record(plugin: "PluginStatus", registry: "Registry", findings: dict[str, li
         "problem": plugin.problem,
         "families": families,
     }
+
+
+def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:
+    """A line for each plugin that adds metrics."""
+    for plugin in plugins:
+        mark, _color = _STATUS_MARKS[plugin.status]
+        names = ", ".join(metric.name for metric in plugin.values) or "none"
+        why = f": {one_line(plugin.problem)}" if plugin.problem else ""
+        click.echo(f"{mark} {one_line(plugin.name)} {plugin.version or ''} metrics {names} {plugin.status}{why}")
+
+
+def _metric_plugin_record(plugin: "MetricPlugin") -> dict[str, Any]:
+    metrics = [{"name": one.name, "version": one.version, "title": one.title} for one in plugin.values]
+    facts = ("name", "distribution", "version", "module", "file", "status", "problem")
+    return {**{fact: getattr(plugin, fact) for fact in facts}, "metrics": metrics}
 
 
 def _family_record(family: "ModelFamily") -> dict[str, Any]:
@@ -123,11 +148,11 @@ def _family_record(family: "ModelFamily") -> dict[str, Any]:
             {"name": item.name, "title": item.title, "parameters": item.parameters, "note": item.note}
             for item in family.checkpoints
         ],
-        "capabilities": {name: _capability(family.capability(name)) for name in get_args(CapabilityName)},
+        "capabilities": {name: _capability_record(family.capability(name)) for name in get_args(CapabilityName)},
     }
 
 
-def _capability(capability: "Capability") -> dict[str, str]:
+def _capability_record(capability: "Capability") -> dict[str, str]:
     record = {"level": type(capability).__name__.lower()}
     why = getattr(capability, "why", None)
     return {**record, "why": why} if why else record

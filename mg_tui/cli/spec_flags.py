@@ -1,4 +1,4 @@
-"""Flags from a spec: one click option for every field that `mg_tui.core.options` describes."""
+"""Command-line flags of a spec: one click option for every field that `mg_tui.core.options` describes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,32 +27,36 @@ class SpecCommand(click.Command):
 
 
 def spec_flags(
-    model: type[BaseModel], *, only: Callable[[Option], bool] | None = None
+    model: type[BaseModel],
+    *,
+    only: Callable[[Option], bool] | None = None,
+    help_texts: Mapping[str, str] | None = None,
 ) -> Callable[[click.Command], click.Command]:
-    """Add a flag for every field of `model`, or those that `only` picks, to a `SpecCommand`.
+    """Add a flag for every field of `model`, or those that `only` selects, to a `SpecCommand`.
 
-    A flag that was not given arrives as None, so that values of `garden.toml` stay in force; bounds are checked by the
-    spec, which names the field, not by click.
+    A flag that is not set arrives as None, so that values of `garden.toml` apply. The spec checks bounds, not click,
+    because its message names the field. `help_texts` replaces the help of single fields, default note included.
     """
+    overrides = help_texts or {}
 
     def decorate(command: click.Command) -> click.Command:
-        described = [opt for opt in options_of(model) if only is None or only(opt)]
-        command.params[:0] = [_flag(opt) for opt in described]
+        selected = [opt for opt in options_of(model) if only is None or only(opt)]
+        command.params[:0] = [_click_option(opt, overrides.get(opt.name)) for opt in selected]
         if isinstance(command, SpecCommand):
-            command.groups = {opt.name: opt.group for opt in described}
+            command.groups = {opt.name: opt.group for opt in selected}
         return command
 
     return decorate
 
 
-def _flag(opt: Option) -> click.Option:
-    help_text = opt.help + _default_note(opt)
+def _click_option(opt: Option, help_text: str | None) -> click.Option:
+    help_text = help_text or opt.help + _default_note(opt)
     if opt.kind == "switch":
         return click.Option([f"{opt.flag}/--no-{opt.flag[2:]}", opt.name], default=None, help=help_text)
     metavar = {"integer": "N", "number": "NUMBER", "path": "PATH", "text": "TEXT"}.get(opt.kind)
     if opt.choices:
         metavar = "|".join(opt.choices)
-    # Everything is read as text: the spec turns it into numbers and says what is wrong, in the same words everywhere.
+    # All values are read as text: the spec parses numbers, so that every front end shows the same messages.
     return click.Option([opt.flag, opt.name], type=str, metavar=metavar, multiple=opt.kind == "list", help=help_text)
 
 
@@ -60,42 +64,40 @@ def _default_note(opt: Option) -> str:
     if opt.required:
         return "  [required]"
     if opt.kind == "list":
-        return "  [repeat for several]"
+        return "  [repeatable]"
     if opt.default is None:
         return ""
     default = {True: "on", False: "off"}.get(opt.default, opt.default) if opt.kind == "switch" else opt.default
     return f"  [default: {default:g}]" if isinstance(default, float) else f"  [default: {default}]"
 
 
-PRESET = click.option(
-    "--preset", metavar="NAME", help="Take a set of values that go together; flags take the place of them."
-)
+PRESET_OPTION = click.option("--preset", metavar="NAME", help="Apply a preset; flags override its values.")
 
 
-def defaults(settings: Settings, preset: str | None) -> dict[str, Any]:
-    """What holds where no flag is given: garden.toml and the environment, and over them a preset.
+def default_values(settings: Settings, preset: str | None) -> dict[str, Any]:
+    """Values of fields without a flag: garden.toml and the environment, overridden by a preset.
 
     Raises:
         UsageError: there is no such preset.
     """
-    return {**settings.train, **_of_preset(settings, preset)}
+    return {**settings.train, **_preset_values(settings, preset)}
 
 
-def origins(settings: Settings, preset: str | None, values: Mapping[str, Any]) -> dict[str, str]:
-    """Where each value stands that no flag in `values` gave, by field, for messages."""
-    found = settings.train_origins() | dict.fromkeys(_of_preset(settings, preset), f"[presets.{preset}]")
-    flags = given(values)
-    return {name: origin for name, origin in found.items() if name not in flags}
+def value_origins(settings: Settings, preset: str | None, values: Mapping[str, Any]) -> dict[str, str]:
+    """The source of each value that no flag sets (a file or a preset), by field, for messages."""
+    origins = settings.train_origins() | dict.fromkeys(_preset_values(settings, preset), f"[presets.{preset}]")
+    flags = explicit_values(values)
+    return {name: origin for name, origin in origins.items() if name not in flags}
 
 
-def _of_preset(settings: Settings, preset: str | None) -> Mapping[str, Any]:
+def _preset_values(settings: Settings, preset: str | None) -> Mapping[str, Any]:
     if preset is None:
         return {}
-    from mg_tui.core.presets import named
+    from mg_tui.core.presets import find_preset
 
-    return named(preset, settings.presets)
+    return find_preset(preset, settings.presets)
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the flags that were on the command line."""
+def explicit_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the flags that are set on the command line."""
     return {name: value for name, value in values.items() if value is not None and value != ()}

@@ -1,1 +1,1 @@
-"""The nouns every other room speaks in. Standard library and pydantic only; imports nothing above itself."""
+"""Data types shared by all packages: spec, examples, events, errors. Standard library and pydantic only."""

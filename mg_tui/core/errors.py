@@ -1,24 +1,26 @@
-"""Every error a person is meant to read.
+"""Every error that users see.
 
     GardenError                 what, where, why, hint; exit code 1
-    ├── UsageError              exit 2: what was asked cannot be done as asked
+    ├── UsageError              exit 2: invalid usage: a bad option, file or name
     │   ├── SpecError           a field of a TrainingSpec has a bad value
-    │   ├── DataError           rows or images that cannot be trained on
+    │   ├── DataError           rows or images that cannot be used for training
     │   └── FamilyError         no model family, or no usable one, for a checkpoint
     ├── EnvironmentProblem      exit 3: no GPU, no space, no network, no permission
-    └── RunFailed               exit 1: the run started and did not end well
+    └── RunFailed               exit 1: the run started and failed
 
-A `GardenError` is printed whole and without a traceback by every face. Anything else that escapes is our bug and is
-shown with its traceback.
+Every front end prints a `GardenError` in full and without a traceback. Any other exception is a bug and is printed with
+its traceback.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mg_tui.core.text import one_line
+
 
 class GardenError(Exception):
-    """What happened, where, why, and what to try; each at most a sentence."""
+    """What happened, where, why, and what to try; each at most one sentence."""
 
     exit_code: ClassVar[int] = 1
 
@@ -38,7 +40,7 @@ class GardenError(Exception):
         return [self.what, *(f"  {label}: {text}" for label, text in labelled if text)]
 
     def as_dict(self) -> dict[str, object]:
-        """The same, for `--json`, the journal and the API."""
+        """The error as plain values, for `--json`, the journal and the API."""
         return {
             "error": type(self).__name__,
             "what": self.what,
@@ -49,14 +51,14 @@ class GardenError(Exception):
 
 
 class UsageError(GardenError):
-    """What was asked cannot be done as it was asked."""
+    """Invalid usage: a bad option, file or name."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One bad value of one field: the field's name, the value as given, what would be accepted, and where it stands."""
+    """One bad value of one field: the field's name, the value, what would be accepted, and its file or variable."""
 
     field: str
     value: object
@@ -64,14 +66,14 @@ class FieldProblem:
     where: str | None = None
 
     def __str__(self) -> str:
-        shown = "nothing" if self.value is None else repr(self.value)
-        return f"{self.field}: got {shown}; {self.accepted}"
+        value = "nothing" if self.value is None else repr(self.value)
+        return f"{self.field}: got {value}; {self.accepted}"
 
 
 class SpecError(UsageError):
-    """One or more fields of a spec have values that cannot be used.
+    """One or more fields of a spec have invalid values.
 
-    Where all of them stand in one place, that is where the error is; else each says its own.
+    If all of them come from one file or variable, that is the error's `where`; otherwise each problem names its own.
     """
 
     def __init__(self, problems: Sequence[FieldProblem]):
@@ -82,7 +84,7 @@ class SpecError(UsageError):
             what = str(self.problems[0])
         else:
             own = [f"  {p}" + (f" ({p.where})" if p.where and not where else "") for p in self.problems]
-            what = "\n".join([f"{len(self.problems)} options cannot be used:", *own])
+            what = "\n".join([f"{len(self.problems)} options are invalid:", *own])
         super().__init__(what, where=where)
 
     def as_dict(self) -> dict[str, object]:
@@ -91,7 +93,7 @@ class SpecError(UsageError):
 
 
 class DataError(UsageError):
-    """A dataset file, a row of it or an image cannot be trained on."""
+    """A dataset file, a row of it or an image cannot be used for training."""
 
 
 class FamilyError(UsageError):
@@ -105,4 +107,9 @@ class EnvironmentProblem(GardenError):
 
 
 class RunFailed(GardenError):
-    """The run started and did not end well."""
+    """The run started and failed."""
+
+
+def describe_exception(error: BaseException, *, limit: int = 400) -> str:
+    """An exception that is not a `GardenError` as one printable line of at most `limit` characters: type and text."""
+    return one_line(f"{type(error).__name__}: {error}", limit=limit)

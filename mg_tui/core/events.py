@@ -14,14 +14,13 @@ SCHEMA_VERSION: Final = 1
 
 KINDS: Final[Mapping[str, str]] = {
     # lifecycle: the newest of these, with the lock, is the run's state
-    "created": "the run folder was made: name, spec_digest, cwd (what relative images are looked up in), versions",
-    "queued": "the run waits for its turn: gpus (what it asked for), by",
-    "started": "a worker took the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
+    "created": "run folder created: name, spec_digest, cwd (what relative images are looked up in), versions",
+    "queued": "run queued: gpus (what it asked for), by",
+    "started": "worker acquired the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
     "lifetime (boot, container: what no process outlives), versions",
-    "finished": "the run did all it was asked to: steps, seconds, result (folder), result_step, metrics, what it "
-    "used (see step)",
-    "stopped": "the run ended because somebody asked: step, checkpoint (folder or null), by, what it used (see step)",
-    "failed": "the run ended by an error: error, what, where, why, hint, cause (of a failed step), step, rows, "
+    "finished": "run completed: steps, seconds, result (folder), result_step, metrics, what it used (see step)",
+    "stopped": "run stopped on request: step, checkpoint (folder or null), by, what it used (see step)",
+    "failed": "run failed: error, what, where, why, hint, cause (of a failed step), step, rows, "
     "images, exit_code, what it used (see step)",
     # progress
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
@@ -60,7 +59,7 @@ class Event:
 
     def to_line(self) -> str:
         """The event as one line of JSON with its newline. NaN and infinities are written as strings."""
-        record = {"v": self.v, "n": self.n, "t": round(self.t, 3), "kind": self.kind, **finite(self.data)}
+        record = {"v": self.v, "n": self.n, "t": round(self.t, 3), "kind": self.kind, **json_safe(self.data)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
     @classmethod
@@ -81,12 +80,12 @@ class Event:
         return cls(n=number, t=time, kind=kind, data=record, v=schema)
 
 
-def finite(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """`value` for JSON, which has no NaN: a loss that became one must still reach the reader, as "nan" or "inf"."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [json_safe(item) for item in value]
     return value

@@ -1,7 +1,7 @@
-"""An Example: one conversation with its images, whatever file format it came from.
+"""An Example: one conversation with its images, independent of the file format.
 
-Images are referred to, never held: a reference is opened when the example is laid out into a batch and closed
-after, so a dataset of any size costs the memory of its text.
+Images are references: they are opened when the example is encoded into a batch and closed afterwards, so a dataset
+costs the memory of its text only.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Role = Literal["system", "user", "assistant"]
 class ImageRef:
     """An image by its location: an absolute path on this machine (URLs are downloaded before an Example is made).
 
-    `given` is the text the dataset had, for messages about it.
+    `original` is the text in the dataset, for messages.
     """
 
     path: str
-    given: str
+    original: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,24 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """A picture inside a message."""
+    """An image inside a message."""
 
     image: ImageRef
 
 
-Part = TextPart | ImagePart
+MessagePart = TextPart | ImagePart
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: who speaks, and the text and pictures in the order they are said.
+    """One turn: its role, and its text and images in order.
 
-    `learn` is whether an answer is learned; it says nothing of other turns, which never are.
+    `supervised` applies to assistant turns only; other turns are never supervised.
     """
 
     role: Role
-    parts: tuple[Part, ...]
-    learn: bool = True
+    parts: tuple[MessagePart, ...]
+    supervised: bool = True
 
     @property
     def text(self) -> str:
@@ -59,7 +59,7 @@ class Message:
 class Example:
     """One conversation. `row` counts rows of the source file from 1, as an editor counts its lines.
 
-    `weight` is what the losses of its learned tokens are multiplied by in training.
+    `weight` multiplies the losses of its supervised tokens in training.
     """
 
     row: int
@@ -68,12 +68,12 @@ class Example:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """Every picture, in the order the conversation shows them."""
+        """Every image, in the order of the conversation."""
         return tuple(part.image for message in self.messages for part in message.parts if isinstance(part, ImagePart))
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """The messages up to and without the last answer: what a model is given to make it answer."""
+        """The messages before the last answer: the input for generating it."""
         last = self.messages[-1] if self.messages else None
         return self.messages[:-1] if last is not None and last.role == "assistant" else self.messages
 

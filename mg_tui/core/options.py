@@ -1,11 +1,11 @@
-"""How a field of a spec describes itself, and how every face reads that description.
+"""How a field of a spec describes itself, and how front ends read that description.
 
 A field is declared once, with `option(...)`; `options_of(Model)` gives the flags, the form, the documentation table and
 the error messages everything they need, so that no second list of the same fields exists anywhere.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -15,22 +15,23 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mg_tui.core.errors import FieldProblem, SpecError
+from mg_tui.core.text import did_you_mean
 
-Kind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
+OptionKind = Literal["text", "path", "integer", "number", "switch", "choice", "list"]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One field as a face sees it. `default` is None for a required field; `choices` only for kinds choice and list.
+    """One field as front ends see it. `default` is None for a required field; `choices` only for kinds choice and list.
 
-    `known` names what a face can offer beside what is typed: "models" or "datasets" that are known on this machine.
+    `known` names a list of suggestions: the "models" or "datasets" known on this machine.
     """
 
     name: str
     title: str
     help: str
     group: str
-    kind: Kind
+    kind: OptionKind
     required: bool
     optional: bool
     default: Any
@@ -59,10 +60,10 @@ def option(
     known: str | None = None,
     **bounds: Any,
 ) -> Any:
-    """Declare a field: its default (required when left out), words for people, and pydantic bounds (`gt`, `le`, ...).
+    """Declare a field: its default (required without one), its texts, and pydantic bounds (`gt`, `le`, ...).
 
-    `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path` says
-    that the text names a file or folder; `example` is a value to show when a bad one was given; `known` as in `Option`.
+    `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path`
+    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` as in `Option`.
     """
     extra: dict[str, JsonValue] = {
         "group": group,
@@ -77,10 +78,10 @@ def option(
 
 def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
     """Every field of `model` declared with `option`, in the order of declaration."""
-    return tuple(_describe(name, info) for name, info in model.model_fields.items() if info.json_schema_extra)
+    return tuple(_option_of(name, info) for name, info in model.model_fields.items() if info.json_schema_extra)
 
 
-def _describe(name: str, info: FieldInfo) -> Option:
+def _option_of(name: str, info: FieldInfo) -> Option:
     extra: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
     inner, optional = _strip_none(info.annotation)
     kind, choices = _kind(inner, path=bool(extra.get("path")))
@@ -97,7 +98,7 @@ def _describe(name: str, info: FieldInfo) -> Option:
         unit=extra.get("unit"),
         basic=bool(extra.get("basic")),
         choices=choices,
-        accepted=_accepted(
+        accepted=_describe_accepted(
             kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")
         ),
         known=extra.get("known"),
@@ -112,7 +113,7 @@ def _strip_none(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _kind(annotation: Any, *, path: bool) -> tuple[Kind, tuple[str, ...]]:
+def _kind(annotation: Any, *, path: bool) -> tuple[OptionKind, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return "choice", tuple(str(choice) for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
@@ -127,8 +128,14 @@ def _kind(annotation: Any, *, path: bool) -> tuple[Kind, tuple[str, ...]]:
     return ("path" if path else "text"), ()
 
 
-def _accepted(
-    kind: Kind, choices: tuple[str, ...], info: FieldInfo, *, optional: bool, unit: str | None, example: str | None
+def _describe_accepted(
+    kind: OptionKind,
+    choices: tuple[str, ...],
+    info: FieldInfo,
+    *,
+    optional: bool,
+    unit: str | None,
+    example: str | None,
 ) -> str:
     """What would be accepted, as the end of a sentence: "give a number greater than 0 (e.g. 2e-5)"."""
     noun = {
@@ -144,7 +151,7 @@ def _accepted(
         noun += f" of {unit}"
     words = {"gt": "greater than {}", "ge": "at least {}", "lt": "less than {}", "le": "at most {}"}
     bounds = [
-        text.format(_short(getattr(bound, name)))
+        text.format(_format_number(getattr(bound, name)))
         for bound in info.metadata
         for name, text in words.items()
         if getattr(bound, name, None) is not None
@@ -152,16 +159,16 @@ def _accepted(
     if bounds:
         noun += " " + " and ".join(bounds)
     if optional:
-        noun += ", or leave it out"
+        noun += ", or omit it"
     return noun + (f" (e.g. {example})" if example else "")
 
 
-def _short(number: float) -> str:
+def _format_number(number: float) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
-def as_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
-    """The flags that ask for the changed fields of `spec`, each with its value, quoted for a shell."""
+def format_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
+    """The flags that set the changed fields of `spec`, each with its value, quoted for a shell."""
     words = []
     for opt in options_of(type(spec)):
         if opt.name not in changed:
@@ -175,40 +182,33 @@ def as_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def spec_error(
+def spec_error_from(
     model: type[BaseModel], error: ValidationError, *, where: str | Mapping[str, str] | None = None
 ) -> SpecError:
-    """Pydantic's findings in our words: the same sentence in every face for the same bad value.
+    """Pydantic's errors as a SpecError, with the same sentence in every front end for the same bad value.
 
-    `where` its values stand: all of them, or by field those that stand anywhere.
+    `where` is the file or variable of all values, or a mapping from fields to theirs.
     """
     known = {opt.name: opt for opt in options_of(model)}
-    found = [_problem(details, known) for details in error.errors()]
-    places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in found), where)
-    return SpecError([replace(problem, where=places.get(problem.field)) for problem in found])
+    problems = [_field_problem(details, known) for details in error.errors()]
+    places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in problems), where)
+    return SpecError([replace(problem, where=places.get(problem.field)) for problem in problems])
 
 
-def _problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
+def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProblem:
     name = str(details["loc"][0]) if details["loc"] else "spec"
-    given = details.get("input")
+    value = details.get("input")
     if details["type"] == "missing":
-        return FieldProblem(name, None, known[name].accepted if name in known else "it is required")
+        return FieldProblem(name, None, known[name].accepted if name in known else "required")
     if details["type"] == "extra_forbidden":
-        return FieldProblem(name, given, f"there is no such option{_nearest(name, known)}")
+        return FieldProblem(name, value, f"unknown option{did_you_mean(name, known)}")
     if details["type"] == "value_error":
-        # Raised by our own validators, whose words already name the value that is wrong and what would do.
+        # Raised by our own validators, whose messages already name the bad value and what would be accepted.
         message = details["msg"].removeprefix("Value error, ")
         field, _, rest = message.partition(": ")
         if field in known and rest:
-            return FieldProblem(field, details["input"].get(field) if isinstance(given, dict) else given, rest)
-        return FieldProblem(name, given, message)
+            return FieldProblem(field, details["input"].get(field) if isinstance(value, dict) else value, rest)
+        return FieldProblem(name, value, message)
     if name in known:
-        return FieldProblem(name, given, known[name].accepted)
-    return FieldProblem(name, given, details["msg"])
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+        return FieldProblem(name, value, known[name].accepted)
+    return FieldProblem(name, value, details["msg"])

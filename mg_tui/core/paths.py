@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them."""
 
 import re
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import Final
 
 from mg_tui.core.errors import UsageError
 
-# Names that say themselves that they are none of this machine's: hub:owner/name, hf://datasets/owner/name.
-_ELSEWHERE: Final = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
+# Names that are explicitly not local paths: hub:owner/name, hf://datasets/owner/name.
+_REMOTE: Final = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
 
 
-def is_elsewhere(text: str) -> bool:
+def is_remote(text: str) -> bool:
     """Whether a text names something that is not a path on this machine."""
-    return _ELSEWHERE.match(text) is not None
+    return _REMOTE.match(text) is not None
 
 
-def expanded(path: str | Path) -> Path:
-    """`path` with a leading `~` or `~user` put in full.
+def expand_user(path: str | Path) -> Path:
+    """`path` with a leading `~` or `~user` expanded.
 
     Raises:
-        UsageError: there is no such user here.
+        UsageError: there is no such user.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UsageError("the path begins with a user that is not on this machine", where=str(path)) from None
+        raise UsageError("unknown user in path", where=str(path)) from None

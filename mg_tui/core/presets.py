@@ -1,7 +1,7 @@
-"""Sets of values that go together, by name: `--preset`, and what the form of a new run offers to begin with.
+"""Presets: named sets of option values, for `--preset` and the form of a new run.
 
-Each built-in one says the same fields, so that one after another leaves nothing of the one before. A person's own are
-kept in garden.toml, `[presets.NAME]`, and take the place of a built-in one of the same name.
+All built-in presets set the same fields, so that applying one replaces another completely. User presets are tables
+`[presets.NAME]` of garden.toml and override built-in presets of the same name.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
 
-# Learning rates: about ten times as high for an adapter as for all weights, as the examples of Qwen2.5-VL's own
-# repository, ms-swift and LLaMA-Factory have it.
-BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
+# Learning rates: about ten times as high for an adapter as for all weights, as in the examples of Qwen2.5-VL's own
+# repository, ms-swift and LLaMA-Factory.
+BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "QLoRA, 24 GB": {
         "train_language": "lora",
         "train_projector": "none",
@@ -30,7 +30,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
         "gradient_checkpointing": True,
         "learning_rate": 1e-4,
     },
-    "LoRA on every part": {
+    "LoRA on all parts": {
         "train_language": "lora",
         "train_projector": "lora",
         "train_vision": "lora",
@@ -39,7 +39,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
         "gradient_checkpointing": True,
         "learning_rate": 1e-4,
     },
-    "Everything in full": {
+    "Full fine-tuning": {
         "train_language": "full",
         "train_projector": "full",
         "train_vision": "full",
@@ -49,21 +49,21 @@ BUILT_IN: Final[Mapping[str, Mapping[str, Any]]] = {
         "learning_rate": 1e-5,
     },
 }
-ABOUT: Final[Mapping[str, str]] = {
-    "QLoRA, 24 GB": "An adapter on a 4-bit language model: 7B on one card of 24 GB.",
-    "LoRA in bfloat16": "An adapter on unquantised weights: a little more exact, two to three times the memory.",
-    "LoRA on every part": "Adapters on language model, projector and vision tower: for pictures unlike photographs.",
-    "Everything in full": "All weights, moments in 8 bits: the most memory, for large datasets.",
+PRESET_DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "QLoRA, 24 GB": "LoRA on a 4-bit language model: 7B on a 24 GB GPU.",
+    "LoRA in bfloat16": "LoRA on unquantized weights: slightly more accurate, two to three times the memory.",
+    "LoRA on all parts": "LoRA on language model, projector and vision tower: for images unlike photographs.",
+    "Full fine-tuning": "Full fine-tuning with 8-bit optimizer states: the most memory, for large datasets.",
 }
 
 
-def named(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The values of a preset; `own` are the person's.
+def find_preset(name: str, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The values of a preset; `own` are the user's presets.
 
     Raises:
         UsageError: there is none of this name.
     """
-    known = {**BUILT_IN, **own}
+    known = {**BUILT_IN_PRESETS, **own}
     if name not in known:
-        raise UsageError(f"there is no preset {name!r}", hint="presets are " + ", ".join(f'"{one}"' for one in known))
+        raise UsageError(f"unknown preset {name!r}", hint="presets are " + ", ".join(f'"{preset}"' for preset in known))
     return known[name]

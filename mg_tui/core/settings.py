@@ -1,22 +1,22 @@
-"""What can be set beside the options of a run: keys of [paths], [ui], [runs] and [cost] in garden.toml, declared once.
+"""Settings other than the options of a run: keys of [paths], [ui], [runs] and [cost] in garden.toml, declared once.
 
-The reading of garden.toml and of the environment, their messages, and the dashboard's settings are made from
-`SETTINGS`. Only the standard library is needed: every command reads these.
+Reading garden.toml and the environment, error messages, and the dashboard's settings screen all use `SETTINGS`. Only
+the standard library is imported: every command reads settings.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Kind = Literal["path", "choice", "number", "switch", "text"]
+SettingKind = Literal["path", "choice", "number", "switch", "text"]
 
 THEMES: Final = ("garden", "garden-light")
-_SWITCH: Final[Mapping[str, bool]] = {
+_SWITCH_VALUES: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-_SHORT: Final = 16  # characters of a text
-PICTURES: Final = ("half-cell", "kitty", "sixel")
+_MAX_TEXT_LENGTH: Final = 16  # characters of a text
+IMAGE_MODES: Final = ("half-cell", "kitty", "sixel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +24,28 @@ class Setting:
     """One key of garden.toml.
 
     Attributes:
-        table, name: where it stands: `[table]`, `name = ...`.
+        table, name: its place in the file: `[table]`, `name = ...`.
         title: a few words.
         help: one sentence.
         kind: what kind of value it takes.
-        default: what holds when nobody says anything; None where the platform decides.
+        default: the default; None where the platform decides.
         choices: of a choice.
-        low, high: bounds of a number, both allowed.
+        low, high: inclusive bounds of a number.
         unit: of a number.
-        later: it counts from the next start on, not at once.
+        needs_restart: a change takes effect at the next start.
     """
 
     table: str
     name: str
     title: str
     help: str
-    kind: Kind
+    kind: SettingKind
     default: Any = None
     choices: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
     unit: str = ""
-    later: bool = False
+    needs_restart: bool = False
 
     @property
     def id(self) -> str:
@@ -53,8 +53,8 @@ class Setting:
         return f"{self.table}.{self.name}"
 
     @property
-    def variable(self) -> str:
-        """The environment variable that says it too."""
+    def env_variable(self) -> str:
+        """The environment variable that sets it."""
         return "MODEL_GARDEN_" + (self.name if self.table == "paths" else f"{self.table}_{self.name}").upper()
 
     @property
@@ -67,14 +67,14 @@ class Setting:
         if self.kind == "switch":
             return "give true or false"
         if self.kind == "text":
-            return "give a few characters"
+            return "enter a short text"
         return "give a path"
 
     def read(self, value: Any) -> Any:
-        """The value as this setting has it, from a file or, as text, from the environment or a person.
+        """The parsed value, from a file or, as text, from the environment or the user.
 
         Raises:
-            ValueError: it cannot be used; the message says the value and what would be accepted.
+            ValueError: it is invalid; the message has the value and what would be accepted.
         """
         if self.kind == "number":
             try:
@@ -89,10 +89,10 @@ class Setting:
         elif self.kind == "switch":
             if isinstance(value, bool):
                 return value
-            if (word := str(value).lower()) in _SWITCH:
-                return _SWITCH[word]
+            if (word := str(value).lower()) in _SWITCH_VALUES:
+                return _SWITCH_VALUES[word]
         elif self.kind == "text":
-            if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _SHORT:
+            if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _MAX_TEXT_LENGTH:
                 return value.strip()
         elif isinstance(value, str) and value and "\0" not in value:
             return value
@@ -104,40 +104,42 @@ SETTINGS: Final = (
         "paths",
         "home",
         "Home folder",
-        "Where runs are kept; runs in another home are not shown.",
+        "Folder for runs; runs in other home folders are not listed.",
         "path",
-        later=True,
+        needs_restart=True,
     ),
-    Setting("paths", "cache", "Cache folder", "Downloads and what can be made again.", "path", later=True),
+    Setting(
+        "paths", "cache", "Cache folder", "Downloads and other data that can be recreated.", "path", needs_restart=True
+    ),
     Setting("ui", "theme", "Theme", "Dark or light.", "choice", THEMES[0], THEMES),
     Setting(
         "ui",
         "updates_per_second",
         "Update rate",
-        "How often the screen is brought up to date at most; fewer are kinder to a slow connection.",
+        "Maximum refresh rate of the screen; lower it on slow connections.",
         "number",
         2.0,
         low=0.1,
         high=2.0,
         unit="updates a second",
-        later=True,
+        needs_restart=True,
     ),
     Setting(
         "ui",
-        "pictures",
-        "Pictures",
-        "How pictures are drawn: half-cell works everywhere; kitty and sixel need a terminal that has it and the extra "
+        "images",
+        "Images",
+        "How images are drawn: half-cell works everywhere; kitty and sixel require terminal support and the extra "
         "`graphics`.",
         "choice",
-        PICTURES[0],
-        PICTURES,
-        later=True,
+        IMAGE_MODES[0],
+        IMAGE_MODES,
+        needs_restart=True,
     ),
     Setting(
         "runs",
         "resume_interrupted",
         "Resume interrupted runs",
-        "After a restart of the container or the machine, go on by itself with the runs it interrupted.",
+        "Automatically resume interrupted runs after a restart of the container or the machine.",
         "switch",
         False,
     ),
@@ -145,7 +147,7 @@ SETTINGS: Final = (
         "cost",
         "per_kwh",
         "Price of a kWh",
-        "What a kilowatt hour costs; runs then say what their GPUs' energy cost.",
+        "Price of a kilowatt hour; runs then report the cost of GPU energy.",
         "number",
         low=0.0,
         high=1_000_000.0,
@@ -154,11 +156,11 @@ SETTINGS: Final = (
         "cost",
         "per_gpu_hour",
         "Price of a GPU hour",
-        "What an hour of one GPU costs, for example rented; added to the price of energy.",
+        "Price of one GPU hour, e.g. rental; added to the cost of energy.",
         "number",
         low=0.0,
         high=1_000_000.0,
     ),
-    Setting("cost", "currency", "Currency", "Written after an amount of money.", "text", "EUR"),
+    Setting("cost", "currency", "Currency", "Currency of the amounts shown.", "text", "EUR"),
 )
-BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}
+SETTINGS_BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}

@@ -1,1 +1,1 @@
-"""Open, recognise, map and check datasets and their images. Faces and the engine read data through this room only."""
+"""Opens, detects, reads and checks datasets and their images, for the CLI, the dashboard and the engine."""

@@ -1,63 +1,60 @@
-"""A dataset file as Examples and problems: every row is in one or the other, and none is lost.
+"""A dataset as examples and problems: every row is in one or the other.
 
-Rows are read and mapped first; then each distinct image is found and opened once, in parallel; then the rows are put
-together in the order of the file.
+Rows are read first; then each distinct image is resolved and probed once, in parallel; then examples are built in the
+order of the file.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.example import Example, ImageRef
-from mg_tui.data.check import CheckDepth, Found, Outcome
-from mg_tui.data.check import check_images as look_at_images
+from mg_tui.core.example import Example
+from mg_tui.data.field_map import ExampleDraft, FieldMap
+from mg_tui.data.image_probe import ProbeDepth
 from mg_tui.data.images import ImageInfo
-from mg_tui.data.looks import Looks
-from mg_tui.data.mapping import Draft, FieldMap
-from mg_tui.data.pictures import Given, Kept, PictureStore
-from mg_tui.data.policy import ANYWHERE, ReadPolicy
-from mg_tui.data.problems import BadRows, RowProblem, plain, shown, write_rejects
-from mg_tui.data.resolve import ImageResolver
-from mg_tui.data.sources.base import Recognised, Source, open_source
-from mg_tui.data.sources.layouts import to_draft
-from mg_tui.data.sources.recognise import recognise
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
+from mg_tui.data.progress import Progress
+from mg_tui.data.row_loader import LoadedRow, ReadOptions, RowLoader
+from mg_tui.data.row_problems import BadRows, RowProblem, quote_text, safe_line, write_rejects
+from mg_tui.data.sources.base import DetectedFormat, Source
+from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.opener import open_source
 
 __all__ = [
     "Dataset",
     "FieldMap",
     "RowProblem",
     "load_dataset",
-    "require_clean",
     "require_examples",
+    "require_no_bad_rows",
     "write_rejects",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a dataset file holds.
+    """The content of a dataset.
 
     Attributes:
-        path: the file or folder, or the name on a hub.
+        path: the file or folder, or the name of a Hub dataset.
         examples: the rows that can be trained on, in the order of the file.
         problems: every reason why a row is not among them, by row; a row may have several.
-        image_places: images of the examples by the place they were found in ("dataset folder", "image root",
-            "working folder", "absolute path", "address", "row"), each use counted.
-        image_infos: what is known of each image by its path; empty when images were not opened.
-        notes: things about good rows that are worth knowing, by row, e.g. that only an animation's first frame is used.
-        recognised: what format and layout it was taken for.
-        address: what names the dataset from every folder.
+        image_locations: uses of images by where the image was found (an `ImageLocation`).
+        image_infos: size and format of each image by its path; empty when images were not opened.
+        notes: remarks on good rows, by row, e.g. that only the first frame of an animation is used.
+        detected_format: its format, layout and fields.
+        address: a name of the dataset that is valid in every working directory.
     """
 
     path: Path
     examples: tuple[Example, ...]
     problems: tuple[RowProblem, ...]
-    image_places: Mapping[str, int] = field(default_factory=dict)
+    image_locations: Mapping[str, int] = field(default_factory=dict)
     image_infos: Mapping[str, ImageInfo] = field(default_factory=dict)
     notes: tuple[RowProblem, ...] = ()
-    recognised: Recognised | None = None
+    detected_format: DetectedFormat | None = None
     address: str = ""
 
     @property
@@ -65,18 +62,20 @@ class Dataset:
         """Numbers of the rows that cannot be trained on."""
         return tuple(sorted({problem.row for problem in self.problems}))
 
-    def places_in_words(self) -> str:
-        """ "12 from the dataset folder, 3 from the image root"; empty when there are no images."""
-        return ", ".join(f"{count:,} from {_PLACE_WORDS[place]}" for place, count in self.image_places.items())
+    def format_image_locations(self) -> str:
+        """ "12 from the dataset's folder, 3 from the image root"; empty when there are no images."""
+        return ", ".join(
+            f"{count:,} from {_LOCATION_TEXTS[location]}" for location, count in self.image_locations.items()
+        )
 
 
-_PLACE_WORDS = {
+_LOCATION_TEXTS = {
     "dataset folder": "the dataset's folder",
     "image root": "the image root",
     "working folder": "the working folder",
     "absolute path": "absolute paths",
     "address": "addresses",
-    "row": "the rows themselves",
+    "row": "embedded in rows",
 }
 
 
@@ -88,160 +87,139 @@ def load_dataset(
     system_prompt: str | None = None,
     cwd: Path | None = None,
     cache: Path | None = None,
-    check_images: CheckDepth = "decode",
-    progress: Callable[[int, int], None] | None = None,
+    check_images: ProbeDepth = "decode",
+    progress: Progress | None = None,
     allow_private_urls: bool | None = None,
     workers: int | None = None,
     format: str | None = None,
     layout: str | None = None,
     split: str | None = None,
     config: str | None = None,
-    policy: ReadPolicy = ANYWHERE,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> Dataset:
-    """Read a dataset of any format and layout, and look at every row and every image.
+    """Read a dataset of any format and layout, and check every row and every image.
 
     Args:
-        path: a file or folder, relative to `cwd`, or a name on a hub: see `open_source`.
-        fields: names of the fields, where they are not the usual ones.
+        path: a file or folder, relative to `cwd`, or a Hub name: see `open_source`.
+        fields: names of the fields, where they differ from the defaults.
         image_root: where relative image paths are looked up after the dataset's folder.
-        system_prompt: text of a system turn put before every conversation that has none.
-        cwd: where they are looked up last; the working folder when left out.
-        cache: folder of the garden's cache; images given by address or inside rows are kept in it. None refuses them.
-        check_images: "decode" opens every image, "header" reads its size, "none" sees that the file is there.
+        system_prompt: added as a system message to every conversation that has none.
+        cwd: where relative image paths are looked up last; the working directory when None.
+        cache: the garden's cache folder, for downloaded and embedded images. None refuses both.
+        check_images: "decode" every image, read its "header", or "none": only require that the file exists.
         progress: called from this thread with (images done, images).
         allow_private_urls: see `ImageResolver`.
-        workers: threads; all usable cores when left out.
-        format, layout: what the dataset is; recognised when left out.
+        workers: threads; all usable cores when None.
+        format, layout: of the dataset; detected when None.
         split, config: see `open_source`.
         policy: where files may be read from.
 
     Raises:
-        DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows are no error
-            here: they are in `problems` (see `require_clean`).
-        EnvironmentProblem: the cache folder cannot be written, or a hub cannot be reached.
+        DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows raise nothing;
+            they are in `problems` (see `require_no_bad_rows`).
+        EnvironmentProblem: the cache folder cannot be written, or the Hub cannot be reached.
     """
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
     source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
-    recognised = recognise(source, fields, layout)
-    drafts, problems = _read(source, recognised, PictureStore(cache))
-    resolver = ImageResolver(source.base, image_root, cwd, cache, allow_private_urls=allow_private_urls, policy=policy)
-    outcomes = _outcomes(drafts, resolver, check_images, workers, progress, cache)
-    assembled = _Assembly(system_prompt, outcomes)
-    examples = tuple(example for draft in drafts if (example := assembled.example(draft)) is not None)
-    problems += _with_raw(source, assembled.problems)
+    options = ReadOptions(
+        detected_format=detect_format(source, fields, layout),
+        image_root=image_root,
+        cwd=cwd,
+        cache=cache,
+        system_prompt=system_prompt,
+        probe_depth=check_images,
+        allow_private_urls=allow_private_urls,
+        workers=workers,
+        policy=policy,
+    )
+    return _load(source, options, progress)
+
+
+def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Dataset:
+    loader = RowLoader(source, options)
+    try:
+        drafts, problems = _read_drafts(source, loader)
+        loader.probe(drafts, progress)
+        rows = [loader.finish(draft) for draft in drafts]
+    finally:
+        loader.close()
+    image_problems = [problem for row in rows for problem in _image_problems(row)]
+    good_rows = [row for row in rows if row.example is not None]
+    probes = [probe for row in good_rows for probe in row.usable_images]
+    problems += _attach_raw_text(source, image_problems)
     return Dataset(
         path=source.path or Path(source.name),
-        examples=examples,
+        examples=tuple(row.example for row in good_rows if row.example is not None),
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        image_places=dict(assembled.places),
-        image_infos=assembled.infos,
-        notes=tuple(assembled.notes),
-        recognised=recognised,
+        image_locations=dict(Counter(str(probe.resolved.location) for probe in probes)),
+        image_infos={probe.resolved.ref.path: probe.info for probe in probes if probe.info is not None},
+        notes=tuple(note for row in good_rows for note in _image_notes(row)),
+        detected_format=loader.detected_format,
         address=source.address,
     )
 
 
-def require_clean(dataset: Dataset) -> None:
+def require_no_bad_rows(dataset: Dataset) -> None:
     """Raises BadRows, a DataError that lists the bad rows, when there are any."""
     if dataset.problems:
-        raise BadRows(dataset.problems, where=plain(str(dataset.path)), examples=len(dataset.examples))
+        raise BadRows(dataset.problems, where=safe_line(str(dataset.path)), examples=len(dataset.examples))
 
 
 def require_examples(dataset: Dataset) -> None:
-    """Raises DataError when no row is left to train on."""
+    """Raises DataError when no row can be trained on."""
     if not dataset.examples:
         first = dataset.problems[0] if dataset.problems else None
         raise DataError(
             f"none of the {len(dataset.bad_rows):,} rows can be trained on",
-            where=plain(str(dataset.path)),
+            where=safe_line(str(dataset.path)),
             why=str(first) if first else None,
             hint=first.hint if first else None,
         )
 
 
-def _read(source: Source, recognised: Recognised, store: PictureStore) -> tuple[list[Draft], list[RowProblem]]:
-    drafts: list[Draft] = []
+def _read_drafts(source: Source, loader: RowLoader) -> tuple[list[ExampleDraft], list[RowProblem]]:
+    """Drafts of all rows, and problems of those without one. Values of rows, embedded images too, are not retained."""
+    drafts: list[ExampleDraft] = []
     problems: list[RowProblem] = []
     for row in source.rows():
-        mapped = to_draft(row, recognised.layout, recognised.fields, store)
-        if isinstance(mapped, Draft):
-            drafts.append(mapped)
+        draft = loader.read_draft(row)
+        if isinstance(draft, ExampleDraft):
+            drafts.append(draft)
         else:
             raw = "" if row.values is None else source.raw(row)
-            problems.extend(replace(problem, raw=problem.raw or raw) for problem in mapped)
+            problems.extend(replace(problem, raw=problem.raw or raw) for problem in draft)
     return drafts, problems
 
 
-def _with_raw(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
-    """The problems with the text of their rows, which is read again: rows with bad images are few, one hopes."""
-    wanted = {problem.row for problem in problems}
+def _attach_raw_text(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
+    """The problems with the text of their rows, which are read again: rows with bad images are expected to be few."""
+    numbers = {problem.row for problem in problems}
     texts: dict[int, str] = {}
-    if wanted:
-        for row in source.rows(min(wanted)):
-            if row.number in wanted:
+    if numbers:
+        for row in source.rows(min(numbers)):
+            if row.number in numbers:
                 texts[row.number] = source.raw(row)
-            if len(texts) == len(wanted):
+            if len(texts) == len(numbers):
                 break
     return [replace(problem, raw=texts.get(problem.row, "")) for problem in problems]
 
 
-def _outcomes(
-    drafts: list[Draft],
-    resolver: ImageResolver,
-    depth: CheckDepth,
-    workers: int | None,
-    progress: Callable[[int, int], None] | None,
-    cache: Path | None,
-) -> Mapping[Given, Outcome]:
-    def given() -> Iterator[Given]:
-        for draft in drafts:
-            yield from draft.images
-
-    looks = Looks(cache)
-    try:
-        return look_at_images(given(), resolver, depth, workers=workers, progress=progress, looks=looks)
-    finally:
-        looks.close()
+def _image_problems(row: LoadedRow) -> list[RowProblem]:
+    return [
+        RowProblem(row.number, row.image_field, f"{quote_text(name)} {error.reason}", error.hint)
+        for name, error in row.image_errors
+    ]
 
 
-class _Assembly:
-    """Puts rows and their images together, collecting what is to be said about them."""
-
-    def __init__(self, system_prompt: str | None, outcomes: Mapping[Given, Outcome]):
-        self._system_prompt = system_prompt
-        self._outcomes = outcomes
-        self.problems: list[RowProblem] = []
-        self.notes: list[RowProblem] = []
-        self.places: Counter[str] = Counter()
-        self.infos: dict[str, ImageInfo] = {}
-
-    def example(self, draft: Draft) -> Example | None:
-        """The row's example, or None with its problems kept."""
-        found = [(given, self._outcomes[given]) for given in draft.images]
-        good = [outcome for _given, outcome in found if isinstance(outcome, Found)]
-        if len(good) < len(found):
-            self.problems += [
-                RowProblem(draft.row, draft.image_field, f"{_shown(given)} {outcome.reason}", outcome.hint)
-                for given, outcome in found
-                if not isinstance(outcome, Found)
-            ]
-            return None
-        images: list[ImageRef] = []
-        for given, outcome in zip(draft.images, good, strict=True):
-            self._count(draft, given, outcome)
-            images.append(outcome.located.ref)
-        return draft.example(images, self._system_prompt)
-
-    def _count(self, draft: Draft, given: Given, found: Found) -> None:
-        self.places[found.located.place] += 1
-        if found.info is not None:
-            self.infos[found.located.ref.path] = found.info
-            if found.info.animated:
-                what = f"{_shown(given)} has several frames or pages; the first is used"
-                self.notes.append(RowProblem(draft.row, draft.image_field, what))
-
-
-def _shown(given: Given) -> str:
-    return shown(given.given if isinstance(given, Kept) else given)
+def _image_notes(row: LoadedRow) -> list[RowProblem]:
+    return [
+        RowProblem(
+            row.number,
+            row.image_field,
+            f"{quote_text(name)} has several frames or pages; only the first is used",
+        )
+        for (name, _outcome), probe in zip(row.images, row.usable_images, strict=True)
+        if probe.info is not None and probe.info.animated
+    ]

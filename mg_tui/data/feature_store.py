@@ -1,12 +1,11 @@
-"""What a frozen vision tower makes of pictures, kept on disk: the second epoch need neither decode nor encode.
+"""An on-disk cache of a frozen vision tower's features: images are decoded and encoded in the first epoch only.
 
-An entry is named by a hash of everything that decides it (the picture's bytes, its resize, the tower's weights, the
-dtype), so an entry is right or absent, and runs share the store. Files are written beside and renamed, and carry a
-checksum: a torn or damaged one reads as absent. The store keeps within a byte budget by dropping what has not been used
-since it was opened; when everything in it is in use it takes no more, since dropping what the next epoch needs would
-only move bytes.
+An entry is named by a hash of everything it depends on (the image's bytes, its resize, the tower's weights, the dtype),
+so an entry is correct or absent, and runs share the store. Files are written atomically and have a checksum: a damaged
+one counts as absent. The store stays within a byte budget by evicting entries that were not used since it was opened;
+when all entries are in use it accepts no more, since the next epoch needs those it has.
 
-    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the picture, crc32) | data
+    MGF1 | header length (4 bytes) | header (JSON: shape, dtype, size of the image, crc32) | data
 """
 
 import contextlib
@@ -21,12 +20,12 @@ from typing import Any, Final
 
 _MAGIC: Final = b"MGF1"
 _SUFFIX: Final = ".feat"
-_RECOUNT_EVERY: Final = 256  # writes; other runs write too
+_RECOUNT_EVERY: Final = 256  # writes; other runs also write to the store
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
-    """An entry: `data` in C order, of `shape` and torch's name of a `dtype`; `size` of the picture, (width, height)."""
+class CachedFeatures:
+    """An entry: `data` in C order with `shape` and torch's name of the `dtype`; `size` of the image (width, height)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -35,28 +34,28 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFacts:
-    """What is in a store: entries and bytes."""
+class FeatureStoreStats:
+    """Size of a store: number of entries and bytes."""
 
     entries: int
     bytes: int
 
 
 class FeatureStore:
-    """A folder of entries within `budget` bytes. Safe to use from several processes at once."""
+    """A folder of entries of at most `budget` bytes. Safe to use from several processes at once."""
 
     def __init__(self, folder: Path, budget: int):
         self.folder = folder
         self.budget = budget
         self.hits = 0
         self.misses = 0
-        self.refused = 0
+        self.rejected = 0
         self._opened = time.time()
-        self._bytes = self.facts().bytes
+        self._bytes = self.stats().bytes
         self._writes = 0
 
-    def get(self, key: str) -> Features | None:
-        """The entry of a key (hexadecimal), or None. A damaged file is removed and reads as None."""
+    def get(self, key: str) -> CachedFeatures | None:
+        """The entry of a key (hexadecimal), or None. A damaged file is deleted and counts as absent."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -69,71 +68,71 @@ class FeatureStore:
                 path.unlink()
             self.misses += 1
             return None
-        with contextlib.suppress(OSError):  # a read-only store is read all the same
+        with contextlib.suppress(OSError):  # reading works in a read-only store too
             if path.stat().st_mtime < self._opened:
                 os.utime(path)
         self.hits += 1
         return entry
 
-    def put(self, key: str, entry: Features) -> bool:
-        """Keep an entry; False when there is no room for it, in the budget or on the disk."""
+    def put(self, key: str, entry: CachedFeatures) -> bool:
+        """Store an entry; False when it does not fit into the budget or on the disk."""
         content = _pack(entry)
         if not self._make_room(len(content)):
-            self.refused += 1
+            self.rejected += 1
             return False
         path = self._path(key)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-            beside.replace(path)
+            temporary.write_bytes(content)
+            temporary.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
-                beside.unlink()
-            self.refused += 1
+                temporary.unlink()
+            self.rejected += 1
             return False
         self._bytes += len(content)
         return True
 
-    def facts(self) -> StoreFacts:
-        """Count what is there."""
+    def stats(self) -> FeatureStoreStats:
+        """Count entries and bytes on disk."""
         sizes = [stat.st_size for _path, stat in self._files()]
-        return StoreFacts(len(sizes), sum(sizes))
+        return FeatureStoreStats(len(sizes), sum(sizes))
 
-    def clear(self) -> StoreFacts:
-        """Remove every entry; returns what was there."""
-        found = self.facts()
+    def clear(self) -> FeatureStoreStats:
+        """Delete every entry; returns the previous size."""
+        previous = self.stats()
         for path, _stat in self._files():
             with contextlib.suppress(OSError):
                 path.unlink()
         self._bytes = 0
-        return found
+        return previous
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}{_SUFFIX}"
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self.folder.glob(f"??/*{_SUFFIX}"):
-            with contextlib.suppress(OSError):  # another run may have dropped it
+            with contextlib.suppress(OSError):  # another run may have evicted it
                 yield path, path.stat()
 
-    def _make_room(self, wanted: int) -> bool:
+    def _make_room(self, size: int) -> bool:
         self._writes += 1
         if self._writes % _RECOUNT_EVERY == 0:
-            self._bytes = self.facts().bytes
-        if self._bytes + wanted <= self.budget:
+            self._bytes = self.stats().bytes
+        if self._bytes + size <= self.budget:
             return True
-        idle = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
-        for used, size, path in idle:
-            if used >= self._opened or self._bytes + wanted <= self.budget:
+        entries = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._files())
+        for last_used, entry_size, path in entries:
+            if last_used >= self._opened or self._bytes + size <= self.budget:
                 break
             with contextlib.suppress(OSError):
                 path.unlink()
-                self._bytes -= size
-        return self._bytes + wanted <= self.budget
+                self._bytes -= entry_size
+        return self._bytes + size <= self.budget
 
 
-def _pack(entry: Features) -> bytes:
+def _pack(entry: CachedFeatures) -> bytes:
     head: dict[str, Any] = {
         "shape": entry.shape,
         "dtype": entry.dtype,
@@ -145,7 +144,7 @@ def _pack(entry: Features) -> bytes:
     return b"".join((_MAGIC, len(header).to_bytes(4, "little"), header, entry.data))
 
 
-def _unpack(content: bytes) -> Features | None:
+def _unpack(content: bytes) -> CachedFeatures | None:
     if content[:4] != _MAGIC:
         return None
     start = 8 + int.from_bytes(content[4:8], "little")
@@ -155,6 +154,6 @@ def _unpack(content: bytes) -> Features | None:
         if len(data) != head["bytes"] or zlib.crc32(data) != head["crc32"]:
             return None
         width, height = head["size"]
-        return Features(tuple(head["shape"]), str(head["dtype"]), (int(width), int(height)), data)
+        return CachedFeatures(tuple(head["shape"]), str(head["dtype"]), (int(width), int(height)), data)
     except (ValueError, KeyError, TypeError):
         return None

@@ -1,8 +1,8 @@
-"""A dataset without what is wrong with it: what can be repaired is, the rest goes to a file of rejected rows.
+"""A repaired copy of a dataset: what can be fixed is, all other bad rows go to a file of rejected rows.
 
-Repaired are: numbers where a text belongs; halves of surrogate pairs and characters that Unicode keeps from text; paths
-with white space around them, backslashes, or another case of letters, when they then lead to exactly one file; and
-repeated rows, which are left out. Everything else that would stop a run rejects the row. The original is never changed.
+Fixed are: numbers where a text is required; lone surrogates and noncharacters; image paths with surrounding white
+space, backslashes or a different letter case, when the corrected path matches exactly one file; and duplicate rows,
+which are dropped. Every other error rejects the row. The original is never modified.
 """
 
 import json
@@ -11,54 +11,57 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from mg_tui.data.checking import Judge, Limits, Progress, Reading, Stop, check
 from mg_tui.data.checks.fields import FieldCheck
-from mg_tui.data.findings import Finding, Report
-from mg_tui.data.mapping import Draft, FieldMap
-from mg_tui.data.resolve import is_address
-from mg_tui.data.rewrite import NewDataset, Rewriter
+from mg_tui.data.checks.findings import CheckReport, Finding
+from mg_tui.data.checks.runner import CheckLimits, run_checks
+from mg_tui.data.dataset_writer import DatasetWriter, RowRewriter
+from mg_tui.data.field_map import ExampleDraft, FieldMap
+from mg_tui.data.image_resolver import is_url
+from mg_tui.data.progress import Progress, Stop
+from mg_tui.data.row_loader import ReadOptions, RowLoader
+from mg_tui.data.row_problems import RowProblem, reject_line
 from mg_tui.data.rows import Row
+from mg_tui.data.sources.base import Source
+from mg_tui.data.sources.detection import detect_format
 
-if TYPE_CHECKING:
-    from mg_tui.data.sources.base import Source
-
-# Halves of surrogate pairs, and the three noncharacters that marks of learned text are made of.
-_NO_TEXT: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")
-_SAID: Final = ("content", "value", "text")
+# Lone surrogates, and the three noncharacters that delimit supervised text.
+_INVALID_CHARACTERS: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")
+_TEXT_KEYS: Final = ("content", "value", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
-    """What became of a dataset.
+class FixResult:
+    """The result of `fix_dataset`.
 
     Attributes:
-        report: the check of the dataset as repaired, before rows were rejected.
-        written, repaired, repeated, rejected: rows in the new file; those of them that were changed; repeats left out;
-            rows in the file of rejected ones (repeats among them).
+        report: the check of the repaired dataset, before rows were rejected.
+        rows_written: rows in the new file; `rows_repaired` of them were changed.
+        duplicates_dropped: repeats of rows that were left out.
+        rows_rejected: rows in the file of rejected rows, duplicates included.
         rejects: that file; None when nothing was rejected.
     """
 
-    report: Report
-    written: int
-    repaired: int
-    repeated: int
-    rejected: int
+    report: CheckReport
+    rows_written: int
+    rows_repaired: int
+    duplicates_dropped: int
+    rows_rejected: int
     rejects: Path | None
 
 
-class RepairedSource:
-    """A source whose rows are repaired as they are read; `changed` has the numbers of those that were."""
+class RepairedSource(Source):
+    """A source whose rows are repaired as they are read; `repaired_rows` holds the numbers of changed rows."""
 
-    def __init__(self, source: "Source", reading: Reading):
+    def __init__(self, source: Source, options: ReadOptions, fields: FieldMap):
         self.name, self.format, self.path, self.base = source.name, source.format, source.path, source.base
-        self.recognised = reading.recognised or source.recognised
+        self.evidence, self.address = source.evidence, source.address
         self._source = source
-        self._fields = self.recognised.fields
-        self._resolver = reading.resolver(source.base)
+        self._fields = fields
+        self._resolver = options.make_resolver(source.base)
         self._folders: dict[Path, dict[str, list[str]]] = {}
-        self.changed: set[int] = set()
+        self.repaired_rows: set[int] = set()
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
@@ -68,7 +71,7 @@ class RepairedSource:
                 continue
             values = self._repair(row.values)
             if values is not row.values:
-                self.changed.add(row.number)
+                self.repaired_rows.add(row.number)
                 yield replace(row, values=values)
             else:
                 yield row
@@ -82,35 +85,34 @@ class RepairedSource:
         return self._source.raw(row)
 
     def _repair(self, values: dict[str, Any]) -> dict[str, Any]:
-        repaired = _as_text(values, self._fields)
-        repaired = _walked(repaired, _clean)
+        repaired = _numbers_to_text(values, self._fields)
+        repaired = _map_texts(repaired, _remove_invalid_characters)
         for name in {self._fields.image, "image", "images"} & repaired.keys():
-            fixed = _walked(repaired[name], self._path)
+            fixed = _map_texts(repaired[name], self._repair_path)
             if fixed is not repaired[name]:
                 repaired = {**repaired, name: fixed}
         return repaired
 
-    def _path(self, given: str) -> str:
-        if is_address(given) or given[:5].lower() in ("data:", "file:") or len(given) > 4096 or "\0" in given:
-            return given
-        if self._there(given):
-            return given
-        tried = dict.fromkeys([given.strip(), given.strip().replace("\\", "/")])
-        for path in tried:
-            if path and path != given and self._there(path):
-                return path
-        last = next(reversed(tried), "")
-        return self._other_case(last) or given
+    def _repair_path(self, path: str) -> str:
+        if is_url(path) or path[:5].lower() in ("data:", "file:") or len(path) > 4096 or "\0" in path:
+            return path
+        if self._image_exists(path):
+            return path
+        candidates = list(dict.fromkeys([path.strip(), path.strip().replace("\\", "/")]))
+        for candidate in candidates:
+            if candidate and candidate != path and self._image_exists(candidate):
+                return candidate
+        return self._match_ignoring_case(candidates[-1]) or path
 
-    def _there(self, given: str) -> bool:
+    def _image_exists(self, path: str) -> bool:
         with suppress(Exception):
-            self._resolver.locate(given)
+            self._resolver.resolve(path)
             return True
         return False
 
-    def _other_case(self, given: str) -> str | None:
-        """The one file whose path is this but for capitals, in the folder it names."""
-        path = Path(given)
+    def _match_ignoring_case(self, name: str) -> str | None:
+        """The path of the one file in the named folder that differs only in letter case; None for none or several."""
+        path = Path(name)
         folder = (self.base / path).parent
         if folder not in self._folders:
             names: dict[str, list[str]] = {}
@@ -118,27 +120,27 @@ class RepairedSource:
                 for entry in folder.iterdir():
                     names.setdefault(entry.name.casefold(), []).append(entry.name)
             self._folders[folder] = names
-        found = self._folders[folder].get(path.name.casefold(), [])
-        return str(path.with_name(found[0])) if len(found) == 1 else None
+        matches = self._folders[folder].get(path.name.casefold(), [])
+        return str(path.with_name(matches[0])) if len(matches) == 1 else None
 
 
-def _as_text(values: dict[str, Any], fields: FieldMap) -> dict[str, Any]:
-    """Numbers as text where a text belongs: in the fields of question and answer, and in what turns say."""
+def _numbers_to_text(values: dict[str, Any], fields: FieldMap) -> dict[str, Any]:
+    """Numbers as text where a text is required: in the fields of question and answer, and in the content of turns."""
 
-    def turn(item: Any) -> Any:
+    def fix_turn(item: Any) -> Any:
         if not isinstance(item, Mapping):
             return item
-        numbers = {key: _number(item[key]) for key in _SAID if _is_number(item.get(key))}
+        numbers = {key: _format_number(item[key]) for key in _TEXT_KEYS if _is_number(item.get(key))}
         return {**item, **numbers} if numbers else item
 
     changes: dict[str, Any] = {
-        name: _number(values[name]) for name in (fields.text, fields.response) if _is_number(values.get(name))
+        name: _format_number(values[name]) for name in (fields.text, fields.response) if _is_number(values.get(name))
     }
     for name in (fields.messages, "messages", "conversations"):
         turns = values.get(name) if name else None
         if name and isinstance(turns, list):
-            fixed = [turn(item) for item in turns]
-            if any(a is not b for a, b in zip(fixed, turns, strict=True)):
+            fixed = [fix_turn(item) for item in turns]
+            if any(new is not old for new, old in zip(fixed, turns, strict=True)):
                 changes[name] = fixed
     return {**values, **changes} if changes else values
 
@@ -147,91 +149,99 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return json.dumps(value)
 
 
-def _clean(text: str) -> str:
-    return _NO_TEXT.sub("", text) if not text.isascii() else text
+def _remove_invalid_characters(text: str) -> str:
+    return _INVALID_CHARACTERS.sub("", text) if not text.isascii() else text
 
 
-def _walked(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it changed; itself when nothing was."""
+def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """`value` with `change` applied to every text in it; the same object when nothing changed."""
     if isinstance(value, str):
         changed = change(value)
         return value if changed == value else changed
     if isinstance(value, dict):
-        items = {key: _walked(inner, change) for key, inner in value.items()}
+        items = {key: _map_texts(inner, change) for key, inner in value.items()}
         return items if any(items[key] is not value[key] for key in value) else value
     if isinstance(value, list):
-        found = [_walked(inner, change) for inner in value]
-        return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
+        mapped = [_map_texts(inner, change) for inner in value]
+        return mapped if any(new is not old for new, old in zip(mapped, value, strict=True)) else value
     return value
 
 
-def fix(
-    source: "Source",
-    reading: Reading,
-    limits: Limits,
+def fix_dataset(
+    source: Source,
+    options: ReadOptions,
+    limits: CheckLimits,
     out: Path,
     *,
     force: bool = False,
     progress: Progress | None = None,
     stop: Stop | None = None,
-) -> Fixed:
+) -> FixResult:
     """Write a repaired dataset to `out` and rejected rows to `<stem>.rejects.jsonl` beside it.
 
     Raises:
-        UsageError: something is in the way, or `out` is the dataset itself.
-        DataError, EnvironmentProblem: as `check`; or the new files cannot be written.
+        UsageError: an output exists, or `out` is the dataset itself.
+        DataError, EnvironmentProblem: as `run_checks`; or the new files cannot be written.
     """
-    repaired: Any = RepairedSource(source, reading)
-    with NewDataset(out, force=force, sources=[source.path]) as new:
+    # Detected once, on the unmodified rows: the repaired ones must be read with the same fields.
+    detected = options.detected_format or detect_format(source)
+    options = replace(options, detected_format=detected)
+    repaired = RepairedSource(source, options, detected.fields)
+    with DatasetWriter(out, force=force, sources=[source.path]) as new:
         rejects = new.path.with_name(f"{new.path.stem}.rejects.jsonl")
-        report = check(repaired, reading, limits, progress=progress, stop=stop)
-        judge, bad = Judge(repaired, reading), set(report.bad_rows())
-        reasons = _Reasons(report, judge)
-        repeats = set(report.rows_of.get("row-repeated", ())) - bad
-        resolver = reading.resolver(source.base)
-        fields = repaired.recognised.fields
-        writer = Rewriter(source, resolver, new.path, said=(fields.text, fields.response))
-        with NewDataset(rejects, force=True, sources=[source.path]) as aside:
-            changed = 0
+        report = run_checks(repaired, options, limits, progress=progress, stop=stop)
+        loader, bad = RowLoader(repaired, options), set(report.bad_rows())
+        reasons = _RejectReasons(report, loader)
+        duplicates = set(report.rows_by_kind.get("row-repeated", ())) - bad
+        texts = (detected.fields.text, detected.fields.response)
+        rewriter = RowRewriter(source, options.make_resolver(source.base), new.path, text_fields=texts)
+        with DatasetWriter(rejects, force=True, sources=[source.path]) as rejected:
+            rows_repaired = 0
             for row in repaired.rows():
-                draft = judge.draft(row)
+                draft = loader.read_draft(row)
+                was_repaired = row.number in repaired.repaired_rows
                 line = None
-                if row.number not in bad and row.number not in repeats and isinstance(draft, Draft):
-                    line = writer.line(row, draft, changed=row.number in repaired.changed)
+                if row.number not in bad and row.number not in duplicates and isinstance(draft, ExampleDraft):
+                    line = rewriter.rewrite(row, draft, changed=was_repaired)
                 if line is None:
-                    aside.add(reasons.line(source, row))
+                    rejected.write_line(reasons.line(source, row))
                 else:
-                    changed += row.number in repaired.changed
-                    new.add(line)
-        judge.close()
-    if not aside.rows:
+                    rows_repaired += was_repaired
+                    new.write_line(line)
+        loader.close()
+    if not rejected.rows:
         rejects.unlink(missing_ok=True)
-    return Fixed(report, new.rows, changed, len(repeats), aside.rows, rejects if aside.rows else None)
+    return FixResult(
+        report, new.rows, rows_repaired, len(duplicates), rejected.rows, rejects if rejected.rows else None
+    )
 
 
-class _Reasons:
-    """Why rows were rejected. What is wrong with fields and pictures is looked at again, and so told of every row."""
+class _RejectReasons:
+    """Why rows were rejected. Fields and images are checked again, so that every row has its reason in full."""
 
-    def __init__(self, report: Report, judge: Judge):
+    def __init__(self, report: CheckReport, loader: RowLoader):
         self._report = report
-        self._judge = judge
-        self._fields = FieldCheck()
-        self._kept: dict[int, list[Finding]] = {}
+        self._loader = loader
+        self._field_check = FieldCheck()
+        self._by_row: dict[int, list[Finding]] = {}
         for finding in report.findings:
-            if finding.severity == "error" or finding.kind == "row-repeated":
-                self._kept.setdefault(finding.row, []).append(finding)
+            if _rejects_row(finding):
+                self._by_row.setdefault(finding.row, []).append(finding)
 
-    def line(self, source: "Source", row: Row) -> bytes:
-        """The row as `problems.write_rejects` writes it."""
-        found = list(self._fields.row(self._judge([row])[0]))
-        told = {finding.kind for finding in found}
-        found += [finding for finding in self._kept.get(row.number, ()) if finding.kind not in told]
-        told = {finding.kind for finding in found}
-        beyond = self._report.beyond(row.number, told)
-        found += [one for one in beyond if one.severity == "error" or one.kind == "row-repeated"]
-        reasons = [{"field": one.field, "what": one.what, "hint": one.hint} for one in found]
-        return json.dumps({"row": row.number, "problems": reasons, "raw": source.raw(row)}).encode("ascii")
+    def line(self, source: Source, row: Row) -> bytes:
+        """The row as `write_rejects` writes it."""
+        findings = list(self._field_check.check_row(self._loader.load([row])[0]))
+        kinds = {finding.kind for finding in findings}
+        findings += [finding for finding in self._by_row.get(row.number, ()) if finding.kind not in kinds]
+        unlisted = self._report.unlisted_findings(row.number, {finding.kind for finding in findings})
+        findings += [finding for finding in unlisted if _rejects_row(finding)]
+        problems = [RowProblem(row.number, finding.field, finding.what, finding.hint) for finding in findings]
+        return reject_line(row.number, problems, source.raw(row)).encode("ascii")
+
+
+def _rejects_row(finding: Finding) -> bool:
+    return finding.severity == "error" or finding.kind == "row-repeated"

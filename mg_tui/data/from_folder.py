@@ -1,82 +1,91 @@
-"""A dataset to fill in, out of a folder of pictures: a row for each, with the caption that a text file beside it has.
+"""A dataset from a folder of images: one row per image, with the caption from the text file beside it.
 
 cat.jpg, cat.txt -> {"text": "Describe this image.", "image": "photos/cat.jpg", "response": "<text of cat.txt>"}
-dog.jpg          -> the same with an empty response: the check names the rows that are still to be answered
+dog.jpg          -> the same with an empty response: the check lists the rows that still need an answer
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import UsageError
-from mg_tui.core.paths import expanded
-from mg_tui.data.check import Found, check_images
-from mg_tui.data.mapping import FieldMap
-from mg_tui.data.problems import plain
-from mg_tui.data.resolve import ImageResolver
-from mg_tui.data.rewrite import NewDataset
+from mg_tui.core.paths import expand_user
+from mg_tui.data.dataset_writer import DatasetWriter
+from mg_tui.data.field_map import FieldMap
+from mg_tui.data.image_probe import ImageProbe, probe_images
+from mg_tui.data.image_resolver import ImageResolver
+from mg_tui.data.image_types import SUPPORTED_EXTENSIONS
+from mg_tui.data.row_problems import safe_line
+from mg_tui.data.sources.image_folder import read_caption, walk_files
 
-ENDINGS: Final = frozenset(".jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff .jp2 .avif .ppm .pgm".split())
-_PROMPT: Final = FieldMap().caption_prompt
-_LONGEST_CAPTION: Final = 100_000  # bytes
-_REFUSED_SHOWN: Final = 100
+_DEFAULT_PROMPT: Final = FieldMap().caption_prompt
+_MAX_CAPTION_BYTES: Final = 100_000
+_MAX_REASONS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class FolderDataset:
-    """What was written: the file, its rows, those of them that have a caption, and the files that are no pictures, each
-    with the reason (the first hundred of `refused`)."""
+    """The written dataset.
+
+    Attributes:
+        dataset: its file.
+        examples: its rows; `captioned` of them have a caption.
+        rejected: files with an image's extension that are not usable images.
+        reasons: the first 100 of them, each with the reason.
+    """
 
     dataset: Path
     examples: int
     captioned: int
-    refused: int
+    rejected: int
     reasons: tuple[str, ...]
 
 
-def create_from_folder(folder: Path, output: Path, *, prompt: str = _PROMPT, force: bool = False) -> FolderDataset:
-    """Write a row for every picture in a folder and the folders in it, in the order of their names.
+def create_from_folder(
+    folder: Path, output: Path, *, prompt: str = _DEFAULT_PROMPT, force: bool = False
+) -> FolderDataset:
+    """Write a row for every image in a folder and its subfolders, in the order of their names.
 
     Raises:
-        UsageError: the folder is none, has no pictures, or something is in the way of `output`.
+        UsageError: the folder does not exist or has no images, or `output` exists.
+        DataError: a subfolder cannot be read.
         EnvironmentProblem: the file cannot be written.
     """
-    folder = expanded(folder).absolute()
+    folder = expand_user(folder).absolute()
     if not folder.is_dir():
-        raise UsageError("there is no such folder of pictures", where=plain(str(folder)))
+        raise UsageError("the image folder does not exist", where=safe_line(str(folder)))
     if not prompt.strip():
-        raise UsageError("the prompt is empty", hint=f'e.g. --prompt "{_PROMPT}"')
-    files = [str(path) for path in _pictures(folder)]
-    looked = check_images(files, ImageResolver(folder), "header")
-    good = [path for path in files if isinstance(looked[path], Found)]
+        raise UsageError("the prompt is empty", hint=f'e.g. --prompt "{_DEFAULT_PROMPT}"')
+    files = [str(path) for path in _find_image_files(folder)]
+    outcomes = probe_images(files, ImageResolver(folder), "header")
+    good = [path for path in files if isinstance(outcomes[path], ImageProbe)]
     if not good:
-        endings = ", ".join(sorted(ENDINGS))
-        raise UsageError("the folder has no pictures", where=plain(str(folder)), why=f"looked for {endings}")
-    reasons = [f"{plain(path)} {outcome.reason}" for path in files if not isinstance(outcome := looked[path], Found)]
+        extensions = ", ".join(sorted(SUPPORTED_EXTENSIONS))
+        raise UsageError("the folder contains no images", where=safe_line(str(folder)), why=f"looked for {extensions}")
+    reasons = [
+        f"{safe_line(path)} {outcome.reason}" for path in files if not isinstance(outcome := outcomes[path], ImageProbe)
+    ]
     captioned = 0
-    with NewDataset(output, force=force) as new:
+    with DatasetWriter(output, force=force) as new:
         for path in good:
-            caption = _caption(Path(path))
+            caption = _read_caption(Path(path))
             captioned += bool(caption)
-            row = {"text": prompt, "image": _named(Path(path), new.path.parent), "response": caption}
-            new.add(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
-    return FolderDataset(new.path, len(good), captioned, len(reasons), tuple(reasons[:_REFUSED_SHOWN]))
+            row = {"text": prompt, "image": _path_for_row(Path(path), new.path.parent), "response": caption}
+            new.write_line(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
+    return FolderDataset(new.path, len(good), captioned, len(reasons), tuple(reasons[:_MAX_REASONS]))
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    """Files that are called like pictures; links to folders are not followed, so that no loop is entered."""
-    for here, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in ENDINGS and not name.startswith(".") and _utf8(name):
-                yield Path(here) / name
+def _find_image_files(folder: Path) -> Iterator[Path]:
+    """Files with an image's extension and a name that can be written to a dataset."""
+    for path in walk_files(folder):
+        if path.suffix.lower() in SUPPORTED_EXTENSIONS and _is_utf8_name(path.name):
+            yield path
 
 
-def _utf8(name: str) -> bool:
-    """Whether a file's name can be written into a dataset."""
+def _is_utf8_name(name: str) -> bool:
+    """Whether a file's name can be encoded as UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -84,15 +93,15 @@ def _utf8(name: str) -> bool:
     return True
 
 
-def _caption(picture: Path) -> str:
-    beside = picture.with_suffix(".txt")
+def _read_caption(image: Path) -> str:
+    file = image.with_suffix(".txt")
     try:
-        if not beside.is_file() or beside.stat().st_size > _LONGEST_CAPTION:
+        if not file.is_file() or file.stat().st_size > _MAX_CAPTION_BYTES:
             return ""
-        return beside.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return ""
+    return read_caption(file) or ""
 
 
-def _named(picture: Path, start: Path) -> str:
-    return picture.relative_to(start).as_posix() if picture.is_relative_to(start) else str(picture)
+def _path_for_row(image: Path, folder: Path) -> str:
+    return image.relative_to(folder).as_posix() if image.is_relative_to(folder) else str(image)

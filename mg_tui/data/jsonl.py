@@ -1,7 +1,7 @@
-"""JSON Lines, read one line at a time: a line that cannot be read is a problem with a number, never the end of reading.
+"""JSON Lines, read one line at a time: a line that cannot be parsed is a numbered problem and reading continues.
 
-Rows are numbered as an editor numbers lines. Blank lines are no rows. A line is what ends in a newline byte, whatever
-other characters Unicode calls line ends; a carriage return before it and a byte order mark are dropped.
+Rows are numbered as an editor numbers lines. Blank lines are not rows. Only a newline byte ends a line, not the other
+line separators of Unicode; a carriage return before it and a byte order mark are dropped.
 """
 
 import json
@@ -12,30 +12,30 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.problems import RowProblem, plain, shown
+from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
 
-__all__ = ["MAX_ROW_BYTES", "Row", "kind_of", "raw_text", "read_raw", "read_row", "read_rows"]
+__all__ = ["MAX_ROW_BYTES", "Row", "describe_type", "raw_text", "read_raw", "read_row", "read_rows"]
 
-_KEPT_OF_OVERLONG: Final = 4096
+_OVERLONG_PREFIX_BYTES: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
-_BLANK: Final = b" \t\r\n\v\f"
-# What reading a file raises, a compressed one included.
-UNREADABLE: Final = (OSError, EOFError, zlib.error)
+_WHITESPACE: Final = b" \t\r\n\v\f"
+# Exceptions of reading a file, compressed or not.
+READ_ERRORS: Final = (OSError, EOFError, zlib.error)
 
-# Beginnings of files that hold no rows in any format: what they are, and what to do.
-NEVER_ROWS: Final[tuple[tuple[bytes, str, str], ...]] = (
+# First bytes of files that are never a dataset: (magic, description, hint).
+UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"PK\x03\x04", "is a zip archive", "unpack it"),
     (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
     (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
-    (b"version https://git-lfs", "is a Git LFS pointer: the data was never downloaded", "run git lfs pull"),
+    (b"version https://git-lfs", "is a Git LFS pointer; the data was not downloaded", "run git lfs pull"),
 )
-_OTHER_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
+_NOT_JSON_LINES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
-    (b"PAR1", "is a Parquet file, not JSON Lines", "write it as JSON Lines, one object a line"),
-    (b"ARROW1", "is an Arrow file, not JSON Lines", "write it as JSON Lines, one object a line"),
-    *NEVER_ROWS,
+    (b"PAR1", "is a Parquet file, not JSON Lines", "convert it to JSON Lines, one object per line"),
+    (b"ARROW1", "is an Arrow file, not JSON Lines", "convert it to JSON Lines, one object per line"),
+    *UNSUPPORTED_FILES,
 )
 
 
@@ -48,18 +48,18 @@ def read_rows(
     """Every row of a JSON Lines file in order, in the memory of one row.
 
     Args:
-        progress: called now and then with (bytes read, bytes of the file).
-        opener: opens the file for reading bytes, e.g. unpacking it on the way.
+        progress: called every 1,024 lines with (bytes read, bytes of the file).
+        opener: opens the file for reading bytes, e.g. decompressing it.
 
     Raises:
-        DataError: the file is missing, is no file, cannot be read, is another kind of file, or has no rows.
+        DataError: the file is missing, not a regular file, unreadable, of another type, or has no rows.
     """
-    size = look(path)
+    size = require_data_file(path)
     any_row = False
     try:
         if opener is None:
             with path.open("rb") as file:
-                _refuse_other_files(path, file.read(4096))
+                _require_json_lines(path, file.read(4096))
         with opener(path) if opener is not None else path.open("rb") as file:
             number = offset = 0
             while line := file.readline(MAX_ROW_BYTES):
@@ -74,30 +74,30 @@ def read_rows(
                 offset += length
                 if progress is not None and (number % 1024 == 0 or offset == size):
                     progress(offset, size)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from None
+    except READ_ERRORS as error:
+        raise unreadable_error(path, error) from None
     if not any_row:
-        raise DataError("the dataset has no rows: it has only blank lines", where=plain(str(path)))
+        raise DataError("the dataset is empty: only blank lines", where=safe_line(str(path)))
 
 
 def read_row(number: int, line: bytes, offset: int, length: int | None = None) -> Row | None:
-    """The row that a line is; None for a blank one.
+    """The row of a line; None for a blank one.
 
     Args:
-        number: the line's, from 1.
+        number: of the line, from 1.
         line: its bytes, line end included; at most `MAX_ROW_BYTES` of them.
-        offset: the byte of the file it begins at.
-        length: its bytes in the file; those of `line` when left out.
+        offset: of its first byte in the file.
+        length: its bytes in the file; the length of `line` when None.
     """
     length = len(line) if length is None else length
     if length >= MAX_ROW_BYTES and (length > len(line) or not line.endswith(b"\n")):
-        return Row(number, None, overlong(number, line, length), offset, length)
-    text = line.removeprefix(_BOM).strip(_BLANK)
+        return Row(number, None, overlong_problem(number, line, length), offset, length)
+    text = line.removeprefix(_BOM).strip(_WHITESPACE)
     return Row(number, *parse_row(number, text, line), offset, length) if text else None
 
 
 def read_raw(path: Path, offset: int, length: int) -> str:
-    """A line again, without its line end, as `RowProblem.raw` keeps it."""
+    """Read a line again, without its line end, as `RowProblem.raw` stores it."""
     with path.open("rb") as file:
         file.seek(offset)
         return raw_text(file.read(min(length, MAX_ROW_BYTES)))
@@ -108,65 +108,73 @@ def raw_text(line: bytes) -> str:
     return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
 
-def look(path: Path) -> int:
-    """Size in bytes of a file that can be a dataset."""
+def require_data_file(path: Path) -> int:
+    """Size in bytes of a file that can be a dataset.
+
+    Raises:
+        DataError: it is missing, not a regular file, empty, or cannot be accessed.
+    """
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError("the dataset was not found", where=plain(str(path)), hint=_neighbours(path)) from None
+        raise DataError(
+            "the dataset does not exist", where=safe_line(str(path)), hint=_nearby_datasets_hint(path)
+        ) from None
     except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
+        raise unreadable_error(path, error) from None
     if stat.S_ISDIR(status.st_mode):
         raise DataError(
             "the dataset is a folder, not a file",
-            where=plain(str(path)),
-            hint=_neighbours(path / "x") or "give a JSON Lines file",
+            where=safe_line(str(path)),
+            hint=_nearby_datasets_hint(path / "x") or "give a JSON Lines file",
         )
     if not stat.S_ISREG(status.st_mode):
         raise DataError(
-            "the dataset is a pipe or a device; it is read more than once, so it has to be a file",
-            where=plain(str(path)),
+            "the dataset is a pipe or a device; a regular file is required because it is read more than once",
+            where=safe_line(str(path)),
         )
     if status.st_size == 0:
-        raise DataError("the dataset is empty (0 bytes)", where=plain(str(path)))
+        raise DataError("the dataset is empty (0 bytes)", where=safe_line(str(path)))
     return status.st_size
 
 
-def _neighbours(path: Path) -> str | None:
+def _nearby_datasets_hint(path: Path) -> str | None:
     try:
-        found = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".jsonl", ".ndjson"))
+        names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".jsonl", ".ndjson"))
     except (OSError, ValueError):
         return None
-    listed = ", ".join(plain(name, limit=60) for name in found[:5])
-    return f"the folder has {listed}" + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else None
+    if not names:
+        return None
+    listed = ", ".join(safe_line(name, limit=60) for name in names[:5])
+    return f"the folder contains {listed}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
-    """The error of a file that cannot be read, or read to its end."""
+def unreadable_error(path: Path, error: Exception) -> DataError:
+    """The error for a file that cannot be read completely."""
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return DataError("the dataset cannot be read", where=plain(str(path)), why=plain(why or str(error)))
+    return DataError("cannot read the dataset", where=safe_line(str(path)), why=safe_line(why or str(error)))
 
 
-def _refuse_other_files(path: Path, head: bytes) -> None:
-    for magic, what, hint in _OTHER_FILES:
+def _require_json_lines(path: Path, head: bytes) -> None:
+    for magic, what, hint in _NOT_JSON_LINES:
         if head.startswith(magic):
-            raise DataError(f"the dataset {what}", where=plain(str(path)), hint=hint)
-    if is_array(head):
+            raise DataError(f"the dataset {what}", where=safe_line(str(path)), hint=hint)
+    if is_json_array(head):
         raise DataError(
             "the dataset is a JSON array, not JSON Lines with one object a line",
-            where=plain(str(path)),
-            hint="turn it into JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
+            where=safe_line(str(path)),
+            hint="convert it to JSON Lines, e.g. with jq -c '.[]' data.json > data.jsonl",
         )
 
 
-def is_array(head: bytes) -> bool:
-    """Whether a file that begins so (its first 4096 bytes) is one JSON array, not lists on lines of their own."""
-    begin = head.removeprefix(_BOM).lstrip(_BLANK)
-    if begin[:1] != b"[":
+def is_json_array(head: bytes) -> bool:
+    """Whether a file with these first 4096 bytes is one JSON array, not JSON Lines whose rows are lists."""
+    text = head.removeprefix(_BOM).lstrip(_WHITESPACE)
+    if text[:1] != b"[":
         return False
-    line = begin.split(b"\n", 1)[0].strip(_BLANK)
-    alone = b"\n" not in begin.rstrip(_BLANK) and len(head) < 4096
-    return alone or not line.endswith(b"]")
+    line = text.split(b"\n", 1)[0].strip(_WHITESPACE)
+    single_line = b"\n" not in text.rstrip(_WHITESPACE) and len(head) < 4096
+    return single_line or not line.endswith(b"]")
 
 
 def _skip_rest(file: BinaryIO) -> int:
@@ -178,25 +186,25 @@ def _skip_rest(file: BinaryIO) -> int:
     return skipped
 
 
-def overlong(number: int, line: bytes, length: int) -> RowProblem:
-    """The problem of a row that is too long, of which `line` is the beginning."""
-    what = f"has {length:,} bytes; a row may have {MAX_ROW_BYTES:,} (only its beginning is kept)"
-    return RowProblem(number, None, what, None, raw_text(line[:_KEPT_OF_OVERLONG]))
+def overlong_problem(number: int, line: bytes, length: int) -> RowProblem:
+    """The problem of a row that is too long; `line` is its beginning."""
+    what = f"has {length:,} bytes; the limit is {MAX_ROW_BYTES:,} (only the beginning is saved)"
+    return RowProblem(number, None, what, None, raw_text(line[:_OVERLONG_PREFIX_BYTES]))
 
 
-class _Twice(ValueError):
-    """A field that is there twice: JSON keeps the last one in silence."""
+class _DuplicateField(ValueError):
+    """A duplicate field, of which `json` would silently return the last one."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _value in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
+        raise _DuplicateField(next(name for name in names if names.count(name) > 1))
     return values
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_fields)
 
 
 def parse_row(
@@ -205,34 +213,35 @@ def parse_row(
     """The values of a row, or the problem with it.
 
     Args:
-        text: the row without blanks around it.
-        line: the row as the file has it.
-        what: "line" or "item", whichever the row is in its file.
+        text: the row without surrounding white space.
+        line: the row as in the file.
+        what: "line" or "item", the unit of rows in the file.
     """
 
-    def bad(what: str, hint: str | None = None) -> tuple[None, RowProblem]:
-        return None, RowProblem(number, None, what, hint, raw_text(line))
+    def problem(message: str, hint: str | None = None) -> tuple[None, RowProblem]:
+        return None, RowProblem(number, None, message, hint, raw_text(line))
 
     try:
-        # Blanks in front are kept for the decoder, so that a column is the column of the file.
+        # Leading white space is passed to the decoder, so that reported columns are those of the file.
         values = _DECODER.decode(line.removeprefix(_BOM).decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
-        wrong = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
-        return bad(f"is not UTF-8: {wrong}", "save it as UTF-8")
+        detail = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
+        return problem(f"is not UTF-8: {detail}", "save it as UTF-8")
     except json.JSONDecodeError as error:
-        return bad(f"is not JSON: {plain(error.msg)} at {_place(what, number, error)}", _json_hint(text))
-    except _Twice as error:
-        return bad(f"has the field {shown(str(error))} twice")
+        reason = safe_line(error.msg).removesuffix(" at")
+        return problem(f"is invalid JSON: {reason} at {_error_position(what, number, error)}", _json_hint(text))
+    except _DuplicateField as error:
+        return problem(f"has a duplicate field {quote_text(str(error))}")
     except RecursionError:
-        return bad("is not usable JSON: it is nested too deeply")
+        return problem("is invalid JSON: nested too deeply")
     except ValueError as error:  # a number with thousands of digits
-        return bad(f"is not usable JSON: {plain(str(error), limit=120)}")
+        return problem(f"is invalid JSON: {safe_line(str(error), limit=120)}")
     if not isinstance(values, dict):
-        return bad(f"is {kind_of(values)}, and a row is a JSON object", 'write {"text": ..., "image": ..., ...}')
+        return problem(f"is {describe_type(values)}, expected a JSON object", 'write {"text": ..., "image": ..., ...}')
     return values, None
 
 
-def _place(what: str, number: int, error: json.JSONDecodeError) -> str:
+def _error_position(what: str, number: int, error: json.JSONDecodeError) -> str:
     return f"{what} {number}, {'column' if what == 'line' else 'character'} {error.pos + 1}"
 
 
@@ -240,22 +249,22 @@ def _json_hint(text: bytes) -> str | None:
     if text in (b"{", b"["):
         return "write each row on one line, e.g. with jq -c . data.json > data.jsonl"
     if b"\r" in text:
-        return "lines end in carriage returns alone: save the file with Unix line ends"
+        return "the file uses CR line endings; save it with Unix line endings"
     if text[:1] == b"{" and b"'" in text and b'"' not in text:
-        return "JSON takes double quotes"
+        return "JSON requires double quotes"
     return None
 
 
-def kind_of(value: object) -> str:
-    """A JSON value's type in words: "null", "a number (42)", "a list"."""
+def describe_type(value: object) -> str:
+    """The type of a JSON value for messages: "null", "a number (42)", "a list"."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
         try:
-            return f"a number ({plain(str(value), limit=24)})"
-        except ValueError:  # more digits than Python is willing to write
+            return f"a number ({safe_line(str(value), limit=24)})"
+        except ValueError:  # more digits than Python converts to text
             return "a number"
     if isinstance(value, str):
         return "a text"

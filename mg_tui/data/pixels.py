@@ -1,12 +1,12 @@
-"""Any Pillow image to RGB as a person would see it: upright, whole range of values, transparency over white.
+"""Converts any Pillow image to RGB: upright, full range of values, transparency over white.
 
-| what the file holds                  | what becomes of it                                                          |
+| content of the file                  | conversion                                                                 |
 |--------------------------------------|-----------------------------------------------------------------------------|
 | EXIF orientation                     | applied                                                                     |
 | alpha, palette or key transparency   | laid over white                                                             |
 | CMYK                                 | Pillow's conversion; JPEGs store it inverted (Adobe), which Pillow undoes    |
-| 16-bit greyscale                     | divided by 257, so that 65,535 is white; dark stays dark                    |
-| 32-bit whole numbers                 | 8 bits up to 255, 16 bits up to 65,535, else lowest black, highest white     |
+| 16-bit grayscale                     | divided by 257, so that 65,535 is white; no stretching of contrast           |
+| 32-bit integers                      | 8 bits up to 255, 16 bits up to 65,535, else lowest black, highest white     |
 | floats                               | 0..1, 0..255, else lowest black, highest white; NaN is refused               |
 """
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 _ORIENTATION_TAG: Final = 0x0112
 _ALPHA_MODES: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_NUMBER_MODES: Final = frozenset({"I", "F"})
+_NUMERIC_MODES: Final = frozenset({"I", "F"})
 
 
-class Unconvertible(ValueError):
-    """Pixels that have no meaning as a colour; the message is the end of a sentence about the image."""
+class PixelConversionError(ValueError):
+    """Pixels that cannot be converted to RGB; the message completes a sentence whose subject is the image."""
 
 
 def orientation(image: "Image.Image") -> int:
     """EXIF orientation, 1 to 8; 1 when there is none or it cannot be read. Does not decode pixels."""
     if image.format == "TIFF":
-        return 1  # Pillow turns TIFFs itself, sizes in the header included.
+        return 1  # Pillow rotates TIFFs itself, and the header's size with them.
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        return 1  # Asking would make Pillow decode the file to look behind its pixels.
+        return 1  # getexif() would make Pillow decode the pixels to search for EXIF data after them.
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # A broken EXIF block says nothing about the pixels.
+    except Exception:  # A broken EXIF block does not affect the pixels.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -42,17 +42,17 @@ def to_rgb(image: "Image.Image") -> "Image.Image":
     """A new RGB image, upright, independent of the file it came from.
 
     Raises:
-        Unconvertible: the pixels are no colours.
-        ValueError: Pillow knows no way from this mode to RGB.
+        PixelConversionError: the pixels cannot be converted to RGB.
+        ValueError: Pillow cannot convert this mode to RGB.
     """
-    turn = orientation(image)
-    flat = _flatten(image)
-    if turn != 1:
-        flat = flat.transpose(_turns()[turn])
+    rotation = orientation(image)
+    flat = _convert_mode(image)
+    if rotation != 1:
+        flat = flat.transpose(_transpositions()[rotation])
     return flat.copy() if flat is image else flat
 
 
-def _turns() -> Mapping[int, "Image.Transpose"]:
+def _transpositions() -> Mapping[int, "Image.Transpose"]:
     from PIL.Image import Transpose
 
     return {
@@ -66,10 +66,10 @@ def _turns() -> Mapping[int, "Image.Transpose"]:
     }
 
 
-def _flatten(image: "Image.Image") -> "Image.Image":
+def _convert_mode(image: "Image.Image") -> "Image.Image":
     if image.mode.startswith("I;16"):
         return _from_sixteen_bits(image)
-    if image.mode in _NUMBER_MODES:
+    if image.mode in _NUMERIC_MODES:
         return _from_numbers(image)
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         return _over_white(image)
@@ -92,15 +92,15 @@ def _over_white(image: "Image.Image") -> "Image.Image":
 
 
 def _from_sixteen_bits(image: "Image.Image") -> "Image.Image":
-    key = image.info.get("transparency")
-    grey = _scaled(image.convert("I"), 1 / 257)
-    if isinstance(key, int):
+    transparent_value = image.info.get("transparency")
+    gray = _scale_to_gray(image.convert("I"), 1 / 257)
+    if isinstance(transparent_value, int):
         import numpy as np
         from PIL import Image
 
-        hidden = np.asarray(image.convert("I")) == key
-        grey.paste(255, mask=Image.fromarray(hidden.astype(np.uint8) * 255))
-    return grey.convert("RGB")
+        transparent = np.asarray(image.convert("I")) == transparent_value
+        gray.paste(255, mask=Image.fromarray(transparent.astype(np.uint8) * 255))
+    return gray.convert("RGB")
 
 
 def _from_numbers(image: "Image.Image") -> "Image.Image":
@@ -108,10 +108,10 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
         import numpy as np
 
         if not np.isfinite(np.asarray(image)).all():
-            raise Unconvertible("holds pixels that are NaN or infinite")
+            raise PixelConversionError("contains NaN or infinite pixels")
     low, high = (float(bound) for bound in _extrema(image))
     if image.format == "PPM":
-        scale, offset = 1 / 257, 0.0  # Pillow stretches PGM to 16 bits, whatever its largest value is.
+        scale, offset = 1 / 257, 0.0  # Pillow scales PGM to 16 bits, regardless of its maximum value.
     elif image.mode == "F" and low >= 0 and high <= 1:
         scale, offset = 255.0, 0.0
     elif low >= 0 and high <= 255:
@@ -121,19 +121,19 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
     else:
         scale = 255 / (high - low) if high > low else 0.0
         offset = -low * scale
-    return _scaled(image, scale, offset).convert("RGB")
+    return _scale_to_gray(image, scale, offset).convert("RGB")
 
 
 def _extrema(image: "Image.Image") -> tuple[float, float]:
     low, high = image.getextrema()
     if isinstance(low, tuple) or isinstance(high, tuple):
-        raise Unconvertible("has several bands of numbers")
+        raise PixelConversionError("has several floating-point channels")
     return low, high
 
 
-def _scaled(image: "Image.Image", scale: float, offset: float = 0.0) -> "Image.Image":
-    """`value * scale + offset`, rounded, as an 8-bit grey image; for modes I and F."""
-    half_up = offset + 0.5  # Pillow cuts fractions off.
+def _scale_to_gray(image: "Image.Image", scale: float, offset: float = 0.0) -> "Image.Image":
+    """`value * scale + offset`, rounded, as an 8-bit gray image; for modes I and F."""
+    half_up = offset + 0.5  # Pillow truncates fractions.
     return image.point(lambda value: value * scale + half_up).convert("L")
 
 
@@ -141,7 +141,7 @@ def _from_lab(image: "Image.Image") -> "Image.Image":
     from PIL import ImageCms
 
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    if turned is None:
-        raise Unconvertible("is in the LAB colour space and cannot be converted")
-    return turned
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if converted is None:
+        raise PixelConversionError("is in the LAB color space and cannot be converted")
+    return converted

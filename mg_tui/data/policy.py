@@ -1,4 +1,4 @@
-"""Which files data may be read from: any, for a person at this machine; some folders, for a caller from elsewhere."""
+"""Which files a dataset may be read from: any for a local user, some folders for a remote caller."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """Folders that datasets and their pictures may lie in; None allows every place.
+    """Folders that datasets and their images may lie in; None allows every file.
 
-    A file is judged by where it really is, with every link followed: a link inside an allowed folder that leads out of
-    it is refused.
+    Meant for the coming API, whose remote callers may read only the folders the server names; until then the CLI and
+    the dashboard pass `ALLOW_ALL`, and only tests build a restricted policy.
+
+    A file is checked by its real path, with every symlink followed: a link inside an allowed folder to a file outside
+    is refused.
     """
 
     roots: tuple[Path, ...] | None = None
@@ -20,9 +23,9 @@ class ReadPolicy:
             return True
         try:
             real = path.resolve()
-        except (OSError, RuntimeError, ValueError):  # a loop of links, or no possible name
+        except (OSError, RuntimeError, ValueError):  # a loop of symlinks, or not a valid name
             return False
         return any(real.is_relative_to(root.resolve()) for root in self.roots)
 
 
-ANYWHERE = ReadPolicy()
+ALLOW_ALL = ReadPolicy()

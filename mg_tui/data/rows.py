@@ -1,20 +1,20 @@
-"""A row of a dataset, whatever file it came from."""
+"""A row of a dataset of any format."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mg_tui.data.problems import RowProblem
+from mg_tui.data.row_problems import RowProblem
 
-# A row is text and a few paths. Beyond this a "line" is another kind of file, and reading it would cost its memory.
+# A row is text and a few paths. A longer "line" is another kind of file, and would have to be held in memory.
 MAX_ROW_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its number from 1, its values, or else the problem that kept it from having any.
+    """One row: its number from 1, and its values, or the problem that prevented reading them.
 
-    `offset` and `length` say where the row's bytes are in a text file (unpacked, when it is compressed), its line end
-    included. A row that is not bytes of a text file has length 0.
+    `offset` and `length` locate the row's bytes in a text file (decompressed, if it is compressed), the line end
+    included. A row of another format has length 0.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Hold examples out for evaluation without letting an image be on both sides."""
+"""Hold examples out for evaluation so that no image is on both sides."""
 
 import random
 from collections.abc import Hashable, Sequence
@@ -9,49 +9,41 @@ from mg_tui.core.example import Example
 def split_by_image(
     examples: Sequence[Example], share: float, seed: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Examples to train on and examples held out, both in the order given.
+    """Training examples and held-out examples, both in their original order.
 
-    Examples that show a common image, directly or through a third, stay together; an example without an image is a
+    Examples that share an image, directly or through other examples, stay together; an example without an image is a
     group of its own. The same examples, share and seed give the same split.
 
     Args:
-        share: of the examples to hold out, from 0 up to and without 1. As near below it as groups allow, but at least
-            one group and never all: with a single group nothing is held out.
+        share: of the examples to hold out, in [0, 1). As near below it as groups allow, but at least one group and
+            never all: with a single group nothing is held out.
     """
-    held = choose_groups([_paths(example) for example in examples], share, seed)
-    train = tuple(example for index, example in enumerate(examples) if index not in held)
-    return train, tuple(example for index, example in enumerate(examples) if index in held)
+    held_out = choose_held_out([[image.path for image in example.images] for example in examples], share, seed)
+    train = tuple(example for index, example in enumerate(examples) if index not in held_out)
+    return train, tuple(example for index, example in enumerate(examples) if index in held_out)
 
 
-def choose_groups(pictures: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
-    """Indexes of the rows to hold out, given the pictures of each; see `split_by_image`."""
-    groups = _groups(pictures)
+def choose_held_out(images: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:
+    """Indexes of the rows to hold out, given the images of each; see `split_by_image`."""
+    groups = _connected_groups(images)
     if share <= 0 or len(groups) < 2:
         return set()
     random.Random(seed).shuffle(groups)
-    wanted = max(round(share * len(pictures)), 1)
-    held: set[int] = set()
+    target = max(round(share * len(images)), 1)
+    held_out: set[int] = set()
     for group in groups:
-        if len(held) + len(group) <= min(wanted, len(pictures) - 1):
-            held.update(group)
-    # Every group is larger than the share: the smallest one is the nearest to it.
-    if not held:
+        if len(held_out) + len(group) <= min(target, len(images) - 1):
+            held_out.update(group)
+    if not held_out:
+        # Every group is larger than the share: the smallest one is closest to it.
         smallest = min(groups, key=len)
-        held = set(smallest)
-    return held
+        held_out.update(smallest)
+    return held_out
 
 
-def groups_by_image(examples: Sequence[Example]) -> list[list[int]]:
-    """Indexes of examples that hang together by their images, in the order of their first example."""
-    return _groups([_paths(example) for example in examples])
-
-
-def _paths(example: Example) -> list[str]:
-    return [image.path for image in example.images]
-
-
-def _groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
-    parent = list(range(len(pictures)))
+def _connected_groups(images: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    """Indexes of rows connected by shared images (union-find), groups in the order of their first row."""
+    parent = list(range(len(images)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -60,12 +52,12 @@ def _groups(pictures: Sequence[Sequence[Hashable]]) -> list[list[int]]:
         return index
 
     first_with: dict[Hashable, int] = {}
-    for index, shown in enumerate(pictures):
-        for picture in shown:
-            other = root(first_with.setdefault(picture, index))
-            here = root(index)
-            parent[max(other, here)] = min(other, here)
+    for index, row_images in enumerate(images):
+        for image in row_images:
+            first_root = root(first_with.setdefault(image, index))
+            own_root = root(index)
+            parent[max(first_root, own_root)] = min(first_root, own_root)
     groups: dict[int, list[int]] = {}
-    for index in range(len(pictures)):
+    for index in range(len(images)):
         groups.setdefault(root(index), []).append(index)
     return list(groups.values())

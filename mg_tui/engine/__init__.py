@@ -1,1 +1,2 @@
-"""The training process and its kin. Started (`python -m mg_tui.engine <run folder>`), never imported by a face."""
+"""The training process and the other processes with torch. Faces start them (`python -m mg_tui.engine RUN_FOLDER`)
+and never import them."""

@@ -1,41 +1,41 @@
-"""`python -m mg_tui.engine <run folder>`: the worker of one run."""
+"""`python -m mg_tui.engine RUN_FOLDER`: the worker of one run."""
 
 import os
 import sys
 import warnings
 from pathlib import Path
 
-# These send what they hold back when the interpreter ends.
-_TRACKERS = frozenset({"wandb", "mlflow", "trackio"})
+# These flush their data when the interpreter exits.
+_FLUSHING_TRACKERS = frozenset({"wandb", "mlflow", "trackio"})
 
 
-def _settle_environment() -> None:
-    """What libraries read when they are imported. What the user set stays."""
-    # Tokenisation happens in the loader's processes; threads of the tokenizer would fight over the same cores, and
-    # warn at every fork.
+def _set_environment_defaults() -> None:
+    """Variables that libraries read when they are imported. Those the user has set are not changed."""
+    # Tokenization happens in the data workers; the tokenizer's threads would compete for the same cores, and warn at
+    # every fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # Blocks of different sizes come and go with steps of different lengths.
+    # Steps of different lengths allocate blocks of different sizes.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    # Threads that wait for their turn by spinning stand in the way of the loader's processes and of whatever else runs
-    # on the machine: measured on two shared cores, a step took ten times as long.
+    # Threads that wait by spinning slow down the data workers and other processes on the machine: measured on two
+    # shared cores, a step took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A few microseconds of it bridge the gap from one small operation to the next: a tenth faster on two quiet cores,
-    # and no slower where somebody else wants them (docs/benchmarks.md).
+    # Spinning for a few microseconds bridges the gap between small operations: a tenth faster on two idle cores, and
+    # no slower on busy ones (docs/benchmarks.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    # oneDNN keeps the code it made for every shape it met, and torch another list of what it asked oneDNN for, 0.3 MiB
-    # each: up to 1,024 in either. Steps have ever new lengths: 15 steps of a small model held 320 MiB more, and were no
-    # quicker for it. What one forward pass needs is kept.
+    # oneDNN caches compiled code for every shape, and torch caches its oneDNN primitives, 0.3 MiB each: up to 1,024 in
+    # either. Steps have ever new lengths: 15 steps of a small model held 320 MiB more and were no faster. These sizes
+    # suffice for one forward pass.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
-    # A container with a share of a large machine: threads for all of its cores would only stand in each other's way.
-    if (cores := _granted_cores()) is not None:
+    # A container with a share of a large machine: threads for all of its cores would only slow each other down.
+    if (cores := _cgroup_cpu_limit()) is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
-def _granted_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """Cores that a control group grants this process, when they are fewer than it may run on; else None."""
+def _cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """The CPU limit of this process's control group in cores, if it is below its CPU affinity; else None."""
     try:
         limit, period = quota.read_text(encoding="ascii").split()
         granted = max(1, round(int(limit) / int(period)))
@@ -45,21 +45,20 @@ def _granted_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
 
 
 def main() -> None:
-    """Run the worker and leave with its exit code."""
+    """Run the worker and exit with its code."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m mg_tui.engine <run folder>\n")
         sys.exit(2)
-    _settle_environment()
-    # What is going to be renamed in a library's next version concerns its users' programmers, not the log's readers.
+    _set_environment_defaults()
+    # Announced renames in libraries concern developers, not the readers of the log.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|torch)\b")
-    from mg_tui.engine import log_stream, startup
-    from mg_tui.engine.worker import work
+    from mg_tui.engine.run import log_stream
+    from mg_tui.engine.run.worker import run_worker
 
-    log_stream.forgive_full_disks()
-    startup.own_process()
-    code = work(Path(sys.argv[1]))
-    if _TRACKERS.isdisjoint(sys.modules):
-        # Taking torch down in good order takes a second or two and fills the log with what its libraries leaked.
+    log_stream.tolerate_full_disk()
+    code = run_worker(Path(sys.argv[1]))
+    if _FLUSHING_TRACKERS.isdisjoint(sys.modules):
+        # An orderly shutdown of torch takes a second or two and fills the log with leak warnings.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -10,13 +10,13 @@ from mg_tui.families.contract import (
     Collator,
     Experimental,
     LoadRequest,
-    ModelFamily,
     Parts,
     Preprocessing,
     Supported,
     TokenLayout,
     Unsupported,
 )
+from mg_tui.families.family import ModelFamily
 from mg_tui.families.hookspec import hookimpl
 
 __all__ = [

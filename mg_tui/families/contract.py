@@ -1,6 +1,8 @@
-"""What a model family is: data about an architecture, plus three functions with defaults that suit most.
+"""What a model family is described with: parts, checkpoints, capabilities, token layout, batches.
 
-Importing this module, or a plugin, imports neither torch nor transformers; only calling the three functions does.
+`mg_tui.families.family` puts them together into a `ModelFamily`. What feeds a model (`collate`, `split_encoding`,
+`defaults`) needs only the properties of `FamilyInfo`, so that none of it imports the family's own defaults back.
+Importing this module imports neither torch nor transformers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mg_tui.core.example import Example
-from mg_tui.hardware.shape import ModelShape
+from mg_tui.core.model_parts import PartName
+from mg_tui.core.precision import DTypeName, QuantizationName
+from mg_tui.core.preprocessing import Preprocessing as Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
 
-PartName = Literal["language", "projector", "vision"]
 CapabilityName = Literal[
     "lora_language",
     "lora_projector",
@@ -35,7 +38,7 @@ class Supported:
 
 @dataclass(frozen=True, slots=True)
 class Experimental:
-    """It may work; `why` says what is not known."""
+    """It may work; `why` states what is unverified."""
 
     why: str
 
@@ -52,17 +55,17 @@ Capability = Supported | Experimental | Unsupported
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where a model's parts live: prefixes of module names, as in `model.named_modules()` of the loaded model.
+    """The modules of each part: prefixes of module names, as in `model.named_modules()` of the loaded model.
 
     A longer prefix wins over a shorter one, so that a projector inside the vision tower (`model.visual.merger`) is
-    told from the tower (`model.visual`).
+    distinguished from the tower (`model.visual`).
     """
 
     language: tuple[str, ...]
     projector: tuple[str, ...]
     vision: tuple[str, ...]
 
-    def of(self, module_name: str) -> PartName | None:
+    def part_of(self, module_name: str) -> PartName | None:
         """The part that a module or parameter belongs to, by its dotted name; None when it is in none of them."""
         prefixes: list[tuple[str, PartName]] = [
             *((prefix, "language") for prefix in self.language),
@@ -81,9 +84,9 @@ class Parts:
 class Checkpoint:
     """A checkpoint people start from.
 
-    `name` is what `--base-model` takes: a hub name or a short alias. `path` is the local folder of a checkpoint that
-    comes with the plugin, else None. `parameters` counts weights. `config` has what `ModelFamily.shape` reads of its
-    `config.json`, so that its memory can be estimated before anything is downloaded.
+    `name` is a value of `--base-model`: a Hub name or a short alias. `path` is the local folder of a checkpoint that
+    comes with the plugin, else None. `parameters` counts weights. `config` has the keys of its `config.json`
+    that `ModelFamily.shape` reads, so that memory can be estimated before a download.
     """
 
     name: str
@@ -95,22 +98,13 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How text and pictures become model input: saved with a result, and used alike by training, chat and serving."""
-
-    min_pixels: int
-    max_pixels: int
-    system_prompt: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """How to load a model: `source` is a local folder or a hub name; dtype and device are torch's names for them."""
+    """How to load a model: `source` is a local folder or a Hub name; dtype and device are torch's names."""
 
     source: str
-    dtype: Literal["bfloat16", "float16", "float32"]
+    dtype: DTypeName
     device: str
-    quantization: Literal["nf4", "int8", "none"] = "none"
+    quantization: QuantizationName = "none"
     attention: str = "sdpa"
     revision: str | None = None
     trust_remote_code: bool = False
@@ -118,12 +112,12 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """How pictures become tokens, for families whose text and pictures can be encoded apart (see `apart`).
+    """How images become tokens, for families whose text and images can be encoded separately (`split_encoding`).
 
     Attributes:
-        grid: (width, height, preprocessing) of a picture, in pixels, to the rows and columns of its tokens.
-        positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of a
-            picture: one sequence of integers for each axis (one, or three for M-RoPE), a number for each token.
+        grid: (width, height, preprocessing) of an image, in pixels, to the rows and columns of its tokens.
+        positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of
+            an image: one sequence of integers per axis (one, or three for M-RoPE), one number per token.
     """
 
     grid: Callable[[int, int, Preprocessing], tuple[int, int]]
@@ -135,86 +129,44 @@ Batch = dict[str, Any]
 
 
 class Collator(Protocol):
-    """Examples and their pictures to one padded batch."""
+    """Examples and their images to one padded batch."""
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Sequence["Image.Image"]]) -> Batch:
-        """Lay out `examples` side by side.
+        """Encode `examples` as a padded batch.
 
         Args:
             examples: the conversations, each ending in an answer.
-            images: for each example its pictures, RGB, in the order of `example.images`.
+            images: for each example its images, RGB, in the order of `example.images`.
 
         Returns:
             The forward's arguments, `input_ids` and `labels` of shape (examples, tokens): `labels` equals `input_ids`
-            on tokens to be learned and is -100 elsewhere.
+            on supervised tokens and is -100 elsewhere.
         """
         ...
 
 
-class LoadModel(Protocol):
-    """Load the weights; the default is the Auto class for image-text-to-text."""
+class FamilyInfo(Protocol):
+    """The read-only properties of a `ModelFamily` that loading and collating use."""
 
-    def __call__(self, family: "ModelFamily", request: LoadRequest) -> Any: ...
+    @property
+    def key(self) -> str:
+        """The family's identifier."""
 
+    @property
+    def title(self) -> str:
+        """The family's name for messages."""
 
-class LoadProcessor(Protocol):
-    """Load tokenizer and image processor, set up as `preprocessing` says."""
+    @property
+    def parts(self) -> Parts:
+        """Module-name prefixes of the model's parts."""
 
-    def __call__(self, family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any: ...
+    @property
+    def image_tokens(self) -> Callable[[int, int, Preprocessing], int] | None:
+        """(width, height, preprocessing) of an image, in pixels, to its number of tokens."""
 
-
-class MakeCollator(Protocol):
-    """Make the collator that training and evaluation use."""
-
-    def __call__(
-        self, family: "ModelFamily", processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
-    ) -> Collator: ...
-
-
-def _load_model(family: "ModelFamily", request: LoadRequest) -> Any:
-    from mg_tui.families import defaults
-
-    return defaults.load_model(family, request)
-
-
-def _load_processor(family: "ModelFamily", source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
-    from mg_tui.families import defaults
-
-    return defaults.load_processor(family, source, preprocessing, **hub)
-
-
-def _make_collator(
-    family: "ModelFamily", processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
-) -> Collator:
-    from mg_tui.families import defaults
-
-    return defaults.make_collator(family, processor, preprocessing, train_on_prompt=train_on_prompt)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFamily:
-    """One architecture: who it is, where its parts live, what works, and how it is loaded and fed.
-
-    `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
-    family. `image_tokens(width, height, preprocessing)` counts the tokens of a picture from its size alone, in pixels;
-    None when the family cannot tell without its processor. `layout` is what sharing tokens between examples needs; None
-    when the family leaves that to padded batches. `shape` reads the sizes that decide memory out of a `config.json`,
-    raising KeyError when one is missing; None leaves it to a general reading of the checkpoint's files.
-    """
-
-    key: str
-    title: str
-    model_types: tuple[str, ...]
-    parts: Parts
-    checkpoints: tuple[Checkpoint, ...] = ()
-    capabilities: Mapping[CapabilityName, Capability] = field(default_factory=dict)
-    image_tokens: Callable[[int, int, Preprocessing], int] | None = None
-    layout: TokenLayout | None = None
-    shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
-    load_model: LoadModel = _load_model
-    load_processor: LoadProcessor = _load_processor
-    make_collator: MakeCollator = _make_collator
+    @property
+    def layout(self) -> TokenLayout | None:
+        """How images become tokens, where text and images can be encoded separately."""
 
     def capability(self, name: CapabilityName) -> Capability:
-        """What the family says of a capability; one it does not mention is experimental."""
-        return self.capabilities.get(name, Experimental("the family does not say"))
+        """The declared level of a capability."""

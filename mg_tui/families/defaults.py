@@ -1,101 +1,102 @@
 """Defaults for any model that transformers loads by its Auto class for images and text.
 
-Weights are read from safetensors files only, and code that comes with a checkpoint is not run unless asked for.
+Weights are read from safetensors files only, and a checkpoint's own code runs only with `trust_remote_code`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, GardenError, UsageError
+from mg_tui.core.text import first_few, first_line
 from mg_tui.families import hub
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import LoadRequest, ModelFamily, Preprocessing
+from mg_tui.families.contract import FamilyInfo, LoadRequest, Preprocessing
 
 
-def load_model(family: ModelFamily, request: LoadRequest) -> Any:
-    """The model with its weights, in evaluation mode, on the device asked for.
+def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
+    """The model with its weights, in evaluation mode, on the requested device.
 
-    With `quantization` the linear layers of the language part are quantised (nf4 with double quantisation, or int8);
+    With `quantization` the linear layers of the language part are quantized (nf4 with double quantization, or int8);
     vision, projector and output layer keep the compute dtype: a 4-bit vision tower answers nonsense.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached, or something the request needs is not installed.
+        EnvironmentProblem: the Hub is unreachable, or a dependency is not installed.
         UsageError: files are missing or damaged.
         FamilyError: the checkpoint does not fit the family or the request.
     """
     import torch
     from transformers import AutoModelForImageTextToText
 
-    given = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
-    source, options = hub.place(request.source, given)
+    arguments = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
+    source, options = hub.resolve_source(request.source, arguments)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=getattr(torch, request.dtype),
             device_map={"": request.device},
             attn_implementation=request.attention,
-            quantization_config=_quantization(family, request, source, options),
+            quantization_config=_quantization_config(family, request, source, options),
             use_safetensors=True,
             output_loading_info=True,
             **options,
         )
     except ImportError as error:
         raise EnvironmentProblem(
-            "something this model needs is not installed", where=request.source, why=str(error).strip().splitlines()[0]
+            "missing dependency of this model", where=request.source, why=first_line(error)
         ) from error
     except (OSError, ValueError) as error:
-        raise hub.in_our_words(error, request.source) from error
+        raise hub.to_garden_error(error, request.source) from error
     except GardenError:
         raise
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise
-        raise hub.in_our_words(error, request.source) from error
+        raise hub.to_garden_error(error, request.source) from error
     if missing := sorted(report.get("missing_keys", ())):
         raise FamilyError(
-            f"the checkpoint lacks {len(missing)} of the model's weights", where=request.source, why=_some(missing)
+            f"{len(missing)} weights are missing from the checkpoint",
+            where=request.source,
+            why=first_few(missing, 3),
         )
     if request.quantization != "none":
-        _check_quantised(model, family)
+        _check_quantized(model, family)
     return model.eval()
 
 
-def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
-    """Tokenizer and image processor, resizing pictures to between `min_pixels` and `max_pixels` where it resizes so.
+def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing, **hub_arguments: Any) -> Any:
+    """Tokenizer and image processor; one that resizes by area gets `min_pixels` and `max_pixels`.
 
     The image processor is the one transformers takes by default, which with torchvision installed (we require it) is
-    torchvision's: everybody who loads the result gets the same one. Pillow's gives slightly different pixels, so that
+    torchvision's: loading the result elsewhere gives the same one. Pillow's gives slightly different pixels, so that
     a change of backend would be a change of input.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached, or something the processor needs is not installed.
+        EnvironmentProblem: the Hub is unreachable, or a dependency is not installed.
         UsageError: files are missing or damaged.
-        FamilyError: the checkpoint's processor cannot take pictures and text.
+        FamilyError: the checkpoint's processor cannot take images and text.
     """
     from transformers import AutoProcessor
 
-    folder, options = hub.place(source, hub_arguments)
+    folder, options = hub.resolve_source(source, hub_arguments)
     try:
         processor = AutoProcessor.from_pretrained(folder, **options)
     except ImportError as error:
         raise EnvironmentProblem(
-            "something this model's processor needs is not installed",
+            "missing dependency of this model's processor",
             where=source,
-            why=str(error).strip().splitlines()[0],
+            why=first_line(error),
         ) from error
     except (OSError, ValueError) as error:
-        raise hub.in_our_words(error, source) from error
+        raise hub.to_garden_error(error, source) from error
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise FamilyError(
-            f"{family.title}: the checkpoint's processor takes no pictures",
+            f"{family.title}: the checkpoint's processor does not accept images",
             where=source,
-            why="preprocessor_config.json is missing or names no image processor",
+            why="preprocessor_config.json is missing or has no image processor",
         )
     if not processor.tokenizer.encode("a", add_special_tokens=False):
-        # Without its files a tokenizer loads all the same, empty, and drops every character.
-        raise UsageError(
-            "the model's tokenizer is missing", where=source, why="tokenizer.json is not there, or is empty"
-        )
+        # Without its files a tokenizer still loads, empty, and drops every character.
+        raise UsageError("the model's tokenizer is missing", where=source, why="tokenizer.json is missing or empty")
     limit_pixels(processor, preprocessing)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -103,7 +104,7 @@ def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessin
 
 
 def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
-    """Set the limits of a processor that resizes by pixel count, as Qwen's do; False for one that has other rules."""
+    """Set the limits of a processor that resizes by area, as Qwen's do; returns False for other processors."""
     images = processor.image_processor
     size = getattr(images, "size", None)
     accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
@@ -118,13 +119,13 @@ def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
 
 
 def make_collator(
-    family: ModelFamily, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
+    family: FamilyInfo, processor: Any, preprocessing: Preprocessing, *, train_on_prompt: bool = False
 ) -> ExampleEncoder:
     """The collator for training and evaluation; it also encodes single examples and prompts."""
     return ExampleEncoder(family, processor, preprocessing, train_on_prompt=train_on_prompt)
 
 
-def _quantization(family: ModelFamily, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
+def _quantization_config(family: FamilyInfo, request: LoadRequest, source: str, options: Mapping[str, Any]) -> Any:
     if request.quantization == "none":
         return None
     import torch
@@ -137,9 +138,9 @@ def _quantization(family: ModelFamily, request: LoadRequest, source: str, option
         if method == "bitsandbytes":
             return None
         raise UsageError(
-            f"the checkpoint is already quantised ({method})",
+            f"the checkpoint is already quantized ({method})",
             where=request.source,
-            hint="choose the checkpoint it was made from",
+            hint="use the original checkpoint",
         )
     # Names of modules, matched from the start up to a dot. Naming some replaces the library's own choice, which is the
     # output layer: it is named again, by the name that nearly every model gives it.
@@ -155,19 +156,15 @@ def _quantization(family: ModelFamily, request: LoadRequest, source: str, option
     )
 
 
-def _check_quantised(model: Any, family: ModelFamily) -> None:
-    """See that what should be quantised is, and nothing else: names that match nothing would pass in silence."""
-    quantised = [
+def _check_quantized(model: Any, family: FamilyInfo) -> None:
+    """Require that exactly the intended layers are quantized: skip names that match nothing raise no error."""
+    quantized = [
         name for name, module in model.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
     ]
-    wrong = [name for name in quantised if family.parts.of(name) in ("vision", "projector")]
-    if wrong or not quantised:
+    wrong = [name for name in quantized if family.parts.part_of(name) in ("vision", "projector")]
+    if wrong or not quantized:
         raise FamilyError(
-            f"{family.title}: quantisation went wrong",
-            why=f"quantised though it should not be: {_some(wrong)}" if wrong else "nothing was quantised",
-            hint="load without quantisation, and check the family's parts with `model-garden plugins --check`",
+            f"{family.title}: quantization failed",
+            why=f"unexpectedly quantized: {first_few(wrong, 3)}" if wrong else "no layer was quantized",
+            hint="load without quantization, and check the family's parts with `model-garden plugins --check`",
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

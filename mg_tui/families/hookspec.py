@@ -1,24 +1,24 @@
-"""The one hook a plugin implements, and the entry-point group it is found by."""
+"""The hook a plugin implements, and the entry-point group that plugins register in."""
 
 from collections.abc import Iterable
 from typing import Final
 
 import pluggy
 
-from mg_tui.families.contract import ModelFamily
+from mg_tui.families.family import ModelFamily
 
-PROJECT: Final = "mg_tui"
-GROUP: Final = "mg_tui.families"
+PROJECT_NAME: Final = "mg_tui"
+ENTRY_POINT_GROUP: Final = "mg_tui.families"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 
 @hookspec
 def mg_model_families() -> Iterable[ModelFamily]:
     """Yield the model families of the plugin.
 
-    A complete plugin is one module, here `garden_smolvlm.py`, for a model that transformers loads by its Auto classes:
+    A complete plugin is one module, e.g. `garden_smolvlm.py`, for a model that transformers loads by its Auto classes:
 
         from collections.abc import Iterator
 
@@ -49,7 +49,7 @@ def mg_model_families() -> Iterable[ModelFamily]:
         [project.entry-points."mg_tui.families"]
         smolvlm = "garden_smolvlm"
 
-    Nothing here may import torch or transformers while the module is imported or the hook is called; only
+    A plugin must not import torch or transformers while it is imported or its hook is called; only
     `load_model`, `load_processor` and `make_collator` may, when they are called. `mg_tui.families.testing` checks what
     a family promises, and `model-garden plugins --check` runs it.
     """

@@ -1,10 +1,9 @@
-"""The model hub: what is in the local cache, whether the hub can be reached, and its errors in our words.
+"""The Hugging Face Hub: its local cache, its reachability, and its errors as GardenErrors.
 
-transformers retries an unreachable hub for minutes, file by file. Here it is asked once whether it is there, within
-seconds; when it is not, only the cache is used, and what is missing becomes one error that says what to do offline.
+transformers retries an unreachable Hub for minutes, file by file. This module checks once, within seconds, whether it
+is reachable; if not, only the cache is used, and a missing file becomes one error that explains what to do offline.
 """
 
-import errno
 import json
 import os
 import threading
@@ -14,37 +13,38 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
-from mg_tui.families.checkpoints import nearest
+from mg_tui.core.files import is_disk_full
+from mg_tui.core.text import closest_model, first_line
 
-_PATIENCE: Final = 6.0  # seconds to wait for the hub's first sign of life
-_TRUE: Final = frozenset({"1", "on", "yes", "true"})
+_TIMEOUT: Final = 6.0  # seconds to wait for the Hub's first response
+_TRUE_VALUES: Final = frozenset({"1", "on", "yes", "true"})
 
 
 def endpoint() -> str:
-    """Address of the hub, or of the mirror that HF_ENDPOINT names."""
+    """URL of the Hub, or of the mirror in HF_ENDPOINT."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids the hub (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
-    return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    """Whether the environment forbids the Hub (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
+    return any(os.environ.get(name, "").lower() in _TRUE_VALUES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
 def cache_folder() -> Path:
-    """Where downloads of the hub are kept: HF_HUB_CACHE, else HF_HOME/hub, else the user's cache folder."""
-    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(given).expanduser()
+    """Folder of Hub downloads: HF_HUB_CACHE, else HF_HOME/hub, else the user's cache folder."""
+    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(folder).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(home).expanduser() / "hub"
 
 
 def cached_snapshot(name: str, revision: str | None = None) -> Path | None:
-    """The folder of a downloaded revision ("main" when left out), or None."""
+    """The folder of a downloaded revision (default "main"), or None."""
     repository = cache_folder() / f"models--{name.replace('/', '--')}"
-    wanted = revision or "main"
-    reference = repository / "refs" / wanted
+    reference_name = revision or "main"
+    reference = repository / "refs" / reference_name
     try:
-        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else reference_name
     except OSError:
         return None
     folder = repository / "snapshots" / commit
@@ -52,7 +52,7 @@ def cached_snapshot(name: str, revision: str | None = None) -> Path | None:
 
 
 def cached_config(name: str, revision: str | None = None) -> dict[str, Any] | None:
-    """The `config.json` of a downloaded model, or None when it is not (wholly) there."""
+    """The `config.json` of a downloaded model, or None when it is not, or only partially, there."""
     folder = cached_snapshot(name, revision)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
@@ -65,78 +65,78 @@ def fetch_config(name: str, revision: str | None = None, *, known: list[str] | N
     """Download the `config.json` of a model into the cache.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached or wants a login.
+        EnvironmentProblem: the Hub is unreachable or requires a login.
         UsageError: there is no such model or revision.
     """
-    if not can_reach():
-        raise not_reachable(name)
+    if not is_reachable():
+        raise unreachable_error(name)
     from huggingface_hub import hf_hub_download
 
     try:
         file = hf_hub_download(name, "config.json", revision=revision)
         config = json.loads(Path(file).read_text(encoding="utf-8"))
     except Exception as error:
-        raise in_our_words(error, name, known=known) from error
+        raise to_garden_error(error, name, known=known) from error
     if not isinstance(config, dict):
         raise UsageError("the model's config.json is not a JSON object", where=name)
     return config
 
 
-def place(source: str, hub: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What to give `from_pretrained`: the source and options, so that it never waits for a hub that is not there.
+def resolve_source(source: str, hub: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Source and options for `from_pretrained`, such that it never waits for an unreachable Hub.
 
-    A folder is loaded from itself, as is a model in the cache while the hub cannot be reached.
+    A folder is loaded directly, as is a cached model while the Hub is unreachable.
 
     Args:
-        source: a folder, or a name on the hub.
-        hub: the hub's arguments of the call (`revision`, `trust_remote_code`, ...); those that are None are left out.
+        source: a folder, or a Hub name.
+        hub: the call's Hub arguments (`revision`, `trust_remote_code`, ...); None values are dropped.
 
     Raises:
-        EnvironmentProblem: the hub cannot be reached and the cache does not have the model.
+        EnvironmentProblem: the Hub is unreachable and the model is not cached.
     """
     options = {key: value for key, value in hub.items() if value is not None}
     if not Path(source).is_dir():
-        if can_reach():
+        if is_reachable():
             return source, options
         snapshot = cached_snapshot(source, options.get("revision"))
         if snapshot is None:
-            raise not_reachable(source)
-        # By its folder: not everything in transformers heeds `local_files_only`.
+            raise unreachable_error(source)
+        # Load from the folder: not all of transformers honors `local_files_only`.
         source = str(snapshot)
     options.pop("revision", None)
     return source, {**options, "local_files_only": True}
 
 
-def can_reach() -> bool:
-    """Whether the hub answers. Asked once a process and endpoint; never waits longer than a few seconds."""
-    return not is_offline() and _answers(endpoint())
+def is_reachable() -> bool:
+    """Whether the Hub responds. Checked once per process and endpoint, for a few seconds at most."""
+    return not is_offline() and _ping(endpoint())
 
 
 @lru_cache(maxsize=8)
-def _answers(address: str) -> bool:
+def _ping(address: str) -> bool:
     answered = threading.Event()
 
     def ask() -> None:
         import httpx
 
         try:
-            httpx.head(address, timeout=_PATIENCE)
+            httpx.head(address, timeout=_TIMEOUT)
         except httpx.HTTPError:
             return
         answered.set()
 
-    # In a thread: looking up a name has no time limit of its own.
+    # In a thread: DNS lookups have no timeout of their own.
     thread = threading.Thread(target=ask, name="hub", daemon=True)
     thread.start()
-    thread.join(_PATIENCE)
+    thread.join(_TIMEOUT)
     return answered.is_set()
 
 
-def not_reachable(name: str, *, partly: bool = False) -> EnvironmentProblem:
-    """The error for a model that is not, or only `partly`, on this machine, and not to be had."""
-    what, why = f"{name} is {'only partly' if partly else 'not'} on this machine", None
+def unreachable_error(name: str, *, partly: bool = False) -> EnvironmentProblem:
+    """The error for a model that is missing, or only `partly` available, locally and cannot be downloaded."""
+    what, why = f"{name} is {'only partially' if partly else 'not'} available locally", None
     if is_offline():
-        why = "the environment forbids downloads (HF_HUB_OFFLINE)"
+        why = "HF_HUB_OFFLINE is set"
     else:
         what += f", and {endpoint()} cannot be reached"
     return EnvironmentProblem(
@@ -148,45 +148,44 @@ def not_reachable(name: str, *, partly: bool = False) -> EnvironmentProblem:
     )
 
 
-def in_our_words(error: BaseException, source: str, *, known: list[str] | None = None) -> GardenError:
-    """What transformers and the hub raise while loading, as one of our errors; ours come back as they are."""
+def to_garden_error(error: BaseException, source: str, *, known: list[str] | None = None) -> GardenError:
+    """An exception of transformers or the Hub client as a GardenError; a GardenError is returned unchanged."""
     if isinstance(error, GardenError):
         return error
-    if not Path(source).is_dir() and not can_reach():
-        # The cache was all there was, and something in it is missing or broken.
-        return not_reachable(source, partly=True)
-    for link in _chain(error):
-        if (said := _known_error(link, source, known or [])) is not None:
-            return said
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UsageError("the model's files cannot be loaded", where=source, why=f"{type(error).__name__}: {first_line}")
+    if not Path(source).is_dir() and not is_reachable():
+        # Only the cache was available, and something in it is missing or broken.
+        return unreachable_error(source, partly=True)
+    for link in _exception_chain(error):
+        if (translated := _translate_error(link, source, known or [])) is not None:
+            return translated
+    return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line(error)}")
 
 
-def _known_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
+def _translate_error(error: BaseException, source: str, known: list[str]) -> GardenError | None:
     kind = type(error).__name__
     page = f"{endpoint()}/{source}"
     if kind == "GatedRepoError":
         hint = f"accept its terms at {page}, then run `hf auth login`"
-        return EnvironmentProblem(f"{source} is only for people who accepted its terms", hint=hint)
+        return EnvironmentProblem(f"{source} is gated", hint=hint)
     if kind == "RepositoryNotFoundError":
-        close = nearest(source, known)
-        hint = (f"did you mean {close}? " if close else "") + "for a private model run `hf auth login`"
-        return UsageError(f"the hub has no model called {source}", hint=hint)
+        close = closest_model(source, known)
+        hint = (f"did you mean {close}? " if close else "") + "for private models, run `hf auth login`"
+        return UsageError(f"the Hub has no model {source}", hint=hint)
     if kind == "RevisionNotFoundError":
-        return UsageError(f"{source} has no such revision", hint=f"see the branches and tags at {page}")
+        return UsageError(f"revision not found: {source}", hint=f"see the branches and tags at {page}")
     if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "ReadTimeout"):
-        return not_reachable(source)
+        return unreachable_error(source)
     if kind == "SafetensorError":
-        return UsageError("the model's weights are damaged", where=source, why=str(error), hint="download them again")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentProblem("there is no space left for the model", where=str(cache_folder()))
+        return UsageError("the model weights are corrupted", where=source, why=str(error), hint="download them again")
+    if is_disk_full(error):
+        return EnvironmentProblem("no disk space left for the model", where=str(cache_folder()))
     if isinstance(error, OSError) and "safetensors" in str(error):
-        hint = "weights in other formats are pickles, which could run any code: convert them to safetensors"
-        return UsageError("the model has no weights in safetensors files", where=source, hint=hint)
+        hint = "other formats are pickles, which can execute arbitrary code; convert them to safetensors"
+        return UsageError("the model has no safetensors weights", where=source, hint=hint)
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

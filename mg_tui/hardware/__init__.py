@@ -1,1 +1,1 @@
-"""Devices and what a run will need of them. Sampling reads; nothing here allocates on a device or imports torch."""
+"""Devices and memory estimates. Nothing in this package allocates on a device or imports torch."""

@@ -1,4 +1,4 @@
-"""What a run used of its GPUs, in kilowatt hours, hours and money."""
+"""GPU usage of a run in kilowatt hours, GPU hours and money."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 from mg_tui.core.text import printable
 
-_JOULES: float = 3_600_000.0  # in a kilowatt hour
+_JOULES_PER_KWH: float = 3_600_000.0  # in a kilowatt hour
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Energy in kWh, GPU time in hours, and money in `currency`; None where it is not known or no price is set."""
+    """Energy in kWh, GPU time in hours, and money in `currency`; None where unknown or without a price."""
 
     energy_kwh: float | None = None
     gpu_hours: float | None = None
@@ -28,31 +28,31 @@ class Cost:
         }
 
     @property
-    def amount(self) -> str | None:
+    def formatted_money(self) -> str | None:
         """The money, with its currency."""
         return None if self.money is None else f"{self.money:,.2f} {printable(self.currency or '')}".rstrip()
 
     @property
-    def words(self) -> str | None:
-        """All of it in a line; None when nothing is known, as on a CPU."""
+    def summary(self) -> str | None:
+        """Everything in one line; None when nothing is known, as on a CPU."""
         parts = [
             None if self.energy_kwh is None else f"{self.energy_kwh:.3g} kWh",
             None if self.gpu_hours is None else f"{self.gpu_hours:.2f} GPU hours",
-            self.amount,
+            self.formatted_money,
         ]
         return ", ".join(part for part in parts if part) or None
 
 
-def cost_of(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any]) -> Cost:
-    """The cost of what was used.
+def compute_cost(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any]) -> Cost:
+    """Compute the cost of a run.
 
     Args:
         energy_j: joules of the GPUs.
         gpu_seconds: seconds times GPUs.
-        prices: the [cost] table of the settings: `per_kwh`, `per_gpu_hour`, `currency`. Both prices are added; where
-            one is set whose amount is not known, no money is told.
+        prices: the [cost] table of the settings: `per_kwh`, `per_gpu_hour`, `currency`. Both costs are added; if a
+            price is set whose amount is unknown, `money` is None.
     """
-    kwh = None if energy_j is None else energy_j / _JOULES
+    kwh = None if energy_j is None else energy_j / _JOULES_PER_KWH
     hours = None if gpu_seconds is None else gpu_seconds / 3600
     priced = [(prices.get("per_kwh"), kwh), (prices.get("per_gpu_hour"), hours)]
     owed = [(price, amount) for price, amount in priced if price is not None]
@@ -63,7 +63,7 @@ def cost_of(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[s
 
 
 def default_currency() -> str:
-    """What stands after an amount where nothing else was set."""
-    from mg_tui.core.settings import BY_ID
+    """The currency used when none is set."""
+    from mg_tui.core.settings import SETTINGS_BY_ID
 
-    return str(BY_ID["cost.currency"].default)
+    return str(SETTINGS_BY_ID["cost.currency"].default)

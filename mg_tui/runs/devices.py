@@ -1,7 +1,7 @@
-"""Which device is whose: one lock file a device under `<home>/devices`, held by the worker for as long as it lives.
+"""Device ownership: one lock file per device under `<home>/devices`, held by the worker while it runs.
 
-A queued run takes its devices for itself; a run that was started directly shares its with other such runs, so that
-the queue waits for it. Somebody else's process is seen by NVML. Without a GPU the CPU is the one device.
+A queued run locks its devices exclusively; a directly started run shares its devices with other such runs, and the
+queue waits for it. Processes of other programs are detected through NVML. Without a GPU the CPU is the only device.
 """
 
 import contextlib
@@ -10,122 +10,121 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.runs.lock import close_in_children
-
-if TYPE_CHECKING:
-    from mg_tui.hardware.devices import Gpu
+from mg_tui.core.text import format_gib
+from mg_tui.hardware.host import process_name
+from mg_tui.hardware.nvml import Nvml
+from mg_tui.hardware.types import Gpu
+from mg_tui.runs.lock import register_close_on_fork
 
 ANY: Final = "any"
 CPU: Final = "cpu"
-_HANDED_OVER: Final = "MODEL_GARDEN_DEVICE_FDS"
-SHARED: Final = "MODEL_GARDEN_DEVICES"  # what a directly started worker is to share: names with commas
-# A display server or a monitor keeps a little memory on a GPU for ever; a driver keeps some of its own.
-_LITTLE: Final = 256 << 20
-_DRIVERS_OWN: Final = 2 << 30
+_INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
+SHARED_DEVICES_ENV: Final = "MODEL_GARDEN_DEVICES"  # devices a directly started worker shares: comma-separated names
+# A display server or a monitor permanently uses a little GPU memory, and so does the driver.
+_IDLE_PROCESS_BYTES: Final = 256 << 20
+_DRIVER_BYTES: Final = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device by its name (`0`, `1`, ... as nvidia-smi counts, or `cpu`), and who else uses it, in words."""
+    """A device by its name (`0`, `1`, ... as nvidia-smi counts, or `cpu`), and who else uses it."""
 
     name: str
     used_by: str | None = None
 
     @property
     def title(self) -> str:
-        """The name for people."""
-        return title_of(self.name)
+        """The display name."""
+        return device_title(self.name)
 
 
-class Nvml(Protocol):
-    """What is needed of `mg_tui.hardware.nvml.Nvml`."""
+class GpuSampler(Protocol):
+    """The part of `mg_tui.hardware.nvml.Nvml` that is used."""
 
-    def sample(self) -> "tuple[tuple[Gpu, ...], str | None]":
-        """The GPUs, or why there are none."""
+    def sample(self) -> tuple[tuple[Gpu, ...], str | None]:
+        """The GPUs, or the reason if there are none."""
 
 
-def title_of(name: str) -> str:
+def device_title(name: str) -> str:
     """`GPU 1`, or `the CPU`."""
     return "the CPU" if name == CPU else f"GPU {name}"
 
 
-def titles(names: Iterable[str]) -> str:
+def format_devices(names: Iterable[str]) -> str:
     """`GPU 0 and GPU 1`."""
-    return " and ".join(title_of(name) for name in names)
+    return " and ".join(device_title(name) for name in names)
 
 
-def parse(asked: str | None) -> tuple[str, ...]:
-    """What `--gpus` means: the names of the devices, or `("any",)`.
+def parse_devices(gpus: str | None) -> tuple[str, ...]:
+    """Parse `--gpus`: the names of the devices, or `("any",)`.
 
     Raises:
-        UsageError: it means nothing.
+        UsageError: it is invalid.
     """
-    words = [word.strip() for word in (ANY if asked is None else asked).split(",")]
+    words = [word.strip() for word in (ANY if gpus is None else gpus).split(",")]
     if words in ([ANY], [CPU]):
         return (words[0],)
     if not all(word.isdecimal() for word in words):
-        raise UsageError(f"gpus: got {asked!r}; give numbers as nvidia-smi counts them (0,1), any, or cpu")
+        raise UsageError(f"gpus: got {gpus!r}; expected nvidia-smi indices (0,1), any, or cpu")
     return tuple(dict.fromkeys(str(int(word)) for word in words))
 
 
-def found(nvml: Nvml | None = None) -> list[Device]:
-    """The devices of this machine as they are now; never empty."""
+def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
+    """The devices of this machine and their current users; never empty."""
     if nvml is None:
-        from mg_tui.hardware.nvml import Nvml as Library
-
-        nvml = Library()
+        nvml = Nvml()
     gpus, _why = nvml.sample()
-    return [Device(str(gpu.index), _used_by(gpu)) for gpu in gpus] or [Device(CPU)]
+    return [Device(str(gpu.index), _describe_user(gpu)) for gpu in gpus] or [Device(CPU)]
 
 
-def require(asked: Sequence[str], here: Sequence[Device]) -> None:
-    """Refuse devices that this machine does not have.
+def require_devices(requested: Sequence[str], available: Sequence[Device]) -> None:
+    """Require that this machine has the requested devices.
 
     Raises:
-        EnvironmentProblem: naming those it has.
+        EnvironmentProblem: it has not; names the available ones.
     """
-    names = [device.name for device in here]
-    missing = [name for name in asked if name not in (*names, ANY, CPU)]
+    names = [device.name for device in available]
+    missing = [name for name in requested if name not in (*names, ANY, CPU)]
     if missing:
         raise EnvironmentProblem(
-            f"There is no {titles(missing)} here.",
-            why="this machine has no GPU that NVML can see" if names == [CPU] else f"there is {titles(names)}",
+            f"{format_devices(missing)} not found on this machine.",
+            why="NVML reports no GPU" if names == [CPU] else f"available: {format_devices(names)}",
             hint="give --gpus any" if names == [CPU] else f"give --gpus {','.join(names)}",
         )
 
 
-def usual(here: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The devices a worker uses that nobody chose any for: those that are visible to it, or the first."""
+def default_devices(available: Sequence[Device], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The devices of a worker without a device request: those visible to it, or the first."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    names = [device.name for device in here]
+    names = [device.name for device in available]
     if names == [CPU] or visible in ("", "-1"):
         return (CPU,)
     chosen = tuple(word for word in (visible or "").split(",") if word in names)
     return chosen or (names[0],)
 
 
-def environment(names: Sequence[str]) -> dict[str, str]:
-    """What makes a worker use exactly these devices."""
+def device_environment(names: Sequence[str]) -> dict[str, str]:
+    """Environment variables that restrict a worker to these devices."""
     visible = "" if CPU in names else ",".join(names)
     return {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 class DeviceLocks:
-    """Locks of devices, held together."""
+    """Locks of several devices, held together."""
 
     def __init__(self, home: Path):
         self._dir = home / "devices"
         self._fds: dict[str, int] = {}
-        close_in_children(self)
+        register_close_on_fork(self)
 
     def take(self, names: Iterable[str], *, shared: bool = False) -> bool:
-        """Take all of them or none; returns whether they are taken.
+        """Lock all of the devices or none; returns whether they are locked.
 
         Raises:
-            EnvironmentProblem: the lock files cannot be made.
+            EnvironmentProblem: the lock files cannot be created.
         """
         try:
             self._dir.mkdir(parents=True, exist_ok=True)
@@ -139,12 +138,12 @@ class DeviceLocks:
         except OSError as error:
             self.release()
             raise EnvironmentProblem(
-                "A device's lock cannot be taken.", where=str(self._dir), why=error.strerror
+                "Cannot acquire the device lock.", where=str(self._dir), why=error.strerror
             ) from error
         return True
 
-    def free(self, name: str) -> bool:
-        """Whether nobody holds a device at this moment."""
+    def is_free(self, name: str) -> bool:
+        """Whether no process holds a device at this moment."""
         trial = DeviceLocks(self._dir.parent)
         try:
             return trial.take([name])
@@ -152,26 +151,26 @@ class DeviceLocks:
             trial.release()
 
     def release(self) -> None:
-        """Let go of all of them."""
+        """Release all locks."""
         for fd in self._fds.values():
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._fds.clear()
 
     def close_after_fork(self) -> None:
-        """In a forked child: they are the parent's."""
+        """In a forked child: release the parent's locks."""
         self.release()
 
     def hand_over(self) -> dict[str, str]:
-        """Keep them across `exec`; returns what the next program must find in its environment."""
+        """Keep the locks across `exec`; returns the environment variables the next program needs."""
         for fd in self._fds.values():
             os.set_inheritable(fd, True)
-        return {_HANDED_OVER: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
+        return {_INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
 
-    def settle(self) -> str | None:
-        """In a worker: hold what was handed over, or share what it was told to; returns what is to be said about it."""
-        handed = os.environ.pop(_HANDED_OVER, None)
-        shared = os.environ.pop(SHARED, None)
+    def adopt(self) -> str | None:
+        """In a worker: adopt inherited locks, or take shared ones; returns a warning about shared use, if any."""
+        handed = os.environ.pop(_INHERITED_FDS_ENV, None)
+        shared = os.environ.pop(SHARED_DEVICES_ENV, None)
         with contextlib.suppress(ValueError, OSError):
             for name, fd in (pair.split(":") for pair in (handed or "").split(",") if pair):
                 os.set_inheritable(int(fd), False)
@@ -181,27 +180,21 @@ class DeviceLocks:
             if handed or self.take(names, shared=True):
                 return None
         except EnvironmentProblem:
-            return None  # a home without locks cannot have a queue either
-        return f"a queued run has {titles(names)}: both share its memory and its time"
+            return None  # a home without locks has no queue either
+        return f"a queued run is using {format_devices(names)}; the two runs share memory and compute"
 
 
-def _used_by(gpu: "Gpu") -> str | None:
-    """Who uses a GPU, in words, when it is more than a little."""
+def _describe_user(gpu: Gpu) -> str | None:
+    """Who uses a GPU significantly, or None."""
     if gpu.problem:
         return gpu.problem
-    heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _LITTLE]
+    heavy = [p for p in gpu.processes if p.memory is None or p.memory >= _IDLE_PROCESS_BYTES]
     if heavy:
         first, more = heavy[0], len(heavy) - 1
-        size = f", {first.memory / 2**30:.1f} GiB" if first.memory is not None else ""
-        name = first.name or _program(first.pid)
+        size = f", {format_gib(first.memory)}" if first.memory is not None else ""
+        name = first.name or process_name(first.pid) or "a process"
         return f"{name} (process {first.pid}{size})" + (f" and {more} more" if more else "")
-    # In a container the driver may name no process of the host's.
-    if not gpu.processes and (gpu.memory_used or 0) > _DRIVERS_OWN:
-        return f"a process that cannot be seen from here ({(gpu.memory_used or 0) / 2**30:.1f} GiB)"
+    # In a container the driver may not list the host's processes.
+    if not gpu.processes and (gpu.memory_used or 0) > _DRIVER_BYTES:
+        return f"a process not visible here ({format_gib(gpu.memory_used or 0)})"
     return None
-
-
-def _program(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    return "a process"

@@ -1,9 +1,8 @@
-"""A run's folder: what is called what in it, and how it comes to be, whole or not at all."""
+"""A run's folder: its file names, and its atomic creation."""
 
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -14,20 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import fsync_folder, write_atomic
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
-    from mg_tui.core.spec import TrainingSpec  # pydantic takes a while to import; lists of runs do without
+    from mg_tui.core.spec import TrainingSpec  # pydantic is slow to import, and lists of runs do not need it
 
 RUNS_FOLDER: Final = "runs"
-_UNFINISHED: Final = ".new-"
-_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
-_ABANDONED_AFTER: Final = 3600.0  # seconds
+_UNFINISHED_PREFIX: Final = ".new-"
+_ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+_ABANDONED_SECONDS: Final = 3600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run's folder. The properties name what is in it; not everything exists at every time."""
+    """One run's folder. Its properties are paths, not all of which exist at all times."""
 
     path: Path
 
@@ -37,8 +37,13 @@ class RunFolder:
         return self.path.name
 
     @property
+    def home(self) -> Path:
+        """The home folder the run is in."""
+        return self.path.parent.parent
+
+    @property
     def spec_file(self) -> Path:
-        """What was asked; never changes."""
+        """The spec; never changes."""
         return self.path / "spec.json"
 
     @property
@@ -48,22 +53,22 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        """What the worker prints."""
+        """Stdout and stderr of the worker."""
         return self.path / "worker.log"
 
     @property
     def lock_file(self) -> Path:
-        """Locked for as long as a worker lives."""
+        """Locked while a worker runs."""
         return self.path / "lock"
 
     @property
     def control_dir(self) -> Path:
-        """Requests that the worker has not seen yet."""
+        """Requests that the worker has not read yet."""
         return self.path / "control"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """One folder for each whole checkpoint."""
+        """One folder per complete checkpoint."""
         return self.path / "checkpoints"
 
     @property
@@ -77,12 +82,22 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def result_dir(self) -> Path:
+        """The output folder that the spec names, else `model_dir`.
+
+        Raises:
+            UsageError: there is no readable spec.
+        """
+        output = self.spec_values().get("output_dir")
+        return Path(output) if isinstance(output, str) and output else self.model_dir
+
+    @property
     def skipped_rows_file(self) -> Path:
-        """The rows that were left out, one JSON object a line."""
+        """The skipped rows, one JSON object per line."""
         return self.path / "skipped_rows.jsonl"
 
     def spec_values(self) -> dict[str, Any]:
-        """The fields of the spec as plain values, unchecked: quick, for lists.
+        """The fields of the spec as plain values, not validated: fast, for lists.
 
         Raises:
             UsageError: there is no readable spec.
@@ -90,16 +105,16 @@ class RunFolder:
         try:
             values = json.loads(self.spec_file.read_bytes())
         except (OSError, ValueError) as error:
-            raise _no_spec(self, error) from error
+            raise _unreadable_spec(self, error) from error
         if not isinstance(values, dict):
-            raise _no_spec(self, ValueError("it is not a JSON object"))
+            raise _unreadable_spec(self, ValueError("not a JSON object"))
         return values
 
     def read_spec(self) -> "TrainingSpec":
-        """What was asked.
+        """The spec.
 
         Raises:
-            UsageError: there is no readable spec; a SpecError when a field of it cannot be used by this version.
+            UsageError: there is no readable spec; a SpecError when a field is invalid in this version.
         """
         from mg_tui.core.spec import TrainingSpec
 
@@ -109,35 +124,35 @@ class RunFolder:
     def create(
         cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> "RunFolder":
-        """Make the folder of a new run under `home`, with its spec and the first event of its journal.
+        """Create the folder of a new run under `home`, with its spec and the first event of its journal.
 
-        It is made under a hidden name and renamed when it is on the disk: a folder that can be seen is whole. `cwd`
-        (the working folder when left out) is where the run looks up relative images.
+        It is created under a hidden name, synced and renamed, so visible folders are complete. `cwd` (default: the
+        working directory) is the base of relative image paths.
 
         Raises:
-            EnvironmentProblem: it cannot be written; nothing visible is left behind.
+            EnvironmentProblem: it cannot be created; nothing visible is left behind.
         """
         runs = home / RUNS_FOLDER
         try:
             runs.mkdir(parents=True, exist_ok=True)
-            _sweep(runs)
-            while (runs / (run_id := _new_id(spec.name))).exists():
+            _remove_abandoned(runs)
+            while (runs / (run_id := _new_run_id(spec.name))).exists():
                 pass
-            unfinished = runs / f"{_UNFINISHED}{run_id}"
+            unfinished = runs / f"{_UNFINISHED_PREFIX}{run_id}"
             unfinished.mkdir()
             try:
-                _fill(cls(unfinished), spec, versions or {}, cwd or Path.cwd())
+                _write_new_run(cls(unfinished), spec, versions or {}, cwd or Path.cwd())
                 unfinished.rename(runs / run_id)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
-            sync_folder(runs)
+            fsync_folder(runs)
         except OSError as error:
             raise EnvironmentProblem(
-                "A run's folder cannot be made.",
+                "Cannot create the run folder.",
                 where=str(error.filename or runs),
                 why=error.strerror or str(error),
-                hint="choose another home folder with --home or MODEL_GARDEN_HOME, or make room on the disk",
+                hint="free disk space, or set another home folder with --home or MODEL_GARDEN_HOME",
             ) from error
         return cls(runs / run_id)
 
@@ -148,63 +163,34 @@ def spec_digest(spec: "TrainingSpec") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place, sync it and rename it: readers see the old one, the new one, or none.
-
-    Raises:
-        OSError: it could not be written; what was there before still is.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system knows how."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _fill(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
+def _write_new_run(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
     folder.lock_file.touch()
     folder.log_file.touch()
-    write_whole(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(folder.spec_file, (spec.model_dump_json(indent=2) + "\n").encode())
     with JournalWriter(folder.journal_file) as journal:
         journal.write(
             "created", name=spec.name, spec_digest=spec_digest(spec), cwd=str(cwd.absolute()), versions=dict(versions)
         )
-    sync_folder(folder.path)
+    fsync_folder(folder.path)
 
 
-def _new_id(name: str | None) -> str:
+def _new_run_id(name: str | None) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    tail = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    tail = "".join(secrets.choice(_ID_ALPHABET) for _ in range(4))
     slug = re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-")[:40].strip("-")
     return "-".join(part for part in (stamp, tail, slug) if part)
 
 
-def _sweep(runs: Path) -> None:
-    """Remove what creations that died half-way left; they hold nothing but a spec."""
-    for left in runs.glob(f"{_UNFINISHED}*"):
+def _remove_abandoned(runs: Path) -> None:
+    """Remove leftovers of interrupted creations; they contain only a spec."""
+    for left in runs.glob(f"{_UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER:
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _no_spec(folder: RunFolder, error: Exception) -> UsageError:
+def _unreadable_spec(folder: RunFolder, error: Exception) -> UsageError:
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return UsageError("The run's spec cannot be read.", where=str(folder.spec_file), why=why)
+    return UsageError("Cannot read the run's spec.", where=str(folder.spec_file), why=why)

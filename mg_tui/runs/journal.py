@@ -1,15 +1,14 @@
-"""The journal of a run: one JSON object a line, numbered from 1 without gaps, only ever appended to.
+"""The journal of a run: one JSON object per line, numbered from 1 without gaps, append-only.
 
 Writing. One process writes (it holds a lock on the file); each event is one `write` to a file opened for appending, so
-a reader sees whole lines or a torn last one. When the disk is full the part that got through is cut off again and the
-number is not used: what is in the file is always whole events. A torn last line left by a machine that died is moved
-to a side file when the journal is opened again, and a warning event says so.
+readers see complete lines or a torn last one. When the disk is full, the written part is truncated again and the number
+is not used: the file only has complete events. A torn last line left by a crashed machine is moved to a side file when
+the journal is reopened, with a warning event.
 
-Reading is in `mg_tui.runs.reader`.
+Reading is in `mg_tui.runs.journal_reader`.
 """
 
 import contextlib
-import errno
 import os
 import threading
 import time
@@ -19,21 +18,21 @@ from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import KINDS, Event
-from mg_tui.runs.lock import close_in_children, lock_exclusively
-from mg_tui.runs.reader import JournalReader, read_span
+from mg_tui.core.files import is_disk_full
+from mg_tui.runs.journal_reader import JournalReader, read_span
+from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
 
-__all__ = ["SYNCED", "JournalReader", "JournalWriter"]
+__all__ = ["SYNCED_KINDS", "JournalReader", "JournalWriter"]
 
-# What a person would miss most after a power cut reaches the disk before the writer goes on.
-SYNCED: Final = frozenset(
+# Events that must survive a power loss are synced before the writer continues.
+SYNCED_KINDS: Final = frozenset(
     {"created", "queued", "started", "finished", "stopped", "failed", "checkpoint", "checkpoint_removed", "request"}
 )
-_HEAD: Final = frozenset({"v", "n", "t"})
-_NO_ROOM: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_RESERVED_FIELDS: Final = frozenset({"v", "n", "t"})
 
 
 class JournalWriter:
-    """The one writer of a journal. A context manager; numbers go on after reopening.
+    """The one writer of a journal. A context manager; numbering continues after reopening.
 
     Raises:
         RunFailed: another process is writing this journal.
@@ -47,19 +46,19 @@ class JournalWriter:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EnvironmentProblem("The journal cannot be opened.", where=str(path), why=error.strerror) from error
+            raise EnvironmentProblem("Cannot open the journal.", where=str(path), why=error.strerror) from error
         try:
-            lock_exclusively(self._fd, path)
+            lock_exclusive(self._fd, path)
             self._pid = os.getpid()
-            close_in_children(self)
+            register_close_on_fork(self)
             torn = self._cut_torn_line()
             self.last_number = _last_number(self._fd, self._size)
             if torn:
                 self.write(
                     "warning",
-                    what="The last line of the journal was torn and has been set aside.",
+                    what="The last line of the journal was incomplete and has been moved aside.",
                     where=str(self.torn_file),
-                    why="the process or the machine that wrote it died in the middle",
+                    why="the writing process or the machine died while writing it",
                 )
         except BaseException:
             self.close()
@@ -67,35 +66,35 @@ class JournalWriter:
 
     @property
     def torn_file(self) -> Path:
-        """Where torn lines are kept."""
+        """Torn lines are moved to this file."""
         return self.path.with_name(self.path.name + ".torn")
 
     def write(self, kind: str, /, **data: Any) -> Event:
-        """Append one event and return it; threads may write at once.
+        """Append one event and return it; thread-safe.
 
         Raises:
-            ValueError: an unknown kind, or a field named like the event's own head.
-            EnvironmentProblem: it could not be written; the journal is as it was before.
+            ValueError: an unknown kind, or a reserved field name.
+            EnvironmentProblem: it could not be written; the journal is unchanged.
         """
         if kind not in KINDS:
-            raise ValueError(f"unknown kind of event {kind!r}; known are {', '.join(KINDS)}")
-        if clash := _HEAD & data.keys():
-            raise ValueError(f"a field of an event cannot be called {', '.join(sorted(clash))}")
+            raise ValueError(f"unknown event kind {kind!r}; expected one of {', '.join(KINDS)}")
+        if clash := _RESERVED_FIELDS & data.keys():
+            raise ValueError(f"reserved event field name: {', '.join(sorted(clash))}")
         if self._fd < 0 or os.getpid() != self._pid:
-            raise ValueError("the journal is closed, or belongs to the process that forked this one")
+            raise ValueError("the journal is closed or owned by the parent process")
         with self._writing:
             event = Event(n=self.last_number + 1, t=time.time(), kind=kind, data=data)
             self._append(event.to_line().encode("utf-8", "surrogatepass"))
             self.last_number = event.n
-        if kind in SYNCED:
+        if kind in SYNCED_KINDS:
             self.sync()
         return event
 
     def sync(self) -> None:
-        """Wait until everything written is on the disk.
+        """Flush everything written to the disk.
 
         Raises:
-            EnvironmentProblem: the disk says it is not.
+            EnvironmentProblem: fsync failed.
         """
         try:
             os.fsync(self._fd)
@@ -103,13 +102,13 @@ class JournalWriter:
             raise self._problem(error) from error
 
     def close(self) -> None:
-        """Close the file and let others write; doing so twice is fine."""
+        """Close the file and release its lock; may be called twice."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def close_after_fork(self) -> None:
-        """In a forked child: the journal is the parent's."""
+        """In a forked child: close the parent's journal."""
         self.close()
 
     def __enter__(self) -> Self:
@@ -122,29 +121,29 @@ class JournalWriter:
         try:
             self._restore()
             written = os.write(self._fd, line)
-            while written < len(line):  # a nearly full disk takes the beginning of a line
+            while written < len(line):  # a nearly full disk accepts part of a line
                 written += os.write(self._fd, line[written:])
         except OSError as error:
-            with contextlib.suppress(OSError):  # tried again before the next line
+            with contextlib.suppress(OSError):  # retried before the next line
                 self._restore()
             raise self._problem(error) from error
         self._size += len(line)
 
     def _restore(self) -> None:
-        """Cut the file back to its last whole line, should a failed write have left a part of one."""
+        """Truncate a partial line that a failed write left."""
         if os.fstat(self._fd).st_size > self._size:
             os.ftruncate(self._fd, self._size)
 
     def _problem(self, error: OSError) -> EnvironmentProblem:
         return EnvironmentProblem(
-            "The journal cannot be written.",
+            "Cannot write the journal.",
             where=str(self.path),
             why=error.strerror,
-            hint="make room on this disk" if error.errno in _NO_ROOM else None,
+            hint="free space on this disk" if is_disk_full(error) else None,
         )
 
     def _cut_torn_line(self) -> bool:
-        """Move what follows the last newline to the side file; sets the size of what is whole."""
+        """Move everything after the last newline to the side file; sets the size of the complete lines."""
         end = os.fstat(self._fd).st_size
         self._size = _after_last_newline(self._fd, end)
         if self._size == end:
@@ -171,7 +170,7 @@ def _after_last_newline(fd: int, end: int) -> int:
 
 
 def _last_number(fd: int, end: int) -> int:
-    """The number of the last line: of the last event that can be read, and one more for each broken line after it."""
+    """The number of the last line: that of the last readable event, plus one per broken line after it."""
     broken = 0
     while end > 0:
         start = _after_last_newline(fd, end - 1)

@@ -1,58 +1,45 @@
-"""From a spec to a running worker that outlives whoever started it."""
+"""Starts workers and waiting processes that outlive their starter."""
 
-import contextlib
-import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
-from mg_tui.core.paths import expanded, is_elsewhere
-from mg_tui.runs import devices, output
+from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.core.paths import expand_user, is_remote
+from mg_tui.runs import output_folder
 from mg_tui.runs.control import ControlInbox
-from mg_tui.runs.folder import RunFolder, write_whole
+from mg_tui.runs.device_request import worker_environment
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import is_held
-from mg_tui.runs.log import tail
 from mg_tui.runs.state import RunState
+from mg_tui.runs.versions import package_versions
 from mg_tui.runs.watch import RunWatch
+from mg_tui.runs.worker_log import read_tail
 
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
 
-_DEVICES: Final = "devices.json"
-_VERSIONED: Final = (
-    "model-garden-tui",
-    "torch",
-    "torchvision",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "unsloth",
-)
 # A shell in between, because a signal that is ignored stays ignored across `exec`, and because running Python code
 # between fork and exec can hang a process that has threads, which the dashboard is.
-_DETACH: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
+_DETACH_COMMAND: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
 
 
-class _Worker(subprocess.Popen[bytes]):
-    """A process that is meant to outlive this object and this process."""
+class _DetachedProcess(subprocess.Popen[bytes]):
+    """A process that outlives this object and this process."""
 
     def __del__(self) -> None:
-        """Nothing is amiss when it still runs, which is what Popen would warn of."""
+        """Popen would warn about a process that is still running, which is intended."""
 
 
-_started: dict[Path, _Worker] = {}
+_started_processes: dict[Path, _DetachedProcess] = {}
 
 
 class HasHome(Protocol):
-    """What is needed of the settings."""
+    """The part of the settings that is used."""
 
     @property
     def home(self) -> Path:
@@ -60,141 +47,90 @@ class HasHome(Protocol):
         ...
 
 
-def prepare(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = None) -> RunFolder:
-    """Check where the result goes and make the run's folder; `start` does the rest.
+def create_run(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = None) -> RunFolder:
+    """Check the output folder and create the run's folder; `start_worker` starts it.
 
-    Paths of the spec are made absolute against `cwd` (the working folder), since the worker works elsewhere; relative
-    images are looked up there.
+    Paths of the spec are made absolute relative to `cwd` (default: the working directory), since the worker runs in
+    another folder; `cwd` is also the base of relative image paths.
 
     Raises:
-        UsageError: the output folder is not empty, not a folder, not writable, or promised to another run.
-        EnvironmentProblem: the run's folder cannot be made.
-        Either way nothing is left behind.
+        UsageError: the output folder is not empty, not a folder, not writable, or reserved by another run.
+        EnvironmentProblem: the run's folder cannot be created.
+        Nothing is left behind in either case.
     """
     cwd = cwd or Path.cwd()
-    settled = absolute_paths(spec, cwd)
-    with output.make_output(settled.output_dir, settings.home):
-        return RunFolder.create(settings.home, settled, versions=versions(), cwd=cwd)
+    absolute = with_absolute_paths(spec, cwd)
+    with output_folder.reserve_output_folder(absolute.output_dir, settings.home):
+        return RunFolder.create(settings.home, absolute, versions=package_versions(), cwd=cwd)
 
 
-def check_output(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
-    """Refuse an output folder that cannot be used, before anything that takes time; makes nothing.
+def check_output_dir(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
+    """Check early that the output folder is usable; creates nothing.
 
     Raises:
         UsageError: it is a file, is not empty, or cannot be written to.
     """
     if spec.output_dir is not None:
-        output.check_output(Path(_absolute(spec.output_dir, cwd or Path.cwd())))
+        output_folder.check_output_folder(Path(_absolute_path(spec.output_dir, cwd or Path.cwd())))
 
 
-def absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
-    """`spec` with every path absolute. What `base_model` means is for who knows aliases: see `preflight.settled`."""
+def with_absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
+    """`spec` with absolute paths, except `base_model`, which may be an alias (see `mg_tui.preflight.checks`)."""
     from mg_tui.core.options import options_of
 
     names = [option.name for option in options_of(type(spec)) if option.kind == "path"]
-    changed: dict[str, Any] = {n: _absolute(getattr(spec, n), cwd) for n in names if getattr(spec, n) is not None}
+    changed: dict[str, Any] = {n: _absolute_path(getattr(spec, n), cwd) for n in names if getattr(spec, n) is not None}
     return spec.model_copy(update=changed)
 
 
-def versions() -> dict[str, str]:
-    """The versions that matter to a run, read from package metadata without importing anything."""
-    found = {"python": platform.python_version()}
-    for name in _VERSIONED:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
 def worker_command(folder: RunFolder) -> Sequence[str]:
-    """The worker's command line. `-P`: what lies in the working folder is not importable."""
+    """The worker's command line. `-P`: modules in the working directory are not importable."""
     return (sys.executable, "-P", "-m", "mg_tui.engine", str(folder.path))
 
 
 def waiter_command(folder: RunFolder) -> Sequence[str]:
-    """The command line of the process that waits for a queued run's turn."""
-    return (sys.executable, "-P", "-m", "mg_tui.runs.wait", str(folder.path))
+    """The command line of a queued run's waiting process."""
+    return (sys.executable, "-P", "-m", "mg_tui.runs.waiter", str(folder.path))
 
 
-def start(folder: RunFolder, gpus: Sequence[str] | None = None) -> int:
-    """Start the run's worker in a session of its own, with nothing of this terminal; returns its process id.
+def start_worker(folder: RunFolder, gpus: Sequence[str] | None = None) -> int:
+    """Start the run's worker in its own session, detached from the terminal; returns its process id.
 
-    It ignores SIGHUP, reads nothing, prints into the run's log, and finds this process's environment (HF_HUB_OFFLINE
-    and the like among it). Requests nobody was alive to see are cleared first.
+    It ignores SIGHUP, has no standard input, writes to the run's log, and inherits this process's environment
+    (HF_HUB_OFFLINE and the like). Requests made while no worker was running are cleared first.
 
     Args:
         folder: the run.
-        gpus: the devices it is to use, by name; left out, those it was started with before, or the usual ones.
+        gpus: the devices to use, by name; by default those it requested before, else the default ones.
 
     Raises:
-        RunFailed: a worker is already alive.
-        EnvironmentProblem: the process or its log cannot be started, or there is no such device.
+        RunFailed: a worker is already running.
+        EnvironmentProblem: the process or its log cannot be started, or this machine has no such device.
     """
-    return _start(folder, worker_command, _environment(folder, gpus))
+    return _start_process(folder, worker_command, worker_environment(folder, gpus))
 
 
-def start_waiting(folder: RunFolder) -> int:
-    """Start the process that waits for a queued run's turn, in the same way; returns its process id.
+def start_waiter(folder: RunFolder) -> int:
+    """Start a queued run's waiting process in the same way; returns its process id.
 
     Raises:
-        RunFailed: one is already alive.
+        RunFailed: one is already running.
         EnvironmentProblem: the process or its log cannot be started.
     """
-    return _start(folder, waiter_command, {})
+    return _start_process(folder, waiter_command, {})
 
 
-def write_devices(folder: RunFolder, asked: Sequence[str], used: Sequence[str]) -> None:
-    """Keep in the run's folder which devices it asked for and which it got.
-
-    Raises:
-        EnvironmentProblem: it cannot be written.
-    """
-    path = folder.path / _DEVICES
-    try:
-        write_whole(path, (json.dumps({"asked": list(asked), "used": list(used)}) + "\n").encode())
-    except OSError as error:
-        raise EnvironmentProblem(
-            "The devices of a run cannot be written down.", where=str(path), why=error.strerror
-        ) from error
-
-
-def asked_devices(folder: RunFolder) -> tuple[str, ...] | None:
-    """The devices a run asked for the last time it was started or queued; None when it never asked."""
-    try:
-        return tuple(map(str, json.loads((folder.path / _DEVICES).read_bytes())["asked"])) or None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _environment(folder: RunFolder, gpus: Sequence[str] | None) -> dict[str, str]:
-    """What a directly started worker is told about its devices, which it shares with other such runs."""
-    here = devices.found()
-    asked = tuple(gpus) if gpus is not None else asked_devices(folder)
-    if asked is None:
-        with contextlib.suppress(GardenError):
-            if folder.spec_values().get("device") == "cpu":
-                return {devices.SHARED: devices.CPU}
-        return {devices.SHARED: ",".join(devices.usual(here, os.environ))}
-    devices.require(asked, here)
-    used = asked
-    if asked == (devices.ANY,):
-        locks = devices.DeviceLocks(folder.path.parent.parent)
-        free = [device.name for device in here if device.used_by is None and locks.free(device.name)]
-        used = (free[0] if free else here[0].name,)
-    write_devices(folder, asked, used)
-    return {devices.SHARED: ",".join(used), **devices.environment(used)}
-
-
-def _start(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str]) -> int:
-    folder = RunFolder(folder.path.absolute())  # the worker's working folder is another
+def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str]) -> int:
+    folder = RunFolder(folder.path.absolute())  # the worker has another working directory
     if is_held(folder.lock_file):
         raise RunFailed(f"Run {folder.id} is already running.", hint=f"model-garden runs watch {folder.id}")
     ControlInbox(folder).clear()
-    for earlier in _started.values():
-        earlier.poll()  # a long-lived face leaves no zombies
+    for earlier in _started_processes.values():
+        earlier.poll()  # reap zombies in a long-lived front end
     try:
         with folder.log_file.open("ab") as log:
-            process = _Worker(
-                [*_DETACH, *command(folder)],
+            process = _DetachedProcess(
+                [*_DETACH_COMMAND, *command(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -204,50 +140,50 @@ def _start(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], env
             )
     except OSError as error:
         raise EnvironmentProblem(
-            "The training process cannot be started.", where=str(folder.path), why=error.strerror
+            "Cannot start the training process.", where=str(folder.path), why=error.strerror
         ) from error
-    _started[folder.path] = process
+    _started_processes[folder.path] = process
     return process.pid
 
 
-def died(folder: RunFolder) -> int | None:
-    """The exit status of the worker if this process started it and it has ended; None when alive or not known."""
-    process = _started.get(folder.path)
+def worker_exit_status(folder: RunFolder) -> int | None:
+    """The exit status of the worker if this process started it and it has exited; else None."""
+    process = _started_processes.get(folder.path)
     return None if process is None else process.poll()
 
 
-def wait_started(folder: RunFolder, timeout: float = 120.0, poll: float = 0.05, *, attempts: int = 0) -> RunState:
-    """Wait until the worker has said that it started, and return the run's state then.
+def wait_until_started(folder: RunFolder, timeout: float = 120.0, poll: float = 0.05, *, attempts: int = 0) -> RunState:
+    """Wait for the worker's `started` event, and return the run's state.
 
     `attempts` is how often the run had been started before.
 
     Raises:
-        RunFailed: it ended before, or said nothing within `timeout` seconds; with the last line of its log.
+        RunFailed: it exited before, or wrote no event within `timeout` seconds; with the last line of its log.
     """
     watch = RunWatch(folder)
     deadline = time.monotonic() + timeout
     while True:
-        ended = died(folder)
+        ended = worker_exit_status(folder)
         watch.refresh()
         if watch.view.attempt > attempts:
             return watch.state
         if ended is not None:
-            raise did_not_start(folder, f"it ended with status {ended}")
+            raise start_error(folder, f"exit status {ended}")
         if time.monotonic() >= deadline:
-            raise did_not_start(folder, f"it said nothing for {timeout:g} seconds")
+            raise start_error(folder, f"no response within {timeout:g} seconds")
         time.sleep(poll)
 
 
-def did_not_start(folder: RunFolder, why: str) -> RunFailed:
-    """The error for a worker that ended before its first word."""
-    last = [line for line in tail(folder.log_file, 5) if line.strip()]
+def start_error(folder: RunFolder, why: str) -> RunFailed:
+    """The error for a worker that exited before its first event."""
+    last = [line for line in read_tail(folder.log_file, 5) if line.strip()]
     return RunFailed(
         "The training process did not start.",
         where=str(folder.log_file),
-        why=f"{why}; its last words: {last[-1]}" if last else why,
+        why=f"{why}; last log line: {last[-1]}" if last else why,
         hint=f"model-garden runs logs {folder.id}",
     )
 
 
-def _absolute(text: str, cwd: Path) -> str:
-    return text if is_elsewhere(text) else os.path.normpath(cwd / expanded(text))
+def _absolute_path(text: str, cwd: Path) -> str:
+    return text if is_remote(text) else os.path.normpath(cwd / expand_user(text))

@@ -1,7 +1,7 @@
-"""What no process outlives: the boot of its machine, and its container.
+"""The boot of the machine and the container, which no process outlives.
 
-A worker notes both when it starts. Where they are others now, a run without a last word ended together with its
-machine or container (or unseen before that), which is no crash of its own; it is called interrupted.
+A worker records both when it starts. If they differ now, a run without a final event ended together with its machine or
+container: it is interrupted, not crashed.
 """
 
 import functools
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-_INIT_STARTED = 19  # field 22 of /proc/PID/stat counted from what follows the program's name (proc(5))
+_START_TIME_FIELD = 19  # field 22 of /proc/PID/stat counted from what follows the program's name (proc(5))
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
     """The kernel's boot id; and the process namespace with the start of its first process, in clock ticks since boot.
 
-    A namespace's number alone would not do: the kernel gives it away again. None where the system does not say.
+    A namespace's number alone is not unique: the kernel reuses it. None where the system does not report it.
     """
 
     boot: str | None = None
@@ -28,25 +28,25 @@ class Lifetime:
         return asdict(self)
 
     def since(self, then: Mapping[str, Any]) -> str | None:
-        """What has ended since `then` was noted, in words; None when nothing has, or it is not known."""
+        """What has ended since `then` was recorded, in words; None when nothing has, or it is unknown."""
         boot, container = then.get("boot"), then.get("container")
         if boot and self.boot and boot != self.boot:
-            return "the machine it ran on was restarted, or is another than this one"
+            return "the machine was restarted or is a different one"
         if container and self.container and container != self.container:
-            return "the container it ran in has ended, or is another than this one"
+            return "its container has ended or is a different one"
         return None
 
 
 @functools.cache
-def here(proc: Path = Path("/proc")) -> Lifetime:
-    """Of this process."""
+def current_lifetime(proc: Path = Path("/proc")) -> Lifetime:
+    """The lifetime of this process."""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip() or None
     except OSError:
         boot = None
     try:
         namespace = (proc / "self/ns/pid").readlink()
-        ticks = (proc / "1/stat").read_bytes().rpartition(b")")[2].split()[_INIT_STARTED].decode()
+        ticks = (proc / "1/stat").read_bytes().rpartition(b")")[2].split()[_START_TIME_FIELD].decode()
         container = f"{namespace} {ticks}"
     except (OSError, IndexError):
         container = None

@@ -1,8 +1,8 @@
-"""Who lives: an advisory lock (`flock`) that a process holds for as long as it runs.
+"""Run locks: an advisory lock (`flock`) that a process holds while it runs.
 
-The kernel frees it however the holder dies, so "is it held" needs no heartbeat and no process id. Two traps are closed
-here: a forked child (a data loader's worker) would keep its parent's lock alive, so children close their copy at once;
-and a face that asks takes a shared lock for a moment, so the holder-to-be tries again for a short while.
+The kernel frees it when the holder exits for any reason, so checking it needs no heartbeat and no process id. Two traps
+are handled: a forked child (a data loader worker) would keep its parent's lock, so children close their copy at once;
+and checking a lock takes a shared lock for a moment, so acquiring one retries for a short time.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from typing import Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 
-# The open file of a lock that is handed over to the program that this process becomes.
-_HANDED_OVER: Final = "MODEL_GARDEN_LOCK_FD"
-_PATIENCE: Final = 2.0  # seconds; a question holds the lock for microseconds
-_BUSY: Final = (errno.EWOULDBLOCK, errno.EACCES)
+# File descriptor of a lock that is passed to the program started by `exec`.
+_INHERITED_FD_ENV: Final = "MODEL_GARDEN_LOCK_FD"
+_LOCK_TIMEOUT: Final = 2.0  # seconds; checking holds the lock for microseconds
+_LOCKED_ERRNOS: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class RunLock:
@@ -35,47 +35,47 @@ class RunLock:
         """Whether this object holds the lock."""
         return self._fd is not None
 
-    def acquire(self, *, patience: float = _PATIENCE) -> Self:
-        """Take the lock, trying for `patience` seconds; one that was handed over to this program is held already.
+    def acquire(self, *, patience: float = _LOCK_TIMEOUT) -> Self:
+        """Acquire the lock, retrying for `patience` seconds; an inherited lock is adopted.
 
         Raises:
             RunFailed: another process holds it.
             EnvironmentProblem: the file cannot be opened, or its file system has no locks.
         """
         if self._fd is None:
-            self._fd = _inherited(self.path)
-            close_in_children(self)
+            self._fd = _inherited_fd(self.path)
+            register_close_on_fork(self)
         if self._fd is not None:
             return self
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EnvironmentProblem(
-                "The run's lock file cannot be opened.", where=str(self.path), why=error.strerror
+                "Cannot open the run's lock file.", where=str(self.path), why=error.strerror
             ) from error
         try:
-            lock_exclusively(fd, self.path, patience=patience)
+            lock_exclusive(fd, self.path, patience=patience)
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
-        close_in_children(self)
+        register_close_on_fork(self)
         return self
 
     def hand_over(self) -> dict[str, str]:
-        """Keep the lock across `exec`; returns what the next program must find in its environment to hold it."""
+        """Keep the lock across `exec`; returns the environment variables the next program needs to adopt it."""
         assert self._fd is not None
         os.set_inheritable(self._fd, True)
-        return {_HANDED_OVER: str(self._fd)}
+        return {_INHERITED_FD_ENV: str(self._fd)}
 
     def release(self) -> None:
-        """Free the lock; doing so twice is fine."""
+        """Release the lock; may be called twice."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
     def close_after_fork(self) -> None:
-        """In a forked child: let go of the parent's lock without freeing it for the parent."""
+        """In a forked child: close the parent's lock without releasing it for the parent."""
         self.release()
 
     def __enter__(self) -> Self:
@@ -85,87 +85,97 @@ class RunLock:
         self.release()
 
 
-def _inherited(path: Path) -> int | None:
-    """The open file of the lock at `path`, when the program that was here before left it."""
+def _inherited_fd(path: Path) -> int | None:
+    """The inherited file descriptor of the lock at `path`, or None."""
     try:
-        fd = int(os.environ[_HANDED_OVER])
+        fd = int(os.environ[_INHERITED_FD_ENV])
         if not os.path.samestat(os.fstat(fd), path.stat()):
             return None
     except (KeyError, ValueError, OSError):
         return None
-    del os.environ[_HANDED_OVER]
+    del os.environ[_INHERITED_FD_ENV]
     os.set_inheritable(fd, False)
     return fd
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock at `path`. A missing file is a free lock.
+    """Whether a running process holds the lock at `path`. A missing file is a free lock.
 
     Raises:
-        EnvironmentProblem: the file is there and cannot be asked.
+        EnvironmentProblem: the file exists and cannot be checked.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise EnvironmentProblem("A run's lock cannot be read.", where=str(path), why=error.strerror) from error
+        raise EnvironmentProblem("Cannot read the run's lock.", where=str(path), why=error.strerror) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _BUSY:
+        if error.errno in _LOCKED_ERRNOS:
             return True
-        raise _no_locks(path, error) from error
+        raise _locks_unsupported(path, error) from error
     finally:
         os.close(fd)
     return False
 
 
-def lock_exclusively(fd: int, path: Path, *, patience: float = _PATIENCE) -> None:
-    """`flock` an open file for this process alone, trying for `patience` seconds.
+def lock_exclusive(fd: int, path: Path, *, patience: float = _LOCK_TIMEOUT) -> None:
+    """`flock` an open file of a run exclusively, retrying for `patience` seconds.
 
     Raises:
         RunFailed: another process holds it.
         EnvironmentProblem: the file system has no locks.
     """
-    deadline = time.monotonic() + patience
+    if not flock_exclusive(fd, path, timeout=patience):
+        raise RunFailed(
+            "Another worker is already running this run.",
+            where=str(path),
+            hint="follow it with `model-garden runs watch`",
+        )
+
+
+def flock_exclusive(fd: int, path: Path, *, timeout: float) -> bool:
+    """`flock` the open file `fd` of `path` exclusively, retrying for `timeout` seconds; returns whether it is locked.
+
+    Raises:
+        EnvironmentProblem: the file system has no locks.
+    """
+    deadline = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return True
         except OSError as error:
-            if error.errno not in _BUSY:
-                raise _no_locks(path, error) from error
-            if time.monotonic() >= deadline:
-                raise RunFailed(
-                    "Another process is already working on this run.",
-                    where=str(path),
-                    hint="follow it with `model-garden runs watch`",
-                ) from None
+            if error.errno not in _LOCKED_ERRNOS:
+                raise _locks_unsupported(path, error) from error
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.01)
 
 
-def _no_locks(path: Path, error: OSError) -> EnvironmentProblem:
+def _locks_unsupported(path: Path, error: OSError) -> EnvironmentProblem:
     return EnvironmentProblem(
-        "The file system cannot lock files.",
+        "The file system does not support file locks.",
         where=str(path),
         why=error.strerror,
-        hint="put the home folder on a local disk (`--home`)",
+        hint="use a home folder on a local disk (`--home`)",
     )
 
 
-_open_here: "weakref.WeakSet[object]" = weakref.WeakSet()
+_close_on_fork: "weakref.WeakSet[object]" = weakref.WeakSet()
 
 
-def close_in_children(holder: object) -> None:
-    """Have `holder.close_after_fork()` called in every child that this process forks while `holder` exists."""
-    _open_here.add(holder)
+def register_close_on_fork(holder: object) -> None:
+    """Call `holder.close_after_fork()` in every child that this process forks while `holder` exists."""
+    _close_on_fork.add(holder)
 
 
-def _after_fork() -> None:
-    for holder in list(_open_here):
+def _close_registered() -> None:
+    for holder in list(_close_on_fork):
         with contextlib.suppress(OSError):
             holder.close_after_fork()  # type: ignore[attr-defined]
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_close_registered)

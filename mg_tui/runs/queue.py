@@ -1,13 +1,12 @@
-"""The queue: runs that wait for their turn and their devices, each with a small process of its own and no daemon.
+"""The queue: runs that wait for devices, each with a small process of its own and no daemon.
 
-That a run is queued is said by its journal (`queued` is its newest lifecycle event). What it asked for, its place in
-the order and whether it is held lie in `queue.json` in its folder. Whoever reads or changes the order holds the lock
-`<home>/queue.lock` meanwhile, so two who start the queue at once find the same order. A waiting process may die at any
-moment: `wake` starts another.
+A run is queued when `queued` is the newest lifecycle event of its journal. Its requested devices, its position in the
+order and whether it is held are in `queue.json` in its folder. Reading or changing the order requires the lock
+`<home>/queue.lock`, so concurrent starters see the same order. A waiting process may die at any time: `restart_waiters`
+starts another.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -17,27 +16,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.runs import control
 from mg_tui.runs.devices import ANY
-from mg_tui.runs.folder import RunFolder, write_whole
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.runs.lifetime import here
-from mg_tui.runs.lock import RunLock, is_held
+from mg_tui.runs.lifetime import current_lifetime
+from mg_tui.runs.lock import RunLock, flock_exclusive, is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
 from mg_tui.runs.watch import RunWatch
 
-FILE: Final = "queue.json"
-_LOCK: Final = "queue.lock"
-_PATIENCE: Final = 30.0  # seconds; whoever has the order changes or reads it and lets go
-_GLANCE: Final = 64 << 10
+QUEUE_FILE: Final = "queue.json"
+_LOCK_FILE: Final = "queue.lock"
+_LOCK_TIMEOUT: Final = 30.0  # seconds; the lock is only held to read or change the order
+_STATE_READ_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A run's place in the queue: `place` orders (smaller is earlier, ties go by id), `gpus` are the devices asked for.
+class QueueRecord:
+    """A run's queue record: `place` is the sort key (smaller is earlier, ties by id), `gpus` the requested devices.
 
-    `home` is where it was queued: a copy of the folder elsewhere does not start by itself.
+    `home` is the home it was queued in: a copy of the folder elsewhere does not start by itself.
     """
 
     gpus: tuple[str, ...] = (ANY,)
@@ -47,12 +47,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A queued run: its folder, its place, whether its waiting process lives, and what it waits for, in words."""
+class QueueEntry:
+    """A queued run: its folder, its record, whether its waiting process runs, and what it waits for, in words."""
 
     folder: RunFolder
-    asked: Place
-    waiter: bool
+    record: QueueRecord
+    has_waiter: bool
     why: str | None = None
 
     def as_dict(self, position: int) -> dict[str, Any]:
@@ -60,223 +60,209 @@ class Entry:
         return {
             "position": position,
             "id": self.folder.id,
-            "gpus": ",".join(self.asked.gpus),
-            "held": self.asked.held,
-            "waiting_process": self.waiter,
+            "gpus": ",".join(self.record.gpus),
+            "held": self.record.held,
+            "waiting_process": self.has_waiter,
             "waits_for": self.why,
         }
 
 
 @contextlib.contextmanager
-def order_lock(home: Path, patience: float = _PATIENCE) -> Iterator[None]:
-    """Hold the order of the queue.
+def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
+    """Hold the lock of the queue order.
 
     Raises:
-        EnvironmentProblem: the lock cannot be had.
+        EnvironmentProblem: the lock cannot be acquired.
     """
-    path = home / _LOCK
+    path = home / _LOCK_FILE
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise EnvironmentProblem("The queue cannot be locked.", where=str(path), why=error.strerror) from error
+        raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why=error.strerror) from error
     try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() >= deadline or not isinstance(error, BlockingIOError):
-                    raise EnvironmentProblem(
-                        "The queue cannot be locked.", where=str(path), why=error.strerror
-                    ) from error
-            time.sleep(0.02)
+        if not flock_exclusive(fd, path, timeout=patience):
+            raise EnvironmentProblem("Cannot lock the queue.", where=str(path), why="another process holds the lock")
         yield
     finally:
         os.close(fd)
 
 
-def home_of(folder: RunFolder) -> Path:
-    """The home a run lies in."""
-    return folder.path.parent.parent
-
-
-def read_place(folder: RunFolder) -> Place:
-    """A run's place; where the file cannot be read, the front: nothing is lost by it but the order."""
+def read_queue_record(folder: RunFolder) -> QueueRecord:
+    """A run's queue record; a default record at the front when the file cannot be read."""
     try:
-        said = json.loads((folder.path / FILE).read_bytes())
-        gpus = tuple(str(name) for name in said["gpus"]) or (ANY,)
-        return Place(gpus, float(said["place"]), bool(said["held"]), str(said.get("home", "")))
+        record = json.loads((folder.path / QUEUE_FILE).read_bytes())
+        gpus = tuple(str(name) for name in record["gpus"]) or (ANY,)
+        return QueueRecord(gpus, float(record["place"]), bool(record["held"]), str(record.get("home", "")))
     except (OSError, ValueError, TypeError, KeyError):
-        return Place(home=str(home_of(folder)))
+        return QueueRecord(home=str(folder.home))
 
 
-def write_place(folder: RunFolder, place: Place) -> None:
-    """Write a run's place, whole.
+def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
+    """Write a run's queue record atomically.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
     try:
-        write_whole(folder.path / FILE, (json.dumps(asdict(place)) + "\n").encode())
+        write_atomic(folder.path / QUEUE_FILE, (json.dumps(asdict(place)) + "\n").encode())
     except OSError as error:
         raise EnvironmentProblem(
-            "A run's place in the queue cannot be written.", where=str(folder.path / FILE), why=error.strerror
+            "Cannot save the run's queue position.", where=str(folder.path / QUEUE_FILE), why=error.strerror
         ) from error
 
 
-def add(
+def enqueue(
     folder: RunFolder, gpus: Sequence[str], by: str, *, first: bool = False, expected: RunState | None = None
 ) -> bool:
-    """Put a run at the end of the queue, or as the first; `launch.start_waiting` then starts its waiting process.
+    """Add a run to the end or the front of the queue; `launch.start_waiter` then starts its waiting process.
 
-    With `expected`, a run whose state is another by now is left alone; returns whether it was queued.
+    With `expected`, a run whose state has changed is not queued; returns whether it was queued.
 
     Raises:
-        RunFailed: the run is alive.
+        RunFailed: the run is running.
         EnvironmentProblem: it cannot be written.
     """
-    home = home_of(folder)
-    with order_lock(home), RunLock(folder.lock_file):
-        if expected is not None and _state_of_held(folder) is not expected:
+    home = folder.home
+    with queue_lock(home), RunLock(folder.lock_file):
+        if expected is not None and _state_while_locked(folder) is not expected:
             return False
-        places = [entry.asked.place for entry in entries(home)]
+        places = [entry.record.place for entry in list_queue(home)]
         place = min(places, default=1.0) - 1.0 if first else max(places, default=0.0) + 1.0
-        write_place(folder, Place(tuple(gpus), place, home=str(home)))
+        write_queue_record(folder, QueueRecord(tuple(gpus), place, home=str(home)))
         with JournalWriter(folder.journal_file) as journal:
             journal.write("queued", gpus=",".join(gpus), by=by)
     return True
 
 
-def state_of(folder: RunFolder) -> tuple[RunState, str | None]:
-    """A run's state, and what it says it is doing, from the end of its journal."""
-    watch = RunWatch(folder, ends_only=_GLANCE)
+def read_state(folder: RunFolder) -> tuple[RunState, str | None]:
+    """A run's state and phase detail, from the end of its journal."""
+    watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
     return watch.state, watch.view.phase_detail
 
 
-def _state_of_held(folder: RunFolder) -> RunState:
-    """A run's state but for the lock, which this process holds."""
-    watch = RunWatch(folder, ends_only=_GLANCE)
+def _state_while_locked(folder: RunFolder) -> RunState:
+    """A run's state while this process holds its lock."""
+    watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
-    return watch.view.state(lock_held=False, here=here())
+    return watch.view.state(lock_held=False, lifetime=current_lifetime())
 
 
-def entries(home: Path, *, thorough: bool = False, tidy: bool = False) -> list[Entry]:
-    """The queued runs in their order.
+def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> list[QueueEntry]:
+    """The queued runs in order.
 
     Args:
         home: the home folder.
-        thorough: find also those whose `queue.json` is gone.
-        tidy: remove the places of runs that are queued no longer. Only for the holder of the order.
+        thorough: also find runs whose `queue.json` is missing.
+        tidy: remove records of runs that are no longer queued. Only for the holder of the queue lock.
     """
-    listed: list[Entry] = []
+    listed: list[QueueEntry] = []
     for folder in run_folders(home):
-        if not (thorough or (folder.path / FILE).exists()):
+        if not (thorough or (folder.path / QUEUE_FILE).exists()):
             continue
         try:
-            state, why = state_of(folder)
+            state, why = read_state(folder)
             if state is RunState.QUEUED:
-                listed.append(Entry(folder, read_place(folder), is_held(folder.lock_file), why))
+                listed.append(QueueEntry(folder, read_queue_record(folder), is_held(folder.lock_file), why))
             elif tidy and state is not RunState.CREATED:
-                leave(folder)
+                remove_queue_record(folder)
         except GardenError:
-            continue  # a broken folder is no reason for the others to wait
-    return sorted(listed, key=lambda entry: (entry.asked.place, entry.folder.id))
+            continue  # a broken folder must not block the others
+    return sorted(listed, key=lambda entry: (entry.record.place, entry.folder.id))
 
 
-def position(folder: RunFolder) -> int | None:
-    """A queued run's place in the order, from 1; None when it is not queued."""
-    ids = [entry.folder.id for entry in entries(home_of(folder), thorough=True)]
+def queue_position(folder: RunFolder) -> int | None:
+    """A queued run's position, from 1; None when it is not queued."""
+    ids = [entry.folder.id for entry in list_queue(folder.home, thorough=True)]
     return ids.index(folder.id) + 1 if folder.id in ids else None
 
 
-def leave(folder: RunFolder) -> None:
-    """Forget a run's place, once its worker has started or it was cancelled."""
+def remove_queue_record(folder: RunFolder) -> None:
+    """Remove a run's queue record, after its worker has started or it was cancelled."""
     with contextlib.suppress(OSError):
-        (folder.path / FILE).unlink(missing_ok=True)
+        (folder.path / QUEUE_FILE).unlink(missing_ok=True)
 
 
-def hold(folder: RunFolder, held: bool) -> None:
-    """Let a queued run wait until it is released, or release it.
-
-    Raises:
-        UsageError: the run is not queued.
-    """
-    with order_lock(home_of(folder)):
-        _require_queued(folder)
-        write_place(folder, replace(read_place(folder), held=held))
-
-
-def move(folder: RunFolder, position: int) -> int:
-    """Move a queued run to a position (from 1; larger than the queue: the end). Returns where it is then.
+def set_held(folder: RunFolder, held: bool) -> None:
+    """Hold a queued run, or release it.
 
     Raises:
         UsageError: the run is not queued.
     """
-    home = home_of(folder)
-    with order_lock(home):
+    with queue_lock(folder.home):
         _require_queued(folder)
-        queued = entries(home, thorough=True)
+        write_queue_record(folder, replace(read_queue_record(folder), held=held))
+
+
+def move_to_position(folder: RunFolder, position: int) -> int:
+    """Move a queued run to a position (from 1; larger than the queue: the end). Returns its new position.
+
+    Raises:
+        UsageError: the run is not queued.
+    """
+    home = folder.home
+    with queue_lock(home):
+        _require_queued(folder)
+        queued = list_queue(home, thorough=True)
         mine = next(entry for entry in queued if entry.folder == folder)
         others = [entry for entry in queued if entry is not mine]
         at = min(max(position - 1, 0), len(others))
         order = [*others[:at], mine, *others[at:]]
         for number, entry in enumerate(order, start=1):
-            if entry.asked.place != number:
-                write_place(entry.folder, replace(entry.asked, place=float(number)))
+            if entry.record.place != number:
+                write_queue_record(entry.folder, replace(entry.record, place=float(number)))
         return at + 1
 
 
-def cancel(folder: RunFolder, by: str, timeout: float = 10.0) -> bool:
-    """Take a run out of the queue, whether or not its waiting process lives; returns whether it is out.
+def cancel_queued(folder: RunFolder, by: str, timeout: float = 10.0) -> bool:
+    """Remove a run from the queue, with or without a waiting process; returns whether it was removed.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
     deadline = time.monotonic() + timeout
-    asked: Path | None = None
+    request: Path | None = None
     while time.monotonic() < deadline:
-        if state_of(folder)[0] is not RunState.QUEUED:
+        if read_state(folder)[0] is not RunState.QUEUED:
             return True
         try:
             with RunLock(folder.lock_file).acquire(patience=0.05):
-                if state_of(folder)[0] is RunState.QUEUED:
+                if read_state(folder)[0] is RunState.QUEUED:
                     write_cancelled(folder, by)
                 return True
         except RunFailed:
-            asked = asked or control.send(folder, "stop", by)
+            request = request or control.send_request(folder, "stop", by)
         time.sleep(0.1)
     return False
 
 
 def write_cancelled(folder: RunFolder, by: str, **more: Any) -> None:
-    """The end of a queued run. Only for the holder of its lock."""
-    watch = RunWatch(folder, ends_only=_GLANCE)
+    """Write the end of a queued run. Only for the holder of its lock."""
+    watch = RunWatch(folder, ends_only=_STATE_READ_BYTES)
     watch.refresh()
     saved = watch.view.checkpoints[-1].path if watch.view.checkpoints else None
     with JournalWriter(folder.journal_file) as journal:
         journal.write("stopped", step=watch.view.step, checkpoint=saved, by=by, **more)
-    leave(folder)
+    remove_queue_record(folder)
 
 
-def wake(home: Path, start: Callable[[RunFolder], object], *, thorough: bool = False) -> list[RunFolder]:
+def restart_waiters(home: Path, start: Callable[[RunFolder], object], *, thorough: bool = False) -> list[RunFolder]:
     """Start a waiting process for every queued run that has none; returns those runs.
 
     Args:
         home: the home folder.
-        start: what starts one: `launch.start_waiting`.
-        thorough: as for `entries`.
+        start: starts one: `launch.start_waiter`.
+        thorough: as for `list_queue`.
     """
     woken = []
-    for entry in entries(home, thorough=thorough):
-        if not entry.waiter and entry.asked.home in ("", str(home)):
+    for entry in list_queue(home, thorough=thorough):
+        if not entry.has_waiter and entry.record.home in ("", str(home)):
             start(entry.folder)
             woken.append(entry.folder)
     return woken
 
 
 def _require_queued(folder: RunFolder) -> None:
-    state, _why = state_of(folder)
+    state, _why = read_state(folder)
     if state is not RunState.QUEUED:
-        raise UsageError(f"Run {folder.id} is not queued; it is {state.word}.", hint="model-garden runs queue")
+        raise UsageError(f"Run {folder.id} is not queued (state: {state.label}).", hint="model-garden runs queue")

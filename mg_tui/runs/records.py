@@ -1,15 +1,15 @@
-"""What a RunView holds: evaluations, samples, checkpoints, warnings and decisions of a run."""
+"""Records in a RunView: evaluations, samples, checkpoints, warnings and decisions of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mg_tui.runs.series import number
+from mg_tui.runs.series import to_float
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """An evaluation after `step` optimizer steps: mean loss of a supervised token, seconds it took, examples in it."""
+class LossEvaluation:
+    """An evaluation after `step` optimizer steps: mean loss per supervised token, seconds, number of examples."""
 
     step: int
     loss: float
@@ -17,13 +17,13 @@ class Evaluation:
     examples: int
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
-            whole(data.get("step")) or 0,
-            number(data.get("loss")),
-            number(data.get("seconds")),
-            whole(data.get("examples")) or 0,
+            optional_int(data.get("step")) or 0,
+            to_float(data.get("loss")),
+            to_float(data.get("seconds")),
+            optional_int(data.get("examples")) or 0,
         )
 
 
@@ -39,22 +39,22 @@ class Sample:
     expected: str | None
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
-            step=whole(data.get("step")) or 0,
-            row=whole(data.get("row")),
-            image=text(data.get("image")),
+            step=optional_int(data.get("step")) or 0,
+            row=optional_int(data.get("row")),
+            image=optional_text(data.get("image")),
             prompt=str(data.get("prompt", "")),
             answer=str(data.get("answer", "")),
-            expected=text(data.get("expected")),
+            expected=optional_text(data.get("expected")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """A whole checkpoint; `path` is relative to the run's folder. `eval_loss` is of an evaluation at its step, and
-    `best` whether that was the lowest by then."""
+    """A complete checkpoint; `path` is relative to the run's folder. `eval_loss` is the evaluation loss at its step,
+    and `best` whether that was the lowest so far."""
 
     step: int
     path: str
@@ -64,21 +64,21 @@ class SavedCheckpoint:
     best: bool = False
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    def from_event(cls, data: Mapping[str, Any]) -> Self:
         """From an event."""
         return cls(
-            whole(data.get("step")) or 0,
+            optional_int(data.get("step")) or 0,
             str(data.get("path", "")),
-            whole(data.get("bytes")) or 0,
-            number(data.get("seconds")),
-            None if data.get("eval_loss") is None else number(data["eval_loss"]),
+            optional_int(data.get("bytes")) or 0,
+            to_float(data.get("seconds")),
+            None if data.get("eval_loss") is None else to_float(data["eval_loss"]),
             data.get("best") is True,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """A warning, and how often it came in a row."""
+class RunWarning:
+    """A warning, and how often it was repeated in a row."""
 
     t: float
     what: str
@@ -90,18 +90,18 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Something that was chosen for the user."""
+    """A choice made automatically."""
 
     what: str
     value: Any
     why: str
 
 
-def text(value: Any) -> str | None:
+def optional_text(value: Any) -> str | None:
     """`value` as text; None stays None."""
     return None if value is None else str(value)
 
 
-def whole(value: Any) -> int | None:
+def optional_int(value: Any) -> int | None:
     """A whole number from an event, or None."""
     return int(value) if isinstance(value, int | float) and value == value and abs(value) < 1e18 else None

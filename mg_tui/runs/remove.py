@@ -1,4 +1,4 @@
-"""Removing a run's folder: never that of a living one, and not half visibly."""
+"""Remove a run's folder: never of a running one, and never partially visible."""
 
 import secrets
 import shutil
@@ -8,19 +8,19 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import RunLock
 
 
-def remove(folder: RunFolder) -> None:
+def remove_run(folder: RunFolder) -> None:
     """Remove a run with its checkpoints and, unless it went to an output folder, its result.
 
     Raises:
-        UsageError: the run is alive.
-        EnvironmentProblem: it could not be removed, or not whole.
+        UsageError: the run is running.
+        EnvironmentProblem: it could not be removed, or only partially.
     """
     lock = RunLock(folder.lock_file)
     try:
         lock.acquire(patience=0.2)  # held while removing, so that no worker starts in it
     except RunFailed:
         raise UsageError(
-            f"Run {folder.id} is running and cannot be removed.", hint=f"model-garden runs stop {folder.id}"
+            f"Run {folder.id} is running and cannot be deleted.", hint=f"model-garden runs stop {folder.id}"
         ) from None
     hidden = folder.path.with_name(f".removed-{folder.id}-{secrets.token_hex(2)}")
     try:
@@ -31,7 +31,7 @@ def remove(folder: RunFolder) -> None:
             shutil.rmtree(hidden)
     except OSError as error:
         raise EnvironmentProblem(
-            "The run's folder cannot be removed.", where=str(error.filename or hidden), why=error.strerror
+            "Cannot delete the run folder.", where=str(error.filename or hidden), why=error.strerror
         ) from error
     finally:
         lock.release()

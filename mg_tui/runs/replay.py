@@ -1,4 +1,4 @@
-"""A run's journal played as it was, at another speed: the same events, the same view, another clock."""
+"""Replays a run's journal at another speed: the same events and view with another clock."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,21 +7,21 @@ from typing import Final
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.lifetime import here
+from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 
-LONGEST_PAUSE: Final = 3.0  # seconds of the viewer's time: a run that was resumed the next day is not waited for
+LONGEST_PAUSE: Final = 3.0  # seconds of the viewer's time; the pause before a later resume is shortened to this
 
 
 class Replay:
-    """What a `RunWatch` is for a living run: `view` and `state` as they were at the moment that is shown.
+    """The counterpart of `RunWatch` for a replay: `view` and `state` at the replayed time.
 
     Args:
         folder: the run.
-        speed: seconds of the run in a second of the viewer.
-        longest_pause: the most the viewer waits between two events, in seconds.
+        speed: seconds of the run per second of the viewer.
+        longest_pause: longest wait of the viewer between two events, in seconds.
         clock, sleep: of the viewer, in seconds.
     """
 
@@ -45,26 +45,26 @@ class Replay:
 
     @property
     def state(self) -> RunState:
-        """The run's state then; after the last event, its state now."""
+        """The run's state at the replayed time; after the last event, its current state."""
         if not self._over:
             return self.view.state(lock_held=True)
-        return self.view.state(is_held(self.folder.lock_file), here())
+        return self.view.state(is_held(self.folder.lock_file), current_lifetime())
 
     def now(self) -> float:
-        """The moment that is shown, in Unix time."""
+        """The replayed time, in Unix time."""
         return self._now
 
     def play(self, frame: float = 0.5) -> Iterator[list[Event]]:
-        """The events as they came, together what came within `frame` seconds of the viewer; at least once a frame.
+        """Yield the events in their original timing, grouped by `frame` seconds of the viewer; at least once per frame.
 
         Raises:
             EnvironmentProblem: the journal cannot be read.
         """
         due, before = 0.0, None
-        started = shown_at = self._clock()
+        started = updated_at = self._clock()
         waiting: list[Event] = []
         for event in self._events():
-            # A clock that was set back makes a pause of nothing.
+            # A clock that was set back makes no pause.
             pause = 0.0 if before is None else max(event.t - before, 0.0) / self._speed
             due += min(pause, self._longest)
             before = event.t
@@ -72,13 +72,13 @@ class Replay:
                 left = started + due - self._clock()
                 if waiting or left > frame:
                     yield self._show(waiting)
-                    waiting, shown_at = [], self._clock()
+                    waiting, updated_at = [], self._clock()
                 self._sleep(max(min(left, frame), 0.001))
                 self._now = max(self._now, event.t - max(started + due - self._clock(), 0.0) * self._speed)
             waiting.append(event)
-            if self._clock() - shown_at >= frame:
+            if self._clock() - updated_at >= frame:
                 yield self._show(waiting)
-                waiting, shown_at = [], self._clock()
+                waiting, updated_at = [], self._clock()
         yield self._show(waiting)
         self._over = True
         yield []

@@ -1,4 +1,4 @@
-"""Whether and from where a run can go on, for faces: quick, without the engine, which checks every byte itself."""
+"""Whether and from where a run can resume: a fast check for front ends; the engine verifies all checksums itself."""
 
 import contextlib
 import json
@@ -7,59 +7,58 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.runs.folder import RunFolder, write_whole
+from mg_tui.core.files import write_atomic
+from mg_tui.runs import checkpoint_format
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
 
-_MANIFEST: Final = "checkpoint.json"
-_WISH: Final = "resume.json"
-_PREFIX: Final = "step-"
+_RESUME_FILE: Final = "resume.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Resumption:
-    """A run that can go on.
+class ResumeTarget:
+    """A run that can be resumed.
 
     Attributes:
         folder: the run.
-        step: of the checkpoint it goes on from; None for the beginning.
-        reached: the step it had come to: steps after the checkpoint are done again.
-        attempts: how often it was started so far.
-        dropped: steps of later checkpoints, which are removed when it goes on.
+        step: of the checkpoint to resume from; None for the beginning.
+        last_step: the last step it completed: steps after the checkpoint are repeated.
+        attempts: how often it has been started.
+        removed_steps: steps of later checkpoints, which are removed on resume.
     """
 
     folder: RunFolder
     step: int | None
-    reached: int
+    last_step: int
     attempts: int
-    dropped: tuple[int, ...] = ()
+    removed_steps: tuple[int, ...] = ()
 
     @property
-    def said(self) -> str:
-        """Where it goes on, in words."""
+    def summary(self) -> str:
+        """Where it resumes, in words."""
         if self.step is None:
-            return "from the beginning: there is no checkpoint"
-        again = self.reached - self.step
-        said = f"from the checkpoint of step {self.step}"
+            return "from step 0 (no checkpoint)"
+        again = self.last_step - self.step
+        text = f"from the checkpoint at step {self.step}"
         if again > 0:
-            said += f"; {again} step{'s' if again != 1 else ''} after it {'are' if again != 1 else 'is'} done again"
-        if self.dropped:
-            said += f"; the later checkpoints (step {', '.join(map(str, self.dropped))}) are removed"
-        return said
+            text += f"; {again} step{'s' if again != 1 else ''} will be repeated"
+        if self.removed_steps:
+            text += f"; later checkpoints (step {', '.join(map(str, self.removed_steps))}) are deleted"
+        return text
 
 
-def resumable(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> Resumption:
-    """What going on with a run would mean.
+def find_resume_target(folder: RunFolder, *, from_start: bool = False, at: str | None = None) -> ResumeTarget:
+    """Find the checkpoint a run would resume from.
 
     Args:
         folder: the run.
-        from_start: whether a run without a checkpoint may begin anew.
-        at: an earlier checkpoint to go on from: its step, or `best`; left out, the newest.
+        from_start: whether a run without a checkpoint may restart from step 0.
+        at: the step of an earlier checkpoint, or `best`; by default the newest.
 
     Raises:
-        UsageError: it is alive, queued, finished, its spec cannot be read, there is nothing to go on from, or no such
-            checkpoint.
+        UsageError: it is running, queued or finished, its spec cannot be read, or there is no such checkpoint.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -68,97 +67,85 @@ def resumable(folder: RunFolder, *, from_start: bool = False, at: str | None = N
     if state is RunState.RUNNING:
         raise UsageError(f"Run {run} is running.", hint=f"model-garden runs watch {run}")
     if state is RunState.QUEUED:
-        raise UsageError(f"Run {run} is queued and will start by itself.", hint="model-garden runs queue")
+        raise UsageError(f"Run {run} is already queued.", hint="model-garden runs queue")
     if state is RunState.FINISHED:
-        raise UsageError(f"Run {run} is finished: nothing is left to do.", hint=f"model-garden runs rerun {run}")
+        raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
     folder.read_spec()
     if at is not None:
-        return _from(folder, view, at)
-    found = newest_checkpoint(folder)
-    if found is None and not from_start:
+        return _target_at(folder, view, at)
+    newest = newest_checkpoint(folder)
+    if newest is None and not from_start:
         raise UsageError(
-            f"Run {run} has nothing to go on from: there is no whole checkpoint.",
+            f"Run {run} has no valid checkpoint to resume from.",
             where=str(folder.checkpoints_dir),
-            hint=f"begin anew in the same run with `model-garden runs resume {run} --from-start`",
+            hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
-    return Resumption(folder, found and found[0], view.step, view.attempt)
+    return ResumeTarget(folder, newest and newest[0], view.step, view.attempt)
 
 
-def wish(folder: RunFolder, found: Resumption) -> None:
-    """Leave word for the worker which checkpoint it is to go on from; or none, which is the newest.
+def write_resume_target(folder: RunFolder, target: ResumeTarget) -> None:
+    """Save for the worker which checkpoint to resume from, unless it is the newest.
 
     Raises:
         EnvironmentProblem: it cannot be written.
     """
-    path = folder.path / _WISH
+    path = folder.path / _RESUME_FILE
     try:
-        if found.dropped:
-            write_whole(path, (json.dumps({"step": found.step}) + "\n").encode())
+        if target.removed_steps:
+            write_atomic(path, (json.dumps({"step": target.step}) + "\n").encode())
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise EnvironmentProblem(
-            "The run's folder cannot be written to.", where=str(path), why=error.strerror
-        ) from error
+        raise EnvironmentProblem("The run folder is not writable.", where=str(path), why=error.strerror) from error
 
 
-def wished(folder: RunFolder) -> int | None:
-    """The step of the checkpoint that the worker is to go on from, should that not be the newest."""
+def read_resume_step(folder: RunFolder) -> int | None:
+    """The step of the checkpoint to resume from, or None for the newest."""
     try:
-        return int(json.loads((folder.path / _WISH).read_bytes())["step"])
+        return int(json.loads((folder.path / _RESUME_FILE).read_bytes())["step"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def fulfilled(folder: RunFolder) -> None:
-    """Forget the wish, once later checkpoints are gone."""
+def clear_resume_target(folder: RunFolder) -> None:
+    """Remove the resume target, after later checkpoints have been removed."""
     with contextlib.suppress(OSError):
-        (folder.path / _WISH).unlink(missing_ok=True)
+        (folder.path / _RESUME_FILE).unlink(missing_ok=True)
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[int, Path] | None:
     """The step and folder of the newest checkpoint whose files have the sizes they were written with."""
-    whole = _whole_ones(folder)
-    return whole[-1] if whole else None
+    complete = _complete_checkpoints(folder)
+    return complete[-1] if complete else None
 
 
-def _from(folder: RunFolder, view: RunView, at: str) -> Resumption:
-    whole = _whole_ones(folder)
-    steps = [step for step, _path in whole]
-    hint = f"there is {', '.join(map(str, steps))}" if steps else "there is no whole checkpoint"
+def _target_at(folder: RunFolder, view: RunView, at: str) -> ResumeTarget:
+    steps = [step for step, _path in _complete_checkpoints(folder)]
+    hint = f"available: {', '.join(map(str, steps))}" if steps else "no valid checkpoint"
     if at == "best":
         if view.best is None:
-            raise UsageError(f"No checkpoint of run {folder.id} is the best: none was evaluated.", hint=hint)
+            raise UsageError(f"Run {folder.id} has no best checkpoint: none was evaluated.", hint=hint)
         step = view.best.step
     elif at.isdecimal():
         step = int(at)
     else:
-        raise UsageError(f"from: got {at!r}; give best, or the step of a checkpoint", hint=hint)
+        raise UsageError(f"from: got {at!r}; expected best or a checkpoint step", hint=hint)
     if step not in steps:
-        raise UsageError(f"Run {folder.id} has no whole checkpoint of step {step}.", hint=hint)
-    later = tuple(sorted(found for path in _listed(folder) if (found := _step(path) or 0) > step))
-    return Resumption(folder, step, view.step, view.attempt, later)
+        raise UsageError(f"Run {folder.id} has no valid checkpoint at step {step}.", hint=hint)
+    every_step = (checkpoint_format.step_of(path) or 0 for path in _checkpoint_folders(folder))
+    return ResumeTarget(folder, step, view.step, view.attempt, tuple(later for later in every_step if later > step))
 
 
-def _listed(folder: RunFolder) -> list[Path]:
-    try:
-        return [path for path in folder.checkpoints_dir.iterdir() if _step(path) is not None]
-    except OSError:
-        return []
+def _complete_checkpoints(folder: RunFolder) -> list[tuple[int, Path]]:
+    # By size: faces have no time to read every byte, and the worker does.
+    return [
+        (checkpoint_format.step_of(path) or 0, path)
+        for path in _checkpoint_folders(folder)
+        if checkpoint_format.find_problem(path, contents=False) is None
+    ]
 
 
-def _whole_ones(folder: RunFolder) -> list[tuple[int, Path]]:
-    return sorted((_step(path) or 0, path) for path in _listed(folder) if _looks_whole(path))
-
-
-def _step(path: Path) -> int | None:
-    digits = path.name.removeprefix(_PREFIX)
-    return int(digits) if path.name.startswith(_PREFIX) and digits.isdecimal() else None
-
-
-def _looks_whole(path: Path) -> bool:
-    try:
-        files = json.loads((path / _MANIFEST).read_bytes())["files"]
-        return all((path / name).stat().st_size == facts["bytes"] for name, facts in files.items())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False
+def _checkpoint_folders(folder: RunFolder) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return checkpoint_format.list_checkpoints(folder.checkpoints_dir)
+    return []

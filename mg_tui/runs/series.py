@@ -1,13 +1,13 @@
-"""Curves of a run that stay small however long it runs."""
+"""Curves of a run with bounded memory."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-POINTS: Final = 5_000
+MAX_POINTS: Final = 5_000
 NAN: Final = float("nan")
 
 
-def number(value: Any) -> float:
+def to_float(value: Any) -> float:
     """A number from an event; "nan", "inf" and "-inf" are how the journal writes those, anything else is NaN."""
     if isinstance(value, int | float):
         return float(value)
@@ -16,19 +16,19 @@ def number(value: Any) -> float:
     return NAN
 
 
-def rate(amount: Any, seconds: Any) -> float:
-    """`amount` a second; NaN where either is not known or no time passed."""
-    time = number(seconds)
-    return number(amount) / time if time > 0 else NAN
+def per_second(amount: Any, seconds: Any) -> float:
+    """`amount` per second; NaN where either is unknown or the time is 0."""
+    time = to_float(seconds)
+    return to_float(amount) / time if time > 0 else NAN
 
 
 class Series:
-    """Curves over the optimizer steps: parallel lists, NaN where a step did not say. Nothing here is averaged.
+    """Curves over the optimizer steps: parallel lists, NaN where a step has no value. Nothing is averaged.
 
-    Beyond `points` steps only every k-th is kept, k doubling as the run grows; the first and the newest always are.
+    Beyond `points` steps only every k-th is stored, k doubling as the run grows; the first and the newest always are.
     """
 
-    def __init__(self, points: int = POINTS):
+    def __init__(self, points: int = MAX_POINTS):
         self._points = max(points, 8)
         self._stride = 1
         self.steps: list[int] = []
@@ -47,29 +47,29 @@ class Series:
 
     @property
     def stride(self) -> int:
-        """How many steps lie between two points at least (1: every step is kept)."""
+        """Minimum number of steps between two points (1: every step is stored)."""
         return self._stride
 
     def add(self, step: int, t: float, data: Mapping[str, Any]) -> None:
-        """Add a step event's values; steps at or after it that are already there were done again, and make way."""
+        """Add a step event's values; existing points at or after it, from before a resume, are dropped."""
         self.forget_after(step - 1)
-        # The newest point is always kept, so the one before it goes when it is too near its own predecessor.
+        # The newest point is always stored, so the one before it is dropped if too close to its predecessor.
         if len(self.steps) > 1 and self.steps[-1] - self.steps[-2] < self._stride:
             self._pop()
         self.steps.append(step)
         self.times.append(t)
         seconds = data.get("seconds")
         for name in ("loss", "learning_rate", "grad_norm", "device_memory", "host_memory"):
-            getattr(self, name).append(number(data.get(name)))
-        self.tokens_per_second.append(rate(data.get("tokens"), seconds))
-        self.images_per_second.append(rate(data.get("images"), seconds))
-        self.data_wait.append(rate(data.get("data_wait"), seconds))
+            getattr(self, name).append(to_float(data.get(name)))
+        self.tokens_per_second.append(per_second(data.get("tokens"), seconds))
+        self.images_per_second.append(per_second(data.get("images"), seconds))
+        self.data_wait.append(per_second(data.get("data_wait"), seconds))
         while len(self.steps) > self._points:
             self._stride *= 2
             self._thin()
 
     def forget_after(self, step: int) -> None:
-        """Drop the points after `step`: a resumed run does them again."""
+        """Drop the points after `step`: a resumed run repeats them."""
         while self.steps and self.steps[-1] > step:
             self._pop()
 
@@ -92,11 +92,11 @@ class Series:
             column.pop()
 
     def _thin(self) -> None:
-        kept = [0]
+        indices = [0]
         for index in range(1, len(self.steps)):
-            if self.steps[index] - self.steps[kept[-1]] >= self._stride:
-                kept.append(index)
-        if kept[-1] != len(self.steps) - 1:
-            kept.append(len(self.steps) - 1)
+            if self.steps[index] - self.steps[indices[-1]] >= self._stride:
+                indices.append(index)
+        if indices[-1] != len(self.steps) - 1:
+            indices.append(len(self.steps) - 1)
         for column in self._columns():
-            column[:] = [column[index] for index in kept]
+            column[:] = [column[index] for index in indices]

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """What a run is doing. Each has a `glyph` (one cell wide) and a `word`: a face shows both."""
+    """What a run is doing. Each has a `glyph` (one cell wide) and a `label`; front ends show both."""
 
     CREATED = "created"
     QUEUED = "queued"
@@ -21,19 +21,35 @@ class RunState(StrEnum):
         return _GLYPHS[self]
 
     @property
-    def word(self) -> str:
-        """The state in a word."""
+    def label(self) -> str:
+        """The state as one word."""
         return self.value
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen by itself."""
+        """Whether the run has ended."""
         return self not in (RunState.CREATED, RunState.QUEUED, RunState.RUNNING)
 
     @property
     def good(self) -> bool:
-        """Whether it ended as somebody wanted."""
+        """Whether it ended as intended."""
         return self in (RunState.FINISHED, RunState.STOPPED)
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a person may resume it."""
+        return self in (
+            RunState.STOPPED,
+            RunState.FAILED,
+            RunState.CRASHED,
+            RunState.INTERRUPTED,
+            RunState.CREATED,
+        )
+
+    @property
+    def can_remove(self) -> bool:
+        """Whether its folder may be deleted."""
+        return self.can_resume or self is RunState.FINISHED
 
 
 _GLYPHS = {

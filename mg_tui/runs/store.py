@@ -1,26 +1,25 @@
-"""Every run of a home folder, and one of them by what a person types."""
+"""All runs of a home folder, and finding one from user input."""
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import GardenError, UsageError
-from mg_tui.core.paths import expanded
-from mg_tui.runs.cost import cost_of
+from mg_tui.core.paths import expand_user
+from mg_tui.core.text import closest_matches
+from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
 
-GLANCE: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
+LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run in a list. `problem` says why its folder cannot be read; then state and view are of what could be."""
+    """One run in a list. `problem`: why its folder cannot be read; then state and view are from what could be read."""
 
     folder: RunFolder
     view: RunView
@@ -49,7 +48,7 @@ class RunSummary:
 
         `prices`: the settings' [cost] table.
         """
-        view, latest = self.view, self.view.latest
+        view, latest = self.view, self.view.latest_step
         return {
             "id": self.id,
             "name": self.name,
@@ -76,12 +75,12 @@ class RunSummary:
             "warnings": view.warning_count,
             "checkpoints": len(view.checkpoints),
             "best_step": view.best.step if view.best is not None else None,
-            **cost_of(view.energy_j, view.gpu_seconds, prices or {}).as_dict(),
+            **compute_cost(view.energy_j, view.gpu_seconds, prices or {}).as_dict(),
         }
 
 
 class RunStore:
-    """The runs under `home`; `refresh` reads only what is new, for a face that stays open."""
+    """The runs under `home`; `refresh` reads only what is new, for long-lived front ends."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -89,7 +88,7 @@ class RunStore:
         self._specs: dict[str, Mapping[str, Any]] = {}
 
     def refresh(self) -> list[RunSummary]:
-        """Every run, newest first; a folder that cannot be read is an entry that says why."""
+        """Every run, newest first; an unreadable folder is an entry with a `problem`."""
         folders = run_folders(self.home)
         known = {folder.id for folder in folders}
         for gone in self._watches.keys() - known:
@@ -97,31 +96,22 @@ class RunStore:
             self._specs.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
-    def running_pids(self) -> dict[int, str]:
-        """Process id -> run id of the workers alive on this machine, as of the last `refresh`."""
-        here = socket.gethostname()
-        return {
-            watch.view.pid: run_id
-            for run_id, watch in self._watches.items()
-            if watch.lock_held and watch.view.pid is not None and watch.view.host in (None, here)
-        }
-
     def _summary(self, folder: RunFolder) -> RunSummary:
         watch = self._watches.get(folder.id)
         if watch is None:
-            watch = self._watches[folder.id] = RunWatch(folder, ends_only=GLANCE)
-        summary = _look(watch, self._specs.get(folder.id))
+            watch = self._watches[folder.id] = RunWatch(folder, ends_only=LIST_READ_BYTES)
+        summary = _summarize(watch, self._specs.get(folder.id))
         if summary.spec:
             self._specs[folder.id] = summary.spec
         return summary
 
 
-def damage(watch: RunWatch) -> str | None:
-    """What is wrong with the journal that `watch` has read, in a sentence; None when nothing is."""
+def describe_damage(watch: RunWatch) -> str | None:
+    """The damage of the journal that `watch` has read, in a sentence, or None."""
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
-    found = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
-    found += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
-    return f"The journal has {' and '.join(found)}; the rest is shown." if found else None
+    damage = [f"{corrupt} broken lines" if corrupt != 1 else "1 broken line"] if corrupt else []
+    damage += [f"{missing} missing events" if missing != 1 else "1 missing event"] if missing else []
+    return f"The journal has {' and '.join(damage)}; showing the rest." if damage else None
 
 
 def run_folders(home: Path) -> list[RunFolder]:
@@ -134,61 +124,61 @@ def run_folders(home: Path) -> list[RunFolder]:
 
 
 def list_runs(home: Path) -> list[RunSummary]:
-    """Every run under `home`, newest first; a folder that cannot be read is an entry whose `problem` says why."""
+    """Every run under `home`, newest first; an unreadable folder is an entry with a `problem`."""
     return RunStore(home).refresh()
 
 
-def summarise(folder: RunFolder) -> RunSummary:
-    """One run, its journal read whole; what cannot be read is its `problem`."""
-    return _look(RunWatch(folder), None)
+def summarize_run(folder: RunFolder) -> RunSummary:
+    """One run, from its whole journal; a read error becomes its `problem`."""
+    return _summarize(RunWatch(folder), None)
 
 
-def _look(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
+def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
     problem: str | None = None
     try:
         watch.refresh()
         spec = spec or watch.folder.spec_values()
     except GardenError as error:
-        problem = ": ".join(part for part in (error.what, error.why) if part)
+        problem = f"{error.what.rstrip('.')}: {error.why}" if error.why else error.what
     if watch.view.lifecycle is None:
-        problem = problem or "The journal says nothing: it is missing, empty or not a journal."
-    return RunSummary(watch.folder, watch.view, watch.state, problem or damage(watch), spec or {})
+        problem = problem or "The journal is missing, empty or invalid."
+    return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
 
 
 def find_run(home: Path, ref: str) -> RunFolder:
-    """The run that `ref` means: its id, a beginning or an end of it, its name, a path to its folder, or "last".
+    """Find a run by its id, a prefix or suffix of it, its name, a path to its folder, or "last".
 
     Raises:
-        UsageError: there is none, or more than one; it names those that are near.
+        UsageError: there is none, or more than one; names close ids.
     """
     if "/" in ref:
-        return _by_path(ref)
+        return _run_at_path(ref)
     folders = run_folders(home)
     if not folders:
         raise UsageError(
-            "There are no runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
+            "No runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
         )
     if ref == "last":
         return folders[0]
     exact = [folder for folder in folders if folder.id == ref]
-    found = exact or [folder for folder in folders if ref and _matches(folder.id, ref)]
-    found = found or [folder for folder in folders if _name(folder) == ref]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    matches = exact or [folder for folder in folders if ref and _matches_id(folder.id, ref)]
+    matches = matches or [folder for folder in folders if _run_name(folder) == ref]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise UsageError(
-            f"{ref!r} means {len(found)} runs.",
-            hint="give more of the id: " + ", ".join(folder.id for folder in found[:6]),
+            f"{ref!r} matches {len(matches)} runs.",
+            hint="use a longer id: " + ", ".join(folder.id for folder in matches[:6]),
         )
-    near = get_close_matches(ref, [folder.id for folder in folders], n=3, cutoff=0.5) or [f.id for f in folders[:3]]
-    raise UsageError(f"There is no run {ref!r}.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
+    near = closest_matches(ref, [folder.id for folder in folders], count=3, cutoff=0.5) or [f.id for f in folders[:3]]
+    raise UsageError(f"Run {ref!r} not found.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
 
 
-def _matches(run_id: str, ref: str) -> bool:
+def _matches_id(run_id: str, ref: str) -> bool:
     return run_id.startswith(ref) or run_id.endswith(ref) or f"-{ref}-" in f"{run_id}-"
 
 
-def _name(folder: RunFolder) -> str | None:
+def _run_name(folder: RunFolder) -> str | None:
     try:
         name = folder.spec_values().get("name")
     except UsageError:
@@ -196,8 +186,8 @@ def _name(folder: RunFolder) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _by_path(ref: str) -> RunFolder:
-    folder = RunFolder(expanded(ref).absolute())
+def _run_at_path(ref: str) -> RunFolder:
+    folder = RunFolder(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
-        raise UsageError("That is not a run's folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
+        raise UsageError("Not a run folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
     return folder

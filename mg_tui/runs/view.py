@@ -1,4 +1,4 @@
-"""RunView: a journal folded into what a face shows. Pure: no files, no clock, no lock."""
+"""RunView: a journal folded into what front ends show. Pure: no files, no clock, no lock."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -7,35 +7,43 @@ from typing import Any, Final
 
 from mg_tui.core.events import Event
 from mg_tui.runs.lifetime import Lifetime
-from mg_tui.runs.records import Decision, Evaluation, Notice, Sample, SavedCheckpoint, text, whole
-from mg_tui.runs.series import Series, number
+from mg_tui.runs.records import (
+    Decision,
+    LossEvaluation,
+    RunWarning,
+    Sample,
+    SavedCheckpoint,
+    optional_int,
+    optional_text,
+)
+from mg_tui.runs.series import Series, to_float
 from mg_tui.runs.state import RunState
 
-__all__ = ["Decision", "Evaluation", "Notice", "RunView", "Sample", "SavedCheckpoint"]
+__all__ = ["Decision", "LossEvaluation", "RunView", "RunWarning", "Sample", "SavedCheckpoint"]
 
-KEPT: Final = 1_000  # warnings, evaluations and samples kept; what is older is counted
-_LIFECYCLE: Final = frozenset({"created", "queued", "started", "finished", "stopped", "failed"})
+MAX_RECORDS: Final = 1_000  # stored warnings, evaluations and samples; older warnings are only counted
+_LIFECYCLE_KINDS: Final = frozenset({"created", "queued", "started", "finished", "stopped", "failed"})
 
 
 class RunView:
-    """What the events so far say. `apply` more of them at any time; what is shown is never recomputed.
+    """The state of a run according to its events so far. `apply` adds events incrementally.
 
     Attributes:
-        name: the run's name, or None; `cwd`: the folder it was asked for in.
+        name: the run's name, or None; `cwd`: the working directory of its creation.
         lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
         pid, host, attempt, resumed_from, home, lifetime: of the newest `started`.
         starts_without_step: how often it was started since its last step.
-        phase, phase_detail: what the worker said it is doing.
+        phase, phase_detail: the worker's current phase.
         step, total_steps, epoch: progress; `total_steps` is None until planned.
-        latest: the newest step event's own fields, exact.
+        latest_step: the newest step event's fields.
         series: the curves, thinned beyond some thousand points.
         plan, result, error: the data of the newest `plan`, `finished` or `stopped`, and `failed`; empty when none.
         evals, samples, checkpoints, warnings, decisions: in order; `warning_count` counts every warning.
-        requests: what faces asked and the worker saw; `stop_asked`: a stop is among those of this attempt.
-        skipped_rows: rows left out.
-        energy_j, gpu_seconds: what the run used of its GPUs, all attempts together; None where it is not known.
+        requests: requests the worker has read; `stop_requested`: a stop is among those of this attempt.
+        skipped_rows: number of skipped rows.
+        energy_j, gpu_seconds: GPU usage of all attempts together; None where unknown.
         created_at, started_at, ended_at: Unix time in seconds, or None; `started_at` is the first start.
-        worked: seconds of the attempts before the newest.
+        earlier_seconds: seconds of the attempts before the newest.
     """
 
     def __init__(self) -> None:
@@ -58,26 +66,26 @@ class RunView:
         self.step = 0
         self.total_steps: int | None = None
         self.epoch: float | None = None
-        self.latest: Mapping[str, Any] = {}
+        self.latest_step: Mapping[str, Any] = {}
         self.series = Series()
         self.plan: Mapping[str, Any] = {}
         self.result: Mapping[str, Any] = {}
         self.error: Mapping[str, Any] = {}
-        self.evals: deque[Evaluation] = deque(maxlen=KEPT)
-        self.samples: deque[Sample] = deque(maxlen=KEPT)
-        self.warnings: deque[Notice] = deque(maxlen=KEPT)
+        self.evals: deque[LossEvaluation] = deque(maxlen=MAX_RECORDS)
+        self.samples: deque[Sample] = deque(maxlen=MAX_RECORDS)
+        self.warnings: deque[RunWarning] = deque(maxlen=MAX_RECORDS)
         self.warning_count = 0
         self.checkpoints: list[SavedCheckpoint] = []
         self.decisions: list[Decision] = []
-        self.requests: deque[Mapping[str, Any]] = deque(maxlen=KEPT)
-        self.stop_asked = False
+        self.requests: deque[Mapping[str, Any]] = deque(maxlen=MAX_RECORDS)
+        self.stop_requested = False
         self.skipped_rows = 0
         self.energy_j: float | None = None
         self.gpu_seconds: float | None = None
         self.created_at: float | None = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
-        self.worked = 0.0
+        self.earlier_seconds = 0.0
         self._attempt_began: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
 
@@ -89,31 +97,31 @@ class RunView:
     @property
     def loss(self) -> float | None:
         """The newest step's loss; None before the first step."""
-        return number(self.latest["loss"]) if "loss" in self.latest else None
+        return to_float(self.latest_step["loss"]) if "loss" in self.latest_step else None
 
-    def state(self, lock_held: bool, here: Lifetime | None = None) -> RunState:
-        """The run's state: "started" with a free lock is a crash; a queued run may be without its waiting process.
+    def state(self, lock_held: bool, lifetime: Lifetime | None = None) -> RunState:
+        """The run's state: "started" with a free lock is a crash; a queued run may have no waiting process.
 
-        With `here` given, a run that was ended together with another boot or container is interrupted.
+        With `lifetime`, a run that ended together with another boot or container is interrupted.
         """
         if self.lifecycle in (None, "created"):
             return RunState.RUNNING if lock_held else RunState.CREATED
         if self.lifecycle == "started" and lock_held:
             return RunState.RUNNING
-        if self.interrupted(here) is not None:
+        if self.interruption_reason(lifetime) is not None:
             return RunState.INTERRUPTED
         return RunState.CRASHED if self.lifecycle == "started" else RunState(str(self.lifecycle))
 
-    def interrupted(self, here: Lifetime | None) -> str | None:
-        """Why a run without a living worker is one that was interrupted, in words; None when it is not."""
-        # Whoever shuts a machine or a container down sends SIGTERM to all that run there.
-        told = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
-        if here is None or not (told or self.lifecycle == "started"):
+    def interruption_reason(self, lifetime: Lifetime | None) -> str | None:
+        """Why a run without a running worker counts as interrupted, in words; None when it does not."""
+        # Shutting down a machine or container sends SIGTERM to all its processes.
+        terminated = self.lifecycle == "stopped" and self.result.get("by") == "signal SIGTERM"
+        if lifetime is None or not (terminated or self.lifecycle == "started"):
             return None
-        return here.since(self.lifetime)
+        return lifetime.since(self.lifetime)
 
     def eta_seconds(self, now: float) -> float | None:
-        """Seconds until the last step at the pace of the last few dozen; None when that cannot be told."""
+        """Seconds until the last step at the pace of the last few dozen steps; None when unknown."""
         if self.lifecycle != "started" or self.total_steps is None or len(self._recent) < 2:
             return None
         (first_time, first_step), (last_time, last_step) = self._recent[0], self._recent[-1]
@@ -128,16 +136,18 @@ class RunView:
         if self.started_at is None:
             return None
         if self._attempt_began is None:
-            return self.worked
-        return self.worked + max((self.ended_at if self.ended_at is not None else now) - self._attempt_began, 0.0)
+            return self.earlier_seconds
+        return self.earlier_seconds + max(
+            (self.ended_at if self.ended_at is not None else now) - self._attempt_began, 0.0
+        )
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Fold in more events; one that is already in, by its number, is passed over."""
+        """Apply more events; events already applied, by number, are skipped."""
         for event in events:
             if event.n <= self.last_number:
                 continue
             self.last_number = event.n
-            if event.kind in _LIFECYCLE:
+            if event.kind in _LIFECYCLE_KINDS:
                 self.lifecycle = event.kind
                 if event.kind in ("started", "queued"):
                     self._end_attempt()
@@ -146,20 +156,20 @@ class RunView:
             if handler is not None:
                 handler(self, event.t, event.data)
             if "gpu_seconds" in event.data:
-                self._used(event.data)
+                self._update_usage(event.data)
 
     def _created(self, t: float, data: Mapping[str, Any]) -> None:
         self.created_at = t
-        self.name = text(data.get("name"))
-        self.spec_digest = text(data.get("spec_digest"))
-        self.cwd = text(data.get("cwd"))
+        self.name = optional_text(data.get("name"))
+        self.spec_digest = optional_text(data.get("spec_digest"))
+        self.cwd = optional_text(data.get("cwd"))
         self._versions(data)
 
     def _end_attempt(self) -> None:
-        """What comes next is another attempt: the last one lasted until its last word."""
+        """A new attempt begins: the previous one lasted until its last event."""
         began, self._attempt_began = self._attempt_began, None
         if began is not None and self.last_time is not None:
-            self.worked += max(self.last_time - began, 0.0)
+            self.earlier_seconds += max(self.last_time - began, 0.0)
 
     def _versions(self, data: Mapping[str, Any]) -> None:
         if isinstance(data.get("versions"), dict):
@@ -168,14 +178,14 @@ class RunView:
     def _queued(self, t: float, data: Mapping[str, Any]) -> None:
         self.ended_at = self.phase = self.phase_detail = None
         self.error, self.result = {}, {}
-        self.stop_asked = False
+        self.stop_requested = False
 
     def _started(self, t: float, data: Mapping[str, Any]) -> None:
-        self.pid = whole(data.get("pid"))
-        self.host = text(data.get("host"))
-        self.attempt = whole(data.get("attempt")) or self.attempt + 1
-        self.resumed_from = whole(data.get("resumed_from"))
-        self.home = text(data.get("home"))
+        self.pid = optional_int(data.get("pid"))
+        self.host = optional_text(data.get("host"))
+        self.attempt = optional_int(data.get("attempt")) or self.attempt + 1
+        self.resumed_from = optional_int(data.get("resumed_from"))
+        self.home = optional_text(data.get("home"))
         self.lifetime = data["lifetime"] if isinstance(data.get("lifetime"), dict) else {}
         self.starts_without_step += 1
         self._versions(data)
@@ -186,38 +196,38 @@ class RunView:
         self.phase = self.phase_detail = None
         self.error = {}
         self.result = {}
-        self.stop_asked = False
+        self.stop_requested = False
         self._recent.clear()
         if self.attempt > 1:
-            self._go_back(self.resumed_from or 0)
+            self._rewind_to(self.resumed_from or 0)
 
-    def _go_back(self, step: int) -> None:
-        """What came after the checkpoint a run resumed from is done again, so it is no longer shown."""
+    def _rewind_to(self, step: int) -> None:
+        """Drop everything after the checkpoint a run resumed from: it is repeated."""
         self.step = min(self.step, step)
         self.series.forget_after(step)
-        self.evals = deque((e for e in self.evals if e.step <= step), maxlen=KEPT)
-        self.samples = deque((s for s in self.samples if s.step <= step), maxlen=KEPT)
+        self.evals = deque((e for e in self.evals if e.step <= step), maxlen=MAX_RECORDS)
+        self.samples = deque((s for s in self.samples if s.step <= step), maxlen=MAX_RECORDS)
 
     def _ended(self, t: float, data: Mapping[str, Any]) -> None:
         self.ended_at = t
         self.result = data
         self.phase = self.phase_detail = None
-        self.step = whole(data.get("steps", data.get("step"))) or self.step
+        self.step = optional_int(data.get("steps", data.get("step"))) or self.step
 
     def _failed(self, t: float, data: Mapping[str, Any]) -> None:
         self.ended_at = t
         self.error = data
 
     def _phase(self, t: float, data: Mapping[str, Any]) -> None:
-        self.phase = text(data.get("name"))
-        self.phase_detail = text(data.get("detail"))
+        self.phase = optional_text(data.get("name"))
+        self.phase_detail = optional_text(data.get("detail"))
 
     def _plan(self, t: float, data: Mapping[str, Any]) -> None:
         self.plan = data
-        self.total_steps = whole(data.get("steps"))
+        self.total_steps = optional_int(data.get("steps"))
 
     def _step(self, t: float, data: Mapping[str, Any]) -> None:
-        step = whole(data.get("step"))
+        step = optional_int(data.get("step"))
         if step is None:
             return
         if self.lifecycle in ("queued", "finished", "stopped", "failed"):
@@ -225,46 +235,46 @@ class RunView:
             self.ended_at = None
         self.step = step
         self.starts_without_step = 0
-        self.epoch = number(data["epoch"]) if "epoch" in data else self.epoch
-        self.latest = data
+        self.epoch = to_float(data["epoch"]) if "epoch" in data else self.epoch
+        self.latest_step = data
         self.series.add(step, t, data)
         self._recent.append((t, step))
 
-    def _used(self, data: Mapping[str, Any]) -> None:
+    def _update_usage(self, data: Mapping[str, Any]) -> None:
         if "energy_j" in data:
-            self.energy_j = number(data["energy_j"])
-        self.gpu_seconds = number(data["gpu_seconds"])
+            self.energy_j = to_float(data["energy_j"])
+        self.gpu_seconds = to_float(data["gpu_seconds"])
 
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
-        self.evals.append(Evaluation.of(data))
+        self.evals.append(LossEvaluation.from_event(data))
 
     def _checkpoint(self, t: float, data: Mapping[str, Any]) -> None:
-        saved = SavedCheckpoint.of(data)
+        saved = SavedCheckpoint.from_event(data)
         self.checkpoints = [*(c for c in self.checkpoints if c.path != saved.path), saved]
 
     def _checkpoint_removed(self, t: float, data: Mapping[str, Any]) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.path != data.get("path")]
 
     def _sample(self, t: float, data: Mapping[str, Any]) -> None:
-        self.samples.append(Sample.of(data))
+        self.samples.append(Sample.from_event(data))
 
     def _decision(self, t: float, data: Mapping[str, Any]) -> None:
         self.decisions.append(Decision(str(data.get("what", "")), data.get("value"), str(data.get("why", ""))))
 
     def _warning(self, t: float, data: Mapping[str, Any]) -> None:
         self.warning_count += 1
-        where, why, hint = (text(data.get(name)) for name in ("where", "why", "hint"))
-        notice = Notice(t, str(data.get("what", "")), where, why, hint)
+        where, why, hint = (optional_text(data.get(name)) for name in ("where", "why", "hint"))
+        notice = RunWarning(t, str(data.get("what", "")), where, why, hint)
         if self.warnings and replace(self.warnings[-1], t=t, times=1) == notice:
             notice = replace(notice, times=self.warnings.pop().times + 1)
         self.warnings.append(notice)
 
     def _rows_skipped(self, t: float, data: Mapping[str, Any]) -> None:
-        self.skipped_rows = whole(data.get("count")) or 0
+        self.skipped_rows = optional_int(data.get("count")) or 0
 
     def _request(self, t: float, data: Mapping[str, Any]) -> None:
         self.requests.append({"t": t, **data})
-        self.stop_asked = self.stop_asked or data.get("request") in ("stop", "stop_now")
+        self.stop_requested = self.stop_requested or data.get("request") in ("stop", "stop_now")
 
 
 _HANDLERS: Final = {

@@ -1,7 +1,7 @@
-"""A run followed over time: its journal and its lock, read in the order that cannot lie.
+"""Follows a run over time: its journal and its lock, read in an order without races.
 
-Journal first and lock second would call a run crashed that finished in between; lock first and journal second would
-do so for one that started in between. So a free lock counts only when the journal says nothing new after it was seen.
+Journal first and lock second would report a crash for a run that finished in between; lock first and journal second
+would do so for one that started in between. So a free lock only counts if the journal has no new event afterwards.
 """
 
 import time
@@ -9,18 +9,17 @@ import time
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.lifetime import here
+from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 
 
 class RunWatch:
-    """One run, brought up to date by `refresh`. Reading costs what was written since.
+    """One run, updated by `refresh`, which only reads what was written since.
 
-    `ends_only` reads only so many bytes of the beginning and the end of a journal larger than twice that, once; state
-    and newest values are exact all the same, the curves have a hole. `thin=False` parses every event of a very long
-    journal.
+    `ends_only` reads only this many bytes of the beginning and the end of a journal larger than twice that, once; state
+    and newest values are still exact, the curves have a gap. `thin=False` parses every event of a very long journal.
     """
 
     def __init__(self, folder: RunFolder, *, ends_only: int | None = None, thin: bool = True):
@@ -34,14 +33,14 @@ class RunWatch:
     @property
     def state(self) -> RunState:
         """The run's state as of the last `refresh`."""
-        return self.view.state(self.lock_held, here())
+        return self.view.state(self.lock_held, current_lifetime())
 
     def now(self) -> float:
-        """The moment that is shown, in Unix time."""
+        """The current time, in Unix time."""
         return time.time()
 
     def refresh(self) -> list[Event]:
-        """Read what is new and return it; of a very long journal, the first time, a selection.
+        """Read and return new events; of a very long journal, the first time, a selection.
 
         Raises:
             EnvironmentProblem: journal or lock cannot be read.

@@ -1,10 +1,10 @@
-"""The dashboard: a face over `runs` and `hardware`, on Textual.
+"""The dashboard, on Textual. It reads runs, datasets and models; runs never depend on it.
 
-app        the application: places, themes, signals; owns nothing that a run needs
-actions    every action once: keys, footer, help, palette and the documentation's table come from it
-feeds      threads that read journals and devices and post what they found
-snapshot   what a screen shows of a run, made in a feed's thread and never changed after
-screens/   one module a screen; widgets/ mirrors it, with what screens share at its top
-words, draw, braille, picture    numbers, sparklines, curves and pictures as text: pure, no Textual application needed
-theme      colours, by meaning
+app         the application: places, signals, navigation; base_app: what screens use of it
+actions     the registry of actions: keys, footer, help, palette and the table of the documentation come from it
+screens/    a module for each screen; widgets/ mirrors it, with shared widgets at its top
+runs/, datasets/, models/, new/   what is neither screen nor widget, by subject: threads, views, commands
+feeds       threads that read and post messages; engine_client: a client of an engine program
+formatting, text_charts, braille, half_cells   numbers, sparklines, curves and images as text
+theme       colors by meaning
 """

@@ -1,137 +1,111 @@
-"""The dashboard's application: places, themes, signals, and the questions every screen asks the same way.
+"""The dashboard's application: places, signals, navigation, and the actions that apply everywhere.
 
-It owns nothing that a run needs: runs are other processes, and closing this one, however it happens, ends none.
+It owns nothing that a run needs: runs are other processes, and closing the dashboard, however it happens, ends none.
 """
 
 import asyncio
 import gc
-import os
 import signal
-import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
-from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
-from mg_tui.tui.actions import ACTIONS, BY_ID, Action, bindings
-from mg_tui.tui.acts import Acts
-from mg_tui.tui.beat import Beat
-from mg_tui.tui.feeds import FeedFailed, RunsFeed, RunsRead
-from mg_tui.tui.graphics import HALF_CELLS, Graphics
-from mg_tui.tui.hangup import HANGUP
+from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, Action, bindings
+from mg_tui.tui.base_app import BaseApp
+from mg_tui.tui.feeds import FeedFailed
+from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
 from mg_tui.tui.places import PLACES
+from mg_tui.tui.runs.feeds import RunsUpdated
 from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.screens.notices import KEPT, Notice, NoticesScreen
-from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
+from mg_tui.tui.terminal import HANGUP_EXIT_CODE
+from mg_tui.tui.theme import DARK_NAME, LIGHT_NAME
 
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
-    from mg_tui.tui.snapshot import RunRow
+    from mg_tui.tui.runs.snapshot import RunRow
 
-CSS: Final = Path(__file__).with_name("css")
-FASTEST: Final = 2.0  # screen updates a second
-TERMINATED: Final = 128 + signal.SIGTERM
+SIGTERM_EXIT_CODE: Final = 128 + signal.SIGTERM
+# The first screen of each place, imported when it is first shown: module and class by the place's mode.
+_FIRST_SCREENS: Final[Mapping[str, tuple[str, str]]] = {
+    "runs": ("runs", "RunsScreen"),
+    "datasets": ("datasets", "DatasetsScreen"),
+    "new": ("new", "NewRunScreen"),
+    "models": ("models", "ModelsScreen"),
+    "plugins": ("plugins", "PluginsScreen"),
+}
 
 
-class GardenApp(App[None]):
+def _create_first_screen(mode: str) -> Screen[Any]:
+    module, name = _FIRST_SCREENS[mode]
+    screen: Screen[Any] = getattr(import_module(f"mg_tui.tui.screens.{module}"), name)()
+    return screen
+
+
+class GardenApp(BaseApp):
     """Model Garden in a terminal."""
 
     TITLE = "Model Garden"
-    # What the first frame needs; `read_styles` reads the rest of the folder, which has a file a place.
-    CSS_PATH = [CSS / "base.tcss", CSS / "runs.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
-    MODES = {place.mode: place.open for place in PLACES}  # noqa: RUF012  (as Textual declares it)
+    MODES = {place.mode: partial(_create_first_screen, place.mode) for place in PLACES}  # noqa: RUF012  (as in Textual)
     DEFAULT_MODE = PLACES[0].mode
 
     def __init__(
         self,
         settings: Settings,
         open_run: "RunFolder | None" = None,
-        graphics: Graphics = HALF_CELLS,
+        graphics: TerminalGraphics = HALF_CELLS,
         *,
-        wake: bool = False,
+        start_queue: bool = False,
     ) -> None:
-        """`wake`: start what should be waiting in the queue and is not, soon after the first frame."""
-        super().__init__()
-        self.settings = settings
-        self.settings_next: Settings | None = None  # as read after a change; some count from the next start on
-        self._first_run, self._wake = open_run, wake
-        self._styles_read = False
-        self.period = 1 / min(max(_number(settings.ui, "updates_per_second", FASTEST), 0.1), FASTEST)
-        self.device_period = max(self.period, 1.0)
-        self.beat = Beat(self, lambda: self.period)
-        self.acts = Acts(self)
-        self.graphics = graphics
-        self.chosen_keys: dict[str, tuple[str, ...]] = {}  # of the actions that a person gave other keys
-        self.said: deque[Notice] = deque(maxlen=KEPT)
-        self.rows: tuple[RunRow, ...] | None = None  # every run, newest first; None before they were first read
-        self.runs_feed = RunsFeed(self, settings.home, self.period)
-        if over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
-            self.animation_level = "none"
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        wanted = str(settings.ui.get("theme", DARK_NAME))
-        wanted = wanted if wanted in self.available_themes else {"light": LIGHT_NAME}.get(wanted, DARK_NAME)
-        # Setting it the usual way has the stylesheets read for Textual's own theme first, and then twice again.
-        self.set_reactive(App.theme, wanted)
-        self.set_class(self.current_theme.dark, "-dark-mode", update=False)
-        self.set_class(not self.current_theme.dark, "-light-mode", update=False)
-        self.stylesheet.set_variables(self.get_css_variables())
+        """`start_queue`: soon after the first frame, start the waiters of queued runs that have none."""
+        super().__init__(settings, graphics)
+        self._initial_run, self._start_queue = open_run, start_queue
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
-        for number, code in ((signal.SIGHUP, HANGUP), (signal.SIGTERM, TERMINATED)):
+        for number, code in ((signal.SIGHUP, HANGUP_EXIT_CODE), (signal.SIGTERM, SIGTERM_EXIT_CODE)):
             # Outside of the main thread (tests) there are no signals to handle.
             try:
                 loop.add_signal_handler(number, partial(self.exit, return_code=code))
             except (RuntimeError, ValueError):
                 break
-        self.use_keys(self.settings.keys)
-        self.set_timer(0.5, self.read_styles)
-        if self._wake:
-            self.set_timer(0.5, self.acts.wake)
-            self.set_timer(2.0, gc.freeze)  # what is there now stays: searching it for garbage only delays keys
-        if self._first_run is not None:
-            self.open_run(self._first_run)
-
-    def read_styles(self) -> None:
-        """Read the stylesheets of all places, once: before the first screen that is not the list, or a little later."""
-        if not self._styles_read:
-            self._styles_read = True
-            for path in sorted(CSS.glob("*.tcss")):
-                if path not in self.CSS_PATH:
-                    self.stylesheet.read(path)
-            self.stylesheet.parse()
+        self.apply_keymap(self.settings.keys)
+        self.set_timer(0.5, self.load_stylesheets)
+        if self._start_queue:
+            self.set_timer(0.5, lambda: self.run_commands.start_waiting_runs(self.settings))
+            self.set_timer(2.0, gc.freeze)  # what exists by now lives on: collecting it only delays keys
+        if self._initial_run is not None:
+            self.open_run(self._initial_run)
 
     def on_unmount(self) -> None:
-        self.runs_feed.end()
+        self.runs_feed.stop()
 
-    # --- what came
+    # --- messages of the feeds
 
-    def on_runs_read(self, message: RunsRead) -> None:
-        """Kept here and not by the list: Textual sends a screen whole when something moves on the one below it."""
-        first, before = self.rows is None, {row.id: row.state for row in self.rows or ()}
-        self.rows = message.rows
+    def on_runs_updated(self, message: RunsUpdated) -> None:
+        """Handled here and not by the list: Textual redraws a screen in full when the one below it changes."""
+        first, previous = self.run_rows is None, {row.id: row.state for row in self.run_rows or ()}
+        self.run_rows = message.rows
         if first and (count := sum(row.state is RunState.INTERRUPTED for row in message.rows)):
-            what = "a run" if count == 1 else f"{count} runs"
-            self.notify(f"A restart interrupted {what}; r on one goes on with it.", markup=False, severity="warning")
+            runs = "a run" if count == 1 else f"{count} runs"
+            self.notify(f"A restart interrupted {runs}; press r on one to resume it.", markup=False, severity="warning")
         for row in message.rows:
-            if before.get(row.id) is RunState.RUNNING and row.state.ended:
+            if previous.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"
-                self.notify(f"{row.state.glyph} {row.state.word}: {row.title}", markup=False, severity=severity)
-        self.beat.call("runs", self._show_runs, at_once=first)
+                self.notify(f"{row.state.glyph} {row.state.label}: {row.title}", markup=False, severity=severity)
+        self.coalescer.schedule("runs", self._show_runs, at_once=first)
 
     def _show_runs(self) -> None:
-        # A last reading may come while the dashboard ends.
+        # A last update may come while the dashboard ends.
         if self._screen_stack and isinstance(self.screen, GardenScreen):
             self.screen.show_runs()
 
@@ -140,109 +114,79 @@ class GardenApp(App[None]):
             self.screen.on_feed_failed(message)
 
     @property
-    def going_on(self) -> list[str]:
-        """The titles of the runs that are running, as the list was last read."""
-        return [row.title for row in self.rows or () if row.state is RunState.RUNNING]
+    def running_titles(self) -> list[str]:
+        """The titles of the running runs, as of the last read of the list."""
+        return [row.title for row in self.run_rows or () if row.state is RunState.RUNNING]
 
-    # --- what screens ask of it
+    # --- navigation, see `BaseApp`
+
+    def confirm(self, question: str, detail: str, yes: str, action: Callable[[], None]) -> None:
+        from mg_tui.tui.screens.confirm import ConfirmScreen
+
+        self.push_screen(ConfirmScreen(question, detail, yes), lambda confirmed: action() if confirmed else None)
 
     def open_run(self, folder: "RunFolder") -> None:
-        """Show one run over the list."""
         from mg_tui.tui.screens.run import RunScreen
 
         self.push_screen(RunScreen(folder))
 
-    def use_keys(self, keymap: Mapping[str, str]) -> None:
-        """Give actions the keys a person wants, as far as they can have them; what they cannot have is said."""
-        if not keymap and not self.chosen_keys:
-            return
-        from mg_tui.tui.keymap import problems, split, usable
-
-        chosen = usable(keymap)
-        self.chosen_keys = {name: split(keys) for name, keys in chosen.items()}
-        self.set_keymap(chosen)
-        for problem in problems(keymap):
-            self.notify(str(problem), severity="warning", timeout=12)
-
-    def new_run(self, values: Mapping[str, object], *, cwd: Path | None = None, anew: bool = False) -> None:
-        """Go to the form of a new run with some of its fields filled in.
-
-        Args:
-            values: by the name of the field; names that are no field are ignored.
-            cwd: the folder relative paths are seen from; as it was when left out.
-            anew: every other field has its default.
-        """
+    def open_new_run_form(self, values: Mapping[str, object], *, cwd: Path | None = None, anew: bool = False) -> None:
         if self.current_mode != "new":
             self.switch_mode("new")
         while len(self.screen_stack) > 1:
             self.pop_screen()
-        self.call_next(self._fill, values, cwd, anew)
+        self.call_next(self._fill_form, values, cwd, anew)
 
-    def _fill(self, values: Mapping[str, object], cwd: Path | None, anew: bool) -> None:
-        from mg_tui.tui.screens.newform import NewForm
+    def _fill_form(self, values: Mapping[str, object], cwd: Path | None, anew: bool) -> None:
+        from mg_tui.tui.screens.new_form import NewRunForm
 
-        if isinstance(self.screen, NewForm):
+        if isinstance(self.screen, NewRunForm):
             self.screen.fill(values, cwd=cwd, anew=anew)
 
-    def open_new_run(self, folder: "RunFolder") -> None:
-        """Go to the form of a new run, filled in with what an old one was asked, but for where its result went."""
-        self.run_worker(partial(self._read_spec, folder), thread=True, exit_on_error=False)
+    def open_rerun_form(self, folder: "RunFolder") -> None:
+        self.run_worker(partial(self._load_rerun_spec, folder), thread=True, exit_on_error=False)
 
-    def _read_spec(self, folder: "RunFolder") -> None:
+    def _load_rerun_spec(self, folder: "RunFolder") -> None:
         from mg_tui.core.errors import GardenError
-        from mg_tui.runs.actions import respec
+        from mg_tui.runs.operations import rerun_spec
 
         try:
-            again = respec(folder, {"output_dir": None}, cwd=Path.cwd())
+            rerun = rerun_spec(folder, {"output_dir": None}, cwd=Path.cwd())
         except GardenError as error:
-            self.call_from_thread(partial(self.notify, "\n".join(error.lines()), severity="error", timeout=12))
+            self.call_from_thread(self.notify_error, error)
         else:
-            self.call_from_thread(partial(self.new_run, again.spec.model_dump(), cwd=again.cwd, anew=True))
+            self.call_from_thread(partial(self.open_new_run_form, rerun.spec.model_dump(), cwd=rerun.cwd, anew=True))
 
     def open_replay(self, folder: "RunFolder") -> None:
-        """Play a run's journal."""
         from mg_tui.tui.screens.replay import ReplayScreen
 
         self.push_screen(ReplayScreen(folder))
 
     def open_compare(self, folders: "list[RunFolder]") -> None:
-        """Show several runs beside each other."""
         from mg_tui.tui.screens.compare import CompareScreen
 
         self.push_screen(CompareScreen(folders))
 
     def open_devices(self) -> None:
-        """Show the devices in full."""
         from mg_tui.tui.screens.devices import DevicesScreen
 
         self.push_screen(DevicesScreen())
 
-    def show_place(self, row: "RunRow") -> None:
-        """Show where a run's result is, or the run, to be copied."""
-        from mg_tui.tui.screens.plain import PlainScreen
+    def show_result_path(self, row: "RunRow") -> None:
+        from mg_tui.tui.screens.plain_text import PlainTextScreen
 
         folder = str(row.folder.path)
-        about = "" if row.result is None else f"The result of {row.title}. The run itself is in {folder}"
-        self.push_screen(PlainScreen("Where it is", row.result or folder, about or f"The folder of {row.title}."))
-
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,
-        markup: bool = False,
-    ) -> None:
-        """A passing message, as text unless `markup` is asked for; it is kept to be read later."""
-        message, title = printable(message), printable(title)
-        self.said.append(Notice(time.time(), severity, title, message))
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        note = "" if row.result_path is None else f"The result of {row.title}. The run itself is in {folder}"
+        self.push_screen(
+            PlainTextScreen("Where it is", row.result_path or folder, note or f"The folder of {row.title}.")
+        )
 
     # --- actions
 
     def action_notices(self) -> None:
-        self.push_screen(NoticesScreen(tuple(self.said)))
+        from mg_tui.tui.screens.messages import MessagesScreen
+
+        self.push_screen(MessagesScreen(tuple(self.message_log)))
 
     def action_place(self, mode: str) -> None:
         """Go to a place; from a screen within it, back to its first."""
@@ -256,10 +200,10 @@ class GardenApp(App[None]):
         from mg_tui.tui.screens.help import HelpScreen
 
         ids = (active.binding.id for active in self.screen.active_bindings.values())
-        self.push_screen(HelpScreen({BY_ID[name].where for name in ids if name in BY_ID}))
+        self.push_screen(HelpScreen({ACTIONS_BY_ID[id].scope for id in ids if id in ACTIONS_BY_ID}))
 
     def action_settings(self) -> None:
-        """Show the settings over what is there."""
+        """Open the settings over the current screen."""
         from mg_tui.tui.screens.settings import SettingsScreen
 
         if not isinstance(self.screen, SettingsScreen):
@@ -276,23 +220,10 @@ class GardenApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the palette offers: every action that applies to `screen` now."""
-        here = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
+        active_ids = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
         for action in ACTIONS:
-            if action.palette and action.id in here:
-                yield SystemCommand(action.title, action.help, partial(self._run, screen, action))
+            if action.in_palette and action.id in active_ids:
+                yield SystemCommand(action.title, action.help, partial(self._run_palette_action, screen, action))
 
-    async def _run(self, screen: Screen[object], action: Action) -> None:
-        await self.run_action(action.name, self if action.where == "app" else screen)
-
-
-def over_ssh(environ: Mapping[str, str]) -> bool:
-    """Whether the terminal is at the other end of a network."""
-    return any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"))
-
-
-def _number(values: Mapping[str, object], name: str, default: float) -> float:
-    value = values.get(name, default)
-    try:
-        return float(str(value))
-    except ValueError:
-        return default
+    async def _run_palette_action(self, screen: Screen[object], action: Action) -> None:
+        await self.run_action(action.name, self if action.scope == "app" else screen)

@@ -1,4 +1,4 @@
-"""Curves in braille: a grid of cells with 2x4 dots each, several curves over each other, one colour a cell.
+"""Curves in braille: a grid of cells with 2x4 dots each, several curves over each other, one color per cell.
 
 A cell belongs to the last curve that touched it, so draw the one that matters last.
 """
@@ -16,7 +16,7 @@ _DOTS: Final = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The part of the plane that is shown: steps from `left` to `right`, values from `low` to `high`."""
+    """The visible part of the plane: steps from `left` to `right`, values from `low` to `high`."""
 
     left: float
     right: float
@@ -41,7 +41,7 @@ class Canvas:
                 self._tones[y][x], self._bits[y][x] = tone, 0
             self._bits[y][x] |= _DOTS[column & 1][row & 3]
 
-    def place(self, x: float, y: float) -> tuple[int, int]:
+    def dot_at(self, x: float, y: float) -> tuple[int, int]:
         """The dot at a position."""
         return round(x * (self.width * 2 - 1)), round((1 - y) * (self.height * 4 - 1))
 
@@ -59,11 +59,11 @@ class Canvas:
         for bits, tones in zip(self._bits, self._tones, strict=True):
             for x, name in enumerate(tones):
                 if name == tone:
-                    bits[x] |= _raised(bits[x])
+                    bits[x] |= _shift_up(bits[x])
 
     def mark(self, x: float, y: float, glyph: str, tone: str) -> None:
         """A glyph in place of the dots of a cell."""
-        column, row = self.place(x, y)
+        column, row = self.dot_at(x, y)
         self.stamp(column >> 1, row >> 2, glyph, tone)
 
     def stamp(self, x: int, y: int, glyph: str, tone: str) -> None:
@@ -86,7 +86,7 @@ class Canvas:
         return runs
 
 
-def _raised(bits: int) -> int:
+def _shift_up(bits: int) -> int:
     """A cell's dots moved up by one row."""
     moved = 0
     for column in _DOTS:
@@ -98,7 +98,7 @@ def _raised(bits: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """How a curve is drawn: its tone; joined or as dots; dashed; a glyph every so many cells, from an offset on."""
+    """Style of a curve: its tone; joined or dots; dash pattern; a glyph every `every` cells from `offset` on."""
 
     tone: str
     joined: bool = True
@@ -108,25 +108,25 @@ class Pen:
     offset: int = 0
 
 
-def curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], pen: Pen) -> None:
-    """Draw values over steps, which rise. What falls on one column of dots is drawn from its lowest to its highest
-    value, so that a spike stays visible however long the run is; a joined pen connects the columns' means instead.
+def draw_curve(canvas: Canvas, frame: Frame, steps: Sequence[float], values: Sequence[float], pen: Pen) -> None:
+    """Draw values over ascending steps. A column of dots is drawn from its lowest to its highest value, so that a
+    spike stays visible however long the run is; a joined pen connects the means of the columns instead.
     """
     height = (frame.high - frame.low) or 1.0
 
     def row(value: float) -> int:
-        return canvas.place(0, min(max((value - frame.low) / height, 0.0), 1.0))[1]
+        return canvas.dot_at(0, min(max((value - frame.low) / height, 0.0), 1.0))[1]
 
-    before: tuple[int, int] | None = None
+    previous: tuple[int, int] | None = None
     for column, low, high, mean in _columns(canvas.width * 2, frame, steps, values):
         if not pen.joined:
             canvas.line((column, row(low)), (column, row(high)), pen.tone)
             continue
-        here = (column, row(mean))
-        canvas.line(before or here, here, pen.tone, pen.dash)
+        point = (column, row(mean))
+        canvas.line(previous or point, point, pen.tone, pen.dash)
         if pen.glyph:
-            _label(canvas, pen, before or here, here)
-        before = here
+            _stamp_glyphs(canvas, pen, previous or point, point)
+        previous = point
 
 
 def _columns(
@@ -134,7 +134,7 @@ def _columns(
 ) -> Iterator[tuple[int, float, float, float]]:
     """The columns of dots that have values, with the lowest, the highest and the mean in each.
 
-    Thousands of points are drawn twice a second, so that what is done to each of them is left to builtins.
+    Thousands of points are drawn twice a second, so work per point is left to builtins.
     """
     scale = (dots - 1) / ((frame.right - frame.left) or 1.0)
     index, end = bisect_left(steps, frame.left), bisect_right(steps, frame.right)
@@ -148,12 +148,12 @@ def _columns(
         index = after
 
 
-def _label(canvas: Canvas, pen: Pen, before: tuple[int, int], here: tuple[int, int]) -> None:
-    """The pen's glyph, where a stretch of a curve comes by one of the cells that have it."""
-    for x in range(before[0] // 2 + 1, here[0] // 2 + 1):
+def _stamp_glyphs(canvas: Canvas, pen: Pen, start: tuple[int, int], end: tuple[int, int]) -> None:
+    """Stamp the pen's glyph on the segment of a curve between two dots, in the columns that have one."""
+    for x in range(start[0] // 2 + 1, end[0] // 2 + 1):
         if x % pen.every == pen.offset:
-            share = min(max((x * 2 - before[0]) / max(here[0] - before[0], 1), 0.0), 1.0)
-            canvas.stamp(x, round(before[1] + share * (here[1] - before[1])) >> 2, pen.glyph, pen.tone)
+            share = min(max((x * 2 - start[0]) / max(end[0] - start[0], 1), 0.0), 1.0)
+            canvas.stamp(x, round(start[1] + share * (end[1] - start[1])) >> 2, pen.glyph, pen.tone)
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:

@@ -1,7 +1,7 @@
-"""Pictures by the terminal's own graphics (kitty, sixel), when the user asks for it and the optional extra is there.
+"""Images by the terminal's own graphics (kitty, sixel), when the settings say so and the extra is installed.
 
-textual-image asks the terminal questions when it is imported and fails to import where the terminal has no size, so
-`prepare` imports it before the application starts, and whatever it says is no more than a reason to draw half cells.
+textual-image queries the terminal when it is imported, and its import fails in a terminal without a size. So
+`select_graphics` imports it before the application starts, and any error is only a reason to draw half cells.
 """
 
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ _WIDGETS: Final = {"kitty": "TGPImage", "sixel": "SixelImage"}
 
 
 @dataclass(frozen=True, slots=True)
-class Graphics:
-    """What draws large pictures: the class of the widget, or None for half cells and, where asked for more, why."""
+class TerminalGraphics:
+    """How large images are drawn: by a widget class; None is half cells, with the reason if graphics were requested."""
 
-    widget: Any = None
+    widget_class: Any = None
     why: str | None = None
 
-    def make(self, image: "Image") -> "Widget":
-        """A widget that shows `image`; only where there is a class."""
-        made: Widget = self.widget(image)
-        return made
+    def create_widget(self, image: "Image") -> "Widget":
+        """A widget that shows `image`. Requires a widget class."""
+        widget: Widget = self.widget_class(image)
+        return widget
 
 
-HALF_CELLS: Final = Graphics()
+HALF_CELLS: Final = TerminalGraphics()
 
 
-def prepare(wanted: str) -> Graphics:
-    """What draws pictures when the setting is `wanted` ("half-cell", "kitty", "sixel"). Never raises."""
-    if wanted not in _WIDGETS:
+def select_graphics(setting: str) -> TerminalGraphics:
+    """The graphics for a value of the setting ("half-cell", "kitty", "sixel"). Never raises."""
+    if setting not in _WIDGETS:
         return HALF_CELLS
     try:
         module = import_module("textual_image.widget")
-        return Graphics(getattr(module, _WIDGETS[wanted]))
+        return TerminalGraphics(getattr(module, _WIDGETS[setting]))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "textual_image":
-            return Graphics(why=f"textual-image cannot be used: {error}")
-        return Graphics(why="the extra is not installed: uv pip install 'model-garden-tui[graphics]'")
-    except Exception as error:  # it asks the terminal, which may be none
-        return Graphics(why=f"textual-image cannot be used here: {type(error).__name__}: {error}")
+            return TerminalGraphics(why=f"textual-image cannot be used: {error}")
+        return TerminalGraphics(why="the extra is not installed: uv pip install 'model-garden-tui[graphics]'")
+    except Exception as error:  # it queries the terminal, which may not answer
+        return TerminalGraphics(why=f"textual-image cannot be used here: {type(error).__name__}: {error}")

@@ -1,18 +1,29 @@
-"""The keys of actions as a person wants them: `[keys]` of garden.toml, checked before they are used."""
+"""`[keys]` of garden.toml: the keys that a person gives to actions, validated before they are used."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from mg_tui.tui.actions import ACTIONS, BY_ID, PLACES, Action
+from mg_tui.core.text import did_you_mean
+from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, SCOPE_TITLES, Action
 
 _MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
-# Bindings of these hold on every screen, or in what most screens are made of.
-_EVERYWHERE = frozenset({"app", "list", "log", "form"})
+# Scopes that are active on every screen, or in widgets that most screens have.
+_GLOBAL_SCOPES = frozenset({"app", "list", "log", "form"})
+# Ids of actions in earlier versions, and their ids now; both work in [keys].
+RENAMED_ACTIONS: Final[Mapping[str, str]] = {
+    "chat.picture": "chat.image",
+    "dataset.picture": "dataset.image",
+    "picture.after": "image.after",
+    "picture.back": "image.back",
+    "picture.before": "image.before",
+    "run.picture": "run.image",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class KeyProblem:
-    """An entry of [keys] that cannot be used, and why."""
+class KeymapProblem:
+    """An invalid entry of [keys], and why."""
 
     action: str
     keys: str
@@ -22,79 +33,83 @@ class KeyProblem:
         return f"[keys] {self.action}: got {self.keys!r}; {self.why}"
 
 
-def problems(keymap: Mapping[str, str]) -> list[KeyProblem]:
-    """What is wrong with a keymap: actions and keys there are not, and keys that would mean two things."""
-    found = []
+def find_problems(keymap: Mapping[str, str]) -> list[KeymapProblem]:
+    """The problems of a keymap: unknown actions, invalid keys, and keys of two actions that are active together."""
+    current = current_ids(keymap)
+    problems = []
     for name, keys in keymap.items():
-        action = BY_ID.get(name)
+        action = ACTIONS_BY_ID.get(RENAMED_ACTIONS.get(name, name))
         if action is None:
-            found.append(KeyProblem(name, keys, f"there is no such action{_nearest(name)}"))
+            problems.append(KeymapProblem(name, keys, f"there is no such action{_suggest_action(name)}"))
             continue
-        wrong = [key for key in split(keys) if not is_key(key)]
-        if wrong:
-            found.append(KeyProblem(name, keys, f"{wrong[0]!r} is no key; give e.g. ctrl+r, f2, slash or x"))
-        found += [KeyProblem(name, keys, why) for why in _conflicts(action, keymap)]
-    return found
+        invalid = [key for key in parse_keys(keys) if not is_key(key)]
+        if invalid:
+            problems.append(KeymapProblem(name, keys, f"{invalid[0]!r} is no key; give e.g. ctrl+r, f2, slash or x"))
+        problems += [KeymapProblem(name, keys, why) for why in _find_conflicts(action, current)]
+    return problems
 
 
-def usable(keymap: Mapping[str, str]) -> dict[str, str]:
-    """The entries with which nothing is wrong, as Textual takes them."""
-    bad = {problem.action for problem in problems(keymap)}
-    return {name: ",".join(split(keys)) for name, keys in keymap.items() if name not in bad}
+def current_ids(keymap: Mapping[str, str]) -> dict[str, str]:
+    """The keymap with ids of earlier versions replaced; an entry under the current id wins."""
+    renamed = {RENAMED_ACTIONS[id]: keys for id, keys in keymap.items() if id in RENAMED_ACTIONS}
+    return {**renamed, **{id: keys for id, keys in keymap.items() if id not in RENAMED_ACTIONS}}
 
 
-def split(keys: str) -> tuple[str, ...]:
+def usable_keymap(keymap: Mapping[str, str]) -> dict[str, str]:
+    """The entries without a problem, with current ids, as Textual takes them."""
+    bad = {problem.action for problem in find_problems(keymap)}
+    usable = current_ids({id: keys for id, keys in keymap.items() if id not in bad})
+    return {id: ",".join(parse_keys(keys)) for id, keys in usable.items()}
+
+
+def parse_keys(keys: str) -> tuple[str, ...]:
     """The keys of an entry, in Textual's names."""
     from textual.binding import Binding
 
-    made = Binding.make_bindings([Binding(keys or "x", "x", "x")])
-    return tuple(dict.fromkeys(binding.key for binding in made))
+    parsed = Binding.make_bindings([Binding(keys or "x", "x", "x")])
+    return tuple(dict.fromkeys(binding.key for binding in parsed))
 
 
-def keys_of(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys of an action with a keymap."""
-    return split(keymap[action.id]) if action.id in keymap else action.keys
+def keys_for(action: Action, keymap: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys of an action under a keymap with current ids."""
+    return parse_keys(keymap[action.id]) if action.id in keymap else action.keys
 
 
 def is_key(key: str) -> bool:
-    """Whether a terminal may send such a key."""
+    """Whether a terminal can send such a key."""
     from textual.keys import Keys, _character_to_key
 
-    *before, last = key.split("+")
-    if any(modifier not in _MODIFIERS for modifier in before):
+    *modifiers, last = key.split("+")
+    if any(modifier not in _MODIFIERS for modifier in modifiers):
         return False
-    typed = {_character_to_key(chr(code)) for code in range(33, 127)}  # `question_mark` for ?, and so on
-    return len(last) == 1 or last in typed or last in {item.value for item in Keys}
+    characters = {_character_to_key(chr(code)) for code in range(33, 127)}  # `question_mark` for ?, and so on
+    return len(last) == 1 or last in characters or last in {item.value for item in Keys}
 
 
-def _conflicts(action: Action, keymap: Mapping[str, str]) -> Iterator[str]:
-    mine = set(keys_of(action, keymap))
+def _find_conflicts(action: Action, keymap: Mapping[str, str]) -> Iterator[str]:
+    keys = set(keys_for(action, keymap))
     for other in ACTIONS:
-        if other.id == action.id or not _meet(action, other):
+        if other.id == action.id or not _active_together(action, other):
             continue
-        both = mine & set(keys_of(other, keymap))
-        if both and both - (set(action.keys) & set(other.keys)):
-            yield f"{sorted(both)[0]} is {other.title} ({other.id}) {_where(other)}"
+        shared = keys & set(keys_for(other, keymap))
+        if shared and shared - (set(action.keys) & set(other.keys)):
+            yield f"{sorted(shared)[0]} is {other.title} ({other.id}) {_describe_scope(other)}"
 
 
-def _meet(one: Action, other: Action) -> bool:
-    """Whether both can be asked for at the same moment."""
-    if one.where == other.where:
+def _active_together(first: Action, second: Action) -> bool:
+    """Whether both actions can be active at the same moment."""
+    if first.scope == second.scope:
         return True
-    if not ({one.where, other.where} & _EVERYWHERE):
+    if not ({first.scope, second.scope} & _GLOBAL_SCOPES):
         return False
-    # What already share a key are never on the screen together, or the one that has the focus is meant.
-    mine = {key for action in ACTIONS if action.where == one.where for key in action.keys}
-    return not mine & {key for action in ACTIONS if action.where == other.where for key in action.keys}
+    # Scopes that share a key by default are never active together, or the focus decides between them.
+    keys = {key for action in ACTIONS if action.scope == first.scope for key in action.keys}
+    return not keys & {key for action in ACTIONS if action.scope == second.scope for key in action.keys}
 
 
-def _where(action: Action) -> str:
-    place = PLACES[action.where]
-    return f"in “{place}”"
+def _describe_scope(action: Action) -> str:
+    return f"in “{SCOPE_TITLES[action.scope]}”"
 
 
-def _nearest(name: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(BY_ID), n=1)
-    return f"; did you mean {close[0]}?" if close else "; docs/keys.md lists them"
+def _suggest_action(name: str) -> str:
+    return did_you_mean(name, ACTIONS_BY_ID) or "; docs/keys.md lists them"

@@ -1,8 +1,8 @@
-"""Colours by meaning. Widgets name a tone; only this module knows what it looks like.
+"""Colors by meaning. Widgets name a tone; only this module defines its color.
 
-The state colours differ in lightness as well as in hue (sky, bluish green, grey, vermilion, pink), so that they stay
-apart for colour-blind eyes, as do those of compared runs (after Okabe and Ito, 2008); a glyph and a word always go with
-them, so that nothing is lost without colour.
+The colors of states differ in lightness as well as in hue (sky, bluish green, gray, vermilion, pink), and stay distinct
+for color-blind people, as do those of compared runs (after Okabe and Ito, 2008). A glyph and a word always accompany
+them, so nothing is lost without color.
 """
 
 from collections.abc import Mapping
@@ -71,12 +71,12 @@ TONES: Final = frozenset(_DARK)
 
 
 def tone(name: str, *styles: str) -> str:
-    """A style for `Content`: the colour of a meaning, with text styles such as "bold" before it."""
+    """A style for `Content`: the color of a meaning, after text styles such as "bold"."""
     return " ".join([*styles, f"$tone-{name}"])
 
 
 def _variables(tones: Mapping[str, str], **more: str) -> dict[str, str]:
-    return {**{f"tone-{name}": colour for name, colour in tones.items()}, **more}
+    return {**{f"tone-{name}": color for name, color in tones.items()}, **more}
 
 
 DARK: Final = Theme(

@@ -12,7 +12,7 @@ import pytest
 GPU = Path(__file__).parents[2] / "benchmarks" / "gpu"
 
 
-def run(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+def run_benchmark(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
     command = [sys.executable, str(GPU / "all.py"), "--dry-run", "--repeats", "1", "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert (out / "gpu.json").exists(), done.stderr[-2000:]
@@ -22,42 +22,42 @@ def run(out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_dry_run_of_steps_and_attention(tmp_path: Path) -> None:
-    code, found, page = run(tmp_path, "--pieces", "nvml", "attention", "grid")
+    code, result, page = run_benchmark(tmp_path, "--pieces", "nvml", "attention", "grid")
     assert code == 1
-    assert found["dry_run"] is True and "no figure" in page.splitlines()[0]
-    assert [(case["size"], case["quantization"]) for case in found["grid"]] == [("tiny", "nf4"), ("tiny", "none")]
-    for case in found["grid"]:
-        assert case["how"] == "at trained positions"
+    assert result["dry_run"] is True and "no figure" in page.splitlines()[0]
+    assert [(case["size"], case["quantization"]) for case in result["grid"]] == [("tiny", "nf4"), ("tiny", "none")]
+    for case in result["grid"]:
+        assert case["how"] == "at supervised positions"
         assert all(0 < loss < 20 for loss in case["losses"])
         assert case["estimate"]["loaded"] < case["estimate"]["tensors"] < case["estimate"]["held"]
         assert case["name"] in page
-    (layout,) = found["attention"]["cases"]
+    (layout,) = result["attention"]["cases"]
     assert layout["blocks"]["difference"] < 1e-5
-    assert "flex attention" in found["not_done"] and "flex attention" in page.partition("## Not done")[2]
+    assert "flex attention" in result["not_done"] and "flex attention" in page.partition("## Not done")[2]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_dry_run_of_the_ladder(tmp_path: Path) -> None:
-    code, found, page = run(tmp_path, "--pieces", "ladder")
-    assert (code, found["not_done"]) == (0, {})
-    assert found["ladder"]["relaid"] and found["ladder"]["largest_relative_difference"] < 1e-4
+    code, result, page = run_benchmark(tmp_path, "--pieces", "ladder")
+    assert (code, result["not_done"]) == (0, {})
+    assert result["ladder"]["relaid"] and result["ladder"]["largest_relative_difference"] < 1e-4
     assert "laid out its steps smaller" in page and "Everything was done." in page
 
 
 def test_nothing_is_begun_without_a_device_or_after_the_time(tmp_path: Path) -> None:
-    code, found, page = run(tmp_path, "--minutes", "0")
+    code, result, page = run_benchmark(tmp_path, "--minutes", "0")
     assert code == 1
-    assert found["grid"] == [] and len(found["not_done"]) >= 4
-    assert all("minutes were over" in why for why in found["not_done"].values())
-    assert page.count("minutes were over") == len(found["not_done"])
+    assert result["grid"] == [] and len(result["not_done"]) >= 4
+    assert all("minutes were over" in why for why in result["not_done"].values())
+    assert page.count("minutes were over") == len(result["not_done"])
 
 
 def test_the_page_says_how_far_off_the_estimate_is() -> None:
-    found = importlib.util.spec_from_file_location("gpu_page", GPU / "page.py")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    actual = importlib.util.spec_from_file_location("gpu_page", GPU / "page.py")
+    assert actual is not None and actual.loader is not None
+    module = importlib.util.module_from_spec(actual)
+    actual.loader.exec_module(module)
     gib = 2**30
     case = {
         "name": "7B QLoRA nf4",

@@ -1,4 +1,4 @@
-"""`cache`: what is kept, and that clearing removes that and nothing else."""
+"""`cache`: sizes, and clearing caches and nothing else."""
 
 import json
 from pathlib import Path
@@ -17,8 +17,8 @@ def test_show_and_clear(tmp_path: Path) -> None:
         path.write_bytes(b"12345")
     runner = CliRunner()
 
-    shown = json.loads(runner.invoke(cache, ["--json"], obj=settings).stdout)
-    assert shown["features"] == shown["images"] == {"files": 1, "bytes": 5}
+    record = json.loads(runner.invoke(cache, ["--json"], obj=settings).stdout)
+    assert record["features"] == record["images"] == {"files": 1, "bytes": 5}
 
     assert runner.invoke(cache, ["clear", "features"], obj=settings).exit_code == 0
     assert not (settings.cache / "features/ab/x.feat").exists()
@@ -29,6 +29,6 @@ def test_show_and_clear(tmp_path: Path) -> None:
 
 
 def test_an_empty_cache(tmp_path: Path) -> None:
-    done = CliRunner().invoke(cache, [], obj=Settings(home=tmp_path, cache=tmp_path / "none"))
-    assert done.exit_code == 0
-    assert "0.0 MiB" in done.output
+    result = CliRunner().invoke(cache, [], obj=Settings(home=tmp_path, cache=tmp_path / "none"))
+    assert result.exit_code == 0
+    assert "0.0 MiB" in result.output

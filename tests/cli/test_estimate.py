@@ -1,4 +1,4 @@
-"""`model-garden estimate`: table, JSON, GPUs here and elsewhere."""
+"""`model-garden estimate`: table and JSON, local and other GPUs."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
 from mg_tui.core.errors import SpecError
-from mg_tui.hardware import devices
-from mg_tui.hardware.devices import DeviceSnapshot, Gpu, Host
+from mg_tui.hardware import sampler
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, Host
 
 GIB = 2**30
 BASE = ("--base-model", "Qwen/Qwen2.5-VL-7B-Instruct")
@@ -23,18 +23,18 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Gpu(1, "Small GPU", memory_used=0, memory_total=6 * GIB),
         Gpu(2, "Mute GPU"),
     )
-    seen = DeviceSnapshot(gpus, Host(0.0, 2 * GIB, 16 * GIB, "cpu", 2), None, 0.0)
-    monkeypatch.setattr(devices.DeviceSampler, "sample", lambda self: seen)
+    snapshot = DeviceSnapshot(gpus, Host(0.0, 2 * GIB, 16 * GIB, "cpu", 2), None, 0.0)
+    monkeypatch.setattr(sampler.DeviceSampler, "sample", lambda self: snapshot)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-def call(*arguments: str, columns: int = 160) -> Result:
+def invoke(*arguments: str, columns: int = 160) -> Result:
     settings = Settings(Path("/h"), Path("/c"))
     return CliRunner().invoke(estimate, arguments, obj=settings, catch_exceptions=False, env={"COLUMNS": str(columns)})
 
 
-def test_json_has_every_part_and_every_place() -> None:
-    result = call(*BASE, "--json")
+def test_json_has_every_component_and_device() -> None:
+    result = invoke(*BASE, "--json")
     assert result.exit_code == 0
     record = json.loads(result.stdout)
     assert record["peak"] == sum(part["bytes"] for part in record["parts"])
@@ -48,33 +48,33 @@ def test_json_has_every_part_and_every_place() -> None:
     assert "Mute GPU (GPU 2)" not in places
     assert {"T4 16 GB", "A100 80 GB"} <= places.keys()
     assert all(place["source"] for place in places.values())
-    assert json.loads(call(*BASE, "--json").stdout) == record
+    assert json.loads(invoke(*BASE, "--json").stdout) == record
 
 
 @pytest.mark.parametrize("columns", [80, 160])
-def test_the_table_says_what_fits(columns: int) -> None:
-    result = call(*BASE, "--batch-size", "4", columns=columns)
+def test_table_shows_which_devices_fit(columns: int) -> None:
+    result = invoke(*BASE, "--batch-size", "4", columns=columns)
     words = " ".join(result.stdout.split())
     assert "vision tower" in words
     assert "✓ yes" in words
     assert "✗ no" in words
     assert "\x1b[31m" not in result.output
     assert max(len(line) for line in result.stdout.splitlines()) <= columns
-    assert "assumed: no dataset was given" in result.stderr
+    assert "assumed: no dataset given" in result.stderr
 
 
-def test_a_remedy_is_a_flag_that_can_be_given() -> None:
+def test_suggested_flags_reach_the_estimated_peak() -> None:
     flags = (*BASE, "--quantization", "none")
-    record = json.loads(call(*flags, "--json").stdout)
+    record = json.loads(invoke(*flags, "--json").stdout)
     (tight,) = (place for place in record["places"] if place["name"] == "T4 16 GB")
     assert not tight["fits"]
-    remedy = tight["remedies"][0]
-    again = json.loads(call(*BASE, *remedy["flags"].split(), "--json").stdout)
-    assert again["peak"] == remedy["peak"] <= tight["free"]
+    suggestion = tight["remedies"][0]
+    changed = json.loads(invoke(*BASE, *suggestion["flags"].split(), "--json").stdout)
+    assert changed["peak"] == suggestion["peak"] <= tight["free"]
 
 
-def test_on_the_cpu_it_is_this_machines_memory() -> None:
-    record = json.loads(call("--base-model", "tiny", "--device", "cpu", "--json").stdout)
+def test_on_the_cpu_the_ram_of_this_machine_counts() -> None:
+    record = json.loads(invoke("--base-model", "tiny", "--device", "cpu", "--json").stdout)
     assert [place["free"] for place in record["places"]] == [14 * GIB]
     assert record["setup"]["dtype"] == "float32"
 
@@ -84,28 +84,28 @@ def test_a_dataset_is_read(tmp_path: Path) -> None:
 
     Image.new("RGB", (448, 448)).save(tmp_path / "a.png")
     (tmp_path / "d.jsonl").write_text('{"text": "what?", "image": "a.png", "response": "a square"}\n')
-    record = json.loads(call(*BASE, "--dataset", str(tmp_path / "d.jsonl"), "--json").stdout)
+    record = json.loads(invoke(*BASE, "--dataset", str(tmp_path / "d.jsonl"), "--json").stdout)
     assert record["assumed"] == []
     assert record["work"]["patches"] == record["work"]["examples"] * 1024
 
 
-def test_bad_rows_are_said_and_not_counted(tmp_path: Path) -> None:
+def test_bad_rows_are_ignored_with_a_message(tmp_path: Path) -> None:
     good = '{"text": "what?", "image": null, "response": "a square"}\n'
     (tmp_path / "d.jsonl").write_text(good + '{"text": "", "image": null, "response": "\\u001b[31m"}\n')
-    result = call(*BASE, "--dataset", str(tmp_path / "d.jsonl"))
+    result = invoke(*BASE, "--dataset", str(tmp_path / "d.jsonl"))
     assert result.exit_code == 0
-    assert "1 bad row is not counted; the first: row 2" in result.stderr
+    assert "ignoring 1 bad row; first: row 2" in result.stderr
     assert "\x1b[31m" not in result.stderr
 
 
-def test_a_bad_value_is_the_specs_error() -> None:
+def test_invalid_values_raise_the_specs_error() -> None:
     with pytest.raises(SpecError, match="lora_r"):
-        call(*BASE, "--lora-r", "0")
+        invoke(*BASE, "--lora-r", "0")
     with pytest.raises(SpecError, match="base_model"):
-        call("--json")
+        invoke("--json")
 
 
-def test_help_does_not_call_the_dataset_required() -> None:
-    text = " ".join(call("--help").stdout.split())
-    assert "without, a row is assumed" in text
+def test_help_shows_the_dataset_as_optional() -> None:
+    text = " ".join(invoke("--help").stdout.split())
+    assert "without it, a typical row is assumed" in text
     assert "--lora-r" in text

@@ -1,4 +1,4 @@
-"""Following a run: a bar on a terminal, lines elsewhere, and what ctrl+c means. On a real pseudo-terminal."""
+"""Following a run: a bar on a terminal, lines elsewhere, and ctrl+c. On a real pseudo-terminal."""
 
 import os
 import pty
@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.cli import run_text
-from mg_tui.cli.follow import PlainDisplay, exit_code_of, logging_steps
+from mg_tui.cli import formatting
+from mg_tui.cli.displays import LineDisplay, read_logging_steps
+from mg_tui.cli.follow import exit_code_of
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import summarise
+from mg_tui.runs.store import summarize_run
 from mg_tui.runs.watch import RunWatch
 
-# A worker that trains until it is asked to stop.
-WORKER = """
+# A worker that trains until a stop is requested.
+WORKER_SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from mg_tui.runs.control import ControlInbox
@@ -36,14 +37,14 @@ journal.write("started", pid=os.getpid(), host="h", attempt=1, resumed_from=None
 journal.write("plan", examples=9, steps=1000)
 journal.write("phase", name="training")
 journal.write("warning", what="[bold]mind[/bold] the \\x1b[2J gap")
-asked = []
+requests = []
 for step in range(1, 1001):
     journal.write("step", step=step, loss=1.5, learning_rate=1e-4, seconds=0.1)
     time.sleep(0.1)
-    asked += inbox.take()
-    if asked:
-        journal.write("request", request=asked[-1].request, by=asked[-1].by)
-        journal.write("stopped", step=step, checkpoint=None, by=asked[-1].by)
+    requests += inbox.take()
+    if requests:
+        journal.write("request", request=requests[-1].request, by=requests[-1].by)
+        journal.write("stopped", step=step, checkpoint=None, by=requests[-1].by)
         break
 """
 
@@ -54,11 +55,11 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "home", spec)
 
 
-class Terminal:
+class WatchTerminal:
     """`runs watch` on a pseudo-terminal of 80 columns."""
 
     def __init__(self, folder: RunFolder, *arguments: str):
-        self.seen = ""
+        self.output = ""
         home = folder.path.parent.parent
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
@@ -68,12 +69,12 @@ class Terminal:
 
     def read_until(self, text: str, seconds: float = 20.0) -> None:
         deadline = time.monotonic() + seconds
-        while text not in self.seen:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+        while text not in self.output:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.output!r}"
             self._read(0.1)
 
     def type(self, text: str) -> None:
-        self.seen = ""
+        self.output = ""
         os.write(self._fd, text.encode())
 
     def kill(self, number: int) -> None:
@@ -93,15 +94,15 @@ class Terminal:
             data = os.read(self._fd, 65536)
         except OSError:
             return False
-        self.seen += data.decode("utf-8", "replace")
+        self.output += data.decode("utf-8", "replace")
         return bool(data)
 
 
 @pytest.fixture
 def worker(folder: RunFolder, tmp_path: Path) -> Iterator[None]:
-    """A worker that is alive."""
+    """A running worker."""
     script = tmp_path / "worker.py"
-    script.write_text(WORKER)
+    script.write_text(WORKER_SCRIPT)
     process = subprocess.Popen([sys.executable, str(script), str(folder.path)], start_new_session=True)
     while b"step" not in folder.journal_file.read_bytes():
         assert process.poll() is None
@@ -111,58 +112,58 @@ def worker(folder: RunFolder, tmp_path: Path) -> Iterator[None]:
     process.wait()
 
 
-def test_a_bar_and_a_question_and_detaching_by_default(folder: RunFolder, worker: None) -> None:
-    terminal = Terminal(folder, "watch", "last")
+def test_bar_question_and_detaching_by_default(folder: RunFolder, worker: None) -> None:
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
-    assert "training" in terminal.seen
-    assert "/1000" in terminal.seen
-    assert "[bold]mind[/bold]" in terminal.seen
-    assert "\x1b[2J" not in terminal.seen
+    assert "training" in terminal.output
+    assert "/1000" in terminal.output
+    assert "[bold]mind[/bold]" in terminal.output
+    assert "\x1b[2J" not in terminal.output
     terminal.type("\x03")
-    terminal.read_until("stop (checkpoint first) or detach? [s/D]")
+    terminal.read_until("stop (saves a checkpoint) or detach? [s/D]")
     terminal.type("\n")
     assert terminal.wait() == 0
-    assert "the run goes on" in terminal.seen
-    assert folder.id in terminal.seen
-    assert summarise(folder).state is RunState.RUNNING
+    assert "the run continues" in terminal.output
+    assert folder.id in terminal.output
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
 def test_a_second_ctrl_c_detaches(folder: RunFolder, worker: None) -> None:
-    terminal = Terminal(folder, "watch", "last")
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     terminal.type("\x03")
     terminal.read_until("[s/D]")
     terminal.type("\x03")
     assert terminal.wait() == 0
-    assert summarise(folder).state is RunState.RUNNING
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
 def test_stopping_follows_to_the_end(folder: RunFolder, worker: None) -> None:
-    terminal = Terminal(folder, "watch", "last")
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
     terminal.type("\x03")
     terminal.read_until("[s/D]")
     terminal.type("s\n")
     assert terminal.wait() == 0
-    assert "asked the run to stop" in terminal.seen
-    assert "stopped at step" in terminal.seen
-    found = summarise(folder)
-    assert found.state is RunState.STOPPED
-    assert found.view.requests[0]["request"] == "stop"
+    assert "stop requested" in terminal.output
+    assert "stopped at step" in terminal.output
+    summary = summarize_run(folder)
+    assert summary.state is RunState.STOPPED
+    assert summary.view.requests[0]["request"] == "stop"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_shows_the_cursor_again_and_the_run_goes_on(folder: RunFolder, worker: None, number: int) -> None:
-    terminal = Terminal(folder, "watch", "last")
+def test_a_signal_restores_the_cursor_and_the_run_continues(folder: RunFolder, worker: None, number: int) -> None:
+    terminal = WatchTerminal(folder, "watch", "last")
     terminal.read_until("loss 1.5")
-    assert "\x1b[?25l" in terminal.seen
+    assert "\x1b[?25l" in terminal.output
     terminal.kill(number)
     assert terminal.wait() == 128 + number
-    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
-    assert summarise(folder).state is RunState.RUNNING
+    assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("\x1b[?25l")
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
-def watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
+def start_watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
     code = "from mg_tui.cli.main import main; main()"
     command = [sys.executable, "-c", code, "--home", str(folder.path.parent.parent), "runs", "watch", "last"]
     return subprocess.Popen(
@@ -171,50 +172,50 @@ def watch_without_terminal(folder: RunFolder) -> "subprocess.Popen[str]":
 
 
 def test_without_a_terminal_an_interrupt_detaches_with_130(folder: RunFolder, worker: None) -> None:
-    process = watch_without_terminal(folder)
+    process = start_watch_without_terminal(folder)
     assert process.stderr is not None
     first = [process.stderr.readline() for _ in range(4)]
     process.send_signal(signal.SIGINT)
     out, rest = process.communicate(timeout=20)
     assert first[0] == "started\n"
     assert first[3] == "warning: [bold]mind[/bold] the \N{REPLACEMENT CHARACTER}[2J gap\n"
-    assert "the run goes on" in rest
+    assert "the run continues" in rest
     assert out == ""
     assert process.returncode == 130
-    assert summarise(folder).state is RunState.RUNNING
+    assert summarize_run(folder).state is RunState.RUNNING
 
 
-def step(number: int) -> Event:
+def step_event(number: int) -> Event:
     return Event(number, 1.0, "step", {"step": number, "loss": 0.5, "learning_rate": 1e-5, "seconds": 1.0})
 
 
-def test_lines_come_once_an_interval(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    watch, display = RunWatch(folder), PlainDisplay(logging_steps(folder))
-    events = [*(step(n) for n in range(1, 13)), Event(13, 2.0, "plan", {"examples": 3, "steps": 12})]
+def test_one_line_per_logging_interval(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    watch, display = RunWatch(folder), LineDisplay(read_logging_steps(folder))
+    events = [*(step_event(n) for n in range(1, 13)), Event(13, 2.0, "plan", {"examples": 3, "steps": 12})]
     watch.view.apply(events)
-    display.show(watch, events)
+    display.update(watch, events)
     display.close()
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("step")] == ["1/12", "5/12", "10/12", "12/12"]
     assert lines[-2:] == ["step 12/12  loss 0.5  lr 1e-05  1.00 s/step  ETA —", "plan: 3 examples, 12 steps"]
 
 
-def test_a_long_history_is_summed_up(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    events = [step(n) for n in range(1, 1_001)]
+def test_a_long_backlog_is_truncated(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    events = [step_event(n) for n in range(1, 1_001)]
     watch = RunWatch(folder)
     watch.view.apply(events)
-    PlainDisplay(5).show(watch, events)
+    LineDisplay(5).update(watch, events)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "… 181 earlier lines left out"
+    assert lines[0] == "… 181 earlier lines omitted"
     assert len(lines) == 21
 
 
 @pytest.mark.parametrize("spec", [None, "{}", '{"logging_steps": "x"}', '{"logging_steps": 0}'])
-def test_an_interval_that_cannot_be_read_is_one(folder: RunFolder, spec: str | None) -> None:
+def test_an_unreadable_logging_interval_is_one(folder: RunFolder, spec: str | None) -> None:
     folder.spec_file.unlink()
     if spec is not None:
         folder.spec_file.write_text(spec)
-    assert logging_steps(folder) == 1
+    assert read_logging_steps(folder) == 1
 
 
 @pytest.mark.parametrize(
@@ -237,23 +238,23 @@ def test_exit_codes(folder: RunFolder, state: RunState, data: dict[str, object],
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(None, "—"), (float("nan"), "—"), (0, "0:00"), (59.6, "1:00"), (3_723, "1:02:03"), (-1, "0:00")],
 )
-def test_durations(seconds: float | None, said: str) -> None:
-    assert run_text.duration(seconds) == said
+def test_durations(seconds: float | None, text: str) -> None:
+    assert formatting.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(None, "—"), (0, "0 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")]
+    ("count", "text"), [(None, "—"), (0, "0 B"), (1_536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")]
 )
-def test_sizes(count: float | None, said: str) -> None:
-    assert run_text.size(count) == said
+def test_sizes(count: float | None, text: str) -> None:
+    assert formatting.format_bytes(count) == text
 
 
-def test_every_kind_of_event_can_be_said() -> None:
+def test_every_kind_of_event_is_formatted_on_one_line() -> None:
     from mg_tui.core.events import KINDS
 
     for kind in KINDS:
-        line = run_text.event_line(Event(1, 1.0, kind, {}))
+        line = formatting.format_event(Event(1, 1.0, kind, {}))
         assert line is None or "\n" not in line

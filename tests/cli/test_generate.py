@@ -11,33 +11,33 @@ from PIL import Image
 
 from mg_tui.cli.main import main
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.runs import child
+from mg_tui.runs import engine_process
 
 
-class StandIn:
-    """An EngineChild that answers from a script."""
+class FakeEngineChild:
+    """An EngineProcess with scripted replies."""
 
-    asked: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
     replies: dict[str, list[dict[str, Any]] | Exception]
 
     def __init__(self, program: str) -> None:
-        StandIn.asked.append({"program": program})
+        FakeEngineChild.requests.append({"program": program})
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        StandIn.asked.append({"op": "closed"})
+        FakeEngineChild.requests.append({"op": "closed"})
 
     def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        StandIn.asked.append({"op": op, **fields})
-        reply = StandIn.replies[op]
+        FakeEngineChild.requests.append({"op": op, **fields})
+        reply = FakeEngineChild.replies[op]
         if isinstance(reply, Exception):
             raise reply
         yield from (dict(event) for event in reply)
 
 
-READY = {
+READY_EVENT = {
     "event": "ready",
     "model": "mine",
     "kind": "adapter",
@@ -47,7 +47,7 @@ READY = {
     "dtype": "float32",
     "quantization": "none",
 }
-ANSWER = {
+ANSWER_EVENT = {
     "event": "answer",
     "answer": "A cat\x1b[31m.",
     "tokens": 3,
@@ -60,48 +60,53 @@ ANSWER = {
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
-    StandIn.asked = []
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeEngineChild]:
+    FakeEngineChild.requests = []
     texts = [{"event": "text", "text": text} for text in ("A ", "cat\x1b[31m", ".")]
-    StandIn.replies = {"load": [{"event": "notice", "text": "assumed"}, READY], "generate": [*texts, ANSWER]}
-    monkeypatch.setattr(child, "EngineChild", StandIn)
-    return StandIn
+    FakeEngineChild.replies = {
+        "load": [{"event": "notice", "text": "assumed"}, READY_EVENT],
+        "generate": [*texts, ANSWER_EVENT],
+    }
+    monkeypatch.setattr(engine_process, "EngineProcess", FakeEngineChild)
+    return FakeEngineChild
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image_file(tmp_path: Path) -> Path:
     path = tmp_path / "a.png"
     Image.new("RGB", (60, 40), "red").save(path)
     return path
 
 
-def run(*args: str) -> int:
-    with pytest.raises(SystemExit) as left:
+def run_cli(*args: str) -> int:
+    with pytest.raises(SystemExit) as caught:
         main(list(args))
-    return int(left.value.code or 0)
+    return int(caught.value.code or 0)
 
 
-def test_the_answer_is_data_and_the_rest_is_talk(
-    stand_in: type[StandIn], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_answer_goes_to_stdout_and_messages_to_stderr(
+    fake: type[FakeEngineChild], image_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = ["--home", str(tmp_path / "home")]
-    assert run(*home, "generate-vision", "mine", "--image", str(picture), "--prompt", "What?") == 0
+    assert run_cli(*home, "generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == 0
     out, err = capsys.readouterr()
     assert out == "A cat\N{REPLACEMENT CHARACTER}[31m.\n"
-    assert "assumed" in err and "60x40 seen at 56x28" in err and "cut at 512 tokens" in err
-    load, generate = stand_in.asked[1:3]
+    assert "assumed" in err and "60x40 resized to 56x28" in err and "truncated at 512 tokens" in err
+    load, generate = fake.requests[1:3]
     assert load["model"] == "mine" and load["home"] == str(tmp_path / "home") and load["quantization"] == "auto"
-    assert generate["images"] == [str(picture)] and generate["prompt"] == "What?"
+    assert generate["images"] == [str(image_file)] and generate["prompt"] == "What?"
     assert generate["temperature"] == 0 and generate["seed"] is None
-    assert stand_in.asked[-1] == {"op": "closed"}
+    assert fake.requests[-1] == {"op": "closed"}
 
 
-def test_json_is_one_record(stand_in: type[StandIn], picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = ["--image", str(picture)]
-    assert run("generate-vision", "mine", *image, *image, "--prompt", "What?", "--json", "--max-new-tokens", "3") == 0
+def test_json_is_one_record(fake: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = ["--image", str(image_file)]
+    assert (
+        run_cli("generate-vision", "mine", *image, *image, "--prompt", "What?", "--json", "--max-new-tokens", "3") == 0
+    )
     record = json.loads(capsys.readouterr().out)
-    assert record["answer"] == ANSWER["answer"] and record["tokens"] == 3 and record["base_model"] == "tiny"
-    assert len(stand_in.asked[2]["images"]) == 2 and "event" not in record
+    assert record["answer"] == ANSWER_EVENT["answer"] and record["tokens"] == 3 and record["base_model"] == "tiny"
+    assert len(fake.requests[2]["images"]) == 2 and "event" not in record
 
 
 @pytest.mark.parametrize(
@@ -109,35 +114,37 @@ def test_json_is_one_record(stand_in: type[StandIn], picture: Path, capsys: pyte
     [(UsageError("the model does not exist", hint="look"), 2), (EnvironmentProblem("no hub"), 3)],
 )
 def test_errors_of_the_child_are_one_message_with_its_exit_code(
-    stand_in: type[StandIn], picture: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+    fake: type[FakeEngineChild], image_file: Path, capsys: pytest.CaptureFixture[str], error: Exception, code: int
 ) -> None:
-    stand_in.replies["load"] = error
-    assert run("generate-vision", "mine", "--image", str(picture), "--prompt", "What?") == code
+    fake.replies["load"] = error
+    assert run_cli("generate-vision", "mine", "--image", str(image_file), "--prompt", "What?") == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and "Traceback" not in err
-    assert stand_in.asked[-1] == {"op": "closed"}
+    assert fake.requests[-1] == {"op": "closed"}
 
 
-def test_a_bad_picture_is_seen_before_a_model_is_loaded(
-    stand_in: type[StandIn], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_image_fails_before_the_model_is_loaded(
+    fake: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     for path in (text, tmp_path / "none.jpg", tmp_path):
-        assert run("generate-vision", "mine", "--image", str(path), "--prompt", "What?") == 2
+        assert run_cli("generate-vision", "mine", "--image", str(path), "--prompt", "What?") == 2
         assert "error: image" in capsys.readouterr().err
-    assert stand_in.asked == []
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize(
     "wrong", [["--temperature", "-1"], ["--top-p", "0"], ["--max-new-tokens", "0"], ["--device", "tpu"]]
 )
-def test_bad_options_are_usage_errors(stand_in: type[StandIn], picture: Path, wrong: list[str]) -> None:
-    assert run("generate-vision", "mine", "--image", str(picture), "--prompt", "What?", *wrong) == 2
-    assert stand_in.asked == []
+def test_bad_options_are_usage_errors(fake: type[FakeEngineChild], image_file: Path, wrong: list[str]) -> None:
+    assert run_cli("generate-vision", "mine", "--image", str(image_file), "--prompt", "What?", *wrong) == 2
+    assert fake.requests == []
 
 
-def test_merge_says_the_difference(stand_in: type[StandIn], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merge_says_the_difference(
+    fake: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     comparison = {
         "positions": 40,
         "mean_difference": 1.25e-6,
@@ -147,16 +154,16 @@ def test_merge_says_the_difference(stand_in: type[StandIn], tmp_path: Path, caps
         "limit": 1e-4,
     }
     reply = {"event": "merged", "output": "/out", "dtype": "float32", "comparison": comparison}
-    stand_in.replies["merge"] = [{"event": "notice", "text": "merging"}, reply]
-    assert run("merge", "mine", "--output", str(tmp_path / "out")) == 0
+    fake.replies["merge"] = [{"event": "notice", "text": "merging"}, reply]
+    assert run_cli("merge", "mine", "--output", str(tmp_path / "out")) == 0
     out, err = capsys.readouterr()
     assert out == "/out\n" and "1.25e-06" in err and "100.0%" in err
-    assert run("merge", "mine", "--output", "out", "--json") == 0
+    assert run_cli("merge", "mine", "--output", "out", "--json") == 0
     assert json.loads(capsys.readouterr().out)["comparison"] == comparison
-    assert stand_in.asked[1]["output"] == str(tmp_path / "out")
+    assert fake.requests[1]["output"] == str(tmp_path / "out")
 
 
-def test_asking_the_tiny_model_for_real(picture: Path, tmp_path: Path) -> None:
+def test_asking_the_tiny_model_for_real(image_file: Path, tmp_path: Path) -> None:
     """One whole command, in processes of its own: the face stays without torch, and the answer comes out."""
     code = (
         "import sys\n"
@@ -164,7 +171,7 @@ def test_asking_the_tiny_model_for_real(picture: Path, tmp_path: Path) -> None:
         "try:\n    main()\n"
         "finally:\n    assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     )
-    arguments = ["--home", str(tmp_path / "home"), "generate-vision", "tiny", "--image", str(picture), "--json"]
+    arguments = ["--home", str(tmp_path / "home"), "generate-vision", "tiny", "--image", str(image_file), "--json"]
     ran = subprocess.run(
         [sys.executable, "-c", code, *arguments, "--prompt", "What is the main colour of the picture?"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The root command: what it costs, what it prints, how it leaves."""
+"""The root command: imports, help, errors and exit codes."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "peft", "numpy", "httpx", "PIL", "textual", "p
     ],
     ids=" ".join,
 )
-def test_faces_leave_torch_and_its_kin_alone(arguments: list[str], allowed: tuple[str, ...], tmp_path: Path) -> None:
+def test_commands_do_not_import_heavy_libraries(arguments: list[str], allowed: tuple[str, ...], tmp_path: Path) -> None:
     script = (
         "import sys, atexit\n"
         f"atexit.register(lambda: print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr))\n"
@@ -30,15 +30,15 @@ def test_faces_leave_torch_and_its_kin_alone(arguments: list[str], allowed: tupl
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    loaded = eval(done.stderr.rpartition("HEAVY ")[2])  # noqa: S307 - our own child's list of names
+    loaded = eval(done.stderr.rpartition("HEAVY ")[2])  # noqa: S307 - our own child process's list of names
     assert set(loaded) <= set(allowed)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_exists_and_its_help_names_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
-    assert left.value.code == 0
+    assert caught.value.code == 0
     assert f"model-garden {name}" in capsys.readouterr().out
 
 
@@ -53,9 +53,9 @@ def test_exit_codes(
         raise error
 
     monkeypatch.setattr("mg_tui.cli.main.load_settings", fail)
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as caught:
         main(["runs"])
-    assert left.value.code == code
+    assert caught.value.code == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Traceback" not in captured.err
@@ -64,14 +64,14 @@ def test_exit_codes(
 
 
 def test_an_unknown_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as caught:
         main(["train-vison"])
-    assert left.value.code == 2
-    assert "did you mean 'train-vision'" in capsys.readouterr().err
+    assert caught.value.code == 2
+    assert "did you mean train-vision" in capsys.readouterr().err
 
 
-def test_the_root_has_no_command_that_help_does_not_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in cli.list_commands(None))  # type: ignore[arg-type]
+    output = capsys.readouterr().out
+    assert all(name in output for name in cli.list_commands(None))  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ from mg_tui.families.registry import PluginStatus, Registry
 PARTS = Parts(language=("model",), projector=(), vision=("visual",))
 
 
-def family(**changes: object) -> ModelFamily:
-    given = {
+def make_family(**changes: object) -> ModelFamily:
+    fields = {
         "key": "sound",
         "title": "Sound",
         "model_types": ("sound_type",),
@@ -24,10 +24,10 @@ def family(**changes: object) -> ModelFamily:
         "checkpoints": (Checkpoint("Owner/Sound-1B", "Sound 1B", 1_000_000_000, "MIT"),),
         "capabilities": {"lora_language": Supported(), "int8": Unsupported("its layers are too small")},
     }
-    return ModelFamily(**{**given, **changes})  # type: ignore[arg-type]
+    return ModelFamily(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def ok(*families: str) -> PluginStatus:
+def ok_status(*families: str) -> PluginStatus:
     return PluginStatus("sound", "garden-sound", "1.2", "garden_sound", "/x/garden_sound.py", "ok", None, families)
 
 
@@ -37,7 +37,7 @@ BROKEN = PluginStatus(
 DISABLED = PluginStatus("off", None, None, "off", None, "disabled", "by MODEL_GARDEN_DISABLE_PLUGINS")
 
 
-def call(monkeypatch: pytest.MonkeyPatch, registry: Registry, *arguments: str, columns: int = 80) -> Result:
+def invoke(monkeypatch: pytest.MonkeyPatch, registry: Registry, *arguments: str, columns: int = 80) -> Result:
     monkeypatch.setattr(registry_module, "load_registry", lambda: registry)
     monkeypatch.setenv("COLUMNS", str(columns))
     return CliRunner().invoke(plugins, arguments, obj=Settings(Path("/h"), Path("/c")), catch_exceptions=False)
@@ -45,7 +45,7 @@ def call(monkeypatch: pytest.MonkeyPatch, registry: Registry, *arguments: str, c
 
 @pytest.mark.parametrize("columns", [80, 200])
 def test_the_table_has_every_plugin_and_why_one_is_not_used(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
-    result = call(monkeypatch, Registry((family(),), (ok("sound"), BROKEN, DISABLED)), columns=columns)
+    result = invoke(monkeypatch, Registry((make_family(),), (ok_status("sound"), BROKEN, DISABLED)), columns=columns)
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.split()}
     assert all(word in lines["sound"] for word in ("1.2", "Sound", "sound_type", "✓ ok"))
@@ -57,7 +57,7 @@ def test_the_table_has_every_plugin_and_why_one_is_not_used(monkeypatch: pytest.
 
 
 def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = call(monkeypatch, Registry((family(),), (ok("sound"), BROKEN)), "--json")
+    result = invoke(monkeypatch, Registry((make_family(),), (ok_status("sound"), BROKEN)), "--json")
     sound, wreck = json.loads(result.stdout)
     assert (sound["name"], sound["version"], sound["status"], sound["problem"]) == ("sound", "1.2", "ok", None)
     (described,) = sound["families"]
@@ -74,28 +74,54 @@ def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_check_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = call(monkeypatch, Registry((family(),), (ok("sound"), DISABLED)), "--check", "--json")
+    result = invoke(monkeypatch, Registry((make_family(),), (ok_status("sound"), DISABLED)), "--check", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)[0]["families"][0]["findings"] == []
     assert "checking Sound" in result.stderr
 
 
 def test_check_fails_for_a_broken_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert call(monkeypatch, Registry((family(),), (ok("sound"), BROKEN)), "--check").exit_code == 1
+    assert invoke(monkeypatch, Registry((make_family(),), (ok_status("sound"), BROKEN)), "--check").exit_code == 1
 
 
-def test_check_fails_for_a_promise_that_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_check_fails_for_a_failing_conformance_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gone = Checkpoint("small", "Small", 10, path=tmp_path / "gone")
-    registry = Registry((family(checkpoints=(gone,), image_tokens=lambda *_: 0),), (ok("sound"),))
-    result = call(monkeypatch, registry, "--check")
+    registry = Registry((make_family(checkpoints=(gone,), image_tokens=lambda *_: 0),), (ok_status("sound"),))
+    result = invoke(monkeypatch, registry, "--check")
     assert result.exit_code == 1
-    assert "fails its check" in result.stdout
-    assert "checkpoint small: this folder holds no model" in result.stdout
+    assert "✗ failed" in result.stdout
+    assert "checkpoint small: not a model folder" in result.stdout
     assert "image_tokens(224, 224) is 0" in result.stdout
 
 
-def test_a_name_that_switches_nothing_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = call(monkeypatch, Registry((), (), unknown_disabled=("typo",)))
+def test_unknown_disabled_plugin_prints_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = invoke(monkeypatch, Registry((), (), unknown_disabled=("typo",)))
     assert "names 'typo'" in result.stderr
-    assert "No plugins are installed" in result.stderr
+    assert "No plugins installed" in result.stderr
     assert result.stdout == ""
+
+
+def test_plugins_that_add_metrics_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mg_tui.metrics import registry as metrics_module
+    from mg_tui.metrics import row_metric
+
+    one = row_metric("contains", lambda answer, references: 1.0)
+    facts = {"distribution": "garden-contains", "version": "1.2", "module": "garden_contains", "file": None}
+    found = (
+        metrics_module.MetricPlugin(name="contains", **facts, status="ok", values=(one,)),  # type: ignore[arg-type]
+        metrics_module.MetricPlugin(name="bad", **facts, status="broken", problem="no\x1b[31m luck"),  # type: ignore[arg-type]
+    )
+    monkeypatch.setattr(metrics_module, "load_metrics", lambda: metrics_module.MetricRegistry((), found))
+    result = invoke(monkeypatch, Registry((), ()))
+    assert "✓ contains 1.2 metrics contains ok" in result.output
+    assert "✗ bad 1.2 metrics none broken: no�[31m luck" in result.output
+    records = json.loads(invoke(monkeypatch, Registry((), ()), "--json").stdout)
+    assert [(record["name"], record["status"]) for record in records] == [("contains", "ok"), ("bad", "broken")]
+    assert records[0]["metrics"] == [{"name": "contains", "version": "1", "title": "contains"}]
+    assert invoke(monkeypatch, Registry((), ()), "--check").exit_code == 1
+
+
+def test_a_disabled_plugin_of_metrics_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {registry_module.DISABLE_ENV: "contains,typo"}
+    registry = registry_module.make_registry([], environ, other_plugins=["contains"])
+    assert registry.unknown_disabled == ("typo",)

@@ -1,4 +1,4 @@
-"""`--preset`: built-in and one's own, flags over them."""
+"""`--preset`: built-in and user presets; flags override them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
 from mg_tui.core.errors import SpecError, UsageError
-from mg_tui.core.presets import BUILT_IN, named
+from mg_tui.core.presets import BUILT_IN_PRESETS, find_preset
 
 
 def _estimate(tmp_path: Path, *words: str) -> dict:
@@ -27,7 +27,7 @@ def test_flags_win_over_a_preset_and_a_preset_over_garden_toml(tmp_path: Path) -
     assert _estimate(tmp_path, "--preset", "mine")["setup"]["rank"] == 64
     assert _estimate(tmp_path, "--preset", "mine", "--lora-r", "4")["setup"]["rank"] == 4
     assert _estimate(tmp_path, "--preset", "mine")["setup"]["quantization"] == "none"
-    full = _estimate(tmp_path, "--preset", "Everything in full")["setup"]
+    full = _estimate(tmp_path, "--preset", "Full fine-tuning")["setup"]
     assert set(full["methods"].values()) == {"full"} and full["quantization"] == "none"
 
 
@@ -39,7 +39,7 @@ def test_flags_win_over_a_preset_and_a_preset_over_garden_toml(tmp_path: Path) -
         (["--preset", "bad", "--lora-r", "0"], None),
     ],
 )
-def test_a_bad_value_is_said_to_stand_where_it_does(tmp_path: Path, words: list[str], where: str | None) -> None:
+def test_invalid_values_name_their_source(tmp_path: Path, words: list[str], where: str | None) -> None:
     settings = Settings(
         home=tmp_path,
         cache=tmp_path,
@@ -52,8 +52,9 @@ def test_a_bad_value_is_said_to_stand_where_it_does(tmp_path: Path, words: list[
     assert caught.value.where == where
 
 
-def test_an_unknown_one_is_said_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no preset 'qlora'") as caught:
-        named("qlora", {"mine": {}})
-    assert all(f'"{name}"' in caught.value.hint for name in (*BUILT_IN, "mine"))
-    assert named(next(iter(BUILT_IN)), {next(iter(BUILT_IN)): {"lora_r": 1}}) == {"lora_r": 1}
+def test_unknown_preset_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown preset 'qlora'") as caught:
+        find_preset("qlora", {"mine": {}})
+    hint = caught.value.hint or ""
+    assert all(f'"{name}"' in hint for name in (*BUILT_IN_PRESETS, "mine"))
+    assert find_preset(next(iter(BUILT_IN_PRESETS)), {next(iter(BUILT_IN_PRESETS)): {"lora_r": 1}}) == {"lora_r": 1}

@@ -1,37 +1,37 @@
-"""Flags are read from the spec, all of them, and say the spec's words."""
+"""Flags are generated from the spec: one for every field, and the spec reads them back."""
 
 import shlex
 
 import pytest
 from click.testing import CliRunner
 
-from mg_tui.cli.spec_flags import given
+from mg_tui.cli.spec_flags import explicit_values
 from mg_tui.cli.train import train_vision
-from mg_tui.core.options import as_flags, options_of
+from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
 
-GUIDE = (
+GUIDE_COMMAND = (
     "--base-model Qwen/Qwen2.5-VL-7B-Instruct --dataset ./data/my_data.jsonl --output-dir ./models/custom-vision "
     "--epochs 5 --batch-size 1 --learning-rate 1e-5 --gradient-accumulation-steps 16 --max-seq-length 2048 --lora-r 32 "
     "--lora-alpha 32 --logging-steps 5 --save-steps 50 --text-field question --image-field img_path"
 )
 
 
-def read(arguments: str) -> TrainingSpec:
+def parse_flags(arguments: str) -> TrainingSpec:
     context = train_vision.make_context("train-vision", shlex.split(arguments))
     values = {name: value for name, value in context.params.items() if name in TrainingSpec.model_fields}
-    return TrainingSpec.parse(given(values))
+    return TrainingSpec.parse(explicit_values(values))
 
 
 def test_every_field_has_a_flag_and_a_line_of_help() -> None:
-    shown = CliRunner().invoke(train_vision, ["--help"]).output
+    output = CliRunner().invoke(train_vision, ["--help"]).output
     for opt in options_of(TrainingSpec):
-        assert opt.flag in shown
-        assert f"{opt.group}:" in shown
+        assert opt.flag in output
+        assert f"{opt.group}:" in output
 
 
 def test_the_guide_s_command() -> None:
-    spec = read(GUIDE)
+    spec = parse_flags(GUIDE_COMMAND)
     assert (spec.epochs, spec.learning_rate, spec.gradient_accumulation_steps) == (5, 1e-5, 16)
     assert (spec.text_field, spec.image_field) == ("question", "img_path")
 
@@ -40,5 +40,5 @@ def test_the_guide_s_command() -> None:
     "extra", ["", "--no-gradient-checkpointing --use-dora", "--report-to wandb --report-to mlflow"]
 )
 def test_a_spec_can_be_written_as_its_command_and_read_again(extra: str) -> None:
-    spec = read(f"{GUIDE} --system-prompt \"it's 'quoted' $HOME\" {extra}")
-    assert read(" ".join(as_flags(spec, spec.changed()))) == spec
+    spec = parse_flags(f"{GUIDE_COMMAND} --system-prompt \"it's 'quoted' $HOME\" {extra}")
+    assert parse_flags(" ".join(format_flags(spec, spec.changed()))) == spec

@@ -32,7 +32,7 @@ def bomb(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image_file(tmp_path: Path) -> Path:
     """A noisy JPEG of 64 x 48 pixels, called a.jpg."""
     path = tmp_path / "a.jpg"
     Image.effect_noise((64, 48), 80).convert("RGB").save(path, quality=90)

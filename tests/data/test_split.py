@@ -15,7 +15,7 @@ def example(row: int, images: Sequence[str]) -> Example:
 
 
 def images_of(examples: Sequence[Example]) -> set[str]:
-    return {image.path for one in examples for image in one.images}
+    return {image.path for item in examples for image in item.images}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -27,8 +27,8 @@ def test_images_stay_on_one_side(seed: int) -> None:
     assert not images_of(train) & images_of(held)
     assert train
     assert held
-    assert sorted([*train, *held], key=lambda one: one.row) == examples
-    assert [one.row for one in train] == sorted(one.row for one in train)
+    assert sorted([*train, *held], key=lambda item: item.row) == examples
+    assert [item.row for item in train] == sorted(item.row for item in train)
     assert split_by_image(examples, share, seed) == (train, held)
 
 
@@ -43,7 +43,7 @@ def test_images_shared_through_a_third_example() -> None:
     examples = [example(0, ["a"]), example(1, ["a", "b"]), example(2, ["b"]), example(3, ["c"])]
     for seed in range(10):
         _train, held = split_by_image(examples, 0.25, seed)
-        assert [one.row for one in held] == [3]
+        assert [item.row for item in held] == [3]
 
 
 def test_a_large_group_is_not_held_out_for_a_small_share() -> None:

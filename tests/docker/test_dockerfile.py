@@ -1,4 +1,4 @@
-"""What can be told about the image without building it; docker/try.sh looks at the built one."""
+"""The Dockerfile, checked without building the image; docker/try.sh tests the built one."""
 
 import importlib.util
 import re
@@ -30,16 +30,16 @@ def _export() -> ModuleType:
 export = _export()
 
 
-def _instructions() -> list[list[str]]:
+def _instructions() -> list[tuple[str, str]]:
     text = re.sub(r"^\s*#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    return [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+    return [(word, rest) for line in text.splitlines() if line.strip() for word, rest in [line.split(maxsplit=1)]]
 
 
 def _project() -> dict[str, dict[str, object]]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_passes() -> None:
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
     if hadolint is None:
         pytest.skip("hadolint is not installed")
@@ -53,10 +53,10 @@ def test_the_image_does_not_run_as_root() -> None:
 
 
 def test_the_image_starts_the_command_and_keeps_data_in_a_volume() -> None:
-    said = dict(map(tuple, _instructions()))  # the last of each word, and so the last stage's
-    assert said["ENTRYPOINT"] == '["garden-init", "model-garden"]'
-    assert said["VOLUME"] == '["/data"]'
-    assert "MODEL_GARDEN_HOME=/data " in said["ENV"] and "HF_HOME=/data/hub " in said["ENV"]
+    last = dict(_instructions())  # the last of each instruction, and so of the last stage
+    assert last["ENTRYPOINT"] == '["garden-init", "model-garden"]'
+    assert last["VOLUME"] == '["/data"]'
+    assert "MODEL_GARDEN_HOME=/data " in last["ENV"] and "HF_HOME=/data/hub " in last["ENV"]
 
 
 def test_stages_start_from_the_argument() -> None:
@@ -69,17 +69,17 @@ def test_stages_start_from_the_argument() -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_lists_are_hashed_and_name_no_host(name: str) -> None:
+def test_lists_have_hashes_and_no_urls(name: str) -> None:
     text = (DOCKER / name).read_text()
-    assert export.problems(text) == []
+    assert export.find_problems(text) == []
     assert not re.search(r"^\s*-(?!-hash=)", text, flags=re.MULTILINE)  # no option of pip's but hashes
 
 
-def test_the_list_has_the_versions_of_pyproject() -> None:
+def test_list_has_the_versions_of_pyproject() -> None:
     project = _project()
-    constraints = export.pins("\n".join(project["tool"]["uv"]["constraint-dependencies"]))  # type: ignore[index]
-    pinned = constraints | export.pins("\n".join(project["dependency-groups"]["current"]))  # type: ignore[arg-type]
-    listed = export.pins((DOCKER / "requirements.txt").read_text())
+    constraints = export.list_versions("\n".join(project["tool"]["uv"]["constraint-dependencies"]))  # type: ignore[index]
+    pinned = constraints | export.list_versions("\n".join(project["dependency-groups"]["current"]))  # type: ignore[arg-type]
+    listed = export.list_versions((DOCKER / "requirements.txt").read_text())
     differing = {
         name: versions for name, versions in listed.items() if not OF_TORCH.match(name) and versions != pinned.get(name)
     }
@@ -87,7 +87,7 @@ def test_the_list_has_the_versions_of_pyproject() -> None:
 
 
 def test_the_list_has_every_dependency() -> None:
-    listed = export.pins((DOCKER / "requirements.txt").read_text())
+    listed = export.list_versions((DOCKER / "requirements.txt").read_text())
     ours = {"model-garden-qwen2-5-vl"}
     for dependency in _project()["project"]["dependencies"]:  # type: ignore[attr-defined]
         name = re.split(r"[^A-Za-z0-9._-]", dependency)[0].lower()
@@ -107,11 +107,11 @@ def test_the_list_has_every_dependency() -> None:
         ("# nothing", "there is no package in it"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_said(line: str, problem: str) -> None:
-    assert problem in export.problems(line + "\n")
+def test_problems_of_a_list_are_reported(line: str, problem: str) -> None:
+    assert problem in export.find_problems(line + "\n")
 
 
-def test_the_compose_file_gives_gpus_time_and_keeps_data() -> None:
+def test_compose_file_has_gpus_grace_period_and_volumes() -> None:
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     garden = compose["services"]["garden"]
     (device,) = garden["deploy"]["resources"]["reservations"]["devices"]
@@ -130,7 +130,7 @@ def test_scripts_are_shell_and_executable(script: str) -> None:
     subprocess.run(["bash", "-n", str(path)], check=True)
 
 
-def test_what_the_image_is_made_from_is_let_through() -> None:
+def test_dockerignore_allows_what_the_image_copies() -> None:
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = [line.removeprefix("!") for line in ignore if line.startswith("!")]
     assert "*" in ignore

@@ -17,7 +17,7 @@ INIT = Path(__file__).resolve().parents[2] / "docker" / "init.py"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the image is Linux")
 
 # A command that starts something which outlives it, as `train-vision --detach` does, and ends with status 3.
-LEAVES_A_RUN = """
+SCRIPT_LEAVING_A_RUN = """
 import subprocess, sys
 log = open(sys.argv[1], "w")
 run = [sys.executable, "-c", sys.argv[2], "mg_tui.engine", "/data/runs/my-run"]
@@ -25,7 +25,7 @@ subprocess.Popen(run, start_new_session=True, stdin=subprocess.DEVNULL, stdout=l
 sys.exit(3)
 """
 RUN_THAT_ENDS = "import time; time.sleep(2.5); print('done', flush=True)"
-RUN_THAT_SAVES = """
+SCRIPT_SAVING_ON_SIGNAL = """
 import signal, sys, time
 def save(*_):
     print("saved", flush=True); sys.exit(0)
@@ -35,15 +35,15 @@ time.sleep(60)
 """
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 15) -> None:
+def wait_until(what: Callable[[], bool], seconds: float = 15) -> None:
     until = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "timed out"
         time.sleep(0.02)
 
 
 @contextmanager
-def started(*command: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+def start_init(*command: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*prefix, sys.executable, "-IS", str(INIT), *command],
         stdin=subprocess.DEVNULL,
@@ -63,50 +63,50 @@ def started(*command: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.
             stream.close()
 
 
-def test_the_exit_status_is_the_commands() -> None:
-    with started(sys.executable, "-c", "print('hello'); raise SystemExit(7)") as init:
+def test_exit_status_of_the_command() -> None:
+    with start_init(sys.executable, "-c", "print('hello'); raise SystemExit(7)") as init:
         out, err = init.communicate(timeout=15)
     assert (init.returncode, out, err) == (7, "hello\n", "")
 
 
-def test_a_command_killed_by_a_signal_gives_what_a_shell_gives() -> None:
-    with started(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)") as init:
+def test_exit_status_of_a_command_killed_by_a_signal() -> None:
+    with start_init(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)") as init:
         init.communicate(timeout=15)
     assert init.returncode == 137
 
 
-def test_a_command_that_is_not_there_is_named() -> None:
-    with started("no-such-command") as init:
+def test_a_missing_command_is_named() -> None:
+    with start_init("no-such-command") as init:
         _, err = init.communicate(timeout=15)
     assert (init.returncode, err) == (127, "no-such-command: No such file or directory\n")
 
 
-def test_it_stays_until_what_the_command_left_has_ended(tmp_path: Path) -> None:
+def test_it_waits_for_the_run_that_the_command_started(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with started(sys.executable, "-c", LEAVES_A_RUN, str(log), RUN_THAT_ENDS) as init:
+    with start_init(sys.executable, "-c", SCRIPT_LEAVING_A_RUN, str(log), RUN_THAT_ENDS) as init:
         _, err = init.communicate(timeout=30)
     assert log.read_text() == "done\n"
     assert init.returncode == 3
-    assert "Going on in this container" in err
+    assert "Still running in this container" in err
     assert "docker exec -it" in err
 
 
-def test_sigterm_reaches_the_command_and_what_it_left(tmp_path: Path) -> None:
+def test_sigterm_reaches_the_command_and_its_run(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with started(sys.executable, "-c", LEAVES_A_RUN, str(log), RUN_THAT_SAVES) as init:
-        wait_for(lambda: log.exists() and "running" in log.read_text())
+    with start_init(sys.executable, "-c", SCRIPT_LEAVING_A_RUN, str(log), SCRIPT_SAVING_ON_SIGNAL) as init:
+        wait_until(lambda: log.exists() and "running" in log.read_text())
         init.send_signal(signal.SIGTERM)
         init.communicate(timeout=15)
     assert log.read_text() == "running\nsaved\n"
     assert init.returncode == 3
 
 
-def test_a_second_interrupt_stops_what_goes_on(tmp_path: Path) -> None:
+def test_a_second_interrupt_stops_the_run(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with started(sys.executable, "-c", LEAVES_A_RUN, str(log), RUN_THAT_SAVES) as init:
+    with start_init(sys.executable, "-c", SCRIPT_LEAVING_A_RUN, str(log), SCRIPT_SAVING_ON_SIGNAL) as init:
         assert init.stderr is not None
-        wait_for(lambda: log.exists() and "running" in log.read_text())
-        assert "Going on" in init.stderr.readline()  # by then the command has ended
+        wait_until(lambda: log.exists() and "running" in log.read_text())
+        assert "Still running" in init.stderr.readline()  # by then the command has ended
         init.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert log.read_text() == "running\n"
@@ -115,7 +115,7 @@ def test_a_second_interrupt_stops_what_goes_on(tmp_path: Path) -> None:
     assert log.read_text() == "running\nsaved\n"
 
 
-def test_a_terminals_ctrl_c_comes_once(tmp_path: Path) -> None:
+def test_ctrl_c_of_a_terminal_arrives_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     counts = f"""
 import signal, time
@@ -126,7 +126,7 @@ time.sleep(1.5)
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-IS", str(INIT), sys.executable, "-c", counts])
-    wait_for(lambda: log.exists() and "ready" in log.read_text())
+    wait_until(lambda: log.exists() and "ready" in log.read_text())
     os.write(terminal, b"\x03")
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
@@ -134,8 +134,8 @@ time.sleep(1.5)
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_command_that_stops_itself_is_woken() -> None:
-    with started(
+def test_a_stopped_command_is_continued() -> None:
+    with start_init(
         sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSTOP); print('woken')"
     ) as init:
         out, _ = init.communicate(timeout=15)
@@ -158,10 +158,12 @@ needs_namespace = pytest.mark.skipif(not _namespaces_work(), reason="a process n
 
 
 @needs_namespace
-def test_process_1_stays_for_an_orphan_and_asks_it_to_end(tmp_path: Path) -> None:
+def test_process_1_waits_for_an_orphan_and_forwards_sigterm(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with started(sys.executable, "-c", LEAVES_A_RUN, str(log), RUN_THAT_SAVES, prefix=NAMESPACE) as outer:
-        wait_for(lambda: log.exists() and "running" in log.read_text())
+    with start_init(
+        sys.executable, "-c", SCRIPT_LEAVING_A_RUN, str(log), SCRIPT_SAVING_ON_SIGNAL, prefix=NAMESPACE
+    ) as outer:
+        wait_until(lambda: log.exists() and "running" in log.read_text())
         time.sleep(1.5)
         assert outer.poll() is None
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()

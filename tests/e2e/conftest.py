@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 90.0  # seconds; far more than anything here takes on a machine that is not overloaded
+TIMEOUT_SECONDS = 90.0  # seconds; far more than anything here takes on a machine that is not overloaded
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,7 +43,7 @@ class Worker:
                 self._code = os.waitstatus_to_exitcode(status)
         return self._code is None
 
-    def code(self, patience: float = PATIENCE) -> int:
+    def code(self, patience: float = TIMEOUT_SECONDS) -> int:
         """Wait for its end; a signal that ended it is a negative number."""
         deadline = time.monotonic() + patience
         while self.alive:
@@ -53,8 +53,8 @@ class Worker:
         return self._code
 
 
-class Lab:
-    """Makes runs of the tiny model on a few small pictures, and workers for them."""
+class TinyRuns:
+    """Makes runs of the tiny model on a few small images, and workers for them."""
 
     def __init__(self, base: Path):
         self.base = base
@@ -86,8 +86,8 @@ class Lab:
         """Fork a worker; `before` changes something in it first."""
         import torch
 
-        from mg_tui.engine import log_stream
-        from mg_tui.engine.worker import work
+        from mg_tui.engine.run import log_stream
+        from mg_tui.engine.run.worker import run_worker
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
@@ -99,17 +99,17 @@ class Lab:
                 log = os.open(folder.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
-                log_stream.forgive_full_disks()
+                log_stream.tolerate_full_disk()
                 torch.set_num_threads(1)
                 if before is not None:
                     before()
-                code = work(folder.path)
+                code = run_worker(folder.path)
             finally:
                 os._exit(code)
         self._workers.append(Worker(pid))
         return self._workers[-1]
 
-    def finish(self, folder: Any) -> None:
+    def run_to_end(self, folder: Any) -> None:
         """Have the run done, or gone on with, to its end."""
         assert self.start(folder).code() == 0, folder.log_file.read_text()[-2000:]
 
@@ -123,13 +123,12 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Pictures, rows, and workers that find their libraries loaded."""
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRuns]:
+    """Images, rows, and workers that find their libraries loaded."""
     import torch
     from PIL import Image
 
-    from mg_tui.engine import assemble, trainer  # noqa: F401 - so that forked workers need not import them
-    from mg_tui.engine.guard import reporter  # noqa: F401 - so that forked workers need not import them
+    from mg_tui.engine.run import reporter, setup, trainer  # noqa: F401 - so that forked workers need not import them
 
     base = tmp_path_factory.mktemp("lab")
     rows = []
@@ -141,10 +140,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        # Features of pictures that another process left in a shared cache may differ in their last bits.
+        # Features of images that another process left in a shared cache may differ in their last bits.
         patch.setenv("MODEL_GARDEN_CACHE", str(base / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
-        made = Lab(base)
+        made = TinyRuns(base)
         yield made
         made.close()
     torch.set_num_threads(threads)

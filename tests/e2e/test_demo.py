@@ -1,4 +1,4 @@
-"""`model-garden demo`: the whole path, and what it claims of itself."""
+"""`model-garden demo`: fine-tuning improves exact match on held-out images."""
 
 import json
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.cli.demo import matches
+from mg_tui.cli.demo import is_exact_match
 
 
 @pytest.mark.timeout(1200)
-def test_the_demo_learns_a_task_the_tiny_model_does_not_know(tmp_path: Path) -> None:
+def test_the_demo_learns_a_task_that_is_new_to_the_tiny_model(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("model-garden")
     done = subprocess.run(
         [str(program), "--home", str(tmp_path / "home"), "demo", "--no-dashboard", "--json"],
@@ -24,10 +24,10 @@ def test_the_demo_learns_a_task_the_tiny_model_does_not_know(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    everything = report["scores"]["all"]
-    assert everything["questions"] >= 200
-    assert everything["before"] < 0.4
-    assert everything["after"] > 0.9
+    overall = report["scores"]["all"]
+    assert overall["questions"] >= 200
+    assert overall["before"] < 0.4
+    assert overall["after"] > 0.9
     assert {"photo subject", "photo album"} < set(report["scores"])  # real photos are among them
     for sample in report["samples"]:
         assert sample["answer"] is not None and sample["base_answer"] is not None
@@ -38,4 +38,4 @@ def test_the_demo_learns_a_task_the_tiny_model_does_not_know(tmp_path: Path) -> 
     [("north", "north", True), (" North. ", "north", True), ("north bay", "north", False), ("", "north", False)],
 )
 def test_exact_match(answer: str, expected: str, right: bool) -> None:
-    assert matches(answer, expected) is right
+    assert is_exact_match(answer, expected) is right

@@ -18,13 +18,13 @@ from mg_tui.runs import launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import is_held
-from mg_tui.runs.resume import newest_checkpoint, resumable
+from mg_tui.runs.resume import find_resume_target, newest_checkpoint
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import list_runs, summarise
+from mg_tui.runs.store import list_runs, summarize_run
 
 pytestmark = pytest.mark.timeout(900)
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-SAME = ("step", "epoch", "loss", "learning_rate", "grad_norm", "supervised_tokens", "tokens")
+COMPARED_FIELDS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "supervised_tokens", "tokens")
 
 
 def events(folder: RunFolder, kind: str | None = None) -> list[Any]:
@@ -32,7 +32,7 @@ def events(folder: RunFolder, kind: str | None = None) -> list[Any]:
     return [event for event in found if kind is None or event.kind == kind]
 
 
-def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
@@ -50,7 +50,7 @@ def attempts(folder: RunFolder) -> list[tuple[int, list[dict[str, Any]]]]:
         if event.kind == "started":
             found.append((event.data["resumed_from"] or 0, []))
         elif event.kind == "step":
-            found[-1][1].append({name: event.data[name] for name in SAME})
+            found[-1][1].append({name: event.data[name] for name in COMPARED_FIELDS})
     return found
 
 
@@ -59,12 +59,12 @@ def reference(lab: Any) -> tuple[bytes, list[dict[str, Any]], float]:
     """Weights, steps and seconds of a run that nothing happened to."""
     folder = lab.run()
     began = time.monotonic()
-    lab.finish(folder)
+    lab.run_to_end(folder)
     ((_, steps),) = attempts(folder)
     return weights(folder), steps, time.monotonic() - began
 
 
-def require_the_same(folder: RunFolder, reference: tuple[bytes, list[dict[str, Any]], float]) -> None:
+def assert_same_result(folder: RunFolder, reference: tuple[bytes, list[dict[str, Any]], float]) -> None:
     """Weights and losses bit for bit; in the journal no number and no step missing, and none done twice unasked."""
     final, steps, _ = reference
     assert weights(folder) == final
@@ -75,13 +75,13 @@ def require_the_same(folder: RunFolder, reference: tuple[bytes, list[dict[str, A
         assert done == steps[resumed_from : resumed_from + len(done)]
         reached = max(reached, resumed_from + len(done))
     assert reached == len(steps)
-    assert summarise(folder).view.series.steps == [step["step"] for step in steps]
-    assert (summarise(folder).state, summarise(folder).problem) == (RunState.FINISHED, None)
+    assert summarize_run(folder).view.series.steps == [step["step"] for step in steps]
+    assert (summarize_run(folder).state, summarize_run(folder).problem) == (RunState.FINISHED, None)
 
 
-def where(folder: RunFolder) -> str:
+def describe_progress(folder: RunFolder) -> str:
     """What the worker was doing, from what it left."""
-    view = summarise(folder).view
+    view = summarize_run(folder).view
     if view.lifecycle == "created":
         return "before its first word"
     if list(folder.checkpoints_dir.glob(".writing-*")):
@@ -89,7 +89,7 @@ def where(folder: RunFolder) -> str:
     return view.phase or "starting"
 
 
-def kill_and_go_on(
+def kill_and_resume(
     lab: Any, reference: Any, when: Callable[[RunFolder, Any], None], kills: int = 1
 ) -> tuple[RunFolder, list[str]]:
     """Kill a run's worker so often, let it go on to the end, and compare; returns where each kill found it.
@@ -104,21 +104,21 @@ def kill_and_go_on(
         if worker.alive:
             worker.kill()
         if worker.code() == -signal.SIGKILL:
-            found.append(where(folder))
+            found.append(describe_progress(folder))
         assert not is_held(folder.lock_file)
-        if summarise(folder).state is RunState.FINISHED:
+        if summarize_run(folder).state is RunState.FINISHED:
             break
-        assert summarise(folder).state in (RunState.CREATED, RunState.CRASHED)
-    if summarise(folder).state is not RunState.FINISHED:
-        lab.finish(folder)
-    require_the_same(folder, reference)
+        assert summarize_run(folder).state in (RunState.CREATED, RunState.CRASHED)
+    if summarize_run(folder).state is not RunState.FINISHED:
+        lab.run_to_end(folder)
+    assert_same_result(folder, reference)
     return folder, found
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment(lab: Any, reference: Any, seed: int) -> None:
     chance = random.Random(seed)
-    kill_and_go_on(lab, reference, lambda *_: time.sleep(chance.uniform(0, reference[2])), kills=2)
+    kill_and_resume(lab, reference, lambda *_: time.sleep(chance.uniform(0, reference[2])), kills=2)
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_killed_at_fifty_moments(
     chance = random.Random(seed)
     found: list[str] = []
     while not found:
-        _, found = kill_and_go_on(lab, reference, lambda *_: time.sleep(chance.uniform(0, reference[2])))
+        _, found = kill_and_resume(lab, reference, lambda *_: time.sleep(chance.uniform(0, reference[2])))
     record_property("killed", found[0])
 
 
@@ -139,10 +139,10 @@ def killed_while_writing(lab: Any, reference: Any, chance: random.Random) -> lis
 
     def when(folder: RunFolder, worker: Any) -> None:
         unfinished = folder.checkpoints_dir / f".writing-step-{number:06d}"
-        until(lambda: unfinished.exists() or not worker.alive)
+        wait_until(lambda: unfinished.exists() or not worker.alive)
         time.sleep(chance.uniform(0, 0.02))
 
-    folder, found = kill_and_go_on(lab, reference, when)
+    folder, found = kill_and_resume(lab, reference, when)
     assert not list(folder.checkpoints_dir.glob(".writing-*"))
     return found
 
@@ -164,15 +164,15 @@ def test_killed_while_a_checkpoint_is_written_often(
 def test_asked_by_a_signal_it_saves_and_goes_on_exactly(lab: Any, reference: Any, number: int) -> None:
     folder = lab.run()
     worker = lab.start(folder)
-    until(lambda: len(events(folder, "step")) >= 3)
+    wait_until(lambda: len(events(folder, "step")) >= 3)
     worker.kill(signal.SIGHUP)  # of a lost terminal: nothing
     worker.kill(number)
     assert worker.code() == 0
     (stopped,) = events(folder, "stopped")
     assert stopped.data["checkpoint"] == f"checkpoints/step-{stopped.data['step']:06d}"
-    assert resumable(folder).step == stopped.data["step"]
-    lab.finish(folder)
-    require_the_same(folder, reference)
+    assert find_resume_target(folder).step == stopped.data["step"]
+    lab.run_to_end(folder)
+    assert_same_result(folder, reference)
 
 
 # --- disks -----------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def fill(disk: Path, leave: int) -> Path:
+def fill_disk(disk: Path, leave: int) -> Path:
     """Leave so many bytes free."""
     ballast = disk / "ballast"
     ballast.write_bytes(b"\0" * max(shutil.disk_usage(disk).free - leave, 0))
@@ -205,18 +205,18 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(
     folder = lab.run(small_disk / "home")
 
     def before() -> None:
-        from mg_tui.engine.guard import checkpoint
+        from mg_tui.engine.checkpointing import writer
 
-        original = checkpoint._check_space
+        original = writer._require_space
 
         def full_after_two(checkpoints: Path, step: int, needed: int) -> None:
             if step == 3:
-                fill(small_disk, 32 << 20 if foreseen else 48 << 10)
+                fill_disk(small_disk, 32 << 20 if foreseen else 48 << 10)
                 if not foreseen:
                     return
             original(checkpoints, step, needed)
 
-        checkpoint._check_space = full_after_two
+        writer._require_space = full_after_two
 
     assert lab.start(folder, before).code() == 3
     (failed,) = events(folder, "failed")
@@ -226,8 +226,8 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(
     assert newest_checkpoint(folder) == (2, folder.checkpoints_dir / "step-000002")
     assert not list(folder.checkpoints_dir.glob(".writing-*"))
     (small_disk / "ballast").unlink()
-    lab.finish(folder)
-    require_the_same(folder, reference)
+    lab.run_to_end(folder)
+    assert_same_result(folder, reference)
 
 
 @ROOT
@@ -235,15 +235,15 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
     folder = lab.run(small_disk / "home", save_steps=2)
 
     def before() -> None:
-        from mg_tui.engine import worker
-        from mg_tui.engine.guard.reporter import Reporter
+        from mg_tui.engine.run import worker
+        from mg_tui.engine.run.reporter import Reporter
 
-        worker._RETRY = 0.2
+        worker._RETRY_SECONDS = 0.2
         original = Reporter.on_step_end
 
         def full_at_three(self: Any, args: Any, state: Any, control: Any, **more: Any) -> Any:
             if state.global_step == 3:
-                fill(small_disk, 0)
+                fill_disk(small_disk, 0)
                 # The rest of the journal's last page is room still.
                 while True:
                     try:
@@ -252,18 +252,18 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
                         break
             return original(self, args, state, control, **more)
 
-        Reporter.on_step_end = full_at_three
+        setattr(Reporter, "on_step_end", full_at_three)  # noqa: B010 - mypy takes no assignment to a method
 
     worker = lab.start(folder, before)
-    until(lambda: (small_disk / "ballast").exists() or not worker.alive)
+    wait_until(lambda: (small_disk / "ballast").exists() or not worker.alive)
     time.sleep(1.0)
     assert worker.alive and is_held(folder.lock_file), "it waits for room to say its last word"
     (small_disk / "ballast").unlink()
     assert worker.code() == 3
     (failed,) = events(folder, "failed")
-    assert "journal cannot be written" in failed.data["what"]
+    assert "Cannot write the journal" in failed.data["what"]
     assert failed.data["why"] == "No space left on device"
-    lab.finish(folder)
+    lab.run_to_end(folder)
     final, steps, _ = reference
     assert weights(folder) == final
     assert attempts(folder)[-1] == (2, steps[2:])
@@ -272,16 +272,16 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
 @ROOT
 def test_a_home_that_cannot_be_written(lab: Any, small_disk: Path) -> None:
     folder = lab.run(small_disk / "home")
-    lab.finish(folder)
+    lab.run_to_end(folder)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
         (found,) = list_runs(small_disk / "home")
         assert (found.state, found.problem) == (RunState.FINISHED, None), "it can be looked at"
-        with pytest.raises(EnvironmentProblem, match="cannot be made") as caught:
+        with pytest.raises(EnvironmentProblem, match="Cannot create the run folder") as caught:
             lab.run(small_disk / "home")
         assert caught.value.why == "Read-only file system"
-        with pytest.raises(EnvironmentProblem, match="cannot be started") as caught:
-            launch.start(folder)
+        with pytest.raises(EnvironmentProblem, match="Cannot start the training process") as caught:
+            launch.start_worker(folder)
         assert (caught.value.why, caught.value.exit_code) == ("Read-only file system", 3)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
@@ -295,7 +295,7 @@ def stopped(lab: Any) -> RunFolder:
     """A run that was killed with two checkpoints."""
     folder: RunFolder = lab.run()
     worker = lab.start(folder)
-    until(lambda: len(events(folder, "checkpoint")) >= 4)
+    wait_until(lambda: len(events(folder, "checkpoint")) >= 4)
     worker.kill()
     worker.code()
     return folder
@@ -314,11 +314,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(lab: Any, reference: Any,
         os.truncate(file, 100)
     else:
         (file if kind == "missing file" else newest[1] / "checkpoint.json").unlink()
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     (warning,) = events(stopped, "warning")
     assert "damaged" in warning.data["what"] and newest[1].name in warning.data["where"]
     assert attempts(stopped)[1][0] == newest[0] - 1
-    require_the_same(stopped, reference)
+    assert_same_result(stopped, reference)
 
 
 def test_a_journal_torn_and_edited(lab: Any, reference: Any, stopped: RunFolder) -> None:
@@ -326,18 +326,18 @@ def test_a_journal_torn_and_edited(lab: Any, reference: Any, stopped: RunFolder)
     middle = next(n for n, line in enumerate(lines) if b'"plan"' in line)
     lines[middle] = b"\xff\x00 not a line\n"
     stopped.journal_file.write_bytes(b"".join(lines) + b'{"v":1,"n":9')
-    shown = summarise(stopped)
+    shown = summarize_run(stopped)
     assert shown.state is RunState.CRASHED and "1 broken line" in str(shown.problem)
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     assert weights(stopped) == reference[0]
-    assert "torn" in events(stopped, "warning")[0].data["what"]
+    assert "incomplete" in events(stopped, "warning")[0].data["what"]
     assert stopped.journal_file.with_name("events.jsonl.torn").read_bytes() == b'{"v":1,"n":9\n'
 
 
 def test_a_journal_that_is_gone_costs_the_curve_and_not_the_run(lab: Any, reference: Any, stopped: RunFolder) -> None:
     stopped.journal_file.unlink()
-    assert "The journal says nothing" in str(summarise(stopped).problem)
-    lab.finish(stopped)
+    assert "The journal is missing, empty or invalid" in str(summarize_run(stopped).problem)
+    lab.run_to_end(stopped)
     assert weights(stopped) == reference[0]
 
 
@@ -346,19 +346,19 @@ def test_a_spec_that_cannot_be_read(lab: Any, stopped: RunFolder, text: str) -> 
     before = stopped.spec_file.read_bytes()
     stopped.spec_file.write_text(text)
     with pytest.raises(GardenError):
-        resumable(stopped)
+        find_resume_target(stopped)
     assert lab.start(stopped).code() == 2
     (failed,) = events(stopped, "failed")
     assert str(stopped.spec_file) in str(failed.data["where"])
     stopped.spec_file.write_bytes(before)
-    assert resumable(stopped).step is not None, "nothing else is lost"
+    assert find_resume_target(stopped).step is not None, "nothing else is lost"
 
 
 def test_a_lock_file_left_by_a_dead_machine(lab: Any, reference: Any, stopped: RunFolder) -> None:
     stopped.lock_file.write_text("pid 1 on another machine")
-    assert summarise(stopped).state is RunState.CRASHED
-    lab.finish(stopped)
-    require_the_same(stopped, reference)
+    assert summarize_run(stopped).state is RunState.CRASHED
+    lab.run_to_end(stopped)
+    assert_same_result(stopped, reference)
 
 
 def test_a_clock_that_is_set_back(lab: Any, reference: Any) -> None:
@@ -370,10 +370,10 @@ def test_a_clock_that_is_set_back(lab: Any, reference: Any) -> None:
 
     worker = lab.start(folder, before)
     assert worker.code() == 0
-    require_the_same(folder, reference)
+    assert_same_result(folder, reference)
     moments = [event.t for event in events(folder)]
     assert moments != sorted(moments), "the clock went back"
-    shown = summarise(folder)
+    shown = summarize_run(folder)
     assert shown.elapsed_seconds(time.time()) == 0.0
     assert shown.view.eta_seconds(time.time()) is None
 
@@ -381,9 +381,9 @@ def test_a_clock_that_is_set_back(lab: Any, reference: Any) -> None:
 def test_a_folder_that_was_copied_elsewhere(lab: Any, reference: Any, stopped: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "elsewhere" / "runs" / stopped.id)
     shutil.copytree(stopped.path, copy.path)
-    lab.finish(copy)
-    require_the_same(copy, reference)
-    assert summarise(stopped).state is RunState.CRASHED, "the original is untouched"
+    lab.run_to_end(copy)
+    assert_same_result(copy, reference)
+    assert summarize_run(stopped).state is RunState.CRASHED, "the original is untouched"
     before = json.loads(copy.spec_file.read_text())
     copy.spec_file.write_text(json.dumps({**before, "dataset": "/nowhere/data.jsonl"}))
     shutil.rmtree(copy.model_dir)
@@ -395,10 +395,10 @@ def test_a_full_page_of_faults_at_once(lab: Any, reference: Any, stopped: RunFol
     """Killed, copied, torn, and a request nobody saw."""
     from mg_tui.runs import control
 
-    control.send(stopped, "checkpoint", "yesterday")
+    control.send_request(stopped, "checkpoint", "yesterday")
     with stopped.journal_file.open("ab") as file:
         file.write(b'{"v":1')
     with JournalWriter(stopped.journal_file):
         pass
-    lab.finish(stopped)
+    lab.run_to_end(stopped)
     assert weights(stopped) == reference[0]

@@ -60,14 +60,14 @@ TRAIN = (
 )
 
 
-def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def steps(base: Path, run: str) -> int:
+def count_steps(base: Path, run: str) -> int:
     return (base / "garden" / "runs" / run / "events.jsonl").read_text().count('"kind":"step"')
 
 
@@ -75,17 +75,17 @@ def test_killed_shown_and_resumed(garden: Callable[..., Any], tmp_path: Path) ->
     run = garden(TRAIN).splitlines()[0]
     garden(f"runs watch {run}")
     again = garden(f"runs rerun {run} --detach").splitlines()[0]
-    until(lambda: steps(tmp_path, again) >= 5)
+    wait_until(lambda: count_steps(tmp_path, again) >= 5)
     os.kill(garden(f"runs show {again} --json")["pid"], signal.SIGKILL)
     shown = garden(f"runs show {again}")
     assert "↯ crashed" in shown and f"runs resume {again}" in shown
-    assert "from the checkpoint of step" in garden(f"runs resume {again}")
+    assert "from the checkpoint at step" in garden(f"runs resume {again}")
     assert (garden(f"runs show {again} --json")["state"], garden("runs show last --json")["attempt"]) == ("finished", 2)
     first, second = (
         (tmp_path / "garden/runs" / name / "model/adapter_model.safetensors").read_bytes() for name in (run, again)
     )
     assert first == second
-    assert "is finished" in garden(f"runs resume {again}", code=2)
+    assert "is already finished" in garden(f"runs resume {again}", code=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -94,13 +94,13 @@ def test_the_dashboard_ends_and_the_run_goes_on(
 ) -> None:
     run = garden(TRAIN).splitlines()[0]
     dashboard, screen = open_dashboard(tmp_path)
-    until(lambda: b"\x1b[?1049h" in screen and steps(tmp_path, run) >= 2)
+    wait_until(lambda: b"\x1b[?1049h" in screen and count_steps(tmp_path, run) >= 2)
     worker = psutil.Process(garden(f"runs show {run} --json")["pid"])
     os.kill(dashboard, number)
     os.waitpid(dashboard, 0)
     assert worker.is_running()
     if number != signal.SIGKILL:
-        until(lambda: b"\x1b[?1049l" in screen, 10)  # the terminal as it was
+        wait_until(lambda: b"\x1b[?1049l" in screen, 10)  # the terminal as it was
     garden(f"runs watch {run}")
     assert garden(f"runs show {run} --json")["step"] == STEPS
 

@@ -19,7 +19,7 @@ from mg_tui.runs.store import list_runs
 INIT = Path(__file__).resolve().parents[2] / "docker" / "init.py"
 PROGRAM = str(Path(sys.executable).with_name("model-garden"))
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-GRACE = 10.0  # seconds that docker gives a container unless told otherwise
+STOP_TIMEOUT = 10.0  # seconds that docker gives a container unless told otherwise
 
 
 def _namespaces_work() -> bool:
@@ -99,14 +99,14 @@ def container(tmp_path: Path) -> Iterator[Callable[..., Container]]:
         one.close()
 
 
-def train(name: str, steps: int, more: str = "") -> str:
+def train_command(name: str, steps: int, more: str = "") -> str:
     return (
         f"train-vision --base-model tiny --dataset data.jsonl --name {name} --max-steps {steps} --workers 0 --lora-r 2 "
         f"--gradient-accumulation-steps 1 --sample-count 0 --save-steps 1000 --detach {more}"
     )
 
 
-def show(base: Path, name: str) -> dict[str, Any]:
+def show_run(base: Path, name: str) -> dict[str, Any]:
     """A run as it is: read here, since a command would pick up what is queued."""
     found = [run for run in list_runs(base / "garden") if run.name == name]
     if not found:
@@ -116,7 +116,7 @@ def show(base: Path, name: str) -> dict[str, Any]:
     return {**found[0].as_dict(time.time()), "by": view.result.get("by"), "saved": saved}
 
 
-def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
@@ -126,38 +126,38 @@ def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
 def test_a_container_is_stopped_and_the_next_one_offers_to_go_on(
     container: Callable[..., Container], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    first = container(train("mine", 100_000))
-    until(lambda: show(tmp_path, "mine")["step"] >= 5)
-    assert "Going on in this container" in first.said
+    first = container(train_command("mine", 100_000))
+    wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 5)
+    assert "Still running in this container" in first.said
     began = time.monotonic()
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
     took = time.monotonic() - began
     record_property("seconds to stop", round(took, 2))
-    assert took < GRACE
-    found = show(tmp_path, "mine")
+    assert took < STOP_TIMEOUT
+    found = show_run(tmp_path, "mine")
     assert (found["state"], found["by"]) == ("interrupted", "signal SIGTERM")
     assert found["saved"][-1] == found["step"] >= 5, "nothing is lost"
     second = container("runs list")
     assert second.wait() == 0
     assert "↺ interrupted" in second.said and f"runs resume {found['id']}" in second.said
-    assert show(tmp_path, "mine")["state"] == "interrupted", "only offered"
+    assert show_run(tmp_path, "mine")["state"] == "interrupted", "only offered"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_next_container_goes_on_by_itself_when_told_so(
     container: Callable[..., Container], tmp_path: Path, number: signal.Signals
 ) -> None:
-    first = container(train("mine", 60, "--save-steps 10"))
-    until(lambda: show(tmp_path, "mine")["step"] >= 12)
+    first = container(train_command("mine", 60, "--save-steps 10"))
+    wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 12)
     first.signal(number)
     first.wait()
-    reached = show(tmp_path, "mine")
+    reached = show_run(tmp_path, "mine")
     assert reached["state"] == "interrupted" and reached["step"] < 60
     second = container("runs list", MODEL_GARDEN_RUNS_RESUME_INTERRUPTED="true")
     assert second.wait() == 0, "it stays for the run and ends with it"
-    assert f"goes on: {reached['id']} was interrupted" in second.said
-    found = show(tmp_path, "mine")
+    assert f"resumed: {reached['id']} (was interrupted)" in second.said
+    found = show_run(tmp_path, "mine")
     assert (found["state"], found["step"], found["attempt"]) == ("finished", 60, 2)
     journal = (tmp_path / "garden" / "runs" / found["id"] / "events.jsonl").read_text()
     resumed = [json.loads(line)["resumed_from"] for line in journal.splitlines() if '"kind":"started"' in line]
@@ -165,32 +165,32 @@ def test_the_next_container_goes_on_by_itself_when_told_so(
 
 
 def test_queued_runs_are_picked_up_by_the_next_container(container: Callable[..., Container], tmp_path: Path) -> None:
-    first = container(train("mine", 100_000))
-    until(lambda: show(tmp_path, "mine")["step"] >= 2)
+    first = container(train_command("mine", 100_000))
+    wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 2)
     env = environment(tmp_path)
     # Queued from within the container, as by `docker exec`; there is one device, so it waits.
     inner = subprocess.run(["pgrep", "-f", "mg_tui.engine.*-mine"], capture_output=True, text=True, check=True)
-    command = f"cd {tmp_path} && exec {PROGRAM} {train('next', 3, '--queue')}"
+    command = f"cd {tmp_path} && exec {PROGRAM} {train_command('next', 3, '--queue')}"
     enter = ["nsenter", "--target", inner.stdout.split()[0], "--pid", "--mount"]
     subprocess.run([*enter, "sh", "-c", command], env=env, check=True, capture_output=True)
-    until(lambda: show(tmp_path, "next")["phase_detail"])
+    wait_until(lambda: show_run(tmp_path, "next")["phase_detail"])
     first.signal(signal.SIGTERM)
     first.wait()
-    assert show(tmp_path, "next")["state"] == "queued"
+    assert show_run(tmp_path, "next")["state"] == "queued"
     second = container("runs wake")
     assert second.wait() == 0
-    assert show(tmp_path, "next")["state"] == "finished"
-    assert show(tmp_path, "mine")["state"] == "interrupted"
+    assert show_run(tmp_path, "next")["state"] == "finished"
+    assert show_run(tmp_path, "mine")["state"] == "interrupted"
 
 
 def test_a_person_who_presses_ctrl_c_twice_stops_and_does_not_interrupt(
     container: Callable[..., Container], tmp_path: Path
 ) -> None:
-    first = container(train("mine", 100_000))
-    until(lambda: show(tmp_path, "mine")["step"] >= 2 and "Going on" in first.said)
+    first = container(train_command("mine", 100_000))
+    wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 2 and "Going on" in first.said)
     for _ in range(2):
         first.signal(signal.SIGINT)
         time.sleep(0.3)
     assert first.wait() == 0
-    found = show(tmp_path, "mine")
+    found = show_run(tmp_path, "mine")
     assert (found["state"], found["by"]) == ("stopped", "signal SIGINT")

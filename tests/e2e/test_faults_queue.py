@@ -21,11 +21,11 @@ from mg_tui.runs import launch, queue
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import summarise
+from mg_tui.runs.store import summarize_run
 
 pytestmark = pytest.mark.timeout(600)
 
-WORKER = """
+WORKER_SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from mg_tui.runs.devices import DeviceLocks
@@ -36,7 +36,7 @@ folder = RunFolder(Path(sys.argv[1]))
 home = folder.path.parent.parent
 names = [pair.split(":")[0] for pair in os.environ["MODEL_GARDEN_DEVICE_FDS"].split(",")]
 lock, journal, devices = RunLock(folder.lock_file).acquire(), JournalWriter(folder.journal_file), DeviceLocks(home)
-devices.settle()
+devices.adopt()
 for name in names:
     (home / f"busy-{name}").mkdir()
 journal.write("started", pid=os.getpid(), host="h", attempt=1, resumed_from=None)
@@ -45,15 +45,15 @@ for name in names:
     (home / f"busy-{name}").rmdir()
 journal.write("finished", steps=0)
 """
-WAITER = """
+WAITER_SCRIPT = """
 import sys
-from mg_tui.runs import launch, wait
+from mg_tui.runs import launch, waiter
 from mg_tui.runs.devices import Device
 launch.worker_command = lambda folder: (sys.executable, WORKER, str(folder.path))
 launch.waiter_command = lambda folder: (sys.executable, __file__, str(folder.path))
-wait.main(lambda: [Device(str(n)) for n in range(DEVICES)], poll=0.05)
+waiter.main(lambda: [Device(str(n)) for n in range(DEVICES)], poll=0.05)
 """
-STARTER = """
+STARTER_SCRIPT = """
 import sys, time
 from pathlib import Path
 from mg_tui.core.errors import RunFailed
@@ -63,29 +63,29 @@ while time.time() < float(sys.argv[2]):
     pass
 def start(folder):
     try:
-        launch.start_waiting(folder)
+        launch.start_waiter(folder)
     except RunFailed:
         pass  # the other was quicker
-queue.wake(Path(sys.argv[1]), start)
+queue.restart_waiters(Path(sys.argv[1]), start)
 """
 
 
-class Shop:
+class QueueHome:
     """A home with queued runs, and what starts them."""
 
     def __init__(self, base: Path, devices: int):
         self.home = base / "home"
         self.worker, self.waiter, self.starter = (base / name for name in ("worker.py", "waiter.py", "starter.py"))
-        self.worker.write_text(WORKER)
-        self.waiter.write_text(WAITER.replace("WORKER", repr(str(self.worker))).replace("DEVICES", str(devices)))
-        self.starter.write_text(STARTER.replace("WAITER", repr(str(self.waiter))))
+        self.worker.write_text(WORKER_SCRIPT)
+        self.waiter.write_text(WAITER_SCRIPT.replace("WORKER", repr(str(self.worker))).replace("DEVICES", str(devices)))
+        self.starter.write_text(STARTER_SCRIPT.replace("WAITER", repr(str(self.waiter))))
 
     def queue(self, *wishes: str) -> list[RunFolder]:
         """Queue a run for each wish."""
         folders = []
         for wish in wishes:
             folder = RunFolder.create(self.home, TrainingSpec(base_model="tiny", dataset="/data/rows.jsonl"))
-            queue.add(folder, tuple(wish.split(",")), "a test")
+            queue.enqueue(folder, tuple(wish.split(",")), "a test")
             folders.append(folder)
         return folders
 
@@ -115,12 +115,12 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Callable[[int], Shop]]:
+def shop(tmp_path: Path) -> Iterator[Callable[[int], QueueHome]]:
     """Makes a shop with so many devices."""
-    made: list[Shop] = []
+    made: list[QueueHome] = []
 
-    def make(devices: int) -> Shop:
-        made.append(Shop(tmp_path, devices))
+    def make(devices: int) -> QueueHome:
+        made.append(QueueHome(tmp_path, devices))
         return made[-1]
 
     yield make
@@ -128,36 +128,36 @@ def shop(tmp_path: Path) -> Iterator[Callable[[int], Shop]]:
         one.kill()
 
 
-def require_each_once(folders: list[RunFolder], seconds: float = 60.0) -> None:
+def assert_each_ran_once(folders: list[RunFolder], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
-    while not all(summarise(folder).state.ended for folder in folders):
-        assert time.monotonic() < deadline, [summarise(folder).state for folder in folders]
+    while not all(summarize_run(folder).state.ended for folder in folders):
+        assert time.monotonic() < deadline, [summarize_run(folder).state for folder in folders]
         time.sleep(0.05)
     for folder in folders:
-        assert summarise(folder).state is RunState.FINISHED, folder.log_file.read_text()
+        assert summarize_run(folder).state is RunState.FINISHED, folder.log_file.read_text()
         kinds = [event.kind for event in JournalReader(folder.journal_file).read_new()]
         assert kinds.count("started") == kinds.count("finished") == 1
 
 
-def started_twice_at_once(shop: Callable[[int], Shop], devices: int) -> None:
+def start_twice_at_once(shop: Callable[[int], QueueHome], devices: int) -> None:
     made = shop(devices)
     folders = made.queue("any", "any", "0", "any")
     made.start(2)
-    require_each_once(folders)
+    assert_each_ran_once(folders)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_the_queue_started_twice_at_once(shop: Callable[[int], Shop], devices: int) -> None:
-    started_twice_at_once(shop, devices)
+def test_the_queue_started_twice_at_once(shop: Callable[[int], QueueHome], devices: int) -> None:
+    start_twice_at_once(shop, devices)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(20))
-def test_the_queue_started_twice_at_once_often(shop: Callable[[int], Shop], attempt: int) -> None:
-    started_twice_at_once(shop, 1 + attempt % 2)
+def test_the_queue_started_twice_at_once_often(shop: Callable[[int], QueueHome], attempt: int) -> None:
+    start_twice_at_once(shop, 1 + attempt % 2)
 
 
-def killed_while_waiting(shop: Callable[[int], Shop], seed: int) -> None:
+def kill_waiters(shop: Callable[[int], QueueHome], seed: int) -> None:
     """Waiting processes are killed at random moments, some while they become workers; then the queue is woken."""
     chance, made = random.Random(seed), shop(1)
     folders = made.queue("any", "any", "any")
@@ -169,32 +169,32 @@ def killed_while_waiting(shop: Callable[[int], Shop], seed: int) -> None:
                 os.kill(chance.choice(pids), signal.SIGKILL)
     for _ in range(20):
         made.start(1)
-        if all(summarise(folder).state.ended for folder in folders):
+        if all(summarize_run(folder).state.ended for folder in folders):
             break
         time.sleep(0.2)
-    require_each_once(folders)
+    assert_each_ran_once(folders)
 
 
-def test_waiting_processes_killed(shop: Callable[[int], Shop]) -> None:
-    killed_while_waiting(shop, 1)
+def test_waiting_processes_killed(shop: Callable[[int], QueueHome]) -> None:
+    kill_waiters(shop, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
-def test_waiting_processes_killed_often(shop: Callable[[int], Shop], seed: int) -> None:
-    killed_while_waiting(shop, seed)
+def test_waiting_processes_killed_often(shop: Callable[[int], QueueHome], seed: int) -> None:
+    kill_waiters(shop, seed)
 
 
 def test_the_programs_own_commands(tmp_path: Path) -> None:
     """The waiting process that is really started, up to the engine that it becomes."""
     folder = RunFolder.create(tmp_path, TrainingSpec(base_model="tiny", dataset=str(tmp_path / "none.jsonl")))
-    queue.add(folder, ("cpu",), "a test")
-    pid = launch.start_waiting(folder)
+    queue.enqueue(folder, ("cpu",), "a test")
+    pid = launch.start_waiter(folder)
     deadline = time.monotonic() + 60
-    while not summarise(folder).state.ended:
+    while not summarize_run(folder).state.ended:
         assert time.monotonic() < deadline, folder.log_file.read_text()
         time.sleep(0.1)
-    found = summarise(folder)
+    found = summarize_run(folder)
     assert (found.state, found.view.pid) == (RunState.FAILED, pid)
     assert "none.jsonl" in str(found.view.error)
     assert [decision.value for decision in found.view.decisions][:1] == ["the CPU"]

@@ -26,7 +26,7 @@ PROGRAM = Path(sys.executable).with_name("model-garden")
 STEPS = 40
 
 
-class Host:
+class SshHost:
     """A machine one logs in to: `address` is where, `through` what a client's command begins with."""
 
     def __init__(self, base: Path, *, address: str = "127.0.0.1", through: tuple[str, ...] = ()):
@@ -94,7 +94,7 @@ class Host:
         self._daemon.wait()
 
 
-def lose(client: "subprocess.Popen[bytes]") -> None:
+def drop_connection(client: "subprocess.Popen[bytes]") -> None:
     """Kill a client; nobody says goodbye."""
     client.kill()
     client.wait()
@@ -102,7 +102,7 @@ def lose(client: "subprocess.Popen[bytes]") -> None:
     client.stdin.close()
 
 
-def data(base: Path) -> None:
+def write_dataset(base: Path) -> None:
     Image.new("RGB", (56, 56), "red").save(base / "red.png")
     row = json.dumps({"text": "what colour?", "image": "red.png", "response": "red"}) + "\n"
     (base / "data.jsonl").write_text(row * 4)
@@ -115,71 +115,74 @@ TRAIN = (
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path) -> Iterator[SshHost]:
     """A machine on loopback."""
     Path("/run/sshd").mkdir(parents=True, exist_ok=True)
-    data(tmp_path)
-    made = Host(tmp_path)
-    until(lambda: "listening" in made.log.read_text() if made.log.exists() else False, 20)
+    write_dataset(tmp_path)
+    made = SshHost(tmp_path)
+    wait_until(lambda: "listening" in made.log.read_text() if made.log.exists() else False, 20)
     yield made
     made.close()
 
 
-def until(condition: Callable[[], object], seconds: float = 180.0, why: Callable[[], str] = str) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 180.0, why: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, why()
         time.sleep(0.05)
 
 
-def journal(base: Path) -> list[dict[str, Any]]:
+def read_journal(base: Path) -> list[dict[str, Any]]:
     with contextlib.suppress(StopIteration):
         text = next((base / "garden" / "runs").glob("*/events.jsonl")).read_text()
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     return []
 
 
-def steps(base: Path) -> list[int]:
-    return [event["step"] for event in journal(base) if event["kind"] == "step"]
+def read_steps(base: Path) -> list[int]:
+    return [event["step"] for event in read_journal(base) if event["kind"] == "step"]
 
 
-def require_a_whole_run(host: Host) -> None:
+def assert_complete_run(host: SshHost) -> None:
     """The run ends well, and a new login finds it so, its curve complete."""
-    until(lambda: journal(host.base)[-1]["kind"] in ("finished", "failed"), why=lambda: str(journal(host.base)[-3:]))
+    wait_until(
+        lambda: read_journal(host.base)[-1]["kind"] in ("finished", "failed"),
+        why=lambda: str(read_journal(host.base)[-3:]),
+    )
     record = host.ask("runs show last --json")
     assert (record["state"], record["step"], record["attempt"]) == ("finished", STEPS, 1)
-    assert steps(host.base) == list(range(1, STEPS + 1))
+    assert read_steps(host.base) == list(range(1, STEPS + 1))
 
 
-def begun(host: Host) -> bool:
-    return len(steps(host.base)) >= 2
+def has_started(host: SshHost) -> bool:
+    return len(read_steps(host.base)) >= 2
 
 
 @pytest.mark.parametrize("flags", ["", "--queue --gpus cpu"], ids=["started", "queued"])
-def test_the_client_is_killed(host: Host, flags: str) -> None:
+def test_the_client_is_killed(host: SshHost, flags: str) -> None:
     client = host.login(f"{TRAIN} {flags}")
-    until(lambda: begun(host), why=lambda: (host.base / "client.log").read_text())
-    lose(client)
-    at = len(steps(host.base))
+    wait_until(lambda: has_started(host), why=lambda: (host.base / "client.log").read_text())
+    drop_connection(client)
+    at = len(read_steps(host.base))
     assert at < STEPS, "it was killed while the run went on"
-    require_a_whole_run(host)
+    assert_complete_run(host)
 
 
-def test_the_dashboard_is_lost(host: Host) -> None:
+def test_the_dashboard_is_lost(host: SshHost) -> None:
     """Started detached; a dashboard that looks at it loses its connection."""
     first = host.login(f"{TRAIN} --detach", terminal=False)
     assert first.wait() == 0
-    lose(first)
-    until(lambda: begun(host))
+    drop_connection(first)
+    wait_until(lambda: has_started(host))
     client = host.login("")
     log = host.base / "client.log"
-    until(lambda: b"\x1b[?1049h" in log.read_bytes(), 60, why=lambda: log.read_text()[-2000:])
-    lose(client)
-    require_a_whole_run(host)
-    until(lambda: not dashboards(host), 30)
+    wait_until(lambda: b"\x1b[?1049h" in log.read_bytes(), 60, why=lambda: log.read_text()[-2000:])
+    drop_connection(client)
+    assert_complete_run(host)
+    wait_until(lambda: not dashboards(host), 30)
 
 
-def dashboards(host: Host) -> list[str]:
+def dashboards(host: SshHost) -> list[str]:
     """Processes of the program that still have a terminal of this host's sessions."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -203,24 +206,24 @@ def test_the_cable_is_pulled(tmp_path: Path) -> None:
         f"ip netns exec {name} ip addr add 10.213.77.2/30 dev {name}b",
         f"ip netns exec {name} ip link set {name}b up",
     ]
-    data(tmp_path)
+    write_dataset(tmp_path)
     Path("/run/sshd").mkdir(parents=True, exist_ok=True)
-    made: list[Host] = []
+    made: list[SshHost] = []
     try:
         for command in commands:
             if subprocess.run(command.split(), capture_output=True).returncode:
                 pytest.skip(f"not here: {command}")
-        host = Host(tmp_path, address="10.213.77.1", through=("ip", "netns", "exec", name))
+        host = SshHost(tmp_path, address="10.213.77.1", through=("ip", "netns", "exec", name))
         made.append(host)
-        until(lambda: "listening" in host.log.read_text() if host.log.exists() else False, 20)
+        wait_until(lambda: "listening" in host.log.read_text() if host.log.exists() else False, 20)
         client = host.login(TRAIN)
-        until(lambda: begun(host), why=lambda: (tmp_path / "client.log").read_text())
+        wait_until(lambda: has_started(host), why=lambda: (tmp_path / "client.log").read_text())
         subprocess.run(f"ip link set {name}a down".split(), check=True)
-        assert len(steps(tmp_path)) < STEPS
-        until(lambda: journal(tmp_path)[-1]["kind"] == "finished")
+        assert len(read_steps(tmp_path)) < STEPS
+        wait_until(lambda: read_journal(tmp_path)[-1]["kind"] == "finished")
         subprocess.run(f"ip link set {name}a up".split(), check=True)
-        require_a_whole_run(host)
-        lose(client)
+        assert_complete_run(host)
+        drop_connection(client)
     finally:
         for host in made:
             host.close()

@@ -1,4 +1,4 @@
-"""The guide's commands, word for word but for the base model, as a new user runs them: real processes, no network."""
+"""The user guide's commands with `tiny` as base model: real processes, no network."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("user")
 
 
-def run(home: Path, command: str, *, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run_guide_command(home: Path, command: str, *, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a command of the guide in the user's folder."""
     program = Path(sys.executable).with_name("model-garden")
     environment = {
@@ -25,7 +25,7 @@ def run(home: Path, command: str, *, code: int = 0) -> subprocess.CompletedProce
         "MODEL_GARDEN_HOME": str(home / "garden"),
         "MODEL_GARDEN_CONFIG": str(home / "none.toml"),
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",  # the machine is busy with other tests
+        "OMP_NUM_THREADS": "1",  # other tests run at the same time
     }
     words = shlex.split(command)
     assert words[0] == "model-garden"
@@ -39,8 +39,8 @@ def run(home: Path, command: str, *, code: int = 0) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="module")
 def trained(home: Path) -> Path:
-    run(home, "model-garden create-vision-dataset --output ./data/vision_sample.jsonl --num-examples 10")
-    run(
+    run_guide_command(home, "model-garden create-vision-dataset --output ./data/vision_sample.jsonl --num-examples 10")
+    run_guide_command(
         home,
         "model-garden train-vision --base-model tiny --dataset ./data/vision_sample.jsonl "
         "--output-dir ./models/custom-vision --epochs 5 --batch-size 1 --learning-rate 1e-5 "
@@ -50,11 +50,11 @@ def trained(home: Path) -> Path:
     return home / "models" / "custom-vision"
 
 
-def test_train_leaves_a_standard_adapter_and_a_complete_journal(home: Path, trained: Path) -> None:
+def test_train_writes_a_standard_adapter_and_a_complete_journal(home: Path, trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "model_garden.json"} <= names
     assert json.loads((trained / "adapter_config.json").read_text())["r"] == 32
-    (run_record,) = json.loads(run(home, "model-garden runs list --json").stdout)
+    (run_record,) = json.loads(run_guide_command(home, "model-garden runs list --json").stdout)
     assert run_record["state"] == "finished"
     assert run_record["step"] == 5
     events = [json.loads(line) for line in next((home / "garden/runs").glob("*/events.jsonl")).read_text().splitlines()]
@@ -62,11 +62,11 @@ def test_train_leaves_a_standard_adapter_and_a_complete_journal(home: Path, trai
     assert events[-1]["kind"] == "finished"
 
 
-def test_generate_answers_about_a_picture(home: Path, trained: Path) -> None:
-    picture = next((home / "data/vision_sample_images").iterdir())
-    done = run(
+def test_generate_answers_about_an_image(home: Path, trained: Path) -> None:
+    image = next((home / "data/vision_sample_images").iterdir())
+    done = run_guide_command(
         home,
-        f"model-garden generate-vision ./models/custom-vision --image {picture} --prompt 'What is in this image?' "
+        f"model-garden generate-vision ./models/custom-vision --image {image} --prompt 'What is in this image?' "
         "--max-new-tokens 8",
     )
     assert done.stdout.strip()
@@ -77,14 +77,14 @@ def test_custom_field_names(home: Path, trained: Path) -> None:
     renamed = [{"question": r["text"], "img_path": r["image"], "response": r["response"]} for r in rows]
     (home / "data/custom_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in renamed))
     command = "model-garden train-vision --base-model tiny --dataset ./data/custom_format.jsonl --output-dir ./models/c"
-    recognised = run(home, command + " --check-only")
-    assert "question, img_path and response" in " ".join(recognised.stderr.split()), "which fields were taken is said"
-    odd = [{"enquiry": r["text"], "pic": r["image"], "response": r["response"]} for r in rows]
-    (home / "data/odd_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd))
-    refused = run(home, command.replace("custom", "odd"), code=2)
-    assert "--text-field" in refused.stderr and "enquiry" in refused.stderr
+    detected = run_guide_command(home, command + " --check-only")
+    assert "question, img_path and response" in " ".join(detected.stderr.split()), "the detected fields are printed"
+    unknown = [{"enquiry": r["text"], "pic": r["image"], "response": r["response"]} for r in rows]
+    (home / "data/odd_format.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unknown))
+    rejected = run_guide_command(home, command.replace("custom", "odd"), code=2)
+    assert "--text-field" in rejected.stderr and "enquiry" in rejected.stderr
     assert not (home / "models/c").exists()
-    checked = run(home, command + ' --text-field "question" --image-field "img_path" --check-only')
+    checked = run_guide_command(home, command + ' --text-field "question" --image-field "img_path" --check-only')
     assert "10 examples" in checked.stderr
 
 
@@ -101,10 +101,10 @@ def test_custom_field_names(home: Path, trained: Path) -> None:
         ("--output-dir ./data", 2, "not empty"),
     ],
 )
-def test_bad_input_is_one_clear_error(home: Path, trained: Path, flags: str, code: int, words: str) -> None:
+def test_invalid_input_is_one_clear_error(home: Path, trained: Path, flags: str, code: int, words: str) -> None:
     (home / "empty.jsonl").touch()
     before = sorted(home.rglob("*"))
-    done = run(
+    done = run_guide_command(
         home,
         "model-garden train-vision --base-model tiny --dataset ./data/vision_sample.jsonl --output-dir ./models/new "
         + flags,
@@ -115,16 +115,16 @@ def test_bad_input_is_one_clear_error(home: Path, trained: Path, flags: str, cod
     assert sorted(home.rglob("*")) == before
 
 
-def test_detach_returns_at_once_and_stop_ends_the_run(home: Path, trained: Path) -> None:
-    started = run(
+def test_detach_returns_immediately_and_stop_ends_the_run(home: Path, trained: Path) -> None:
+    started = run_guide_command(
         home,
         "model-garden train-vision --base-model tiny --dataset ./data/vision_sample.jsonl --max-steps 5000 "
         "--max-pixels 12544 --workers 0 --detach",
     )
     run_id = started.stdout.strip()
-    assert run_id in run(home, "model-garden runs").stdout
-    run(home, f"model-garden runs stop {run_id}")
-    watched = run(home, f"model-garden runs watch {run_id}")
+    assert run_id in run_guide_command(home, "model-garden runs").stdout
+    run_guide_command(home, f"model-garden runs stop {run_id}")
+    watched = run_guide_command(home, f"model-garden runs watch {run_id}")
     assert "stopped" in watched.stderr
-    record = json.loads(run(home, f"model-garden runs show {run_id} --json").stdout)
+    record = json.loads(run_guide_command(home, f"model-garden runs show {run_id} --json").stdout)
     assert record["state"] == "stopped"

@@ -43,8 +43,8 @@ def make_adapted(tiny_folder: Path) -> Callable[..., Any]:
 
         torch.manual_seed(1)
         base = AutoModelForImageTextToText.from_pretrained(tiny_folder, dtype=getattr(torch, dtype))
-        given = {"r": 4, "lora_alpha": 8, "target_modules": r"model\.language_model\..*(q|v|down)_proj", **config}
-        model = get_peft_model(base, LoraConfig(**given))
+        inputs = {"r": 4, "lora_alpha": 8, "target_modules": r"model\.language_model\..*(q|v|down)_proj", **config}
+        model = get_peft_model(base, LoraConfig(**inputs))
         for name, weights in model.named_parameters():
             # What training would have changed; a fresh adapter does nothing.
             if "lora_B" in name or "lora_embedding_B" in name or "modules_to_save" in name:
@@ -73,7 +73,7 @@ def save(spec: TrainingSpec) -> Callable[..., Path]:
     """Saves a model as the result of `spec`."""
 
     def save_model(model: Any, folder: Path, **changes: Any) -> Path:
-        from mg_tui.engine.results.result import ResultFacts, save_result
+        from mg_tui.engine.results.saving import TrainingSummary, save_result
 
         base = load_registry().resolve("tiny")
         assert base.family is not None
@@ -82,10 +82,12 @@ def save(spec: TrainingSpec) -> Callable[..., Path]:
         from mg_tui.families.contract import Preprocessing
 
         processor = base.family.load_processor(base.family, base.source, Preprocessing(**contract))
-        facts = ResultFacts(final_loss=0.125, steps=30, examples=1200, seconds=61.2, trained_parts={"language": 4096})
-        given = {"dtype": "float32", "quantization": "none", "run": "run-1", **changes}
+        facts = TrainingSummary(
+            final_loss=0.125, steps=30, examples=1200, seconds=61.2, trained_parts={"language": 4096}
+        )
+        inputs = {"dtype": "float32", "quantization": "none", "run": "run-1", **changes}
         return save_result(
-            model, processor, spec=used, family=base.family, base=base, folder=folder, facts=facts, **given
+            model, processor, spec=used, family=base.family, base=base, folder=folder, facts=facts, **inputs
         )
 
     return save_model

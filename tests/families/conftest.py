@@ -36,10 +36,10 @@ def encoder(family: ModelFamily, processor: Any) -> ExampleEncoder:
 
 @pytest.fixture(scope="session")
 def talk() -> Callable[..., Example]:
-    """Makes an Example of turns that alternate between user and assistant; pictures come first."""
+    """Makes an Example of turns that alternate between user and assistant; images come first."""
 
-    def make(*turns: str, pictures: int = 0, row: int = 1, system: str | None = None) -> Example:
-        shown = tuple(ImagePart(ImageRef(f"/{index}.png", f"{index}.png")) for index in range(pictures))
+    def make(*turns: str, images: int = 0, row: int = 1, system: str | None = None) -> Example:
+        shown = tuple(ImagePart(ImageRef(f"/{index}.png", f"{index}.png")) for index in range(images))
         messages = [
             Message("assistant" if index % 2 else "user", (*(shown if index == 0 else ()), TextPart(text)))
             for index, text in enumerate(turns)

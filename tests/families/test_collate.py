@@ -14,7 +14,7 @@ from PIL import Image
 from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.families import ModelFamily, Preprocessing
-from mg_tui.families.collate import IGNORED, ExampleEncoder
+from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
 
 Talk = Callable[..., Example]
 LIMITS = Preprocessing(min_pixels=3_136, max_pixels=12_544)
@@ -22,34 +22,34 @@ IMAGE = Image.effect_mandelbrot((120, 90), (-2, -1.5, 1, 1.5), 50).convert("RGB"
 HEADER = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 
 
-def learned(encoder: ExampleEncoder, batch: dict[str, Any], row: int = 0) -> list[str]:
+def supervised_texts(encoder: ExampleEncoder, batch: dict[str, Any], row: int = 0) -> list[str]:
     """The learned tokens of a row, as texts, joined where they are neighbours."""
     labels = batch["labels"][row].tolist()
     runs: list[list[int]] = [[]]
     for label in labels:
-        if label != IGNORED:
+        if label != IGNORE_INDEX:
             runs[-1].append(label)
         elif runs[-1]:
             runs.append([])
     return [encoder.processor.tokenizer.decode(run) for run in runs if run]
 
 
-def plain_ids(encoder: ExampleEncoder, text: str) -> list[int]:
+def token_ids(encoder: ExampleEncoder, text: str) -> list[int]:
     return list(encoder.processor.tokenizer(text)["input_ids"])
 
 
 def test_one_turn(encoder: ExampleEncoder, talk: Talk) -> None:
     batch = encoder([talk("what is it?", "a red circle")], [[]])
-    assert learned(encoder, batch) == ["a red circle<|im_end|>"]
+    assert supervised_texts(encoder, batch) == ["a red circle<|im_end|>"]
     text = f"{HEADER}<|im_start|>user\nwhat is it?<|im_end|>\n<|im_start|>assistant\na red circle<|im_end|>\n"
-    assert batch["input_ids"][0].tolist() == plain_ids(encoder, text)
-    where = batch["labels"][0] != IGNORED
+    assert batch["input_ids"][0].tolist() == token_ids(encoder, text)
+    where = batch["labels"][0] != IGNORE_INDEX
     assert batch["labels"][0][where].tolist() == batch["input_ids"][0][where].tolist()
 
 
 def test_several_turns_and_a_system_prompt(encoder: ExampleEncoder, talk: Talk) -> None:
     batch = encoder([talk("a?", "one", "b?", "two", "c?", "three", system="Be brief.")], [[]])
-    assert learned(encoder, batch) == ["one<|im_end|>", "two<|im_end|>", "three<|im_end|>"]
+    assert supervised_texts(encoder, batch) == ["one<|im_end|>", "two<|im_end|>", "three<|im_end|>"]
     assert "Be brief." in encoder.processor.tokenizer.decode(batch["input_ids"][0])
 
 
@@ -61,30 +61,30 @@ def test_the_prompt_of_the_preprocessing_goes_where_there_is_none(
         encoder([talk("a?", "b"), talk("a?", "b", system="Own.")], [[], []])["input_ids"]
     )
     assert ("Speak up." in texts[0], "Speak up." in texts[1], "Own." in texts[1]) == (True, False, True)
-    prompt = encoder.prompts([talk("a?", "b").prompt], [[]])["input_ids"][0]
+    prompt = encoder.encode_prompts([talk("a?", "b").prompt], [[]])["input_ids"][0]
     assert "Speak up." in processor.tokenizer.decode(prompt)
 
 
-def test_pictures_are_expanded_and_never_learned(encoder: ExampleEncoder, talk: Talk) -> None:
-    batch = encoder([talk("and?", "yes", pictures=2)], [[IMAGE, IMAGE.rotate(90, expand=True)]])
+def test_images_are_expanded_and_never_learned(encoder: ExampleEncoder, talk: Talk) -> None:
+    batch = encoder([talk("and?", "yes", images=2)], [[IMAGE, IMAGE.rotate(90, expand=True)]])
     kinds = batch["mm_token_type_ids"][0] == 1
     assert int(kinds.sum()) == int(batch["image_grid_thw"].prod(-1).sum()) // 4 > 0
-    assert bool((batch["labels"][0][kinds] == IGNORED).all())
-    assert learned(encoder, batch) == ["yes<|im_end|>"]
+    assert bool((batch["labels"][0][kinds] == IGNORE_INDEX).all())
+    assert supervised_texts(encoder, batch) == ["yes<|im_end|>"]
 
 
-def test_a_picture_in_an_answer_is_not_learned(encoder: ExampleEncoder) -> None:
+def test_a_image_in_an_answer_is_not_learned(encoder: ExampleEncoder) -> None:
     shown = ImagePart(ImageRef("/a.png", "a.png"))
     example = Example(
         1, (Message("user", (TextPart("draw"),)), Message("assistant", (TextPart("here: "), shown, TextPart("!"))))
     )
     batch = encoder([example], [[IMAGE]])
-    assert learned(encoder, batch) == ["here: ", "!<|im_end|>"]
+    assert supervised_texts(encoder, batch) == ["here: ", "!<|im_end|>"]
 
 
 def test_the_processor_alone_gives_the_same(encoder: ExampleEncoder, talk: Talk) -> None:
     """Whatever the processor returns for the plain text is what a batch holds: nothing lost, nothing changed."""
-    examples = [talk("what?", "that", pictures=1), talk("longer question than before?", "yes", "really?", "no")]
+    examples = [talk("what?", "that", images=1), talk("longer question than before?", "yes", "really?", "no")]
     batch = encoder(examples, [[IMAGE], []])
     shown = "<|vision_start|><|image_pad|><|vision_end|>"
     texts = [
@@ -103,20 +103,20 @@ def test_padding_is_on_the_right_and_not_learned(encoder: ExampleEncoder, talk: 
     mask = batch["attention_mask"][0]
     assert mask[0] == 1
     assert mask[-1] == 0
-    assert bool((batch["labels"][0][mask == 0] == IGNORED).all())
+    assert bool((batch["labels"][0][mask == 0] == IGNORE_INDEX).all())
 
 
 def test_prompts_are_padded_on_the_left_and_begin_what_was_trained(encoder: ExampleEncoder, talk: Talk) -> None:
-    examples = [talk("a?", "\nb", pictures=1), talk("a longer question?", "b")]
-    prompts = encoder.prompts([example.prompt for example in examples], [[IMAGE], []])
+    examples = [talk("a?", "\nb", images=1), talk("a longer question?", "b")]
+    prompts = encoder.encode_prompts([example.prompt for example in examples], [[IMAGE], []])
     assert prompts["attention_mask"][1].tolist()[0] == 0
     assert "labels" not in prompts
     for row, (example, images) in enumerate(zip(examples, [[IMAGE], []], strict=True)):
         given = prompts["input_ids"][row][prompts["attention_mask"][row] == 1].tolist()
         trained = encoder.encode(example, images)
         assert trained.input_ids.tolist()[: len(given)] == given
-        assert (trained.labels[: len(given)] == IGNORED).all()
-        assert trained.labels[len(given)] != IGNORED  # the very next token is the first that is learned
+        assert (trained.labels[: len(given)] == IGNORE_INDEX).all()
+        assert trained.labels[len(given)] != IGNORE_INDEX  # the very next token is the first that is learned
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_answers_that_tokenisers_like_to_join_with_what_is_around(
 ) -> None:
     import unicodedata
 
-    (text,) = learned(encoder, encoder([talk("q?", answer)], [[]]))
+    (text,) = supervised_texts(encoder, encoder([talk("q?", answer)], [[]]))
     assert text == unicodedata.normalize("NFC", answer) + "<|im_end|>"
 
 
@@ -136,7 +136,7 @@ def test_answers_that_tokenisers_like_to_join_with_what_is_around(
 def test_any_text(encoder: ExampleEncoder, talk: Talk, turns: list[str]) -> None:
     turns = turns[: len(turns) // 2 * 2]
     batch = encoder([talk(*turns)], [[]])
-    assert learned(encoder, batch) == [f"{answer}<|im_end|>" for answer in turns[1::2]]
+    assert supervised_texts(encoder, batch) == [f"{answer}<|im_end|>" for answer in turns[1::2]]
 
 
 @pytest.mark.parametrize("where", ["question", "answer"])
@@ -156,14 +156,14 @@ def test_text_that_poses_as_control_tokens_is_text(
     encoder: ExampleEncoder, talk: Talk, posing: str, where: str
 ) -> None:
     turns = (posing, "fine") if where == "question" else ("what?", posing)
-    honest = encoder([talk("what?", "fine", pictures=1)], [[IMAGE]])
-    batch = encoder([talk(*turns, pictures=1)], [[IMAGE]])
+    honest = encoder([talk("what?", "fine", images=1)], [[IMAGE]])
+    batch = encoder([talk(*turns, images=1)], [[IMAGE]])
     tokenizer = encoder.processor.tokenizer
     for token in encoder.template.control_tokens:
         number = tokenizer.convert_tokens_to_ids(token)
         assert (batch["input_ids"] == number).sum() == (honest["input_ids"] == number).sum(), token
     assert posing in tokenizer.decode(batch["input_ids"][0])
-    assert learned(encoder, batch) == [f"{turns[1]}<|im_end|>"]
+    assert supervised_texts(encoder, batch) == [f"{turns[1]}<|im_end|>"]
     assert int((batch["mm_token_type_ids"] == 1).sum()) == int(batch["image_grid_thw"].prod()) // 4
 
 
@@ -192,17 +192,17 @@ def test_marks_in_a_text_are_refused(encoder: ExampleEncoder, talk: Talk) -> Non
 def test_training_on_prompts_too(family: ModelFamily, processor: Any, talk: Talk) -> None:
     encoder = family.make_collator(family, processor, LIMITS, train_on_prompt=True)
     assert isinstance(encoder, ExampleEncoder)
-    batch = encoder([talk("what?", "that", pictures=1), talk("a?", "b")], [[IMAGE], []])
-    first, second = learned(encoder, batch)
+    batch = encoder([talk("what?", "that", images=1), talk("a?", "b")], [[IMAGE], []])
+    first, second = supervised_texts(encoder, batch)
     assert first == f"{HEADER}<|im_start|>user\n"
     assert second == "what?<|im_end|>\n<|im_start|>assistant\nthat<|im_end|>\n"
-    names = {processor.tokenizer.convert_ids_to_tokens(int(t)) for t in batch["labels"][0] if t != IGNORED}
+    names = {processor.tokenizer.convert_ids_to_tokens(int(t)) for t in batch["labels"][0] if t != IGNORE_INDEX}
     assert not names & {"<|vision_start|>", "<|image_pad|>", "<|vision_end|>"}
-    assert bool((batch["labels"][batch["attention_mask"] == 0] == IGNORED).all())
+    assert bool((batch["labels"][batch["attention_mask"] == 0] == IGNORE_INDEX).all())
 
 
 def test_an_example_alone(encoder: ExampleEncoder, talk: Talk) -> None:
-    examples, images = [talk("a?", "b", pictures=1), talk("a longer one?", "c")], [[IMAGE], []]
+    examples, images = [talk("a?", "b", images=1), talk("a longer one?", "c")], [[IMAGE], []]
     batch = encoder(examples, images)
     for row, example in enumerate(examples):
         alone = encoder.encode(example, images[row])
@@ -216,20 +216,23 @@ def test_an_example_alone(encoder: ExampleEncoder, talk: Talk) -> None:
 
 @pytest.mark.parametrize("sizes", [[], [(120, 90)], [(120, 90), (40, 400)], [(2000, 1000)]], ids=str)
 def test_length_from_sizes(encoder: ExampleEncoder, talk: Talk, sizes: list[tuple[int, int]]) -> None:
-    example = talk("see <|image_pad|>?", "\nyes", "and?", "no", pictures=len(sizes))
+    example = talk("see <|image_pad|>?", "\nyes", "and?", "no", images=len(sizes))
     images = [Image.new("RGB", size) for size in sizes]
     assert encoder.length(example, sizes) == len(encoder.encode(example, images).input_ids)
 
 
 def test_the_encoder_can_go_to_a_worker(encoder: ExampleEncoder, talk: Talk) -> None:
-    example = talk("a?", "b", pictures=1)
+    example = talk("a?", "b", images=1)
     there = pickle.loads(pickle.dumps(encoder))  # noqa: S301 - our own
     assert torch.equal(there([example], [[IMAGE]])["labels"], encoder([example], [[IMAGE]])["labels"])
 
 
 @pytest.mark.parametrize(
     ("turns", "what"),
-    [(("only a question",), "does not end in an answer"), (("a?", "b", "c?"), "does not end in an answer")],
+    [
+        (("only a question",), "does not end with a supervised answer"),
+        (("a?", "b", "c?"), "does not end with a supervised answer"),
+    ],
 )
 def test_nothing_to_learn(encoder: ExampleEncoder, talk: Talk, turns: tuple[str, ...], what: str) -> None:
     with pytest.raises(DataError, match=f"row 7: .*{what}"):
@@ -237,23 +240,23 @@ def test_nothing_to_learn(encoder: ExampleEncoder, talk: Talk, turns: tuple[str,
 
 
 def test_a_conversation_that_begins_with_an_answer(encoder: ExampleEncoder) -> None:
-    with pytest.raises(DataError, match=r"row 3: .*begins with an answer"):
+    with pytest.raises(DataError, match=r"row 3: .*starts with an assistant turn"):
         encoder([Example(3, (Message("assistant", (TextPart("hello"),)),))], [[]])
 
 
 def test_the_row_that_the_processor_refuses_is_named_not_its_neighbours(encoder: ExampleEncoder, talk: Talk) -> None:
-    examples = [talk("a?", "b", pictures=1, row=row) for row in (4, 5, 6)]
+    examples = [talk("a?", "b", images=1, row=row) for row in (4, 5, 6)]
     images = [[IMAGE], [Image.new("RGB", (1000, 2))], [IMAGE]]
-    with pytest.raises(DataError, match=r"^row 5: the processor of Qwen2\.5-VL refuses it") as caught:
+    with pytest.raises(DataError, match=r"^row 5: rejected by the processor of Qwen2\.5-VL") as caught:
         encoder(examples, images)
     assert "aspect ratio" in (caught.value.why or "")
-    with pytest.raises(DataError, match=r"row 5: a picture of 1000 x 2 pixels"):
+    with pytest.raises(DataError, match=r"row 5: an image of 1000 x 2 pixels"):
         encoder.length(examples[1], [(1000, 2)])
 
 
-def test_pictures_that_are_missing(encoder: ExampleEncoder, talk: Talk) -> None:
+def test_images_that_are_missing(encoder: ExampleEncoder, talk: Talk) -> None:
     with pytest.raises(DataError, match="row 1"):
-        encoder([talk("a?", "b", pictures=2)], [[IMAGE]])
+        encoder([talk("a?", "b", images=2)], [[IMAGE]])
 
 
 def with_template(encoder: ExampleEncoder, template: str | None) -> ExampleEncoder:
@@ -274,18 +277,18 @@ def test_a_template_that_ends_an_answer_with_nothing_gets_the_token_that_ends_it
         "{{ 'ASSISTANT:' if add_generation_prompt }}",
     )
     batch = vicuna([talk("a?", "one", "b?", "two")], [[]])
-    assert learned(vicuna, batch) == [" one", " two<|im_end|>"]
+    assert supervised_texts(vicuna, batch) == [" one", " two<|im_end|>"]
 
 
 def test_a_template_that_changes_its_mind_cannot_be_used(encoder: ExampleEncoder, talk: Talk) -> None:
     fickle = with_template(encoder, "{{ messages | length }}{% for m in messages %}{{ m.content[0].text }}{% endfor %}")
-    with pytest.raises(FamilyError, match=r"Qwen2\.5-VL: it cannot be told which tokens"):
+    with pytest.raises(FamilyError, match=r"Qwen2\.5-VL: cannot locate the answer tokens"):
         fickle([talk("a?", "b")], [[]])
 
 
 def test_a_template_that_refuses_a_conversation(encoder: ExampleEncoder, talk: Talk) -> None:
     strict = with_template(encoder, "{{ raise_exception('roles must alternate') }}")
-    with pytest.raises(DataError, match=r"row 2: the chat template of Qwen2\.5-VL refuses") as caught:
+    with pytest.raises(DataError, match=r"row 2: the chat template of Qwen2\.5-VL rejects") as caught:
         strict([talk("a?", "b", row=2)], [[]])
     assert caught.value.why == "roles must alternate"
 
@@ -304,5 +307,5 @@ def test_a_processor_that_changes_tokens_is_found_out(encoder: ExampleEncoder, t
 
     processor = copy.copy(encoder.processor)
     processor.__class__ = Meddler
-    with pytest.raises(FamilyError, match="labels cannot be placed"):
+    with pytest.raises(FamilyError, match="cannot assign labels"):
         ExampleEncoder(encoder.family, processor, LIMITS)([talk("a?", "b")], [[]])

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from mg_tui.core.errors import FamilyError
-from mg_tui.families.hookspec import GROUP
-from mg_tui.families.registry import DISABLE, PluginStatus, Registry, make_registry
+from mg_tui.families.hookspec import ENTRY_POINT_GROUP
+from mg_tui.families.registry import DISABLE_ENV, PluginStatus, Registry, make_registry
 
 HEAD = "from mg_tui.families import Checkpoint, ModelFamily, Parts, hookimpl\n"
 PARTS = "Parts(language=('model.language_model',), projector=(), vision=('model.visual',))"
 
 
-def family(key: str, model_type: str | None = None, *, extra: str = "") -> str:
+def family_source(key: str, model_type: str | None = None, *, extra: str = "") -> str:
     return f"ModelFamily(key='{key}', title='{key}', model_types=('{model_type or key}',), parts={PARTS}{extra})"
 
 
-def yields(*families: str) -> str:
+def plugin_source(*families: str) -> str:
     return "\n".join([HEAD, "@hookimpl", "def mg_model_families():", *(f"    yield {one}" for one in families)])
 
 
@@ -44,14 +44,14 @@ class Installer:
     def add(self, name: str, source: str) -> Path:
         file = self.folder / f"garden_{name}.py"
         file.write_text(source)
-        self.entries.append(EntryPoint(name=name, value=f"garden_{name}", group=GROUP))
+        self.entries.append(EntryPoint(name=name, value=f"garden_{name}", group=ENTRY_POINT_GROUP))
         return file
 
     def registry(self, **environ: str) -> Registry:
         return make_registry(self.entries, environ)
 
 
-def status(registry: Registry, name: str) -> PluginStatus:
+def plugin_status(registry: Registry, name: str) -> PluginStatus:
     return next(plugin for plugin in registry.plugins if plugin.name == name)
 
 
@@ -62,33 +62,37 @@ BROKEN = {
     "leaves at import": ("import sys\nsys.exit(3)\n", "SystemExit: 3", 2),
     "raises in the hook": (HEAD + "@hookimpl\ndef mg_model_families():\n    return 1 / 0\n", "ZeroDivisionError", 4),
     "raises while yielding": (
-        HEAD + f"@hookimpl\ndef mg_model_families():\n    yield {family('late')}\n    raise KeyError('x')\n",
+        HEAD + f"@hookimpl\ndef mg_model_families():\n    yield {family_source('late')}\n    raise KeyError('x')\n",
         "KeyError",
         5,
     ),
     "misspells the hook": (HEAD + "@hookimpl\ndef mg_model_famlies():\n    return []\n", "mg_model_famlies", 2),
     "takes arguments": (HEAD + "@hookimpl\ndef mg_model_families(config):\n    return []\n", "config", 2),
     "forgets the mark": (HEAD + "def mg_model_families():\n    return []\n", "marked @hookimpl", 1),
-    "returns nothing": (HEAD + "@hookimpl\ndef mg_model_families():\n    pass\n", "gave nothing", 2),
-    "returns one": (HEAD + f"@hookimpl\ndef mg_model_families():\n    return {family('one')}\n", "returned one", 2),
+    "returns nothing": (HEAD + "@hookimpl\ndef mg_model_families():\n    pass\n", "yielded nothing", 2),
+    "returns one": (
+        HEAD + f"@hookimpl\ndef mg_model_families():\n    return {family_source('one')}\n",
+        "returned one",
+        2,
+    ),
     "returns a text": (HEAD + "@hookimpl\ndef mg_model_families():\n    return 'qwen'\n", "returned str", 2),
     "returns a number": (HEAD + "@hookimpl\ndef mg_model_families():\n    return 7\n", "returned int", 2),
     "yields a dict": (HEAD + "@hookimpl\ndef mg_model_families():\n    yield {'key': 'a'}\n", "gave dict", 2),
     "yields none": (HEAD + "@hookimpl\ndef mg_model_families():\n    return []\n", "gave no families", 2),
     "gives model_types as a text": (
-        yields(f"ModelFamily(key='a', title='a', model_types='a', parts={PARTS})"),
-        'model_types is a text; write ("a",)',
+        plugin_source(f"ModelFamily(key='a', title='a', model_types='a', parts={PARTS})"),
+        'model_types is a string; write ("a",)',
         3,
     ),
-    "gives a key with blanks": (yields(family("my model", "m")), "'my model' is not an identifier", 3),
+    "gives a key with blanks": (plugin_source(family_source("my model", "m")), "'my model' is not an identifier", 3),
     "gives parts as a dict": (
-        yields("ModelFamily(key='a', title='a', model_types=('a',), parts={'language': 'model'})"),
+        plugin_source("ModelFamily(key='a', title='a', model_types=('a',), parts={'language': 'model'})"),
         "parts is dict, not Parts",
         3,
     ),
     "gives an unknown capability": (
-        yields(family("a", extra=", capabilities={'flies': True}")),
-        "capability 'flies' is not known",
+        plugin_source(family_source("a", extra=", capabilities={'flies': True}")),
+        "capability 'flies' is unknown",
         3,
     ),
 }
@@ -98,81 +102,89 @@ BROKEN = {
 def test_a_broken_plugin_is_a_line_with_its_cause_and_place(install: Installer, how: str) -> None:
     source, cause, line = BROKEN[how]
     file = install.add("broken", source)
-    install.add("sound", yields(family("sound")))
+    install.add("sound", plugin_source(family_source("sound")))
     registry = install.registry()
 
-    broken = status(registry, "broken")
+    broken = plugin_status(registry, "broken")
     assert broken.status == "broken"
     assert broken.families == ()
     assert broken.problem is not None
     assert cause in broken.problem
     assert f"{file}:{line}" in broken.problem
     assert broken.file == str(file)
-    assert status(registry, "sound").status == "ok"
+    assert plugin_status(registry, "sound").status == "ok"
     assert registry.by_model_type("sound").key == "sound"
 
 
 def test_a_missing_module_is_named(install: Installer) -> None:
-    install.entries.append(EntryPoint(name="gone", value="garden_gone_away", group=GROUP))
-    install.add("sound", yields(family("sound")))
+    install.entries.append(EntryPoint(name="gone", value="garden_gone_away", group=ENTRY_POINT_GROUP))
+    install.add("sound", plugin_source(family_source("sound")))
     registry = install.registry()
-    assert "garden_gone_away" in (status(registry, "gone").problem or "")
+    assert "garden_gone_away" in (plugin_status(registry, "gone").problem or "")
     assert [one.key for one in registry.families] == ["sound"]
 
 
 def test_two_plugins_that_claim_one_model_type_both_lose_it(install: Installer) -> None:
-    install.add("first", yields(family("a", "contested"), family("mine")))
-    install.add("second", yields(family("b", "contested")))
+    install.add("first", plugin_source(family_source("a", "contested"), family_source("mine")))
+    install.add("second", plugin_source(family_source("b", "contested")))
     registry = install.registry()
     for name, other in (("first", "second"), ("second", "first")):
-        problem = status(registry, name).problem or ""
+        problem = plugin_status(registry, name).problem or ""
         assert "model type 'contested'" in problem
         assert other in problem
         assert "neither is used" in problem
-    assert status(registry, "first").families == ("mine",)  # its other family is not disputed
+    assert plugin_status(registry, "first").families == ("mine",)  # its other family is not disputed
     assert [one.key for one in registry.families] == ["mine"]
     with pytest.raises(FamilyError, match="claimed by first and second") as caught:
         registry.by_model_type("contested")
-    assert f"{DISABLE}=second" in (caught.value.hint or "")
-    assert install.registry(**{DISABLE: "second"}).by_model_type("contested").key == "a"
+    assert f"{DISABLE_ENV}=second" in (caught.value.hint or "")
+    assert install.registry(**{DISABLE_ENV: "second"}).by_model_type("contested").key == "a"
 
 
 def test_neither_order_nor_name_decides_a_dispute(install: Installer) -> None:
-    install.add("zebra", yields(family("same", "x")))
-    install.add("ant", yields(family("same", "y")))
+    install.add("zebra", plugin_source(family_source("same", "x")))
+    install.add("ant", plugin_source(family_source("same", "y")))
     registry = install.registry()
     assert registry.families == ()
-    assert "key 'same' is claimed by zebra and ant" in (status(registry, "zebra").problem or "")
+    assert "key 'same' is claimed by zebra and ant" in (plugin_status(registry, "zebra").problem or "")
     for model_type in ("x", "y"):
         with pytest.raises(FamilyError, match="claimed by ant and zebra"):
             registry.by_model_type(model_type)
 
 
 def test_a_dispute_within_one_plugin(install: Installer) -> None:
-    install.add("twice", yields(family("a", "t"), family("b", "t")))
+    install.add("twice", plugin_source(family_source("a", "t"), family_source("b", "t")))
     registry = install.registry()
     assert registry.families == ()
-    assert "two of its families claim model type 't'" in (status(registry, "twice").problem or "")
+    assert "two of its families claim model type 't'" in (plugin_status(registry, "twice").problem or "")
 
 
 def test_the_off_switch_imports_nothing(install: Installer) -> None:
     install.add("loud", "raise RuntimeError\n")
-    install.add("sound", yields(family("sound")))
-    registry = install.registry(**{DISABLE: " loud , nobody"})
-    assert status(registry, "loud").status == "disabled"
+    install.add("sound", plugin_source(family_source("sound")))
+    registry = install.registry(**{DISABLE_ENV: " loud , nobody"})
+    assert plugin_status(registry, "loud").status == "disabled"
     assert "garden_loud" not in sys.modules
     assert registry.unknown_disabled == ("nobody",)
     assert [one.key for one in registry.families] == ["sound"]
-    assert install.registry(**{DISABLE: "all"}).families == ()
+    assert install.registry(**{DISABLE_ENV: "all"}).families == ()
+
+
+def test_without_any_plugin_every_base_model_is_refused_with_what_to_install(install: Installer) -> None:
+    registry = install.registry()
+    for ask in (lambda: registry.resolve("tiny"), lambda: registry.resolve("Owner/Model", fetch=True)):
+        with pytest.raises(FamilyError, match="no model family is installed") as caught:
+            ask()
+        assert "pip install model-garden-qwen2-5-vl" in (caught.value.hint or "")
 
 
 def test_an_unknown_model_type_lists_what_is_installed(install: Installer) -> None:
-    install.add("sound", yields(family("sound", "sound_type")))
+    install.add("sound", plugin_source(family_source("sound", "sound_type")))
     install.add("broken", "raise RuntimeError\n")
     with pytest.raises(FamilyError, match="handles model type 'exotic'") as caught:
         install.registry().by_model_type("exotic")
     assert "sound (sound_type)" in (caught.value.why or "")
-    assert "not in use are broken" in (caught.value.hint or "")
+    assert "disabled or broken: broken" in (caught.value.hint or "")
 
 
 def test_the_example_in_the_hooks_docstring_is_a_working_plugin(install: Installer) -> None:
@@ -184,7 +196,7 @@ def test_the_example_in_the_hooks_docstring_is_a_working_plugin(install: Install
     text = documentation.split("by its Auto classes:\n")[1].split("and its distribution")[0]
     install.add("smolvlm", textwrap.dedent(text.replace("\n\n    ", "\n\n    ")))
     registry = install.registry()
-    assert status(registry, "smolvlm").problem is None
+    assert plugin_status(registry, "smolvlm").problem is None
     assert registry.by_model_type("smolvlm").title == "SmolVLM"
 
 

@@ -13,11 +13,11 @@ from mg_tui.core.errors import EnvironmentProblem, FamilyError, UsageError
 from mg_tui.families import Checkpoint, ModelFamily, Parts, hub
 from mg_tui.families.registry import Registry
 
-SEEING = {"model_type": "seer", "vision_config": {"depth": 2}}
+VISION_CONFIG = {"model_type": "seer", "vision_config": {"depth": 2}}
 PARTS = Parts(language=("model.language_model",), projector=(), vision=("model.visual",))
 
 
-def checkpoint(folder: Path, config: Mapping[str, Any] = SEEING) -> Path:
+def write_checkpoint(folder: Path, config: Mapping[str, Any] = VISION_CONFIG) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
@@ -25,7 +25,7 @@ def checkpoint(folder: Path, config: Mapping[str, Any] = SEEING) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    small = checkpoint(tmp_path / "package" / "small")
+    small = write_checkpoint(tmp_path / "package" / "small")
     family = ModelFamily(
         key="seer",
         title="Seer",
@@ -47,9 +47,11 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def cached(cache: Path, name: str, config: Mapping[str, Any] = SEEING, revision: str = "main") -> None:
+def write_cached_config(
+    cache: Path, name: str, config: Mapping[str, Any] = VISION_CONFIG, revision: str = "main"
+) -> None:
     repository = cache / f"models--{name.replace('/', '--')}"
-    checkpoint(repository / "snapshots" / "0123abc", config)
+    write_checkpoint(repository / "snapshots" / "0123abc", config)
     reference = repository / "refs" / revision
     reference.parent.mkdir(parents=True)
     reference.write_text("0123abc")
@@ -59,12 +61,12 @@ def test_an_alias_is_the_folder_that_comes_with_the_plugin(registry: Registry, t
     found = registry.resolve("small")
     assert (found.name, found.source, found.local) == ("small", str(tmp_path / "package" / "small"), True)
     assert found.family is registry.families[0]
-    assert found.config == SEEING
+    assert found.config == VISION_CONFIG
 
 
 @pytest.mark.parametrize("given", ["./mine", "mine", "../{name}/mine", "{folder}/mine"])
 def test_a_folder(registry: Registry, tmp_path: Path, given: str) -> None:
-    folder = checkpoint(tmp_path / "mine")
+    folder = write_checkpoint(tmp_path / "mine")
     found = registry.resolve(given.format(name=tmp_path.name, folder=tmp_path))
     assert found.local
     assert Path(found.source).is_absolute()
@@ -73,7 +75,7 @@ def test_a_folder(registry: Registry, tmp_path: Path, given: str) -> None:
 
 
 def test_a_folder_that_is_called_like_a_hub_name_is_the_folder(registry: Registry, tmp_path: Path) -> None:
-    checkpoint(tmp_path / "Owner" / "Seer-7B-Instruct")
+    write_checkpoint(tmp_path / "Owner" / "Seer-7B-Instruct")
     assert registry.resolve("Owner/Seer-7B-Instruct").local
 
 
@@ -85,17 +87,17 @@ def test_a_listed_hub_name_has_its_family_before_any_download(registry: Registry
 
 def test_another_hub_name_is_known_by_its_cached_config(registry: Registry, empty_cache: Path) -> None:
     assert registry.resolve("Somebody/Seer-tuned").family is None
-    cached(empty_cache, "Somebody/Seer-tuned")
+    write_cached_config(empty_cache, "Somebody/Seer-tuned")
     found = registry.resolve("Somebody/Seer-tuned")
     assert found.family is registry.families[0]
-    assert found.config == SEEING
+    assert found.config == VISION_CONFIG
 
 
 def test_a_cached_revision(registry: Registry, empty_cache: Path) -> None:
-    cached(empty_cache, "Somebody/Seer-tuned", revision="v2")
+    write_cached_config(empty_cache, "Somebody/Seer-tuned", revision="v2")
     assert registry.resolve("Somebody/Seer-tuned").config is None
-    assert registry.resolve("Somebody/Seer-tuned", revision="v2").config == SEEING
-    assert registry.resolve("Somebody/Seer-tuned", revision="0123abc").config == SEEING
+    assert registry.resolve("Somebody/Seer-tuned", revision="v2").config == VISION_CONFIG
+    assert registry.resolve("Somebody/Seer-tuned", revision="0123abc").config == VISION_CONFIG
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_the_cache_is_where_the_hub_library_has_it(environ: dict[str, str], monk
 
 
 def test_a_text_only_model(registry: Registry, tmp_path: Path) -> None:
-    checkpoint(tmp_path / "llama", {"model_type": "llama", "hidden_size": 8})
+    write_checkpoint(tmp_path / "llama", {"model_type": "llama", "hidden_size": 8})
     with pytest.raises(FamilyError, match=r"text-only model \(model type llama\)") as caught:
         registry.resolve("./llama")
     assert "no vision_config" in (caught.value.why or "")
@@ -128,7 +130,7 @@ def test_a_text_only_model(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_an_unknown_model_type(registry: Registry, tmp_path: Path) -> None:
-    checkpoint(tmp_path / "other", {"model_type": "other", "vision_config": {}})
+    write_checkpoint(tmp_path / "other", {"model_type": "other", "vision_config": {}})
     with pytest.raises(FamilyError, match="handles model type 'other'") as caught:
         registry.resolve("./other")
     assert "Seer (seer)" in (caught.value.why or "")
@@ -138,11 +140,11 @@ def test_an_unknown_model_type(registry: Registry, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("{", "cannot be read"),
+        ("{", "cannot read"),
         ("[1]", "not a JSON object"),
         ("{}", "names no model_type"),
         ('{"model_type": 7}', "names no model_type"),
-        ("\udcff", "cannot be read"),
+        ("\udcff", "cannot read"),
     ],
 )
 def test_a_config_that_is_none(registry: Registry, tmp_path: Path, content: str, what: str) -> None:
@@ -160,8 +162,8 @@ def test_folders_that_hold_something_else(registry: Registry, tmp_path: Path) ->
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     with pytest.raises(FamilyError) as caught:
         registry.resolve("./adapter")
-    assert "it is an adapter" in (caught.value.hint or "")
-    checkpoint(tmp_path / "outer" / "inner")
+    assert "this is an adapter" in (caught.value.hint or "")
+    write_checkpoint(tmp_path / "outer" / "inner")
     with pytest.raises(FamilyError) as caught:
         registry.resolve("./outer")
     assert f"did you mean {tmp_path / 'outer' / 'inner'}?" in (caught.value.hint or "")
@@ -182,13 +184,13 @@ def test_paths_to_nothing_and_to_files(registry: Registry, tmp_path: Path) -> No
     [("smal", "small"), ("seer-7b-instruct", "Owner/Seer-7B-Instruct"), ("Seer 7B", None), ("x" * 5000, None)],
 )
 def test_names_that_are_none(registry: Registry, given: str, meant: str | None) -> None:
-    with pytest.raises(UsageError, match="there is no base model called") as caught:
+    with pytest.raises(UsageError, match="unknown base model") as caught:
         registry.resolve(given)
     assert (caught.value.hint or "").startswith(f"did you mean {meant}?" if meant else "known base models")
 
 
 def test_fetching_while_downloads_are_forbidden(registry: Registry) -> None:
-    with pytest.raises(EnvironmentProblem, match="is not on this machine") as caught:
+    with pytest.raises(EnvironmentProblem, match="is not available locally") as caught:
         registry.resolve("Somebody/Seer-tuned", fetch=True)
     for word in ("local folder", "tiny", "HF_HOME", "hf download Somebody/Seer-tuned"):
         assert word in (caught.value.hint or "")
@@ -196,5 +198,5 @@ def test_fetching_while_downloads_are_forbidden(registry: Registry) -> None:
 
 
 def test_what_is_in_the_cache_is_not_fetched(registry: Registry, empty_cache: Path) -> None:
-    cached(empty_cache, "Somebody/Seer-tuned")
+    write_cached_config(empty_cache, "Somebody/Seer-tuned")
     assert registry.resolve("Somebody/Seer-tuned", fetch=True).family is registry.families[0]

@@ -76,7 +76,7 @@ def test_who_tells_nothing_is_not_guessed_at(readings: Callable[..., list[list[f
 
 def test_no_gpu_is_no_energy() -> None:
     class Never:
-        def energy_of(self, uuid: str) -> tuple[float | None, float | None]:
+        def read_energy(self, uuid: str) -> tuple[float | None, float | None]:
             raise AssertionError
 
     assert EnergyMeter([], Never()).read() is None

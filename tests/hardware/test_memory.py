@@ -5,31 +5,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, shape
+from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, model_shape
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.hardware.memory import Question, Row, condensed, estimate
-from mg_tui.hardware.memory.assumed import FRAGMENTATION
-from mg_tui.hardware.memory.setup import settle
-from mg_tui.hardware.memory.workload import LEAST_BUDGET, by_area, largest_forward
+from mg_tui.hardware.memory import ExampleSize, MemoryAdvisor, Workload, estimate_memory, keep_largest
+from mg_tui.hardware.memory.assumptions import FRAGMENTATION
+from mg_tui.hardware.memory.training_setup import resolve_setup
+from mg_tui.hardware.memory.workload import MIN_TOKEN_BUDGET, image_tokens_by_area, largest_forward_pass
 
 GB, GIB = 10**9, 2**30
-SHAPES = {"3B": shape(CONFIG_3B), "7B": shape(CONFIG_7B), "72B": shape(CONFIG_72B)}
+SHAPES = {"3B": model_shape(CONFIG_3B), "7B": model_shape(CONFIG_7B), "72B": model_shape(CONFIG_72B)}
 
 
 def spec(**changes: object) -> TrainingSpec:
     return TrainingSpec.parse({"base_model": "m", "dataset": "d", **changes})
 
 
-def question(size: str = "7B", rows: tuple[Row, ...] = (), **changes: object) -> Question:
-    return Question(SHAPES[size], spec(**changes), rows)
+def question(size: str = "7B", rows: tuple[ExampleSize, ...] = (), **changes: object) -> MemoryAdvisor:
+    return MemoryAdvisor(SHAPES[size], spec(**changes), rows)
 
 
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
 def test_parts_add_up_to_the_peak_and_each_says_why() -> None:
-    found = estimate(SHAPES["7B"], spec(train_vision="lora", train_projector="full"))
+    found = estimate_memory(SHAPES["7B"], spec(train_vision="lora", train_projector="full"))
     assert sum(part.bytes for part in found.parts) == found.peak
     assert all(part.bytes > 0 and part.why for part in found.parts)
     assert len({part.name for part in found.parts}) == len(found.parts)
@@ -37,49 +37,52 @@ def test_parts_add_up_to_the_peak_and_each_says_why() -> None:
 
 
 def test_the_margin_is_a_share_of_what_comes_and_goes() -> None:
-    found = estimate(SHAPES["7B"], spec())
-    moving = sum(found.bytes_of(name) for name in ("activations", "block at work", "vision", "logits"))
+    found = estimate_memory(SHAPES["7B"], spec())
+    moving = sum(found.bytes_of(name) for name in ("activations", "active block", "vision", "logits"))
     assert found.bytes_of("margin for fragmentation") == pytest.approx(FRAGMENTATION * moving, abs=4)
-    assert found.tensors == found.peak - found.bytes_of("margin for fragmentation") - found.bytes_of(
+    assert found.tensor_bytes == found.peak - found.bytes_of("margin for fragmentation") - found.bytes_of(
         "CUDA context and libraries"
     )
 
 
 @pytest.mark.parametrize(("optimizer", "each"), [("adamw", 8), ("adamw_8bit", 2.03125), ("paged_adamw_8bit", 0)])
 def test_optimizer_state(optimizer: str, each: float) -> None:
-    found = estimate(SHAPES["3B"], spec(optimizer=optimizer))
+    found = estimate_memory(SHAPES["3B"], spec(optimizer=optimizer))
     assert found.bytes_of("optimizer state") == pytest.approx(each * found.trained, abs=1)
     assert found.bytes_of("gradients") == 4 * found.trained
 
 
 def test_full_training_needs_four_times_four_bytes_for_a_parameter() -> None:
     parts = {f"train_{part}": "full" for part in ("language", "projector", "vision")}
-    found = estimate(SHAPES["3B"], spec(**parts))
+    found = estimate_memory(SHAPES["3B"], spec(**parts))
     assert found.trained == found.parameters == SHAPES["3B"].parameters
     assert found.setup.quantization == "none"
-    kept = found.loaded + found.bytes_of("gradients") + found.bytes_of("optimizer state")
+    kept = found.loaded_bytes + found.bytes_of("gradients") + found.bytes_of("optimizer state")
     assert kept == 16 * found.parameters
     assert found.bytes_of("adapter") == 0
 
 
 def test_a_part_in_full_beside_lora_is_a_copy() -> None:
-    plain, copied = (estimate(SHAPES["3B"], spec(train_projector=how)) for how in ("none", "full"))
-    assert copied.loaded == plain.loaded
+    plain, copied = (estimate_memory(SHAPES["3B"], spec(train_projector=how)) for how in ("none", "full"))
+    assert copied.loaded_bytes == plain.loaded_bytes
     assert copied.bytes_of("adapter") - plain.bytes_of("adapter") == 4 * SHAPES["3B"].projector_parameters
 
 
 def test_on_the_cpu_there_is_neither_context_nor_quantisation() -> None:
-    found = estimate(SHAPES["3B"], spec(), device="cpu")
+    found = estimate_memory(SHAPES["3B"], spec(), device="cpu")
     assert (found.setup.dtype, found.setup.quantization) == ("float32", "none")
-    assert found.loaded == 4 * SHAPES["3B"].parameters
+    assert found.loaded_bytes == 4 * SHAPES["3B"].parameters
     assert found.bytes_of("CUDA context and libraries") == 0
 
 
 def test_what_is_not_known_is_said() -> None:
-    assert any("no dataset" in sentence for sentence in estimate(SHAPES["3B"], spec()).assumed)
-    assert estimate(SHAPES["3B"], spec(), rows=[Row(100, 10)]).assumed == ()
+    assert any("no dataset" in sentence for sentence in estimate_memory(SHAPES["3B"], spec()).assumed)
+    assert estimate_memory(SHAPES["3B"], spec(), rows=[ExampleSize(100, 10)]).assumed == ()
     general = replace(SHAPES["3B"], exact=False)
-    assert any("general way" in sentence for sentence in estimate(general, spec(), rows=[Row(100, 10)]).assumed)
+    assert any(
+        "derived from the checkpoint" in sentence
+        for sentence in estimate_memory(general, spec(), rows=[ExampleSize(100, 10)]).assumed
+    )
 
 
 # --- The guide's table ------------------------------------------------------------------------------------------------
@@ -99,50 +102,52 @@ def test_the_guides_full_column_is_weights_alone_by_the_models_name(size: str, g
 
 # --- The largest forward pass -----------------------------------------------------------------------------------------
 
-ROWS = (Row(100, 20, ((448, 448),)), Row(300, 50, ((1008, 1008),)), Row(50, 5))
+ROWS = (ExampleSize(100, 20, ((448, 448),)), ExampleSize(300, 50, ((1008, 1008),)), ExampleSize(50, 5))
 
 
-def forward(rows: tuple[Row, ...] = ROWS, **changes: object) -> object:
+def largest_forward_of(rows: tuple[ExampleSize, ...] = ROWS, **changes: object) -> Workload:
     asked = spec(**changes)
-    return largest_forward(SHAPES["7B"], settle(asked, device="cuda"), asked, rows, by_area(SHAPES["7B"]))
+    return largest_forward_pass(
+        SHAPES["7B"], resolve_setup(asked, device="cuda"), asked, rows, image_tokens_by_area(SHAPES["7B"])
+    )
 
 
 def test_packed_takes_the_longest_rows_up_to_the_budget() -> None:
-    work = forward()
+    work = largest_forward_of()
     assert work.rows == 1
     assert work.masked
-    assert 1580 + 356 <= work.length <= LEAST_BUDGET
+    assert 1580 + 356 <= work.length <= MIN_TOKEN_BUDGET
     assert work.patches >= 4 * (1280 + 256)
     assert work.forwards
 
 
 def test_a_budget_smaller_than_the_longest_row_leaves_it_alone() -> None:
-    work = forward(token_budget=16)
-    assert (work.length, work.examples, work.learned) == (1580, 1, 50)
+    work = largest_forward_of(token_budget=16)
+    assert (work.length, work.examples, work.supervised) == (1580, 1, 50)
 
 
 def test_padded_lays_out_every_row_as_long_as_the_longest() -> None:
-    work = forward(layout="padded", batch_size=2)
+    work = largest_forward_of(layout="padded", batch_size=2)
     assert (work.rows, work.length, work.masked) == (2, 1580, True)
-    assert (work.learned, work.patches) == (70, 4 * (1280 + 256))
-    assert not forward(layout="padded").masked
+    assert (work.supervised, work.patches) == (70, 4 * (1280 + 256))
+    assert not largest_forward_of(layout="padded").masked
 
 
 def test_rows_that_are_too_long_do_not_count() -> None:
-    assert forward(max_seq_length=400, token_budget=16).length == 356
-    assert forward(max_seq_length=40, token_budget=16).length == 40
+    assert largest_forward_of(max_seq_length=400, token_budget=16).length == 356
+    assert largest_forward_of(max_seq_length=40, token_budget=16).length == 40
 
 
 def test_only_rows_that_matter_are_kept() -> None:
-    many = [Row(10 + index % 90, index % 7, ((28, 28),)) for index in range(5000)]
-    many[77] = Row(900, 3)
-    many[1234] = Row(5, 3, ((2000, 2000),))
-    many[4321] = Row(5, 4, ())
-    kept = condensed(many)
+    many = [ExampleSize(10 + index % 90, index % 7, ((28, 28),)) for index in range(5000)]
+    many[77] = ExampleSize(900, 3)
+    many[1234] = ExampleSize(5, 3, ((2000, 2000),))
+    many[4321] = ExampleSize(5, 4, ())
+    kept = keep_largest(many)
     assert len(kept) < 800
     assert many[77] in kept
     assert many[1234] in kept
-    assert question(rows=tuple(many)).estimate() == estimate(SHAPES["7B"], spec(), rows=kept)
+    assert question(rows=tuple(many)).estimate() == estimate_memory(SHAPES["7B"], spec(), rows=kept)
 
 
 # --- What would fit ---------------------------------------------------------------------------------------------------
@@ -156,7 +161,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(gib: int) -> None:
     assert asked.estimate(batch_size=batch).peak <= gib * GIB < asked.estimate(batch_size=batch + 1).peak
 
 
-def test_the_largest_picture_fits_and_a_larger_one_does_not() -> None:
+def test_the_largest_image_fits_and_a_larger_one_does_not() -> None:
     asked, free = question(), 11 * GIB
     pixels = asked.largest_pixels(free)
     assert pixels is not None
@@ -166,9 +171,9 @@ def test_the_largest_picture_fits_and_a_larger_one_does_not() -> None:
     assert asked.estimate(max_pixels=round(pixels * 1.05), **longer).peak > free
 
 
-def test_a_picture_is_not_larger_than_those_of_the_dataset() -> None:
-    assert question(rows=(Row(50, 5, ((448, 448),)),)).largest_pixels(80 * GIB) == 448 * 448
-    assert question(rows=(Row(50, 5),)).largest_pixels(80 * GIB) is None
+def test_a_image_is_not_larger_than_those_of_the_dataset() -> None:
+    assert question(rows=(ExampleSize(50, 5, ((448, 448),)),)).largest_pixels(80 * GIB) == 448 * 448
+    assert question(rows=(ExampleSize(50, 5),)).largest_pixels(80 * GIB) is None
 
 
 def test_nothing_fits_into_nothing() -> None:
@@ -176,14 +181,14 @@ def test_nothing_fits_into_nothing() -> None:
     assert not asked.fits(GIB)
     assert asked.largest_batch(GIB) is None
     assert asked.largest_pixels(GIB) is None
-    assert asked.remedies(GIB) == []
+    assert asked.suggestions(GIB) == []
 
 
 def test_every_remedy_is_one_change_with_which_it_fits() -> None:
     asked = question(quantization="none", batch_size=4, gradient_checkpointing=False, train_vision="lora")
     free = 40 * GIB
     assert not asked.fits(free)
-    remedies = asked.remedies(free)
+    remedies = asked.suggestions(free)
     assert remedies
     for remedy in remedies:
         assert remedy.estimate.peak <= free
@@ -194,11 +199,11 @@ def test_every_remedy_is_one_change_with_which_it_fits() -> None:
 
 
 def test_no_remedies_where_it_fits() -> None:
-    assert question().remedies(80 * GIB) == []
+    assert question().suggestions(80 * GIB) == []
 
 
 def test_lora_is_offered_in_place_of_full_training() -> None:
-    found = question(train_language="full", quantization="none").remedies(80 * GIB)
+    found = question(train_language="full", quantization="none").suggestions(80 * GIB)
     assert any(remedy.changes.get("train_language") == "lora" for remedy in found)
 
 
@@ -222,7 +227,7 @@ def test_lora_is_offered_in_place_of_full_training() -> None:
 )
 def test_what_costs_memory_costs_memory(change: dict[str, object]) -> None:
     # Rows long enough that activations, not logits, are the peak.
-    base = question(rows=(Row(700, 30, ((1500, 1500),)),), max_seq_length=4096)
+    base = question(rows=(ExampleSize(700, 30, ((1500, 1500),)),), max_seq_length=4096)
     assert base.estimate(**change).peak > base.estimate().peak
 
 
@@ -230,8 +235,7 @@ def test_importing_it_imports_no_torch() -> None:
     import subprocess
     import sys
 
-    code = (
-        "import sys, mg_tui.ahead.forecast, mg_tui.hardware.memory, mg_tui.cli.estimate; print('torch' in sys.modules)"
-    )
+    modules = "mg_tui.preflight.memory, mg_tui.hardware.memory, mg_tui.cli.estimate"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd(), check=True)
     assert done.stdout.strip() == "False"

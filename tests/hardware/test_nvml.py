@@ -17,16 +17,16 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 
 # `sample(word)` puts the driver into a state and samples; the samples are printed as JSON.
 SCRIPT = """
-import json, os, sys
+import dataclasses, json, os, sys
 from pathlib import Path
 from mg_tui.hardware import nvml
-from mg_tui.hardware.devices import DeviceSampler
+from mg_tui.hardware.sampler import DeviceSampler
 sampler = DeviceSampler(lambda: {os.getpid(): "our-run"})
 os.environ["NVML_PID"] = str(os.getpid())
 found = []
 def sample(word):
     Path(os.environ["NVML_FAKE"]).write_text(word)
-    found.append(sampler.sample().as_dict())
+    found.append(dataclasses.asdict(sampler.sample()))
 """
 
 Samples = Callable[..., list[dict[str, Any]]]
@@ -60,7 +60,7 @@ def test_everything_a_gpu_says(samples: Samples) -> None:
         "index": 0,
         "name": "Fake GPU 0",
         "uuid": "GPU-0000",
-        "utilisation": 50.0,
+        "utilization": 50.0,
         "memory_used": 10 << 30,
         "memory_total": 80 << 30,
         "power_w": 123.456,
@@ -70,7 +70,7 @@ def test_everything_a_gpu_says(samples: Samples) -> None:
         "problem": None,
         "clock_mhz": 1200,
         "clock_max_mhz": 1980,
-        "slowed_by": [],
+        "throttle_reasons": [],
         "ecc_errors": 0,
         "mig": [],
     }
@@ -83,15 +83,15 @@ def test_everything_a_gpu_says(samples: Samples) -> None:
 def test_what_slows_a_gpu_down_and_what_is_wrong_with_it(samples: Samples) -> None:
     (found,) = samples("sample('hot')")
     first, second = found["gpus"]
-    assert first["slowed_by"] == ["power cap", "heat (hardware)"]
+    assert first["throttle_reasons"] == ["power cap", "heat (hardware)"]
     assert (first["ecc_errors"], second["ecc_errors"]) == (3, None)
-    assert second["slowed_by"] == []
+    assert second["throttle_reasons"] == []
 
 
 def test_an_older_driver_knows_the_reasons_by_another_name(samples: Samples) -> None:
     name = "nvmlDeviceGetCurrentClocks"
     (found,) = samples("sample('hot')", f"-D{name}EventReasons={name}ThrottleReasons")
-    assert found["gpus"][0]["slowed_by"] == ["power cap", "heat (hardware)"]
+    assert found["gpus"][0]["throttle_reasons"] == ["power cap", "heat (hardware)"]
 
 
 def test_a_gpu_in_parts(samples: Samples) -> None:
@@ -107,7 +107,7 @@ def test_a_driver_that_knows_little(samples: Samples) -> None:
     (found,) = samples("sample('ok')", "-DBARE")
     first = found["gpus"][0]
     assert (first["name"], first["problem"], first["processes"]) == ("GPU 0", None, [])
-    assert {first[key] for key in ("uuid", "utilisation", "memory_used", "power_w", "temperature_c")} == {None}
+    assert {first[key] for key in ("uuid", "utilization", "memory_used", "power_w", "temperature_c")} == {None}
 
 
 def test_an_older_driver_still_tells_whose_memory_it_is(samples: Samples) -> None:
@@ -125,19 +125,19 @@ def test_a_lost_gpu_does_not_hide_the_other(samples: Samples) -> None:
 
 
 def test_a_driver_that_vanishes_and_comes_back(samples: Samples) -> None:
-    again = "nvml._AGAIN_AFTER = 0; sampler._nvml._try_at = 0"
+    again = "nvml._RETRY_SECONDS = 0; sampler._nvml._try_at = 0"
     body = f"sample('ok'); sample('gone'); sample('ok'); {again}; sample('gone'); sample('ok')"
     before, gone, too_soon, still_gone, back = samples(body)
-    assert "stopped answering" in gone["why_no_gpu"]
+    assert "stopped responding" in gone["why_no_gpu"]
     assert gone["gpus"] == too_soon["gpus"] == still_gone["gpus"] == []
     assert too_soon["why_no_gpu"] == gone["why_no_gpu"]
-    assert "does not answer" in still_gone["why_no_gpu"]
+    assert "does not respond" in still_gone["why_no_gpu"]
     assert back == {**back, "gpus": before["gpus"], "why_no_gpu": None}
     assert gone["host"]["ram_total"] > 0
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("none", "sees no GPU"), ("nodriver", "does not answer: Driver Not Loaded")]
+    ("word", "says"), [("none", "reports no GPU"), ("nodriver", "does not respond: Driver Not Loaded")]
 )
 def test_no_gpu_says_why(samples: Samples, word: str, says: str) -> None:
     (found,) = samples(f"sample({word!r})")
@@ -152,7 +152,7 @@ def test_closing_lets_go_and_sampling_opens_again(samples: Samples) -> None:
 
 
 def test_no_library_says_so(tmp_path: Path) -> None:
-    code = "from mg_tui.hardware.devices import DeviceSampler; print(DeviceSampler().sample().why_no_gpu)"
+    code = "from mg_tui.hardware.sampler import DeviceSampler; print(DeviceSampler().sample().why_no_gpu)"
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
     environ = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
@@ -163,7 +163,7 @@ def test_no_library_says_so(tmp_path: Path) -> None:
 def test_no_binding_says_so() -> None:
     code = (
         "import sys; sys.modules['pynvml'] = None\n"
-        "from mg_tui.hardware.devices import DeviceSampler\n"
+        "from mg_tui.hardware.sampler import DeviceSampler\n"
         "sampler = DeviceSampler(); sampler.sample(); print(sampler.sample().why_no_gpu)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

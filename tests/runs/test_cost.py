@@ -1,24 +1,24 @@
 """Energy, GPU time and money of a run, as faces show them."""
 
 from mg_tui.core.events import Event
-from mg_tui.runs.cost import Cost, cost_of
-from mg_tui.runs.doing import Doing, StepNote, read_doing
+from mg_tui.runs.cost import Cost, compute_cost
+from mg_tui.runs.current_step import CurrentStep, CurrentStepWriter, read_current_step
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.view import RunView
 
 
 def test_both_prices_are_added() -> None:
-    found = cost_of(7_200_000, 5400, {"per_kwh": 0.25, "per_gpu_hour": 2.0, "currency": "$"})
+    found = compute_cost(7_200_000, 5400, {"per_kwh": 0.25, "per_gpu_hour": 2.0, "currency": "$"})
     assert found == Cost(2.0, 1.5, 3.5, "$")
-    assert found.words == "2 kWh, 1.50 GPU hours, 3.50 $"
+    assert found.summary == "2 kWh, 1.50 GPU hours, 3.50 $"
     assert found.as_dict() == {"energy_kwh": 2.0, "gpu_hours": 1.5, "cost": 3.5, "currency": "$"}
 
 
 def test_no_price_is_no_money_and_no_gpu_is_nothing() -> None:
-    assert cost_of(3_600_000, 3600, {}).words == "1 kWh, 1.00 GPU hours"
-    assert cost_of(None, None, {"per_kwh": 0.3}).words is None
-    assert cost_of(None, 3600, {"per_kwh": 0.3}).money is None, "half of an amount is a wrong one"
-    assert cost_of(None, 3600, {"per_gpu_hour": 3}).words == "1.00 GPU hours, 3.00 EUR"
+    assert compute_cost(3_600_000, 3600, {}).summary == "1 kWh, 1.00 GPU hours"
+    assert compute_cost(None, None, {"per_kwh": 0.3}).summary is None
+    assert compute_cost(None, 3600, {"per_kwh": 0.3}).money is None, "half of an amount is a wrong one"
+    assert compute_cost(None, 3600, {"per_gpu_hour": 3}).summary == "1.00 GPU hours, 3.00 EUR"
 
 
 def test_the_newest_event_has_what_the_whole_run_used() -> None:
@@ -33,14 +33,14 @@ def test_the_newest_event_has_what_the_whole_run_used() -> None:
 
 
 def test_the_step_under_way_is_noted_over_and_over(folder: RunFolder) -> None:
-    assert read_doing(folder) is None
-    note = StepNote(folder)
+    assert read_current_step(folder) is None
+    note = CurrentStepWriter(folder)
     note.write(7, [3, 14], ["cats/long-name.png"])
     note.write(8, [1], [])
-    assert read_doing(folder) == Doing(8, (1,))
+    assert read_current_step(folder) == CurrentStep(8, (1,))
     note.write(9, list(range(500)), ["a.png", "b.png"])
-    found = read_doing(folder)
+    found = read_current_step(folder)
     assert found is not None and found.images == ("a.png", "b.png") and len(found.rows) == 64
     note.close()
     (folder.path / "step.json").write_text("{")
-    assert read_doing(folder) is None
+    assert read_current_step(folder) is None

@@ -59,7 +59,7 @@ def test_the_digest_is_of_the_values(spec: TrainingSpec) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff"])
 def test_a_broken_spec(folder: RunFolder, text: str) -> None:
     folder.spec_file.write_text(text, encoding="latin-1")
-    with pytest.raises(UsageError, match=r"spec cannot be read") as caught:
+    with pytest.raises(UsageError, match="Cannot read the run's spec") as caught:
         folder.read_spec()
     assert caught.value.where == str(folder.spec_file)
 
@@ -76,8 +76,8 @@ def test_nothing_is_left_when_it_cannot_be_made(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(folders, "write_whole", full)
-    with pytest.raises(EnvironmentProblem, match="cannot be made") as caught:
+    monkeypatch.setattr(folders, "write_atomic", full)
+    with pytest.raises(EnvironmentProblem, match="Cannot create the run folder") as caught:
         RunFolder.create(tmp_path, spec)
     assert caught.value.why == "No space left on device"
     assert list((tmp_path / "runs").iterdir()) == []

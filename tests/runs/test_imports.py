@@ -10,7 +10,7 @@ HEAVY = {"torch", "transformers", "numpy", "PIL", "httpx", "textual", "rich", "p
 
 @pytest.mark.parametrize(
     "module",
-    ["runs.store", "runs.launch", "runs.control", "runs.follow", "runs.remove", "hardware.devices", "hardware.nvml"],
+    ["runs.store", "runs.launch", "runs.control", "runs.follow", "runs.remove", "hardware.sampler", "hardware.nvml"],
 )
 def test_modules_are_light(module: str) -> None:
     code = f"import sys, mg_tui.{module}; print(*({HEAVY!r} & sys.modules.keys()))"

@@ -8,14 +8,14 @@ import pytest
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import launch, queue
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.interrupted import TRIES, interrupted, resume_all
+from mg_tui.runs.interrupted import MAX_STARTS_WITHOUT_STEP, find_interrupted, resume_interrupted
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.runs.lifetime import Lifetime, here
+from mg_tui.runs.lifetime import Lifetime, current_lifetime
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import summarise
+from mg_tui.runs.store import summarize_run
 
-ELSEWHERE = {"boot": here().boot, "container": "pid:[4026539999] 12345"}
+OTHER_LIFETIME = {"boot": current_lifetime().boot, "container": "pid:[4026539999] 12345"}
 Make = Callable[..., RunFolder]
 
 
@@ -24,7 +24,7 @@ def make(tmp_path: Path) -> Make:
     """Makes a run that was started in some lifetime, and what it said then."""
 
     def one(
-        lifetime: object = ELSEWHERE, *said: tuple[str, dict[str, object]], steps: int = 1, starts: int = 1
+        lifetime: object = OTHER_LIFETIME, *said: tuple[str, dict[str, object]], steps: int = 1, starts: int = 1
     ) -> RunFolder:
         home = tmp_path / "home"
         folder = RunFolder.create(home, TrainingSpec(base_model="tiny", dataset="/rows.jsonl", device="cpu"))
@@ -44,13 +44,13 @@ def make(tmp_path: Path) -> Make:
 def waiting(monkeypatch: pytest.MonkeyPatch) -> list[RunFolder]:
     """The runs whose waiting process was started."""
     found: list[RunFolder] = []
-    monkeypatch.setattr(launch, "start_waiting", found.append)
+    monkeypatch.setattr(launch, "start_waiter", found.append)
     return found
 
 
 def test_this_process_knows_its_boot_and_its_container() -> None:
-    assert here().boot and here().container
-    assert here().since(here().as_dict()) is None
+    assert current_lifetime().boot and current_lifetime().container
+    assert current_lifetime().since(current_lifetime().as_dict()) is None
 
 
 @pytest.mark.parametrize(
@@ -70,24 +70,24 @@ def test_what_has_ended_since(then: dict[str, object], says: str | None) -> None
 
 
 def test_without_a_word_it_is_a_crash_here_and_an_interruption_elsewhere(make: Make) -> None:
-    assert summarise(make(here().as_dict())).state is RunState.CRASHED
-    assert summarise(make(None)).state is RunState.CRASHED, "older journals do not say"
+    assert summarize_run(make(current_lifetime().as_dict())).state is RunState.CRASHED
+    assert summarize_run(make(None)).state is RunState.CRASHED, "older journals do not say"
     run = make()
-    assert summarise(run).state is RunState.INTERRUPTED
+    assert summarize_run(run).state is RunState.INTERRUPTED
     with RunLock(run.lock_file):
-        assert summarise(run).state is RunState.RUNNING, "another container's, which lives"
+        assert summarize_run(run).state is RunState.RUNNING, "another container's, which lives"
 
 
 def test_a_shutdown_interrupts_and_a_person_stops(make: Make) -> None:
-    def stopped(by: str, lifetime: object = ELSEWHERE) -> RunState:
-        return summarise(make(lifetime, ("stopped", {"step": 1, "checkpoint": None, "by": by}))).state
+    def stopped(by: str, lifetime: object = OTHER_LIFETIME) -> RunState:
+        return summarize_run(make(lifetime, ("stopped", {"step": 1, "checkpoint": None, "by": by}))).state
 
     assert stopped("signal SIGTERM") is RunState.INTERRUPTED
-    assert stopped("signal SIGTERM", here().as_dict()) is RunState.STOPPED
+    assert stopped("signal SIGTERM", current_lifetime().as_dict()) is RunState.STOPPED
     assert stopped("signal SIGINT") is RunState.STOPPED
     assert stopped("me@box (cli)") is RunState.STOPPED
-    assert summarise(make(ELSEWHERE, ("finished", {"steps": 1}))).state is RunState.FINISHED
-    assert summarise(make(ELSEWHERE, ("failed", {"what": "a"}))).state is RunState.FAILED
+    assert summarize_run(make(OTHER_LIFETIME, ("finished", {"steps": 1}))).state is RunState.FINISHED
+    assert summarize_run(make(OTHER_LIFETIME, ("failed", {"what": "a"}))).state is RunState.FAILED
 
 
 def test_they_go_on_in_their_order_before_what_was_queued(
@@ -95,33 +95,33 @@ def test_they_go_on_in_their_order_before_what_was_queued(
 ) -> None:
     home = tmp_path / "home"
     runs = sorted([make(), make()], key=lambda run: run.id)
-    queued = make(here().as_dict(), ("finished", {"steps": 1}))
-    queue.add(queued, ("cpu",), "me")
-    crashed = make(here().as_dict())
-    assert [run.folder for run in interrupted(home)] == runs
-    assert resume_all(home, "me") == runs
+    queued = make(current_lifetime().as_dict(), ("finished", {"steps": 1}))
+    queue.enqueue(queued, ("cpu",), "me")
+    crashed = make(current_lifetime().as_dict())
+    assert [run.folder for run in find_interrupted(home)] == runs
+    assert resume_interrupted(home, "me") == runs
     assert sorted(waiting, key=lambda run: run.id) == runs
-    assert [entry.folder for entry in queue.entries(home)] == [*runs, queued]
-    assert queue.read_place(runs[0]).gpus == ("cpu",), "its spec says so"
-    assert summarise(crashed).state is RunState.CRASHED
-    assert resume_all(home, "me") == []
+    assert [entry.folder for entry in queue.list_queue(home)] == [*runs, queued]
+    assert queue.read_queue_record(runs[0]).gpus == ("cpu",), "its spec says so"
+    assert summarize_run(crashed).state is RunState.CRASHED
+    assert resume_interrupted(home, "me") == []
 
 
 def test_some_are_only_offered(make: Make, waiting: list[RunFolder], tmp_path: Path) -> None:
-    tried = make(steps=0, starts=TRIES)
+    tried = make(steps=0, starts=MAX_STARTS_WITHOUT_STEP)
     copied = make()
     moved = copied.path.rename(tmp_path / "home" / "runs" / "copied")
     text = (moved / "events.jsonl").read_text()
     (moved / "events.jsonl").write_text(text.replace(str(tmp_path / "home"), "/somewhere/else"))
     alive = make()
     with RunLock(alive.lock_file):
-        assert resume_all(tmp_path / "home", "me") == []
+        assert resume_interrupted(tmp_path / "home", "me") == []
     assert waiting == []
-    assert {run.id for run in interrupted(tmp_path / "home")} == {tried.id, alive.id, "copied"}
+    assert {run.id for run in find_interrupted(tmp_path / "home")} == {tried.id, alive.id, "copied"}
 
 
 def test_two_faces_at_once_queue_it_once(make: Make, waiting: list[RunFolder], tmp_path: Path) -> None:
     run = make()
-    assert queue.add(run, ("cpu",), "me", expected=RunState.INTERRUPTED)
-    assert not queue.add(run, ("cpu",), "you", expected=RunState.INTERRUPTED)
+    assert queue.enqueue(run, ("cpu",), "me", expected=RunState.INTERRUPTED)
+    assert not queue.enqueue(run, ("cpu",), "you", expected=RunState.INTERRUPTED)
     assert run.journal_file.read_text().count('"queued"') == 1

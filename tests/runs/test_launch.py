@@ -17,9 +17,9 @@ from mg_tui.runs import control, launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
 from mg_tui.runs.lock import RunLock
-from mg_tui.runs.remove import remove
+from mg_tui.runs.remove import remove_run
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import summarise
+from mg_tui.runs.store import summarize_run
 from mg_tui.runs.watch import RunWatch
 
 
@@ -40,13 +40,13 @@ def test_paths_become_absolute(tmp_path: Path, settings: Settings) -> None:
     asked = TrainingSpec(
         base_model="models/base",
         dataset="./d.jsonl",
-        image_root="../pictures",
+        image_root="../images",
         eval_dataset="~/e.jsonl",
         output_dir="out",
     )
-    spec = launch.prepare(asked, settings, cwd=tmp_path).read_spec()
+    spec = launch.create_run(asked, settings, cwd=tmp_path).read_spec()
     assert spec.dataset == str(tmp_path / "d.jsonl")
-    assert spec.image_root == str(tmp_path.parent / "pictures")
+    assert spec.image_root == str(tmp_path.parent / "images")
     assert spec.eval_dataset == str(Path("~/e.jsonl").expanduser())
     assert spec.output_dir == str(tmp_path / "out")
     assert (tmp_path / "out").is_dir()
@@ -68,7 +68,7 @@ def test_an_output_folder_that_cannot_be_used(
     arrange(out)
     before = sorted(tmp_path.rglob("*"))
     asked = spec.model_copy(update={"output_dir": str(out)})
-    for refuse in (lambda: launch.prepare(asked, settings), lambda: launch.check_output(asked)):
+    for refuse in (lambda: launch.create_run(asked, settings), lambda: launch.check_output_dir(asked)):
         with pytest.raises(UsageError, match=says) as caught:
             refuse()
         assert caught.value.exit_code == 2
@@ -79,8 +79,8 @@ def test_an_output_folder_that_cannot_be_used(
 def test_an_output_folder_below_a_file(tmp_path: Path, settings: Settings, spec: TrainingSpec) -> None:
     (tmp_path / "file").touch()
     asked = spec.model_copy(update={"output_dir": str(tmp_path / "file" / "a" / "b")})
-    with pytest.raises(UsageError, match="cannot be made"):
-        launch.prepare(asked, settings)
+    with pytest.raises(UsageError, match="Cannot create the output folder"):
+        launch.create_run(asked, settings)
     assert not settings.home.exists()
 
 
@@ -94,16 +94,16 @@ def test_an_output_folder_that_cannot_be_written(
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     asked = spec.model_copy(update={"output_dir": str(tmp_path / "new" / "out")})
-    with pytest.raises(UsageError, match="cannot be written") as caught:
-        launch.prepare(asked, settings)
+    with pytest.raises(UsageError, match="not writable") as caught:
+        launch.create_run(asked, settings)
     assert caught.value.why == "Read-only file system"
     assert not (tmp_path / "new").exists()
     assert not settings.home.exists()
 
 
 def test_checking_the_output_makes_nothing(tmp_path: Path, spec: TrainingSpec) -> None:
-    launch.check_output(spec.model_copy(update={"output_dir": "a/b/c"}), cwd=tmp_path)
-    launch.check_output(spec)
+    launch.check_output_dir(spec.model_copy(update={"output_dir": "a/b/c"}), cwd=tmp_path)
+    launch.check_output_dir(spec)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,21 +111,24 @@ def test_no_output_folder_is_left_when_the_run_cannot_be_made(tmp_path: Path, sp
     (tmp_path / "home").touch()
     asked = spec.model_copy(update={"output_dir": str(tmp_path / "a" / "b")})
     with pytest.raises(EnvironmentProblem):
-        launch.prepare(asked, Settings(tmp_path / "home"))
+        launch.create_run(asked, Settings(tmp_path / "home"))
     assert not (tmp_path / "a").exists()
 
 
 def test_an_output_folder_belongs_to_one_living_run(tmp_path: Path, settings: Settings, spec: TrainingSpec) -> None:
     asked = spec.model_copy(update={"output_dir": str(tmp_path / "out")})
-    first = launch.prepare(asked, settings)
+    first = launch.create_run(asked, settings)
     with RunLock(first.lock_file), pytest.raises(UsageError, match="another run") as caught:
-        launch.prepare(asked, settings)
+        launch.create_run(asked, settings)
     assert first.id in str(caught.value.why)
-    assert launch.prepare(asked, settings).id != first.id
+    assert launch.create_run(asked, settings).id != first.id
 
 
 def test_versions_without_importing() -> None:
-    code = "import sys; from mg_tui.runs.launch import versions; print('torch' in versions(), 'torch' in sys.modules)"
+    code = (
+        "import sys; from mg_tui.runs.launch import package_versions; "
+        "print('torch' in package_versions(), 'torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
 
@@ -151,12 +154,12 @@ def test_the_engine_is_what_is_started(folder: RunFolder) -> None:
 
 def test_a_worker_runs_to_its_end(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
     as_worker("print('hello'); started(); step(1); step(2); journal.write('finished', steps=2, result='/r')")
-    launch.start(folder)
-    assert launch.wait_started(folder, 20) in (RunState.RUNNING, RunState.FINISHED)
+    launch.start_worker(folder)
+    assert launch.wait_until_started(folder, 20) in (RunState.RUNNING, RunState.FINISHED)
     kinds = [event.kind for events in follow(folder, 0.02) for event in events]
     assert kinds == ["created", "started", "step", "step", "finished"]
     assert folder.log_file.read_text() == "hello\n"
-    assert summarise(folder).state is RunState.FINISHED
+    assert summarize_run(folder).state is RunState.FINISHED
 
 
 def test_a_worker_has_nothing_of_this_terminal(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
@@ -168,7 +171,7 @@ started(); journal.write("finished", steps=0)
 """)
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
-        pid = launch.start(folder)
+        pid = launch.start_worker(folder)
     finally:
         del os.environ["HF_HUB_OFFLINE"]
     for _ in follow(folder, 0.02):
@@ -179,12 +182,12 @@ started(); journal.write("finished", steps=0)
 
 def test_a_hang_up_does_not_end_it(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
     as_worker("started(); time.sleep(0.5); journal.write('finished', steps=0)")
-    pid = launch.start(folder)
-    launch.wait_started(folder, 20)
+    pid = launch.start_worker(folder)
+    launch.wait_until_started(folder, 20)
     os.kill(pid, signal.SIGHUP)
     for _ in follow(folder, 0.02):
         pass
-    assert summarise(folder).state is RunState.FINISHED
+    assert summarize_run(folder).state is RunState.FINISHED
 
 
 def test_it_outlives_its_starter(folder: RunFolder, tmp_path: Path, prelude: str, until: Callable[..., None]) -> None:
@@ -198,7 +201,7 @@ from pathlib import Path
 from mg_tui.runs import launch
 from mg_tui.runs.folder import RunFolder
 launch.worker_command = lambda folder: (sys.executable, {str(worker)!r}, str(folder.path))
-launch.start(RunFolder(Path(sys.argv[1])))
+launch.start_worker(RunFolder(Path(sys.argv[1])))
 time.sleep(60)
 """)
     process = subprocess.Popen([sys.executable, str(starter), str(folder.path)], start_new_session=True)
@@ -206,66 +209,69 @@ time.sleep(60)
     os.killpg(process.pid, signal.SIGHUP)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert summarise(folder).state is RunState.RUNNING
-    until(lambda: summarise(folder).state is RunState.FINISHED)
+    assert summarize_run(folder).state is RunState.RUNNING
+    until(lambda: summarize_run(folder).state is RunState.FINISHED)
 
 
 def test_a_killed_worker_is_a_crash_at_once(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
     as_worker("started(); step(1); time.sleep(60)")
-    pid = launch.start(folder)
-    launch.wait_started(folder, 20)
+    pid = launch.start_worker(folder)
+    launch.wait_until_started(folder, 20)
     watch = RunWatch(folder)
-    watch.refresh()
-    assert watch.state is RunState.RUNNING
+
+    def current_state() -> RunState:
+        watch.refresh()
+        return watch.state
+
+    assert current_state() is RunState.RUNNING
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
-    while watch.state is not RunState.CRASHED:
-        watch.refresh()
+    while current_state() is not RunState.CRASHED:
         assert time.monotonic() - began < 2.0
     assert [event.kind for events in follow(folder, 0.02) for event in events][-1] in ("started", "step")
 
 
 def test_a_worker_that_dies_before_its_first_word(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
     as_worker("print('ImportError: no such module', flush=True); sys.exit(5)")
-    launch.start(folder)
+    launch.start_worker(folder)
     with pytest.raises(RunFailed, match="did not start") as caught:
-        launch.wait_started(folder, 20)
+        launch.wait_until_started(folder, 20)
     assert "status 5" in str(caught.value.why)
     assert "no such module" in str(caught.value.why)
     with pytest.raises(RunFailed, match="did not start"):
         list(follow(folder, 0.02))
-    assert summarise(folder).state is RunState.CREATED
+    assert summarize_run(folder).state is RunState.CREATED
 
 
 def test_a_worker_that_says_nothing(folder: RunFolder) -> None:
     with pytest.raises(RunFailed, match="did not start") as caught:
-        launch.wait_started(folder, 0.1)
+        launch.wait_until_started(folder, 0.1)
     assert "0.1 seconds" in str(caught.value.why)
 
 
 def test_a_running_run_is_not_started_again(folder: RunFolder) -> None:
     with RunLock(folder.lock_file), pytest.raises(RunFailed, match="already running"):
-        launch.start(folder)
+        launch.start_worker(folder)
 
 
 def test_of_two_workers_one_gets_the_run(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
     as_worker("started(); time.sleep(4); journal.write('finished', steps=0)")
-    first, second = launch.start(folder), launch.start(folder)
+    first, second = launch.start_worker(folder), launch.start_worker(folder)
     for events in follow(folder, 0.05):
         pids = [event.data["pid"] for event in events if event.kind == "started"]
         assert len(pids) <= 1
         assert set(pids) <= {first, second}
-    assert "Another process is already working" in folder.log_file.read_text()
-    assert summarise(folder).state is RunState.FINISHED
+    assert "Another worker is already running" in folder.log_file.read_text()
+    assert summarize_run(folder).state is RunState.FINISHED
 
 
 def test_old_requests_do_not_stop_a_new_worker(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
-    control.send(folder, "stop", "yesterday")
+    control.send_request(folder, "stop", "yesterday")
     as_worker("started(); asked = ControlInbox(folder).take(); journal.write('finished', steps=len(asked))")
-    launch.start(folder)
+    launch.start_worker(folder)
     for _ in follow(folder, 0.02):
         pass
-    assert summarise(folder).view.step == 0
+    assert summarize_run(folder).view.step == 0
 
 
 def test_a_worker_obeys_and_says_so(folder: RunFolder, as_worker: Callable[[str], None]) -> None:
@@ -278,12 +284,12 @@ while True:
         sys.exit()
     time.sleep(0.01)
 """)
-    launch.start(folder)
-    launch.wait_started(folder, 20)
-    assert control.wait_seen(control.send(folder, "stop", "me"), 10)
+    launch.start_worker(folder)
+    launch.wait_until_started(folder, 20)
+    assert control.wait_until_seen(control.send_request(folder, "stop", "me"), 10)
     for _ in follow(folder, 0.02):
         pass
-    found = summarise(folder)
+    found = summarize_run(folder)
     assert (found.state, found.view.step, found.view.requests[0]["by"]) == (RunState.STOPPED, 3, "me")
 
 
@@ -291,14 +297,14 @@ def test_what_cannot_be_started(folder: RunFolder, monkeypatch: pytest.MonkeyPat
     def refuse(*_args: object, **_more: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(launch, "_Worker", refuse)
-    with pytest.raises(EnvironmentProblem, match="cannot be started"):
-        launch.start(folder)
+    monkeypatch.setattr(launch, "_DetachedProcess", refuse)
+    with pytest.raises(EnvironmentProblem, match="Cannot start the training process"):
+        launch.start_worker(folder)
 
 
 def test_following_ends_when_the_folder_is_removed(folder: RunFolder) -> None:
     following = follow(folder, 0.01)
     assert [event.kind for event in next(following)] == ["created"]
-    remove(folder)
-    with pytest.raises(RunFailed, match="is gone"):
+    remove_run(folder)
+    with pytest.raises(RunFailed, match="no longer exists"):
         next(following)

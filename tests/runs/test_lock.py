@@ -26,7 +26,7 @@ def test_held_until_released(tmp_path: Path) -> None:
 
 
 def test_a_held_lock_is_refused(tmp_path: Path) -> None:
-    with RunLock(tmp_path / "lock"), pytest.raises(RunFailed, match="already working"):
+    with RunLock(tmp_path / "lock"), pytest.raises(RunFailed, match="already running"):
         RunLock(tmp_path / "lock").acquire(patience=0.05)
 
 

@@ -14,6 +14,7 @@ import pytest
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import devices, launch, queue
+from mg_tui.runs.device_request import read_requested_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import RunLock, is_held
@@ -21,10 +22,10 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
 
 # A worker's body: what it says is how it ends. `alone` fails when another worker has one of its devices.
-BODY = """
+WORKER_SCRIPT = """
 devices = DeviceLocks(folder.path.parent.parent)
 handed = os.environ.get("MODEL_GARDEN_DEVICE_FDS", "")
-devices.settle()
+devices.adopt()
 names = [pair.split(":")[0] for pair in handed.split(",") if pair]
 marks = [folder.path.parent.parent / f"busy-{name}" for name in names]
 for mark in marks:
@@ -56,7 +57,7 @@ def make(home: Path) -> Make:
         folder = RunFolder.create(home, TrainingSpec(base_model="tiny", dataset="/data/rows.jsonl", name=name))
         (folder.path / "seconds").write_text(str(seconds))
         if add:
-            queue.add(folder, devices.parse(gpus), "a test")
+            queue.enqueue(folder, devices.parse_devices(gpus), "a test")
         return folder
 
     return one
@@ -66,31 +67,31 @@ def make(home: Path) -> Make:
 def waiters(tmp_path: Path, prelude: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Have waiting processes see these devices (a Python list), and become small scripts instead of the engine."""
     worker, waiter = tmp_path / "worker.py", tmp_path / "waiter.py"
-    worker.write_text(prelude + "from mg_tui.runs.devices import DeviceLocks\n" + BODY)
+    worker.write_text(prelude + "from mg_tui.runs.devices import DeviceLocks\n" + WORKER_SCRIPT)
     pids: list[int] = []
 
     def see(here: str) -> None:
         waiter.write_text(f"""
 import sys
-from mg_tui.runs import launch, wait
+from mg_tui.runs import launch, waiter
 from mg_tui.runs.devices import Device
 launch.worker_command = lambda folder: (sys.executable, {str(worker)!r}, str(folder.path))
 launch.waiter_command = lambda folder: (sys.executable, __file__, str(folder.path))
 assert "torch" not in sys.modules and "pydantic" not in sys.modules
-wait.main(lambda: {here}, poll=0.05)
+waiter.main(lambda: {here}, poll=0.05)
 """)
 
     def command(folder: RunFolder) -> tuple[str, ...]:
         return (sys.executable, str(waiter), str(folder.path))
 
     monkeypatch.setattr(launch, "waiter_command", command)
-    original = launch.start_waiting
+    original = launch.start_waiter
 
     def start(folder: RunFolder) -> int:
         pids.append(original(folder))
         return pids[-1]
 
-    monkeypatch.setattr(launch, "start_waiting", start)
+    monkeypatch.setattr(launch, "start_waiter", start)
     see('[Device("cpu")]')
     yield see
     for pid in pids:
@@ -98,17 +99,17 @@ wait.main(lambda: {here}, poll=0.05)
             os.killpg(pid, signal.SIGKILL)
 
 
-def state(folder: RunFolder) -> RunState:
+def read_state(folder: RunFolder) -> RunState:
     watch = RunWatch(folder)
     watch.refresh()
     return watch.state
 
 
-def kinds(folder: RunFolder) -> list[str]:
+def event_kinds(folder: RunFolder) -> list[str]:
     return [event.kind for event in JournalReader(folder.journal_file).read_new()]
 
 
-def times(folder: RunFolder) -> tuple[float, float]:
+def start_and_end(folder: RunFolder) -> tuple[float, float]:
     """When the worker started and ended."""
     events = JournalReader(folder.journal_file).read_new()
     found = {event.kind: event.t for event in events}
@@ -120,16 +121,16 @@ def test_they_run_in_order_and_one_that_fails_stops_nobody(
 ) -> None:
     runs = [make("a"), make("b"), make("c")]
     (runs[1].path / "fail").touch()
-    assert [state(run) for run in runs] == [RunState.QUEUED] * 3
+    assert [read_state(run) for run in runs] == [RunState.QUEUED] * 3
     for run in reversed(runs):  # whoever comes first, the order is what counts
-        launch.start_waiting(run)
-    until(lambda: all(is_held(run.lock_file) or state(run) is not RunState.QUEUED for run in runs))
-    until(lambda: all(state(run).ended for run in runs), 40)
-    assert [state(run) for run in runs] == [RunState.FINISHED, RunState.FAILED, RunState.FINISHED]
-    spans = [times(run) for run in runs]
+        launch.start_waiter(run)
+    until(lambda: all(is_held(run.lock_file) or read_state(run) is not RunState.QUEUED for run in runs))
+    until(lambda: all(read_state(run).ended for run in runs), 40)
+    assert [read_state(run) for run in runs] == [RunState.FINISHED, RunState.FAILED, RunState.FINISHED]
+    spans = [start_and_end(run) for run in runs]
     assert spans[0][1] <= spans[1][0] and spans[1][1] <= spans[2][0], "one after the other"
-    assert "phase" in kinds(runs[2])
-    assert launch.asked_devices(runs[0]) == ("any",)
+    assert "phase" in event_kinds(runs[2])
+    assert read_requested_devices(runs[0]) == ("any",)
 
 
 def test_side_by_side_on_their_devices(
@@ -139,53 +140,53 @@ def test_side_by_side_on_their_devices(
     runs = [make("a"), make("b", "2"), make("c", "1")]
     for run in runs:
         (run.path / "wait").touch()
-        launch.start_waiting(run)
-    until(lambda: state(runs[0]) is RunState.RUNNING and state(runs[1]) is RunState.RUNNING, 60)
+        launch.start_waiter(run)
+    until(lambda: read_state(runs[0]) is RunState.RUNNING and read_state(runs[1]) is RunState.RUNNING, 60)
     until(lambda: runs[1].log_file.read_text() == "2\n", 60)
-    until(lambda: "python3 (process 7" in str(queue.state_of(runs[2])[1]), 60)
+    until(lambda: "python3 (process 7" in str(queue.read_state(runs[2])[1]), 60)
     for run in runs:
         (run.path / "wait").unlink()
-    until(lambda: all(state(run) is RunState.FINISHED for run in runs[:2]), 60)
-    assert state(runs[2]) is RunState.QUEUED, "somebody else's process is waited for"
+    until(lambda: all(read_state(run) is RunState.FINISHED for run in runs[:2]), 60)
+    assert read_state(runs[2]) is RunState.QUEUED, "somebody else's process is waited for"
 
 
 def test_process_id_and_lock_stay(make: Make, waiters: Callable[[str], None], until: Callable[..., None]) -> None:
     run = make("a", seconds=1.0)
-    pid = launch.start_waiting(run)
-    until(lambda: "started" in kinds(run))
+    pid = launch.start_waiter(run)
+    until(lambda: "started" in event_kinds(run))
     (started,) = [event for event in JournalReader(run.journal_file).read_new() if event.kind == "started"]
     assert started.data["pid"] == pid
     assert is_held(run.lock_file)
-    assert not devices.DeviceLocks(queue.home_of(run)).free("cpu")
+    assert not devices.DeviceLocks(run.home).is_free("cpu")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: devices.DeviceLocks(queue.home_of(run)).free("cpu"))
-    assert state(run) is RunState.CRASHED
+    until(lambda: devices.DeviceLocks(run.home).is_free("cpu"))
+    assert read_state(run) is RunState.CRASHED
 
 
 def test_a_killed_waiter_loses_nothing(
     make: Make, waiters: Callable[[str], None], until: Callable[..., None], home: Path
 ) -> None:
     first, second, third = make("a", seconds=1.0), make("b"), make("c")
-    launch.start_waiting(first)
-    until(lambda: state(first) is RunState.RUNNING)
-    pids = [launch.start_waiting(second), launch.start_waiting(third)]
+    launch.start_waiter(first)
+    until(lambda: read_state(first) is RunState.RUNNING)
+    pids = [launch.start_waiter(second), launch.start_waiter(third)]
     until(lambda: is_held(second.lock_file) and is_held(third.lock_file))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not is_held(second.lock_file) and not is_held(third.lock_file))
-    assert (state(second), state(third)) == (RunState.QUEUED, RunState.QUEUED)
-    assert [folder.id for folder in queue.wake(home, launch.start_waiting)] == [second.id, third.id]
-    until(lambda: state(third) is RunState.FINISHED)
-    assert times(second)[1] <= times(third)[0]
-    assert queue.wake(home, launch.start_waiting) == []
+    assert (read_state(second), read_state(third)) == (RunState.QUEUED, RunState.QUEUED)
+    assert [folder.id for folder in queue.restart_waiters(home, launch.start_waiter)] == [second.id, third.id]
+    until(lambda: read_state(third) is RunState.FINISHED)
+    assert start_and_end(second)[1] <= start_and_end(third)[0]
+    assert queue.restart_waiters(home, launch.start_waiter) == []
 
 
 def test_waiters_replace_each_other(make: Make, waiters: Callable[[str], None], until: Callable[..., None]) -> None:
     first, second = make("a"), make("b")
-    launch.start_waiting(second)  # the first has none: it is started, and waited for however long it takes to come up
-    until(lambda: state(second) is RunState.FINISHED, 60)
-    assert state(first) is RunState.FINISHED
-    assert times(first)[1] <= times(second)[0]
+    launch.start_waiter(second)  # the first has none: it is started, and waited for however long it takes to come up
+    until(lambda: read_state(second) is RunState.FINISHED, 60)
+    assert read_state(first) is RunState.FINISHED
+    assert start_and_end(first)[1] <= start_and_end(second)[0]
 
 
 def test_a_terminated_waiter_leaves_its_run_queued(
@@ -193,55 +194,55 @@ def test_a_terminated_waiter_leaves_its_run_queued(
 ) -> None:
     """As when a container or a machine is shut down."""
     run = make("a")
-    queue.hold(run, True)
-    pid = launch.start_waiting(run)
+    queue.set_held(run, True)
+    pid = launch.start_waiter(run)
     until(lambda: is_held(run.lock_file))
     os.kill(pid, signal.SIGHUP)
     os.kill(pid, signal.SIGTERM)
     until(lambda: not is_held(run.lock_file))
-    assert state(run) is RunState.QUEUED
+    assert read_state(run) is RunState.QUEUED
 
 
 def test_hold_release_and_move(
     make: Make, waiters: Callable[[str], None], until: Callable[..., None], home: Path
 ) -> None:
     first, second, third = make("a"), make("b"), make("c")
-    queue.hold(first, True)
-    assert queue.move(third, 1) == 1
-    assert [entry.folder for entry in queue.entries(home)] == [third, first, second]
-    assert queue.move(third, 99) == 3
-    assert [entry.folder for entry in queue.entries(home)] == [first, second, third]
+    queue.set_held(first, True)
+    assert queue.move_to_position(third, 1) == 1
+    assert [entry.folder for entry in queue.list_queue(home)] == [third, first, second]
+    assert queue.move_to_position(third, 99) == 3
+    assert [entry.folder for entry in queue.list_queue(home)] == [first, second, third]
     for run in (first, second, third):
-        launch.start_waiting(run)
-    until(lambda: state(third) is RunState.FINISHED)
-    assert times(second)[1] <= times(third)[0]
-    assert state(first) is RunState.QUEUED
-    queue.hold(first, False)
-    until(lambda: state(first) is RunState.FINISHED)
-    with pytest.raises(UsageError, match="not queued; it is finished"):
-        queue.hold(first, True)
+        launch.start_waiter(run)
+    until(lambda: read_state(third) is RunState.FINISHED)
+    assert start_and_end(second)[1] <= start_and_end(third)[0]
+    assert read_state(first) is RunState.QUEUED
+    queue.set_held(first, False)
+    until(lambda: read_state(first) is RunState.FINISHED)
+    with pytest.raises(UsageError, match=r"not queued \(state: finished\)"):
+        queue.set_held(first, True)
 
 
 @pytest.mark.parametrize("waiting", [True, False])
 def test_cancelling(make: Make, waiters: Callable[[str], None], until: Callable[..., None], waiting: bool) -> None:
     run = make("a")
-    queue.hold(run, True)
+    queue.set_held(run, True)
     if waiting:
-        launch.start_waiting(run)
+        launch.start_waiter(run)
         until(lambda: is_held(run.lock_file))
-    assert queue.cancel(run, "me")
-    assert state(run) is RunState.STOPPED
-    assert kinds(run).count("stopped") == 1
-    assert not (run.path / queue.FILE).exists()
+    assert queue.cancel_queued(run, "me")
+    assert read_state(run) is RunState.STOPPED
+    assert event_kinds(run).count("stopped") == 1
+    assert not (run.path / queue.QUEUE_FILE).exists()
     until(lambda: not is_held(run.lock_file))
 
 
 def test_the_order_is_lost_but_not_the_run(make: Make, home: Path) -> None:
     first, second = make("a"), make("b")
-    (first.path / queue.FILE).write_text("{ torn")
-    (second.path / queue.FILE).unlink()
-    assert [entry.folder for entry in queue.entries(home)] == [first]
-    assert {entry.folder for entry in queue.entries(home, thorough=True)} == {first, second}
+    (first.path / queue.QUEUE_FILE).write_text("{ torn")
+    (second.path / queue.QUEUE_FILE).unlink()
+    assert [entry.folder for entry in queue.list_queue(home)] == [first]
+    assert {entry.folder for entry in queue.list_queue(home, thorough=True)} == {first, second}
 
 
 def test_places_of_runs_that_went_on_are_forgotten(make: Make, home: Path) -> None:
@@ -249,25 +250,25 @@ def test_places_of_runs_that_went_on_are_forgotten(make: Make, home: Path) -> No
     with JournalWriter(run.journal_file) as journal:
         journal.write("started", pid=1, attempt=1)
         journal.write("finished", steps=0)
-    assert queue.entries(home) == []
-    assert (run.path / queue.FILE).exists()
-    assert queue.entries(home, tidy=True) == []
-    assert not (run.path / queue.FILE).exists()
+    assert queue.list_queue(home) == []
+    assert (run.path / queue.QUEUE_FILE).exists()
+    assert queue.list_queue(home, tidy=True) == []
+    assert not (run.path / queue.QUEUE_FILE).exists()
 
 
 def test_a_copy_elsewhere_does_not_start_by_itself(make: Make, home: Path, tmp_path: Path) -> None:
     make("a")
     started: list[RunFolder] = []
     home.rename(tmp_path / "other")
-    assert queue.wake(tmp_path / "other", started.append) == []
-    assert len(queue.entries(tmp_path / "other")) == 1
+    assert queue.restart_waiters(tmp_path / "other", started.append) == []
+    assert len(queue.list_queue(tmp_path / "other")) == 1
 
 
 def test_a_run_that_lives_is_not_queued(make: Make) -> None:
     run = make("a", add=False)
-    with RunLock(run.lock_file), pytest.raises(Exception, match="already working"):
-        queue.add(run, ("any",), "me")
-    assert state(run) is RunState.CREATED
+    with RunLock(run.lock_file), pytest.raises(Exception, match="already running"):
+        queue.enqueue(run, ("any",), "me")
+    assert read_state(run) is RunState.CREATED
 
 
 @pytest.mark.parametrize("cards", [1, 2])
@@ -286,22 +287,22 @@ launch.waiter_command = lambda folder: (sys.executable, {str(tmp_path / "waiter.
 while time.time() < float(sys.argv[2]): pass
 def start(folder):
     try:
-        launch.start_waiting(folder)
+        launch.start_waiter(folder)
     except Exception as error:
         assert "already running" in str(error), error
-queue.wake(Path(sys.argv[1]), start)
+queue.restart_waiters(Path(sys.argv[1]), start)
 """)
     at = str(time.time() + 1.0)
     both = [subprocess.Popen([sys.executable, str(starter), str(home), at]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
-    until(lambda: all(state(run).ended for run in runs), 60)
-    assert [state(run) for run in runs] == [RunState.FINISHED] * len(runs), [r.log_file.read_text() for r in runs]
-    assert [kinds(run).count("started") for run in runs] == [1] * len(runs)
+    until(lambda: all(read_state(run).ended for run in runs), 60)
+    assert [read_state(run) for run in runs] == [RunState.FINISHED] * len(runs), [r.log_file.read_text() for r in runs]
+    assert [event_kinds(run).count("started") for run in runs] == [1] * len(runs)
 
 
 def test_waiting_is_light() -> None:
     code = (
-        "import sys, mg_tui.runs.wait, mg_tui.hardware.nvml; "
+        "import sys, mg_tui.runs.waiter, mg_tui.hardware.nvml; "
         "print(sorted({'torch','pydantic','numpy','PIL','textual','click','httpx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

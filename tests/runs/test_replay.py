@@ -10,7 +10,7 @@ from mg_tui.runs.replay import Replay
 from mg_tui.runs.state import RunState
 
 
-class Viewer:
+class RecordingViewer:
     """A clock that only sleeping moves."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ def played(folder: RunFolder) -> RunFolder:
 
 
 def test_paced_as_it_was(played: RunFolder) -> None:
-    viewer = Viewer()
+    viewer = RecordingViewer()
     replay = Replay(played, speed=10, longest_pause=3, clock=viewer.clock, sleep=viewer.sleep)
     seen, looks = [], 0
     for events in replay.play(frame=0.5):
@@ -53,7 +53,7 @@ def test_paced_as_it_was(played: RunFolder) -> None:
 
 
 def test_the_moment_shown_is_the_runs_own(played: RunFolder) -> None:
-    viewer = Viewer()
+    viewer = RecordingViewer()
     replay = Replay(played, speed=10, clock=viewer.clock, sleep=viewer.sleep)
     shown = []
     for _ in replay.play():
@@ -64,5 +64,5 @@ def test_the_moment_shown_is_the_runs_own(played: RunFolder) -> None:
 
 def test_a_journal_without_events(folder: RunFolder, tmp_path: Path) -> None:
     folder.journal_file.write_text("")
-    viewer = Viewer()
+    viewer = RecordingViewer()
     assert list(Replay(folder, 1, clock=viewer.clock, sleep=viewer.sleep).play()) == [[], []]

@@ -6,12 +6,13 @@ from typing import Any
 
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.results import CONTRACT, find_results, read_result
+from mg_tui.runs.result_metadata import METADATA_FILE
+from mg_tui.runs.results import find_results, read_result
 
 
 def _contract(folder: Path, **values: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONTRACT).write_text(json.dumps({"kind": "adapter", "base": {"name": "tiny"}, **values}))
+    (folder / METADATA_FILE).write_text(json.dumps({"kind": "adapter", "base": {"name": "tiny"}, **values}))
     return folder
 
 
@@ -37,9 +38,9 @@ def test_of_runs_of_output_folders_of_merges_and_remembered(tmp_path: Path) -> N
 
 def test_a_contract_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     folder = _contract(tmp_path / "x")
-    (folder / CONTRACT).write_text("{")
+    (folder / METADATA_FILE).write_text("{")
     assert "cannot be read" in str(read_result(folder).problem)
-    (folder / CONTRACT).write_text("[]")
+    (folder / METADATA_FILE).write_text("[]")
     assert "not a JSON object" in str(read_result(folder).problem)
     _contract(folder, base="text", training=None, spec=[1], created="never", fields={"text": 1})
     result = read_result(folder)

@@ -10,9 +10,9 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
-from mg_tui.runs.remove import remove
+from mg_tui.runs.remove import remove_run
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import GLANCE, RunStore, find_run, list_runs, summarise
+from mg_tui.runs.store import LIST_READ_BYTES, RunStore, find_run, list_runs, summarize_run
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def make(home: Path, run_id: str, name: str | None = None) -> RunFolder:
+def make_run(home: Path, run_id: str, name: str | None = None) -> RunFolder:
     """A run with a given id."""
     made = RunFolder.create(home, TrainingSpec(base_model="tiny", dataset="/d", name=name))
     made.path.rename(made.path.with_name(run_id))
@@ -33,14 +33,14 @@ def test_no_home_is_no_runs(home: Path) -> None:
 
 def test_newest_first(home: Path) -> None:
     for run_id in ("20260102-000000-aaaa", "20260103-000000-bbbb", "20260101-000000-cccc"):
-        make(home, run_id)
+        make_run(home, run_id)
     assert [run.id[-4:] for run in list_runs(home)] == ["bbbb", "aaaa", "cccc"]
 
 
 def test_a_broken_folder_is_an_entry_that_says_why(home: Path) -> None:
-    good = make(home, "20260101-000000-aaaa")
+    good = make_run(home, "20260101-000000-aaaa")
     for name in ("b-empty", "c-no-spec", "d-no-journal", "e-odd-journal", "f-corrupt"):
-        make(home, name)
+        make_run(home, name)
     runs = home / "runs"
     for path in (runs / "b-empty").iterdir():
         path.rmdir() if path.is_dir() else path.unlink()
@@ -57,14 +57,14 @@ def test_a_broken_folder_is_an_entry_that_says_why(home: Path) -> None:
     assert found[good.id].problem is None
     assert "spec" in str(found["b-empty"].problem)
     assert "spec" in str(found["c-no-spec"].problem)
-    assert "says nothing" in str(found["d-no-journal"].problem)
-    assert "cannot be read" in str(found["e-odd-journal"].problem)
-    assert found["f-corrupt"].problem == "The journal has 1 broken line; the rest is shown."
+    assert "missing, empty or invalid" in str(found["d-no-journal"].problem)
+    assert found["e-odd-journal"].problem == "Cannot read the journal: Is a directory"
+    assert found["f-corrupt"].problem == "The journal has 1 broken line; showing the rest."
     assert all(run.as_dict(0.0)["id"] == run.id for run in found.values())
 
 
 def test_a_store_reads_only_what_is_new_and_forgets_what_is_gone(home: Path) -> None:
-    first, second = make(home, "20260101-000000-aaaa"), make(home, "20260102-000000-bbbb")
+    first, second = make_run(home, "20260101-000000-aaaa"), make_run(home, "20260102-000000-bbbb")
     store = RunStore(home)
     views = {run.id: run.view for run in store.refresh()}
     with RunLock(first.lock_file), JournalWriter(first.journal_file) as journal:
@@ -74,25 +74,24 @@ def test_a_store_reads_only_what_is_new_and_forgets_what_is_gone(home: Path) -> 
         assert again[first.id].view is views[first.id]
         assert again[first.id].state is RunState.RUNNING
         assert again[first.id].view.step == 1
-        assert store.running_pids() == {42: first.id}
+        assert again[first.id].view.pid == 42
     assert {run.id: run.state for run in store.refresh()}[first.id] is RunState.CRASHED
-    assert store.running_pids() == {}
-    remove(second)
+    remove_run(second)
     assert [run.id for run in store.refresh()] == [first.id]
 
 
 def test_a_list_glances_at_long_journals_and_still_knows_how_they_end(home: Path) -> None:
-    folder = make(home, "20260101-000000-aaaa")
+    folder = make_run(home, "20260101-000000-aaaa")
     with JournalWriter(folder.journal_file) as journal:
         journal.write("started", pid=1)
         journal.write("plan", steps=9_000)
         for step in range(1, 9_001):
             journal.write("step", step=step, loss=1.0, learning_rate=1e-5, grad_norm=0.5, seconds=0.1, tokens=1_000)
         journal.write("finished", steps=9_000)
-    assert folder.journal_file.stat().st_size > 2 * GLANCE
+    assert folder.journal_file.stat().st_size > 2 * LIST_READ_BYTES
     (run,) = list_runs(home)
     assert (run.state, run.view.step, run.view.total_steps, run.problem) == (RunState.FINISHED, 9_000, 9_000, None)
-    assert len(run.view.series) < len(summarise(folder).view.series)
+    assert len(run.view.series) < len(summarize_run(folder).view.series)
 
 
 @pytest.mark.parametrize(
@@ -108,48 +107,50 @@ def test_a_list_glances_at_long_journals_and_still_knows_how_they_end(home: Path
     ],
 )
 def test_finding(home: Path, ref: str, expected: str) -> None:
-    make(home, "20260101-000000-aaaa")
-    make(home, "20260102-000000-bbbb-cats", "Cats!")
-    make(home, "20260103-000000-cccc-dogs", "Dogs")
+    make_run(home, "20260101-000000-aaaa")
+    make_run(home, "20260102-000000-bbbb-cats", "Cats!")
+    make_run(home, "20260103-000000-cccc-dogs", "Dogs")
     assert find_run(home, ref).id == expected
 
 
 def test_finding_by_path(home: Path, tmp_path: Path) -> None:
-    copied = make(home, "20260101-000000-aaaa").path.rename(tmp_path / "copy")
+    copied = make_run(home, "20260101-000000-aaaa").path.rename(tmp_path / "copy")
     assert find_run(home, str(copied)).path == copied
-    with pytest.raises(UsageError, match="not a run's folder"):
+    with pytest.raises(UsageError, match="Not a run folder"):
         find_run(home, str(tmp_path))
 
 
-@pytest.mark.parametrize(("ref", "says"), [("2026", "means 2 runs"), ("20260101-00000-aaaa", "no run"), ("", "no run")])
+@pytest.mark.parametrize(
+    ("ref", "says"), [("2026", "matches 2 runs"), ("20260101-00000-aaaa", "not found"), ("", "not found")]
+)
 def test_not_finding_names_the_near_ones(home: Path, ref: str, says: str) -> None:
-    with pytest.raises(UsageError, match="no runs yet"):
+    with pytest.raises(UsageError, match="No runs yet"):
         find_run(home, ref)
-    make(home, "20260101-000000-aaaa")
-    make(home, "20260102-000000-bbbb")
+    make_run(home, "20260101-000000-aaaa")
+    make_run(home, "20260102-000000-bbbb")
     with pytest.raises(UsageError, match=says) as caught:
         find_run(home, ref)
     assert "20260101-000000-aaaa" in str(caught.value.hint)
 
 
 def test_a_living_run_is_not_removed(home: Path) -> None:
-    folder = make(home, "20260101-000000-aaaa")
+    folder = make_run(home, "20260101-000000-aaaa")
     with RunLock(folder.lock_file), pytest.raises(UsageError, match="is running"):
-        remove(folder)
+        remove_run(folder)
     assert folder.spec_file.exists()
-    remove(folder)
+    remove_run(folder)
     assert list((home / "runs").iterdir()) == []
 
 
 def test_removing_a_link_leaves_what_it_points_to(home: Path, tmp_path: Path) -> None:
-    kept = make(home, "20260101-000000-aaaa").path.rename(tmp_path / "kept")
+    kept = make_run(home, "20260101-000000-aaaa").path.rename(tmp_path / "kept")
     link = home / "runs" / "linked"
     link.symlink_to(kept)
-    remove(RunFolder(link))
+    remove_run(RunFolder(link))
     assert kept.exists()
     assert not link.is_symlink()
 
 
 def test_removing_what_is_not_there(home: Path) -> None:
     with pytest.raises(EnvironmentProblem):
-        remove(RunFolder(home / "runs" / "none"))
+        remove_run(RunFolder(home / "runs" / "none"))

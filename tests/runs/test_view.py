@@ -205,7 +205,7 @@ def test_time_between_attempts_is_not_working_time() -> None:
     view.apply([Event(1, 100.0, "started", {"attempt": 1}), Event(2, 130.0, "step", {"step": 1})])
     assert view.elapsed_seconds(140.0) == 40.0
     view.apply([Event(3, 5000.0, "queued", {}), Event(4, 6000.0, "started", {"attempt": 2, "resumed_from": 1})])
-    assert (view.worked, view.elapsed_seconds(6010.0)) == (30.0, 40.0)
+    assert (view.earlier_seconds, view.elapsed_seconds(6010.0)) == (30.0, 40.0)
     view.apply([Event(5, 6020.0, "finished", {"steps": 2})])
     assert view.elapsed_seconds(9999.0) == 50.0
     assert view.started_at == 100.0

@@ -1,4 +1,4 @@
-"""A dashboard on a home folder of made-up runs, and ways to wait for it and to read its screen."""
+"""A dashboard on a home folder of synthetic runs, and ways to wait for it and to read its screen."""
 
 import os
 import re
@@ -13,15 +13,15 @@ import pytest
 
 from mg_tui.config import Settings
 from mg_tui.tui.app import GardenApp
-from mg_tui.tui.testing import garden
+from tests.tui.synthetic_runs import synthetic_home
 
 SIZES = [(80, 24), (120, 40)]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with garden(tmp_path_factory.mktemp("garden") / "home") as made:
-        yield made
+    with synthetic_home(tmp_path_factory.mktemp("garden") / "home") as created:
+        yield created
 
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -33,8 +33,8 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
 def dashboard() -> Callable[..., GardenApp]:
     def make(home: Path, **ui: Any) -> GardenApp:
         app = GardenApp(Settings(home=home, cache=home / "cache", ui=ui))
-        app.period = 0.05  # what people see twice a second, tests need not wait for
-        app.runs_feed.slow(app.period)
+        app.update_period = 0.05  # what people see twice a second, tests need not wait for
+        app.runs_feed.set_period(app.update_period)
         return app
 
     return make
@@ -62,7 +62,7 @@ def until() -> Callable[..., Any]:
     return wait
 
 
-class Tmux:
+class TmuxSession:
     """A session of a tmux server of its own, with the dashboard in it."""
 
     def __init__(self, folder: Path, width: int, height: int):
@@ -97,7 +97,7 @@ class Tmux:
         )
         return done.stdout
 
-    def keys(self, *keys: str) -> None:
+    def send_keys(self, *keys: str) -> None:
         """Press keys, by tmux's names."""
         for key in keys:
             self._tmux("send-keys", key)
@@ -111,13 +111,13 @@ class Tmux:
         """What is on the screen."""
         return self._tmux("capture-pane", "-p")
 
-    def until(self, pattern: str, seconds: float = 30.0) -> str:
+    def wait_for(self, pattern: str, seconds: float = 30.0) -> str:
         """Wait until the screen matches."""
         deadline = time.monotonic() + seconds
-        while not re.search(pattern, shown := self.screen()):
-            assert time.monotonic() < deadline, f"no {pattern!r} on\n{shown}"
+        while not re.search(pattern, screen_text := self.screen()):
+            assert time.monotonic() < deadline, f"no {pattern!r} on\n{screen_text}"
             time.sleep(0.1)
-        return shown
+        return screen_text
 
     def close(self) -> None:
         """End the server."""
@@ -125,14 +125,14 @@ class Tmux:
 
 
 @pytest.fixture
-def in_tmux() -> Iterator[Callable[[Path, int, int], Tmux]]:
+def in_tmux() -> Iterator[Callable[[Path, int, int], TmuxSession]]:
     """Sessions that end with the test."""
-    made: list[Tmux] = []
+    created: list[TmuxSession] = []
 
-    def start(folder: Path, width: int, height: int) -> Tmux:
-        made.append(Tmux(folder, width, height))
-        return made[-1]
+    def start(folder: Path, width: int, height: int) -> TmuxSession:
+        created.append(TmuxSession(folder, width, height))
+        return created[-1]
 
     yield start
-    for tmux in made:
+    for tmux in created:
         tmux.close()

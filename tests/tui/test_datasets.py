@@ -3,31 +3,36 @@
 import json
 import threading
 from array import array
+from typing import Any
 
 import pytest
+from textual.screen import Screen
+from textual.widgets import Input
 
 from mg_tui.core.errors import FamilyError
-from mg_tui.data.findings import Collector, Finding, Histogram, Remedy, Report
-from mg_tui.tui import recents
-from mg_tui.tui.screens.ask import AskScreen
+from mg_tui.data.checks.findings import CheckReport, Finding, FindingCollector, Histogram, LengthSuggestion
+from mg_tui.runs import recents
+from mg_tui.tui.datasets.finding_rows import RowSeverities
+from mg_tui.tui.datasets.reader import group_ranges
+from mg_tui.tui.datasets.row_view import RowDetail, RowView, format_field
 from mg_tui.tui.screens.chat import ChatScreen
+from mg_tui.tui.screens.choose_model import ChooseModelScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.jump import JumpScreen
-from mg_tui.tui.screens.pick import PickScreen
-from mg_tui.tui.screens.read_as import ChoiceTable, ReadAsScreen
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.testing_places import fake_engine, make_dataset, make_result, photo
-from mg_tui.tui.widgets.datasets.found import KindTable, Marks, bar, bars
+from mg_tui.tui.screens.picker import PickScreen, list_entries
+from mg_tui.tui.screens.read_options import OptionTable, ReadOptionsScreen
+from mg_tui.tui.widgets.datasets.file_tree import FileTree
+from mg_tui.tui.widgets.datasets.findings import FindingKindTable
+from mg_tui.tui.widgets.datasets.histograms import bar_in_eighths, histogram_lines
 from mg_tui.tui.widgets.datasets.panes import RowText
-from mg_tui.tui.widgets.datasets.reading import runs_of
-from mg_tui.tui.widgets.datasets.rows import LazyRows, RowTable
+from mg_tui.tui.widgets.datasets.row_table import LazyRows, RowTable
 from mg_tui.tui.widgets.datasets.tokens import token_summary, token_text
-from mg_tui.tui.widgets.datasets.tree import FileTree
-from mg_tui.tui.widgets.datasets.views import RowView, text_of
-from mg_tui.tui.widgets.entries import EntryTable, entries_of
-from mg_tui.tui.widgets.picturebox import PictureBox
-from mg_tui.tui.widgets.said import Said
+from mg_tui.tui.widgets.error_band import ErrorBand
+from mg_tui.tui.widgets.image_box import ImageBox
+from mg_tui.tui.widgets.path_table import PathTable
+from tests.tui.synthetic_places import fake_engine, make_dataset, make_result, photo
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
@@ -50,39 +55,39 @@ def file(tmp_path):
 def engine(monkeypatch):
     def install(**script):
         kind = fake_engine(script)
-        monkeypatch.setattr("mg_tui.runs.child.EngineChild", kind)
-        return kind.asked
+        monkeypatch.setattr("mg_tui.runs.engine_process.EngineProcess", kind)
+        return kind.requests
 
     return install
 
 
 def _report(**findings):
     """A report with the given rows for each kind of finding."""
-    found = Collector()
+    collector = FindingCollector()
     for kind, rows in findings.items():
         name = kind.replace("_", "-")
-        found.take(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
-    return Report(
-        "rows.jsonl", 60, 55, 6, 60, found.findings, dict(found.counts), found.rows_of,
-        tokens=Histogram({100: 50, 300: 4, 5000: 1}), pixels=Histogram({451 * 300: 6}),
-        remedies=(Remedy("raise the maximum length to 5,056", "--max-seq-length 5056", 1),), seconds=2.0,
+        collector.add(Finding(row, name, "image", f"what of {row} {HOSTILE}", "a hint") for row in rows)
+    return CheckReport(
+        "rows.jsonl", 60, 55, 6, 60, collector.findings, dict(collector.counts), collector.rows_by_kind,
+        total_tokens=Histogram({100: 50, 300: 4, 5000: 1}), pixels=Histogram({451 * 300: 6}),
+        suggestions=(LengthSuggestion("raise the maximum length to 5,056", "--max-seq-length 5056", 1),), seconds=2.0,
     )  # fmt: skip
 
 
 @pytest.fixture
 def checked(monkeypatch):
-    """A check that gives a made-up report when it is let go on."""
+    """A check that gives a synthetic report when it is let go on."""
     go_on = threading.Event()
 
     def check(self):
         self._progress(30, 60)
         go_on.wait(8)
-        self.limit = 2048
+        self.max_tokens = 2048
         if self._stopped:
             raise FamilyError("stopped by a test")
         return _report(image_missing=[7], field=[8, 12], image_small=[20, 21, 22], too_long=[9])
 
-    monkeypatch.setattr("mg_tui.tui.widgets.datasets.checker.Checker._check", check)
+    monkeypatch.setattr("mg_tui.tui.datasets.checker.DatasetChecker._check", check)
     return go_on
 
 
@@ -90,9 +95,14 @@ async def _open(app, pilot, until, file) -> DatasetScreen:
     await pilot.press("2")
     await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
     app.screen.open_dataset(str(file))
-    await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and app.screen.detail is not None)
-    await until(pilot, lambda: app.screen._head.total is not None)
+    await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and app.screen.row_detail is not None)
+    await until(pilot, lambda: app.screen._head_state.row_count is not None)
     return app.screen
+
+
+def _detail(screen: DatasetScreen) -> RowDetail:
+    assert screen.row_detail is not None
+    return screen.row_detail
 
 
 async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
@@ -119,7 +129,7 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "60 rows" in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen) and "↺ rows.jsonl" in text(app))
-        assert [item.given for item in recents.read(tmp_path / "home", "datasets")] == [str(file)]
+        assert [item.reference for item in recents.read(tmp_path / "home", "datasets")] == [str(file)]
         await pilot.press("g", "x")
         await until(pilot, lambda: "↺" not in text(app))
         await pilot.press("o")
@@ -127,7 +137,7 @@ async def test_a_tree_recents_and_a_typed_path(tmp_path, dashboard, size, text, 
         await pilot.press(*"data/ro")
         await until(pilot, lambda: "58" in text(app) or "KiB" in text(app) or "MiB" in text(app))
         await pilot.press("tab")
-        await until(pilot, lambda: app.screen.query_one("#path").value == "data/rows.jsonl")
+        await until(pilot, lambda: app.screen.query_one("#path", Input).value == "data/rows.jsonl")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
 
@@ -144,13 +154,13 @@ async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
     def slow(text, *others):
         typed.append(text)
         assert not text or read.wait(30)
-        return entries_of(text, *others)
+        return list_entries(text, *others)
 
-    monkeypatch.setattr("mg_tui.tui.screens.pick.entries_of", slow)
+    monkeypatch.setattr("mg_tui.tui.screens.picker.list_entries", slow)
     app = dashboard(tmp_path / "home")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2", "o")
-        await until(pilot, lambda: isinstance(app.screen, PickScreen) and app.screen.query_one(EntryTable).rows)
+        await until(pilot, lambda: isinstance(app.screen, PickScreen) and app.screen.query_one(PathTable).rows)
         await pilot.press(*"ro", *keys)
         await until(pilot, lambda: "ro" in typed)
         assert app.screen.query_one("#path").value == "ro"
@@ -158,7 +168,7 @@ async def test_keys_that_are_quicker_than_the_list_mean_what_was_typed(
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "60 rows" in text(app))
 
 
-async def test_a_folder_of_pictures_is_opened_itself(tmp_path, dashboard, text, until, monkeypatch) -> None:
+async def test_a_folder_of_images_is_opened_itself(tmp_path, dashboard, text, until, monkeypatch) -> None:
     import shutil
 
     monkeypatch.chdir(tmp_path)
@@ -176,7 +186,7 @@ async def test_a_folder_of_pictures_is_opened_itself(tmp_path, dashboard, text, 
         tree.move(next(at for at, node in enumerate(tree.rows) if node.label == "pics"))
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "2 rows" in text(app))
-        await until(pilot, lambda: "folder of pictures" in text(app) and "A chelsea." in text(app))
+        await until(pilot, lambda: "image folder" in text(app) and "A chelsea." in text(app))
         assert "answer text" in text(app) and "▀▀▀▀▀▀" in text(app)
 
 
@@ -184,11 +194,17 @@ async def test_questions_are_left_with_escape(file, tmp_path, dashboard, until) 
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await _open(app, pilot, until, file)
-        for key, kind in (("colon", JumpScreen), ("m", ReadAsScreen), ("b", PickScreen), ("a", AskScreen)):
+        kinds: tuple[tuple[str, type[Screen[Any]]], ...] = (
+            ("colon", JumpScreen),
+            ("m", ReadOptionsScreen),
+            ("b", PickScreen),
+            ("a", ChooseModelScreen),
+        )
+        for key, kind in kinds:
             await pilot.press(key)
             assert isinstance(app.screen, kind)
             await pilot.press("escape")
-            assert app.screen is screen
+            assert app.screen == screen
         await pilot.press("colon", *"61", "enter")
         assert isinstance(app.screen, JumpScreen)  # there are sixty
         await pilot.press("escape")
@@ -201,36 +217,36 @@ async def test_what_is_no_dataset_is_a_band(tmp_path, dashboard, size, text, unt
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
         app.screen.open_dataset(str(tmp_path / "nowhere.jsonl"))
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "✗" in text(app))
-        assert "nowhere.jsonl" in str(app.screen.query_one(Said).error) and "not open" in text(app)
+        assert "nowhere.jsonl" in str(app.screen.query_one(ErrorBand).error) and "not open" in text(app)
         await pilot.press("c", "slash", "colon", "n", "t", "f", "h", "r")  # nothing to do it to
         await pilot.press("m")
-        assert isinstance(app.screen, ReadAsScreen)  # another format may be what it takes
+        assert isinstance(app.screen, ReadOptionsScreen)  # another format may be what it takes
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
 
 
-async def test_rows_with_their_pictures(file, tmp_path, dashboard, size, text, until) -> None:
+async def test_rows_with_their_images(file, tmp_path, dashboard, size, text, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        shown = text(app)
-        for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "pictures image", "answer response"):
-            assert part in shown, part
+        screen_text = text(app)
+        for part in ("JSON Lines", "✓ sure", "60 rows", "question text", "images image", "answer response"):
+            assert part in screen_text, part
         await until(pilot, lambda: "▀▀▀▀▀▀▀▀" in text(app) and "JPEG" in text(app))
         await pilot.press("colon", *"10", "enter")
-        await until(pilot, lambda: screen.detail.number == 10 and "1/2" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 10 and "1/2" in text(app))
         await pilot.press("i")
         await until(pilot, lambda: "2/2" in text(app) and "1/2" not in text(app))
         await pilot.press("j")  # a blank line
-        await until(pilot, lambda: screen.detail.number == 11 and "blank" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 11 and "blank" in text(app))
         await pilot.press("j")
-        await until(pilot, lambda: screen.detail.number == 12 and "✗ row 12, field" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 12 and "✗ row 12, field" in text(app))
         await pilot.press("z")
         assert screen.has_class("-zoomed")
         await pilot.press("j")  # rows are gone through in the zoom, too
-        await until(pilot, lambda: screen.detail.number == 13 and "NUL" in text(app))
+        await until(pilot, lambda: _detail(screen).number == 13 and "NUL" in text(app))
         await pilot.press("escape", "G")
-        await until(pilot, lambda: screen.detail.number == 60)
+        await until(pilot, lambda: _detail(screen).number == 60)
         await pilot.press("escape")
         assert app.screen is not screen
 
@@ -245,15 +261,15 @@ async def test_text_from_rows_is_text(file, tmp_path, dashboard, size, text, unt
             (9, "1,000,000 characters"),
             (13, "right to left"),
         ):
-            screen._jump(number)
-            await until(pilot, lambda number=number: screen.detail.number == number)
+            screen._go_to_row(number)
+            await until(pilot, lambda number=number: _detail(screen).number == number)
             await pilot.press("z")
-            await until(pilot, lambda said=said: said in text(app) or said in str(screen.detail.fields))
-            shown = text(app)
-            assert not any(ord(character) < 32 and character != "\n" for character in shown)
-            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in shown)
+            await until(pilot, lambda said=said: said in text(app) or said in str(_detail(screen).fields))
+            screen_text = text(app)
+            assert not any(ord(character) < 32 and character != "\n" for character in screen_text)
+            assert not any("\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e" or c == "\u200b" for c in screen_text)
             await pilot.press("z")
-        assert len(screen.detail.turns[0][1]) < 10_000
+        assert len(_detail(screen).turns[0][1]) < 10_000
 
 
 async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, until) -> None:
@@ -262,12 +278,14 @@ async def test_only_rows_with_a_text(file, tmp_path, dashboard, size, text, unti
         screen = await _open(app, pilot, until, file)
         table = screen.query_one(RowTable)
         await pilot.press("slash", *"(42)", "enter")
-        await until(pilot, lambda: list(table.lazy.numbers or ()) == [42] and screen.detail.number == 42)
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [42] and _detail(screen).number == 42)
         assert "only with “(42)”" in text(app) and "1 row" in text(app)
         await pilot.press("escape")
-        await until(pilot, lambda: table.lazy.numbers is None and table.number == 42)  # the cursor stays on its row
+        await until(
+            pilot, lambda: table.lazy_rows.visible_numbers is None and table.current_number == 42
+        )  # the cursor stays on its row
         await pilot.press("slash", *"zzz", "enter")
-        await until(pilot, lambda: not screen._head.looking and "0 rows" in text(app))
+        await until(pilot, lambda: not screen._head_state.searching and "0 rows" in text(app))
         await pilot.press("slash", "escape")
         assert not screen.query("#find")
 
@@ -286,26 +304,26 @@ async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboar
         await pilot.press("f")
         await until(pilot, lambda: "5 rows cannot be trained on" in text(app) and "bad field" in text(app))
         assert "--max-seq-length 5056" in text(app) or size[0] == 80
-        assert [row.kind for row in screen.query_one(KindTable).rows] == [
+        assert [row.kind for row in screen.query_one(FindingKindTable).rows] == [
             "field", "image-missing", "too-long", "image-small"
         ]  # fmt: skip
         await pilot.press("enter")  # only rows with bad fields
         table = screen.query_one(RowTable)
-        await until(pilot, lambda: list(table.lazy.numbers or ()) == [8, 12])
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [8, 12])
         assert "only errors: bad field" in text(app)
         await pilot.press("x")
-        await until(pilot, lambda: list(table.lazy.numbers or ()) == [7])
+        await until(pilot, lambda: list(table.lazy_rows.visible_numbers or ()) == [7])
         await pilot.press("escape")
-        await until(pilot, lambda: table.lazy.numbers is None)
+        await until(pilot, lambda: table.lazy_rows.visible_numbers is None)
         visited = []
         table.go_to(1)
         for _ in range(7):
             await pilot.press("n")
-            visited.append(table.number)
+            visited.append(table.current_number)
         assert visited == [7, 8, 9, 12, 20, 21, 22]
         await pilot.press("N", "N", "N")
-        assert table.number == 12
-        await until(pilot, lambda: screen.detail.number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
+        assert table.current_number == 12
+        await until(pilot, lambda: _detail(screen).number == 12 and "what of 12 [bold red]no[/]" in _row_text(screen))
 
 
 def _row_text(screen) -> str:
@@ -328,22 +346,22 @@ async def test_the_row_as_a_model_sees_it(file, tmp_path, dashboard, size, text,
     def row(child, fields):
         return [{**SEEN, "row": fields["row"]}]
 
-    asked = engine(open=[{"event": "ready"}], row=row)
+    requests = engine(open=[{"event": "ready"}], row=row)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("t")
         await until(pilot, lambda: "182 tokens" in text(app) and "▣×176" in text(app))
-        assert "2 learned (1%)" in text(app) and "for tiny" in text(app)
-        assert asked[0] == ("open", {"base_model": "tiny"})
-        message = asked[1][1]["messages"][0]
+        assert "2 supervised (1%)" in text(app) and "for tiny" in text(app)
+        assert requests[0] == ("open", {"base_model": "tiny"})
+        message = requests[1][1]["messages"][0]
         assert message["role"] == "user" and [list(part) for part in message["parts"]] == [["image"], ["text"]]
         await pilot.press("j")
-        await until(pilot, lambda: [op for op, _ in asked] == ["open", "row", "row"])
+        await until(pilot, lambda: [op for op, _ in requests] == ["open", "row", "row"])
         await pilot.press("b")
         assert isinstance(app.screen, PickScreen)
         await pilot.press(*"me/mine", "enter")
-        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in asked and "for me/mine" in text(app))
+        await until(pilot, lambda: ("open", {"base_model": "me/mine"}) in requests and "for me/mine" in text(app))
 
 
 async def test_a_model_without_a_family_is_said(file, tmp_path, dashboard, text, until, engine) -> None:
@@ -363,28 +381,29 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
-        assert screen.detail.problems
+        assert _detail(screen).problems
         await pilot.press("m")
-        assert isinstance(app.screen, ReadAsScreen)
-        table = app.screen.query_one(ChoiceTable)
+        assert isinstance(app.screen, ReadOptionsScreen)
+        table = app.screen.query_one(OptionTable)
         for name, value in (
-            ("layout", "fields"),
+            ("dataset_layout", "fields"),
             ("text_field", "ask"),
             ("image_field", "pic"),
             ("response_field", "say"),
         ):
             table.move(next(at for at, row in enumerate(table.rows) if row.name == name))
             for _ in range(20):
+                assert table.current is not None
                 if table.current.value == value:
                     break
                 await pilot.press("right")
-            assert table.current.value == value
+            assert table.current is not None and table.current.value == value
         await pilot.press("left", "right", "enter")
-        await until(
-            pilot, lambda: app.screen is screen and screen.detail is not None and screen.detail.question == "q0"
-        )
+        await until(pilot, lambda: not isinstance(app.screen, ReadOptionsScreen))
+        await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.question == "q0")
         await until(pilot, lambda: "question ask" in text(app) and "as you chose" in text(app))
-        options = screen.opened.options()
+        assert screen.dataset is not None
+        options = screen.dataset.run_options()
         assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
 
 
@@ -395,11 +414,11 @@ async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, 
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
         await pilot.press("a")
-        await until(pilot, lambda: isinstance(app.screen, AskScreen) and "receipts" in text(app))
+        await until(pilot, lambda: isinstance(app.screen, ChooseModelScreen) and "receipts" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        await until(pilot, lambda: app.screen.query_one("#ask").value == screen.detail.question)
-        assert app.screen.query_one(PictureBox).count == 1
+        await until(pilot, lambda: app.screen.query_one("#ask").value == _detail(screen).question)
+        assert app.screen.query_one(ImageBox).count == 1
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen)
 
@@ -412,30 +431,30 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
         await until(pilot, lambda: "tiny" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        for number, found in (("8", False), ("10", True)):
+        for number, accepted in (("8", False), ("10", True)):
             await pilot.press("ctrl+r")
             app.screen.query_one("#path").value = str(file)
             await pilot.pause(0.1)
             await pilot.press("enter", *number, "enter")
-            if found:
-                await until(pilot, lambda: app.screen.query_one(PictureBox).count == 2)
+            if accepted:
+                await until(pilot, lambda: app.screen.query_one(ImageBox).count == 2)
                 assert app.screen.query_one("#ask").value == "What is it?"
             else:
-                await until(pilot, lambda: any("asks nothing" in item.text for item in app.said))
+                await until(pilot, lambda: any("asks nothing" in item.text for item in app.message_log))
 
 
 async def test_a_new_run_is_begun_with_what_is_seen(file, tmp_path, dashboard, until, monkeypatch) -> None:
-    begun = []
+    opened = []
     app = dashboard(tmp_path)
-    monkeypatch.setattr(type(app), "new_run", lambda self, values: begun.append(values), raising=False)
+    monkeypatch.setattr(type(app), "open_new_run_form", lambda self, values: opened.append(values), raising=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("R")
-        await until(pilot, lambda: begun)
-    assert begun[0]["dataset"] == str(file)
+        await until(pilot, lambda: opened)
+    assert opened[0]["dataset"] == str(file)
     from mg_tui.core.spec import TrainingSpec
 
-    assert TrainingSpec.parse({"base_model": "tiny", **begun[0]}).text_field == "text"
+    assert TrainingSpec.parse({"base_model": "tiny", **opened[0]}).text_field == "text"
 
 
 async def test_any_size(file, tmp_path, dashboard, until) -> None:
@@ -455,46 +474,48 @@ async def test_any_size(file, tmp_path, dashboard, until) -> None:
 async def test_a_million_rows_are_a_sequence_without_them() -> None:
     rows = LazyRows()
     rows.total = 1_000_000
-    assert len(rows) == 1_000_000 and rows[999_999].coming and rows.missed == {1_000_000}
-    rows.keep([RowView(1_000_000, "last")])
+    assert len(rows) == 1_000_000 and rows[999_999].loading and rows.missing == {1_000_000}
+    rows.store([RowView(1_000_000, "last")])
     assert rows[999_999].question == "last"
-    rows.numbers = array("Q", [3, 70, 900_000])
+    rows.visible_numbers = array("Q", [3, 70, 900_000])
     assert len(rows) == 3 and rows[1].number == 70
-    assert [rows.place_of(number) for number in (1, 3, 4, 70, 71, 2_000_000)] == [0, 0, 1, 1, 2, 2]
-    rows.keep([RowView(number) for number in range(1, 5_000)])
-    assert len(rows._kept) <= 2_048
+    assert [rows.index_of(number) for number in (1, 3, 4, 70, 71, 2_000_000)] == [0, 0, 1, 1, 2, 2]
+    rows.store([RowView(number) for number in range(1, 5_000)])
+    assert len(rows._cache) <= 2_048
     with pytest.raises(IndexError):
         rows[3]
 
 
 async def test_rows_near_one_another_are_read_in_one_go() -> None:
-    assert runs_of([1, 2, 3, 50, 500, 501, 9_000]) == [(1, 50), (500, 501), (9_000, 9_000)]
-    assert runs_of([]) == []
+    assert group_ranges([1, 2, 3, 50, 500, 501, 9_000]) == [(1, 50), (500, 501), (9_000, 9_000)]
+    assert group_ranges([]) == []
 
 
 async def test_the_worst_finding_marks_a_row() -> None:
-    marks = Marks(_report(image_small=[3, 9], image_missing=[9], few_rows=[0]))
-    assert [marks.of(number) for number in (1, 3, 9, 0)] == ["", "warning", "error", "note"]
+    marks = RowSeverities(_report(image_small=[3, 9], image_missing=[9], few_rows=[0]))
+    assert [marks.severity_of(number) for number in (1, 3, 9, 0)] == ["", "warning", "error", "note"]
     assert list(marks.rows) == [3, 9]
 
 
 async def test_histograms_fit_and_never_hide_what_is_not_nothing() -> None:
-    lines = bars(Histogram({1: 1, 700: 1_000_000}), (10, 100, 1000), lambda edge, last: f"{edge}", 40, limit=500)
+    lines = histogram_lines(
+        Histogram({1: 1, 700: 1_000_000}), (10, 100, 1000), lambda edge, last: f"{edge}", 40, limit=500
+    )
     assert [line.plain.split() for line in lines] == [["10", "▏", "1"], ["100", "0"], ["1000", "█" * 13, "1,000,000"]]
     assert all(line.cell_length <= 40 for line in lines)
-    assert bar(0, 4) == "    " and bar(1, 4) == "████" and bar(1e-9, 4) == "▏   "
+    assert bar_in_eighths(0, 4) == "    " and bar_in_eighths(1, 4) == "████" and bar_in_eighths(1e-9, 4) == "▏   "
 
 
 async def test_learned_tokens_are_told_apart_without_colour() -> None:
-    shown = token_text(SEEN)
-    learned = "".join(shown.plain[span.start : span.end] for span in shown.spans if "underline" in str(span.style))
-    assert learned == "A cat" and "▣×176" in shown.plain
-    assert "\x1b" not in shown.plain and "[bold red]no[/]" in shown.plain
+    content = token_text(SEEN)
+    learned = "".join(content.plain[span.start : span.end] for span in content.spans if "underline" in str(span.style))
+    assert learned == "A cat" and "▣×176" in content.plain
+    assert "\x1b" not in content.plain and "[bold red]no[/]" in content.plain
     assert [line.plain.split()[0] for line in token_summary(SEEN, 80)] == ["182", "▣"]
 
 
 async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
-    deep = {"a": 1}
+    deep: dict[str, Any] = {"a": 1}
     for _ in range(50):
         deep = {"a": deep}
     for value in (
@@ -506,6 +527,6 @@ async def test_a_value_of_any_kind_becomes_a_short_text() -> None:
         deep,
         "\x1b[2J",
     ):
-        shown = text_of(value)
-        assert len(shown) < 10_000 and "\x1b" not in shown
-    assert text_of({"bytes": b"x" * 10}) == '{"bytes": "(10 bytes)"}'
+        formatted = format_field(value)
+        assert len(formatted) < 10_000 and "\x1b" not in formatted
+    assert format_field({"bytes": b"x" * 10}) == '{"bytes": "(10 bytes)"}'

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.hardware.devices import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
-from mg_tui.tui.widgets.device_blocks import Courses, gpu_block
-from mg_tui.tui.widgets.runs.devices import device_lines
+from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
+from mg_tui.tui.widgets.device_blocks import GpuHistory, gpu_lines
+from mg_tui.tui.widgets.runs.device_strip import device_lines
 
 GIB = 1 << 30
 HOST = Host(31.0, 8 * GIB, 64 * GIB, "AMD EPYC 9654", 16)
@@ -52,7 +52,7 @@ def test_what_a_device_does_not_say_is_a_dash() -> None:
     assert "fell off the bus" in line.plain
 
 
-SICK = Gpu(
+FAILING_GPU = Gpu(
     0,
     "NVIDIA [bold]H100[/] \x1b[31m",
     "GPU-1",
@@ -65,7 +65,7 @@ SICK = Gpu(
     processes=(GpuProcess(7, 48 * GIB, "python", "run-1"), GpuProcess(9, None, None, None)),
     clock_mhz=1200,
     clock_max_mhz=1980,
-    slowed_by=("power cap", "heat (hardware)"),
+    throttle_reasons=("power cap", "heat (hardware)"),
     ecc_errors=3,
     mig=(MigInstance(1, "H100 MIG 3g.40gb", "MIG-1", 9 * GIB, 40 * GIB, (GpuProcess(11, 9 * GIB, "vllm", None),)),),
 )
@@ -73,38 +73,38 @@ SICK = Gpu(
 
 @pytest.mark.parametrize("width", [58, 78, 118, 240])
 def test_everything_about_a_gpu(width) -> None:
-    courses = Courses()
-    courses.add(SICK)
-    lines = gpu_block(SICK, courses, {"run-1": "invoices"}, width)
-    shown = "\n".join(line.plain for line in lines)
-    assert all(line.cell_length <= width for line in lines) and "\x1b" not in shown
+    courses = GpuHistory()
+    courses.add(FAILING_GPU)
+    lines = gpu_lines(FAILING_GPU, courses, {"run-1": "invoices"}, width)
+    joined = "\n".join(line.plain for line in lines)
+    assert all(line.cell_length <= width for line in lines) and "\x1b" not in joined
     for part in ("96%", "512/700 W", "88 °C", "▶ invoices", "MIG 1", "vllm", "3 memory errors", "[bold]H100"):
-        assert part in shown, part
+        assert part in joined, part
     if width >= 78:
-        assert "clocks held down: power cap, heat (hardware)" in shown and "1200/1980 MHz" in shown
-        assert "48.0 GiB" in shown and "process 11" in shown
+        assert "clocks held down: power cap, heat (hardware)" in joined and "1200/1980 MHz" in joined
+        assert "48.0 GiB" in joined and "process 11" in joined
 
 
 def test_a_strip_says_what_is_wrong_in_a_word() -> None:
-    (line,) = device_lines(DeviceSnapshot((SICK,), HOST, None, 0.0), 118, 4, {"run-1": "invoices"})
+    (line,) = device_lines(DeviceSnapshot((FAILING_GPU,), HOST, None, 0.0), 118, 4, {"run-1": "invoices"})
     assert "3 ECC errors" in line.plain and "heat (hardware)" in line.plain
-    (line,) = device_lines(DeviceSnapshot((SICK,), HOST, None, 0.0), 78, 4, {})
+    (line,) = device_lines(DeviceSnapshot((FAILING_GPU,), HOST, None, 0.0), 78, 4, {})
     assert line.cell_length <= 78 and "3 ECC errors" in line.plain
 
 
 def test_a_gpu_that_does_not_answer_is_a_line() -> None:
-    lines = gpu_block(Gpu(1, "GPU 1", problem="it does not answer: GPU is lost"), Courses(), {}, 78)
+    lines = gpu_lines(Gpu(1, "GPU 1", problem="it does not answer: GPU is lost"), GpuHistory(), {}, 78)
     assert "✗ it does not answer: GPU is lost" in lines[1].plain
 
 
 # The real binding over the stand-in library, in a process of its own with a whole dashboard.
-VANISHING = """
+VANISHING_DRIVER_SCRIPT = """
 import asyncio, json, os, sys
 from pathlib import Path
 from mg_tui.config import Settings
 from mg_tui.hardware import nvml
 from mg_tui.tui.app import GardenApp
-nvml._AGAIN_AFTER = 0.0
+nvml._RETRY_SECONDS = 0.0
 os.environ["NVML_PID"] = str(os.getpid())
 state = Path(os.environ["NVML_FAKE"])
 
@@ -128,7 +128,7 @@ async def main():
             ("hot", ["3 ECC errors", "heat (hardware)"]),
             ("gone", ["GPUs cannot be seen any more", "the NVIDIA driver", "Runs are not ended by this"]),
             ("ok", ["Fake GPU 0", "50%"]),
-            ("lost", ["Fake GPU 0", "it does not answer"]),
+            ("lost", ["Fake GPU 0", "no response"]),
         ):
             state.write_text(word)
             found.append(await until(pilot, app, words))
@@ -152,7 +152,7 @@ def test_a_driver_that_vanishes_is_a_band_and_not_the_end(tmp_path: Path) -> Non
     source = Path(__file__).parent.parent / "hardware" / "fake_nvml.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libnvidia-ml.so.1", source], check=True)
     script = tmp_path / "script.py"
-    script.write_text(VANISHING)
+    script.write_text(VANISHING_DRIVER_SCRIPT)
     environ = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "NVML_FAKE": str(tmp_path / "state")}
     done = subprocess.run(
         [sys.executable, script, tmp_path / "home"], env=environ, capture_output=True, text=True, timeout=90

@@ -7,17 +7,17 @@ import sys
 import time
 from pathlib import Path
 
-from mg_tui.tui.hangup import HANGUP, gone
+from mg_tui.tui.terminal import HANGUP_EXIT_CODE, is_hung_up
 
 
 def test_a_terminal_is_gone_once_its_other_end_is_closed() -> None:
     master, slave = pty.openpty()
     try:
-        assert not gone(slave)
+        assert not is_hung_up(slave)
         os.write(master, b"keys nobody took")
-        assert not gone(slave)
+        assert not is_hung_up(slave)
         os.close(master)
-        assert gone(slave)
+        assert is_hung_up(slave)
     finally:
         os.close(slave)
 
@@ -33,12 +33,12 @@ def test_a_terminal_that_goes_without_a_signal_ends_the_dashboard(tmp_path: Path
         env={**os.environ, "MODEL_GARDEN_CONFIG": str(tmp_path / "none.toml"), "TERM": "xterm-256color"},
     )
     os.close(slave)
-    shown, deadline = b"", time.monotonic() + 30
-    while b"Garden" not in shown and time.monotonic() < deadline:
-        shown += os.read(master, 65536)
-    assert b"Garden" in shown
+    output, deadline = b"", time.monotonic() + 30
+    while b"Garden" not in output and time.monotonic() < deadline:
+        output += os.read(master, 65536)
+    assert b"Garden" in output
     os.close(master)
     try:
-        assert process.wait(20) in (HANGUP, 0, 1)
+        assert process.wait(20) in (HANGUP_EXIT_CODE, 0, 1)
     finally:
         process.kill()

@@ -5,8 +5,8 @@ import pytest
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.widgets.runs.rows import RunTable
+from mg_tui.tui.widgets.runs.run_table import RunTable
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
@@ -26,7 +26,7 @@ def _run(home, name: str) -> RunFolder:
     return folder
 
 
-def _harmless(shown: str) -> None:
+def _assert_harmless(shown: str) -> None:
     bad = [c for c in shown if (ord(c) < 32 and c != "\n") or "\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e"]
     assert not bad, shown
     assert "[bold red]" in shown
@@ -37,7 +37,7 @@ async def test_text_is_text_everywhere(tmp_path, dashboard, size, text, until) -
     app = dashboard(tmp_path)
     async with app.run_test(size=size, notifications=True) as pilot:
         await until(pilot, lambda: app.screen.query(RunTable) and len(app.screen.query_one(RunTable).rows) == 2)
-        seen = []
+        screens = []
         for keys in (
             ["space", "space"],  # the list, marked
             ["o", "o", "o", "o"],
@@ -56,19 +56,19 @@ async def test_text_is_text_everywhere(tmp_path, dashboard, size, text, until) -
             await pilot.press(*keys)
             await pilot.pause(0.15)
             assert "[bold red]" in text(app) or "[2J" in text(app), (keys, text(app))
-            seen.append(text(app))
+            screens.append(text(app))
         await pilot.press("escape", "escape")
         app.open_replay(folders[0])
         await pilot.press("end")
         await until(pilot, lambda: "replay over" in text(app) and "[bold red]" in text(app))
-        seen.append(text(app))
+        screens.append(text(app))
         await pilot.press("escape")
         app.notify(HOSTILE, title=HOSTILE, severity="error")
         await until(pilot, lambda: "[@click=app.detach]" in text(app))
-        seen.append(text(app))
+        screens.append(text(app))
         await pilot.press("exclamation_mark")
         await pilot.pause(0.1)
-        seen.append(text(app))
+        screens.append(text(app))
         assert app.is_running
-        for shown in seen:
-            _harmless(shown)
+        for screen_text in screens:
+            _assert_harmless(screen_text)

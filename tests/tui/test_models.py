@@ -2,25 +2,27 @@
 
 import json
 import threading
+from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.runs import recents
 from mg_tui.runs.store import run_folders
-from mg_tui.tui import recents
+from mg_tui.tui.models.conversation import ChatQuestion, Exchange, build_messages
+from mg_tui.tui.models.evaluated_row import EvaluatedRow
 from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
-from mg_tui.tui.screens.exam import ExamScreen
+from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.models import ModelsScreen
-from mg_tui.tui.screens.pick import PickScreen
+from mg_tui.tui.screens.picker import PickScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.testing import HOSTILE, Made, garden
-from mg_tui.tui.testing_places import fake_engine, make_result, photo
-from mg_tui.tui.widgets.models.examined import Examined
-from mg_tui.tui.widgets.models.rows import ModelTable
-from mg_tui.tui.widgets.models.talk import Asked, Exchange, turns_of
-from mg_tui.tui.widgets.picturebox import PictureBox
+from mg_tui.tui.widgets.image_box import ImageBox
+from mg_tui.tui.widgets.models.model_table import ModelTable
+from tests.tui.synthetic_places import fake_engine, make_result, photo
+from tests.tui.synthetic_runs import HOSTILE, SyntheticRun, synthetic_home
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,8 +57,8 @@ def results(tmp_path):
 def engine(monkeypatch):
     def install(**script):
         kind = fake_engine({"load": [READY], **script})
-        monkeypatch.setattr("mg_tui.runs.child.EngineChild", kind)
-        return kind.asked
+        monkeypatch.setattr("mg_tui.runs.engine_process.EngineProcess", kind)
+        return kind.requests
 
     return install
 
@@ -77,9 +79,9 @@ async def test_results_and_base_models_with_what_is_known_of_them(results, dashb
     app = dashboard(results)
     async with app.run_test(size=size) as pilot:
         table = await _models(app, pilot, until)
-        shown = text(app)
+        screen_text = text(app)
         for part in ("◈ adapter", "◆ merged", "✗ broken", "○ base", "0.4123", "87%", "tiny"):
-            assert part in shown, part
+            assert part in screen_text, part
         assert [row.kind for row in table.rows if row.is_result] == ["merged", "adapter"]  # newest first
         await _select(table, pilot, until, "broken")
         await until(pilot, lambda: "cannot be read" in text(app))
@@ -109,7 +111,7 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         yield {"event": "text", "text": "cat."}
         yield _answer("A tabby cat.")
 
-    asked = engine(generate=generate)
+    requests = engine(generate=generate)
     app = dashboard(results)
     async with app.run_test(size=size) as pilot:
         table = await _models(app, pilot, until)
@@ -118,7 +120,7 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         await until(pilot, lambda: isinstance(app.screen, ChatScreen) and "✓ ready" in text(app))
         await pilot.press("ctrl+o")
         assert isinstance(app.screen, PickScreen)
-        app.screen.query_one("#path").value = str(photo("chelsea"))
+        app.screen.query_one("#path", Input).value = str(photo("chelsea"))
         await pilot.pause(0.1)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen) and "▀▀▀▀▀▀" in text(app))
@@ -127,18 +129,19 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         hold.set()
         await until(pilot, lambda: "A tabby cat." in text(app) and "176 image tokens" in text(app))
         assert "451x300 seen at 448x308" in " ".join(text(app).split())
-        [sent] = [fields for op, fields in asked if op == "generate"]
+        [sent] = [fields for op, fields in requests if op == "generate"]
         assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
-        assert recents.read(results, "pictures")[0].given == str(photo("chelsea"))
+        assert recents.read(results, "images")[0].reference == str(photo("chelsea"))
         await pilot.press(*"and now?", "enter")
-        await until(pilot, lambda: len(app.screen.exchanges) == 2 and app.screen.exchanges[1].over)
-        *_others, (_op, last) = [item for item in asked if item[0] == "generate"]
+        chat: Any = app.screen
+        await until(pilot, lambda: len(chat.exchanges) == 2 and chat.exchanges[1].finished)
+        *_others, (_op, last) = [item for item in requests if item[0] == "generate"]
         assert [turn["role"] for turn in last["messages"]] == ["user", "assistant", "user"]
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: not app.screen.exchanges)
-        assert app.screen.query_one(PictureBox).count == 1  # the picture stays
+        await until(pilot, lambda: not chat.exchanges)
+        assert app.screen.query_one(ImageBox).count == 1  # the image stays
         await pilot.press("ctrl+l")
-        assert app.screen.query_one(PictureBox).count == 0
+        assert app.screen.query_one(ImageBox).count == 0
         await pilot.press("pageup", "pagedown", "escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
 
@@ -149,7 +152,7 @@ async def test_escape_ends_an_answer_and_then_leaves(results, dashboard, text, u
         child.cancelled.wait(8)
         yield _answer("Once upon", ended="cancelled")
 
-    asked = engine(generate=generate)
+    requests = engine(generate=generate)
     app = dashboard(results)
     async with app.run_test(size=(80, 24)) as pilot:
         table = await _models(app, pilot, until)
@@ -161,8 +164,8 @@ async def test_escape_ends_an_answer_and_then_leaves(results, dashboard, text, u
         screen = app.screen
         await pilot.press("escape")
         await until(pilot, lambda: "cancelled" in text(app) and app.screen is screen)
-        assert ("cancel", {}) in asked
-        child = screen._child._child
+        assert ("cancel", {}) in requests
+        child = screen._engine._child
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen and not child.alive)  # its memory is freed
 
@@ -222,7 +225,7 @@ async def test_an_answer_that_fails_is_said_and_the_chat_goes_on(results, dashbo
             return reply
         return [reply]
 
-    asked = engine(generate=generate)
+    requests = engine(generate=generate)
     app = dashboard(results)
     async with app.run_test(size=(120, 40)) as pilot:
         table = await _models(app, pilot, until)
@@ -233,7 +236,7 @@ async def test_an_answer_that_fails_is_said_and_the_chat_goes_on(results, dashbo
         await until(pilot, lambda: "killed by signal 9" in text(app) and "no answer" in text(app))
         await pilot.press(*"two", "enter")
         await until(pilot, lambda: "[@click=app.detach]q[/]" in text(app))
-        assert [op for op, _fields in asked] == ["load", "generate", "load", "generate"]  # loaded anew
+        assert [op for op, _fields in requests] == ["load", "generate", "load", "generate"]  # loaded anew
         assert not any(ord(character) < 32 and character != "\n" for character in text(app))
 
 
@@ -245,21 +248,21 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         }  # fmt: skip
 
     rows = [row(4, "a", "x", "a"), row(9, "b", "b", "x"), row(12, "c", "c", "c"), row(31, "d", "x", HOSTILE)]
-    said = [
+    events = [
         {"event": "notice", "text": "the rows that were held out"},
         {"event": "progress", "which": "rows", "done": 4, "total": 4, "rows": rows},
         {"event": "exam", "rows": rows, "total": 4, "ended": "end", "seconds": 1.0},
     ]
-    asked = engine(exam=said, generate=[_answer("a")])
+    requests = engine(exam=events, generate=[_answer("a")])
     app = dashboard(results)
     async with app.run_test(size=size) as pilot:
         table = await _models(app, pilot, until)
         await _select(table, pilot, until, "adapter")
         await pilot.press("b")
-        await until(pilot, lambda: isinstance(app.screen, ExamScreen) and "exact match 50%" in text(app))
+        await until(pilot, lambda: isinstance(app.screen, EvaluateScreen) and "exact match 50%" in text(app))
         for part in ("before 50%", "▲ 1 better", "▼ 1 worse", "▲ better", "▼ worse", "✓ right", "✗ wrong", "▀▀▀▀"):
             await until(pilot, lambda part=part: part in text(app))
-        assert dict(asked)["exam"]["base_too"] is True
+        assert dict(requests)["exam"]["base_too"] is True
         await pilot.press("f")
         await until(pilot, lambda: "only what became right" in text(app) and "✗ wrong" not in text(app))
         await pilot.press("f", "f", "j")
@@ -269,15 +272,15 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
         await until(pilot, lambda: "[bold red]" in app.screen.query_one("#ask").value)
         assert not any(ord(character) < 32 and character != "\n" for character in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].over)
-        asked_of_it = next(fields for op, fields in asked if op == "generate")["messages"][0]["text"]
-        assert asked_of_it in {row["prompt"] for row in rows}  # as the row has it, not as it was shown
+        await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].finished)
+        question = next(fields for op, fields in requests if op == "generate")["messages"][0]["text"]
+        assert question in {row["prompt"] for row in rows}  # as the row has it, not as it was shown
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, ExamScreen))
+        await until(pilot, lambda: isinstance(app.screen, EvaluateScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         # The score is kept, and takes the place of what the run itself measured.
-        await until(pilot, lambda: any(row.match == 0.5 for row in app.screen.rows) and "50%" in text(app))
+        await until(pilot, lambda: any(row.exact_match == 0.5 for row in app.screen.rows) and "50%" in text(app))
 
 
 async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, dashboard, text, until, engine) -> None:
@@ -286,7 +289,7 @@ async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, da
             return UsageError("this run held no rows out", hint="give a dataset it was not trained on")
         return [{"event": "exam", "rows": [], "total": 0, "ended": "end", "seconds": 0.1}]
 
-    asked = engine(exam=exam)
+    requests = engine(exam=exam)
     (results / "other.jsonl").write_text("{}\n")
     app = dashboard(results)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -295,11 +298,11 @@ async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, da
         await pilot.press("b")
         await until(pilot, lambda: "held no rows out" in text(app) and "a answers the rows" in text(app))
         await pilot.press("a")
-        app.screen.query_one("#path").value = str(results / "other.jsonl")
+        app.screen.query_one("#path", Input).value = str(results / "other.jsonl")
         await pilot.pause(0.1)
         await pilot.press("enter")
-        await until(pilot, lambda: len([op for op, _ in asked if op == "exam"]) == 2)
-        last = [fields for op, fields in asked if op == "exam"][-1]
+        await until(pilot, lambda: len([op for op, _ in requests if op == "exam"]) == 2)
+        last = [fields for op, fields in requests if op == "exam"][-1]
         assert last["dataset"] == str(results / "other.jsonl") and last["base_too"] is False
 
 
@@ -312,24 +315,24 @@ async def test_a_merge_goes_on_in_the_background(results, dashboard, size, text,
         hold.wait(8)
         yield {"event": "merged", "output": fields["output"], "comparison": {"top1_agreement": 1.0}}
 
-    asked = engine(merge=merge)
+    requests = engine(merge=merge)
     app = dashboard(results)
     async with app.run_test(size=size) as pilot:
         table = await _models(app, pilot, until)
         await _select(table, pilot, until, "adapter")
         await pilot.press("m")
         assert isinstance(app.screen, MergeScreen)
-        app.screen.query_one("#output").value = str(results / "models" / "receipts")
+        app.screen.query_one("#output", Input).value = str(results / "models" / "receipts")
         await pilot.press("enter")
         await until(pilot, lambda: "not empty" in text(app))
-        app.screen.query_one("#output").value = str(results / "whole")
+        app.screen.query_one("#output", Input).value = str(results / "whole")
         await pilot.press("enter")
         await until(pilot, lambda: "merging receipts" in text(app) and "40%" in text(app))
         await pilot.press("1", "4")  # it goes on wherever one is
         hold.set()
-        await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.said))
-        assert dict(asked)["merge"]["output"] == str(results / "whole")
-        assert recents.read(results, "models")[0].given == str(results / "whole")
+        await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.message_log))
+        assert dict(requests)["merge"]["output"] == str(results / "whole")
+        assert recents.read(results, "models")[0].reference == str(results / "whole")
         assert "merging receipts" not in text(app)
 
 
@@ -349,7 +352,7 @@ async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboa
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
         await pilot.press("y")
-        await until(pilot, lambda: any("nothing of it" in item.text for item in app.said))
+        await until(pilot, lambda: any("nothing of it" in item.text for item in app.message_log))
         await until(pilot, lambda: "▶ merging" not in text(app))
         engine(merge=RunFailed("the merged model does not answer like the adapter", why="logits differ"))
         await pilot.press("m", "enter")
@@ -357,18 +360,18 @@ async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboa
 
 
 async def test_another_model_is_opened_by_its_name(tmp_path, dashboard, text, until, engine) -> None:
-    asked = engine()
+    requests = engine()
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await _models(app, pilot, until)
         await pilot.press("o", *"me/mine", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen) and asked)
-        assert asked[0] == ("load", {"model": "me/mine", "home": str(tmp_path)})
-        assert recents.read(tmp_path, "models")[0].given == "me/mine"
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen) and requests)
+        assert requests[0] == ("load", {"model": "me/mine", "home": str(tmp_path)})
+        assert recents.read(tmp_path, "models")[0].reference == "me/mine"
 
 
 async def test_from_a_result_to_its_run(tmp_path, dashboard, text, until) -> None:
-    with garden(tmp_path, (Made("receipts", "finished", 4, 4, 900.0),)) as home:
+    with synthetic_home(tmp_path, (SyntheticRun("receipts", "finished", 4, 4, 900.0),)) as home:
         [run] = run_folders(home)
         folder = make_result(home, "elsewhere")
         contract = json.loads((folder / "model_garden.json").read_text())
@@ -394,7 +397,7 @@ async def test_an_examination_is_stopped_and_its_rows_stay(results, dashboard, t
         child.cancelled.wait(8)
         yield {"event": "exam", "rows": [row], "total": 9, "ended": "cancelled", "seconds": 1.0}
 
-    asked = engine(exam=exam)
+    requests = engine(exam=exam)
     app = dashboard(results)
     async with app.run_test(size=(80, 24)) as pilot:
         table = await _models(app, pilot, until)
@@ -402,8 +405,8 @@ async def test_an_examination_is_stopped_and_its_rows_stay(results, dashboard, t
         await pilot.press("b")
         await until(pilot, lambda: "1/9 rows" in text(app))
         await pilot.press("x")
-        await until(pilot, lambda: any("stopped after 1 row" in item.text for item in app.said))
-        assert ("cancel", {}) in asked and "▲ better" in text(app) and "1/9 rows" not in text(app)
+        await until(pilot, lambda: any("stopped after 1 row" in item.text for item in app.message_log))
+        assert ("cancel", {}) in requests and "▲ better" in text(app) and "1/9 rows" not in text(app)
 
 
 async def test_file_names_do_nothing_to_the_terminal(tmp_path, dashboard, text, until, monkeypatch) -> None:
@@ -415,7 +418,9 @@ async def test_file_names_do_nothing_to_the_terminal(tmp_path, dashboard, text, 
         await until(pilot, lambda: "[red]a" in text(app))
         await pilot.press("tab")
         await until(pilot, lambda: "cannot be shown" in text(app))
-        assert app.screen.query_one("#path").value == "" and "\x1b" not in text(app) and "\u202e" not in text(app)
+        assert (
+            app.screen.query_one("#path", Input).value == "" and "\x1b" not in text(app) and "\u202e" not in text(app)
+        )
 
 
 async def test_questions_are_left_with_escape(results, dashboard, until) -> None:
@@ -444,9 +449,9 @@ async def test_any_size(results, dashboard, until, engine) -> None:
 
 
 async def test_a_lost_question_is_not_part_of_the_conversation() -> None:
-    whole = Exchange(Asked("one"), "1", record={"tokens": 1})
-    lost = Exchange(Asked("two"), "", lost="no answer")
-    texts = [turn["text"] for turn in turns_of([whole, lost], Asked("three"))]
+    whole = Exchange(ChatQuestion("one"), "1", generation={"tokens": 1})
+    lost = Exchange(ChatQuestion("two"), "", error="no answer")
+    texts = [turn["text"] for turn in build_messages([whole, lost], ChatQuestion("three"))]
     assert texts == ["one", "1", "three"]
 
 
@@ -455,7 +460,15 @@ async def test_a_lost_question_is_not_part_of_the_conversation() -> None:
     [("x", "a ", "better"), ("a", "b", "worse"), ("a", " a", "right"), ("b", "c", "wrong"), (None, "a", "right")],
 )
 async def test_verdicts(before, after, verdict) -> None:
-    assert Examined(1, (), "q", "a", after, before).verdict == verdict
+    assert EvaluatedRow(1, (), "q", "a", after, before).verdict == verdict
+
+
+async def test_recent_images_have_the_key_of_earlier_versions(tmp_path) -> None:
+    (tmp_path / recents.FILE_NAME).write_text('{"pictures": [{"given": "/a.jpg", "when": 1.0}]}')
+    assert [item.reference for item in recents.read(tmp_path, "images")] == ["/a.jpg"]
+    recents.remember(tmp_path, "images", "/b.jpg")
+    written = json.loads((tmp_path / recents.FILE_NAME).read_text())
+    assert [item["given"] for item in written["pictures"]] == ["/b.jpg", "/a.jpg"]
 
 
 async def test_recents_survive_a_broken_file(tmp_path) -> None:
@@ -464,7 +477,7 @@ async def test_recents_survive_a_broken_file(tmp_path) -> None:
     recents.remember(tmp_path, "models", HOSTILE)
     recents.remember(tmp_path, "models", "b")
     recents.remember(tmp_path, "models", HOSTILE)
-    assert [item.given for item in recents.read(tmp_path, "models")] == [HOSTILE, "b"]
+    assert [item.reference for item in recents.read(tmp_path, "models")] == [HOSTILE, "b"]
     recents.forget(tmp_path, "models", "b")
-    assert [item.given for item in recents.read(tmp_path, "models")] == [HOSTILE]
+    assert [item.reference for item in recents.read(tmp_path, "models")] == [HOSTILE]
     assert json.loads((tmp_path / recents.FILE_NAME).read_text())["models"]

@@ -9,20 +9,20 @@ from mg_tui.config import load_settings
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.options import options_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.sample import create_vision_dataset
-from mg_tui.runs.actions import Begun
+from mg_tui.data.synthetic.vision_dataset import create_vision_dataset
 from mg_tui.runs.folder import RunFolder
-from mg_tui.tui.screens.check import CheckScreen, Findings
+from mg_tui.runs.operations import StartedRun
 from mg_tui.tui.screens.choose import ChooseScreen, NameScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
-from mg_tui.tui.screens.memory import InFull, MemoryScreen
-from mg_tui.tui.screens.pick import PickScreen
-from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.memory import MemoryBreakdown, MemoryScreen
+from mg_tui.tui.screens.picker import PickScreen
+from mg_tui.tui.screens.plain_text import PlainTextScreen
+from mg_tui.tui.screens.preflight import PreflightReport, PreflightScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.widgets.form.about import AboutField
 from mg_tui.tui.widgets.form.editor import Completions
-from mg_tui.tui.widgets.new.outlook import OutlookPane
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
+from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
@@ -45,10 +45,10 @@ async def _open(app, pilot, until):
     return app.screen
 
 
-def _go(screen, name: str) -> None:
-    screen.unfolded.add(screen.draft.options[name].group)
+def _select_field(screen, name: str) -> None:
+    screen.expanded_groups.add(screen.draft.options[name].group)
     screen.draw_form()
-    screen.table.go(name)
+    screen.table.go_to_field(name)
 
 
 async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, text, until) -> None:
@@ -57,58 +57,58 @@ async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, tex
         screen = await _open(app, pilot, until)
         assert "needed" in text(app) and "2 needed" in text(app)
         await pilot.press("a")
-        shown = [row.id for row in screen.table.rows if not row.group]
-        assert sorted(shown) == sorted(TrainingSpec.model_fields)
+        names = [row.id for row in screen.table.rows if not row.is_group]
+        assert sorted(names) == sorted(TrainingSpec.model_fields)
         for opt in options_of(TrainingSpec):
-            screen.table.go(opt.name)
+            screen.table.go_to_field(opt.name)
             await pilot.pause()
-            about = screen.query_one(AboutField).about
+            about = screen.query_one(FieldHelpPane).field_help
             assert (about.title, about.help) == (opt.title, opt.help)
         await pilot.press("a")
-        assert len(screen.table.rows) < len(shown)
+        assert len(screen.table.rows) < len(names)
 
 
 async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        _go(screen, "learning_rate")
+        _select_field(screen, "learning_rate")
         await pilot.press("enter", *"x")
         await until(pilot, lambda: "learning_rate: got 'x'; give a number greater than 0" in text(app))
         await pilot.press("escape")
         assert screen.draft.text("learning_rate") == "2e-5" and app.focused is screen.table
         await pilot.press("enter", *"3e-4", "enter")
-        assert screen.draft.outline.learning_rate == 3e-4
+        assert screen.draft.partial_spec.learning_rate == 3e-4
         await until(pilot, lambda: "1 changed" in text(app))
         await pilot.press("enter", *"0", "tab")  # taken as it is, marked, and on to the next
         assert "learning_rate" in screen.draft.problems and "1 wrong" in text(app)
         assert screen.table.current.id != "learning_rate"
-        await until(pilot, lambda: "Put right what is marked" in text(app))
+        await until(pilot, lambda: "Correct the values marked" in text(app))
         await pilot.press("k", "x")
-        assert screen.draft.problems == {} and not screen.draft.differs("learning_rate")
+        assert screen.draft.problems == {} and not screen.draft.is_changed("learning_rate")
 
 
 async def test_switches_choices_and_lists(tmp_path, dashboard, size, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        _go(screen, "gradient_checkpointing")
+        _select_field(screen, "gradient_checkpointing")
         await pilot.press("space")
-        assert screen.draft.outline.gradient_checkpointing is False
-        _go(screen, "quantization")
+        assert screen.draft.partial_spec.gradient_checkpointing is False
+        _select_field(screen, "quantization")
         await pilot.press("right")
-        assert screen.draft.outline.quantization == "nf4"
+        assert screen.draft.partial_spec.quantization == "nf4"
         await pilot.press("left", "left")
-        assert screen.draft.outline.quantization == "none"
+        assert screen.draft.partial_spec.quantization == "none"
         await pilot.press("enter")
         assert isinstance(app.screen, ChooseScreen)
         await pilot.press("g", "enter")
-        assert screen.draft.outline.quantization == "auto"
-        _go(screen, "report_to")
+        assert screen.draft.partial_spec.quantization == "auto"
+        _select_field(screen, "report_to")
         await pilot.press("enter", "space", "j", "space", "enter")
-        assert screen.draft.outline.report_to == ("tensorboard", "wandb")
+        assert screen.draft.partial_spec.report_to == ("tensorboard", "wandb")
         await pilot.press("delete")
-        assert screen.draft.outline.report_to == ()
+        assert screen.draft.partial_spec.report_to == ()
 
 
 async def test_keys_that_come_at_once_go_where_they_are_meant(tmp_path, dashboard, size, until) -> None:
@@ -117,20 +117,20 @@ async def test_keys_that_come_at_once_go_where_they_are_meant(tmp_path, dashboar
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": "x.jsonl"})
-        _send(app, "slash", *"warm")
-        await until(pilot, lambda: screen.query_text == "warm")
-        _send(app, "escape")
+        _press_keys(app, "slash", *"warm")
+        await until(pilot, lambda: screen.filter_text == "warm")
+        _press_keys(app, "escape")
         await until(pilot, lambda: not screen.query("#find"))
-        _go(screen, "name")
-        _send(app, "enter", *"rXq7", "enter")
+        _select_field(screen, "name")
+        _press_keys(app, "enter", *"rXq7", "enter")
         await until(pilot, lambda: screen.draft.text("name") == "rXq7")
         screen.fill({"seed": 7})
-        _send(app, "P", *"r u", "enter")
+        _press_keys(app, "P", *"r u", "enter")
         await until(pilot, lambda: app.settings.presets == {"r u": {"seed": 7}})
         assert app.screen is screen
 
 
-def _send(app, *keys: str) -> None:
+def _press_keys(app, *keys: str) -> None:
     for key in keys:
         app.post_message(events.Key({" ": "space"}.get(key, key), key if len(key) == 1 else None))
 
@@ -139,7 +139,7 @@ async def test_groups_fold(tmp_path, dashboard, size, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        at = next(index for index, row in enumerate(screen.table.rows) if row.group)
+        at = next(index for index, row in enumerate(screen.table.rows) if row.is_group)
         screen.table.move(at)
         before = len(screen.table.rows)
         for key, more in (("enter", True), ("space", False), ("right", True), ("left", False)):
@@ -153,16 +153,16 @@ async def test_paths_are_completed(tmp_path, dashboard, size, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
-        _go(screen, "output_dir")
+        _select_field(screen, "output_dir")
         await pilot.press("enter", *"mod")
         completions = screen.query_one(Completions)
-        await until(pilot, lambda: completions.found == ("models/",))
+        await until(pilot, lambda: completions.candidates == ("models/",))
         await pilot.press("tab")
-        await until(pilot, lambda: completions.found == ("models/mine/", "models/more/"))
+        await until(pilot, lambda: completions.candidates == ("models/mine/", "models/more/"))
         await pilot.press("down", "enter")
-        assert screen.draft.outline.output_dir == "models/more/"
+        assert screen.draft.partial_spec.output_dir == "models/more/"
         await pilot.press("enter", "backspace", "enter")
-        assert screen.draft.outline.output_dir is None
+        assert screen.draft.partial_spec.output_dir is None
 
 
 async def test_model_and_dataset_are_picked(tmp_path, dashboard, dataset, size, text, until) -> None:
@@ -172,11 +172,11 @@ async def test_model_and_dataset_are_picked(tmp_path, dashboard, dataset, size, 
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, PickScreen) and "tiny" in text(app))
         await pilot.press("down", "enter")
-        assert screen.draft.outline.base_model != "tiny"
+        assert screen.draft.partial_spec.base_model != "tiny"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, PickScreen))
         await pilot.press(*"tiny", "enter")
-        assert screen.draft.outline.base_model == "tiny"
+        assert screen.draft.partial_spec.base_model == "tiny"
         await pilot.press("j", "enter")
         await until(pilot, lambda: isinstance(app.screen, PickScreen) and "shapes.jsonl" in text(app))
         await pilot.press(*"shapes.jsonl", "enter")
@@ -189,16 +189,16 @@ async def test_the_outlook_follows(tmp_path, dashboard, dataset, size, text, unt
         screen = await _open(app, pilot, until)
         await until(pilot, lambda: "Choose a base model" in text(app))
         screen.fill({"base_model": "tiny"})
-        pane = screen.query_one(OutlookPane)
-        await until(pilot, lambda: pane.outlook is not None and pane.outlook.memory is not None)
+        pane = screen.query_one(EstimatePane)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.memory is not None)
         assert "known with a dataset" in text(app) and "language model" in text(app)
         screen.fill({"dataset": str(dataset)})
-        await until(pilot, lambda: pane.outlook.work is not None)
-        assert pane.outlook.work.steps == 9 and "20 examples, 8 a step" in text(app)
-        peak = pane.outlook.memory.peak
+        await until(pilot, lambda: pane.estimate.workload is not None)
+        assert pane.estimate.workload.steps == 9 and "20 examples, 8 a step" in text(app)
+        peak = pane.estimate.memory.peak
         screen.fill({"lora_r": 256, "epochs": 1})
-        await until(pilot, lambda: pane.outlook.work.steps == 3)
-        assert pane.outlook.memory.peak > peak
+        await until(pilot, lambda: pane.estimate.workload.steps == 3)
+        assert pane.estimate.memory.peak > peak
 
 
 async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, until) -> None:
@@ -207,25 +207,25 @@ async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, unti
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "nobody/nothing"})
-        pane = screen.query_one(OutlookPane)
-        await until(pilot, lambda: pane.outlook is not None and pane.outlook.unknown)
-        assert pane.outlook.memory is None and "reckoning" not in text(app)
+        pane = screen.query_one(EstimatePane)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.problems)
+        assert pane.estimate.memory is None and "estimating" not in text(app)
         screen.fill({"base_model": "tiny", "dataset": "not-there.jsonl"})
-        await until(pilot, lambda: "not-there.jsonl" in " ".join(pane.outlook.unknown))
-        assert pane.outlook.memory is not None
+        await until(pilot, lambda: "not-there.jsonl" in " ".join(pane.estimate.problems))
+        assert pane.estimate.memory is not None
         screen.fill({"dataset": "bad.jsonl"})
-        await until(pilot, lambda: "no row can be trained on" in " ".join(pane.outlook.unknown))
+        await until(pilot, lambda: "no row can be trained on" in " ".join(pane.estimate.problems))
 
 
 async def test_a_sample_is_made_and_the_run_started(tmp_path, dashboard, size, text, until, monkeypatch) -> None:
     started: list[RunFolder] = []
-    monkeypatch.setattr("mg_tui.runs.launch.start", lambda folder, gpus=None: started.append(folder))
+    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None: started.append(folder))
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
         await pilot.press("r")  # nothing is there to start: the cursor goes to what is needed
-        assert screen.table.current.id == "base_model" and not isinstance(app.screen, CheckScreen)
-        assert "m makes a sample dataset" in screen.about("dataset", False).accepted
+        assert screen.table.current.id == "base_model" and not isinstance(app.screen, PreflightScreen)
+        assert "m makes a sample dataset" in screen.field_help("dataset", False).accepted
         await pilot.press("m")
         await until(pilot, lambda: screen.draft.spec is not None)
         assert screen.draft.spec.base_model == "tiny" and Path(screen.draft.spec.dataset).is_file()
@@ -248,9 +248,9 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": "bad.jsonl"})
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(app.screen, CheckScreen) and app.screen.error is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(Findings).lines(70))
-        assert "row 1" in shown and "gone.png" in shown and "row 3" in shown and "On a bad row" in shown
+        await until(pilot, lambda: isinstance(app.screen, PreflightScreen) and app.screen.error is not None)
+        report = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
+        assert "row 1" in report and "gone.png" in report and "row 3" in report and "On a bad row" in report
         assert "Nothing was started" in text(app)
         await pilot.press("j", "G", "escape")
         assert app.screen is screen
@@ -258,13 +258,13 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
 
 
 async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, until, monkeypatch) -> None:
-    asked = []
+    requests = []
 
     def begin(folder, by, *, gpus=None, in_queue=False):
-        asked.append((gpus, in_queue, by))
-        return Begun(folder, gpus, queued=True, ahead=2)
+        requests.append((gpus, in_queue, by))
+        return StartedRun(folder, gpus, queued=True, runs_ahead=2)
 
-    monkeypatch.setattr("mg_tui.runs.actions.begin", begin)
+    monkeypatch.setattr("mg_tui.runs.operations.start_or_queue", begin)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until)
@@ -275,7 +275,7 @@ async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, unt
         await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
         await pilot.press("space", "enter")
         await until(pilot, lambda: app.current_mode == "runs")
-        ((gpus, in_queue, by),) = asked
+        ((gpus, in_queue, by),) = requests
         assert len(gpus) == 1 and in_queue and "dashboard" in by
         assert any("2 runs before it" in notice.message for notice in app._notifications)
 
@@ -284,7 +284,7 @@ async def test_a_device_that_is_not_here_is_said(tmp_path, dashboard, dataset, u
     def broken():
         raise EnvironmentProblem("the driver does not answer")
 
-    monkeypatch.setattr("mg_tui.tui.new.known.device_choices", broken)
+    monkeypatch.setattr("mg_tui.tui.new.choices.device_choices", broken)
     app = dashboard(tmp_path)
     async with app.run_test() as pilot:
         screen = await _open(app, pilot, until)
@@ -301,7 +301,7 @@ async def test_presets_are_taken_saved_and_removed(tmp_path, dashboard, own_file
         await pilot.press("P")
         assert not isinstance(app.screen, NameScreen)  # nothing differs
         await pilot.press("p", "enter")
-        assert screen.draft.outline.quantization == "nf4" and screen.draft.outline.learning_rate == 1e-4
+        assert screen.draft.partial_spec.quantization == "nf4" and screen.draft.partial_spec.learning_rate == 1e-4
         await pilot.press("P")
         await pilot.press("enter")
         assert isinstance(app.screen, NameScreen) and "letters one can see" in text(app)
@@ -310,9 +310,9 @@ async def test_presets_are_taken_saved_and_removed(tmp_path, dashboard, own_file
         assert own_file.read_text().startswith("# mine\n[ui]\ntheme = 'garden' # dark\n")
         assert load_settings(cwd=tmp_path).presets == {"my own": {"learning_rate": 1e-4, "quantization": "nf4"}}
         await pilot.press("X", "right", "enter")
-        assert screen.draft.changed() == []
+        assert screen.draft.changed_fields() == []
         await pilot.press("p", "g", "enter")
-        assert screen.draft.preset() == app.settings.presets["my own"]
+        assert screen.draft.preset_values() == app.settings.presets["my own"]
         await pilot.press("D", "enter")
         assert isinstance(app.screen, ConfirmScreen)
         await pilot.press("right", "enter")
@@ -326,7 +326,7 @@ async def test_a_preset_that_cannot_be_written_is_said(tmp_path, dashboard, own_
     async with app.run_test() as pilot:
         await _open(app, pilot, until)
         await pilot.press("p", "enter", "P", *"a", "enter")
-        await until(pilot, lambda: any("not TOML" in note.message for note in app._notifications))
+        await until(pilot, lambda: any("invalid TOML" in note.message for note in app._notifications))
         assert app.settings.presets == {} and own_file.read_text() == "[ui\n"
 
 
@@ -339,7 +339,7 @@ async def test_only_what_differs_and_finding(tmp_path, dashboard, size, text, un
         assert [row.id for row in screen.table.rows] == ["base_model", "seed"]
         await pilot.press("escape")
         assert len(screen.table.rows) > 10
-        await pilot.press("slash", *"share warm")
+        await pilot.press("slash", *"fraction warm")
         assert [row.id for row in screen.table.rows] == ["warmup_ratio"]
         await pilot.press("enter")
         assert app.focused is screen.table
@@ -355,38 +355,38 @@ async def test_the_command_and_the_memory_in_full(tmp_path, dashboard, dataset, 
         screen = await _open(app, pilot, until)
         screen.fill({"base_model": "tiny", "dataset": str(dataset), "lora_r": 4})
         await pilot.press("y")
-        assert isinstance(app.screen, PlainScreen) and app.screen.text == screen.draft.command(lines=True)
+        assert isinstance(app.screen, PlainTextScreen) and app.screen.text == screen.draft.command(lines=True)
         assert "--lora-r 4" in text(app)
         await pilot.press("escape")
-        pane = screen.query_one(OutlookPane)
-        await until(pilot, lambda: pane.outlook is not None and pane.outlook.work is not None)
+        pane = screen.query_one(EstimatePane)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.workload is not None)
         await pilot.press("e")
         assert isinstance(app.screen, MemoryScreen)
-        await until(pilot, lambda: app.screen.query_one(InFull).answered is not None)
-        shown = "\n".join(line.plain for line in app.screen.query_one(InFull).lines(90))
-        for part in pane.outlook.memory.parts:
-            assert part.name in shown
-        assert "Where it fits" in shown
+        await until(pilot, lambda: app.screen.query_one(MemoryBreakdown).result is not None)
+        breakdown = "\n".join(line.plain for line in app.screen.query_one(MemoryBreakdown).lines(90))
+        for part in pane.estimate.memory.parts:
+            assert part.name in breakdown
+        assert "Where it fits" in breakdown
 
 
 async def test_it_can_be_opened_filled_in(tmp_path, home, dashboard, size, until) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.rows)
-        app.new_run({"dataset": "/data/x.jsonl", "nonsense": 1})
+        await until(pilot, lambda: app.run_rows)
+        app.open_new_run_form({"dataset": "/data/x.jsonl", "nonsense": 1})
         await until(pilot, lambda: getattr(app.screen, "draft", None) is not None)
         screen = app.screen
         await until(pilot, lambda: screen.draft.text("dataset") == "/data/x.jsonl")
         screen.fill({"seed": 5})
-        app.new_run({"dataset": "/data/y.jsonl"}, cwd=tmp_path)
+        app.open_new_run_form({"dataset": "/data/y.jsonl"}, cwd=tmp_path)
         await until(pilot, lambda: screen.draft.text("dataset") == "/data/y.jsonl")
-        assert screen.draft.outline.seed == 5 and screen.draft.cwd == tmp_path
-        finished = next(row for row in app.rows if row.state.good)
-        app.open_new_run(finished.folder)
+        assert screen.draft.partial_spec.seed == 5 and screen.draft.cwd == tmp_path
+        finished = next(row for row in app.run_rows if row.state.good)
+        app.open_rerun_form(finished.folder)
         await until(pilot, lambda: screen.draft.spec is not None)
         old = TrainingSpec.parse(finished.folder.spec_values())
         assert screen.draft.spec == old.model_copy(update={"output_dir": None})
-        assert screen.draft.outline.seed == 42  # what was filled in before is gone
+        assert screen.draft.partial_spec.seed == 42  # what was filled in before is gone
 
 
 async def test_hostile_values_are_shown_as_text(tmp_path, dashboard, size, text, until) -> None:
@@ -409,7 +409,7 @@ async def test_any_size(tmp_path, dashboard, until) -> None:
         for width, height in ((250, 80), (60, 20), (20, 6), (80, 24)):
             await pilot.resize_terminal(width, height)
             await pilot.pause()
-        _go(screen, "seed")
+        _select_field(screen, "seed")
         await pilot.press("enter", *"1")
         await pilot.resize_terminal(120, 40)
         await pilot.press("enter")

@@ -2,17 +2,17 @@
 
 import pytest
 
-from mg_tui.families.loading import PluginStatus
+from mg_tui.families.plugin_loader import PluginStatus
 from mg_tui.families.registry import Registry, load_registry
-from mg_tui.tui.screens.plain import PlainScreen
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.widgets.plugins.table import PluginRow, PluginTable, about_plugin
+from mg_tui.tui.screens.plain_text import PlainTextScreen
+from mg_tui.tui.widgets.plugins.table import PluginRow, PluginTable, plugin_lines
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
 
 def _with(registry: Registry, *more: PluginStatus, unknown: tuple[str, ...] = ()) -> Registry:
-    return Registry(registry.families, (*registry.plugins, *more), registry.disputed, unknown)
+    return Registry(registry.families, (*registry.plugins, *more), registry.conflicting_model_types, unknown)
 
 
 async def _open(app, pilot, until) -> PluginTable:
@@ -27,9 +27,9 @@ async def test_families_versions_and_what_works(tmp_path, dashboard, size, text,
         table = await _open(app, pilot, until)
         registry = load_registry()
         assert [row.status for row in table.rows] == list(registry.plugins)
-        shown = text(app)
-        assert "✓ ok" in shown and registry.families[0].title in shown
-        whole = "\n".join(line.plain for line in about_plugin(table.rows[0], 100))
+        screen_text = text(app)
+        assert "✓ ok" in screen_text and registry.families[0].title in screen_text
+        whole = "\n".join(line.plain for line in plugin_lines(table.rows[0], 100))
         for checkpoint in registry.families[0].checkpoints:
             assert checkpoint.name in whole
         assert "lora_language" in whole and "supported" in whole
@@ -38,7 +38,7 @@ async def test_families_versions_and_what_works(tmp_path, dashboard, size, text,
         await pilot.press("escape")
         assert app.focused is table
         await pilot.press("y")
-        assert isinstance(app.screen, PlainScreen) and registry.families[0].key in app.screen.text
+        assert isinstance(app.screen, PlainTextScreen) and registry.families[0].key in app.screen.text
 
 
 async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
@@ -52,13 +52,13 @@ async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
         await pilot.press("j")
-        assert table.current.status is broken
+        assert table.current is not None and table.current.status is broken
         await until(pilot, lambda: "ImportError" in text(app))
         assert "✗ broken" in text(app) and "1 broken" in text(app) and "– disabled" in text(app)
         assert "\x1b" not in text(app) and "\u202e" not in text(app)
         assert any("nobody" in notice.message for notice in app._notifications)
-        said = "\n".join(line.plain for line in about_plugin(PluginRow(off, ()), 80))
-        assert "MODEL_GARDEN_DISABLE_PLUGINS" in said
+        detail = "\n".join(line.plain for line in plugin_lines(PluginRow(off, ()), 80))
+        assert "MODEL_GARDEN_DISABLE_PLUGINS" in detail
 
 
 async def test_none_installed_and_none_that_can_be_looked_for(

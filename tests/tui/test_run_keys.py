@@ -1,4 +1,4 @@
-"""Keys of a run's screen: the chart, the log's filter, answers over the run, pictures, what is done to the run."""
+"""Keys of a run's screen: the chart, the log's filter, answers over the run, images, what is done to the run."""
 
 import sys
 import types
@@ -10,15 +10,15 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.store import find_run
-from mg_tui.tui.graphics import Graphics, prepare
+from mg_tui.tui.graphics import TerminalGraphics, select_graphics
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.devices import DevicesScreen
-from mg_tui.tui.screens.picture import PictureCells, PictureScreen
-from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.image import ImageCells, ImageScreen
+from mg_tui.tui.screens.plain_text import PlainTextScreen
 from mg_tui.tui.screens.replay import ReplayScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.testing import HOSTILE
 from mg_tui.tui.widgets.run.panes import LogPane
+from tests.tui.synthetic_runs import HOSTILE
 
 
 async def _open(app, pilot, folder, until) -> RunScreen:
@@ -46,7 +46,7 @@ async def test_zoom_pan_and_smoothing(home, dashboard, size, text, until) -> Non
         await until(pilot, lambda: "smoothed over 30" in text(app))
         await pilot.press(*["left_square_bracket"] * 6)
         await until(pilot, lambda: "smoothed" not in text(app))
-        assert screen.view.smoothing(240) == 0
+        assert screen.view.smoothing_points(240) == 0
 
 
 @pytest.mark.asyncio
@@ -113,12 +113,12 @@ async def test_answers_are_followed_over_the_run(home, dashboard, size, text, un
 
 
 @pytest.mark.asyncio
-async def test_pictures_as_large_as_the_screen(home, dashboard, size, text, until) -> None:
+async def test_images_as_large_as_the_screen(home, dashboard, size, text, until) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, find_run(home, "receipts-lora-r32"), until)
         await pilot.press("i")
-        assert isinstance(app.screen, PictureScreen)
+        assert isinstance(app.screen, ImageScreen)
         await until(pilot, lambda: text(app).count("▀" * 30) >= size[1] // 2)
         assert "1 of 2" in text(app) and "What animal" in text(app)
         await pilot.press("full_stop")
@@ -130,7 +130,7 @@ async def test_pictures_as_large_as_the_screen(home, dashboard, size, text, unti
 
 
 @pytest.mark.asyncio
-async def test_a_hostile_picture_name_and_one_that_is_none(tmp_path, dashboard, text, until) -> None:
+async def test_a_hostile_image_name_and_one_that_is_none(tmp_path, dashboard, text, until) -> None:
     folder = RunFolder.create(tmp_path, TrainingSpec.parse({"base_model": "tiny", "dataset": "d.jsonl"}))
     with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
         journal.write("started", pid=1, host="h", attempt=1, resumed_from=None)
@@ -139,14 +139,14 @@ async def test_a_hostile_picture_name_and_one_that_is_none(tmp_path, dashboard, 
         async with app.run_test(size=(80, 24)) as pilot:
             await _open(app, pilot, folder, until)
             await pilot.press("a", "comma", "i")
-            await until(pilot, lambda: "no picture:" in text(app))
-            shown = text(app)
-            assert "[bold red]no" in shown and "\x1b" not in shown and "\u202e" not in shown
+            await until(pilot, lambda: "no image:" in text(app))
+            screen_text = text(app)
+            assert "[bold red]no" in screen_text and "\x1b" not in screen_text and "\u202e" not in screen_text
 
 
 @pytest.mark.asyncio
 async def test_what_is_done_to_a_run_from_its_screen(home, dashboard, text, until, monkeypatch) -> None:
-    monkeypatch.setattr("mg_tui.runs.launch.start", lambda folder, gpus=None: 1)
+    monkeypatch.setattr("mg_tui.runs.launch.start_worker", lambda folder, gpus=None: 1)
     app = dashboard(home)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await _open(app, pilot, find_run(home, "chart-questions"), until)
@@ -156,7 +156,7 @@ async def test_what_is_done_to_a_run_from_its_screen(home, dashboard, text, unti
         await pilot.press("n", "v")
         assert isinstance(app.screen, ReplayScreen)
         await pilot.press("escape", "w")
-        assert isinstance(app.screen, PlainScreen)
+        assert isinstance(app.screen, PlainTextScreen)
         await pilot.press("escape", "d")
         assert isinstance(app.screen, DevicesScreen)
         await pilot.press("escape")
@@ -184,7 +184,7 @@ async def test_a_second_stop_ends_at_once(tmp_path, dashboard, text, until) -> N
 # --- kitty and sixel
 
 
-def _stand_in(monkeypatch, **classes) -> None:
+def _fake_textual_image(monkeypatch, **classes) -> None:
     package, module = types.ModuleType("textual_image"), types.ModuleType("textual_image.widget")
     for name, value in classes.items():
         setattr(module, name, value)
@@ -194,15 +194,15 @@ def _stand_in(monkeypatch, **classes) -> None:
 
 def test_graphics_only_when_asked_for(monkeypatch) -> None:
     kitty, sixel = object(), object()
-    _stand_in(monkeypatch, TGPImage=kitty, SixelImage=sixel)
-    assert prepare("half-cell") == prepare("") == Graphics()
-    assert prepare("kitty").widget is kitty and prepare("sixel").widget is sixel
+    _fake_textual_image(monkeypatch, TGPImage=kitty, SixelImage=sixel)
+    assert select_graphics("half-cell") == select_graphics("") == TerminalGraphics()
+    assert select_graphics("kitty").widget_class is kitty and select_graphics("sixel").widget_class is sixel
 
 
 def test_without_the_extra_half_cells_and_why(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "textual_image", None)
-    found = prepare("kitty")
-    assert found.widget is None and found.why
+    graphics = select_graphics("kitty")
+    assert graphics.widget_class is None and graphics.why
 
 
 def test_a_package_that_fails_at_import_is_no_more_than_a_reason(monkeypatch) -> None:
@@ -210,8 +210,9 @@ def test_a_package_that_fails_at_import_is_no_more_than_a_reason(monkeypatch) ->
         raise ZeroDivisionError("integer division or modulo by zero")  # a terminal of 0x0 cells
 
     monkeypatch.setattr("mg_tui.tui.graphics.import_module", broken)
-    found = prepare("sixel")
-    assert found.widget is None and "ZeroDivisionError" in found.why
+    graphics = select_graphics("sixel")
+    assert graphics.widget_class is None
+    assert graphics.why is not None and "ZeroDivisionError" in graphics.why
 
 
 @pytest.mark.asyncio
@@ -226,13 +227,13 @@ async def test_the_terminals_graphics_or_half_cells(home, dashboard, text, until
             super().__init__(f"drawn by the terminal: {image.width}x{image.height}")
 
     app = dashboard(home)
-    app.graphics = Graphics(Drawn)
+    app.graphics = TerminalGraphics(Drawn)
     async with app.run_test(size=(80, 24)) as pilot:
         await _open(app, pilot, find_run(home, "receipts-lora-r32"), until)
         await pilot.press("i")
         if works:
             await until(pilot, lambda: "drawn by the terminal: " in text(app))
-            assert not app.screen.query_one(PictureCells).display
+            assert not app.screen.query_one(ImageCells).display
             await pilot.press("full_stop")
             await until(pilot, lambda: len(app.screen.query(".drawn")) == 1 and "2 of 2" in text(app))
         else:

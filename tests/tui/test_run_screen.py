@@ -9,8 +9,8 @@ from mg_tui.runs.lock import RunLock
 from mg_tui.runs.store import find_run
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.testing import HOSTILE
-from mg_tui.tui.widgets.run.panes import LogPane, PaneTabs
+from mg_tui.tui.widgets.run.panes import LogPane, RunTabs
+from tests.tui.synthetic_runs import HOSTILE
 
 pytestmark = pytest.mark.asyncio
 
@@ -27,10 +27,10 @@ async def test_a_running_run(home, dashboard, size, text, until) -> None:
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, find_run(home, "invoices-v2"), until)
         await until(pilot, lambda: "step  310" in text(app))
-        shown = text(app)
+        screen_text = text(app)
         for part in ("▶ running", "invoices-v2", "62%", "310/500", "ETA", "Loss", "◆", "smoothed", "18.1 GiB", "3%"):
-            assert part in shown, part
-        assert any("\u2800" < character <= "\u28ff" for character in shown)
+            assert part in screen_text, part
+        assert any("\u2800" < character <= "\u28ff" for character in screen_text)
 
 
 async def test_every_pane_and_curve(home, dashboard, size, text, until) -> None:
@@ -69,12 +69,12 @@ async def test_the_log_follows_until_it_is_held(home, dashboard, until) -> None:
         await until(pilot, lambda: log.line_count > 300 and log.scroll_offset.y == log.max_scroll_y)
         await pilot.press("f", "g")
         await until(pilot, lambda: log.scroll_offset.y == 0)
-        assert not screen.query_one(PaneTabs).following
+        assert not screen.query_one(RunTabs).following
         await pilot.press("f")
         await until(pilot, lambda: log.scroll_offset.y == log.max_scroll_y)
 
 
-async def test_pictures_stand_beside_the_answers(home, dashboard, size, text, until) -> None:
+async def test_images_stand_beside_the_answers(home, dashboard, size, text, until) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
         await _open(app, pilot, find_run(home, "receipts-lora-r32"), until)
@@ -87,7 +87,7 @@ async def test_pictures_stand_beside_the_answers(home, dashboard, size, text, un
     ("name", "said"),
     [
         ("handwriting", ["✗ failed", "The loss became NaN.", "why", "try", "--learning-rate 2e-4", "311, 14, 902"]),
-        ("street-signs", ["↯ crashed", "without a word", "the newest is step 200", "runs resume"]),
+        ("street-signs", ["↯ crashed", "without an error", "latest: step 200", "runs resume"]),
     ],
 )
 async def test_what_went_wrong_is_said(home, dashboard, size, text, until, name, said) -> None:
@@ -161,12 +161,12 @@ async def test_text_from_outside_is_text(tmp_path, dashboard, size, text, until)
             for key in "napol":
                 await pilot.press(key)
                 await until(pilot, lambda: "[bold red]no" in text(app) or "[red]colour" in text(app))
-                _harmless(text(app))
+                _assert_harmless(text(app))
             journal.write("failed", error="X", what=HOSTILE, where=HOSTILE, why=HOSTILE, hint=HOSTILE, step=1)
             await until(pilot, lambda: "✗ failed" in text(app))
-            _harmless(text(app))
+            _assert_harmless(text(app))
 
 
-def _harmless(shown: str) -> None:
+def _assert_harmless(shown: str) -> None:
     assert not any(ord(character) < 32 and character != "\n" for character in shown)
     assert not any("\x7f" <= character <= "\x9f" or "\u202a" <= character <= "\u202e" for character in shown)

@@ -9,7 +9,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.help import HelpScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.widgets.runs.rows import RunTable
+from mg_tui.tui.widgets.runs.run_table import RunTable
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,12 +23,12 @@ async def test_every_run_is_shown_with_glyph_and_word(home, dashboard, size, tex
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:
         table = await _ready(app, pilot, until)
-        shown = text(app)
-        for state in set(RunState) - {RunState.QUEUED, RunState.INTERRUPTED}:  # no made-up run is either
-            assert f"{state.glyph} {state.word}" in shown
+        screen_text = text(app)
+        for state in set(RunState) - {RunState.QUEUED, RunState.INTERRUPTED}:  # no synthetic run is either
+            assert f"{state.glyph} {state.label}" in screen_text
         assert [row.title for row in table.rows][:2] == ["floor-plans", "invoices-v2"]
-        assert "62%" in shown and "310/500" in shown
-        assert "1 running" in shown and "6 runs" in shown
+        assert "62%" in screen_text and "310/500" in screen_text
+        assert "1 running" in screen_text and "6 runs" in screen_text
 
 
 async def test_keys_move(home, dashboard, size, until) -> None:
@@ -111,7 +111,7 @@ async def test_q_leaves_and_knows_what_goes_on(home, dashboard, until) -> None:
     async with app.run_test() as pilot:
         await _ready(app, pilot, until)
         await pilot.press("q")
-    assert app.going_on == ["invoices-v2"]
+    assert app.running_titles == ["invoices-v2"]
 
 
 async def test_any_size(home, dashboard, until) -> None:

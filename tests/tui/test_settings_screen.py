@@ -8,9 +8,9 @@ from mg_tui.config import load_settings
 from mg_tui.core.settings import SETTINGS
 from mg_tui.tui.app import GardenApp
 from mg_tui.tui.screens.choose import ChooseScreen
-from mg_tui.tui.screens.plain import PlainScreen
+from mg_tui.tui.screens.plain_text import PlainTextScreen
 from mg_tui.tui.screens.settings import SettingsScreen
-from mg_tui.tui.widgets.form.about import AboutField
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
 
 pytestmark = pytest.mark.asyncio
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 @pytest.fixture
 def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for setting in SETTINGS:
-        monkeypatch.delenv(setting.variable, raising=False)
+        monkeypatch.delenv(setting.env_variable, raising=False)
     monkeypatch.setenv("MODEL_GARDEN_CONFIG", str(tmp_path / "own.toml"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "own.toml"
@@ -32,22 +32,23 @@ async def _open(pilot, app) -> SettingsScreen:
 
 async def test_every_setting_says_what_it_is_and_where_it_is_from(own_file, tmp_path, size, monkeypatch) -> None:
     own_file.write_text("[ui]\nupdates_per_second = 1\n")
-    monkeypatch.setenv("MODEL_GARDEN_UI_PICTURES", "kitty")
+    monkeypatch.setenv("MODEL_GARDEN_UI_IMAGES", "kitty")
     app = GardenApp(load_settings(home=tmp_path))
     async with app.run_test(size=size) as pilot:
         screen = await _open(pilot, app)
-        assert [row.id for row in screen.table.rows if not row.group] == [setting.id for setting in SETTINGS]
-        said = {}
+        assert [row.id for row in screen.table.rows if not row.is_group] == [setting.id for setting in SETTINGS]
+        defaults = {}
         for setting in SETTINGS:
-            screen.table.go(setting.id)
+            screen.table.go_to_field(setting.id)
             await pilot.pause()
-            about = screen.query_one(AboutField).about
+            about = screen.query_one(FieldHelpPane).field_help
+            assert about is not None
             assert setting.help in about.help and f"[{setting.table}] {setting.name}" in about.note
-            said[setting.id] = about.default
-        assert said["paths.home"] == "from --home"
-        assert said["ui.theme"] == "from the default"
-        assert said["ui.updates_per_second"].endswith("own.toml")
-        assert said["ui.pictures"] == "from MODEL_GARDEN_UI_PICTURES"
+            defaults[setting.id] = about.default
+        assert defaults["paths.home"] == "from --home"
+        assert defaults["ui.theme"] == "from the default"
+        assert defaults["ui.updates_per_second"].endswith("own.toml")
+        assert defaults["ui.images"] == "from MODEL_GARDEN_UI_IMAGES"
 
 
 async def test_a_change_counts_and_is_written_with_comments_kept(own_file, tmp_path, size, text, until) -> None:
@@ -55,11 +56,11 @@ async def test_a_change_counts_and_is_written_with_comments_kept(own_file, tmp_p
     app = GardenApp(load_settings(home=tmp_path))
     async with app.run_test(size=size) as pilot:
         screen = await _open(pilot, app)
-        screen.table.go("ui.theme")
+        screen.table.go_to_field("ui.theme")
         await pilot.press("right")
         await until(pilot, lambda: app.theme == "garden-light")
         assert load_settings().ui["theme"] == "garden-light"
-        screen.table.go("ui.updates_per_second")
+        screen.table.go_to_field("ui.updates_per_second")
         await pilot.press("enter", *"7")
         await until(pilot, lambda: "[ui] updates_per_second: got '7'; give a number" in text(app))
         await pilot.press("enter")
@@ -70,7 +71,7 @@ async def test_a_change_counts_and_is_written_with_comments_kept(own_file, tmp_p
         await pilot.press("x")
         await until(pilot, lambda: screen.value_text("ui.updates_per_second") == "2")
         await pilot.press("y")
-        assert isinstance(app.screen, PlainScreen) and app.screen.text == str(own_file)
+        assert isinstance(app.screen, PlainTextScreen) and app.screen.text == str(own_file)
         await pilot.press("escape", "escape")
         assert not isinstance(app.screen, SettingsScreen)
 
@@ -79,7 +80,7 @@ async def test_folders_count_from_the_next_start_on(own_file, tmp_path, until) -
     app = GardenApp(load_settings(environ={"MODEL_GARDEN_CONFIG": str(own_file), "MODEL_GARDEN_HOME": str(tmp_path)}))
     async with app.run_test() as pilot:
         screen = await _open(pilot, app)
-        screen.table.go("paths.cache")
+        screen.table.go_to_field("paths.cache")
         await pilot.press("enter", *"/elsewhere", "enter")
         await until(pilot, lambda: screen.value_text("paths.cache") == "/elsewhere")
         assert str(app.settings.cache) != "/elsewhere"
@@ -91,7 +92,7 @@ async def test_what_wins_over_the_file_is_said(own_file, tmp_path, until, monkey
     app = GardenApp(load_settings(home=tmp_path))
     async with app.run_test() as pilot:
         screen = await _open(pilot, app)
-        screen.table.go("ui.theme")
+        screen.table.go_to_field("ui.theme")
         await pilot.press("enter")
         assert isinstance(app.screen, ChooseScreen)
         await pilot.press("j", "enter")
@@ -104,17 +105,17 @@ async def test_keys_are_changed_and_conflicts_named(own_file, tmp_path, text, un
     app = GardenApp(load_settings(home=tmp_path))
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await _open(pilot, app)
-        screen.fold("app")
-        screen.table.go("keys.app.detach")
+        screen.toggle_group("app")
+        screen.table.go_to_field("keys.app.detach")
         await pilot.press("enter", *"j")
         await until(pilot, lambda: "j is Next (list.down)" in text(app))
         await pilot.press("backspace", *"ctrl+x", "enter")
-        await until(pilot, lambda: app.chosen_keys == {"app.detach": ("ctrl+x",)})
+        await until(pilot, lambda: app.custom_keys == {"app.detach": ("ctrl+x",)})
         assert load_settings().keys == {"app.detach": "ctrl+x"}
         await pilot.press("q")
         assert app.is_running
         await pilot.press("x")
-        await until(pilot, lambda: app.chosen_keys == {})
+        await until(pilot, lambda: app.custom_keys == {})
         await pilot.press("q")
     assert not app.is_running
 
@@ -124,7 +125,7 @@ async def test_a_file_that_cannot_be_written_is_said(own_file, tmp_path, until) 
     app = GardenApp(load_settings(home=tmp_path))
     async with app.run_test() as pilot:
         screen = await _open(pilot, app)
-        screen.table.go("ui.theme")
+        screen.table.go_to_field("ui.theme")
         await pilot.press("right")
         await until(pilot, lambda: any("configuration file" in notice.message for notice in app._notifications))
         assert app.theme == "garden"

@@ -3,7 +3,7 @@
 import pytest
 
 from mg_tui.runs.store import find_run
-from mg_tui.tui.screens.base import LEAST
+from mg_tui.tui.screens.base import MIN_SIZE
 
 pytestmark = pytest.mark.asyncio
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio
 async def test_what_is_too_small_is_said(home, dashboard, text, until, size) -> None:
     app = dashboard(home)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.rows)
+        await until(pilot, lambda: app.run_rows)
         await pilot.resize_terminal(*size)
         await until(pilot, lambda: "This terminal" in text(app))
         assert "State" not in text(app) and "Model Garden" not in text(app)
@@ -20,7 +20,7 @@ async def test_what_is_too_small_is_said(home, dashboard, text, until, size) -> 
         await until(pilot, lambda: "invoices-v2" in text(app) and "This terminal" not in text(app))
 
 
-@pytest.mark.parametrize("size", [LEAST, (80, 23), (250, 80)])
+@pytest.mark.parametrize("size", [MIN_SIZE, (80, 23), (250, 80)])
 async def test_every_screen_of_runs_draws_at_any_other_size(home, dashboard, text, until, size) -> None:
     app = dashboard(home)
     async with app.run_test(size=size) as pilot:

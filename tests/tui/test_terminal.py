@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 
 
-class Terminal:
+class DashboardTerminal:
     """A pseudo terminal with the dashboard in it."""
 
     def __init__(self, home: Path, **environ: str):
@@ -81,18 +81,18 @@ class Terminal:
 
 @pytest.fixture
 def terminal(home):
-    made: list[Terminal] = []
+    created: list[DashboardTerminal] = []
 
-    def make(**environ: str) -> Terminal:
-        made.append(Terminal(home, **environ))
-        return made[-1]
+    def make(**environ: str) -> DashboardTerminal:
+        created.append(DashboardTerminal(home, **environ))
+        return created[-1]
 
     yield make
-    for item in made:
-        item.close()
+    for session in created:
+        session.close()
 
 
-def _restored(terminal: Terminal) -> None:
+def _assert_restored(terminal: DashboardTerminal) -> None:
     assert terminal.output.rindex(b"\x1b[?1049l") > terminal.output.rindex(b"\x1b[?1049h")  # the normal screen
     assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")  # a visible cursor
     assert b"\x1b[?1000l" in terminal.output  # no mouse
@@ -100,41 +100,41 @@ def _restored(terminal: Terminal) -> None:
 
 
 def test_start_resize_and_q(terminal) -> None:
-    shown = terminal()
-    shown.read_until(b"Model Garden")
-    shown.read_until(b"invoices-v2")
-    shown.output = b"\x1b[?1049h\x1b[?25l"
-    shown.resize(120, 40)
-    os.write(shown.fd, b"j")
-    shown.read_until(b"smoothed")  # the curve of the run below the list, which only a tall screen has
-    os.write(shown.fd, b"q")
-    assert shown.wait() == 0
-    _restored(shown)
-    assert b"invoices-v2 goes on" in shown.output
+    session = terminal()
+    session.read_until(b"Model Garden")
+    session.read_until(b"invoices-v2")
+    session.output = b"\x1b[?1049h\x1b[?25l"
+    session.resize(120, 40)
+    os.write(session.fd, b"j")
+    session.read_until(b"smoothed")  # the curve of the run below the list, which only a tall screen has
+    os.write(session.fd, b"q")
+    assert session.wait() == 0
+    _assert_restored(session)
+    assert b"invoices-v2 still running" in session.output
 
 
 def test_no_colour_leaves_glyphs_and_words(terminal) -> None:
-    shown = terminal(NO_COLOR="1")
-    shown.read_until(b"Model Garden")
-    shown.read_until("▶ running".encode())
-    os.write(shown.fd, b"q")
-    assert shown.wait() == 0
+    session = terminal(NO_COLOR="1")
+    session.read_until(b"Model Garden")
+    session.read_until("▶ running".encode())
+    os.write(session.fd, b"q")
+    assert session.wait() == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_end_it_and_give_the_terminal_back(terminal, number, code) -> None:
-    shown = terminal()
-    shown.read_until(b"invoices-v2")
-    os.kill(shown.pid, number)
-    assert shown.wait() == code
-    _restored(shown)
+    session = terminal()
+    session.read_until(b"invoices-v2")
+    os.kill(session.pid, number)
+    assert session.wait() == code
+    _assert_restored(session)
 
 
 def test_a_terminal_that_goes_away_ends_it(terminal) -> None:
-    shown = terminal()
-    shown.read_until(b"invoices-v2")
-    shown.hang_up()
-    assert shown.wait() in (129, -signal.SIGHUP)
+    session = terminal()
+    session.read_until(b"invoices-v2")
+    session.hang_up()
+    assert session.wait() in (129, -signal.SIGHUP)
 
 
 def test_without_a_terminal_it_says_so(home) -> None:
@@ -149,4 +149,4 @@ def test_without_a_terminal_it_says_so(home) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert "needs a terminal" in done.stderr and "model-garden runs" in done.stderr
+    assert "requires a terminal" in done.stderr and "model-garden runs" in done.stderr

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 
-def _memory() -> dict[str, float]:
+def _read_memory() -> dict[str, float]:
     """MiB that are resident now (VmRSS) and were at most (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     pairs = [line.split(":") for line in lines if line.startswith(("VmHWM", "VmRSS"))]
     return {name: int(value.split()[0]) / 1024 for name, value in pairs}
 
 
-def _forget_peak() -> None:
+def _reset_peak() -> None:
     """Count the peak from here on, so that what loading took for a moment is not in it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _install(module: Any) -> None:
+def _install_probe(module: Any) -> None:
     import torch
     from transformers.trainer_callback import TrainerCallback
 
@@ -54,8 +54,8 @@ def _install(module: Any) -> None:
                 switches = [getattr(module, name, False) for module in model.modules() for name in names]
                 record["checkpointing"] = any(switch is True for switch in switches)
             Path(os.environ["BENCH_OUT"]).with_suffix(".pid").write_text(str(os.getpid()))
-            _forget_peak()
-            record["memory_begin"] = _memory()
+            _reset_peak()
+            record["memory_begin"] = _read_memory()
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
             record.setdefault("t_first_step_begin", time.time() - start)
@@ -71,7 +71,7 @@ def _install(module: Any) -> None:
                 record["losses"].append(float(logs["loss"]))
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
-            record["memory_end"] = _memory()
+            record["memory_end"] = _read_memory()
             Path(os.environ["BENCH_OUT"]).write_text(json.dumps(record))
 
     plain_init, plain_step = trainer.__init__, trainer.training_step
@@ -93,7 +93,7 @@ def _install(module: Any) -> None:
     trainer.__init__, trainer.training_step = init, training_step
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _TrainerFinder(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != "transformers.trainer":
             return None
@@ -106,11 +106,11 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def run(module: Any) -> None:
             plain(module)
-            _install(module)
+            _install_probe(module)
 
         loader.exec_module = run
         return spec
 
 
 if os.environ.get("BENCH_OUT"):
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _TrainerFinder())

@@ -8,15 +8,15 @@ from typing import Any
 LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-def main(asked: dict[str, Any]) -> None:
+def main(options: dict[str, Any]) -> None:
     """Train."""
     from datasets import Image, List, load_dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    rows = load_dataset("json", data_files=asked["data"], split="train").cast_column("images", List(Image()))
+    rows = load_dataset("json", data_files=options["data"], split="train").cast_column("images", List(Image()))
     arguments = SFTConfig(
-        **asked["arguments"],
+        **options["arguments"],
         loss_type="chunked_nll",
         lr_scheduler_type="constant",
         warmup_steps=0,
@@ -33,13 +33,13 @@ def main(asked: dict[str, Any]) -> None:
         disable_tqdm=True,
         model_init_kwargs={"dtype": "float32"},
     )
-    if asked["labelled_only"]:
+    if options["labelled_only"]:
         import trl.trainer.utils
 
         # Only the choice of positions asks this on the way; the kernels look for CUDA themselves.
         trl.trainer.utils._use_triton = lambda device: True
-    lora = LoraConfig(**asked["lora"], task_type="CAUSAL_LM", target_modules=LANGUAGE_LINEARS)
-    SFTTrainer(model=asked["model"], args=arguments, train_dataset=rows, peft_config=lora).train()
+    lora = LoraConfig(**options["lora"], task_type="CAUSAL_LM", target_modules=LANGUAGE_LINEARS)
+    SFTTrainer(model=options["model"], args=arguments, train_dataset=rows, peft_config=lora).train()
 
 
 if __name__ == "__main__":

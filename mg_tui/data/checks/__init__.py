@@ -1,1 +1,1 @@
-"""One small module for each family of checks; `mg_tui.data.checking` runs them over a dataset."""
+"""One module for each group of checks; `mg_tui.data.checks.runner` runs them over a dataset."""

@@ -1,25 +1,23 @@
-"""Rows that are none, and fields and pictures that cannot be used."""
+"""Lines that are not rows, and fields and images that cannot be used."""
 
 from collections.abc import Iterator
 
-from mg_tui.data.checks.judged import Judged
-from mg_tui.data.findings import Finding
-from mg_tui.data.images import ImageError
-from mg_tui.data.problems import shown
+from mg_tui.data.checks.findings import Finding
+from mg_tui.data.row_loader import LoadedRow
+from mg_tui.data.row_problems import quote_text
 
 
 class FieldCheck:
-    """Turns what reading and looking said into findings."""
+    """Turns problems of reading a row and probing its images into findings."""
 
-    def row(self, judged: Judged) -> Iterator[Finding]:
+    def check_row(self, row: LoadedRow) -> Iterator[Finding]:
         """See `Check`."""
-        for problem in judged.problems:
-            yield Finding(judged.row, "field" if judged.readable else "row", problem.field, problem.what, problem.hint)
-        for given, outcome in judged.pictures:
-            if isinstance(outcome, ImageError):
-                what = f"{shown(given)} {outcome.reason}"
-                yield Finding(judged.row, f"image-{outcome.kind}", judged.image_field, what, outcome.hint)
+        for problem in row.problems:
+            yield Finding(row.number, "field" if row.is_row else "row", problem.field, problem.what, problem.hint)
+        for name, error in row.image_errors:
+            what = f"{quote_text(name)} {error.reason}"
+            yield Finding(row.number, f"image-{error.kind}", row.image_field, what, error.hint)
 
-    def end(self) -> Iterator[Finding]:
+    def finish(self) -> Iterator[Finding]:
         """See `Check`."""
         return iter(())

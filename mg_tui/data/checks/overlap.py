@@ -1,82 +1,85 @@
-"""Rows and pictures of one dataset that are in another."""
+"""Rows and images of one dataset that are also in another."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from mg_tui.data.check import Found
-from mg_tui.data.checks.judged import Judged, conversation_digest, digest
-from mg_tui.data.checks.repeats import content_of, looks_alike
-from mg_tui.data.findings import Finding
-from mg_tui.data.problems import shown
+from mg_tui.data.checks.duplicates import file_digest, image_signature
+from mg_tui.data.checks.findings import Finding
+from mg_tui.data.digests import conversation_digest, text_digest
+from mg_tui.data.image_probe import ImageProbe
+from mg_tui.data.row_loader import LoadedRow
+from mg_tui.data.row_problems import quote_text
 
-_HINT = "leave it out of one of them: what was seen in training says little about anything else"
+_HINT = "remove it from one of the datasets; evaluating on training data is misleading"
 
 
-class Contents:
-    """A dataset's rows and pictures: what is compared with."""
+class ContentIndex:
+    """Digests of a dataset's rows and images, to compare another dataset with."""
 
     def __init__(self) -> None:
         self._rows: set[int] = set()
         self._images: set[int] = set()
-        self._alike: dict[int, list[str]] = {}
+        self._paths_by_signature: dict[int, list[str]] = {}
         self._contents: dict[int, set[bytes]] = {}
 
-    def take(self, judged: Judged) -> None:
+    def add(self, row: LoadedRow) -> None:
         """Add a row."""
-        if judged.example is None:
+        if row.example is None:
             return
-        self._rows.add(conversation_digest(judged.example))
-        for found in judged.found:
-            path = found.located.ref.path
-            if (name := digest(path)) not in self._images:
-                self._images.add(name)
-                if (key := looks_alike(found)) is not None:
-                    self._alike.setdefault(key, []).append(path)
+        self._rows.add(conversation_digest(row.example))
+        for probe in row.usable_images:
+            path = probe.resolved.ref.path
+            if (path_digest := text_digest(path)) not in self._images:
+                self._images.add(path_digest)
+                if (key := image_signature(probe)) is not None:
+                    self._paths_by_signature.setdefault(key, []).append(path)
 
-    def has_row(self, judged: Judged) -> bool:
-        """Whether a row says and shows the same."""
-        return judged.example is not None and conversation_digest(judged.example) in self._rows
+    def has_row(self, row: LoadedRow) -> bool:
+        """Whether a row has an equal conversation with the same images."""
+        return row.example is not None and conversation_digest(row.example) in self._rows
 
-    def has_image(self, found: Found) -> bool:
-        """Whether a picture is here, under this path or another; files are read only where their sizes agree."""
-        path = found.located.ref.path
-        if digest(path) in self._images:
+    def has_image(self, probe: ImageProbe) -> bool:
+        """Whether the dataset has this image, under this path or another; only files of equal signature are read."""
+        path = probe.resolved.ref.path
+        if text_digest(path) in self._images:
             return True
-        key = looks_alike(found)
-        if key is None or key not in self._alike:
+        key = image_signature(probe)
+        if key is None or key not in self._paths_by_signature:
             return False
         if key not in self._contents:
-            contents = (content_of(Path(other)) for other in self._alike[key])
+            contents = (file_digest(Path(other)) for other in self._paths_by_signature[key])
             self._contents[key] = {content for content in contents if content is not None}
-        return content_of(Path(path)) in self._contents[key]
+        return file_digest(Path(path)) in self._contents[key]
 
 
 class OverlapCheck:
-    """Finds rows that the evaluation dataset has too, or whose pictures it shows."""
+    """Finds rows that are also in the evaluation dataset, or share an image with it."""
 
-    def __init__(self, evaluation: Contents):
+    def __init__(self, evaluation: ContentIndex):
         self._evaluation = evaluation
-        self._judged: dict[int, bool] = {}
+        self._results: dict[int, bool] = {}
 
-    def row(self, judged: Judged) -> Iterator[Finding]:
+    def check_row(self, row: LoadedRow) -> Iterator[Finding]:
         """See `Check`."""
-        if judged.example is None:
+        if row.example is None:
             return
-        if self._evaluation.has_row(judged):
-            yield Finding(judged.row, "eval-overlap", None, "the row is in the evaluation dataset too", _HINT)
+        if self._evaluation.has_row(row):
+            yield Finding(row.number, "eval-overlap", None, "the row is also in the evaluation dataset", _HINT)
             return
-        for found in judged.found:
-            if self._shown(found):
-                what = f"its picture {shown(found.located.ref.given, limit=80)} is in the evaluation dataset too"
-                yield Finding(judged.row, "eval-overlap", None, what, _HINT)
+        for probe in row.usable_images:
+            if self._has_image(probe):
+                what = (
+                    f"its image {quote_text(probe.resolved.ref.original, limit=80)} is also in the evaluation dataset"
+                )
+                yield Finding(row.number, "eval-overlap", None, what, _HINT)
                 return
 
-    def _shown(self, found: Found) -> bool:
-        name = digest(found.located.ref.path)
-        if name not in self._judged:
-            self._judged[name] = self._evaluation.has_image(found)
-        return self._judged[name]
+    def _has_image(self, probe: ImageProbe) -> bool:
+        path_digest = text_digest(probe.resolved.ref.path)
+        if path_digest not in self._results:
+            self._results[path_digest] = self._evaluation.has_image(probe)
+        return self._results[path_digest]
 
-    def end(self) -> Iterator[Finding]:
+    def finish(self) -> Iterator[Finding]:
         """See `Check`."""
         return iter(())

@@ -1,4 +1,4 @@
-"""The rows of a dataset that is converted: looked at once, then given once more to be written."""
+"""The rows of a dataset that is converted: scanned once for their schema, then read again to be written."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -6,127 +6,131 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.convert.pictures import Pictures
-from mg_tui.data.convert.schema import Facts
+from mg_tui.data.convert.images import ImageExporter
+from mg_tui.data.convert.schema import RowSchema
+from mg_tui.data.embedded_images import EmbeddedImage, EmbeddedImageStore
+from mg_tui.data.field_map import ExampleDraft
 from mg_tui.data.images import ImageError
-from mg_tui.data.mapping import Draft
-from mg_tui.data.pictures import Kept, PictureStore
-from mg_tui.data.problems import RowProblem, plain, shown
+from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
 from mg_tui.data.rows import Row
-from mg_tui.data.sources.base import Recognised, Source
+from mg_tui.data.sources.base import DetectedFormat, Source
+from mg_tui.data.sources.layout_writers import LayoutError, LayoutRow, consumed_fields, layout_fields, to_row
 from mg_tui.data.sources.layouts import to_draft
-from mg_tui.data.sources.saying import Said, Unsayable, names_of, say, used_names
 
-_DEEPEST: Final = 100
+_MAX_DEPTH: Final = 100
 
 
-class Rows:
-    """The rows of the source, twice: to look at, and to write."""
+class RowConverter:
+    """Reads the rows of the source twice: `scan`, then `converted_rows`."""
 
     def __init__(
         self,
         source: Source,
-        recognised: Recognised,
+        detected: DetectedFormat,
         layout: str,
-        store: PictureStore,
-        pictures: Pictures,
+        store: EmbeddedImageStore,
+        exporter: ImageExporter,
         progress: Callable[[int], None] | None,
     ):
         self._source = source
-        self._recognised = recognised
+        self._detected = detected
         self._store = store
-        self._pictures = pictures
+        self._exporter = exporter
         self._progress = progress
-        self._done = 0
-        self.facts = Facts(layout)
+        self._rows_read = 0
+        self.schema = RowSchema(layout)
         self.problems: list[RowProblem] = []
-        self.lost: Counter[str] = Counter()
-        self.good = 0
+        self.losses: Counter[str] = Counter()
+        self.good_rows = 0
 
-    def look(self) -> None:
-        """See every row, and gather what has to be known of all."""
+    def scan(self) -> None:
+        """Read every row: collect problems, losses and the schema."""
         for row, draft in self._drafts():
-            found = self._said(row, draft)
-            if isinstance(found, RowProblem):
-                self.problems.append(found)
+            converted = self._convert_row(row, draft)
+            if isinstance(converted, RowProblem):
+                self.problems.append(converted)
                 continue
-            said, along = found
-            self.good += 1
-            self.facts.see(said.values, along)
-            self.facts.several = self.facts.several or len(draft.images) > 1
-            self.facts.weighted = self.facts.weighted or not all(turn.learn for turn in draft.turns)
-            self.lost.update(said.lost)
-            self.lost.update(self._dropped(row))
+            layout_row, extra = converted
+            self.good_rows += 1
+            self.schema.observe(layout_row.values, extra)
+            self.schema.multiple_images = self.schema.multiple_images or len(draft.images) > 1
+            self.schema.weighted = self.schema.weighted or not all(turn.supervised for turn in draft.turns)
+            self.losses.update(layout_row.losses)
+            self.losses.update(self._dropped_fields(row))
 
-    def again(self) -> Iterator[tuple[dict[str, Any], Draft]]:
-        """The values of every good row, and its draft."""
+    def converted_rows(self) -> Iterator[tuple[dict[str, Any], ExampleDraft]]:
+        """The values of every good row, and its draft; problems found again are not added twice."""
         bad = {problem.row for problem in self.problems}
-        before = list(self.problems)
+        problems = list(self.problems)
         for row, draft in self._drafts():
             if row.number in bad:
                 continue
-            found = self._said(row, draft)
-            if isinstance(found, RowProblem):
-                raise DataError("the dataset changed while it was converted", where=plain(self._source.name))
-            said, along = found
-            yield {**said.values, **along}, draft
-        self.problems = before
+            converted = self._convert_row(row, draft)
+            if isinstance(converted, RowProblem):
+                raise DataError("the dataset was modified during the conversion", where=safe_line(self._source.name))
+            layout_row, extra = converted
+            yield {**layout_row.values, **extra}, draft
+        self.problems = problems
 
-    def _drafts(self) -> Iterator[tuple[Row, Draft]]:
+    def _drafts(self) -> Iterator[tuple[Row, ExampleDraft]]:
         for row in self._source.rows():
-            self._done += 1
-            if self._progress is not None and self._done % 64 == 0:
-                self._progress(self._done)
-            draft = to_draft(row, self._recognised.layout, self._recognised.fields, self._store)
-            if isinstance(draft, Draft):
+            self._rows_read += 1
+            if self._progress is not None and self._rows_read % 64 == 0:
+                self._progress(self._rows_read)
+            draft = to_draft(row, self._detected.layout, self._detected.fields, self._store)
+            if isinstance(draft, ExampleDraft):
                 yield row, draft
             else:
                 raw = self._source.raw(row)
                 self.problems += [replace(problem, raw=problem.raw or raw) for problem in draft]
 
-    def _said(self, row: Row, draft: Draft) -> tuple[Said, dict[str, Any]] | RowProblem:
+    def _convert_row(self, row: Row, draft: ExampleDraft) -> tuple[LayoutRow, dict[str, Any]] | RowProblem:
         try:
-            said = say(draft, self.facts.layout, self._recognised.fields, several=self.facts.several)
-        except Unsayable as error:
+            layout_row = to_row(
+                draft, self.schema.layout, self._detected.fields, image_list=self.schema.multiple_images
+            )
+        except LayoutError as error:
             return RowProblem(row.number, None, str(error), "choose another --layout", self._source.raw(row))
-        for given in draft.images:
+        for image in draft.images:
             try:
-                self._pictures.find(given)
+                self._exporter.require_exists(image)
             except ImageError as error:
-                name = shown(given.given if isinstance(given, Kept) else given)
+                name = quote_text(image.original if isinstance(image, EmbeddedImage) else image)
                 what = f"{name} {error.reason}"
                 return RowProblem(row.number, draft.image_field, what, error.hint, self._source.raw(row))
-        if any(depth > _DEEPEST for _item, depth in _inside(row.values)):
-            what = f"has values nested deeper than {_DEEPEST} levels, which are not written"
+        if any(depth > _MAX_DEPTH for _item, depth in _walk_values(row.values)):
+            what = f"is nested deeper than {_MAX_DEPTH} levels"
             return RowProblem(row.number, None, what, None, self._source.raw(row))
-        return said, {name: value for name, value in self._others(row).items() if self._goes_along(name, value)}
+        return layout_row, {
+            name: value for name, value in self._extra_fields(row).items() if self._is_carried_over(name, value)
+        }
 
-    def _others(self, row: Row) -> dict[str, Any]:
+    def _extra_fields(self, row: Row) -> dict[str, Any]:
         values = row.values or {}
-        used = used_names(values, self._recognised.layout, self._recognised.fields)
+        used = consumed_fields(values, self._detected.layout, self._detected.fields)
         return {name: value for name, value in values.items() if name not in used}
 
-    def _goes_along(self, name: str, value: Any) -> bool:
-        return name not in names_of(self.facts.layout) and not _has_bytes(value)
+    def _is_carried_over(self, name: str, value: Any) -> bool:
+        return name not in layout_fields(self.schema.layout) and not _has_bytes(value)
 
-    def _dropped(self, row: Row) -> list[str]:
-        """Fields that do not go along: bytes, and those in the way of the layout's own."""
+    def _dropped_fields(self, row: Row) -> list[str]:
+        """Extra fields that are not carried over: bytes, and names that the layout uses itself."""
         return [
-            f"the field {shown(name, limit=40)}: " + ("it holds bytes" if _has_bytes(value) else "its name is taken")
-            for name, value in self._others(row).items()
-            if not self._goes_along(name, value) and value not in (None, "", [])
+            f"the field {quote_text(name, limit=40)}: " + ("contains bytes" if _has_bytes(value) else "duplicate name")
+            for name, value in self._extra_fields(row).items()
+            if not self._is_carried_over(name, value) and value not in (None, "", [])
         ]
 
 
 def _has_bytes(value: Any) -> bool:
-    return any(isinstance(item, bytes) for item, _depth in _inside(value))
+    return any(isinstance(item, bytes) for item, _depth in _walk_values(value))
 
 
-def _inside(value: Any) -> Iterator[tuple[Any, int]]:
-    """A value and all that is inside it, each with how deep; without recursion, for it may be deep."""
-    waiting = [(value, 0)]
-    while waiting:
-        item, depth = waiting.pop()
+def _walk_values(value: Any) -> Iterator[tuple[Any, int]]:
+    """A value and all values inside it, each with its depth; iterative, since nesting may be deep."""
+    stack = [(value, 0)]
+    while stack:
+        item, depth = stack.pop()
         yield item, depth
         inner = item.values() if isinstance(item, Mapping) else item if isinstance(item, list) else ()
-        waiting += [(one, depth + 1) for one in inner]
+        stack += [(child, depth + 1) for child in inner]

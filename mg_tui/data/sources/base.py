@@ -1,50 +1,46 @@
-"""What every source of rows is, and how one is opened from what a person wrote.
+"""The base class of sources of rows, and what is detected of their format.
 
-A source gives rows in order, in the memory of one row or one batch, as often as it is asked. Values are those of JSON,
-and pictures as bytes besides: `{"bytes": b"...", "path": "name in the archive" or None}`, as Hugging Face's `Image`
-keeps them.
+A source yields rows in order, in the memory of one row or one batch, any number of times. Values are JSON values, and
+images as bytes: `{"bytes": b"...", "path": "name in the archive" or None}`, as the `Image` feature of `datasets` stores
+them.
 """
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-from mg_tui.data.mapping import FieldMap
-from mg_tui.data.policy import ANYWHERE, ReadPolicy
+from mg_tui.data.field_map import FieldMap
 from mg_tui.data.rows import Row
-
-__all__ = ["FORMATS", "Certainty", "Recognised", "Row", "Source", "Told", "open_source"]
 
 Certainty = Literal["sure", "likely", "guess"]
 
-# What each format is called for people.
+# Titles of the formats.
 FORMATS: Final[Mapping[str, str]] = {
     "jsonl": "JSON Lines",
     "json": "JSON array",
     "csv": "CSV or TSV",
     "parquet": "Parquet",
     "arrow": "Arrow",
-    "saved": "folder saved by datasets",
-    "imagefolder": "folder of pictures",
+    "saved": "saved `datasets` folder",
+    "imagefolder": "image folder",
     "webdataset": "WebDataset shards",
-    "hub": "dataset of the Hugging Face hub",
+    "hub": "Hugging Face Hub dataset",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
-    """What a dataset was taken for.
+class DetectedFormat:
+    """The format, layout and fields of a dataset.
 
     Attributes:
         format: a key of `FORMATS`.
         layout: a key of `mg_tui.data.sources.layouts.LAYOUTS`.
         certainty: of both together.
-        why: what showed it, in a sentence or two, safe to print.
-        fields: which field holds what, as far as it was named or found.
+        why: the evidence in a sentence or two, safe to print.
+        fields: which field holds what, as far as it was named or detected.
     """
 
     format: str
@@ -54,15 +50,15 @@ class Recognised:
     fields: FieldMap = field(default_factory=FieldMap)
 
     def __str__(self) -> str:
-        """For a line of output: "JSON Lines, messages (sure): the file has ..."."""
+        """E.g. "JSON Lines, messages (sure): the file starts with `{`"."""
         return f"{FORMATS[self.format]}, {self.layout} ({self.certainty}): {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a file says of itself beside its rows, or what showed its format.
+class FormatEvidence:
+    """What a dataset's format was concluded from.
 
-    `layout` and `fields` are set where a description that comes with the data says them (LLaMA-Factory's).
+    `layout` and `fields` are set where a description that comes with the data names them (LLaMA-Factory's).
     """
 
     certainty: Certainty
@@ -72,34 +68,24 @@ class Told:
 
 
 class Source(ABC):
-    """Where rows come from.
+    """A dataset whose rows can be read.
 
     Attributes:
-        name: as it was given.
+        name: as the user wrote it.
         format: a key of `FORMATS`.
-        path: the file or folder; None for a dataset of a hub.
-        base: the folder that relative paths of pictures are seen from.
-        told: what showed the format.
-        address: what names it from every folder.
+        path: the file or folder; None for a Hub dataset.
+        base: the folder that relative image paths are relative to.
+        evidence: what the format was concluded from.
+        address: a name that is valid in every working directory.
     """
 
-    def __init__(self, name: str, format: str, path: Path | None, base: Path, told: Told):
+    def __init__(self, name: str, format: str, path: Path | None, base: Path, evidence: FormatEvidence):
         self.name = name
         self.format = format
         self.path = path
         self.base = base
-        self.told = told
+        self.evidence = evidence
         self.address = str(path.absolute()) if path is not None else name
-
-    @cached_property
-    def recognised(self) -> Recognised:
-        """What it was taken for; reads the first rows once.
-
-        Raises as `rows` does.
-        """
-        from mg_tui.data.sources.recognise import recognise
-
-        return recognise(self)
 
     @abstractmethod
     def rows(self, start: int = 1) -> Iterator[Row]:
@@ -107,48 +93,19 @@ class Source(ABC):
 
         Raises:
             DataError: the dataset cannot be read, or has no rows.
-            EnvironmentProblem: a hub cannot be reached.
+            EnvironmentProblem: the Hub cannot be reached.
         """
 
     def count(self) -> int | None:
-        """The number of rows where the dataset itself says it, None where only reading would tell."""
+        """The number of rows where the dataset's metadata contains it; None where all rows would have to be read."""
         return None
 
     def raw(self, row: Row) -> str:
-        """The row as text, for a file of rejected rows: as the file has it, or as JSON without its pictures' bytes."""
+        """The row as text, for the file of rejected rows: as in the file, or as JSON without the bytes of images."""
         if row.values is None:
             return row.problem.raw if row.problem is not None else ""
-        return json.dumps(row.values, ensure_ascii=False, default=_without_bytes)
+        return json.dumps(row.values, ensure_ascii=False, default=_describe_bytes)
 
 
-def _without_bytes(value: object) -> str:
+def _describe_bytes(value: object) -> str:
     return f"<{len(value):,} bytes>" if isinstance(value, bytes) else str(value)
-
-
-def open_source(
-    given: str,
-    *,
-    cwd: Path,
-    cache: Path | None,
-    format: str | None = None,
-    split: str | None = None,
-    config: str | None = None,
-    policy: ReadPolicy = ANYWHERE,
-) -> Source:
-    """The source that `given` names: a file, a folder, a pattern of several files, or `owner/name` of a hub.
-
-    Args:
-        given: as a person wrote it; a relative path is seen from `cwd`.
-        cache: folder of the garden's cache.
-        format: a key of `FORMATS`; recognised when left out.
-        split: of a dataset that has several.
-        config: of a dataset of a hub that has several, or the entry of a `dataset_info.json`.
-        policy: where files may be read from.
-
-    Raises:
-        DataError: there is nothing of that name, it is no dataset, or it may not be read.
-        EnvironmentProblem: a hub cannot be reached.
-    """
-    from mg_tui.data.sources.opening import Asked, open_asked
-
-    return open_asked(Asked(given, cwd, cache, None if format == "auto" else format, split, config, policy))

@@ -1,9 +1,9 @@
-"""A dataset of the Hugging Face hub as a source, streamed. No program that comes with a dataset is ever run.
+"""A Hugging Face Hub dataset as a source, streamed. Code that comes with a dataset is never executed.
 
-What is read is one commit: the one that a branch, or nothing, stood for when the dataset was opened. It is part of the
-dataset's address, so that a run that was checked, started and gone on with reads the same rows.
+One commit is read: the one that the revision (or the default branch) pointed to when the dataset was opened. It is part
+of the dataset's address, so that the check, the run and a resumed run read the same rows.
 
-The token is taken from where the hub's own tools take it: `HF_TOKEN`, or the one `hf auth login` kept.
+The token is read as by the Hub's own tools: from `HF_TOKEN`, or the one saved by `hf auth login`.
 """
 
 import os
@@ -13,59 +13,61 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError, EnvironmentProblem
-from mg_tui.data.problems import plain
+from mg_tui.data.row_problems import safe_line
 from mg_tui.data.rows import Row
 from mg_tui.data.sources import splits
-from mg_tui.data.sources.base import Source, Told
+from mg_tui.data.sources.base import FormatEvidence, Source
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]{1,200})?")
 _PREFIX: Final = re.compile(r"(hf://datasets/|hub:)")
-_PATIENCE: Final = 15.0  # seconds
-_HINT: Final = "check the network, or give a file; HF_ENDPOINT names a mirror"
+_TIMEOUT_SECONDS: Final = 15.0
+_NETWORK_HINT: Final = "check the network or HF_ENDPOINT, or use a local file"
 
 
-def hub_name(given: str) -> str | None:
-    """The name on the hub that a text can be; None when it is written like a path."""
-    name = _PREFIX.sub("", given, count=1)
+def parse_hub_name(text: str) -> str | None:
+    """The Hub name (`owner/name` or `owner/name@revision`) of a text, without its prefix; None when it is not one."""
+    name = _PREFIX.sub("", text, count=1)
     return name if _NAME.fullmatch(name) and ".." not in name else None
 
 
-def is_marked(given: str) -> bool:
-    """Whether a text says itself that it is a name on the hub."""
-    return _PREFIX.match(given) is not None
+def has_hub_prefix(text: str) -> bool:
+    """Whether a text starts with a prefix of Hub names."""
+    return _PREFIX.match(text) is not None
 
 
-class Hub(Source):
-    """One split of a dataset of the hub. Rows are counted from 1."""
+class HubSource(Source):
+    """One split of a Hub dataset. Rows are numbered from 1."""
 
-    def __init__(self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, told: Told):
-        super().__init__(name, "hub", None, cwd, told)
+    def __init__(
+        self, name: str, repository: str, cwd: Path, *, config: str | None, split: str | None, evidence: FormatEvidence
+    ):
+        super().__init__(name, "hub", None, cwd, evidence)
         self.address = f"hub:{repository}"
         self._repository, _at, revision = repository.partition("@")
         self._revision: str | None = revision or None
         self._config = config
-        self._asked = split
+        self._split = split
         self._stream: Any = None
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
-        stream = self._opened()
+        stream = self._open_once()
         number = start - 1
         try:
             for values in stream.skip(start - 1) if start > 1 else stream:
                 number += 1
-                yield Row(number, {str(name): self._plain(value) for name, value in values.items()}, None)
-        except Exception as error:  # whatever the library, its file systems or a decoder raise
-            raise self._explained(error) from error
+                yield Row(number, {str(name): self._load_remote_images(value) for name, value in values.items()}, None)
+        except Exception as error:  # the library, its file systems and decoders raise many types
+            raise self._to_garden_error(error) from error
         if not number and start == 1:
-            raise DataError("the dataset has no rows", where=plain(self.name))
+            raise DataError("the dataset has no rows", where=safe_line(self.name))
 
     def count(self) -> int | None:
         """See `Source`."""
-        split = (self._opened().info.splits or {}).get(str(self._opened().split))
+        split = (self._open_once().info.splits or {}).get(str(self._open_once().split))
         return int(split.num_examples) if split is not None and split.num_examples else None
 
-    def _opened(self) -> Any:
+    def _open_once(self) -> Any:
         if self._stream is None:
             self._stream = self._open()
         return self._stream
@@ -74,19 +76,19 @@ class Hub(Source):
         import datasets  # type: ignore[import-untyped]
 
         try:
-            commit = commit_of(self._repository, self._revision)
+            commit = resolve_commit(self._repository, self._revision)
             available = datasets.get_dataset_split_names(self._repository, self._config, revision=commit)
-            split = splits.choose(available, self._asked, where=self.name)
+            split = splits.choose_split(available, self._split, where=self.name)
             stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True, revision=commit)
             self.address = f"hub:{self._repository}@{commit}"
         except DataError:
             raise
         except Exception as error:
-            raise self._explained(error) from error
-        return _undecoded(stream)
+            raise self._to_garden_error(error) from error
+        return _without_decoding(stream)
 
-    def _plain(self, value: Any) -> Any:
-        """A value with pictures as bytes, those included that the stream only names."""
+    def _load_remote_images(self, value: Any) -> Any:
+        """A value with its images as bytes; images that the stream only references are downloaded."""
         if isinstance(value, Mapping):
             path = value.get("path")
             if set(value) == {"bytes", "path"} and value["bytes"] is None and isinstance(path, str) and "://" in path:
@@ -94,50 +96,52 @@ class Hub(Source):
 
                 with fsspec.open(path, "rb") as file:
                     return {"bytes": file.read(), "path": path.rpartition("/")[2]}
-            return {name: self._plain(item) for name, item in value.items()}
+            return {name: self._load_remote_images(item) for name, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._plain(item) for item in value]
+            return [self._load_remote_images(item) for item in value]
         return value
 
-    def _explained(self, error: Exception) -> Exception:
+    def _to_garden_error(self, error: Exception) -> Exception:
         if isinstance(error, DataError | EnvironmentProblem):
             return error
         kind = type(error).__name__
-        why = plain(str(error).strip().splitlines()[0] if str(error).strip() else kind, limit=300)
-        where = plain(self.name)
+        why = safe_line(str(error).strip().splitlines()[0] if str(error).strip() else kind, limit=300)
+        where = safe_line(self.name)
         if os.environ.get("HF_HUB_OFFLINE") == "1" or os.environ.get("HF_DATASETS_OFFLINE") == "1":
-            what = "the dataset is on the hub, and this machine was told to stay offline (HF_HUB_OFFLINE)"
-            return EnvironmentProblem(what, where=where, hint="unset it, or give a file")
+            what = "the dataset is on the Hub, but HF_HUB_OFFLINE is set"
+            return EnvironmentProblem(what, where=where, hint="unset it, or use a local file")
         if kind == "GatedRepoError" or "gated" in why.lower():
-            hint = "ask for access on its page, and give a token in HF_TOKEN"
+            hint = "request access on its page and set HF_TOKEN"
             return EnvironmentProblem("the dataset is gated", where=where, why=why, hint=hint)
         if kind in ("RepositoryNotFoundError", "DatasetNotFoundError"):
-            hint = "check the name; a private dataset needs a token in HF_TOKEN"
-            return DataError("there is no such file here, and no such dataset on the hub", where=where, hint=hint)
+            hint = "check the name; private datasets require HF_TOKEN"
+            return DataError("no such local file or Hub dataset", where=where, hint=hint)
         if isinstance(error, ValueError) and "onfig" in why:
-            return DataError("the dataset cannot be opened as asked", where=where, why=why, hint="use --dataset-config")
+            return DataError(
+                "cannot open this dataset configuration", where=where, why=why, hint="use --dataset-config"
+            )
         if "script" in why.lower():
-            what = "the dataset is a program, and programs of datasets are never run"
-            return DataError(what, where=where, hint="look for a version of it in Parquet")
+            what = "the dataset uses a loading script, which is never executed"
+            return DataError(what, where=where, hint="use a Parquet version of it")
         if isinstance(error, OSError) or "onnect" in kind or "Timeout" in kind:
-            what = "there is no such file here, and the hub cannot be reached to look for a dataset of that name"
-            return EnvironmentProblem(what, where=where, why=why, hint=_HINT)
-        return DataError("the dataset of the hub cannot be read", where=where, why=f"{kind}: {why}")
+            what = "no such local file, and the Hub is unreachable"
+            return EnvironmentProblem(what, where=where, why=why, hint=_NETWORK_HINT)
+        return DataError("cannot read the Hub dataset", where=where, why=f"{kind}: {why}")
 
 
-def commit_of(repository: str, revision: str | None) -> str:
-    """The commit that a revision of a dataset is.
+def resolve_commit(repository: str, revision: str | None) -> str:
+    """The commit hash that a revision of a dataset points to.
 
-    The hub is asked once: what opens a dataset would try again for half a minute, and say so on the terminal. Raises
-    whatever the hub's library raises when it cannot be reached, or has no such dataset.
+    One request: opening the dataset through the library would retry for half a minute and print to the terminal. Raises
+    the exceptions of the Hub's library when the Hub cannot be reached, or has no such dataset.
     """
     from huggingface_hub import HfApi
 
-    return str(HfApi().dataset_info(repository, revision=revision, timeout=_PATIENCE).sha)
+    return str(HfApi().dataset_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS).sha)
 
 
-def _undecoded(stream: Any) -> Any:
-    """The stream with pictures as bytes and classes by name: decoding is for where every other picture is opened."""
+def _without_decoding(stream: Any) -> Any:
+    """The stream with images as undecoded bytes, to be decoded by `mg_tui.data.images`, and class labels as names."""
     import datasets
 
     features = stream.features
@@ -149,12 +153,12 @@ def _undecoded(stream: Any) -> Any:
         elif isinstance(getattr(feature, "feature", None), datasets.Image):
             stream = stream.cast_column(name, type(feature)(datasets.Image(decode=False)))
         elif isinstance(feature, datasets.ClassLabel):
-            stream = stream.map(_Named(name, list(feature.names)))
+            stream = stream.map(_ClassNamer(name, list(feature.names)))
     return stream
 
 
-class _Named:
-    """Puts the name of a class in the place of its number."""
+class _ClassNamer:
+    """Replaces the number of a class label by its name."""
 
     def __init__(self, name: str, names: list[str]):
         self._name = name
@@ -166,6 +170,6 @@ class _Named:
         return {self._name: self._names[value] if known else value}
 
 
-def told(repository: str) -> Told:
-    """What shows that a text is a name on the hub."""
-    return Told("likely", f"{plain(repository)} is written like a name on the hub, and there is no such file here")
+def hub_evidence(repository: str) -> FormatEvidence:
+    """The evidence for a text that is taken for a Hub name without a prefix."""
+    return FormatEvidence("likely", f"{safe_line(repository)} looks like a Hub name and is not a local file")

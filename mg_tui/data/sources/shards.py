@@ -1,142 +1,50 @@
-"""WebDataset shards as a source: tar files whose members belong together by the name before its first dot.
+"""Datasets of several files: the files of a pattern, and the shards in a folder."""
 
-A member's name is never a path: nothing is unpacked to disk, and links and devices are refused. The values of a row are
-what its members hold: a picture as `image` (several as `images`), `.txt` as `text`, `.cls` as `label`, the fields of a
-`.json` object under their own names, and `__key__`. Members of other kinds are not read; `told` counts them.
-"""
-
-import json
-import tarfile
-from collections.abc import Iterator, Sequence
-from itertools import dropwhile
+import glob
+import re
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.jsonl import UNREADABLE, unreadable
-from mg_tui.data.pictures import MAX_PICTURE_BYTES, too_large
-from mg_tui.data.problems import RowProblem, plain, shown
-from mg_tui.data.rows import MAX_ROW_BYTES, Row
-from mg_tui.data.sources.base import Source, Told
-from mg_tui.data.sources.files import open_unpacked
+from mg_tui.data.jsonl import unreadable_error
+from mg_tui.data.row_problems import safe_line
+from mg_tui.data.sources.file_types import COLUMNAR_EXTENSIONS
 
-PICTURES: Final = frozenset(
-    {"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "jp2", "avif", "svg", "heic"}
-)
-_TEXTS: Final = {"txt": "text", "text": "text", "caption": "caption", "cls": "label"}
-_READ: Final = PICTURES | frozenset(_TEXTS) | {"json"}
+_BRACES: Final = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MAX_SHARDS: Final = 100_000
 
 
-class Shards(Source):
-    """One or several tar files, in order. Rows are counted from 1 over all of them."""
-
-    def __init__(self, name: str, path: Path, files: Sequence[Path], told: Told):
-        super().__init__(name, "webdataset", path, path if path.is_dir() else path.parent, told)
-        self._files = tuple(files)
-
-    def rows(self, start: int = 1) -> Iterator[Row]:
-        """See `Source`; the shards are read from their beginning."""
-        return dropwhile(lambda row: row.number < start, self._rows())
-
-    def _rows(self) -> Iterator[Row]:
-        number = 0
-        for file in self._files:
-            try:
-                with open_unpacked(file) as opened:
-                    for row in _shard(opened, number):
-                        number = row.number
-                        yield row
-            except UNREADABLE as error:
-                raise unreadable(file, error) from None
-        if not number:
-            raise DataError("the shards have no rows", where=plain(str(self.path)))
+def expand_pattern(path: Path) -> list[Path]:
+    """The files of a pattern: `shard-{000..011}.tar`, or one with * and ?."""
+    text = str(path)
+    if braces := _BRACES.search(text):
+        first, last, width = int(braces[1]), int(braces[2]), len(braces[1])
+        if not 0 <= last - first < _MAX_SHARDS:
+            raise DataError("invalid range in the pattern", where=safe_line(text))
+        numbers = range(first, last + 1)
+        return [Path(text[: braces.start()] + f"{n:0{width}}" + text[braces.end() :]) for n in numbers]
+    if any(character in text for character in "*?["):
+        # Not Path.glob: the pattern may be absolute, with wildcards in any of its parts.
+        return [Path(name) for name in sorted(islice(glob.iglob(text), _MAX_SHARDS))]  # noqa: PTH207
+    return []
 
 
-class _Sample:
-    """The members of one row, read so far."""
-
-    def __init__(self, key: str):
-        self.key = key
-        self.values: dict[str, Any] = {}
-        self.pictures: list[dict[str, Any]] = []
-        self.problems: list[str] = []
-        self.size = 0
-
-    def row(self, number: int) -> Row:
-        if self.problems:
-            what = "; ".join(self.problems[:3])
-            return Row(number, None, RowProblem(number, None, what, None, json.dumps({"__key__": self.key})))
-        values = {"__key__": self.key, **self.values}
-        if self.pictures:
-            values.update({"image": self.pictures[0]} if len(self.pictures) == 1 else {"images": self.pictures})
-        return Row(number, values, None)
-
-    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str) -> None:
-        name = shown(member.name, limit=80)
-        if not member.isreg():
-            self.problems.append(f"the member {name} is {_kind(member)}, which is not followed")
-            return
-        limit = MAX_PICTURE_BYTES if kind in PICTURES else MAX_ROW_BYTES
-        self.size += member.size
-        if member.size > limit or self.size > 4 * MAX_ROW_BYTES:
-            self.problems.append(f"the member {name} {too_large(member.size)}")
-            return
-        if kind not in _READ:
-            return
-        file = tar.extractfile(member)
-        data = file.read() if file is not None else b""
-        if kind in PICTURES:
-            self.pictures.append({"bytes": data, "path": member.name})
-        else:
-            self._text(name, kind, data)
-
-    def _text(self, name: str, kind: str, data: bytes) -> None:
+def find_shards(path: Path, format: str | None) -> list[Path]:
+    """Shards of one dataset in a folder, or in its subfolder `data` as on the Hub."""
+    formats = {".tar": "webdataset", **COLUMNAR_EXTENSIONS}
+    for folder in (path, path / "data"):
         try:
-            text = data.decode("utf-8")
-            if kind != "json":
-                self.values[_TEXTS[kind]] = text.strip()
-                return
-            value = json.loads(text)
-        except UnicodeDecodeError:
-            self.problems.append(f"the member {name} is not UTF-8")
-        except (ValueError, RecursionError) as error:
-            self.problems.append(f"the member {name} is not JSON: {plain(str(error), limit=100)}")
-        else:
-            self.values.update(value if isinstance(value, dict) else {"json": value})
-
-
-def _shard(file: BinaryIO, number: int) -> Iterator[Row]:
-    """The rows of one tar; `number` is of the row before them."""
-    sample: _Sample | None = None
-    try:
-        with tarfile.open(fileobj=file, mode="r|") as tar:
-            while (member := tar.next()) is not None:
-                # Members of a stream are remembered by tarfile for as long as it is open.
-                vars(tar)["members"].clear()
-                if member.isdir():
-                    continue
-                key, kind = _split(member.name)
-                if sample is None or sample.key != key:
-                    if sample is not None:
-                        number += 1
-                        yield sample.row(number)
-                    sample = _Sample(key)
-                sample.add(tar, member, kind)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        what = f"the shard is damaged or ends too early: {plain(str(error), limit=120)}"
-        key = sample.key if sample is not None else ""
-        yield Row(number + 1, None, RowProblem(number + 1, None, what, None, json.dumps({"__key__": key})))
-        return
-    if sample is not None:
-        yield sample.row(number + 1)
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A member's key and kind: all before the first dot of its last part, and what is after its last dot."""
-    folder, slash, last = name.rpartition("/")
-    key, _dot, rest = last.partition(".")
-    return folder + slash + key, rest.rpartition(".")[2].lower()
-
-
-def _kind(member: tarfile.TarInfo) -> str:
-    return "a link" if member.issym() or member.islnk() else "no file"
+            shards = (
+                sorted(f for f in folder.iterdir() if formats.get(f.suffix) and f.is_file()) if folder.is_dir() else []
+            )
+        except OSError as error:
+            raise unreadable_error(folder, error) from None
+        shards = [file for file in shards if format in (None, formats[file.suffix])]
+        shard_formats = {formats[file.suffix] for file in shards}
+        if len(shard_formats) > 1:
+            hint = f"choose one with --dataset-format: {', '.join(sorted(shard_formats))}"
+            raise DataError("the folder contains several formats", where=safe_line(str(folder)), hint=hint)
+        if shards:
+            return shards
+    return []

@@ -1,1 +1,1 @@
-"""How a model computes what it computes anyway: sooner, or with less memory, and with the same loss and gradients."""
+"""Faster or smaller computations with the same loss and gradients: attention, loss, LoRA layers, memory."""

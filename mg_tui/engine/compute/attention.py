@@ -1,8 +1,9 @@
-"""Attention over a packed layout: exact, and without a mask over the whole of it.
+"""Exact attention over a packed layout without a mask over all of it.
 
-Registered with transformers as an attention implementation of its own, `NAME`, which does what `sdpa` does unless it is
-given the mask of a tree: then the layout is taken apart into blocks (see `tree`) and each is a call of torch's fused
-attention. What a tree is given as is the array `ends` alone, in four dimensions, which transformers hands through.
+Registered with transformers as an attention implementation, `TREE_ATTENTION`, which does what `sdpa` does unless it
+gets the mask of a tree: then the layout is cut into blocks (see `layout.attention_blocks`) and each is a call of
+torch's fused attention. The mask of a tree is the array `ends` alone, in four dimensions, which transformers passes
+through.
 """
 
 from typing import Any
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mg_tui.engine.layout.tree import Block, blocks, cuts
+from mg_tui.engine.layout.attention_blocks import AttentionBlock, block_lengths, cut_blocks
 
-NAME = "sdpa_tree"
-FLEX = "flex_tree"  # see `flex`, which is given the same masks
-QUERIES = "tree_queries"  # where a module keeps the only places whose attention is wanted, if not all are
+TREE_ATTENTION = "sdpa_tree"
+FLEX_TREE_ATTENTION = "flex_tree"  # see `flex_attention`, which takes the same masks
+QUERY_POSITIONS = "tree_queries"  # attribute of a module: the only places whose attention is needed, if set
 
 
 def install(model: Any) -> None:
@@ -23,19 +24,19 @@ def install(model: Any) -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, tree_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    model.config.get_text_config()._attn_implementation = NAME
+    AttentionInterface.register(TREE_ATTENTION, tree_attention)
+    AttentionMaskInterface.register(TREE_ATTENTION, sdpa_mask)
+    model.config.get_text_config()._attn_implementation = TREE_ATTENTION
 
 
-def installed(model: Any) -> bool:
-    """Whether this model, which may be inside PEFT, takes what `as_mask` gives."""
+def is_installed(model: Any) -> bool:
+    """Whether this model, which may be inside PEFT, takes the masks of `to_attention_mask`."""
     config = getattr(model, "config", None)
-    return config is not None and config.get_text_config()._attn_implementation in (NAME, FLEX)
+    return config is not None and config.get_text_config()._attn_implementation in (TREE_ATTENTION, FLEX_TREE_ATTENTION)
 
 
-def as_mask(ends: Tensor) -> Tensor:
-    """What a model with tree attention is given as `attention_mask`: `ends` (L,) as (1, 1, 1, L)."""
+def to_attention_mask(ends: Tensor) -> Tensor:
+    """The `attention_mask` for a model with tree attention: `ends` (L,) as (1, 1, 1, L)."""
     return ends.view(1, 1, 1, -1)
 
 
@@ -49,67 +50,69 @@ def tree_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers asks for it: (1, heads, L, width) each, keys and values maybe with fewer heads.
+    """Attention with transformers' interface: (1, heads, L, width) each; keys and values may have fewer heads.
 
     Returns:
-        (1, L, heads, width); zeros at places that `QUERIES` of the module leaves out.
+        (1, L, heads, width); zeros at places that `QUERY_POSITIONS` of the module leaves out.
     """
     if attention_mask is None or attention_mask.is_floating_point() or attention_mask.dtype == torch.bool:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        given = (module, query, key, value, attention_mask)
-        found, _none = sdpa_attention_forward(*given, dropout=dropout, scaling=scaling, **others)
-        return found, None
+        arguments = (module, query, key, value, attention_mask)
+        output, _none = sdpa_attention_forward(*arguments, dropout=dropout, scaling=scaling, **others)
+        return output, None
     ends = attention_mask.view(-1)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     options = {"dropout_p": dropout, "scale": scaling}
-    wanted = getattr(module, QUERIES, None)
-    if wanted is not None:
-        return _at(wanted, query, key, value, ends, options), None
-    found = blocks(ends.tolist())
-    pieces = [tensor.split(cuts(found), dim=2) for tensor in (query, key, value)]
-    starts = {block.own[0]: number for number, block in enumerate(found)}
-    attended = [_block(block, number, starts, pieces, ends, options) for number, block in enumerate(found)]
+    query_positions = getattr(module, QUERY_POSITIONS, None)
+    if query_positions is not None:
+        return _attend_at(query_positions, query, key, value, ends, options), None
+    blocks = cut_blocks(ends.tolist())
+    pieces = [tensor.split(block_lengths(blocks), dim=2) for tensor in (query, key, value)]
+    starts = {block.queries[0]: number for number, block in enumerate(blocks)}
+    attended = [_attend_block(block, number, starts, pieces, ends, options) for number, block in enumerate(blocks)]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 
 
-def _at(wanted: Tensor, query: Tensor, key: Tensor, value: Tensor, ends: Tensor, options: dict[str, Any]) -> Tensor:
-    """Attention of the places `wanted` (n,) alone."""
-    mask = seen(wanted, torch.arange(ends.shape[0], device=ends.device), ends)
+def _attend_at(
+    query_positions: Tensor, query: Tensor, key: Tensor, value: Tensor, ends: Tensor, options: dict[str, Any]
+) -> Tensor:
+    """Attention of the places `query_positions` (n,) alone."""
+    mask = visibility_mask(query_positions, torch.arange(ends.shape[0], device=ends.device), ends)
     some = functional.scaled_dot_product_attention(
-        query.index_select(2, wanted), key, value, attn_mask=mask[None, None], **options
+        query.index_select(2, query_positions), key, value, attn_mask=mask[None, None], **options
     ).transpose(1, 2)
-    return some.new_zeros((1, ends.shape[0], *some.shape[2:])).index_copy(1, wanted, some)
+    return some.new_zeros((1, ends.shape[0], *some.shape[2:])).index_copy(1, query_positions, some)
 
 
-def seen(queries: Tensor, keys: Tensor, ends: Tensor) -> Tensor:
-    """The mask (queries, keys), true where a query sees a key; places as numbers, `ends` as of `trie.Trie.ends`."""
+def visibility_mask(queries: Tensor, keys: Tensor, ends: Tensor) -> Tensor:
+    """The mask (queries, keys), true where a query sees a key; `ends` of `trie.Trie.subtree_ends`."""
     return (keys[None, :] <= queries[:, None]) & (queries[:, None] < ends[keys][None, :])
 
 
-def _block(
-    block: Block,
+def _attend_block(
+    block: AttentionBlock,
     number: int,
     starts: dict[int, int],
     pieces: list[tuple[Tensor, ...]],
     ends: Tensor,
     options: dict[str, Any],
 ) -> Tensor:
-    before = [starts[start] for start, _stop in block.before]
+    before = [starts[start] for start, _stop in block.context]
     query = pieces[0][number]
     keys, values = (
         torch.cat([tensors[index] for index in (*before, number)], dim=2) if before else tensors[number]
         for tensors in pieces[1:]
     )
-    if block.chain and block.seen <= block.own[1] - block.own[0]:
-        # Queries of what comes before are computed again, for the sake of a kernel that skips what is not seen.
+    if block.is_causal and block.context_length <= block.queries[1] - block.queries[0]:
+        # Queries of the context are computed again, for a causal kernel that skips masked keys.
         if before:
             query = torch.cat([*(pieces[0][index] for index in before), query], dim=2)
         return functional.scaled_dot_product_attention(query, keys, values, is_causal=True, **options)[
-            :, :, block.seen :
+            :, :, block.context_length :
         ]
-    places = [torch.arange(start, stop, device=ends.device) for start, stop in (*block.before, block.own)]
-    mask = seen(places[-1], torch.cat(places), ends)
+    places = [torch.arange(start, stop, device=ends.device) for start, stop in (*block.context, block.queries)]
+    mask = visibility_mask(places[-1], torch.cat(places), ends)
     return functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask[None, None], **options)

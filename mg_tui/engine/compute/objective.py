@@ -1,8 +1,8 @@
-"""The loss of a forward pass, computed only where something is learned.
+"""The loss of a forward pass, computed only at supervised positions.
 
-Two things every model with a plain output layer can do are used where a trial shows that this one can: the last layer
-at learned positions only (see `last_layer`), and output layer and loss as one (see `head`). Others get their logits
-at learned positions, and the loss of these.
+Two optimizations are used if a trial shows that they give the model's own loss: the last layer at supervised positions
+only (see `last_layer`), and output layer and loss as one function (see `fused_cross_entropy`). Other models compute
+logits at supervised positions, and the loss from these.
 """
 
 import contextlib
@@ -12,72 +12,74 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mg_tui.engine.compute.head import head_loss_sum
-from mg_tui.engine.compute.last_layer import LastLayer
+from mg_tui.core.text import first_line
+from mg_tui.engine.compute.fused_cross_entropy import fused_linear_cross_entropy
+from mg_tui.engine.compute.last_layer import RestrictedLastLayer
 from mg_tui.engine.compute.loss import SupervisedHead, token_loss_sum
 
-_TRIED = 6  # tokens of the trial
+_TRIAL_TOKENS = 6  # tokens of the trial
 
 
 class Objective:
-    """Computes losses of one model; `close` takes its hooks out.
+    """Computes losses of one model; `close` removes its hooks.
 
-    `how` says in words what is used, for the journal.
+    `method` is what is used and why, for the journal.
     """
 
     def __init__(self, model: Any, *, label_smoothing: float = 0.0):
         self.label_smoothing = label_smoothing
-        self.plain = SupervisedHead(model)
-        self.last = LastLayer(model)
-        self._head = _plain_layer(model)
+        self.supervised_head = SupervisedHead(model)
+        self.last_layer = RestrictedLastLayer(model)
+        self._head = _plain_output_layer(model)
         self._hidden: Tensor | None = None
-        self._catching = False
-        self._handle = self._head.register_forward_pre_hook(self._catch) if self._head is not None else None
+        self._capturing = False
+        self._handle = self._head.register_forward_pre_hook(self._capture_hidden) if self._head is not None else None
         why_not = self._trial(model)
         if why_not is None and self._head is not None:
-            self.how = (
-                "at trained positions",
-                "there the output layer runs, and the last layer beyond its keys and values",
+            self.method = (
+                "at supervised positions",
+                "only there the output layer and, after its keys and values, the last layer are computed",
             )
         else:
-            self.how = ("of logits at trained positions", why_not or "")
+            self.method = ("of logits at supervised positions", why_not or "")
 
     @contextlib.contextmanager
-    def at(self, positions: Tensor, grid: tuple[int, ...]) -> Iterator[None]:
-        """A block of a forward pass and its backward, in which `positions` (n,) of the flattened grid are learned from.
+    def restricted_to(self, positions: Tensor, grid: tuple[int, ...]) -> Iterator[None]:
+        """A block for a forward pass and its backward with `positions` (n,) of the flattened grid supervised.
 
-        Backward belongs to it, since checkpointing computes layers again there.
+        It includes the backward, since checkpointing computes layers again there.
         """
-        if self.last.found:
-            self.last.restrict(torch.unique(positions), grid)
+        if self.last_layer.available:
+            self.last_layer.restrict(torch.unique(positions), grid)
         try:
             yield
         finally:
-            self.last.release()
+            self.last_layer.unrestrict()
 
     def loss_sum(
         self, model: Any, inputs: dict[str, Any], positions: Tensor, targets: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        """Sum of the token losses of a pass, see `loss.token_loss_sum`; to be called within `at`.
+        """Sum of the token losses of a pass, see `loss.token_loss_sum`; to be called within `restricted_to`.
 
         Args:
-            model: what is called with `inputs`.
+            model: called with `inputs`.
             inputs: the forward's arguments.
-            positions, targets: see `loss.supervised`.
+            positions, targets: see `loss.supervised_positions`.
             weights: (n,) float32, or None.
         """
         if self._head is None or targets.numel() == 0:
-            logits = self.plain(model, inputs, positions)
+            logits = self.supervised_head(model, inputs, positions)
             return token_loss_sum(logits, targets, weights=weights, label_smoothing=self.label_smoothing)
         places, rows = torch.unique(positions, return_inverse=True)
-        self._catching = True
+        self._capturing = True
         try:
-            self.plain(model, inputs, places)
+            self.supervised_head(model, inputs, places)
             hidden = self._hidden
         finally:
-            self._catching, self._hidden = False, None
-        assert hidden is not None
-        return head_loss_sum(
+            self._capturing, self._hidden = False, None
+        if hidden is None:
+            raise RuntimeError("the model does not call its output layer with the last layer's hidden states")
+        return fused_linear_cross_entropy(
             hidden,
             self._head.weight,
             self._head.bias,
@@ -89,49 +91,54 @@ class Objective:
 
     def close(self) -> None:
         """Take the hooks out."""
-        self.plain.close()
-        self.last.close()
+        self.supervised_head.close()
+        self.last_layer.close()
         if self._handle is not None:
             self._handle.remove()
         self._handle = self._head = None
 
-    def _catch(self, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not self._catching or not given or given[0].dim() != 2:
+    def _capture_hidden(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not self._capturing or not args or args[0].dim() != 2:
             return None
-        self._hidden = given[0]
-        return (given[0][:0], *given[1:])  # the output layer itself has nothing left to do
+        self._hidden = args[0]
+        return (args[0][:0], *args[1:])  # the output layer itself computes nothing
 
     def _trial(self, model: Any) -> str | None:
-        """See whether some tokens get the loss they have plainly; else do nothing special, and tell the reason."""
+        """Compare the loss of some tokens with that of plain logits; disable the optimizations if it differs.
+
+        Returns:
+            Why they are disabled, or None.
+        """
         if self._head is None:
-            self.last.close()
+            self.last_layer.close()
             return "the output layer is trained, or is not a plain one"
         device = self._head.weight.device
-        ids = torch.arange(_TRIED, device=device)[None] % self._head.weight.shape[0]
+        ids = torch.arange(_TRIAL_TOKENS, device=device)[None] % self._head.weight.shape[0]
         positions, targets = torch.tensor([1, 4], device=device), ids[0, [2, 5]]
         training = model.training
         model.eval()
         try:
             with torch.no_grad():
-                logits = self.plain(model, {"input_ids": ids}, positions)
+                logits = self.supervised_head(model, {"input_ids": ids}, positions)
                 expected = token_loss_sum(logits, targets, label_smoothing=self.label_smoothing)
-                with self.at(positions, tuple(ids.shape)):
-                    found = self.loss_sum(model, {"input_ids": ids}, positions, targets)
+                with self.restricted_to(positions, tuple(ids.shape)):
+                    loss = self.loss_sum(model, {"input_ids": ids}, positions, targets)
             tolerance = 1e-4 if self._head.weight.dtype == torch.float32 else 3e-2
-            same = bool((found - expected).abs() <= tolerance * expected.abs())
-        except Exception as error:  # whatever a model does not like: it is then done plainly
-            same, expected = False, error
+            same = bool((loss - expected).abs() <= tolerance * expected.abs())
+            problem = None if same else "the model changes its hidden states or logits around the output layer"
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+            # What a model of another build raises when it is given ids alone, or fewer positions than it expects.
+            problem = f"its trial failed: {type(error).__name__}: {first_line(error)}"
         finally:
             model.train(training)
-        if same:
-            return None
-        self.last.close()
-        self._head = None
-        return "the model does something of its own between its last layer and its logits"
+        if problem is not None:
+            self.last_layer.close()
+            self._head = None
+        return problem
 
 
-def _plain_layer(model: Any) -> nn.Linear | None:
-    """The output layer, if it is a linear one that is not trained."""
+def _plain_output_layer(model: Any) -> nn.Linear | None:
+    """The output layer, if it is a plain linear layer that is not trained."""
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and head.weight.is_floating_point() and not head.weight.requires_grad
     return head if plain else None

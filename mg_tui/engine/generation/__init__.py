@@ -1,1 +1,1 @@
-"""Answers to many rows at once: shared prefixes computed and kept once, rows decoded together; see `rows`."""
+"""Batched generation: shared prefixes are computed and stored once, rows are decoded together; see `generate`."""

@@ -1,8 +1,8 @@
-"""Attention of batched generation, as an implementation registered with transformers, `NAME`.
+"""The attention implementation of batched generation, registered with transformers as `GENERATION_ATTENTION`.
 
-transformers hands every implementation the queries, keys and values of a layer. So a pass over prompts can keep the
-keys and values it meets, and a decode step can attend to what was kept, without the model's own cache. What is being
-done is held in a context variable, since a model's forward has no argument for it.
+transformers passes the queries, keys and values of every layer to an attention implementation. So a prefill stores the
+keys and values it gets, and a decode step attends to the stored ones, without the model's own cache. What computes the
+attention of the current forward pass is in a context variable, since a model's forward has no argument for it.
 """
 
 import contextlib
@@ -13,62 +13,62 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
-NAME: Final = "batched_generation"
-# Arguments by which a model asks for attention that is not plainly causal.
-_OTHER: Final = ("sliding_window", "softcap", "s_aux")
+GENERATION_ATTENTION: Final = "batched_generation"
+# Arguments with which a model asks for something other than causal attention.
+_UNSUPPORTED_ARGUMENTS: Final = ("sliding_window", "softcap", "s_aux")
 
 
-class NotPlain(Exception):
-    """The model asks its attention for something that is not computed here; the message says what."""
+class UnsupportedAttention(Exception):
+    """The model asks for attention that is not implemented here; the message says which."""
 
 
-class Attending(Protocol):
-    """What the attention of a forward pass does."""
+class AttentionLayers(Protocol):
+    """Computes the attention of a forward pass."""
 
     def attend(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Attention of one layer.
 
         Args:
-            layer: its number.
-            module: the layer's attention.
-            query: (batch, heads of queries, tokens, width).
+            layer: its index.
+            module: the layer's attention module.
+            query: (batch, query heads, tokens, width).
             key, value: (batch, heads, tokens, width).
             scale: of the scores.
 
         Returns:
-            (batch, tokens, heads of queries, width).
+            (batch, tokens, query heads, width).
         """
         ...
 
 
-_now: ContextVar[Attending | None] = ContextVar("attending", default=None)
+_current: ContextVar[AttentionLayers | None] = ContextVar("generation_attention", default=None)
 
 
 @contextlib.contextmanager
-def attending(what: Attending) -> Iterator[None]:
-    """A block whose forward passes attend as `what` does."""
-    token = _now.set(what)
+def computed_by(layers: AttentionLayers) -> Iterator[None]:
+    """Forward passes within the block use `layers`."""
+    token = _current.set(layers)
     try:
         yield
     finally:
-        _now.reset(token)
+        _current.reset(token)
 
 
 @contextlib.contextmanager
 def installed(model: Any) -> Iterator[None]:
-    """A block in which the language model of `model` uses this attention; its vision tower stays as it is."""
+    """Use this attention in the language model of `model` within the block; its vision tower is unchanged."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, generation_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionInterface.register(GENERATION_ATTENTION, generation_attention)
+    AttentionMaskInterface.register(GENERATION_ATTENTION, sdpa_mask)
     config = model.config.get_text_config()
-    before = config._attn_implementation
-    config._attn_implementation = NAME
+    previous = config._attn_implementation
+    config._attn_implementation = GENERATION_ATTENTION
     try:
         yield
     finally:
-        config._attn_implementation = before
+        config._attn_implementation = previous
 
 
 def generation_attention(
@@ -81,21 +81,21 @@ def generation_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers asks for it.
+    """Attention with transformers' interface.
 
     Raises:
-        NotPlain: the layer wants more than causal attention.
+        UnsupportedAttention: the layer needs more than causal attention.
     """
-    for name in _OTHER:
+    for name in _UNSUPPORTED_ARGUMENTS:
         if others.get(name) is not None:
-            raise NotPlain(f"its attention has a {name}")
-    what = _now.get()
-    if what is None:
-        raise NotPlain("its attention runs outside of a pass")
+            raise UnsupportedAttention(f"its attention uses {name}")
+    layers = _current.get()
+    if layers is None:
+        raise UnsupportedAttention("attention was called outside of a generation pass")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return what.attend(module.layer_idx, module, query, key, value, scale), None
+    return layers.attend(module.layer_idx, module, query, key, value, scale), None
 
 
-def marker(device: torch.device) -> Tensor:
-    """What a model is given as `attention_mask`, so that it makes none: transformers hands four dimensions through."""
+def placeholder_mask(device: torch.device) -> Tensor:
+    """An `attention_mask` that transformers passes through unchanged because it has four dimensions."""
     return torch.zeros((1, 1, 1, 1), dtype=torch.int64, device=device)

@@ -1,80 +1,78 @@
-"""Which rows share the keys and values of a common prefix, and in which order rows are answered. No torch in here.
+"""Groups of rows with a common prefix, and the order in which rows are answered. Free of torch.
 
-A group is a set of rows whose prompts begin alike: questions about one image, texts under one instruction. Its prefix
-is stored once; what a row has beyond it is the row's own. Only long prefixes are worth a group: the system prompt that
-precedes every image is not.
+The keys and values of a group's prefix are stored once; tokens beyond it belong to the row. Only prefixes that are at
+least half of a row make a group: the system prompt before every image does not.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mg_tui.engine.layout.trie import common_prefix
+from mg_tui.engine.layout.trie import common_prefix_length
 
-SHARED_AT_LEAST: Final = 0.5  # of each row's tokens: below that, rows keep their keys and values apart
+MIN_SHARED_FRACTION: Final = 0.5  # of each row's tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Rows, by their indices in what was grouped, and how many tokens at the beginning all of them share."""
+class PrefixGroup:
+    """Rows, as indices into the grouped sequences, and the length of their common prefix."""
 
     rows: tuple[int, ...]
     shared: int
 
 
-def group(sequences: Sequence[tuple[int, ...]], most: int) -> list[Group]:
-    """Part token sequences into groups.
+def group_by_prefix(sequences: Sequence[tuple[int, ...]], max_rows: int) -> list[PrefixGroup]:
+    """Partition token sequences into groups.
 
     Args:
-        sequences: tokens of each prompt; tokens that are not interchangeable differ (see `layout.trie`).
-        most: rows that a group may have.
+        sequences: the tokens of each prompt; tokens that are not interchangeable differ (see `layout.trie`).
+        max_rows: of a group; larger groups are split, and their parts stay adjacent.
 
     Returns:
-        Every index in exactly one group; a row that shares too little is a group of its own, with all of its tokens as
-        the prefix. Groups with long rows come first.
+        Groups that contain every index once, those with long rows first. A group of one row has all of its tokens as
+        the prefix.
 
     Raises:
-        ValueError: `most` is less than one.
+        ValueError: `max_rows` is less than one.
     """
-    if most < 1:
-        raise ValueError(f"a group has at least one row, got {most}")
+    if max_rows < 1:
+        raise ValueError(f"a group has at least one row, got {max_rows}")
     order = sorted(range(len(sequences)), key=sequences.__getitem__)
-    # Groups that are parts of one, since it had too many rows, stay side by side.
-    found: list[list[Group]] = []
+    clusters: list[list[PrefixGroup]] = []  # the parts of a split group are one cluster
     rows: list[int] = []
-    shared, longest, part = 0, 0, False
+    shared, longest, is_part = 0, 0, False
     for index in order:
         sequence = sequences[index]
-        # In sorted order a prefix common to the last row and this one is common to all rows between.
-        common = min(shared, common_prefix(sequences[rows[-1]], sequence)) if rows else 0
-        alike = bool(rows) and common >= SHARED_AT_LEAST * max(longest, len(sequence))
-        if alike and len(rows) < most:
+        # In sorted order a prefix shared with the previous row is shared with all rows of the group.
+        common = min(shared, common_prefix_length(sequences[rows[-1]], sequence)) if rows else 0
+        similar = bool(rows) and common >= MIN_SHARED_FRACTION * max(longest, len(sequence))
+        if similar and len(rows) < max_rows:
             rows.append(index)
             shared, longest = common, max(longest, len(sequence))
             continue
-        _close(found, rows, shared, part)
-        rows, shared, longest, part = [index], len(sequence), len(sequence), alike
-    _close(found, rows, shared, part)
-    found.sort(key=lambda parts: -max(len(sequences[index]) for one in parts for index in one.rows))
-    return [one for parts in found for one in parts]
+        _add_group(clusters, rows, shared, is_part)
+        rows, shared, longest, is_part = [index], len(sequence), len(sequence), similar
+    _add_group(clusters, rows, shared, is_part)
+    clusters.sort(key=lambda groups: -max(len(sequences[index]) for group in groups for index in group.rows))
+    return [group for groups in clusters for group in groups]
 
 
-def _close(found: list[list[Group]], rows: list[int], shared: int, part: bool) -> None:
-    if rows and part:
-        found[-1].append(Group(tuple(rows), shared))
+def _add_group(clusters: list[list[PrefixGroup]], rows: list[int], shared: int, is_part: bool) -> None:
+    if rows and is_part:
+        clusters[-1].append(PrefixGroup(tuple(rows), shared))
     elif rows:
-        found.append([Group(tuple(rows), shared)])
+        clusters.append([PrefixGroup(tuple(rows), shared)])
 
 
-def by_images(images: Sequence[Sequence[str]]) -> list[int]:
-    """An order of rows in which those that show the same images stand together.
+def order_by_images(images: Sequence[Sequence[str]]) -> list[int]:
+    """An order of rows in which rows with the same images are adjacent.
 
     Args:
-        images: for each row the paths of its images, in the order it shows them.
+        images: for each row the paths of its images, in the order of its prompt.
 
     Returns:
-        Indices of the rows; images are met in the order in which they first occur, rows without images first.
+        Indices of rows: those without images first, then by the first occurrence of their images.
     """
     numbers: dict[str, int] = {}
-    shown = [tuple(numbers.setdefault(path, len(numbers)) for path in paths) for paths in images]
-    return sorted(range(len(shown)), key=lambda index: (shown[index], index))
+    keys = [tuple(numbers.setdefault(path, len(numbers)) for path in paths) for paths in images]
+    return sorted(range(len(keys)), key=lambda index: (keys[index], index))

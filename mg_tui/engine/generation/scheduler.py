@@ -1,275 +1,282 @@
-"""Which rows are read, and which decode together: as many as the budget has room for, others as these come to an end.
+"""Scheduling: rows are prefilled while the budget has room, decoded together, and removed when they are finished.
 
-Rows that began together are a block with a cache of its own; one step adds a token to every row of every block. A row
-that has ended leaves at once. Where the device has no memory the newest rows go back to wait, the budget is halved, and
-what is there goes on; rows that went back are begun anew, and come to the same answer.
+Rows that were prefilled together form a batch with its own cache; a decode step adds one token to every row of all
+batches. Out of memory returns the newest rows to the queue and halves the budget; they are restarted later, with the
+same answers.
 """
 
 import gc
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError
-from mg_tui.engine.generation.budget import Budget, out_of_memory
-from mg_tui.engine.generation.forward import Forward
-from mg_tui.engine.generation.images import ImageFeatures
-from mg_tui.engine.generation.prefill import Block, GroupOfRows, prefill
+from mg_tui.core.text import first_line
+from mg_tui.engine.generation.budget import GenerationBudget, is_out_of_memory
+from mg_tui.engine.generation.image_features import ImageFeatures
+from mg_tui.engine.generation.model_runner import ModelRunner
+from mg_tui.engine.generation.prefill import DecodeBatch, RowGroup, prefill
 from mg_tui.engine.generation.prefix_cache import PrefixCache
-from mg_tui.engine.generation.rows import Row
-from mg_tui.engine.generation.sampling import choose
+from mg_tui.engine.generation.prompts import name_row
+from mg_tui.engine.generation.row_state import RowState
+from mg_tui.engine.generation.sampling import sample_tokens
 
-_REFILL = 4  # rows are read when this part of those that may decode together is free: fewer, larger blocks
+_REFILL_FRACTION: Final = 4  # rows are prefilled when a quarter of the budget is free: fewer, larger batches
 
 
 class Scheduler:
-    """Generates for the rows it is given, a token each at a time.
+    """Generates tokens for the rows it is given.
 
     Args:
-        forward: the model.
-        images: gives features; was told to expect every row's images.
-        budget: what may be on the device at once.
-        ends: ids of the tokens that end an answer.
+        runner: the model.
+        images: provides features; every row's images are reserved there.
+        budget: limits.
+        end_tokens: ids.
     """
 
-    def __init__(self, forward: Forward, images: ImageFeatures, budget: Budget, ends: frozenset[int]):
+    def __init__(
+        self, runner: ModelRunner, images: ImageFeatures, budget: GenerationBudget, end_tokens: frozenset[int]
+    ):
         self.budget = budget
-        self._forward = forward
+        self._runner = runner
         self._images = images
-        self._ends = ends
-        self._waiting: deque[GroupOfRows] = deque()
-        self._blocks: list[Block] = []
-        self._ended: list[Row] = []
+        self._end_tokens = end_tokens
+        self._queue: deque[RowGroup] = deque()
+        self._batches: list[DecodeBatch] = []
+        self._finished: list[RowState] = []
 
-    def add(self, groups: Sequence[GroupOfRows]) -> None:
-        """Rows to be answered, after those that wait already."""
-        self._waiting.extend(groups)
+    def add(self, groups: Sequence[RowGroup]) -> None:
+        """Append rows to the queue."""
+        self._queue.extend(groups)
 
     @property
     def waiting(self) -> int:
-        """Rows that are not begun."""
-        return sum(len(group.rows) for group in self._waiting)
+        """Number of rows in the queue."""
+        return sum(len(group.rows) for group in self._queue)
 
     @property
-    def live(self) -> int:
-        """Rows that decode."""
-        return sum(len(block.rows) for block in self._blocks)
+    def decoding(self) -> int:
+        """Number of rows being decoded."""
+        return sum(len(batch.rows) for batch in self._batches)
 
     @property
-    def busy(self) -> bool:
-        """Whether anything is left to do."""
-        return bool(self._waiting or self._blocks)
+    def is_idle(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self._queue and not self._batches
 
-    def step(self) -> list[Row]:
-        """Read prompts if there is room for some, or else add a token to every row; returns rows that have ended.
+    def step(self) -> list[RowState]:
+        """Prefill waiting rows if there is room, or else decode one token per row; returns the finished rows.
 
         Raises:
             EnvironmentProblem: one row alone does not fit into memory; it is named.
-            DataError: an image cannot be read.
         """
-        with self._forward.ready():
-            if not self._read():
+        with self._runner.active():
+            if not self._prefill_next():
                 self._decode()
-        ended, self._ended = self._ended, []
-        return ended
+        finished, self._finished = self._finished, []
+        return finished
 
     def close(self) -> None:
-        """Hold nothing on the device any more."""
-        self._waiting.clear()
-        self._blocks.clear()
-        self._ended.clear()
+        """Free everything on the device."""
+        self._queue.clear()
+        self._batches.clear()
+        self._finished.clear()
         self._images.clear()
-        if self._forward.device.type == "cuda":
+        if self._runner.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    # --- prompts --------------------------------------------------------------------------------------------------
-    def _read(self) -> bool:
-        """Begin waiting rows; whether any are begun."""
-        groups = self._next()
+    # --- prefill --------------------------------------------------------------------------------------------------
+    def _prefill_next(self) -> bool:
+        """Prefill the next groups; false if there is no room, or they could not be prefilled."""
+        groups = self._take_fitting()
         if not groups:
             return False
-        block, why, unreadable = None, None, None
+        batch, unreadable, memory_error = None, None, ""
         try:
-            block = prefill(
-                self._forward,
-                groups,
-                self._images,
-                budget=self.budget.prompt,
-                enough=self.budget.enough,
-                each=self._take,
-            )
+            batch = prefill(self._runner, groups, self._images, self.budget, self._append_tokens)
         except GardenError as error:
             unreadable = error
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            why = str(error)
-        if block is None:
-            self._back(groups)
+            memory_error = first_line(error)
+        # Handled after the except blocks, whose exceptions hold tensors of the failed pass.
+        if batch is None:
+            self._requeue(groups)
             if unreadable is not None:
-                self._leave_out(groups, unreadable)
+                self._remove_unreadable(groups, unreadable)
             else:
-                self._shrink([row for group in groups for row in group.rows], groups, why)
+                self._shrink([row for group in groups for row in group.rows], groups, memory_error)
             return False
-        for row in block.rows:
-            self._images.done(row.prompt.images)
-        self._blocks.append(block)
-        self._let_go()
+        for row in batch.rows:
+            self._images.release(row.prompt.images)
+        self._batches.append(batch)
+        self._remove_finished()
         return True
 
-    def _next(self) -> list[GroupOfRows]:
-        """Groups that there is room for, taken from those that wait."""
-        room = self.budget.rows - self.live
-        if room < (max(1, self.budget.rows // _REFILL) if self._blocks else 1):
+    def _take_fitting(self) -> list[RowGroup]:
+        """Remove the groups that fit into the budget from the front of the queue."""
+        rows = self.budget.rows - self.decoding
+        if rows < (max(1, self.budget.rows // _REFILL_FRACTION) if self._batches else 1):
             return []
-        tokens = self.budget.tokens - sum(block.cache.tokens for block in self._blocks)
-        found: list[GroupOfRows] = []
-        while self._waiting:
-            group = self._waiting[0]
-            if len(group.rows) > room or group.places > tokens:
-                if found or self._blocks:
+        kv_tokens = self.budget.kv_tokens - sum(batch.cache.kv_tokens for batch in self._batches)
+        taken: list[RowGroup] = []
+        while self._queue:
+            group = self._queue[0]
+            if len(group.rows) > rows or group.kv_tokens > kv_tokens:
+                if taken or self._batches:
                     break
-                # It does not fit though nothing else is there: as much of it as does, a row at least.
-                group = _part(group, room, tokens)
-            rest = self._waiting.popleft().rows[len(group.rows) :]
+                group = _fitting_part(group, rows, kv_tokens)  # nothing else is in memory: at least one row of it
+            rest = self._queue.popleft().rows[len(group.rows) :]
             if rest:
-                self._waiting.appendleft(GroupOfRows(rest, group.shared))
-            found.append(group)
-            room -= len(group.rows)
-            tokens -= group.places
-        return found
+                self._queue.appendleft(RowGroup(rest, group.shared))
+            taken.append(group)
+            rows -= len(group.rows)
+            kv_tokens -= group.kv_tokens
+        return taken
 
-    # --- answers --------------------------------------------------------------------------------------------------
+    # --- decoding -------------------------------------------------------------------------------------------------
     def _decode(self) -> None:
-        """Add a token to every row."""
-        rows = [row for block in self._blocks for row in block.rows]
+        """Decode one token per row."""
+        rows = [row for batch in self._batches for row in batch.rows]
         if not rows:
             return
-        logits, why = None, None
+        logits, memory_error = None, ""
         try:
-            logits = self._logits(rows)
+            logits = self._decode_logits(rows)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            why = str(error)
+            memory_error = first_line(error)
         if logits is None:
-            self._drop_newest(rows, why)
+            self._drop_newest(rows, memory_error)
             return
-        for block in self._blocks:
-            block.cache.generated += 1
-        self._take(rows, logits)
-        self._let_go()
+        for batch in self._batches:
+            batch.cache.generated += 1
+        self._append_tokens(rows, logits)
+        self._remove_finished()
 
-    def _logits(self, rows: Sequence[Row]) -> Tensor:
-        device = self._forward.device
-        for block in self._blocks:
-            block.cache.make_room()
+    def _decode_logits(self, rows: Sequence[RowState]) -> Tensor:
+        device = self._runner.device
+        for batch in self._batches:
+            batch.cache.ensure_room()
         ids = torch.tensor([row.tokens[-1] for row in rows], device=device)
-        at = torch.tensor([row.prompt.next_position + len(row.tokens) - 1 for row in rows], device=device)
-        positions = at.expand(len(rows[0].prompt.positions), -1)
-        return self._forward.step(ids, positions, Decoding([block.cache for block in self._blocks]))
+        positions = torch.tensor([row.prompt.next_position + len(row.tokens) - 1 for row in rows], device=device)
+        by_axis = positions.expand(len(rows[0].prompt.positions), -1)
+        return self._runner.decode_logits(ids, by_axis, DecodeAttention([batch.cache for batch in self._batches]))
 
-    def _take(self, rows: Sequence[Row], logits: Tensor) -> None:
-        for row, token in zip(rows, choose(logits, [row.chance for row in rows]), strict=True):
-            row.take(token, self._ends)
+    def _append_tokens(self, rows: Sequence[RowState], logits: Tensor) -> None:
+        for row, token in zip(rows, sample_tokens(logits, [row.sampler for row in rows]), strict=True):
+            row.append(token, self._end_tokens)
 
-    def _let_go(self) -> None:
-        """Rows that have ended leave."""
-        for block in self._blocks:
-            going = [number for number, row in enumerate(block.rows) if row.ended is None]
-            if len(going) < len(block.rows):
-                self._ended += [row for row in block.rows if row.ended is not None]
-                block.rows = [block.rows[number] for number in going]
-                if going:
-                    block.cache.keep(going)
-        self._blocks = [block for block in self._blocks if block.rows]
+    def _remove_finished(self) -> None:
+        for batch in self._batches:
+            unfinished = [number for number, row in enumerate(batch.rows) if row.finish_reason is None]
+            if len(unfinished) < len(batch.rows):
+                self._finished += [row for row in batch.rows if row.finish_reason is not None]
+                batch.rows = [batch.rows[number] for number in unfinished]
+                if unfinished:
+                    batch.cache.keep_rows(unfinished)
+        self._batches = [batch for batch in self._batches if batch.rows]
 
-    # --- what goes wrong ------------------------------------------------------------------------------------------
-    def _leave_out(self, groups: Sequence[GroupOfRows], error: GardenError) -> None:
-        """Rows whose images cannot be read, of some that wait at the front, fail; the others wait on.
+    # --- failures -------------------------------------------------------------------------------------------------
+    def _remove_unreadable(self, groups: Sequence[RowGroup], error: GardenError) -> None:
+        """Finish the rows with unreadable images among `groups`, the front of the queue.
 
         Raises:
-            GardenError: the error itself, if it is no row's fault.
+            GardenError: `error`, if every image can be read.
         """
         failed = []
         for row in (row for group in groups for row in group.rows):
             try:
-                self._images.features(row.prompt.images)
-            except GardenError as own:
-                row.problem = own
-                self._images.done(row.prompt.images)
+                self._images.get(row.prompt.images)
+            except GardenError as own_error:
+                row.problem = name_row(own_error, row.prompt.example.row)
+                self._images.release(row.prompt.images)
                 failed.append(row)
         if not failed:
             raise error
         for _group in groups:
-            self._waiting.popleft()
-        left = [(tuple(row for row in group.rows if row.problem is None), group.shared) for group in groups]
-        self._back([GroupOfRows(rows, shared) for rows, shared in left if rows])
-        self._ended += failed
+            self._queue.popleft()
+        remaining = [
+            RowGroup(tuple(row for row in group.rows if row.problem is None), group.shared) for group in groups
+        ]
+        self._requeue([group for group in remaining if group.rows])
+        self._finished += failed
 
-    def _drop_newest(self, rows: Sequence[Row], why: str | None) -> None:
-        """Let the newest half of what decodes wait again, after there was no memory for all of it."""
-        self._shrink(rows, [], why)
-        while self._blocks and self.live > self.budget.rows:
-            dropped = self._blocks.pop().unfinished()
-            for row in (row for group in dropped for row in group.rows):
-                self._images.expect(row.prompt.images)
-            self._back(dropped)
-        self._free()
+    def _drop_newest(self, rows: Sequence[RowState], memory_error: str) -> None:
+        """Return the newest half of the rows being decoded to the queue, after they did not fit into memory."""
+        self._shrink(rows, [], memory_error)
+        while self._batches and self.decoding > self.budget.rows:
+            groups = self._batches.pop().unfinished_groups()
+            for row in (row for group in groups for row in group.rows):
+                self._images.reserve(row.prompt.images)
+            self._requeue(groups)
+        self._free_memory()
 
-    def _back(self, groups: Sequence[GroupOfRows]) -> None:
-        """Groups wait again, before all others; their rows are begun anew."""
+    def _requeue(self, groups: Sequence[RowGroup]) -> None:
+        """Put groups at the front of the queue; their rows restart."""
         for group in groups:
             for row in group.rows:
                 row.restart()
-        self._waiting.extendleft(reversed(groups))
+        self._queue.extendleft(reversed(groups))
 
-    def _shrink(self, rows: Sequence[Row], more: Sequence[GroupOfRows], why: str | None) -> None:
-        """Halve the budget, after there was no memory for `rows` beside what decodes; `more` are those not among it."""
-        if len(rows) == 1 and (not more or not self._blocks):
-            row = rows[0].prompt
+    def _shrink(self, rows: Sequence[RowState], new_groups: Sequence[RowGroup], memory_error: str) -> None:
+        """Halve the budget after `rows` did not fit into memory; `new_groups` are those not being decoded yet.
+
+        Raises:
+            EnvironmentProblem: it was one row, with nothing else in memory.
+        """
+        if len(rows) == 1 and (not new_groups or not self._batches):
+            prompt = rows[0].prompt
             raise EnvironmentProblem(
-                f"row {row.example.row} does not fit into memory, though it is answered alone: "
-                f"{len(row.ids):,} tokens, {len(row.images)} images",
-                why=(why or "").strip().split("\n")[0],
-                hint="answer with smaller images (--max-pixels) or fewer new tokens, or load less with --quantization",
+                f"row {prompt.example.row} does not fit into memory on its own: {len(prompt.ids):,} tokens, "
+                f"{len(prompt.images)} images",
+                why=memory_error,
+                hint="use smaller images (--max-pixels), fewer new tokens or --quantization",
             )
-        used_rows = self.live + sum(len(group.rows) for group in more)
-        used_tokens = sum(block.cache.tokens for block in self._blocks) + sum(group.places for group in more)
-        self.budget = replace(
-            self.budget, rows=min(self.budget.rows, used_rows), tokens=min(self.budget.tokens, used_tokens)
-        ).halved()
-        self._free()
+        used_rows = self.decoding + sum(len(group.rows) for group in new_groups)
+        used_tokens = sum(batch.cache.kv_tokens for batch in self._batches)
+        used_tokens += sum(group.kv_tokens for group in new_groups)
+        used = replace(
+            self.budget,
+            rows=min(self.budget.rows, used_rows),
+            kv_tokens=min(self.budget.kv_tokens, used_tokens),
+        )
+        self.budget = used.halved()
+        self._free_memory()
 
-    def _free(self) -> None:
+    def _free_memory(self) -> None:
         gc.collect()
-        if self._forward.device.type == "cuda":
+        if self._runner.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-class Decoding:
-    """Attention of one more token of each row over the caches of some blocks."""
+class DecodeAttention:
+    """Attention of one token per row, over the caches of some batches."""
 
     def __init__(self, caches: Sequence[PrefixCache]):
         self._caches = caches
 
     def attend(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """See `attention.Attending`."""
+        """See `attention.AttentionLayers`."""
         counts = [cache.rows for cache in self._caches]
         queries, keys, values = (tensor[:, :, 0].split(counts) for tensor in (query, key, value))
-        parts = zip(self._caches, queries, keys, values, strict=True)
-        found = [cache.attend(layer, one, two, three, scale) for cache, one, two, three in parts]
-        return (found[0] if len(found) == 1 else torch.cat(found))[:, None]
+        outputs = [
+            cache.attend(layer, own_query, own_key, own_value, scale)
+            for cache, own_query, own_key, own_value in zip(self._caches, queries, keys, values, strict=True)
+        ]
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[:, None]
 
 
-def _part(group: GroupOfRows, room: int, tokens: int) -> GroupOfRows:
-    """The first rows of a group for which there is room; one at least."""
-    for count in range(min(len(group.rows), room), 1, -1):
-        part = GroupOfRows(group.rows[:count], group.shared)
-        if part.places <= tokens:
+def _fitting_part(group: RowGroup, rows: int, kv_tokens: int) -> RowGroup:
+    """The largest part of a group that fits; at least one row."""
+    for count in range(min(len(group.rows), rows), 1, -1):
+        part = RowGroup(group.rows[:count], group.shared)
+        if part.kv_tokens <= kv_tokens:
             return part
-    return GroupOfRows(group.rows[:1], group.shared)
+    return RowGroup(group.rows[:1], group.shared)

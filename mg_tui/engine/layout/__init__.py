@@ -1,1 +1,1 @@
-"""Which examples meet in a step, on which rank, in which forward pass, and how shared tokens lie in it; no torch."""
+"""Planning without torch: the examples of each step, rank and forward pass, and the layout of shared tokens."""

@@ -1,7 +1,7 @@
-"""How many tokens a packed forward pass may have, from what memory there is. Arithmetic; no torch in here.
+"""The token budget of packed forward passes, from the available memory. Arithmetic, free of torch.
 
 Before the model is loaded the estimate decides; once a worst forward pass has been measured, the measurement does. Both
-ask for the most tokens, up to what is wanted, with which a run fits: more would bring nothing, fewer only when memory
+ask for the most tokens, up to the target, with which a run fits: more would gain nothing, fewer only when memory
 is short. A row that is longer than the budget goes alone whatever the budget is.
 """
 
@@ -9,110 +9,116 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mg_tui.hardware.memory.advice import largest
-from mg_tui.hardware.memory.workload import LEAST_BUDGET
+from mg_tui.hardware.memory.advisor import largest_fitting
+from mg_tui.hardware.memory.workload import MIN_TOKEN_BUDGET
 
 # Packed rows that share nothing attend through one mask whose cost grows with the square of its length: from about this
-# many tokens on it costs more than fuller matrix products bring, at the widths of 3B and 7B. Reckoned, not measured.
-MOST_ON_CUDA: Final = 8192
-# Of the memory that is free: on a GPU next to nobody else comes, and the estimate has a margin of its own; the memory
-# of a whole machine is shared with everything on it.
-CUDA_SHARE: Final = 0.95
-HOST_SHARE: Final = 0.6
+# many tokens on it costs more than fuller matrix products bring, at the widths of 3B and 7B. Estimated, not measured.
+MAX_CUDA_TOKENS: Final = 8192
+# Shares of the free memory: a GPU is rarely shared, and the estimate has a margin of its own; the memory of a machine
+# is shared with everything on it.
+CUDA_MEMORY_SHARE: Final = 0.95
+HOST_MEMORY_SHARE: Final = 0.6
 # On a CPU a pass of rows that share nothing is long enough with so many tokens, or so many numbers in its hidden states
 # where these are narrow: from there on its products run no faster (docs/benchmarks.md), and all it has to keep grows.
-# With checkpointing, which is asked for to save memory, half of that: a little slower, and up to a quarter less memory.
-ENOUGH_TOKENS: Final = 512
-ENOUGH_NUMBERS: Final = 2**18
+# With checkpointing, which is used to save memory, half of that: a little slower, and up to a quarter less memory.
+SUFFICIENT_TOKENS: Final = 512
+SUFFICIENT_ELEMENTS: Final = 2**18
 # Budgets are multiples of this, so that a few bytes more or less of free memory mostly make no other layout.
-GRAIN: Final = 64
+BUDGET_MULTIPLE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """The tokens a forward pass may have: `least` are those of the longest row, `wanted` is what is asked for."""
+class BudgetBounds:
+    """Bounds of the tokens of a forward pass: `minimum` is the longest row, `target` the useful maximum."""
 
-    least: int
-    wanted: int
+    minimum: int
+    target: int
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class MemoryCurve:
     """What a forward pass of so many tokens needs, in bytes: the run's `total`, and what is `moving`, which comes and
     goes with the pass. Neither falls as tokens grow."""
 
     total: Callable[[int], int]
-    moving: Callable[[int], int]
+    transient: Callable[[int], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class PassMeasurement:
     """A forward and backward pass that was done to be measured, in bytes.
 
     Attributes:
-        tokens: it had.
-        held: weights, adapter and gradients: there before it, and after.
-        peak: the most that was held at any time.
-        room: all that this process can have.
+        tokens: of the pass.
+        held_bytes: weights, adapter and gradients: before the pass and after it.
+        peak_bytes: the peak during it.
+        available_bytes: all that this process may use.
     """
 
     tokens: int
-    held: int
-    peak: int
-    room: int
+    held_bytes: int
+    peak_bytes: int
+    available_bytes: int
 
 
-def enough(width: int, *, small: bool) -> int:
+def sufficient_tokens(width: int, *, small: bool) -> int:
     """Tokens with which a forward pass on a CPU is long enough, by the width of the model's hidden states.
 
     Where memory counts (`small`) a quarter of that: often a row a pass, 15 to 30 MiB less, and measured no slower.
     """
-    return max(ENOUGH_TOKENS, ENOUGH_NUMBERS // width) // (4 if small else 1)
+    return max(SUFFICIENT_TOKENS, SUFFICIENT_ELEMENTS // width) // (4 if small else 1)
 
 
-def bounds(*, longest: int, batch_size: int, per_step: int, cuda: bool) -> Bounds:
+def budget_bounds(*, longest: int, batch_size: int, per_step: int, cuda: bool) -> BudgetBounds:
     """What a budget may be.
 
     Args:
         longest: tokens of the longest row.
-        batch_size: rows that the user wants in a forward pass.
+        batch_size: the requested rows of a forward pass.
         per_step: rows of an optimizer step; no pass can have more.
-        cuda: the device is a CUDA one; a CPU gains nothing by longer passes.
+        cuda: whether the device is a CUDA one; a CPU gains nothing from longer passes.
     """
-    wanted = max(batch_size * longest, LEAST_BUDGET)
+    target = max(batch_size * longest, MIN_TOKEN_BUDGET)
     if cuda:
-        wanted = max(wanted, min(per_step * longest, MOST_ON_CUDA))
-    return Bounds(least=longest, wanted=_whole(wanted, longest))
+        target = max(target, min(per_step * longest, MAX_CUDA_TOKENS))
+    return BudgetBounds(minimum=longest, target=_round_to_multiple(target, longest))
 
 
-def by_estimate(curve: Curve, limits: Bounds, room: int) -> int:
-    """The budget with which the estimate fits into `room` bytes; the least there is when none does."""
-    return _most(limits, lambda tokens: curve.total(tokens) <= room)
+def budget_from_estimate(curve: MemoryCurve, bounds: BudgetBounds, available: int) -> int:
+    """The largest budget whose estimate fits into `available` bytes; the minimum when none does."""
+    return _largest_fitting(bounds, lambda tokens: curve.total(tokens) <= available)
 
 
-def by_measurement(curve: Curve, limits: Bounds, found: Measured, *, coming: int) -> int:
-    """The budget with which the run fits, now that a pass has been measured.
+def budget_from_measurement(
+    curve: MemoryCurve, bounds: BudgetBounds, measurement: PassMeasurement, *, upcoming_bytes: int
+) -> int:
+    """The largest budget with which the run fits, from a measured pass.
 
     The estimate's curve is scaled to go through what was measured: how memory grows with tokens is derived, how much is
     lost to kernels and the allocator is not.
 
     Args:
         curve: the estimate.
-        limits: what a budget may be.
-        found: the measurement.
-        coming: bytes that were not there yet and will be: the optimizer's state.
+        bounds: what a budget may be.
+        measurement: the measurement.
+        upcoming_bytes: memory that was not allocated yet: the optimizer's state.
     """
-    scale = max(found.peak - found.held, 1) / max(curve.moving(found.tokens), 1)
-    free = found.room - found.held - coming
-    return _most(limits, lambda tokens: scale * curve.moving(tokens) <= free)
+    scale = max(measurement.peak_bytes - measurement.held_bytes, 1) / max(curve.transient(measurement.tokens), 1)
+    free = measurement.available_bytes - measurement.held_bytes - upcoming_bytes
+    return _largest_fitting(bounds, lambda tokens: scale * curve.transient(tokens) <= free)
 
 
-def _most(limits: Bounds, fits: Callable[[int], bool]) -> int:
-    if fits(limits.wanted):
-        return limits.wanted
-    units = largest(-(-limits.least // GRAIN), limits.wanted // GRAIN, lambda count: fits(count * GRAIN))
-    return limits.least if units is None else units * GRAIN
+def _largest_fitting(bounds: BudgetBounds, fits: Callable[[int], bool]) -> int:
+    if fits(bounds.target):
+        return bounds.target
+    units = largest_fitting(
+        -(-bounds.minimum // BUDGET_MULTIPLE),
+        bounds.target // BUDGET_MULTIPLE,
+        lambda count: fits(count * BUDGET_MULTIPLE),
+    )
+    return bounds.minimum if units is None else units * BUDGET_MULTIPLE
 
 
-def _whole(tokens: int, least: int) -> int:
-    return max(tokens // GRAIN * GRAIN, least)
+def _round_to_multiple(tokens: int, least: int) -> int:
+    return max(tokens // BUDGET_MULTIPLE * BUDGET_MULTIPLE, least)

@@ -1,16 +1,17 @@
-"""Which examples form each optimizer step. No torch in here.
+"""The examples of each optimizer step. Free of torch.
 
-A plan is a function of (seed, epoch, number of examples, examples per step) and of nothing else: the same run asked
-again, on any machine, meets the same examples in the same order. Steps are addressed by their number, so that a resumed
-run goes on at step k without visiting what came before. The last step of an epoch keeps what is left, however little.
+A plan is a function of (seed, epoch, number of examples, examples per step) only: the same run has the same examples in
+the same order on any machine. Steps are addressed by number, so that a resumed run continues at step k without reading
+earlier ones. The last step of an epoch has the remaining examples, however few.
 """
 
-import math
 import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+
+from mg_tui.core.steps import steps_per_epoch, total_steps
 
 
 @dataclass(slots=True)
@@ -18,7 +19,7 @@ class StepPlan:
     """The steps of a run over `examples` examples, `per_step` at a time; step numbers count from 0 across epochs.
 
     `shuffle` False keeps the order of the dataset, as an evaluation does. `groups` has a number for each example: those
-    with the same number (which show the same pictures, say) are met in the same step as far as steps allow. Groups come
+    with the same number (which show the same images, say) are met in the same step as far as steps allow. Groups come
     in random order, and examples of a group too; what a step is made of is then less mixed than without groups.
     """
 
@@ -36,13 +37,11 @@ class StepPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the examples."""
-        return math.ceil(self.examples / self.per_step)
+        return steps_per_epoch(self.examples, self.per_step)
 
     def total_steps(self, epochs: float, max_steps: int | None = None) -> int:
-        """Optimizer steps of the whole run; `max_steps` takes the place of `epochs`."""
-        if max_steps is not None:
-            return max_steps
-        return max(1, math.ceil(epochs * self.steps_per_epoch - 1e-9))
+        """Optimizer steps of the whole run; `max_steps` overrides `epochs`."""
+        return total_steps(self.steps_per_epoch, epochs, max_steps)
 
     def step(self, number: int) -> tuple[int, ...]:
         """The indices of the examples of step `number`."""
@@ -58,7 +57,7 @@ class StepPlan:
                 chosen = random.Random(f"order/{self.seed}/{epoch}")
                 chosen.shuffle(order)
                 if self.groups is not None:
-                    order = _grouped(order, self.groups, self.per_step)
+                    order = _order_groups(order, self.groups, self.per_step)
             self._order = (epoch, order)
         return self._order[1]
 
@@ -66,21 +65,21 @@ class StepPlan:
 _LOOK_AHEAD = 32  # groups tried for the rest of a step before one is broken up
 
 
-def _grouped(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
-    """An order in which groups stand together, in the order their first members have, and few lie across two steps."""
+def _order_groups(order: list[int], groups: Sequence[int], per_step: int) -> list[int]:
+    """An order that keeps groups together, by their first members, with few groups split across two steps."""
     members: dict[int, list[int]] = {}
     for index in order:
         members.setdefault(groups[index], []).append(index)
-    waiting = deque(members.values())
-    found: list[int] = []
-    while waiting:
-        room = per_step - len(found) % per_step
+    pending = deque(members.values())
+    ordered: list[int] = []
+    while pending:
+        room = per_step - len(ordered) % per_step
         # The first that fits; when none near does, the first is broken up, since steps have to be full.
-        place = next((place for place, group in enumerate(islice(waiting, _LOOK_AHEAD)) if len(group) <= room), 0)
-        waiting.rotate(-place)
-        group = waiting.popleft()
-        waiting.rotate(place)
-        found += group[:room]
+        place = next((place for place, group in enumerate(islice(pending, _LOOK_AHEAD)) if len(group) <= room), 0)
+        pending.rotate(-place)
+        group = pending.popleft()
+        pending.rotate(place)
+        ordered += group[:room]
         if len(group) > room:
-            waiting.appendleft(group[room:])
-    return found
+            pending.appendleft(group[room:])
+    return ordered

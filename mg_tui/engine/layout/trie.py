@@ -1,6 +1,6 @@
-"""Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. No torch in here.
+"""Shared prefixes: the examples of a step merged into a trie and laid out as one sequence. Free of torch.
 
-Examples that begin alike (the same picture under many questions, one prompt before many captions) share their first
+Examples that begin alike (the same image under many questions, one prompt before many captions) share their first
 tokens. Put the tokens of the trie in depth-first order and give each token the place where the subtree below it ends:
 
     query q sees key k   iff   k <= q < end[k]
@@ -25,7 +25,7 @@ class Segment:
     start: int
     stop: int
     at: int
-    end: int
+    subtree_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +45,32 @@ class Trie:
     tokens: int
 
     @property
-    def shared(self) -> int:
+    def shared_tokens(self) -> int:
         """Tokens that need not be computed."""
         return self.tokens - self.length
 
-    def ends(self) -> list[int]:
+    def subtree_ends(self) -> list[int]:
         """For each place of the layout, where the subtree of its token ends: the attention mask (see the module)."""
-        found = []
+        ends = []
         for segment in self.segments:
-            found += [segment.end] * (segment.stop - segment.start)
-        return found
+            ends += [segment.subtree_end] * (segment.stop - segment.start)
+        return ends
 
-    def places(self, example: int) -> list[int]:
+    def layout_indices(self, example: int) -> list[int]:
         """For each token of an example, its place in the layout."""
-        found: list[int] = []
+        indices: list[int] = []
         for index in self.paths[example]:
             segment = self.segments[index]
-            found += range(segment.at, segment.at + segment.stop - segment.start)
-        return found
+            indices += range(segment.at, segment.at + segment.stop - segment.start)
+        return indices
 
 
-def build(sequences: Sequence[Sequence[int]]) -> Trie:
+def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
     """Merge token sequences into a trie.
 
     Args:
         sequences: one for each example, none of them empty. Tokens that are not interchangeable must differ: an image
-            token is given as a number of its own for each picture (see `mg_tui.engine.batch`).
+            token is given as a number of its own for each image (see `mg_tui.engine.batching.packed_layout`).
 
     Returns:
         The trie; equal sequences share all their tokens. Its size is the least that sharing prefixes can give.
@@ -80,37 +80,39 @@ def build(sequences: Sequence[Sequence[int]]) -> Trie:
     """
     if not all(len(sequence) for sequence in sequences):
         raise ValueError("an example without tokens cannot be laid out")
-    spelt = [tuple(sequence) for sequence in sequences]
-    order = sorted(range(len(spelt)), key=spelt.__getitem__)
-    segments: list[_Open] = []
+    tuples = [tuple(sequence) for sequence in sequences]
+    order = sorted(range(len(tuples)), key=tuples.__getitem__)
+    segments: list[_OpenSegment] = []
     paths: list[list[int]] = [[] for _ in sequences]
     stack: list[int] = []  # the segments on the way to the example before, by index
     previous: tuple[int, ...] = ()
     at = 0
     for index in order:
-        sequence = spelt[index]
-        depth = common_prefix(previous, sequence)  # in sorted order no other example before shares a longer prefix
+        sequence = tuples[index]
+        depth = common_prefix_length(
+            previous, sequence
+        )  # in sorted order no other example before shares a longer prefix
         while stack and segments[stack[-1]].start >= depth:
-            segments[stack.pop()].end = at
+            segments[stack.pop()].subtree_end = at
         if stack and segments[stack[-1]].stop > depth:
-            _split(segments, paths, stack, depth, at)
+            _split_segment(segments, paths, stack, depth, at)
         if depth < len(sequence):
-            segments.append(_Open(index, depth, len(sequence), at))
+            segments.append(_OpenSegment(index, depth, len(sequence), at))
             stack.append(len(segments) - 1)
             at += len(sequence) - depth
         paths[index] = list(stack)
         previous = sequence
     for open_index in stack:
-        segments[open_index].end = at
-    return _closed(segments, paths, at, sum(map(len, spelt)))
+        segments[open_index].subtree_end = at
+    return _finish(segments, paths, at, sum(map(len, tuples)))
 
 
-def common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the common prefix, by bisection: comparing slices is far quicker than a loop over tokens."""
-    low, high = 0, min(len(one), len(other))
+def common_prefix_length(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Length of the common prefix, by bisection: comparing slices is far faster than a loop over tokens."""
+    low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if first[low:middle] == second[low:middle]:
             low = middle
         else:
             high = middle - 1
@@ -118,21 +120,21 @@ def common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenSegment:
     """A segment while its subtree is still growing."""
 
     example: int
     start: int
     stop: int
     at: int
-    end: int = -1
+    subtree_end: int = -1
 
 
-def _split(segments: list[_Open], paths: list[list[int]], stack: list[int], depth: int, at: int) -> None:
+def _split_segment(segments: list[_OpenSegment], paths: list[list[int]], stack: list[int], depth: int, at: int) -> None:
     """Part the last segment of the stack at `depth`: its head stays open, its tail and what hangs on it is complete."""
     head_index = stack[-1]
     head = segments[head_index]
-    tail = _Open(head.example, depth, head.stop, head.at + depth - head.start, end=at)
+    tail = _OpenSegment(head.example, depth, head.stop, head.at + depth - head.start, subtree_end=at)
     head.stop = depth
     segments.append(tail)
     tail_index = len(segments) - 1
@@ -141,8 +143,8 @@ def _split(segments: list[_Open], paths: list[list[int]], stack: list[int], dept
             path.insert(path.index(head_index) + 1, tail_index)
 
 
-def _closed(segments: list[_Open], paths: list[list[int]], length: int, tokens: int) -> Trie:
+def _finish(segments: list[_OpenSegment], paths: list[list[int]], length: int, tokens: int) -> Trie:
     order = sorted(range(len(segments)), key=lambda index: segments[index].at)
     rank = {index: place for place, index in enumerate(order)}
-    closed = (Segment(s.example, s.start, s.stop, s.at, s.end) for s in (segments[index] for index in order))
+    closed = (Segment(s.example, s.start, s.stop, s.at, s.subtree_end) for s in (segments[index] for index in order))
     return Trie(tuple(closed), tuple(tuple(rank[index] for index in path) for path in paths), length, tokens)

@@ -1,1 +1,1 @@
-"""What a run leaves: the folder with its card, published whole; merged into its base, and compared with it."""
+"""Results: the folder with weights and card, published atomically; merging an adapter and checking the merge."""

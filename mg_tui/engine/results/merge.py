@@ -3,8 +3,8 @@
     {"op": "merge", "model": "...", "output": "...", "home": "...", "base_model", "dtype", "device"}
         -> notice, progress {"what", "done", "total"}, ..., merged
 
-Weights are merged in full precision: into a quantised base the adapter would be rounded away. What was saved is what is
-compared, and a result that does not answer like the adapter is not kept. A merge that is terminated leaves nothing.
+Weights are merged in full precision: into a quantized base the adapter would be lost in rounding. The
+saved model is compared with the adapter, and deleted if it differs. A merge that is terminated leaves no files.
 """
 
 import gc
@@ -19,24 +19,25 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
-from mg_tui.core.paths import expanded
-from mg_tui.engine.answers.channel import Channel, leave, serve
-from mg_tui.engine.answers.contract_file import FILE_NAME, Contract, DType
-from mg_tui.engine.answers.generate import parse, quieten
-from mg_tui.engine.answers.inference import Loaded, load, memory_errors
-from mg_tui.engine.answers.locate import Located, locate
-from mg_tui.engine.results.compare import Comparison, answer_logits, compare, draw_samples, with_answers
-from mg_tui.engine.results.publish import publish, require_new
-from mg_tui.engine.results.result import finish_folder, save_whole
+from mg_tui.core.paths import expand_user
+from mg_tui.core.precision import DTypeName
+from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.generate import parse_request, silence_libraries
+from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
+from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
+from mg_tui.engine.results.publish import publish_folder, require_empty_target
+from mg_tui.engine.results.saving import save_full_model, write_result_files
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
-from mg_tui.runs.launch import versions
+from mg_tui.runs.result_metadata import METADATA_FILE, ResultMetadata
+from mg_tui.runs.versions import package_versions
 
-_PHASES: Final = 5
+_PHASE_COUNT: Final = 5
 
 
 class MergeRequest(BaseModel):
-    """What is merged, and where the result goes."""
+    """What to merge, and the output folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,37 +45,37 @@ class MergeRequest(BaseModel):
     output: Path
     home: Path
     base_model: str | None = None
-    dtype: DType | Literal["auto"] = "auto"
+    dtype: DTypeName | Literal["auto"] = "auto"
     device: Literal["auto", "cuda", "cpu"] = "cpu"
 
 
 class Merger:
-    """Does one merge after another; nothing is kept between them."""
+    """Does merges, one at a time, without state between them."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def merge(self, values: dict[str, Any]) -> None:
-        """Merge, compare, publish; replies `merged` with where it is and how far it is from the adapter."""
-        request = parse(MergeRequest, values)
+        """Merge, compare, publish; replies `merged` with the folder and the comparison."""
+        request = parse_request(MergeRequest, values)
         began = time.monotonic()
-        target = expanded(request.output).resolve()
-        require_new(target)
+        target = expand_user(request.output).resolve()
+        require_empty_target(target)
         registry = load_registry()
-        located = locate(request.model, home=request.home, registry=registry, base_model=request.base_model)
+        located = locate_model(request.model, home=request.home, registry=registry, base_model=request.base_model)
         require_mergeable(located)
         for note in located.notes:
-            self._channel.notice(note)
-        quieten()
-        dtype = located.contract.dtype if request.dtype == "auto" else request.dtype
-        with memory_errors("merging"):
+            self._channel.send_notice(note)
+        silence_libraries()
+        dtype = located.metadata.dtype if request.dtype == "auto" else request.dtype
+        with translate_out_of_memory("merging"):
             self._at(0, f"loading {located.base.name} in {dtype}")
-            loaded = load(located, registry, device=request.device, dtype=dtype, quantization="none")
+            loaded = load_located(located, registry, device=request.device, dtype=dtype, quantization="none")
             compared = self._merge(loaded, target)
         self._channel.send(
             "merged",
             output=str(target),
-            model=located.shown,
+            model=located.label,
             base_model=located.base.name,
             dtype=dtype,
             comparison=compared.as_dict(),
@@ -82,46 +83,46 @@ class Merger:
         )
 
     def _at(self, done: int, what: str) -> None:
-        self._channel.notice(what)
-        self._channel.send("progress", what=what, done=done, total=_PHASES)
+        self._channel.send_notice(what)
+        self._channel.send("progress", what=what, done=done, total=_PHASE_COUNT)
 
-    def _merge(self, loaded: Loaded, target: Path) -> Comparison:
-        from mg_tui.engine.answers.answer import make_encoder
+    def _merge(self, loaded: LoadedModel, target: Path) -> LogitComparison:
+        from mg_tui.engine.inference.generation import make_encoder
 
         capability = loaded.family.capability("merge")
         if isinstance(capability, Unsupported):
             raise FamilyError(f"{loaded.family.title} cannot be merged", why=capability.why)
-        encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
+        encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
         self._at(1, "answering with the adapter")
-        samples = with_answers(draw_samples(), loaded.model, encoder)
+        samples = add_answers(make_samples(), loaded.model, encoder)
         adapter = answer_logits(samples, loaded.model, encoder)
         with loaded.model.disable_adapter():
             base = answer_logits(samples, loaded.model, encoder)
         self._at(2, "merging")
         whole = merge_weights(loaded.model)
-        require_space(whole, target)
-        processor, family, contract = loaded.processor, loaded.family, merged_contract(loaded)
+        require_disk_space(whole, target)
+        processor, family, metadata = loaded.processor, loaded.family, merged_metadata(loaded)
         attention = whole.config._attn_implementation or "sdpa"
-        with publish(target, tag=f"merge-{os.getpid()}", last=FILE_NAME) as staging:
+        with publish_folder(target, tag=f"merge-{os.getpid()}", last=METADATA_FILE) as staging:
             self._at(3, "saving")
-            save_whole(whole, staging)
-            # One model in memory at a time: the merged one goes before it is loaded again.
+            save_full_model(whole, staging)
+            # One model in memory at a time: the merged one is freed before it is loaded again.
             whole.to("meta")
             del whole
             gc.collect()
             self._at(4, "loading what was saved, and comparing")
             request = LoadRequest(str(staging), loaded.dtype, loaded.device, attention=attention)
             saved = family.load_model(family, request)
-            compared = compare(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
+            compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
             if not compared.agrees:
-                raise disagreement(compared)
-            contract = contract.model_copy(update={"merge": compared.as_dict()})
-            finish_folder(staging, processor, contract, family=family, target=target)
+                raise disagreement_error(compared)
+            metadata = metadata.model_copy(update={"merge": compared.as_dict()})
+            write_result_files(staging, processor, metadata, family=family, target=target)
         return compared
 
 
-def require_mergeable(located: Located) -> None:
-    """Refuse what is no adapter.
+def require_mergeable(located: LocatedModel) -> None:
+    """Refuse a model that is no adapter.
 
     Raises:
         UsageError: it is a whole model.
@@ -150,7 +151,7 @@ def merge_weights(model: Any) -> Any:
         raise UsageError("this kind of adapter cannot be merged", why=str(error)) from error
     first, last = whole.get_input_embeddings(), whole.get_output_embeddings()
     if last is not None and first.weight.data_ptr() != last.weight.data_ptr():
-        _say_untied(whole)
+        _mark_untied(whole)
     return whole
 
 
@@ -171,14 +172,14 @@ def untie_adapted(model: Any) -> None:
         layers[1].weight = nn.Parameter(layers[1].weight.detach().clone(), requires_grad=False)
 
 
-def _say_untied(model: Any) -> None:
+def _mark_untied(model: Any) -> None:
     for config in (model.config, getattr(model.config, "text_config", None)):
         if config is not None and getattr(config, "tie_word_embeddings", None):
             config.tie_word_embeddings = False
 
 
-def require_space(model: Any, target: Path) -> None:
-    """See that the weights fit on the disk.
+def require_disk_space(model: Any, target: Path) -> None:
+    """Check that the weights fit on the disk.
 
     Raises:
         EnvironmentProblem: they do not.
@@ -195,28 +196,28 @@ def require_space(model: Any, target: Path) -> None:
         )
 
 
-def merged_contract(loaded: Loaded) -> Contract:
-    """The adapter's contract as that of the merged model."""
-    base, contract = loaded.located.base, loaded.contract
-    ref = contract.base.model_copy(
+def merged_metadata(loaded: LoadedModel) -> ResultMetadata:
+    """The metadata of the merged model, from that of the adapter."""
+    base, metadata = loaded.located.base, loaded.metadata
+    ref = metadata.base.model_copy(
         update={"name": base.name, "path": base.source if base.local else None, "revision": loaded.located.revision}
     )
     update = {
         "kind": "merged",
         "family": loaded.family.key,
-        "model_type": contract.model_type or str(loaded.model.config.model_type),
+        "model_type": metadata.model_type or str(loaded.model.config.model_type),
         "base": ref,
         "dtype": loaded.dtype,
         "quantization": "none",
-        "versions": versions(),
+        "versions": package_versions(),
     }
-    return contract.model_copy(update=update)
+    return metadata.model_copy(update=update)
 
 
-def disagreement(compared: Comparison) -> RunFailed:
+def disagreement_error(compared: LogitComparison) -> RunFailed:
     """The error for a merge that lost the adapter."""
     return RunFailed(
-        "the merged model does not answer like the adapter, and was not kept",
+        "the merged model does not answer like the adapter, and was deleted",
         why=f"logits differ by {compared.mean_difference:.3g} on average (at most {compared.limit:.3g} is rounding), "
         f"{compared.max_difference:.3g} at most; the best token is the same at {compared.top1_agreement:.1%} of "
         f"{compared.positions} positions",
@@ -226,11 +227,11 @@ def disagreement(compared: Comparison) -> RunFailed:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    # As an exception, so that what was half written is removed.
+    # As an exception, so that partial output is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    channel = Channel.on_stdio()
+    channel = Channel.from_stdio()
     serve(channel, {"merge": Merger(channel).merge})
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a folder beside its place and rename it: a folder that exists is whole."""
+"""Write a folder beside its target and rename it: a folder that exists is complete."""
 
 import errno
 import os
@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.core.files import fsync_folder
 
 
 @contextmanager
-def publish(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` when the block ends well and vanishes when it does not.
+def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str | None = None) -> Iterator[Path]:
+    """A folder to write into; renamed to `target` when the block succeeds, removed when it fails.
 
     Where `target` cannot be renamed onto (a mounted volume, a parent that is not ours to write in), the files are
-    written inside it and moved up at the end, `last` after all others, so that its presence still means whole.
+    written inside it and moved up at the end, `last` after all others, so that its presence still means complete.
 
     Args:
         target: a new folder, or an empty one.
@@ -27,9 +28,9 @@ def publish(target: Path, *, tag: str, replace: bool = False, last: str | None =
         UsageError: `target` exists and is a file or not empty.
         EnvironmentProblem: no permission or no space.
     """
-    with _os_errors(target):
+    with _translate_os_errors(target):
         target = target.expanduser().resolve()
-        require_new(target, allow_files=replace)
+        require_empty_target(target, allow_files=replace)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = os.access(target.parent, os.W_OK | os.X_OK) and not (target.exists() and target.is_mount())
         staging = (target.parent if beside else target) / f".{target.name}.part-{tag}"
@@ -37,17 +38,17 @@ def publish(target: Path, *, tag: str, replace: bool = False, last: str | None =
             shutil.rmtree(staging)
         staging.mkdir(parents=True)
     try:
-        with _os_errors(target):
+        with _translate_os_errors(target):
             yield staging
-            _sync(staging)
-            if not (beside and _renamed(staging, target, replace=replace)):
-                _move_up(staging, target, replace=replace, last=last)
-            _sync_folder(target.parent)
+            _sync_tree(staging)
+            if not (beside and _rename_onto(staging, target, replace=replace)):
+                _move_files(staging, target, replace=replace, last=last)
+            fsync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def require_new(target: Path, *, allow_files: bool = False) -> None:
+def require_empty_target(target: Path, *, allow_files: bool = False) -> None:
     """Refuse a place that is a file, or a folder with something in it.
 
     Raises:
@@ -63,7 +64,7 @@ def _is_staging(path: Path, target: Path) -> bool:
     return path.name.startswith(f".{target.name}.part-")
 
 
-def _renamed(staging: Path, target: Path, *, replace: bool) -> bool:
+def _rename_onto(staging: Path, target: Path, *, replace: bool) -> bool:
     """Rename onto `target`; False where the file system does not allow it."""
     old = target.parent / f".{target.name}.old-{os.getpid()}"
     try:
@@ -78,7 +79,7 @@ def _renamed(staging: Path, target: Path, *, replace: bool) -> bool:
     return True
 
 
-def _move_up(staging: Path, target: Path, *, replace: bool, last: str | None) -> None:
+def _move_files(staging: Path, target: Path, *, replace: bool, last: str | None) -> None:
     target.mkdir(exist_ok=True)
     if replace:
         if last:
@@ -89,11 +90,11 @@ def _move_up(staging: Path, target: Path, *, replace: bool, last: str | None) ->
     for path in sorted(staging.iterdir(), key=lambda path: path.name == last):
         shutil.move(path, target / path.name)
         if path.name == last:
-            _sync_folder(target)
-    _sync_folder(target)
+            fsync_folder(target)
+    fsync_folder(target)
 
 
-def _sync(folder: Path) -> None:
+def _sync_tree(folder: Path) -> None:
     """Bring every file and folder below `folder` to the disk, so that the rename never shows less than was written.
 
     Files get the permissions that new files have: safetensors leaves weights readable by their owner alone.
@@ -105,21 +106,11 @@ def _sync(folder: Path) -> None:
             with (Path(root) / name).open("rb") as stream:
                 os.fchmod(stream.fileno(), 0o666 & ~umask)
                 os.fsync(stream.fileno())
-        _sync_folder(Path(root))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems cannot sync a folder; its files are synced
-        pass
-    finally:
-        os.close(descriptor)
+        fsync_folder(Path(root))
 
 
 @contextmanager
-def _os_errors(target: Path) -> Iterator[None]:
+def _translate_os_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except GardenError:

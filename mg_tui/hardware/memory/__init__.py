@@ -1,7 +1,17 @@
-"""What a run will need in memory, before it starts and without torch."""
+"""Estimates of a run's memory, before it starts and without torch."""
 
-from mg_tui.hardware.memory.advice import Question, Remedy
-from mg_tui.hardware.memory.estimate import Estimate, Part, estimate
-from mg_tui.hardware.memory.workload import PictureTokens, Row, Workload, condensed
+from mg_tui.hardware.memory.advisor import MemoryAdvisor, MemorySuggestion
+from mg_tui.hardware.memory.estimator import EstimatePart, MemoryEstimate, estimate_memory
+from mg_tui.hardware.memory.workload import ExampleSize, ImageTokenCount, Workload, keep_largest
 
-__all__ = ["Estimate", "Part", "PictureTokens", "Question", "Remedy", "Row", "Workload", "condensed", "estimate"]
+__all__ = [
+    "EstimatePart",
+    "ExampleSize",
+    "ImageTokenCount",
+    "MemoryAdvisor",
+    "MemoryEstimate",
+    "MemorySuggestion",
+    "Workload",
+    "estimate_memory",
+    "keep_largest",
+]

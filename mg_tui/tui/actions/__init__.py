@@ -1,33 +1,35 @@
 """Every action of the dashboard, once.
 
-Key bindings, the line of keys at the bottom, the help screen, the command palette and the documentation's table are
-made from `ACTIONS`, which is what the modules of this package declare: one module a place, each with its `ACTIONS` and
-with `HEADINGS`, the names of what carries them out. An action is carried out by the method `action_<name>` of what its
-`where` names; a test holds every action to having one, a help text and a line in the documentation.
+Key bindings, the line of keys at the bottom, the help screen, the command palette and the table in the documentation
+are made from `ACTIONS`, which the modules of this package declare: each has its `ACTIONS`, and in `HEADINGS` the titles
+of its scopes. An action is implemented by the method `action_<name>` of the screen or widget of its scope; a test
+checks that every action has one, a help text and a line in the documentation.
 """
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+from textual.app import App
 from textual.binding import Binding
 
-from mg_tui.tui.actions import chart, datasets, everywhere, models, moving, new, picking, plugins, run, runs, views
-from mg_tui.tui.actions.action import Action, key_name, key_names
+from mg_tui.tui.actions import chart, datasets, general, models, navigation, new, picker, plugins, run, runs, views
+from mg_tui.tui.actions.action import Action, format_key, format_keys
 
 __all__ = [
     "ACTIONS",
-    "BY_ID",
-    "PLACES",
+    "ACTIONS_BY_ID",
+    "SCOPE_TITLES",
     "Action",
-    "actions_of",
+    "actions_in",
     "bindings",
-    "docs_table",
-    "grouped",
-    "key_name",
-    "key_names",
+    "format_key",
+    "format_keys",
+    "group_actions",
+    "keys_in_use",
+    "markdown_table",
 ]
 
-# In the order in which help, documentation and the line of keys have them.
+# In the order of the help, the documentation and the line of keys.
 _MODULES: Final = (
     runs,
     run,
@@ -35,56 +37,62 @@ _MODULES: Final = (
     views,
     datasets,
     models,
-    picking,
+    picker,
     new,
     plugins,
-    moving,
-    everywhere,
+    navigation,
+    general,
 )
 
-PLACES: Final[dict[str, str]] = {where: name for module in _MODULES for where, name in module.HEADINGS.items()}
+SCOPE_TITLES: Final[dict[str, str]] = {scope: title for module in _MODULES for scope, title in module.HEADINGS.items()}
 ACTIONS: Final[tuple[Action, ...]] = tuple(action for module in _MODULES for action in module.ACTIONS)
-BY_ID: Final = {action.id: action for action in ACTIONS}
+ACTIONS_BY_ID: Final = {action.id: action for action in ACTIONS}
 
 
-def bindings(*places: str) -> list[Binding]:
-    """The bindings of what carries out the actions of `places`."""
+def bindings(*scopes: str) -> list[Binding]:
+    """The bindings of a screen or widget that implements the actions of `scopes`."""
     return [
         Binding(
             ",".join(action.keys),
             action.name,
             action.title,
-            show=bool(action.label),
-            key_display=key_name(action.keys[0]),
+            show=bool(action.footer_label),
+            key_display=format_key(action.keys[0]),
             id=action.id,
             tooltip=action.help,
         )
-        for action in actions_of(*places)
+        for action in actions_in(*scopes)
     ]
 
 
-def actions_of(*places: str) -> list[Action]:
-    """The actions carried out by `places`, in order."""
-    return [action for action in ACTIONS if action.where in places]
+def actions_in(*scopes: str) -> list[Action]:
+    """The actions of `scopes`, in order."""
+    return [action for action in ACTIONS if action.scope in scopes]
 
 
-def grouped(actions: Iterable[Action]) -> dict[str, list[Action]]:
-    """Actions by their heading, in order; the same key and title twice (a list and a text) is shown once."""
+def keys_in_use(app: App[Any], action: Action) -> tuple[str, ...]:
+    """The keys of an action: those of `[keys]` (`BaseApp.custom_keys`) when it has any there, else its own."""
+    custom: Mapping[str, tuple[str, ...]] = getattr(app, "custom_keys", {})
+    return custom.get(action.id, action.keys)
+
+
+def group_actions(actions: Iterable[Action]) -> dict[str, list[Action]]:
+    """Actions by their heading, in order; the same keys twice under a heading (a list and a text) are listed once."""
     groups: dict[str, list[Action]] = {}
-    seen: set[tuple[str, ...]] = set()
+    listed: set[tuple[str, ...]] = set()
     for action in actions:
-        sign = (action.group, *action.keys)
-        if sign not in seen:
-            seen.add(sign)
+        key = (action.group, *action.keys)
+        if key not in listed:
+            listed.add(key)
             groups.setdefault(action.group, []).append(action)
     return groups
 
 
-def docs_table() -> str:
+def markdown_table() -> str:
     """Every action as a Markdown table, for the documentation."""
     lines = ["| Where | Key | Action | What it does |", "|---|---|---|---|"]
     for action in ACTIONS:
-        keys = " ".join(f"`{key_name(key)}`" for key in action.keys)
+        keys = " ".join(f"`{format_key(key)}`" for key in action.keys)
         asks = " Asks first." if action.destructive else ""
-        lines.append(f"| {PLACES[action.where]} | {keys} | {action.title} | {action.help}{asks} |")
+        lines.append(f"| {SCOPE_TITLES[action.scope]} | {keys} | {action.title} | {action.help}{asks} |")
     return "\n".join(lines) + "\n"

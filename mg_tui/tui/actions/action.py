@@ -1,4 +1,4 @@
-"""One thing a person can do, and how its keys are written."""
+"""An action of the dashboard, and how its keys are written."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -33,48 +33,48 @@ _KEY_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a person can do.
+    """An entry of the registry of actions.
 
     Attributes:
-        id: `<where>.<name>`; what a keymap names.
-        keys: the keys, Textual's names, the one to show first.
+        id: `<scope>.<name>`, as in `[keys]` of garden.toml.
+        keys: Textual's names of the keys, the one to show first.
         title: a few words, for the palette and the help.
         help: one sentence.
-        where: what carries it out; the module that declares it says in `HEADINGS` what that is called.
+        scope: the screen or widget that implements it; `HEADINGS` of the declaring module has its title.
         group: heading in the help.
-        label: a word for the line of keys; empty when it is not shown there.
-        rank: what goes first from the line of keys when it is too long (high goes first).
-        destructive: whether it asks before it does anything.
-        palette: whether the command palette offers it.
+        footer_label: a word for the line of keys; empty when it is not shown there.
+        footer_rank: the highest is dropped first when the line of keys is too long.
+        destructive: whether it asks for confirmation.
+        in_palette: whether the command palette offers it.
     """
 
     id: str
     keys: tuple[str, ...]
     title: str
     help: str
-    where: str
+    scope: str
     group: str
-    label: str = ""
-    rank: int = 5
+    footer_label: str = ""
+    footer_rank: int = 5
     destructive: bool = False
-    palette: bool = True
+    in_palette: bool = True
 
     @property
     def name(self) -> str:
-        """The part of the id after the place."""
+        """The part of the id after the scope."""
         return self.id.partition(".")[2]
 
     @property
-    def call(self) -> str:
-        """The action as Textual calls it."""
-        return f"app.{self.name}" if self.where == "app" else self.name
+    def textual_action(self) -> str:
+        """The action in Textual's notation."""
+        return f"app.{self.name}" if self.scope == "app" else self.name
 
 
-def key_name(key: str) -> str:
-    """A key as it is written for people: `ctrl+p` stays, `question_mark` is `?`."""
+def format_key(key: str) -> str:
+    """A key as shown: `ctrl+p` stays, `question_mark` is `?`."""
     return _KEY_NAMES.get(key, key)
 
 
-def key_names(action: Action) -> str:
-    """All keys of an action for people."""
-    return " ".join(key_name(key) for key in action.keys)
+def format_keys(action: Action) -> str:
+    """All keys of an action as shown."""
+    return " ".join(format_key(key) for key in action.keys)

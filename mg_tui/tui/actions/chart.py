@@ -1,4 +1,4 @@
-"""What can be done to a chart, on the screen of a run and where runs are compared."""
+"""Actions on a chart, on the screens of a run and of a comparison."""
 
 from typing import Final
 
@@ -7,12 +7,12 @@ from mg_tui.tui.actions.action import Action
 HEADINGS: Final = {"chart": "On a chart"}
 
 
-def _act(name: str, keys: tuple[str, ...], title: str, said: str, label: str = "", rank: int = 5) -> Action:
-    return Action(f"chart.{name}", keys, title, said, "chart", "On a chart", label, rank)
+def _action(name: str, keys: tuple[str, ...], title: str, help: str, label: str = "", rank: int = 5) -> Action:
+    return Action(f"chart.{name}", keys, title, help, "chart", "On a chart", label, rank)
 
 
 ACTIONS: Final = (
-    _act(
+    _action(
         "curve",
         ("m",),
         "Next curve",
@@ -20,13 +20,13 @@ ACTIONS: Final = (
         "curve",
         6,
     ),
-    _act("curve_back", ("M",), "Previous curve", "Draw the curve before."),
-    _act("scale", ("y",), "Logarithmic axis", "Draw the curve on a logarithmic axis, and back."),
-    _act("smoother", ("right_square_bracket",), "Smoother", "Smooth the loss over more steps."),
-    _act("rougher", ("left_square_bracket",), "Less smooth", "Smooth the loss over fewer steps, down to none."),
-    _act("closer", ("plus", "equals_sign"), "Zoom in", "Show half as many steps.", "zoom in", 8),
-    _act("wider", ("minus",), "Zoom out", "Show twice as many steps."),
-    _act("pan_left", ("less_than_sign",), "Earlier steps", "Move the zoomed chart to earlier steps."),
-    _act("pan_right", ("greater_than_sign",), "Later steps", "Move it to later ones; at the end it follows."),
-    _act("whole", ("0",), "All steps", "Show every step again."),
+    _action("curve_back", ("M",), "Previous curve", "Draw the curve before."),
+    _action("scale", ("y",), "Logarithmic axis", "Draw the curve on a logarithmic axis, and back."),
+    _action("smoother", ("right_square_bracket",), "Smoother", "Smooth the loss over more steps."),
+    _action("rougher", ("left_square_bracket",), "Less smooth", "Smooth the loss over fewer steps, down to none."),
+    _action("closer", ("plus", "equals_sign"), "Zoom in", "Show half as many steps.", "zoom in", 8),
+    _action("wider", ("minus",), "Zoom out", "Show twice as many steps."),
+    _action("pan_left", ("less_than_sign",), "Earlier steps", "Move the zoomed chart to earlier steps."),
+    _action("pan_right", ("greater_than_sign",), "Later steps", "Move it to later ones; at the end it follows."),
+    _action("whole", ("0",), "All steps", "Show every step again."),
 )

@@ -1,4 +1,4 @@
-"""What can be done where datasets are opened, and with the rows of one."""
+"""Actions where datasets are opened, and on the rows of a dataset."""
 
 from typing import Final
 
@@ -12,18 +12,20 @@ HEADINGS: Final = {
     "ask": "When a model is chosen",
 }
 
-_ROOM: Final = ("datasets", "Datasets")
-_ONE: Final = ("dataset", "A dataset")
+_DATASETS: Final = ("datasets", "Datasets")
+_DATASET: Final = ("dataset", "A dataset")
 
 ACTIONS: Final = (
     # --- opening
-    Action("datasets.open", ("enter",), "Open", "Open the dataset, or show what is in the folder.", *_ROOM, "open", 1),
+    Action(
+        "datasets.open", ("enter",), "Open", "Open the dataset, or show what is in the folder.", *_DATASETS, "open", 1
+    ),
     Action(
         "datasets.path",
         ("o",),
         "Open by its name",
         "Open a dataset by a typed path, or by its name on the hub.",
-        *_ROOM,
+        *_DATASETS,
         "type a path",
         2,
     ),
@@ -31,19 +33,21 @@ ACTIONS: Final = (
         "datasets.folder",
         ("d",),
         "Open the folder itself",
-        "Open a folder of pictures, of shards, or one that `datasets` saved.",
-        *_ROOM,
+        "Open a folder of images, of shards, or one that `datasets` saved.",
+        *_DATASETS,
         "folder as dataset",
         3,
     ),
-    Action("datasets.expand", ("right", "l"), "Show what is inside", "Show what is in the folder.", *_ROOM),
-    Action("datasets.collapse", ("left", "h"), "Hide what is inside", "Hide it, or go to the folder around.", *_ROOM),
+    Action("datasets.expand", ("right", "l"), "Show what is inside", "Show what is in the folder.", *_DATASETS),
+    Action(
+        "datasets.collapse", ("left", "h"), "Hide what is inside", "Hide it, or go to the folder around.", *_DATASETS
+    ),
     Action(
         "datasets.forget",
         ("x",),
         "Forget",
         "Take it out of what was opened before; the dataset itself stays.",
-        *_ROOM,
+        *_DATASETS,
         "forget",
         6,
     ),
@@ -53,51 +57,51 @@ ACTIONS: Final = (
         ("R",),
         "Train on it",
         "Begin a new run with this dataset, read as it is here.",
-        *_ONE,
+        *_DATASET,
         "train",
         1,
     ),
-    Action("dataset.check", ("c",), "Check", "Check every row and picture, or stop doing so.", *_ONE, "check", 2),
-    Action("dataset.find", ("slash",), "Find text", "Show only rows with a text in them.", *_ONE, "find", 4),
-    Action("dataset.jump", ("colon",), "Go to a row", "Go to a row by its number.", *_ONE, "go to", 5),
+    Action("dataset.check", ("c",), "Check", "Check every row and image, or stop doing so.", *_DATASET, "check", 2),
+    Action("dataset.find", ("slash",), "Find text", "Show only rows with a text in them.", *_DATASET, "find", 4),
+    Action("dataset.jump", ("colon",), "Go to a row", "Go to a row by its number.", *_DATASET, "go to", 5),
     Action(
         "dataset.next",
         ("n",),
         "Next finding",
         "Go to the next row that the check found something in.",
-        *_ONE,
+        *_DATASET,
         "next finding",
         3,
     ),
-    Action("dataset.previous", ("N",), "Previous finding", "Go to the one before.", *_ONE),
+    Action("dataset.previous", ("N",), "Previous finding", "Go to the one before.", *_DATASET),
     Action(
         "dataset.kinds",
         ("x",),
         "Only some findings",
         "Show only rows with findings of a kind; the next kind each time, then all rows again.",
-        *_ONE,
+        *_DATASET,
         "only kind",
         5,
     ),
-    Action("dataset.row", ("r",), "The row", "Show the fields and the pictures of the row.", *_ONE, "row", 7),
+    Action("dataset.row", ("r",), "The row", "Show the fields and the images of the row.", *_DATASET, "row", 7),
     Action(
         "dataset.tokens",
         ("t",),
         "Tokens",
         "Show the row as the model sees it, and which tokens it learns.",
-        *_ONE,
+        *_DATASET,
         "tokens",
         5,
     ),
-    Action("dataset.findings", ("f",), "Findings", "Show what the check found, by kind.", *_ONE, "findings", 6),
-    Action("dataset.sizes", ("h",), "Sizes", "Show how large pictures and how long rows are.", *_ONE, "sizes", 6),
-    Action("dataset.picture", ("i",), "Next picture", "Show the row's next picture.", *_ONE, "next picture", 6),
+    Action("dataset.findings", ("f",), "Findings", "Show what the check found, by kind.", *_DATASET, "findings", 6),
+    Action("dataset.sizes", ("h",), "Sizes", "Show how large images and how long rows are.", *_DATASET, "sizes", 6),
+    Action("dataset.image", ("i",), "Next image", "Show the row's next image.", *_DATASET, "next image", 6),
     Action(
         "dataset.reading",
         ("m",),
         "How it is read",
         "Choose its format, its layout, and which field is which.",
-        *_ONE,
+        *_DATASET,
         "fields",
         4,
     ),
@@ -106,18 +110,20 @@ ACTIONS: Final = (
         ("b",),
         "For which model",
         "Choose the base model that tokens are shown and checked for.",
-        *_ONE,
+        *_DATASET,
         "model",
         7,
     ),
-    Action("dataset.chat", ("a",), "Ask a model", "Ask a model about the row's picture, and compare.", *_ONE, "ask", 7),
-    Action("dataset.zoom", ("z",), "Zoom", "Give the lower pane the whole screen, and back.", *_ONE, "zoom", 6),
+    Action(
+        "dataset.chat", ("a",), "Ask a model", "Ask a model about the row's image, and compare.", *_DATASET, "ask", 7
+    ),
+    Action("dataset.zoom", ("z",), "Zoom", "Give the lower pane the whole screen, and back.", *_DATASET, "zoom", 6),
     Action(
         "dataset.back",
         ("escape",),
         "All rows, or back",
         "Show all rows again; when all are shown, go back.",
-        *_ONE,
+        *_DATASET,
         "back",
         1,
     ),
@@ -129,7 +135,7 @@ ACTIONS: Final = (
         "Choose the next value.",
         "reading",
         "How it is read",
-        palette=False,
+        in_palette=False,
     ),
     Action(
         "reading.before",
@@ -138,16 +144,24 @@ ACTIONS: Final = (
         "Choose the value before.",
         "reading",
         "How it is read",
-        palette=False,
+        in_palette=False,
     ),
     Action(
-        "reading.use", ("enter",), "Use it", "Read the dataset this way.", "reading", "How it is read", palette=False
+        "reading.use", ("enter",), "Use it", "Read the dataset this way.", "reading", "How it is read", in_palette=False
     ),
-    Action("reading.close", ("escape",), "Leave it", "Read it as before.", "reading", "How it is read", palette=False),
+    Action(
+        "reading.close", ("escape",), "Leave it", "Read it as before.", "reading", "How it is read", in_palette=False
+    ),
     # --- a number is typed, a model is chosen
-    Action("jump.close", ("escape",), "Stay", "Stay where it is.", "jump", "When a row is typed", palette=False),
+    Action("jump.close", ("escape",), "Stay", "Stay where it is.", "jump", "When a row is typed", in_palette=False),
     Action(
-        "ask.chat", ("enter",), "Ask it", "Open a chat with the model.", "ask", "When a model is chosen", palette=False
+        "ask.chat",
+        ("enter",),
+        "Ask it",
+        "Open a chat with the model.",
+        "ask",
+        "When a model is chosen",
+        in_palette=False,
     ),
-    Action("ask.close", ("escape",), "None", "Ask none.", "ask", "When a model is chosen", palette=False),
+    Action("ask.close", ("escape",), "None", "Ask none.", "ask", "When a model is chosen", in_palette=False),
 )

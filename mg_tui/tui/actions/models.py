@@ -1,4 +1,4 @@
-"""What can be done in the list of models, in a chat, in an examination, and when a merge is asked for."""
+"""Actions of the list of models, of a chat, of an evaluation, and of a merge."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ HEADINGS: Final = {"models": "Models", "chat": "A chat", "exam": "Before and aft
 
 ACTIONS: Final = (
     # --- the list
-    Action("models.chat", ("enter",), "Chat", "Ask the selected model about a picture.", "models", "Models", "chat", 1),
+    Action("models.chat", ("enter",), "Chat", "Ask the selected model about an image.", "models", "Models", "chat", 1),
     Action(
         "models.exam",
         ("b",),
@@ -59,7 +59,7 @@ ACTIONS: Final = (
         "Models",
         "show all",
         4,
-        palette=False,
+        in_palette=False,
     ),
     Action(
         "models.cancel",
@@ -74,20 +74,20 @@ ACTIONS: Final = (
     ),
     # --- a chat
     Action(
-        "chat.picture",
+        "chat.image",
         ("ctrl+o",),
-        "Choose a picture",
-        "Choose the picture that the next question is about.",
+        "Choose an image",
+        "Choose the image that the next question is about.",
         "chat",
         "A chat",
-        "picture",
+        "image",
         1,
     ),
     Action(
         "chat.row",
         ("ctrl+r",),
         "Take a dataset's row",
-        "Take picture and question from a row of a dataset, to compare its answer with the model's.",
+        "Take image and question from a row of a dataset, to compare its answer with the model's.",
         "chat",
         "A chat",
         "dataset row",
@@ -97,7 +97,7 @@ ACTIONS: Final = (
         "chat.fresh",
         ("ctrl+n",),
         "Begin again",
-        "Forget the conversation and keep the picture.",
+        "Forget the conversation and keep the image.",
         "chat",
         "A chat",
         "begin again",
@@ -106,16 +106,22 @@ ACTIONS: Final = (
     Action(
         "chat.drop",
         ("ctrl+l",),
-        "Without the picture",
-        "Leave out the pictures chosen for the next question.",
+        "Without the image",
+        "Leave out the images chosen for the next question.",
         "chat",
         "A chat",
-        "no picture",
+        "no image",
         6,
     ),
-    Action("chat.page_up", ("pageup",), "Scroll up", "Scroll the conversation up.", "chat", "A chat", palette=False),
+    Action("chat.page_up", ("pageup",), "Scroll up", "Scroll the conversation up.", "chat", "A chat", in_palette=False),
     Action(
-        "chat.page_down", ("pagedown",), "Scroll down", "Scroll the conversation down.", "chat", "A chat", palette=False
+        "chat.page_down",
+        ("pagedown",),
+        "Scroll down",
+        "Scroll the conversation down.",
+        "chat",
+        "A chat",
+        in_palette=False,
     ),
     Action(
         "chat.back",
@@ -142,7 +148,7 @@ ACTIONS: Final = (
         "exam.chat",
         ("enter",),
         "Chat about it",
-        "Open a chat with the row's picture and question.",
+        "Open a chat with the row's image and question.",
         "exam",
         "Before and after",
         "chat",
@@ -180,6 +186,13 @@ ACTIONS: Final = (
     ),
     # --- before a merge
     Action(
-        "merge.close", ("escape",), "Leave it", "Merge nothing.", "merge", "Before a merge", "leave it", palette=False
+        "merge.close",
+        ("escape",),
+        "Leave it",
+        "Merge nothing.",
+        "merge",
+        "Before a merge",
+        "leave it",
+        in_palette=False,
     ),
 )

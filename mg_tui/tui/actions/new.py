@@ -1,4 +1,4 @@
-"""What can be done in the form of a new run, in its fields, and in the lists and questions it opens."""
+"""Actions of the form of a new run, of its fields, and of the lists and questions it opens."""
 
 from typing import Final
 
@@ -38,7 +38,7 @@ ACTIONS: Final = (
         "new.sample",
         ("m",),
         "Make a sample dataset",
-        "Draw twenty pictures with questions and answers, and train on those.",
+        "Draw twenty images with questions and answers, and train on those.",
         "new",
         "New run",
         "sample data",
@@ -94,7 +94,7 @@ ACTIONS: Final = (
         "New run",
         "whole form",
         2,
-        palette=False,
+        in_palette=False,
     ),
     Action(
         "new.command",
@@ -135,12 +135,12 @@ ACTIONS: Final = (
         "In forms",
         "change",
         0,
-        palette=False,
+        in_palette=False,
     ),
-    Action("form.switch", ("space",), "Switch", "Switch on or off, or unfold.", "form", "In forms", palette=False),
-    Action("form.later", ("right", "l"), "Next choice", "Take the next choice.", "form", "In forms", palette=False),
+    Action("form.switch", ("space",), "Switch", "Switch on or off, or unfold.", "form", "In forms", in_palette=False),
+    Action("form.later", ("right", "l"), "Next choice", "Take the next choice.", "form", "In forms", in_palette=False),
     Action(
-        "form.earlier", ("left", "h"), "Choice before", "Take the choice before.", "form", "In forms", palette=False
+        "form.earlier", ("left", "h"), "Choice before", "Take the choice before.", "form", "In forms", in_palette=False
     ),
     Action(
         "form.reset",
@@ -151,11 +151,19 @@ ACTIONS: Final = (
         "In forms",
         "default",
         6,
-        palette=False,
+        in_palette=False,
     ),
     # --- the field being typed in
     Action(
-        "field.take", ("enter",), "Take it", "Take what was typed.", "field", "In a field", "take it", 1, palette=False
+        "field.take",
+        ("enter",),
+        "Take it",
+        "Take what was typed.",
+        "field",
+        "In a field",
+        "take it",
+        1,
+        in_palette=False,
     ),
     Action(
         "field.leave",
@@ -166,7 +174,7 @@ ACTIONS: Final = (
         "In a field",
         "leave it",
         2,
-        palette=False,
+        in_palette=False,
     ),
     Action(
         "field.complete",
@@ -177,7 +185,7 @@ ACTIONS: Final = (
         "In a field",
         "complete / next",
         3,
-        palette=False,
+        in_palette=False,
     ),
     Action(
         "field.down",
@@ -186,17 +194,35 @@ ACTIONS: Final = (
         "The next completion, or the next option.",
         "field",
         "In a field",
-        palette=False,
+        in_palette=False,
     ),
-    Action("field.up", ("up",), "Before", "The completion or the option before.", "field", "In a field", palette=False),
+    Action(
+        "field.up", ("up",), "Before", "The completion or the option before.", "field", "In a field", in_palette=False
+    ),
     # --- lists to choose from
     Action(
-        "choose.take", ("enter",), "Take", "Take what is selected.", "choose", "When choosing", "take", 1, palette=False
+        "choose.take",
+        ("enter",),
+        "Take",
+        "Take what is selected.",
+        "choose",
+        "When choosing",
+        "take",
+        1,
+        in_palette=False,
     ),
     Action(
-        "choose.mark", ("space",), "Mark", "Mark, where several can be taken.", "choose", "When choosing", palette=False
+        "choose.mark",
+        ("space",),
+        "Mark",
+        "Mark, where several can be taken.",
+        "choose",
+        "When choosing",
+        in_palette=False,
     ),
-    Action("choose.close", ("escape",), "Close", "Take nothing.", "choose", "When choosing", "close", 2, palette=False),
+    Action(
+        "choose.close", ("escape",), "Close", "Take nothing.", "choose", "When choosing", "close", 2, in_palette=False
+    ),
     # --- the check before a start
     Action(
         "check.close",
@@ -205,6 +231,6 @@ ACTIONS: Final = (
         "End the check; nothing is started.",
         "check",
         "While checking",
-        palette=False,
+        in_palette=False,
     ),
 )

@@ -1,4 +1,4 @@
-"""What can be done in the list of plugins and in the settings."""
+"""Actions of the list of plugins and of the settings."""
 
 from typing import Final
 
@@ -21,7 +21,13 @@ ACTIONS: Final = (
         "plugins.detail", ("enter",), "Read on", "Scroll what is said of the plugin.", "plugins", "Plugins", "read", 2
     ),
     Action(
-        "plugins.back", ("escape",), "Back to the list", "Choose another plugin.", "plugins", "Plugins", palette=False
+        "plugins.back",
+        ("escape",),
+        "Back to the list",
+        "Choose another plugin.",
+        "plugins",
+        "Plugins",
+        in_palette=False,
     ),
     Action("settings.back", ("escape",), "Back", "Go back to where you were.", "settings", "Settings", "back", 1),
     Action(

@@ -1,4 +1,4 @@
-"""What can be done on the screen of one run, and on that of a replay."""
+"""Actions of the screen of a run, and of a replay."""
 
 from typing import Final
 
@@ -7,33 +7,42 @@ from mg_tui.tui.actions.action import Action
 HEADINGS: Final = {"run": "A run", "replay": "A replay"}
 
 
-def _act(
-    name: str, keys: tuple[str, ...], title: str, said: str, label: str = "", rank: int = 5, *, asks: bool = False
+def _action(
+    name: str,
+    keys: tuple[str, ...],
+    title: str,
+    help: str,
+    label: str = "",
+    rank: int = 5,
+    *,
+    destructive: bool = False,
 ) -> Action:
-    return Action(f"run.{name}", keys, title, said, "run", "A run", label, rank, asks)
+    return Action(f"run.{name}", keys, title, help, "run", "A run", label, rank, destructive)
 
 
-def _replay(name: str, keys: tuple[str, ...], title: str, said: str, label: str, rank: int) -> Action:
-    return Action(f"replay.{name}", keys, title, said, "replay", "A replay", label, rank)
+def _replay_action(name: str, keys: tuple[str, ...], title: str, help: str, label: str, rank: int) -> Action:
+    return Action(f"replay.{name}", keys, title, help, "replay", "A replay", label, rank)
 
 
 ACTIONS: Final = (
-    _replay("pause", ("space",), "Pause", "Hold the replay, or let it go on.", "pause", 2),
-    _replay("faster", ("right_curly_bracket",), "Faster", "Play the replay faster.", "faster", 2),
-    _replay("slower", ("left_curly_bracket",), "Slower", "Play the replay slower.", "slower", 3),
-    _replay("skip", ("end",), "To the end", "Show the run as it ended.", "end", 4),
-    _replay("again", ("home",), "From the beginning", "Play the run from its beginning.", "start", 4),
-    _act(
+    _replay_action("pause", ("space",), "Pause", "Hold the replay, or let it go on.", "pause", 2),
+    _replay_action("faster", ("right_curly_bracket",), "Faster", "Play the replay faster.", "faster", 2),
+    _replay_action("slower", ("left_curly_bracket",), "Slower", "Play the replay slower.", "slower", 3),
+    _replay_action("skip", ("end",), "To the end", "Show the run as it ended.", "end", 4),
+    _replay_action("again", ("home",), "From the beginning", "Play the run from its beginning.", "start", 4),
+    _action(
         "stop",
         ("s",),
         "Stop this run",
         "Ask the run to save a checkpoint and stop; asked again, to end at once.",
         "stop",
         2,
-        asks=True,
+        destructive=True,
     ),
-    _act("resume", ("r",), "Resume this run", "Go on from the newest whole checkpoint.", "resume", 2, asks=True),
-    _act(
+    _action(
+        "resume", ("r",), "Resume this run", "Go on from the newest whole checkpoint.", "resume", 2, destructive=True
+    ),
+    _action(
         "checkpoint",
         ("c",),
         "Save a checkpoint now",
@@ -41,20 +50,24 @@ ACTIONS: Final = (
         "checkpoint",
         3,
     ),
-    _act("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
-    _act("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
-    _act("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
-    _act("search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7),
-    _act("notes", ("n",), "Notes", "Show warnings, and what was decided for you and why.", "notes", 6),
-    _act("samples", ("a",), "Answers", "Show answers generated while training, beside their pictures.", "answers", 6),
-    _act("sample_back", ("comma",), "Answers before", "Show the answers of the step before."),
-    _act("sample_next", ("full_stop",), "Answers after", "Show the answers of the next step."),
-    _act("picture", ("i",), "Picture", "Show the pictures of the answers as large as the screen."),
-    _act("saved", ("p",), "Checkpoints", "Show the checkpoints that are whole.", "saved", 7),
-    _act("spec", ("o",), "Options", "Show what was asked of the run.", "options", 7),
-    _act("zoom", ("z",), "Large pane", "Give the lower pane the whole screen, and back.", "zoom", 5),
-    _act("follow", ("f",), "Follow the log", "Keep the newest line in sight, or stop doing so."),
-    _act("place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8),
-    _act("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom."),
-    _act("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
+    _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
+    _action("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
+    _action("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
+    _action(
+        "search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7
+    ),
+    _action("notes", ("n",), "Notes", "Show warnings, and what was decided for you and why.", "notes", 6),
+    _action("samples", ("a",), "Answers", "Show answers generated while training, beside their images.", "answers", 6),
+    _action("sample_back", ("comma",), "Answers before", "Show the answers of the step before."),
+    _action("sample_next", ("full_stop",), "Answers after", "Show the answers of the next step."),
+    _action("image", ("i",), "Image", "Show the images of the answers as large as the screen."),
+    _action("saved", ("p",), "Checkpoints", "Show the checkpoints that are whole.", "saved", 7),
+    _action("spec", ("o",), "Options", "Show what was asked of the run.", "options", 7),
+    _action("zoom", ("z",), "Large pane", "Give the lower pane the whole screen, and back.", "zoom", 5),
+    _action("follow", ("f",), "Follow the log", "Keep the newest line in sight, or stop doing so."),
+    _action(
+        "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
+    ),
+    _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom."),
+    _action("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
 )

@@ -1,4 +1,4 @@
-"""What can be done in the list of runs."""
+"""Actions of the list of runs."""
 
 from typing import Final
 
@@ -7,40 +7,42 @@ from mg_tui.tui.actions.action import Action
 HEADINGS: Final = {"runs": "Runs"}
 
 
-def _act(
+def _action(
     name: str,
     keys: tuple[str, ...],
     title: str,
-    said: str,
+    help: str,
     label: str = "",
     rank: int = 5,
     *,
-    asks: bool = False,
-    palette: bool = True,
+    destructive: bool = False,
+    in_palette: bool = True,
 ) -> Action:
-    return Action(f"runs.{name}", keys, title, said, "runs", "Runs", label, rank, asks, palette)
+    return Action(f"runs.{name}", keys, title, help, "runs", "Runs", label, rank, destructive, in_palette)
 
 
 ACTIONS: Final = (
-    _act("open", ("enter",), "Open the run", "Open the selected run.", "open", 1),
-    _act(
+    _action("open", ("enter",), "Open the run", "Open the selected run.", "open", 1),
+    _action(
         "stop",
         ("s",),
         "Stop the run",
         "Ask the selected run to save a checkpoint and stop; a queued one leaves the queue.",
         "stop",
         2,
-        asks=True,
+        destructive=True,
     ),
-    _act("resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, asks=True),
-    _act("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
-    _act("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
-    _act("hold", ("h",), "Hold or release", "Keep a queued run from starting, or let it have its turn.", "hold", 4),
-    _act("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
-    _act("later", ("J",), "Later in the queue", "Move a queued run towards the end.", "later", 6),
-    _act("mark", ("space",), "Mark the run", "Mark the selected run, or take its mark away.", "mark", 6),
-    _act("compare", ("c",), "Compare the marked", "Show the curves of the marked runs on one chart.", "compare", 2),
-    _act(
+    _action(
+        "resume", ("r",), "Resume the run", "Go on from the newest whole checkpoint.", "resume", 3, destructive=True
+    ),
+    _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
+    _action("replay", ("v",), "Replay the run", "Play the run's journal as it was, at any speed.", "replay", 6),
+    _action("hold", ("h",), "Hold or release", "Keep a queued run from starting, or release it.", "hold", 4),
+    _action("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),
+    _action("later", ("J",), "Later in the queue", "Move a queued run towards the end.", "later", 6),
+    _action("mark", ("space",), "Mark the run", "Mark the selected run, or take its mark away.", "mark", 6),
+    _action("compare", ("c",), "Compare the marked", "Show the curves of the marked runs on one chart.", "compare", 2),
+    _action(
         "filter",
         ("slash",),
         "Filter the runs",
@@ -48,10 +50,20 @@ ACTIONS: Final = (
         "filter",
         3,
     ),
-    _act("sort", ("o",), "Sort by the next", "Sort by time, state, name or loss, one after the other.", "sort", 6),
-    _act("reverse", ("O",), "Turn the order round", "Sort the other way round."),
-    _act("place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8),
-    _act("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom.", "devices", 7),
-    _act("remove", ("x", "delete"), "Remove the run", "Delete the run, or the marked ones.", "remove", 8, asks=True),
-    _act("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, palette=False),
+    _action("sort", ("o",), "Sort by the next", "Sort by time, state, name or loss, one after the other.", "sort", 6),
+    _action("reverse", ("O",), "Turn the order round", "Sort the other way round."),
+    _action(
+        "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
+    ),
+    _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom.", "devices", 7),
+    _action(
+        "remove",
+        ("x", "delete"),
+        "Remove the run",
+        "Delete the run, or the marked ones.",
+        "remove",
+        8,
+        destructive=True,
+    ),
+    _action("clear", ("escape",), "Show all", "Take away the filter, then the marks.", "show all", 3, in_palette=False),
 )

@@ -1,1 +1,1 @@
-"""What the form of a new run knows, without any of its looks: values, what they would cost, and how it starts."""
+"""The form of a new run without its widgets: the draft, its estimate, and the start."""

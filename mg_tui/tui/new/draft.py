@@ -1,7 +1,6 @@
-"""A run that is being put together: values as they were typed, what the spec says of them, and the command that asks
-for the same.
+"""The draft of a run: values as typed, their validation, and the command for the same run.
 
-Every field is one of `mg_tui.core.options`; no list of fields is kept here.
+Every field is one of `mg_tui.core.options`; there is no list of fields here.
 """
 
 from collections.abc import Mapping
@@ -9,172 +8,177 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import FieldProblem, SpecError
-from mg_tui.core.options import Option, as_flags, options_of
+from mg_tui.core.options import Option, format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
-from mg_tui.tui.words import written
+from mg_tui.tui.formatting import as_typed
 
-BLANK: Final = "…"  # where a value is missing
-_NOTHING: Final = (None, ())
+PLACEHOLDER: Final = "…"  # stands for a missing value
+_UNSET_VALUES: Final = (None, ())
 
 
-class Draft:
+class RunDraft:
     """Values over the defaults of garden.toml over those of the spec.
 
     Attributes:
         options: every field, by name, in the spec's order.
-        cwd: the folder that relative paths are seen from.
-        missing: the required fields that have no value yet.
-        outline: the run as far as it is known, with `BLANK` for what is missing; None while something is wrong.
-        problems: what is wrong, by field.
+        cwd: the folder that relative paths start from.
+        missing: the required fields without a value.
+        partial_spec: the run with `PLACEHOLDER` for missing values; None while a value is invalid.
+        problems: invalid values, by field.
     """
 
     def __init__(self, defaults: Mapping[str, Any] | None = None, *, cwd: Path | None = None):
         self.options = {opt.name: opt for opt in options_of(TrainingSpec)}
         self.cwd = cwd or Path.cwd()
-        self.outline: TrainingSpec | None = None
+        self.partial_spec: TrainingSpec | None = None
         self.problems: dict[str, FieldProblem] = {}
         self.missing: frozenset[str] = frozenset()
         self._defaults = {name: value for name, value in (defaults or {}).items() if name in self.options}
-        self._set: dict[str, Any] = {}
-        self._check()
+        self._values: dict[str, Any] = {}
+        self._validate()
 
     @property
     def spec(self) -> TrainingSpec | None:
-        """The run as asked for; None while something is wrong or missing."""
-        return None if self.missing else self.outline
+        """The run; None while a value is invalid or missing."""
+        return None if self.missing else self.partial_spec
 
     @property
-    def groups(self) -> dict[str, list[Option]]:
+    def advanced_groups(self) -> dict[str, list[Option]]:
         """The advanced fields by group; the basic ones come before them."""
-        found: dict[str, list[Option]] = {}
+        groups: dict[str, list[Option]] = {}
         for opt in self.options.values():
             if not opt.basic:
-                found.setdefault(opt.group, []).append(opt)
-        return found
+                groups.setdefault(opt.group, []).append(opt)
+        return groups
 
     @property
-    def basic(self) -> list[Option]:
+    def basic_options(self) -> list[Option]:
         """The fields that come first."""
         return [opt for opt in self.options.values() if opt.basic]
 
     def values(self) -> dict[str, Any]:
-        """What was set, here or in garden.toml."""
-        return {**self._defaults, **self._set}
+        """The values that are set, in the form or in garden.toml."""
+        return {**self._defaults, **self._values}
 
-    def default_of(self, name: str) -> Any:
-        """What garden.toml or the environment says of a field; None when nothing."""
+    def configured_default(self, name: str) -> Any:
+        """The value of a field in garden.toml or the environment; None without one."""
         return self._defaults.get(name)
 
     def value(self, name: str) -> Any:
-        """A field's value as it stands, set or not."""
+        """A field's value, set or default."""
         return self.values().get(name, self.options[name].default)
 
     def text(self, name: str) -> str:
-        """A field's value as it is written into the form; empty for nothing."""
-        return written(self.value(name))
+        """A field's value as text; empty for none."""
+        return as_typed(self.value(name))
 
     def set(self, name: str, value: Any) -> None:
-        """Give a field a value, typed or of its own type. An empty text is no value where a field can be left out."""
-        self._put(name, value)
-        self._check()
+        """Set a field, from text or a value of its type. An empty text unsets an optional or required field."""
+        self._store(name, value)
+        self._validate()
 
     def set_all(self, values: Mapping[str, Any]) -> None:
-        """Give several fields values; names that are no field are ignored."""
+        """Set several fields; unknown names are ignored."""
         for name, value in values.items():
             if name in self.options:
-                self._put(name, value)
-        self._check()
+                self._store(name, value)
+        self._validate()
 
     def reset(self, name: str) -> None:
-        """Back to what garden.toml says, or the default."""
-        self._set.pop(name, None)
-        self._check()
+        """Reset a field to the value of garden.toml, or its default."""
+        self._values.pop(name, None)
+        self._validate()
 
     def clear(self) -> None:
-        """Forget everything that was set here."""
-        self._set.clear()
-        self._check()
+        """Reset every field."""
+        self._values.clear()
+        self._validate()
 
-    def trial(self, name: str, value: Any) -> FieldProblem | None:
-        """What would be wrong with a field if it had this value; the draft stays as it is."""
-        other = Draft.__new__(Draft)
-        other.options, other.cwd, other._defaults, other._set = self.options, self.cwd, self._defaults, dict(self._set)
+    def problem_if_set(self, name: str, value: Any) -> FieldProblem | None:
+        """The problem a field would have with this value; the draft does not change."""
+        other = RunDraft.__new__(RunDraft)
+        other.options, other.cwd, other._defaults, other._values = (
+            self.options,
+            self.cwd,
+            self._defaults,
+            dict(self._values),
+        )
         other.set(name, value)
         return other.problems.get(name)
 
-    def differs(self, name: str) -> bool:
-        """Whether a field has another value than the spec gives it by itself."""
+    def is_changed(self, name: str) -> bool:
+        """Whether a field differs from the default of the spec."""
         opt = self.options[name]
         if name in self.missing:
             return False
-        if self.outline is not None:
-            return opt.required or bool(getattr(self.outline, name) != opt.default)
-        return self.text(name) != written(opt.default)
+        if self.partial_spec is not None:
+            return opt.required or bool(getattr(self.partial_spec, name) != opt.default)
+        return self.text(name) != as_typed(opt.default)
 
-    def changed(self) -> list[str]:
+    def changed_fields(self) -> list[str]:
         """The fields that differ from the defaults of the spec, in its order."""
-        return [name for name in self.options if self.differs(name)]
+        return [name for name in self.options if self.is_changed(name)]
 
-    def preset(self) -> dict[str, Any]:
-        """What a preset keeps of this: what differs and belongs to no one dataset, model or result."""
-        if self.outline is None:
+    def preset_values(self) -> dict[str, Any]:
+        """The values of a preset: those that differ from the defaults and name no dataset, model or output."""
+        if self.partial_spec is None:
             return {}
-        kept = {}
-        for name in self.changed():
-            opt, value = self.options[name], getattr(self.outline, name)
+        preset = {}
+        for name in self.changed_fields():
+            opt, value = self.options[name], getattr(self.partial_spec, name)
             if opt.kind != "path" and opt.group != "Output" and not opt.required and value is not None:
-                kept[name] = list(value) if isinstance(value, tuple) else value
-        return kept
+                preset[name] = list(value) if isinstance(value, tuple) else value
+        return preset
 
     def command(self, *, lines: bool = False) -> str:
-        """The command that asks for the same, also where garden.toml says something else; on lines of its own.
+        """The command for the same run, whatever garden.toml sets; with `lines`, a flag a line.
 
-        What is missing stands as `…`, and so does everything while something is wrong.
+        A missing value is `…`; while a value is invalid, all of them are.
         """
         words = ["model-garden train-vision", *self._flags()]
         return (" \\\n    " if lines else " ").join(words)
 
-    def cannot_say(self) -> list[str]:
-        """Flags that the command lacks: what garden.toml sets, is taken back here, and no flag can take back."""
+    def inexpressible_flags(self) -> list[str]:
+        """Flags of values that garden.toml sets and the draft unsets, which no flag can express."""
         return [
             self.options[name].flag
             for name in self._defaults
-            if self.outline is not None and getattr(self.outline, name) in _NOTHING
+            if self.partial_spec is not None and getattr(self.partial_spec, name) in _UNSET_VALUES
         ]
 
     def _flags(self) -> list[str]:
-        if self.outline is None:
+        if self.partial_spec is None:
             return ["…"]
-        values = {name: getattr(self.outline, name) for name in self.options if self._must_be_said(name)}
-        blank = [f"{self.options[name].flag} …" for name in self.options if name in self.missing]
-        return [*blank, *as_flags(self.outline, values)]
+        values = {name: getattr(self.partial_spec, name) for name in self.options if self._needs_flag(name)}
+        missing = [f"{self.options[name].flag} …" for name in self.options if name in self.missing]
+        return [*missing, *format_flags(self.partial_spec, values)]
 
-    def _must_be_said(self, name: str) -> bool:
-        known = name not in self.missing and getattr(self.outline, name) not in _NOTHING
-        return known and (self.differs(name) or name in self._defaults)
+    def _needs_flag(self, name: str) -> bool:
+        is_set = name not in self.missing and getattr(self.partial_spec, name) not in _UNSET_VALUES
+        return is_set and (self.is_changed(name) or name in self._defaults)
 
-    def _put(self, name: str, value: Any) -> None:
+    def _store(self, name: str, value: Any) -> None:
         opt = self.options[name]
         if opt.kind == "list" and isinstance(value, str):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         if isinstance(value, str) and value.strip() == "" and (opt.optional or opt.required):
             value = None
-        self._set[name] = value
-        if written(value) == written(self._defaults.get(name, opt.default)):
-            del self._set[name]
+        self._values[name] = value
+        if as_typed(value) == as_typed(self._defaults.get(name, opt.default)):
+            del self._values[name]
 
-    def _check(self) -> None:
-        given = self.values()
+    def _validate(self) -> None:
+        values = self.values()
         required = (name for name, opt in self.options.items() if opt.required)
-        self.missing = frozenset(name for name in required if given.get(name) is None)
+        self.missing = frozenset(name for name in required if values.get(name) is None)
         try:
-            self.outline = TrainingSpec.parse({**given, **dict.fromkeys(self.missing, BLANK)})
+            self.partial_spec = TrainingSpec.parse({**values, **dict.fromkeys(self.missing, PLACEHOLDER)})
             self.problems = {}
         except SpecError as error:
-            self.outline, self.problems = None, {problem.field: problem for problem in error.problems}
+            self.partial_spec, self.problems = None, {problem.field: problem for problem in error.problems}
 
 
-def said(problem: FieldProblem) -> str:
-    """A problem in the words of every face, on one line."""
+def format_problem(problem: FieldProblem) -> str:
+    """A problem on one line."""
     return one_line(str(problem), limit=600)

@@ -1,1 +1,1 @@
-"""One module a screen."""
+"""Screens, a module each, and the bases they share."""

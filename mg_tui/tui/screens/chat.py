@@ -1,4 +1,4 @@
-"""A chat with a model about pictures. The model is loaded once and kept until the screen is left."""
+"""A chat with a model about images. The model stays loaded until the screen is left."""
 
 import os
 from functools import partial
@@ -12,119 +12,124 @@ from textual.content import Content
 from textual.widgets import Input
 
 from mg_tui.core.errors import GardenError
-from mg_tui.core.text import one_line, printable
-from mg_tui.tui import recents
+from mg_tui.core.text import one_line
+from mg_tui.runs import recents
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.children import Child, ChildFailed, ChildSaid
+from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
+from mg_tui.tui.image_view import ImageView
+from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.conversation import ChatQuestion, Exchange, build_messages
 from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.terminal import is_over_ssh
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
+from mg_tui.tui.widgets.error_band import ErrorBand
+from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.models.chathead import ChatHead
-from mg_tui.tui.widgets.models.found import ModelRow
-from mg_tui.tui.widgets.models.talk import Asked, Exchange, Talk, TalkScroll, turns_of
-from mg_tui.tui.widgets.picturebox import PictureBox, Shown
-from mg_tui.tui.widgets.said import Said
+from mg_tui.tui.widgets.models.chat_head import ChatHead
+from mg_tui.tui.widgets.models.conversation import ConversationScroll, ConversationText
 
-GENERATOR = "mg_tui.engine.answers.generate"
+TEXT_SECONDS = 0.1  # between two pieces of an answer that are drawn; over a network, the update period
+GENERATE_PROGRAM = "mg_tui.engine.inference.generate"
 
 
 class ChatScreen(GardenScreen[None]):
-    """Questions below, conversation above, the picture beside it."""
+    """Questions below, conversation above, the image beside it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
     AUTO_FOCUS = "#ask"
 
-    def __init__(self, row: ModelRow, asked: Asked | None = None) -> None:
+    def __init__(self, row: ModelRow, question: ChatQuestion | None = None) -> None:
+        """`question`: what the field for the next question starts with."""
         super().__init__()
-        self.row = row
-        self._pending = asked or Asked()
+        self.model = row
+        self._draft = question or ChatQuestion()
         self._loading = self._answering = self._loaded = False
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield ChatHead(self.row)
-        yield Said()
+        yield ChatHead(self.model)
+        yield ErrorBand()
         with Horizontal(id="talk"):
-            yield TalkScroll(id="said")
-            yield PictureBox("no picture yet: ctrl+o chooses one", id="side")
-        yield Input(one_line(self._pending.question), placeholder="ask about the picture", id="ask", compact=True)
+            yield ConversationScroll(id="said")
+            yield ImageBox("no image yet: ctrl+o chooses one", id="side")
+        yield Input(one_line(self._draft.question), placeholder="ask about the image", id="ask", compact=True)
         yield KeyBar()
 
     def on_mount(self) -> None:
-        from mg_tui.tui.app import over_ssh
-
-        self.query_one(TopBar).crumb = self.row.title
-        self._child = Child(self, GENERATOR, every=self.garden.period if over_ssh(os.environ) else 0.1)
-        self._talk.hint = _hint()
-        self._show_pictures()
-        self._load()
+        self.query_one(TopBar).breadcrumb = self.model.title
+        interval = self.dashboard.update_period if is_over_ssh(os.environ) else TEXT_SECONDS
+        self._engine = EngineClient(self, GENERATE_PROGRAM, text_interval=interval)
+        self._conversation.hint = _hint()
+        self._show_images()
+        self._load_model()
 
     def on_unmount(self) -> None:
-        self._child.end()
+        self._engine.shut_down()
 
     @property
-    def _talk(self) -> Talk:
-        return self.query_one(Talk)
+    def _conversation(self) -> ConversationText:
+        return self.query_one(ConversationText)
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """What was asked and answered."""
-        return self._talk.exchanges
+        """Questions and answers so far."""
+        return self._conversation.exchanges
 
     # --- the model
 
-    def _load(self) -> None:
+    def _load_model(self) -> None:
         self._loading = True
         self.query_one(ChatHead).state = "loading"
-        self.query_one(Said).error = None
-        self._child.ask("load", model=self.row.given, home=str(self.garden.settings.home))
+        self.query_one(ErrorBand).error = None
+        self._engine.request("load", model=self.model.reference, home=str(self.dashboard.settings.home))
 
-    def on_child_said(self, message: ChildSaid) -> None:
+    def on_engine_event(self, message: EngineEvent) -> None:
         event = message.event
         match event.get("event"):
             case "ready":
                 self._loading, self._loaded = False, True
                 head = self.query_one(ChatHead)
-                head.ready = event
+                head.model_info = event
                 head.state = "answering" if self._answering else "ready"
             case "notice":
                 self.notify(one_line(str(event.get("text", "")), limit=400), markup=False, timeout=10)
-            case "text" if self.exchanges and not self.exchanges[-1].over:
+            case "text" if self.exchanges and not self.exchanges[-1].finished:
                 self.exchanges[-1].answer += str(event.get("text", ""))
-                self._changed()
-            case "answer" if self.exchanges and not self.exchanges[-1].over:
+                self._refresh_conversation()
+            case "answer" if self.exchanges and not self.exchanges[-1].finished:
                 self.exchanges[-1].answer = str(event.get("answer", ""))
-                self.exchanges[-1].record = event
-                self._answered()
-        self.keys_changed()
+                self.exchanges[-1].generation = event
+                self._finish_answer()
+        self.refresh_keys()
 
-    def on_child_failed(self, message: ChildFailed) -> None:
-        follows = message.op == "generate" and not self._loaded and self.query_one(Said).error is not None
-        if not follows:  # a question that was asked while loading is refused because that failed
-            self.query_one(Said).error = message.error
+    def on_engine_request_failed(self, message: EngineRequestFailed) -> None:
+        # A question asked while the model was loading fails because loading failed, which is shown already.
+        follows = message.op == "generate" and not self._loaded and self.query_one(ErrorBand).error is not None
+        if not follows:
+            self.query_one(ErrorBand).error = message.error
         if message.op == "load":
             self._loading = False
-        if message.gone or message.op == "load":
+        if message.process_ended or message.op == "load":
             self._loaded = False
         if message.op == "generate" and self._answering:
-            self.exchanges[-1].lost = "no answer"
-            self._answered()
+            self.exchanges[-1].error = "no answer"
+            self._finish_answer()
         self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
-        self.keys_changed()
+        self.refresh_keys()
 
-    def _answered(self) -> None:
+    def _finish_answer(self) -> None:
         self._answering = False
         self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
-        self._changed()
+        self._refresh_conversation()
 
-    def _changed(self) -> None:
+    def _refresh_conversation(self) -> None:
         if self.is_current:
-            self.query_one(TalkScroll).changed()
+            self.query_one(ConversationScroll).refresh_conversation()
 
     def on_screen_resume(self) -> None:
         if self.is_mounted:
-            self.query_one(TalkScroll).changed()
+            self.query_one(ConversationScroll).refresh_conversation()
 
     # --- asking
 
@@ -132,125 +137,125 @@ class ChatScreen(GardenScreen[None]):
         typed = event.value.strip()
         if not typed or self._answering:
             return
-        asked = Asked(typed, self._pending.pictures)
-        if typed == one_line(self._pending.question):  # the row's own question, not what a line of input made of it
-            asked = self._pending
-        turns = turns_of(self.exchanges, asked)
+        question = ChatQuestion(typed, self._draft.images)
+        if typed == one_line(self._draft.question):  # the row's own question, which may have more than one line
+            question = self._draft
+        messages = build_messages(self.exchanges, question)
         if not self._loaded and not self._loading:
-            self._load()
-        self.exchanges.append(Exchange(asked))
-        self._pending = Asked()
+            self._load_model()
+        self.exchanges.append(Exchange(question))
+        self._draft = ChatQuestion()
         self._answering = True
         event.input.value = ""
         if not self._loading:
             self.query_one(ChatHead).state = "answering"
-        self.query_one(Said).error = None
-        self._child.ask("generate", messages=turns)
-        self.query_one(TalkScroll).scroll_end(animate=False)
-        self._changed()
-        self.keys_changed()
+        self.query_one(ErrorBand).error = None
+        self._engine.request("generate", messages=messages)
+        self.query_one(ConversationScroll).scroll_end(animate=False)
+        self._refresh_conversation()
+        self.refresh_keys()
 
-    # --- pictures
+    # --- images
 
-    def _show_pictures(self) -> None:
-        pictures = self._pending.pictures
-        said = "for the next question" if self.exchanges else ""
-        box = self.query_one(PictureBox)
-        if pictures:
-            box.show([Shown(path, f"{path.name}  {said}".strip()) for path in pictures])
-        elif not self.exchanges or not any(exchange.asked.pictures for exchange in self.exchanges):
+    def _show_images(self) -> None:
+        images = self._draft.images
+        note = "for the next question" if self.exchanges else ""
+        box = self.query_one(ImageBox)
+        if images:
+            box.show([ImageView(path, f"{path.name}  {note}".strip()) for path in images])
+        elif not self.exchanges or not any(exchange.question.images for exchange in self.exchanges):
             box.show([])
 
-    def take(self, asked: Asked) -> None:
+    def set_question(self, question: ChatQuestion) -> None:
         """Make this the next question."""
-        self._pending = asked
+        self._draft = question
         box = self.query_one("#ask", Input)
-        if asked.question:
-            box.value = one_line(asked.question)
+        if question.question:
+            box.value = one_line(question.question)
             box.cursor_position = len(box.value)
         box.focus()
-        self._show_pictures()
+        self._show_images()
 
-    def _picked(self, given: str | None) -> None:
-        if given is not None:
-            recents.remember(self.garden.settings.home, "pictures", given)
-            pictures = (*self._pending.pictures, Path(given)) if not self._pending.expected else (Path(given),)
-            self.take(Asked("", pictures))
+    def _add_image(self, path: str | None) -> None:
+        if path is not None:
+            recents.remember(self.dashboard.settings.home, "images", path)
+            images = (*self._draft.images, Path(path)) if not self._draft.expected else (Path(path),)
+            self.set_question(ChatQuestion("", images))
 
     # --- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "drop":
-            return bool(self._pending.pictures)
+            return bool(self._draft.images)
         if action == "fresh":
-            return bool(self.is_mounted and self.query(Talk) and self.exchanges) and not self._answering
+            return bool(self.is_mounted and self.query(ConversationText) and self.exchanges) and not self._answering
         return True
 
-    def action_picture(self) -> None:
-        from mg_tui.tui.screens.pick import PickScreen
+    def action_image(self) -> None:
+        from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.given, item.when) for item in recents.read(self.garden.settings.home, "pictures")]
-        self.garden.push_screen(PickScreen("picture", "Choose a picture", recent), self._picked)
+        recent = recents.read(self.dashboard.settings.home, "images")
+        self.dashboard.push_screen(PickScreen("image", "Choose an image", recent), self._add_image)
 
     def action_row(self) -> None:
-        from mg_tui.tui.screens.pick import PickScreen
+        from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.given, item.when) for item in recents.read(self.garden.settings.home, "datasets")]
-        self.garden.push_screen(PickScreen("dataset", "Take a row of a dataset", recent), self._which_row)
+        recent = recents.read(self.dashboard.settings.home, "datasets")
+        self.dashboard.push_screen(PickScreen("dataset", "Take a row of a dataset", recent), self._ask_row_number)
 
-    def _which_row(self, given: str | None) -> None:
+    def _ask_row_number(self, dataset: str | None) -> None:
         from mg_tui.tui.screens.jump import JumpScreen
 
-        if given is not None:
-            asks = JumpScreen(None, f"Which row of {one_line(Path(given).name, limit=40)}?")
-            self.garden.push_screen(asks, lambda number: self._read_row(given, number) if number else None)
+        if dataset is not None:
+            screen = JumpScreen(None, f"Which row of {one_line(Path(dataset).name, limit=40)}?")
+            self.dashboard.push_screen(
+                screen, lambda number: self._load_row_in_thread(dataset, number) if number else None
+            )
 
-    def _read_row(self, given: str, number: int) -> None:
-        self.run_worker(partial(self._take_row, given, number), thread=True, exit_on_error=False)
+    def _load_row_in_thread(self, dataset: str, number: int) -> None:
+        self.run_worker(partial(self._load_row, dataset, number), thread=True, exit_on_error=False)
 
-    def _take_row(self, given: str, number: int) -> None:
-        from mg_tui.tui.widgets.datasets.reading import one_row
+    def _load_row(self, dataset: str, number: int) -> None:
+        from mg_tui.tui.datasets.reader import read_row_question
 
         try:
-            asked = one_row(given, number, cwd=Path.cwd(), cache=self.garden.settings.cache)
+            question = read_row_question(dataset, number, cwd=Path.cwd(), cache=self.dashboard.settings.cache)
         except GardenError as error:
-            text = printable("\n".join(error.lines()))
-            say = partial(self.notify, text, severity="error", markup=False, timeout=12)
-            self.app.call_from_thread(say)
+            self.app.call_from_thread(self.dashboard.notify_error, error)
         else:
-            self.app.call_from_thread(self.take, asked)
+            self.app.call_from_thread(self.set_question, question)
 
     def action_drop(self) -> None:
-        self.take(Asked(self._pending.question))
-        self.query_one(PictureBox).show([])
-        self.keys_changed()
+        self.set_question(ChatQuestion(self._draft.question))
+        self.query_one(ImageBox).show([])
+        self.refresh_keys()
 
     def action_fresh(self) -> None:
-        last = next((item.asked.pictures for item in reversed(self.exchanges) if item.asked.pictures), ())
+        last = next((item.question.images for item in reversed(self.exchanges) if item.question.images), ())
         self.exchanges.clear()
-        self._pending = Asked("", self._pending.pictures or last)
-        self._show_pictures()
-        self._changed()
-        self.keys_changed()
+        self._draft = ChatQuestion("", self._draft.images or last)
+        self._show_images()
+        self._refresh_conversation()
+        self.refresh_keys()
 
     def action_page_up(self) -> None:
-        self.query_one(TalkScroll).scroll_page_up(animate=False)
+        self.query_one(ConversationScroll).scroll_page_up(animate=False)
 
     def action_page_down(self) -> None:
-        self.query_one(TalkScroll).scroll_page_down(animate=False)
+        self.query_one(ConversationScroll).scroll_page_down(animate=False)
 
     def action_back(self) -> None:
         if self._answering and self._loaded:
-            self._child.cancel()
+            self._engine.cancel()
         else:
-            self.garden.pop_screen()
+            self.dashboard.pop_screen()
 
 
 def _hint() -> list[Content]:
     return [
-        Content.styled("Choose a picture, ask, and the answer is written here.", tone("dim")),
+        Content.styled("Choose an image, ask, and the answer is written here.", tone("dim")),
         Content(),
-        line(("ctrl+o ", tone("key", "bold")), ("a picture by its path", tone("dim"))),
+        line(("ctrl+o ", tone("key", "bold")), ("an image by its path", tone("dim"))),
         line(("ctrl+r ", tone("key", "bold")), ("a row of a dataset, with its question", tone("dim"))),
         line(("enter  ", tone("key", "bold")), ("asks", tone("dim"))),
     ]

@@ -1,7 +1,7 @@
-"""One or several of a few things are chosen from a list, each explained below it."""
+"""Choosing one or several entries of a short list, and typing a name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -13,20 +13,10 @@ from textual.widgets import Input, Static
 
 from mg_tui.core.text import one_line, printable
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A thing to choose: what choosing it means, its name, a word beside it, and what it is."""
-
-    id: str
-    title: str
-    note: str = ""
-    about: str = ""
-    marked: bool = False
 
 
 class ChoiceTable(Table[Choice]):
@@ -35,7 +25,7 @@ class ChoiceTable(Table[Choice]):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("mark", "", 1),
         Column("title", "", 16, grow=1),
-        Column("note", "", 14, grow=1, rank=1),
+        Column("note", "", 14, grow=1, drop_rank=1),
     )
 
     def key_of(self, row: Choice) -> str:
@@ -50,7 +40,7 @@ class ChoiceTable(Table[Choice]):
 
 
 class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
-    """Answers with the ids of what was chosen, one unless `several`; None when nothing was."""
+    """Returns the ids of the chosen entries, one unless `several`; None when closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
     AUTO_FOCUS = "ChoiceTable"
@@ -71,14 +61,14 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
         table = self.query_one(ChoiceTable)
         table.styles.height = min(len(self._choices) + 1, 16)
         table.show(self._choices)
-        marked = next((at for at, choice in enumerate(self._choices) if choice.marked), 0)
+        marked = next((index for index, choice in enumerate(self._choices) if choice.marked), 0)
         if not self._several:
             table.move(marked)
 
     def on_table_moved(self) -> None:
         current = self.query_one(ChoiceTable).current
-        about = (current.about if current is not None else "") or self._help
-        self.query_one("#about", Static).update(Content.styled(printable(about, limit=600), tone("dim")))
+        description = (current.description if current is not None else "") or self._help
+        self.query_one("#about", Static).update(Content.styled(printable(description, limit=600), tone("dim")))
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()
@@ -88,9 +78,8 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
         table = self.query_one(ChoiceTable)
         if not self._several or table.current is None:
             return
-        at = table.cursor
-        choice = self._choices[at]
-        self._choices[at] = Choice(choice.id, choice.title, choice.note, choice.about, not choice.marked)
+        choice = self._choices[table.cursor]
+        self._choices[table.cursor] = replace(choice, marked=not choice.marked)
         table.show(list(self._choices))
 
     def action_take(self) -> None:
@@ -105,21 +94,21 @@ class ChooseScreen(ModalScreen[tuple[str, ...] | None]):
 
 
 class NameScreen(ModalScreen[str | None]):
-    """Answers with a name, or None."""
+    """Returns a name, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
     AUTO_FOCUS = "Input"
 
-    def __init__(self, title: str, about: str, name: str = "") -> None:
+    def __init__(self, title: str, description: str) -> None:
         super().__init__()
-        self._title, self._about, self._name = title, about, name
+        self._title, self._description = title, description
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as dialog:
             dialog.border_title = Content(one_line(self._title, limit=70))
             dialog.border_subtitle = "enter takes · esc closes"
-            yield Input(self._name, placeholder="a name", max_length=60, compact=True)
-            yield Static(Content.styled(printable(self._about, limit=1_000), tone("dim")))
+            yield Input(placeholder="a name", max_length=60, compact=True)
+            yield Static(Content.styled(printable(self._description, limit=1_000), tone("dim")))
             yield Static(id="problem")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -134,7 +123,7 @@ class NameScreen(ModalScreen[str | None]):
             self.query_one("#problem", Static).update(line(("A name has letters one can see.", tone("failed"))))
 
     def action_mark(self) -> None:
-        """There is nothing to mark; a space is typed."""
+        """Nothing to mark: the space is typed."""
 
     def action_close(self) -> None:
         self.dismiss(None)

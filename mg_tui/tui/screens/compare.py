@@ -1,4 +1,4 @@
-"""Several runs on one chart, with a table of what came of them and what differs in what was asked."""
+"""Several runs on one chart, with a table of their results and the options that differ."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,15 +8,15 @@ from textual.binding import BindingType
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.charting import View
-from mg_tui.tui.feeds import RunFeed, RunRead
+from mg_tui.tui.runs.chart_view import ChartView
+from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
+from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.screens.charts import ChartKeys
-from mg_tui.tui.snapshot import RunDetail
+from mg_tui.tui.screens.chart_keys import ChartKeys
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
-from mg_tui.tui.widgets.compared import COMPARED_CURVES, MOST, ComparedTable, plot_of
-from mg_tui.tui.widgets.scrolled import Scrolled
+from mg_tui.tui.widgets.run_comparison import COMPARISON_CURVES, MAX_RUNS, ComparisonTable, comparison_plot
+from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
 class CompareScreen(ChartKeys, GardenScreen[None]):
@@ -24,44 +24,49 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("compare", "chart")]
     AUTO_FOCUS = "#table"
-    curve_count = COMPARED_CURVES
+    curve_count = COMPARISON_CURVES
 
     def __init__(self, folders: Sequence[RunFolder]) -> None:
         super().__init__()
-        self.folders = list(folders)[:MOST]
-        self.left_out = len(folders) - len(self.folders)
-        self.view = View()
-        self.every = False
+        self.folders = list(folders)[:MAX_RUNS]
+        self.omitted = len(folders) - len(self.folders)
+        self.view = ChartView()
+        self.show_all_options = False
         self._details: dict[str, RunDetail] = {}
 
     def compose(self) -> ComposeResult:
         yield TopBar()
         yield Chart()
-        yield Scrolled(ComparedTable(), id="table")
+        yield ScrollBox(ComparisonTable(), id="table")
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one(TopBar).crumb = f"comparing {len(self.folders)} runs"
-        self._feeds = [RunFeed(self, folder, self.garden.period * 2, log=False) for folder in self.folders]
-        for feed in self._feeds:
+        self.query_one(TopBar).breadcrumb = f"comparing {len(self.folders)} runs"
+        self._run_feeds = [
+            RunFeed(self, folder, self.dashboard.update_period * 2, log=False) for folder in self.folders
+        ]
+        for feed in self._run_feeds:
             self.call_after_refresh(feed.start)
-        if self.left_out:
-            self.notify(f"{MOST} runs fit on a chart; {self.left_out} of the marked ones are left out.", markup=False)
+        if self.omitted:
+            self.notify(
+                f"{MAX_RUNS} runs fit on a chart; {self.omitted} of the marked ones are left out.", markup=False
+            )
 
     def on_unmount(self) -> None:
-        for feed in self._feeds:
-            feed.end()
+        for feed in self._run_feeds:
+            feed.stop()
 
     @property
     def details(self) -> list[RunDetail]:
-        """What is known of the runs, in the order in which they were marked in the list; empty until all are read."""
-        found = [self._details.get(folder.id) for folder in self.folders]
-        return [detail for detail in found if detail is not None] if all(found) else []
+        """The runs, in the order of `folders`; empty until all are read."""
+        details = [self._details.get(folder.id) for folder in self.folders]
+        return [detail for detail in details if detail is not None] if all(details) else []
 
-    def on_run_read(self, message: RunRead) -> None:
-        before = bool(self.details)
+    def on_run_updated(self, message: RunUpdated) -> None:
+        complete = bool(self.details)
         self._details[message.detail.row.id] = message.detail
-        self.garden.beat.call((self, "runs"), self._show_newest, at_once=not before and bool(self.details))
+        first = not complete and bool(self.details)
+        self.dashboard.coalescer.schedule((self, "runs"), self._show_newest, at_once=first)
 
     def _show_newest(self) -> None:
         if self.is_current:
@@ -72,7 +77,7 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
             self._show()
 
     def _show(self) -> None:
-        self.query_one(ComparedTable).show(self.details, every=self.every)
+        self.query_one(ComparisonTable).show(self.details, show_all=self.show_all_options)
         self.draw_chart()
 
     @property
@@ -81,11 +86,13 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
 
     def draw_chart(self) -> None:
         if self.details:
-            self.query_one(Chart).show(plot_of(self.details, self.view), "None of these runs has come to a step.")
+            self.query_one(Chart).show(
+                comparison_plot(self.details, self.view), "None of these runs has come to a step."
+            )
 
     def action_same(self) -> None:
-        self.every = not self.every
+        self.show_all_options = not self.show_all_options
         self._show()
 
     def action_back(self) -> None:
-        self.garden.pop_screen()
+        self.dashboard.pop_screen()

@@ -1,4 +1,4 @@
-"""A question before something that cannot be taken back. The focus is on "no"."""
+"""A question before something irreversible. The focus is on "no"."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from mg_tui.tui.actions import bindings
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Asks; answers True for yes. Texts are shown as text."""
+    """Returns True for yes. Texts are never read as markup."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("confirm"),

@@ -1,7 +1,8 @@
-"""The rows of one dataset: seen, found, checked, and shown as a model sees them."""
+"""The rows of one dataset: browsed, searched, checked, and shown as a model sees them."""
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -11,30 +12,26 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, Input
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import recents
+from mg_tui.runs import recents
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.screens.dataset_state import DatasetState
+from mg_tui.tui.datasets.checker import DatasetChecker
+from mg_tui.tui.datasets.finding_rows import list_finding_kinds
+from mg_tui.tui.screens.dataset_base import DatasetScreenBase
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
-from mg_tui.tui.widgets.datasets.checker import Checker
-from mg_tui.tui.widgets.datasets.found import (
-    FoundText,
-    KindTable,
-    Sizes,
-    kinds_of,
-)
-from mg_tui.tui.widgets.datasets.head import DataHead
-from mg_tui.tui.widgets.datasets.opened import Reading
-from mg_tui.tui.widgets.datasets.panes import DataTabs, RowText
-from mg_tui.tui.widgets.datasets.rows import RowTable
+from mg_tui.tui.widgets.datasets.findings import FindingKindTable, FindingsSummary
+from mg_tui.tui.widgets.datasets.head import DatasetHead
+from mg_tui.tui.widgets.datasets.histograms import SizeHistograms
+from mg_tui.tui.widgets.datasets.panes import DatasetTabs, RowText
+from mg_tui.tui.widgets.datasets.row_table import RowTable
 from mg_tui.tui.widgets.datasets.tokens import TokenPane
-from mg_tui.tui.widgets.models.jobs import JobLine
-from mg_tui.tui.widgets.picturebox import PictureBox
-from mg_tui.tui.widgets.said import Said
+from mg_tui.tui.widgets.error_band import ErrorBand
+from mg_tui.tui.widgets.image_box import ImageBox
+from mg_tui.tui.widgets.job_line import JobLine
 from mg_tui.tui.widgets.table import Table
 
 
-class DatasetScreen(DatasetState):
+class DatasetScreen(DatasetScreenBase):
     """One dataset. Everything is read by threads; keys and layout are here."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("dataset")]
@@ -42,38 +39,38 @@ class DatasetScreen(DatasetState):
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield DataHead()
-        yield Said()
+        yield DatasetHead()
+        yield ErrorBand()
         yield JobLine()
-        yield RowTable(self._want)
-        yield DataTabs()
+        yield RowTable(self._request_rows)
+        yield DatasetTabs()
         with ContentSwitcher(initial="row", id="panes"):
             with Horizontal(id="row"):
-                yield PictureBox("no picture")
+                yield ImageBox("no image")
                 with VerticalScroll(can_focus=False):
                     yield RowText()
             yield TokenPane(id="tokens")
             with Vertical(id="findings"):
-                yield FoundText()
-                yield KindTable()
+                yield FindingsSummary()
+                yield FindingKindTable()
             with VerticalScroll(id="sizes", can_focus=False):
-                yield Sizes()
+                yield SizeHistograms()
         yield KeyBar()
 
     # --- moving
 
     def on_table_moved(self, message: Table.Moved) -> None:
-        self._moved()
+        self._cursor_moved()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()
-        if isinstance(self.focused, KindTable):
+        if isinstance(self.focused, FindingKindTable):
             self._choose_kind()
         else:
             self.action_zoom()
 
     def on_key(self, event: Any) -> None:
-        if event.key == "enter" and isinstance(self.focused, KindTable):
+        if event.key == "enter" and isinstance(self.focused, FindingKindTable):
             event.stop()
             self._choose_kind()
 
@@ -82,12 +79,12 @@ class DatasetScreen(DatasetState):
         await self.query("#find").remove()
         self.query_one(RowTable).focus()
         if text:
-            self._kind, self._found = None, array("Q")
-            self._show_only(self._found, f"with “{one_line(text, limit=60)}”", looking=True)
-            self._reader.find(text)
+            self._finding_kind, self._matching_rows = None, array("Q")
+            self._show_only(self._matching_rows, f"with “{one_line(text, limit=60)}”", searching=True)
+            self._reader.search(text)
 
     def _choose_kind(self) -> None:
-        row = self.query_one(KindTable).current
+        row = self.query_one(FindingKindTable).current
         if row is not None:
             self._only_kind(row.kind)
             self.query_one(RowTable).focus()
@@ -96,20 +93,18 @@ class DatasetScreen(DatasetState):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
-            case "find" | "jump" | "check":
-                return self.opened is not None
+            case "find" | "jump" | "check" | "new":
+                return self.dataset is not None
             case "reading":
-                return self.opened is not None or self._head.failed
-            case "new":
-                return self.opened is not None and hasattr(self.garden, "new_run")
+                return self.dataset is not None or self._head_state.failed
             case "next" | "previous":
-                return self._marks is not None and bool(self._marks.rows)
+                return self._row_severities is not None and bool(self._row_severities.rows)
             case "kinds":
                 return self.report is not None and bool(self.report.counts)
-            case "picture":
-                return self.detail is not None and len(self.detail.pictures) > 1
+            case "image":
+                return self.row_detail is not None and len(self.row_detail.images) > 1
             case "chat":
-                return self.detail is not None and bool(self.detail.question)
+                return self.row_detail is not None and bool(self.row_detail.question)
         return True
 
     def action_back(self) -> None:
@@ -118,64 +113,64 @@ class DatasetScreen(DatasetState):
             self.query_one(RowTable).focus()
         elif self.has_class("-zoomed"):
             self.action_zoom()
-        elif isinstance(self.focused, KindTable):
+        elif isinstance(self.focused, FindingKindTable):
             self.query_one(RowTable).focus()
-        elif self._head.only:
+        elif self._head_state.filter_text:
             self._all_rows()
         else:
-            self.garden.pop_screen()
+            self.dashboard.pop_screen()
 
-    def _pane(self, name: str) -> None:
+    def _show_pane(self, name: str) -> None:
         self.query_one("#panes", ContentSwitcher).current = name
-        tabs = self.query_one(DataTabs)
+        tabs = self.query_one(DatasetTabs)
         tabs.pane = name
-        for_model = line_for(self.base_model) if name in ("tokens", "findings", "sizes") else Content()
+        for_model = model_line(self.base_model) if name in ("tokens", "findings", "sizes") else Content()
         tabs.right = for_model
         if name == "findings" and self.report is not None and self.report.counts:
-            self.query_one(KindTable).focus()
+            self.query_one(FindingKindTable).focus()
         else:
             self.query_one(RowTable).focus()
         tokens = self.query_one(TokenPane)
-        tokens.in_sight = name == "tokens"
-        tokens.show(self.detail, self.base_model)
+        tokens.is_shown = name == "tokens"
+        tokens.show(self.row_detail, self.base_model)
 
     def action_row(self) -> None:
-        self._pane("row")
+        self._show_pane("row")
 
     def action_tokens(self) -> None:
-        self._pane("tokens")
+        self._show_pane("tokens")
 
     def action_findings(self) -> None:
-        self._pane("findings")
+        self._show_pane("findings")
 
     def action_sizes(self) -> None:
-        self._pane("sizes")
+        self._show_pane("sizes")
 
     def action_zoom(self) -> None:
         self.toggle_class("-zoomed")
 
-    def action_picture(self) -> None:
-        self.query_one(PictureBox).step()
+    def action_image(self) -> None:
+        self.query_one(ImageBox).step()
 
     async def action_find(self) -> None:
         if not self.query("#find"):
             box = Input(placeholder="text to find in the rows; enter looks for it", id="find", compact=True)
-            await self.mount(box, before=self.query_one(Said))
+            await self.mount(box, before=self.query_one(ErrorBand))
         self.query_one("#find", Input).focus()
 
     def action_jump(self) -> None:
         from mg_tui.tui.screens.jump import JumpScreen
 
-        self.garden.push_screen(JumpScreen(self._head.total), self._jump)
+        self.dashboard.push_screen(JumpScreen(self._head_state.row_count), self._go_to_row)
 
-    def _jump(self, number: int | None) -> None:
+    def _go_to_row(self, number: int | None) -> None:
         if number is None:
             return
-        if self._head.only:
+        if self._head_state.filter_text:
             self._all_rows()
         table = self.query_one(RowTable)
-        if self._head.total is None and number > table.lazy.total:
-            table.sized(number)  # whether it is there is found by reading on
+        if self._head_state.row_count is None and number > table.lazy_rows.total:
+            table.set_count(number)  # reading on tells whether there is such a row
         table.go_to(number)
 
     def action_next(self) -> None:
@@ -185,75 +180,79 @@ class DatasetScreen(DatasetState):
         self._go_to_finding(-1)
 
     def _go_to_finding(self, by: int) -> None:
-        rows = self._marks.rows if self._marks is not None else ()
+        rows = self._row_severities.rows if self._row_severities is not None else ()
         if not rows:
             return
         table = self.query_one(RowTable)
-        at = bisect_right(rows, table.number) if by > 0 else bisect_left(rows, table.number) - 1
-        if self._head.only:
+        index = bisect_right(rows, table.current_number) if by > 0 else bisect_left(rows, table.current_number) - 1
+        if self._head_state.filter_text:
             self._all_rows()
-        if self.query_one(DataTabs).pane in ("findings", "sizes"):  # what was found is said beside the row
-            self._pane("row")
-        table.go_to(rows[at % len(rows)])
+        if self.query_one(DatasetTabs).pane in ("findings", "sizes"):  # the findings of a row stand beside it
+            self._show_pane("row")
+        table.go_to(rows[index % len(rows)])
 
     def action_kinds(self) -> None:
         if self.report is not None:
-            kinds: list[str | None] = [row.kind for row in kinds_of(self.report) if any(self.report.rows_of[row.kind])]
+            kinds: list[str | None] = [
+                row.kind for row in list_finding_kinds(self.report) if any(self.report.rows_by_kind[row.kind])
+            ]
             following = [*kinds, None]
-            at = following.index(self._kind) if self._kind in following else -1
-            self._only_kind(following[(at + 1) % len(following)])
+            index = following.index(self._finding_kind) if self._finding_kind in following else -1
+            self._only_kind(following[(index + 1) % len(following)])
 
     def action_check(self) -> None:
         if self._checker is not None:
             self._checker.stop()
             self.query_one(JobLine).progress("stopping …")
-        elif self.opened is not None:
-            self._checker = Checker(self, self.opened, self.garden.settings, self.base_model)
+        elif self.dataset is not None:
+            self._checker = DatasetChecker(self, self.dataset, self.dashboard.settings, self.base_model)
             self._checker.start()
-            self.query_one(JobLine).begin(f"checking for {self.base_model}")
-            self.query_one(FoundText).checking = self.query_one(Sizes).checking = True
-            self.query_one(Said).error = None
+            self.query_one(JobLine).start(f"checking for {self.base_model}")
+            self.query_one(FindingsSummary).checking = self.query_one(SizeHistograms).checking = True
+            self.query_one(ErrorBand).error = None
 
     def action_reading(self) -> None:
-        from mg_tui.tui.screens.read_as import ReadAsScreen
+        from mg_tui.tui.screens.read_options import ReadOptionsScreen
 
-        if self.opened is not None or self._head.failed:
-            self.garden.push_screen(ReadAsScreen(self.reading, self.opened), self._read_as)
+        if self.dataset is not None or self._head_state.failed:
+            self.dashboard.push_screen(ReadOptionsScreen(self.options, self.dataset), self._apply_options)
 
-    def _read_as(self, reading: Reading | None) -> None:
-        if reading is not None and reading != self.reading:
-            self._reader.end()
-            self.reading = reading
-            self.query_one(Said).error = None
+    def _apply_options(self, options: Mapping[str, str] | None) -> None:
+        if options is not None and options != self.options:
+            self._reader.stop()
+            self.options = options
+            self.query_one(ErrorBand).error = None
             self._open()
 
     def action_model(self) -> None:
-        from mg_tui.tui.screens.pick import PickScreen
+        from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.given, item.when) for item in recents.read(self.garden.settings.home, "models")]
-        self.garden.push_screen(PickScreen("model", "Tokens and checks for which base model?", recent), self._for_model)
+        recent = recents.read(self.dashboard.settings.home, "models")
+        picker = PickScreen("model", "Tokens and checks for which base model?", recent)
+        self.dashboard.push_screen(picker, self._set_base_model)
 
-    def _for_model(self, given: str | None) -> None:
-        if given is not None:
-            self.base_model, self._model_chosen = given, True
-            self._pane(self.query_one(DataTabs).pane)
+    def _set_base_model(self, reference: str | None) -> None:
+        if reference is not None:
+            self.base_model, self._model_is_chosen = reference, True
+            self._show_pane(self.query_one(DatasetTabs).pane)
 
     def action_chat(self) -> None:
-        from mg_tui.tui.screens.ask import AskScreen
-        from mg_tui.tui.widgets.models.talk import Asked
+        from mg_tui.tui.models.conversation import ChatQuestion
+        from mg_tui.tui.screens.choose_model import ChooseModelScreen
 
-        if self.detail is not None and self.detail.question:
-            pictures = tuple(shown.path for shown in self.detail.pictures if shown.path is not None)
-            asked = Asked(self.detail.question, pictures, self.detail.answer, f"row {self.detail.number}")
-            self.garden.push_screen(AskScreen(asked, self.garden.settings))
+        if self.row_detail is not None and self.row_detail.question:
+            detail = self.row_detail
+            images = tuple(view.path for view in detail.images if view.path is not None)
+            question = ChatQuestion(detail.question, images, detail.answer, f"row {detail.number}")
+            self.dashboard.push_screen(ChooseModelScreen(question, self.dashboard.settings))
 
     def action_new(self) -> None:
-        new_run = getattr(self.garden, "new_run", None)
-        if new_run is not None and self.opened is not None:
-            model = {"base_model": self.base_model} if self._model_chosen else {}
-            new_run({**self.opened.options(), "dataset": self._given, **model})
+        if self.dataset is not None:
+            model = {"base_model": self.base_model} if self._model_is_chosen else {}
+            values = {**self.dataset.run_options(), "dataset": self._dataset_name, **model}
+            self.dashboard.open_new_run_form(values)
 
 
-def line_for(model: str) -> Content:
-    """For which model something is shown, and the key that changes it."""
+def model_line(model: str) -> Content:
+    """Which model something is shown for, and the key that changes it."""
     return Content.assemble(("for ", tone("dim")), (one_line(model, limit=60), "bold"), ("  b changes", tone("faint")))

@@ -1,4 +1,4 @@
-"""Where datasets are opened: what was opened before, the files of a folder as a tree, or a typed path or name."""
+"""The place where datasets are opened: recent ones, the files of a folder as a tree, or a typed path or name."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -9,21 +9,20 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from mg_tui.tui import recents
+from mg_tui.runs import recents
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
-from mg_tui.tui.widgets.datasets.opened import Reading
-from mg_tui.tui.widgets.datasets.tree import FileTree, Node, nodes_of
+from mg_tui.tui.widgets.datasets.file_tree import FileNode, FileTree, build_tree
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Table
 
 
-class TreeRead(Message):
+class FileTreeRead(Message):
     """The lines of the tree."""
 
-    def __init__(self, root: Path, nodes: list[Node]) -> None:
+    def __init__(self, root: Path, nodes: list[FileNode]) -> None:
         super().__init__()
         self.root, self.nodes = root, nodes
 
@@ -53,35 +52,35 @@ class DatasetsScreen(GardenScreen[None]):
 
     def _list(self) -> None:
         root, expanded = self._root, self._expanded
-        recent = recents.read(self.garden.settings.home, "datasets")[:8]
-        self.post_message(TreeRead(root, nodes_of(root, expanded, recent)))
+        recent = recents.read(self.dashboard.settings.home, "datasets")[:8]
+        self.post_message(FileTreeRead(root, build_tree(root, expanded, recent)))
 
-    def on_tree_read(self, message: TreeRead) -> None:
+    def on_file_tree_read(self, message: FileTreeRead) -> None:
         if message.root == self._root:
             table = self.query_one(FileTree)
             first = not table.rows
             table.show(message.nodes)
             if first:
                 table.cursor = 0
-            self.keys_changed()
+            self.refresh_keys()
 
     def on_table_moved(self) -> None:
-        self.keys_changed()
+        self.refresh_keys()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()
         self.action_open()
 
     @property
-    def selected(self) -> Node | None:
+    def selected(self) -> FileNode | None:
         """The line under the cursor."""
         return self.query_one(FileTree).current
 
-    def open_dataset(self, given: str) -> None:
-        """Show a dataset's rows; whether it can be opened is said there."""
+    def open_dataset(self, reference: str) -> None:
+        """Show a dataset's rows; that screen says when it cannot be opened."""
         from mg_tui.tui.screens.dataset import DatasetScreen
 
-        self.garden.push_screen(DatasetScreen(Reading(given)))
+        self.dashboard.push_screen(DatasetScreen(reference))
 
     # --- actions
 
@@ -94,7 +93,7 @@ class DatasetsScreen(GardenScreen[None]):
             case "folder":
                 return kind == "folder"
             case "expand":
-                return kind == "folder" and node is not None and not node.open
+                return kind == "folder" and node is not None and not node.expanded
             case "forget":
                 return kind == "recent"
         return True
@@ -105,30 +104,29 @@ class DatasetsScreen(GardenScreen[None]):
             return
         match node.kind:
             case "recent" | "file":
-                self.open_dataset(node.given)
+                self.open_dataset(node.reference)
             case "folder" if node.depth:
                 self._toggle(node)
             case "up":
-                self._go(Path(node.given))
+                self._go(Path(node.reference))
 
     def action_path(self) -> None:
-        from mg_tui.tui.screens.pick import PickScreen
+        from mg_tui.tui.screens.picker import PickScreen
 
-        recent = [(item.given, item.when) for item in recents.read(self.garden.settings.home, "datasets")]
-        picker = PickScreen("dataset", "Open a dataset", recent)
-        self.garden.push_screen(picker, lambda given: self.open_dataset(given) if given is not None else None)
+        picker = PickScreen("dataset", "Open a dataset", recents.read(self.dashboard.settings.home, "datasets"))
+        self.dashboard.push_screen(picker, lambda path: self.open_dataset(path) if path is not None else None)
 
     def action_folder(self) -> None:
         if self.selected is not None and self.selected.kind == "folder":
-            self.open_dataset(self.selected.given)
+            self.open_dataset(self.selected.reference)
 
     def action_expand(self) -> None:
-        if self.selected is not None and self.selected.kind == "folder" and not self.selected.open:
+        if self.selected is not None and self.selected.kind == "folder" and not self.selected.expanded:
             self._toggle(self.selected)
 
     def action_collapse(self) -> None:
         node = self.selected
-        if node is not None and node.kind == "folder" and node.open and node.depth:
+        if node is not None and node.kind == "folder" and node.expanded and node.depth:
             self._toggle(node)
         elif node is not None and node.depth > 1:
             self._to_parent(node)
@@ -137,19 +135,19 @@ class DatasetsScreen(GardenScreen[None]):
 
     def action_forget(self) -> None:
         if self.selected is not None and self.selected.kind == "recent":
-            recents.forget(self.garden.settings.home, "datasets", self.selected.given)
+            recents.forget(self.dashboard.settings.home, "datasets", self.selected.reference)
             self._read()
 
-    def _toggle(self, node: Node) -> None:
-        self._expanded = self._expanded ^ {node.given}
+    def _toggle(self, node: FileNode) -> None:
+        self._expanded = self._expanded ^ {node.reference}
         self._read()
 
-    def _to_parent(self, node: Node) -> None:
+    def _to_parent(self, node: FileNode) -> None:
         table = self.query_one(FileTree)
-        for at in range(table.cursor, -1, -1):
-            other = table.rows[at]
+        for index in range(table.cursor, -1, -1):
+            other = table.rows[index]
             if other.kind == "folder" and other.depth == node.depth - 1:
-                table.move(at)
+                table.move(index)
                 return
 
     def _go(self, root: Path) -> None:
@@ -164,5 +162,5 @@ def _hint() -> Content:
         ("o", tone("key", "bold")),
         (" a path or OWNER/NAME of the hub    ", tone("dim")),
         ("d", tone("key", "bold")),
-        (" a folder of pictures or shards", tone("dim")),
+        (" a folder of images or shards", tone("dim")),
     )

@@ -1,8 +1,9 @@
-"""What screens with a form have in common: the field being typed in, choices, folding, and what is said of a field."""
+"""The base of screens with a form: the field editor, choices, folding groups, and the help of the selected field."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -10,17 +11,20 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
 
+from mg_tui.tui.choice import Choice
+from mg_tui.tui.form_row import FieldHelp, FormRow
+from mg_tui.tui.path_completion import complete_path
 from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.screens.choose import Choice, ChooseScreen
-from mg_tui.tui.widgets.form.about import About, AboutField
+from mg_tui.tui.screens.choose import ChooseScreen
 from mg_tui.tui.widgets.form.editor import Completions, FieldEditor
-from mg_tui.tui.widgets.form.paths import paths_like
-from mg_tui.tui.widgets.form.table import FormRow, FormTable
+from mg_tui.tui.widgets.form.field_help import FieldHelpPane
+from mg_tui.tui.widgets.form.table import NO_VALUE, FormTable
 
 R = TypeVar("R")
+MAX_COMPLETIONS: Final = 40
 
 
-class Described(Protocol):
+class FieldDescription(Protocol):
     """What a form needs to know of a field."""
 
     @property
@@ -31,39 +35,39 @@ class Described(Protocol):
     def choices(self) -> tuple[str, ...]: ...
 
 
-class Completed(Message):
-    """What `text` could be completed to."""
+class PathsCompleted(Message):
+    """The paths that `text` can be completed to."""
 
-    def __init__(self, text: str, found: tuple[str, ...]) -> None:
+    def __init__(self, text: str, paths: tuple[str, ...]) -> None:
         super().__init__()
-        self.text, self.found = text, found
+        self.text, self.paths = text, paths
 
 
 class FormScreen(GardenScreen[None]):
-    """Subclasses say what the fields are and keep their values."""
+    """Subclasses define the fields and hold their values."""
 
     AUTO_FOCUS = "FormTable"
     editing: str | None = None
 
-    # --- said by subclasses
+    # --- for subclasses
 
     def form_rows(self) -> list[FormRow]:
         """The rows as they are now."""
         raise NotImplementedError
 
-    def described(self, id: str) -> Described:
+    def field(self, id: str) -> FieldDescription:
         """A field."""
         raise NotImplementedError
 
     def value_text(self, id: str) -> str:
-        """A field's value as it is typed."""
+        """A field's value as text."""
         raise NotImplementedError
 
-    def problem_with(self, id: str, text: str) -> str:
-        """What would be wrong with a value; empty when nothing is."""
+    def validate_value(self, id: str, text: str) -> str:
+        """The problem of a value; empty when it is valid."""
         raise NotImplementedError
 
-    def take(self, id: str, value: Any) -> None:
+    def set_value(self, id: str, value: Any) -> None:
         """Give a field a value."""
         raise NotImplementedError
 
@@ -71,25 +75,25 @@ class FormScreen(GardenScreen[None]):
         """Give a field its default."""
         raise NotImplementedError
 
-    def about(self, id: str, group: bool) -> About:
-        """What is said of a field, or of a group."""
+    def field_help(self, id: str, group: bool) -> FieldHelp:
+        """The help of a field, or of a group."""
         raise NotImplementedError
 
-    def about_nothing(self) -> About | None:
-        """What is said when there is no row."""
+    def empty_help(self) -> FieldHelp | None:
+        """The help when there is no row."""
         return None
 
-    def fold(self, id: str) -> None:
+    def toggle_group(self, id: str) -> None:
         """Fold or unfold a group."""
 
-    def pick(self, row: FormRow) -> bool:
-        """Ask for a value in another way than by typing; False when typing it is."""
+    def open_picker(self, row: FormRow) -> bool:
+        """Open a picker for a value; False when the value is to be typed."""
         return False
 
     # --- the form
 
-    def form(self) -> ComposeResult:
-        """The table with the field being typed in over it."""
+    def compose_form(self) -> ComposeResult:
+        """The table with the field editor over it."""
         with Container(classes="form-box"):
             yield FormTable()
             yield FieldEditor()
@@ -102,96 +106,95 @@ class FormScreen(GardenScreen[None]):
 
     @property
     def editor(self) -> FieldEditor:
-        """The field being typed in, when there is one."""
+        """The field editor."""
         return self.query_one(FieldEditor)
 
     def draw_form(self) -> None:
         """Show the rows as they are."""
         self.table.show(self.form_rows())
-        self._say()
+        self._update_help()
 
     def on_table_moved(self) -> None:
         if self.editing is None:
-            self._say()
+            self._update_help()
             self.refresh_bindings()
 
-    def _say(self, text: str | None = None) -> None:
+    def _update_help(self, text: str | None = None) -> None:
         row = self.table.current
-        about = self.query_one(AboutField)
+        pane = self.query_one(FieldHelpPane)
         if row is None:
-            about.about = self.about_nothing()
+            pane.field_help = self.empty_help()
             return
-        said = self.about(row.id, row.group)
+        field_help = self.field_help(row.id, row.is_group)
         if text is not None:
-            problem = self.problem_with(row.id, text)
-            said = About(said.title, said.note, said.help, said.accepted, problem, said.default)
-        about.about = said
+            field_help = replace(field_help, problem=self.validate_value(row.id, text))
+        pane.field_help = field_help
 
-    def on_form_table_change(self, message: FormTable.Change) -> None:
+    def on_form_table_change_requested(self, message: FormTable.ChangeRequested) -> None:
         row, step = message.row, message.step
-        if row.group:
-            self.fold(row.id)
-            self.table.release()
+        if row.is_group:
+            self.toggle_group(row.id)
+            self.table.release_keys()
             return
-        field = self.described(row.id)
+        field = self.field(row.id)
         if field.kind == "switch":
-            self.take(row.id, self.value_text(row.id) != "on")
-            self.table.release()
+            self.set_value(row.id, self.value_text(row.id) != "on")
+            self.table.release_keys()
         elif field.kind == "choice" and step:
             self._cycle(row.id, field, step)
         elif field.kind == "choice" or (field.kind == "list" and field.choices):
             self._choose(row.id, field)
-        elif not self.pick(row):
+        elif not self.open_picker(row):
             self.edit(row)
 
-    def on_form_table_reset(self, message: FormTable.Reset) -> None:
+    def on_form_table_reset_requested(self, message: FormTable.ResetRequested) -> None:
         self.reset(message.row.id)
 
     def on_table_chosen(self, message: FormTable.Chosen) -> None:
         message.stop()
         self.table.action_change()
 
-    def _cycle(self, id: str, field: Described, step: int) -> None:
+    def _cycle(self, id: str, field: FieldDescription, step: int) -> None:
         choices = list(field.choices)
-        now = self.value_text(id)
-        at = choices.index(now) + step if now in choices else 0
-        self.take(id, choices[at % len(choices)])
+        current = self.value_text(id)
+        index = choices.index(current) + step if current in choices else 0
+        self.set_value(id, choices[index % len(choices)])
 
-    def _choose(self, id: str, field: Described) -> None:
+    def _choose(self, id: str, field: FieldDescription) -> None:
         several = field.kind == "list"
-        now = {part.strip() for part in self.value_text(id).split(",")} if several else {self.value_text(id)}
-        choices = [Choice(choice, choice, marked=choice in now) for choice in field.choices]
-        said = self.about(id, False)
+        current = {part.strip() for part in self.value_text(id).split(",")} if several else {self.value_text(id)}
+        choices = [Choice(choice, choice, marked=choice in current) for choice in field.choices]
+        help = self.field_help(id, False).help
 
-        def chosen(ids: tuple[str, ...] | None) -> None:
+        def set_chosen(ids: tuple[str, ...] | None) -> None:
             if ids is not None:
-                self.take(id, ids if several else ids[0])
+                self.set_value(id, ids if several else ids[0])
 
-        self.over_form(ChooseScreen(field.title, choices, several=several, help=said.help), chosen)
+        self.push_over_form(ChooseScreen(field.title, choices, several=several, help=help), set_chosen)
 
-    def over_form(self, screen: Screen[R], answered: Callable[[R | None], Any] | None = None) -> None:
-        """Open a screen over the form, to which the keys go that came meanwhile."""
-        self.app.push_screen(screen, answered)
-        screen.call_after_refresh(self.table.release)
+    def push_over_form(self, screen: Screen[R], callback: Callable[[R | None], Any] | None = None) -> None:
+        """Open a screen over the form; keys that arrived meanwhile go to it."""
+        self.app.push_screen(screen, callback)
+        screen.call_after_refresh(self.table.release_keys)
 
     # --- typing
 
     def edit(self, row: FormRow) -> None:
         """Type another value over a row."""
         self.editing = row.id
-        offset, width = self.table.place_of_value()
-        self.editor.open(self.value_text(row.id), offset, width, placeholder=row.empty if not row.needed else "")
+        offset, width = self.table.value_position()
+        self.editor.open(self.value_text(row.id), offset, width, placeholder="" if row.missing else NO_VALUE)
         self.set_focus(self.editor)
         self._complete(self.editor.value)
-        self.table.release()
+        self.table.release_keys()
         self.refresh_bindings()
 
-    def _close(self) -> None:
+    def _close_editor(self) -> None:
         self.editing = None
         self.editor.close()
         self.query_one(Completions).close()
         self.set_focus(self.table)
-        self._say()
+        self._update_help()
         self.refresh_bindings()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -199,71 +202,70 @@ class FormScreen(GardenScreen[None]):
             return
         event.stop()
         if self.editing is not None:
-            self._say(event.value)
-            self.editor.set_class(bool(self.problem_with(self.editing, event.value)), "-wrong")
+            self._update_help(event.value)
+            self.editor.set_class(bool(self.validate_value(self.editing, event.value)), "-wrong")
             self._complete(event.value)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
-        """What was out of sight for a moment has lost the focus; the field being typed in goes with its row."""
+        """A hidden widget has lost the focus; the field editor moves with its row."""
         if self.editing is not None:
-            offset, width = self.table.place_of_value()
+            offset, width = self.table.value_position()
             self.editor.place(offset, width)
         if self.focused is None and self.table.display:
             self.set_focus(self.editor if self.editing is not None else self.table)
 
-    def on_field_editor_taken(self, message: FieldEditor.Taken) -> None:
+    def on_field_editor_accepted(self, message: FieldEditor.Accepted) -> None:
         id = self.editing
         if id is None:
             return
         selected = self.query_one(Completions).selected
-        text = selected if selected is not None and self._walked else message.text
-        self._close()
-        self.take(id, text)
+        text = selected if selected is not None and self._completion_moved else message.text
+        self._close_editor()
+        self.set_value(id, text)
         if message.step:
             self.table.move(self.table.cursor + message.step)
 
-    def on_field_editor_left(self) -> None:
-        self._close()
+    def on_field_editor_cancelled(self) -> None:
+        self._close_editor()
 
-    def on_field_editor_asked(self, message: FieldEditor.Asked) -> None:
+    def on_field_editor_completion_requested(self, message: FieldEditor.CompletionRequested) -> None:
         completions = self.query_one(Completions)
         if message.step:
-            self._walked = True
+            self._completion_moved = True
             completions.step(message.step)
         elif completions.selected is not None:
-            self._walked = False
+            self._completion_moved = False
             self.editor.value = completions.selected
             self.editor.cursor_position = len(self.editor.value)
 
-    _walked = False  # a completion was moved to, so that it is what enter takes
+    _completion_moved = False  # whether enter takes the selected completion
 
     def _complete(self, text: str) -> None:
-        self._walked = False
-        if self.editing is None or self.described(self.editing).kind != "path":
+        self._completion_moved = False
+        if self.editing is None or self.field(self.editing).kind != "path":
             return
-        self.run_worker(
-            lambda: self.post_message(Completed(text, paths_like(text, self.folder))),
-            thread=True,
-            exclusive=True,
-            group="complete",
-            exit_on_error=False,
-        )
+
+        def work() -> None:
+            entries = complete_path(text, self.base_folder, limit=MAX_COMPLETIONS).entries
+            self.post_message(PathsCompleted(text, tuple(entry.reference for entry in entries)))
+
+        self.run_worker(work, thread=True, exclusive=True, group="complete", exit_on_error=False)
 
     @property
-    def folder(self) -> Path:
-        """The folder relative paths are seen from."""
+    def base_folder(self) -> Path:
+        """The folder that relative paths start from."""
         return Path.cwd()
 
-    def on_completed(self, message: Completed) -> None:
+    def on_paths_completed(self, message: PathsCompleted) -> None:
         if self.editing is None or message.text != self.editor.value:
             return
-        found = tuple(path for path in message.found if path != message.text)
-        offset, width = self.table.place_of_value()
-        self.query_one(Completions).open(found, offset, width, self.table.size.height)
-        self.editor.completing = bool(found)
+        paths = tuple(path for path in message.paths if path != message.text)
+        offset, width = self.table.value_position()
+        self.query_one(Completions).open(paths, offset, width, self.table.size.height)
+        self.editor.has_completions = bool(paths)
 
     # --- so that the line of keys can be clicked
 

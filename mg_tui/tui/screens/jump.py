@@ -1,4 +1,4 @@
-"""The number of a row is typed."""
+"""Typing the number of a row."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from mg_tui.tui.theme import tone
 
 
 class JumpScreen(ModalScreen[int | None]):
-    """Answers with a number from 1, or None."""
+    """Returns a number from 1, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("jump")]
     AUTO_FOCUS = "Input"
@@ -24,9 +24,9 @@ class JumpScreen(ModalScreen[int | None]):
         self._last, self._question = last, question
 
     def compose(self) -> ComposeResult:
-        of = f" (1 to {self._last:,})" if self._last is not None else ""
+        limits = f" (1 to {self._last:,})" if self._last is not None else ""
         with Vertical(id="dialog"):
-            yield Static(Content.styled(f"{self._question}{of}", "bold"))
+            yield Static(Content.styled(f"{self._question}{limits}", "bold"))
             yield Input(placeholder="number", restrict=r"[0-9_,.]*", id="number", compact=True)
             yield Static(Content(), id="problem")
 
@@ -35,8 +35,8 @@ class JumpScreen(ModalScreen[int | None]):
         digits = "".join(character for character in event.value if character.isdecimal())
         number = int(digits[:12] or 0)
         if number < 1 or (self._last is not None and number > self._last):
-            said = "rows are numbered from 1" + (f" to {self._last:,}" if self._last is not None else "")
-            self.query_one("#problem", Static).update(Content.styled(said, tone("failed")))
+            text = "rows are numbered from 1" + (f" to {self._last:,}" if self._last is not None else "")
+            self.query_one("#problem", Static).update(Content.styled(text, tone("failed")))
         else:
             self.dismiss(number)
 

@@ -1,4 +1,4 @@
-"""What a run needs in memory, in full: every part and why it is so large, where it fits, what would make it fit."""
+"""The memory estimate of a run in full: every part and its reason, where it fits, and what would make it fit."""
 
 from typing import TYPE_CHECKING
 
@@ -6,91 +6,94 @@ from textual.content import Content
 from textual.message import Message
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import words
+from mg_tui.tui import formatting
 from mg_tui.tui.screens.modal import TextModal
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, cell, hanging, line
+from mg_tui.tui.widgets.lines import Lines, cell, hanging_indent, line
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.memory import Question
-    from mg_tui.hardware.memory.estimate import Estimate
-    from mg_tui.hardware.memory.places import Answer
+    from mg_tui.hardware.memory import MemoryAdvisor
+    from mg_tui.hardware.memory.candidates import DeviceFit
+    from mg_tui.hardware.memory.estimator import MemoryEstimate
 
 
-class Answered(Message):
-    """Where it fits, and why there is no GPU here if so; with the estimate for the kind of device of those places."""
+class FitsComputed(Message):
+    """The estimate, the devices with whether it fits, and why this machine has no GPU, if so."""
 
-    def __init__(self, estimate: "Estimate", answers: "list[Answer]", why: str | None) -> None:
+    def __init__(self, estimate: "MemoryEstimate", fits: "list[DeviceFit]", why_no_gpu: str | None) -> None:
         super().__init__()
-        self.estimate, self.answers, self.why = estimate, answers, why
+        self.estimate, self.fits, self.why_no_gpu = estimate, fits, why_no_gpu
 
 
-class InFull(Lines):
-    """The estimate as lines; devices follow when they have been asked."""
+class MemoryBreakdown(Lines):
+    """The estimate as lines."""
 
-    answered: Answered | None = None
+    result: FitsComputed | None = None
 
-    def show(self, answered: Answered) -> None:
-        """Show where it fits, too."""
-        self.answered = answered
+    def show(self, result: FitsComputed) -> None:
+        """Show a result."""
+        self.result = result
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        if self.answered is None:
-            return [Content.styled("reckoning where it fits …", tone("dim"))]
-        memory = self.answered.estimate
-        peak = line((words.size(memory.peak), "bold"), (f"  {memory.moment}", tone("dim")))
-        lines = [*hanging(Content.styled("peak", "bold"), peak, 28, width), Content()]
+        if self.result is None:
+            return [Content.styled("estimating where it fits …", tone("dim"))]
+        memory = self.result.estimate
+        peak = line((formatting.size(memory.peak), "bold"), (f"  {memory.moment}", tone("dim")))
+        lines = [*hanging_indent(Content.styled("peak", "bold"), peak, 28, width), Content()]
         for part in memory.parts:
             label = line(cell(Content(part.name), 18 if width < 60 else 27), " ")
-            said = line((f"{words.size(part.bytes):>8}  ", "bold"), (part.why, tone("dim")))
-            lines += hanging(label, said, label.cell_length, width)
+            text = line((f"{formatting.size(part.bytes):>8}  ", "bold"), (part.why, tone("dim")))
+            lines += hanging_indent(label, text, label.cell_length, width)
         lines += [Content(), Content.styled("Where it fits", tone("key", "bold"))]
-        for answer in self.answered.answers:
-            lines += _place(answer, width)
-        if self.answered.why:
-            lines += Content.styled(f"No GPU here: {one_line(self.answered.why)}", tone("dim")).wrap(width)
+        for fit in self.result.fits:
+            lines += _device_lines(fit, width)
+        if self.result.why_no_gpu:
+            lines += Content.styled(f"No GPU here: {one_line(self.result.why_no_gpu)}", tone("dim")).wrap(width)
         for sentence in memory.assumed:
             lines += Content.styled(f"assumed: {one_line(sentence)}", tone("dim")).wrap(width)
         return lines
 
 
-def _place(answer: "Answer", width: int) -> list[Content]:
-    mark = ("✓ ", tone("finished", "bold")) if answer.fits else ("✗ ", tone("failed", "bold"))
-    name = cell(Content.styled(one_line(answer.place.name), "bold" if answer.place.here else ""), 27)
-    label = line(mark, name, f"{words.size(answer.place.free):>8}  ")
-    if answer.fits:
-        pixels = f", pictures of {answer.pixels:,} pixels" if answer.pixels else ""
-        said = f"up to batch {answer.batch:,}{pixels}" if answer.batch else ""
-    elif answer.remedies:
-        first = answer.remedies[0]
-        said = f"with {first.flags}: {words.size(first.estimate.peak)} ({first.cost})"
+def _device_lines(fit: "DeviceFit", width: int) -> list[Content]:
+    mark = ("✓ ", tone("finished", "bold")) if fit.fits else ("✗ ", tone("failed", "bold"))
+    name = cell(Content.styled(one_line(fit.place.name), "bold" if fit.place.here else ""), 27)
+    label = line(mark, name, f"{formatting.size(fit.place.free):>8}  ")
+    if fit.fits:
+        pixels = f", images of {fit.pixels:,} pixels" if fit.pixels else ""
+        text = f"up to batch {fit.batch:,}{pixels}" if fit.batch else ""
+    elif fit.suggestions:
+        first = fit.suggestions[0]
+        text = f"with {first.flags}: {formatting.size(first.estimate.peak)} ({first.cost})"
     else:
-        said = "no single change makes it fit"
-    return hanging(label, Content.styled(one_line(said), tone("dim")), label.cell_length if width >= 70 else 4, width)
+        text = "no single change makes it fit"
+    return hanging_indent(
+        label, Content.styled(one_line(text), tone("dim")), label.cell_length if width >= 70 else 4, width
+    )
 
 
 class MemoryScreen(TextModal):
-    """Asks in a thread, as `model-garden estimate` does."""
+    """Computes the fits in a thread, as `model-garden estimate` does."""
 
     heading = "Memory"
 
-    def __init__(self, question: "Question") -> None:
+    def __init__(self, advisor: "MemoryAdvisor") -> None:
         super().__init__()
-        self._question = question
+        self._advisor = advisor
 
-    def body(self) -> InFull:
-        return InFull()
+    def create_body(self) -> MemoryBreakdown:
+        return MemoryBreakdown()
 
     def on_mount(self) -> None:
-        self.run_worker(self._ask, thread=True, exit_on_error=False)
+        self.run_worker(self._compute_fits, thread=True, exit_on_error=False)
 
-    def _ask(self) -> None:
-        from mg_tui.hardware.memory.places import answer, places
+    def _compute_fits(self) -> None:
+        from mg_tui.hardware.memory.candidates import find_candidates, fit_on
 
-        question = self._question
-        found, why = places(question.spec)
-        self.post_message(Answered(question.estimate(), [answer(question, place) for place in found], why))
+        advisor = self._advisor
+        devices, why_no_gpu = find_candidates(advisor.spec)
+        fits = [fit_on(advisor, device) for device in devices]
+        self.post_message(FitsComputed(advisor.estimate(), fits, why_no_gpu))
 
-    def on_answered(self, message: Answered) -> None:
-        self.query_one(InFull).show(message)
+    def on_fits_computed(self, message: FitsComputed) -> None:
+        self.query_one(MemoryBreakdown).show(message)

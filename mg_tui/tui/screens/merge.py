@@ -1,4 +1,4 @@
-"""Where the merged model goes, asked before a merge begins."""
+"""The output folder of a merge, asked before it starts."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -10,17 +10,18 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from mg_tui.core.paths import expanded
+from mg_tui.core.errors import UsageError
+from mg_tui.core.paths import expand_user
 from mg_tui.runs.results import MODELS_FOLDER
-from mg_tui.tui import words
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.models.catalog import ModelRow
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.models.found import ModelRow
 
 
 class MergeScreen(ModalScreen[str | None]):
-    """Answers with a folder, or None."""
+    """Returns a folder, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("merge")]
     AUTO_FOCUS = "#output"
@@ -28,7 +29,7 @@ class MergeScreen(ModalScreen[str | None]):
     def __init__(self, row: ModelRow, home: Path) -> None:
         super().__init__()
         self._row = row
-        self._suggested = str(free_place(home / MODELS_FOLDER, row))
+        self._suggested = str(unused_output_folder(home / MODELS_FOLDER, row))
 
     def compose(self) -> ComposeResult:
         row = self._row
@@ -36,7 +37,7 @@ class MergeScreen(ModalScreen[str | None]):
             yield Static(Content.styled(f"Merge {row.title}?", "bold"))
             yield Static(
                 line(
-                    f"One model of the adapter ({words.size(row.bytes)}) and its base, ",
+                    f"One model of the adapter ({formatting.size(row.bytes)}) and its base, ",
                     (row.base, "bold"),
                     ". It is saved, loaded again, and kept only if it answers like the adapter does. "
                     "It goes on while the dashboard is open.",
@@ -50,35 +51,35 @@ class MergeScreen(ModalScreen[str | None]):
             yield Static(keys, id="keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        given = event.value.strip()
-        problem = _problem(given)
+        value = event.value.strip()
+        problem = _output_problem(value)
         if problem:
             self.query_one("#problem", Static).update(Content.styled(problem, tone("failed")))
         else:
-            self.dismiss(str(expanded(given).absolute()))
+            self.dismiss(str(expand_user(value).absolute()))
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
-def free_place(folder: Path, row: ModelRow) -> Path:
-    """A folder for the merged model that is not there yet."""
+def unused_output_folder(folder: Path, row: ModelRow) -> Path:
+    """A folder for the merged model that does not exist yet."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in row.title).strip("-.")[:60] or "model"
-    tried = folder / f"{name}-merged"
+    output = folder / f"{name}-merged"
     number = 2
-    while tried.exists():
-        tried = folder / f"{name}-merged-{number}"
+    while output.exists():
+        output = folder / f"{name}-merged-{number}"
         number += 1
-    return tried
+    return output
 
 
-def _problem(given: str) -> str | None:
-    if not given:
+def _output_problem(folder: str) -> str | None:
+    if not folder:
         return "name a folder"
     try:
-        path = expanded(given).absolute()
+        path = expand_user(folder).absolute()
         if path.is_dir() and any(path.iterdir()):
             return "that folder is not empty"
         return "that is a file" if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, UsageError):
         return "that cannot be a folder"

@@ -1,4 +1,4 @@
-"""A text over the screen, to scroll through: what the help, the messages and the plain view have in common."""
+"""The base of texts over the screen that scroll: the help, the messages, plain texts."""
 
 from typing import ClassVar
 
@@ -13,53 +13,53 @@ from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 
 
-class Scrolling:
-    """The actions of `log`, for a screen whose text is `_text`."""
+class ScrollActions:
+    """The actions of the scope `log`, for a screen with a `_scroll_target`."""
 
     @property
-    def _text(self) -> VerticalScroll:
+    def _scroll_target(self) -> VerticalScroll:
         raise NotImplementedError
 
     def action_scroll_down(self) -> None:
-        self._text.scroll_down(animate=False)
+        self._scroll_target.scroll_down(animate=False)
 
     def action_scroll_up(self) -> None:
-        self._text.scroll_up(animate=False)
+        self._scroll_target.scroll_up(animate=False)
 
     def action_scroll_home(self) -> None:
-        self._text.scroll_home(animate=False)
+        self._scroll_target.scroll_home(animate=False)
 
     def action_scroll_end(self) -> None:
-        self._text.scroll_end(animate=False)
+        self._scroll_target.scroll_end(animate=False)
 
     def action_page_down(self) -> None:
-        self._text.scroll_page_down(animate=False)
+        self._scroll_target.scroll_page_down(animate=False)
 
     def action_page_up(self) -> None:
-        self._text.scroll_page_up(animate=False)
+        self._scroll_target.scroll_page_up(animate=False)
 
 
-class TextModal(Scrolling, ModalScreen[None]):
-    """Subclasses say `heading` and `body`, and may add bindings and a hint at the lower border."""
+class TextModal(ScrollActions, ModalScreen[None]):
+    """Subclasses define `heading` and `create_body`, and may add bindings and a `hint` at the lower border."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help", "log")]
     AUTO_FOCUS = "#text"
     heading = ""
     hint = "esc closes"
 
-    def body(self) -> Widget:
-        """What is inside, as tall as it has lines."""
+    def create_body(self) -> Widget:
+        """The content, as tall as it has lines."""
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="text") as text:
             text.border_title = Content(one_line(self.heading, limit=200))
             text.border_subtitle = self.hint
-            yield self.body()
+            yield self.create_body()
 
     def action_close(self) -> None:
         self.dismiss(None)
 
     @property
-    def _text(self) -> VerticalScroll:
+    def _scroll_target(self) -> VerticalScroll:
         return self.query_one("#text", VerticalScroll)

@@ -8,52 +8,54 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widget import Widget
+from textual.widgets import Static
 
-from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.errors import GardenError, UsageError, describe_exception
 from mg_tui.core.text import one_line, printable
-from mg_tui.tui import recents, words
+from mg_tui.runs import recents
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.children import Child, ChildFailed, ChildSaid
-from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
+from mg_tui.tui.models.catalog import ModelRow, find_models
+from mg_tui.tui.screens.filter_screen import FilterScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
+from mg_tui.tui.widgets.error_band import ErrorBand
+from mg_tui.tui.widgets.job_line import JobLine
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.models.found import ModelRow, find_models
-from mg_tui.tui.widgets.models.jobs import JobLine
-from mg_tui.tui.widgets.models.rows import ModelPeek, ModelTable
-from mg_tui.tui.widgets.said import Said
+from mg_tui.tui.widgets.models.model_table import ModelPreview, ModelTable
 from mg_tui.tui.widgets.table import Table
 
-MERGER = "mg_tui.engine.results.merge"
+MERGE_PROGRAM = "mg_tui.engine.results.merge"
 
 
-class ModelsFound(Message):
-    """The models there are, or why they could not be looked for."""
+class ModelsListed(Message):
+    """The models, or why they could not be listed."""
 
     def __init__(self, rows: tuple[ModelRow, ...], problem: str | None = None) -> None:
         super().__init__()
         self.rows, self.problem = rows, problem
 
 
-class ModelsScreen(GardenScreen[None]):
-    """The list, looked up again whenever it comes into sight; merges go on below it."""
+class ModelsScreen(FilterScreen):
+    """The list, refreshed whenever it is shown; a merge goes on below it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("models")]
     AUTO_FOCUS = "ModelTable"
+    filter_placeholder = "words of a name, kind, base or run"
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: tuple[ModelRow, ...] | None = None
-        self.query_text = ""
-        self._merge: Child | None = None
+        self._merge_engine: EngineClient | None = None
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield Said()
+        yield ErrorBand()
         yield ModelTable()
         yield Static(id="empty")
-        yield ModelPeek()
+        yield ModelPreview()
         yield JobLine()
         yield KeyBar()
 
@@ -61,36 +63,36 @@ class ModelsScreen(GardenScreen[None]):
         self._show()
 
     def on_unmount(self) -> None:
-        if self._merge is not None:
-            self._merge.end()
+        if self._merge_engine is not None:
+            self._merge_engine.shut_down()
 
     def on_screen_resume(self) -> None:
-        self.call_after_refresh(self.look)
+        self.call_after_refresh(self.refresh_models)
 
-    def look(self) -> None:
-        """Look for models, in a thread."""
-        self.run_worker(self._look, thread=True, exclusive=True, group="look", exit_on_error=False)
+    def refresh_models(self) -> None:
+        """List the models again, in a thread."""
+        self.run_worker(self._find_models, thread=True, exclusive=True, group="look", exit_on_error=False)
 
-    def _look(self) -> None:
+    def _find_models(self) -> None:
         try:
-            message = ModelsFound(find_models(self.garden.settings.home))
-        except Exception as error:  # whatever a disk or a plugin does, the place stays and says it
-            message = ModelsFound((), one_line(f"{type(error).__name__}: {error}", limit=400))
+            message = ModelsListed(find_models(self.dashboard.settings.home))
+        except Exception as error:  # whatever a disk or a plugin raises
+            message = ModelsListed((), describe_exception(error))
         self.post_message(message)
 
-    # --- what came
+    # --- the list
 
-    def on_models_found(self, message: ModelsFound) -> None:
+    def on_models_listed(self, message: ModelsListed) -> None:
         if message.problem:
-            self.query_one(Said).error = UsageError("the models cannot be looked for", why=message.problem)
+            self.query_one(ErrorBand).error = UsageError("the models cannot be looked for", why=message.problem)
             self.rows = self.rows or ()
         elif message.rows != self.rows:
             self.rows = message.rows
         self._show()
 
     def on_table_moved(self) -> None:
-        self.query_one(ModelPeek).row = self.selected
-        self.keys_changed()
+        self.query_one(ModelPreview).row = self.selected
+        self.refresh_keys()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
         message.stop()
@@ -101,25 +103,36 @@ class ModelsScreen(GardenScreen[None]):
         """The model under the cursor."""
         return self.query_one(ModelTable).current
 
+    @property
+    def filtered_table(self) -> ModelTable:
+        return self.query_one(ModelTable)
+
+    @property
+    def below_filter(self) -> Widget:
+        return self.query_one(ErrorBand)
+
+    def show_filtered(self) -> None:
+        self._show()
+
     def _show(self) -> None:
-        shown = [row for row in self.rows or () if row.matches(self.query_text)]
+        visible = [row for row in self.rows or () if row.matches(self.filter_text)]
         table, empty = self.query_one(ModelTable), self.query_one("#empty", Static)
-        table.show(shown)
-        table.display = bool(shown)
-        empty.display = not shown
-        self.query_one(ModelPeek).display = bool(shown)
-        if shown and self.focused is None:
+        table.show(visible)
+        table.display = bool(visible)
+        empty.display = not visible
+        self.query_one(ModelPreview).display = bool(visible)
+        if visible and self.focused is None:
             table.focus()
         if self.rows is None:
             empty.update(Content.styled("looking for models …", tone("dim")))
             return
         results = sum(row.is_result for row in self.rows)
         bases = sum(row.kind == "base" for row in self.rows)
-        said = f"{words.count(results, 'result')}  {words.count(bases, 'base model')}"
-        self.query_one(TopBar).right = Content.styled(said if self.has_class("-wide") else "", tone("dim"))
-        if not shown and self.rows:
-            empty.update(line("No model matches ", (printable(self.query_text), "bold"), "; esc shows all."))
-        elif not shown:
+        counts = f"{formatting.count(results, 'result')}  {formatting.count(bases, 'base model')}"
+        self.query_one(TopBar).right = Content.styled(counts if self.has_class("-wide") else "", tone("dim"))
+        if not visible and self.rows:
+            empty.update(line("No model matches ", (printable(self.filter_text), "bold"), "; esc shows all."))
+        elif not visible:
             empty.update(_no_models())
 
     # --- actions
@@ -132,75 +145,51 @@ class ModelsScreen(GardenScreen[None]):
             case "exam":
                 return row is not None and row.is_result
             case "merge":
-                return row is not None and row.kind == "adapter" and self._merge is None
+                return row is not None and row.kind == "adapter" and self._merge_engine is None
             case "run":
                 return row is not None and row.run_folder is not None
             case "filter":
                 return bool(self.rows)
             case "clear":
-                return bool(self.query_text) or bool(self.query("#filter"))
+                return self.filter_open or bool(self.filter_text)
             case "cancel":
-                return self._merge is not None
+                return self._merge_engine is not None
         return True
 
     def action_chat(self) -> None:
         from mg_tui.tui.screens.chat import ChatScreen
 
         if self.selected is not None and self.selected.kind != "broken":
-            self.garden.push_screen(ChatScreen(self.selected))
+            self.dashboard.push_screen(ChatScreen(self.selected))
 
     def action_exam(self) -> None:
-        from mg_tui.tui.screens.exam import ExamScreen
+        from mg_tui.tui.screens.evaluate import EvaluateScreen
 
         if self.selected is not None:
-            self.garden.push_screen(ExamScreen(self.selected))
+            self.dashboard.push_screen(EvaluateScreen(self.selected))
 
     def action_run(self) -> None:
         from mg_tui.runs.folder import RunFolder
 
         if self.selected is not None and self.selected.run_folder is not None:
-            self.garden.open_run(RunFolder(self.selected.run_folder))
+            self.dashboard.open_run(RunFolder(self.selected.run_folder))
 
     def action_add(self) -> None:
-        from mg_tui.tui.screens.pick import PickScreen
+        from mg_tui.tui.screens.picker import PickScreen
 
-        home = self.garden.settings.home
-        picker = PickScreen("model", "Open a model", [item.given for item in recents.read(home, "models")])
-        self.garden.push_screen(picker, self._add)
+        home = self.dashboard.settings.home
+        picker = PickScreen("model", "Open a model", recents.read(home, "models"))
+        self.dashboard.push_screen(picker, self._add)
 
-    def _add(self, given: str | None) -> None:
-        if given is None:
-            return
-        recents.remember(self.garden.settings.home, "models", given)
-        self.query_text = ""
+    def _add(self, reference: str | None) -> None:
         from mg_tui.tui.screens.chat import ChatScreen
 
-        known = next((row for row in self.rows or () if row.given == given), None)
-        self.garden.push_screen(ChatScreen(known or ModelRow(given, "base", one_line(given, limit=200))))
-
-    async def action_filter(self) -> None:
-        if not self.query("#filter"):
-            box = Input(self.query_text, placeholder="words of a name, kind, base or run", id="filter", compact=True)
-            await self.mount(box, before=self.query_one(Said))
-        self.query_one("#filter", Input).focus()
-        self.keys_changed()
-
-    async def action_clear(self) -> None:
-        self.query_text = ""
-        await self.query("#filter").remove()
-        self._show()
-        self.query_one(ModelTable).focus()
-        self.keys_changed()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.query_text = event.value
-        self._show()
-
-    async def on_input_submitted(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            await self.action_clear()
-        else:
-            self.query_one(ModelTable).focus()
+        if reference is None:
+            return
+        recents.remember(self.dashboard.settings.home, "models", reference)
+        self.filter_text = ""
+        listed = next((row for row in self.rows or () if row.reference == reference), None)
+        self.dashboard.push_screen(ChatScreen(listed or ModelRow(reference, "base", one_line(reference, limit=200))))
 
     # --- merging
 
@@ -209,61 +198,62 @@ class ModelsScreen(GardenScreen[None]):
 
         if self.selected is not None:
             row = self.selected
-            self.garden.push_screen(MergeScreen(row, self.garden.settings.home), partial(self._begin, row))
+            self.dashboard.push_screen(MergeScreen(row, self.dashboard.settings.home), partial(self._start_merge, row))
 
-    def _begin(self, row: ModelRow, output: str | None) -> None:
+    def _start_merge(self, row: ModelRow, output: str | None) -> None:
         if output is None:
             return
-        self._merge = Child(self, MERGER, patience=5.0)
-        self._merge.ask("merge", model=row.given, output=output, home=str(self.garden.settings.home))
-        self.query_one(JobLine).begin(f"merging {row.title}")
-        self.query_one(Said).error = None
-        self.keys_changed()
+        self._merge_engine = EngineClient(self, MERGE_PROGRAM, close_timeout=5.0)
+        self._merge_engine.request("merge", model=row.reference, output=output, home=str(self.dashboard.settings.home))
+        self.query_one(JobLine).start(f"merging {row.title}")
+        self.query_one(ErrorBand).error = None
+        self.refresh_keys()
 
     def action_cancel(self) -> None:
         from mg_tui.tui.screens.confirm import ConfirmScreen
 
         question = ConfirmScreen("Cancel the merge?", "Nothing of it is kept.", "Yes, cancel it")
-        self.garden.push_screen(question, lambda yes: self._called_off() if yes else None)
+        self.dashboard.push_screen(question, lambda yes: self._cancel_merge() if yes else None)
 
-    def _called_off(self) -> None:
-        if self._merge is not None:
-            self._over()
+    def _cancel_merge(self) -> None:
+        if self._merge_engine is not None:
+            self._finish_merge()
             self.notify("The merge was cancelled; nothing of it is kept.", markup=False)
 
-    def _over(self) -> None:
-        if self._merge is not None:
-            self._merge.end()
-        self._merge = None
-        self.query_one(JobLine).over()
-        self.keys_changed()
+    def _finish_merge(self) -> None:
+        if self._merge_engine is not None:
+            self._merge_engine.shut_down()
+        self._merge_engine = None
+        self.query_one(JobLine).finish()
+        self.refresh_keys()
 
-    def on_child_said(self, message: ChildSaid) -> None:
-        if message.child is not self._merge:
+    def on_engine_event(self, message: EngineEvent) -> None:
+        if message.client is not self._merge_engine:
             return
         event = message.event
         if event.get("event") == "progress":
             self.query_one(JobLine).progress(str(event.get("what", "")), event["done"] / event["total"])
-        elif message.last:
-            self._over()
-            recents.remember(self.garden.settings.home, "models", str(event["output"]))
-            self.notify(_merged(event), title="Merged", markup=False, timeout=15)
-            self.look()
+        elif message.is_reply:
+            self._finish_merge()
+            recents.remember(self.dashboard.settings.home, "models", str(event["output"]))
+            self.notify(_merge_message(event), title="Merged", markup=False, timeout=15)
+            self.refresh_models()
 
-    def on_child_failed(self, message: ChildFailed) -> None:
-        if message.child is self._merge:
-            self._over()
-            self._say(message.error)
+    def on_engine_request_failed(self, message: EngineRequestFailed) -> None:
+        if message.client is self._merge_engine:
+            self._finish_merge()
+            self._show_error(message.error)
 
-    def _say(self, error: GardenError) -> None:
-        self.query_one(Said).error = error
+    def _show_error(self, error: GardenError) -> None:
+        self.query_one(ErrorBand).error = error
         if not self.is_current:
             self.notify(printable(error.what, limit=400), title="Merging failed", severity="error", markup=False)
 
 
-def _merged(event: Mapping[str, Any]) -> str:
-    same = event["comparison"]["top1_agreement"]
-    return f"It answers like the adapter ({same:.1%} of best tokens are the same): {printable(str(event['output']))}"
+def _merge_message(event: Mapping[str, Any]) -> str:
+    agreement = event["comparison"]["top1_agreement"]
+    output = printable(str(event["output"]))
+    return f"It answers like the adapter ({agreement:.1%} of best tokens are the same): {output}"
 
 
 def _no_models() -> Content:

@@ -1,4 +1,4 @@
-"""A new run: what can be done with its form."""
+"""The form of a new run with its actions."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,111 +7,108 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from mg_tui.core.errors import GardenError
-from mg_tui.tui import words
-from mg_tui.tui.actions import actions_of, bindings
-from mg_tui.tui.new.starting import CheckFailed, SampleMade, Sampler, Started
-from mg_tui.tui.screens.newform import NewForm
-from mg_tui.tui.widgets.new.outlook import OutlookPane
+from mg_tui.tui import formatting
+from mg_tui.tui.actions import actions_in, bindings
+from mg_tui.tui.new.starter import PreflightFailed, RunStarted, SampleDatasetMade, SampleDatasetMaker
+from mg_tui.tui.screens.new_form import NewRunForm
+from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
 
 
-class NewScreen(NewForm):
-    """Starts, queues, finds, shows; presets are in `mg_tui.tui.screens.presets`."""
+class NewRunScreen(NewRunForm):
+    """The actions of the form; those of presets are in `mg_tui.tui.screens.presets`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("new")]
 
-    # --- what applies
+    # --- which actions apply
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if self.draft is None:
-            return action not in {one.name for one in actions_of("new")}
+            return action not in {item.name for item in actions_in("new")}
         if action == "clear":
-            return bool(self.query_text or self.only_changed or self.query("#find"))
+            return bool(self.filter_text or self.only_changed or self.query("#find"))
         if action == "sample":
             return any(self.draft.options[name].known == "datasets" for name in self.draft.missing)
         if action == "forget":
-            return bool(self.garden.settings.presets)
+            return bool(self.dashboard.settings.presets)
         if action == "memory":
-            return self.query_one(OutlookPane).outlook is not None
+            return self.query_one(EstimatePane).estimate is not None
         return True
 
     def action_start(self) -> None:
-        self._check(in_queue=False)
+        self._start_preflight(in_queue=False)
 
-    def _check(self, *, in_queue: bool, gpus: tuple[str, ...] | None = None) -> None:
-        from mg_tui.tui.screens.check import CheckScreen
+    def _start_preflight(self, *, in_queue: bool, gpus: tuple[str, ...] | None = None) -> None:
+        from mg_tui.tui.screens.preflight import PreflightScreen
 
         draft = self.draft
         assert draft is not None
         if draft.spec is None:
-            self._show_what_is_wrong()
+            self._go_to_first_problem()
             return
-        screen = CheckScreen(draft.spec, self.garden.settings, cwd=draft.cwd, in_queue=in_queue, gpus=gpus)
-        self.over_form(screen, self._started)
+        screen = PreflightScreen(draft.spec, self.dashboard.settings, cwd=draft.cwd, in_queue=in_queue, gpus=gpus)
+        self.push_over_form(screen, self._after_start)
 
-    def _show_what_is_wrong(self) -> None:
-        """Go to the first field that keeps the run from starting."""
+    def _go_to_first_problem(self) -> None:
+        """Go to the first field that prevents the start."""
         draft = self.draft
         assert draft is not None
         name = next(name for name in draft.options if name in draft.problems or name in draft.missing)
-        self.query_text, self.only_changed = "", False
+        self.filter_text, self.only_changed = "", False
         self.query("#find").remove()
         if not draft.options[name].basic:
-            self.unfolded.add(draft.options[name].group)
+            self.expanded_groups.add(draft.options[name].group)
         self.draw_form()
-        self.table.go(name)
-        self.table.release()
+        self.table.go_to_field(name)
+        self.table.release_keys()
         title = draft.options[name].title
-        said = "is needed first" if name in draft.missing else "cannot be used as it is"
-        self.notify(f"{title} {said}.", severity="warning", markup=False)
+        problem = "is needed first" if name in draft.missing else "cannot be used as it is"
+        self.notify(f"{title} {problem}.", severity="warning", markup=False)
 
-    async def _started(self, started: Started | None) -> None:
+    async def _after_start(self, started: RunStarted | None) -> None:
         if started is None:
             return
-        begun = started.begun
-        if started.skipped:
-            self.notify(f"{words.count(started.skipped, 'bad row')} left out; they are kept beside the run.")
+        launched = started.launched
+        if started.skipped_rows:
+            self.notify(f"{formatting.count(started.skipped_rows, 'bad row')} left out; they are kept beside the run.")
         await self.app.switch_mode("runs")
-        self.garden.runs_feed.resume()
-        if begun.queued:
-            ahead = f", {words.count(begun.ahead, 'run')} before it" if begun.ahead else ""
-            self.app.notify(f"Queued{ahead}: {begun.folder.id}", markup=False)
+        self.dashboard.runs_feed.resume()
+        if launched.queued:
+            position = f", {formatting.count(launched.runs_ahead, 'run')} before it" if launched.runs_ahead else ""
+            self.app.notify(f"Queued{position}: {launched.folder.id}", markup=False)
         else:
-            self.garden.open_run(begun.folder)
+            self.dashboard.open_run(launched.folder)
 
     def action_queue(self) -> None:
-        from mg_tui.tui.new.known import device_choices
+        from mg_tui.tui.new.choices import device_choices
 
         if self.draft is not None and self.draft.spec is None:
-            self._show_what_is_wrong()
+            self._go_to_first_problem()
             return
 
-        def look() -> None:
+        def find_devices() -> None:
             try:
                 choices = device_choices()
             except GardenError as error:
-                self.app.call_from_thread(self._say_error, error)
+                self.app.call_from_thread(self.dashboard.notify_error, error)
             else:
-                self.app.call_from_thread(self._ask_devices, choices)
+                self.app.call_from_thread(self._choose_devices, choices)
 
-        self.run_worker(look, thread=True, exit_on_error=False)
+        self.run_worker(find_devices, thread=True, exit_on_error=False)
 
-    def _ask_devices(self, choices: list[Any]) -> None:
+    def _choose_devices(self, choices: list[Any]) -> None:
         from mg_tui.tui.screens.choose import ChooseScreen
 
-        def chosen(ids: tuple[str, ...] | None) -> None:
+        def queue_on(ids: tuple[str, ...] | None) -> None:
             if ids is not None:
-                self._check(in_queue=True, gpus=ids or None)
+                self._start_preflight(in_queue=True, gpus=ids or None)
 
-        help = "It starts when it is its turn and these devices are free; nothing marked means any one."
-        self.over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), chosen)
-
-    def _say_error(self, error: GardenError) -> None:
-        self.app.notify("\n".join(error.lines()), severity="error", timeout=12, markup=False)
+        help = "It starts when it is first in the queue and these devices are free; none selected means any one."
+        self.push_over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), queue_on)
 
     def action_sample(self) -> None:
-        Sampler(self, self.garden.settings.cache).start()
+        SampleDatasetMaker(self, self.dashboard.settings.cache).start()
 
-    def on_sample_made(self, message: SampleMade) -> None:
+    def on_sample_dataset_made(self, message: SampleDatasetMade) -> None:
         assert self.draft is not None
         missing = dict.fromkeys(self.draft.missing)
         values = {"dataset": str(message.dataset)}
@@ -120,12 +117,12 @@ class NewScreen(NewForm):
         self.fill(values)
         self.notify("A sample of drawn shapes is there; r starts.", markup=False)
 
-    def on_check_failed(self, message: CheckFailed) -> None:
-        self._say_error(message.error)
+    def on_preflight_failed(self, message: PreflightFailed) -> None:
+        self.dashboard.notify_error(message.error)
 
     def action_advanced(self) -> None:
         assert self.draft is not None
-        self.unfolded = set() if self.unfolded else set(self.draft.groups)
+        self.expanded_groups = set() if self.expanded_groups else set(self.draft.advanced_groups)
         self.draw_form()
 
     def action_differ(self) -> None:
@@ -135,26 +132,26 @@ class NewScreen(NewForm):
 
     async def action_find(self) -> None:
         if not self.query("#find"):
-            box = Input(self.query_text, placeholder="words of an option or its help", id="find", compact=True)
+            box = Input(self.filter_text, placeholder="words of an option or its help", id="find", compact=True)
             await self.mount(box, before="#new-upper")
         self.set_focus(self.query_one("#find", Input))
-        self.table.release()
+        self.table.release_keys()
         self.refresh_bindings()
 
     async def action_clear(self) -> None:
-        self.query_text, self.only_changed = "", False
+        self.filter_text, self.only_changed = "", False
         row = self.table.current
         self.set_focus(self.table)
         await self.query("#find").remove()
         if row is not None and self.draft is not None and row.id in self.draft.options:
             opt = self.draft.options[row.id]
-            self.unfolded |= set() if opt.basic else {opt.group}
+            self.expanded_groups |= set() if opt.basic else {opt.group}
         self.draw_form()
         self.refresh_bindings()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "find":
-            self.query_text = event.value
+            self.filter_text = event.value
             self.draw_form()
         else:
             super().on_input_changed(event)
@@ -167,40 +164,40 @@ class NewScreen(NewForm):
                 await self.action_clear()
 
     def action_command(self) -> None:
-        from mg_tui.tui.screens.plain import PlainScreen
+        from mg_tui.tui.screens.plain_text import PlainTextScreen
 
         assert self.draft is not None
-        lacking = self.draft.cannot_say()
-        about = f"garden.toml sets what no flag can take back: {', '.join(lacking)}" if lacking else ""
-        self.over_form(PlainScreen("The same run from the command line", self.draft.command(lines=True), about))
+        flags = self.draft.inexpressible_flags()
+        note = f"garden.toml sets what no flag can take back: {', '.join(flags)}" if flags else ""
+        self.push_over_form(PlainTextScreen("The same run from the command line", self.draft.command(lines=True), note))
 
     def action_memory(self) -> None:
         from mg_tui.tui.screens.memory import MemoryScreen
 
-        outlook = self.query_one(OutlookPane).outlook
-        if outlook is not None and outlook.question is not None:
-            self.over_form(MemoryScreen(outlook.question))
-        elif outlook is not None:
-            self.notify("; ".join(outlook.unknown) or "nothing is known yet", markup=False)
-            self.table.release()
+        estimate = self.query_one(EstimatePane).estimate
+        if estimate is not None and estimate.advisor is not None:
+            self.push_over_form(MemoryScreen(estimate.advisor))
+        elif estimate is not None:
+            self.notify("; ".join(estimate.problems) or "nothing is known yet", markup=False)
+            self.table.release_keys()
 
     def action_anew(self) -> None:
         from mg_tui.tui.screens.confirm import ConfirmScreen
 
-        def answered(yes: bool | None) -> None:
-            if yes and self.draft is not None:
+        def reset(confirmed: bool | None) -> None:
+            if confirmed and self.draft is not None:
                 self.draft.clear()
                 self.draft.cwd = Path.cwd()
-                self.changed()
+                self.draft_changed()
 
-        self.over_form(
-            ConfirmScreen("Empty the form?", "Every option has its default again.", "Yes, empty it"), answered
+        self.push_over_form(
+            ConfirmScreen("Empty the form?", "Every option has its default again.", "Yes, empty it"), reset
         )
 
     def action_presets(self) -> None:
-        from mg_tui.tui.screens.presets import take_preset
+        from mg_tui.tui.screens.presets import choose_preset
 
-        take_preset(self)
+        choose_preset(self)
 
     def action_save(self) -> None:
         from mg_tui.tui.screens.presets import save_preset
@@ -208,6 +205,6 @@ class NewScreen(NewForm):
         save_preset(self)
 
     def action_forget(self) -> None:
-        from mg_tui.tui.screens.presets import forget_preset
+        from mg_tui.tui.screens.presets import remove_preset
 
-        forget_preset(self)
+        remove_preset(self)

@@ -9,28 +9,29 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from mg_tui.core.errors import describe_exception
 from mg_tui.core.text import one_line
-from mg_tui.tui import words
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.plugins.table import AboutPlugin, PluginRow, PluginTable, about_plugin
-from mg_tui.tui.widgets.scrolled import Scrolled
+from mg_tui.tui.widgets.plugins.table import PluginDetail, PluginRow, PluginTable, plugin_lines
+from mg_tui.tui.widgets.scroll_box import ScrollBox
 from mg_tui.tui.widgets.table import Table
 
 
-class PluginsRead(Message):
-    """The plugins; or why they could not be looked for."""
+class PluginsListed(Message):
+    """The plugins; or why they could not be listed."""
 
-    def __init__(self, rows: tuple[PluginRow, ...], unknown_disabled: tuple[str, ...] = (), why: str = "") -> None:
+    def __init__(self, rows: tuple[PluginRow, ...], unknown_disabled: tuple[str, ...] = (), problem: str = "") -> None:
         super().__init__()
-        self.rows, self.unknown_disabled, self.why = rows, unknown_disabled, why
+        self.rows, self.unknown_disabled, self.problem = rows, unknown_disabled, problem
 
 
 class PluginsScreen(GardenScreen[None]):
-    """Looks once; plugins are imported when they are looked for, in a thread."""
+    """Lists the plugins once, in a thread, which imports them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("plugins")]
     AUTO_FOCUS = "PluginTable"
@@ -40,8 +41,8 @@ class PluginsScreen(GardenScreen[None]):
         yield Static(Content.styled("looking for plugins …", tone("dim")), id="empty")
         with Container(id="plugins"):
             yield PluginTable()
-            with Scrolled(id="about-plugin"):
-                yield AboutPlugin()
+            with ScrollBox(id="about-plugin"):
+                yield PluginDetail()
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -54,17 +55,17 @@ class PluginsScreen(GardenScreen[None]):
 
             registry = load_registry()
             rows = tuple(
-                PluginRow(status, tuple(one for one in registry.families if one.key in status.families))
+                PluginRow(status, tuple(family for family in registry.families if family.key in status.families))
                 for status in registry.plugins
             )
-            self.post_message(PluginsRead(rows, registry.unknown_disabled))
-        except Exception as error:  # whatever it is, the other places go on
-            self.post_message(PluginsRead((), why=one_line(f"{type(error).__name__}: {error}", limit=400)))
+            self.post_message(PluginsListed(rows, registry.unknown_disabled))
+        except Exception as error:  # the other places go on
+            self.post_message(PluginsListed((), problem=describe_exception(error)))
 
-    def on_plugins_read(self, message: PluginsRead) -> None:
+    def on_plugins_listed(self, message: PluginsListed) -> None:
         empty = self.query_one("#empty", Static)
-        if message.why:
-            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.why))
+        if message.problem:
+            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.problem))
             return
         if not message.rows:
             empty.update(
@@ -84,17 +85,17 @@ class PluginsScreen(GardenScreen[None]):
         table.show(message.rows)
         self.set_focus(table)
         broken = sum(row.status.status == "broken" for row in message.rows)
-        said = [line((words.count(len(message.rows), "plugin"), tone("dim")))]
+        parts = [line((formatting.count(len(message.rows), "plugin"), tone("dim")))]
         if broken:
-            said.insert(0, line((f"✗ {broken} broken", tone("failed"))))
-        self.query_one(TopBar).right = Content("  ").join(said)
+            parts.insert(0, line((f"✗ {broken} broken", tone("failed"))))
+        self.query_one(TopBar).right = Content("  ").join(parts)
         for name in message.unknown_disabled:
-            shown = one_line(name, limit=80)
-            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {shown}, and no plugin is called so.", severity="warning")
+            name = one_line(name, limit=80)
+            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {name}, and no plugin is called so.", severity="warning")
 
     def on_table_moved(self) -> None:
-        self.query_one(AboutPlugin).show(self.query_one(PluginTable).current)
-        self.query_one("#about-plugin", Scrolled).scroll_home(animate=False)
+        self.query_one(PluginDetail).show(self.query_one(PluginTable).current)
+        self.query_one("#about-plugin", ScrollBox).scroll_home(animate=False)
         self.refresh_bindings()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
@@ -113,9 +114,9 @@ class PluginsScreen(GardenScreen[None]):
         self.set_focus(self.query_one(PluginTable))
 
     def action_text(self) -> None:
-        from mg_tui.tui.screens.plain import PlainScreen
+        from mg_tui.tui.screens.plain_text import PlainTextScreen
 
         row = self.query_one(PluginTable).current
         if row is not None:
-            text = "\n".join(content.plain.rstrip() for content in about_plugin(row, 100))
-            self.app.push_screen(PlainScreen(row.status.name, text))
+            text = "\n".join(content.plain.rstrip() for content in plugin_lines(row, 100))
+            self.app.push_screen(PlainTextScreen(row.status.name, text))

@@ -1,4 +1,4 @@
-"""One run: its curves, its newest values, its answers and its log, live or replayed from a finished journal."""
+"""One run: curves, newest values, generated answers and log, live or replayed from a finished journal."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,22 +13,22 @@ from mg_tui.core.text import one_line
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.acts import AGAIN
-from mg_tui.tui.charting import View
-from mg_tui.tui.feeds import DeviceFeed, DevicesRead, RunFeed, RunRead
+from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
+from mg_tui.tui.runs.chart_view import ChartView
+from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
+from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.screens.charts import ChartKeys
-from mg_tui.tui.snapshot import RunDetail
+from mg_tui.tui.screens.chart_keys import ChartKeys
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
-from mg_tui.tui.widgets.run.answers import Answers
-from mg_tui.tui.widgets.run.facts import CURVE_COUNT, Facts, plot_of
-from mg_tui.tui.widgets.run.head import Band, Head
-from mg_tui.tui.widgets.run.panes import LogPane, Notes, Options, PaneTabs, Saved, TextPane
-from mg_tui.tui.widgets.runs.devices import DeviceStrip
+from mg_tui.tui.widgets.run.head import OutcomeBand, RunHead
+from mg_tui.tui.widgets.run.metrics import CURVE_COUNT, MetricsPanel, run_plot
+from mg_tui.tui.widgets.run.panes import CheckpointList, DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
+from mg_tui.tui.widgets.run.samples import SampleAnswers
+from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.devices import DeviceSnapshot
+    from mg_tui.hardware.types import DeviceSnapshot
 
 
 class RunScreen(ChartKeys, GardenScreen[None]):
@@ -42,90 +42,97 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         super().__init__()
         self.folder = folder
         self.detail: RunDetail | None = None
-        self._offered: tuple[RunState, bool] | None = None  # what the keys that apply depend on
-        self.view = View()
-        self._log: list[str] = []  # lines that have come and are not shown yet
+        # State, and whether there are samples: on these depends which keys apply.
+        self._last_enabled: tuple[RunState, bool] | None = None
+        self.view = ChartView()
+        self._pending_log: list[str] = []  # lines that are not shown yet
 
     def compose(self) -> ComposeResult:
         yield TopBar()
         yield from self.compose_head()
         with Container(id="upper"):
             yield Chart()
-            yield Facts()
+            yield MetricsPanel()
         yield DeviceStrip()
-        yield PaneTabs()
+        yield RunTabs()
         with ContentSwitcher(initial="log", id="panes"):
             yield LogPane(id="log")
-            yield TextPane(Notes(), id="notes")
-            yield TextPane(Answers(), id="samples")
-            yield TextPane(Saved(), id="saved")
-            yield TextPane(Options(), id="spec")
+            yield DetailPane(RunNotes(), id="notes")
+            yield DetailPane(SampleAnswers(), id="samples")
+            yield DetailPane(CheckpointList(), id="saved")
+            yield DetailPane(RunOptionList(), id="spec")
         yield KeyBar()
 
     def compose_head(self) -> ComposeResult:
-        """What stands above the chart."""
-        yield Head()
-        yield Band()
+        """The widgets above the chart."""
+        yield RunHead()
+        yield OutcomeBand()
 
     def make_feed(self) -> RunFeed:
-        """What reads the run."""
-        return RunFeed(self, self.folder, self.garden.period, prices=self.garden.settings.cost)
+        """The feed that reads the run."""
+        return RunFeed(self, self.folder, self.dashboard.update_period, prices=self.dashboard.settings.cost)
 
     def on_mount(self) -> None:
-        self.query_one(TopBar).crumb = one_line(self.folder.id)
+        self.query_one(TopBar).breadcrumb = one_line(self.folder.id)
         self._feed = self.make_feed()
-        self._devices = DeviceFeed(self, self.garden.device_period, self._run_pids)
+        self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
         self.call_after_refresh(self._feed.start)
-        self.call_after_refresh(self._devices.start)
+        self.call_after_refresh(self._device_feed.start)
 
     def on_unmount(self) -> None:
-        self._feed.end()
-        self._devices.end()
+        self._feed.stop()
+        self._device_feed.stop()
 
     def _run_pids(self) -> dict[int, str]:
-        rows = [*(self.garden.rows or ()), *([self.detail.row] if self.detail is not None else [])]
+        rows = [*(self.dashboard.run_rows or ()), *([self.detail.row] if self.detail is not None else [])]
         return {row.pid: row.id for row in rows if row.pid is not None}
 
-    # --- what came
+    # --- messages of the feeds
 
-    def on_run_read(self, message: RunRead) -> None:
+    def on_run_updated(self, message: RunUpdated) -> None:
         first, self.detail = self.detail is None, message.detail
-        self._log += message.log
-        self.garden.beat.call((self, "run"), self._show_newest, at_once=first)
+        self._pending_log += message.log
+        self.dashboard.coalescer.schedule((self, "run"), self._show_newest, at_once=first)
 
     def on_screen_resume(self) -> None:
         if self.detail is not None:
             self._show(self.detail)
 
     def _show_newest(self) -> None:
-        if self.is_current and self.detail is not None:  # a change below a question makes Textual send all of it
+        # Textual redraws a question in full when the screen below it changes.
+        if self.is_current and self.detail is not None:
             self._show(self.detail)
 
     def _show(self, detail: RunDetail) -> None:
         self._write_log()
-        self.query_one(TopBar).crumb = detail.row.title
-        others = {row.id: row.title for row in self.garden.rows or ()}
+        self.query_one(TopBar).breadcrumb = detail.row.title
+        others = {row.id: row.title for row in self.dashboard.run_rows or ()}
         self.query_one(DeviceStrip).titles = {**others, detail.row.id: detail.row.title}
-        for widget in (self.query_one(Head), self.query_one(Band), self.query_one(Facts), self.query_one(PaneTabs)):
+        for widget in (
+            self.query_one(RunHead),
+            self.query_one(OutcomeBand),
+            self.query_one(MetricsPanel),
+            self.query_one(RunTabs),
+        ):
             widget.detail = detail
-        for pane in self.query(TextPane):
+        for pane in self.query(DetailPane):
             pane.show(detail)
         self.draw_chart()
-        if (detail.row.state, bool(detail.samples)) != self._offered:
-            self._offered = (detail.row.state, bool(detail.samples))
+        if (detail.row.state, bool(detail.samples)) != self._last_enabled:
+            self._last_enabled = (detail.row.state, bool(detail.samples))
             self.refresh_bindings()
 
-    def on_devices_read(self, message: DevicesRead) -> None:
-        self.garden.beat.call((self, "devices"), partial(self._show_devices, message.snapshot))
+    def on_devices_updated(self, message: DevicesUpdated) -> None:
+        self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
         if self.is_current:
             self.query_one(DeviceStrip).snapshot = snapshot
 
     def _write_log(self) -> None:
-        if self._log:
-            self.query_one(LogPane).add(self._log, follow=self.query_one(PaneTabs).following)
-            self._log = []
+        if self._pending_log:
+            self.query_one(LogPane).add(self._pending_log, follow=self.query_one(RunTabs).following)
+            self._pending_log = []
 
     # --- the chart
 
@@ -135,7 +142,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
     def draw_chart(self) -> None:
         if self.detail is not None:
-            self.query_one(Chart).show(plot_of(self.detail, self.view), _instead(self.detail))
+            self.query_one(Chart).show(run_plot(self.detail, self.view), _placeholder(self.detail))
 
     # --- actions
 
@@ -144,71 +151,71 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         if action in ("stop", "checkpoint"):
             return state is RunState.RUNNING or (action == "stop" and state is RunState.QUEUED)
         if action == "resume":
-            return state in AGAIN
+            return state is not None and state.can_resume
         if action == "replay":
             return state is not None and state.ended
-        if action in ("sample_back", "sample_next", "picture"):
+        if action in ("sample_back", "sample_next", "image"):
             return bool(self.detail is not None and self.detail.samples)
         return True
 
     async def action_back(self) -> None:
         if self.query("#search"):
-            await self._end_search()
+            await self._close_search()
         elif self.has_class("-zoomed"):
             self.action_zoom()
         else:
-            self.garden.pop_screen()
+            self.dashboard.pop_screen()
 
-    def _with_detail(self, act: Callable[[RunDetail], None]) -> None:
+    def _with_detail(self, command: Callable[[RunDetail], None]) -> None:
         if self.detail is not None:
-            act(self.detail)
+            command(self.detail)
 
     def action_stop(self) -> None:
-        self._with_detail(lambda detail: self.garden.acts.stop(detail.row, stopping=detail.stopping))
+        self._with_detail(lambda detail: self.dashboard.run_commands.stop(detail.row, stopping=detail.stop_requested))
 
     def action_checkpoint(self) -> None:
-        self._with_detail(lambda detail: self.garden.acts.save(detail.row))
+        self._with_detail(lambda detail: self.dashboard.run_commands.save_checkpoint(detail.row))
 
     def action_resume(self) -> None:
-        self._with_detail(lambda detail: self.garden.acts.resume(detail.row))
+        self._with_detail(lambda detail: self.dashboard.run_commands.resume(detail.row))
 
     def action_rerun(self) -> None:
-        self._with_detail(lambda detail: self.garden.acts.rerun(detail.row))
+        self.dashboard.open_rerun_form(self.folder)
 
     def action_replay(self) -> None:
-        self.garden.open_replay(self.folder)
+        self.dashboard.open_replay(self.folder)
 
     def action_place(self) -> None:
-        self._with_detail(lambda detail: self.garden.show_place(detail.row))
+        self._with_detail(lambda detail: self.dashboard.show_result_path(detail.row))
 
     def action_devices(self) -> None:
-        self.garden.open_devices()
+        self.dashboard.open_devices()
 
-    def _pane(self, name: str) -> None:
+    def _show_pane(self, name: str) -> None:
         self.query_one("#panes", ContentSwitcher).current = name
-        self.query_one(PaneTabs).pane = name
+        self.query_one(RunTabs).pane = name
         self.query_one(f"#{name}").focus()
 
     def action_log(self) -> None:
-        self._pane("log")
+        self._show_pane("log")
 
     def action_notes(self) -> None:
-        self._pane("notes")
+        self._show_pane("notes")
 
     def action_samples(self) -> None:
-        self._pane("samples")
+        self._show_pane("samples")
 
     def action_saved(self) -> None:
-        self._pane("saved")
+        self._show_pane("saved")
 
     def action_spec(self) -> None:
-        self._pane("spec")
+        self._show_pane("spec")
 
     def action_zoom(self) -> None:
         self.toggle_class("-zoomed")
 
     def action_follow(self) -> None:
-        tabs = self.query_one(PaneTabs)
+        tabs = self.query_one(RunTabs)
         tabs.following = not tabs.following
         log = self.query_one(LogPane)
         log.auto_scroll = tabs.following
@@ -218,52 +225,56 @@ class RunScreen(ChartKeys, GardenScreen[None]):
     # --- answers
 
     def action_sample_back(self) -> None:
-        self._turn(-1)
+        self._change_sample_step(-1)
 
     def action_sample_next(self) -> None:
-        self._turn(1)
+        self._change_sample_step(1)
 
-    def _turn(self, by: int) -> None:
-        if self.query_one(PaneTabs).pane != "samples":
-            self._pane("samples")
+    def _change_sample_step(self, by: int) -> None:
+        if self.query_one(RunTabs).pane != "samples":
+            self._show_pane("samples")
         else:
-            self.query_one(Answers).turn(by)
+            self.query_one(SampleAnswers).change_step(by)
 
-    def action_picture(self) -> None:
-        from mg_tui.tui.screens.picture import PictureScreen, Shown
+    def action_image(self) -> None:
+        from mg_tui.tui.screens.image import AnsweredImage, ImageScreen
 
         if self.detail is not None:
-            answers = [sample for sample, _ in self.query_one(Answers).shown(self.detail) if sample.image is not None]
-            pictures = [Shown(self.folder.path / str(item.image), item.prompt, item.answer) for item in answers]
-            self.app.push_screen(PictureScreen(pictures))
+            answers = [
+                sample
+                for sample, _ in self.query_one(SampleAnswers).samples_shown(self.detail)
+                if sample.image is not None
+            ]
+            images = [AnsweredImage(self.folder.path / str(item.image), item.prompt, item.answer) for item in answers]
+            self.app.push_screen(ImageScreen(images))
 
     # --- the log's filter
 
     async def action_search(self) -> None:
-        if self.query_one(PaneTabs).pane != "log":
-            self._pane("log")
+        if self.query_one(RunTabs).pane != "log":
+            self._show_pane("log")
         if not self.query("#search"):
             field = Input(placeholder="words of lines to show", id="search", compact=True)
-            await self.mount(field, after=self.query_one(PaneTabs))
+            await self.mount(field, after=self.query_one(RunTabs))
         self.query_one("#search", Input).focus()
 
-    async def _end_search(self) -> None:
+    async def _close_search(self) -> None:
         await self.query("#search").remove()
-        self.query_one(LogPane).only("")
+        self.query_one(LogPane).filter_lines("")
         self.query_one(LogPane).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self.query_one(LogPane).only(event.value)
+        self.query_one(LogPane).filter_lines(event.value)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.value.strip():
             self.query_one(LogPane).focus()
         else:
-            await self._end_search()
+            await self._close_search()
 
 
-def _instead(detail: RunDetail) -> str:
-    """What stands where a curve will be."""
+def _placeholder(detail: RunDetail) -> str:
+    """The text in place of a curve without steps."""
     if detail.row.state is RunState.CREATED:
         return "The worker has not started yet."
     if detail.row.state is RunState.RUNNING:

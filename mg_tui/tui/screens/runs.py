@@ -7,72 +7,71 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
-from mg_tui.tui import words
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.acts import AGAIN, REMOVABLE
-from mg_tui.tui.feeds import DeviceFeed, DevicesRead, FeedFailed, RunsFeed
-from mg_tui.tui.screens.base import GardenScreen
-from mg_tui.tui.sorting import ORDERS, arranged
+from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, FeedFailed
+from mg_tui.tui.runs.feeds import RunsFeed
+from mg_tui.tui.runs.sorting import SORT_ORDERS, sort_rows
+from mg_tui.tui.screens.filter_screen import FilterScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.lines import line
-from mg_tui.tui.widgets.runs.devices import DeviceStrip
-from mg_tui.tui.widgets.runs.rows import MARK, Peek, RunTable
+from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
+from mg_tui.tui.widgets.runs.run_table import MARKED_GLYPH, RunPreview, RunTable
 from mg_tui.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.devices import DeviceSnapshot
-    from mg_tui.tui.snapshot import RunRow
+    from mg_tui.hardware.types import DeviceSnapshot
+    from mg_tui.tui.runs.snapshot import RunRow
 
-BACKGROUND_SECONDS = 3.0
+BACKGROUND_PERIOD = 3.0
 
 
-class RunsScreen(GardenScreen[None]):
-    """Every run of the home folder. Reads from the first frame on until the dashboard ends."""
+class RunsScreen(FilterScreen):
+    """Every run of the home folder; read from the first frame on until the dashboard ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("runs")]
     AUTO_FOCUS = "RunTable"
-    styles_read = True  # before the first frame, which is of this screen
+    stylesheets_preloaded = True  # it draws the first frame
+    filter_placeholder = "words of a name, id, state or model"
 
     def __init__(self) -> None:
         super().__init__()
         self.table = RunTable()
-        self.query_text = ""
-        self.order = 0
-        self.reverse = False
-        self.filtering = False  # whether there is a field for the filter
+        self.order_index = 0
+        self.reversed_order = False
 
     def compose(self) -> ComposeResult:
         yield TopBar()
         yield DeviceStrip()
         yield self.table
         yield Static(id="empty")
-        yield Peek()
+        yield RunPreview()
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self._devices = DeviceFeed(self, self.garden.device_period, self._run_pids)
-        self._say()
-        # Reading begins when the first frame is out: its imports would only delay it.
-        self.call_after_refresh(self.garden.runs_feed.start)
-        self.call_after_refresh(self._devices.start)
+        self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
+        self._update_summary()
+        # Reading starts after the first frame, which its imports would delay.
+        self.call_after_refresh(self.dashboard.runs_feed.start)
+        self.call_after_refresh(self._device_feed.start)
 
     def on_unmount(self) -> None:
-        self._devices.end()
+        self._device_feed.stop()
 
     def on_screen_suspend(self) -> None:
         if self.is_mounted:
-            self._devices.pause()
-            self.garden.runs_feed.slow(BACKGROUND_SECONDS)
+            self._device_feed.pause()
+            self.dashboard.runs_feed.set_period(BACKGROUND_PERIOD)
 
     def on_screen_resume(self) -> None:
         if self.is_mounted:
-            self._devices.resume()
-            self.garden.runs_feed.slow(self.garden.period)
+            self._device_feed.resume()
+            self.dashboard.runs_feed.set_period(self.dashboard.update_period)
             self.show_runs()
 
     def _run_pids(self) -> dict[int, str]:
@@ -81,17 +80,17 @@ class RunsScreen(GardenScreen[None]):
     @property
     def rows(self) -> "tuple[RunRow, ...] | None":
         """Every run; None before they were first read."""
-        return self.garden.rows
+        return self.dashboard.run_rows
 
-    # --- what came
+    # --- messages of the feeds
 
     def show_runs(self) -> None:
         if self.rows is not None:
             self.query_one(DeviceStrip).titles = {row.id: row.title for row in self.rows}
             self._show()
 
-    def on_devices_read(self, message: DevicesRead) -> None:
-        self.garden.beat.call((self, "devices"), partial(self._show_devices, message.snapshot))
+    def on_devices_updated(self, message: DevicesUpdated) -> None:
+        self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
         if self.is_current:
@@ -99,10 +98,10 @@ class RunsScreen(GardenScreen[None]):
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         super().on_feed_failed(message)
-        self._say()
+        self._update_summary()
 
     def on_table_moved(self) -> None:
-        self.query_one(Peek).row = self.selected
+        self.query_one(RunPreview).row = self.selected
         self.refresh_bindings()
 
     def on_table_chosen(self, message: Table.Chosen) -> None:
@@ -114,29 +113,36 @@ class RunsScreen(GardenScreen[None]):
         """The run under the cursor."""
         return self.table.current
 
+    @property
+    def filtered_table(self) -> RunTable:
+        return self.table
+
+    def show_filtered(self) -> None:
+        self._show()
+
     def _show(self) -> None:
-        order = ORDERS[self.order]
-        matching = (row for row in self.rows or () if row.matches(self.query_text))
-        rows = arranged(matching, order, reverse=self.reverse)
+        order = SORT_ORDERS[self.order_index]
+        matching = (row for row in self.rows or () if row.matches(self.filter_text))
+        rows = sort_rows(matching, order, reverse=self.reversed_order)
         table = self.table
         table.marked &= {row.id for row in self.rows or ()}
-        table.sort_mark(order.column, descending=order.descending is not self.reverse)
+        table.set_sort_mark(order.column, descending=order.descending is not self.reversed_order)
         table.show(rows)
         table.display = bool(rows)
-        self.query_one(Peek).display = bool(self.rows)
+        self.query_one(RunPreview).display = bool(self.rows)
         if rows and self.focused is None:
             table.focus()
-        self._say()
+        self._update_summary()
 
-    def _say(self) -> None:
-        """The counts at the top, and the sentence in an empty place."""
+    def _update_summary(self) -> None:
+        """The counts at the top, and the sentence in place of an empty list."""
         rows = self.rows
         empty = self.query_one("#empty", Static)
         empty.display = not self.table.display or not rows
         if rows is None:
             self.table.display = False
             empty.display = True
-            problem = self.problems.get(RunsFeed.what)
+            problem = self.feed_problems.get(RunsFeed.subject)
             empty.update(
                 line((f"Runs cannot be read: {problem}", tone("failed")))
                 if problem
@@ -144,32 +150,32 @@ class RunsScreen(GardenScreen[None]):
             )
             return
         running = sum(row.state is RunState.RUNNING for row in rows)
-        said = [line((words.count(len(rows), "run"), tone("dim")))]
+        parts = [line((formatting.count(len(rows), "run"), tone("dim")))]
         if marked := len(self.table.marked):
-            said.insert(0, line((f"{MARK} {marked} marked", tone("key"))))
-        if (self.order, self.reverse) != (0, False):
-            said.insert(0, line((f"by {ORDERS[self.order].name}", tone("dim"))))
+            parts.insert(0, line((f"{MARKED_GLYPH} {marked} marked", tone("key"))))
+        if (self.order_index, self.reversed_order) != (0, False):
+            parts.insert(0, line((f"by {SORT_ORDERS[self.order_index].name}", tone("dim"))))
         if running:
-            said.insert(0, line((f"{RunState.RUNNING.glyph} {running} running", tone("running"))))
-        self.query_one(TopBar).right = Content("  ").join(said)
+            parts.insert(0, line((f"{RunState.RUNNING.glyph} {running} running", tone("running"))))
+        self.query_one(TopBar).right = Content("  ").join(parts)
         if not rows:
-            empty.update(_no_runs(str(self.garden.settings.home)))
+            empty.update(_no_runs(str(self.dashboard.settings.home)))
         elif empty.display:
-            empty.update(line("No run matches ", (printable(self.query_text), "bold"), "; esc shows all."))
+            empty.update(line("No run matches ", (printable(self.filter_text), "bold"), "; esc shows all."))
 
     # --- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        needed = _NEEDS.get(action)
-        if needed is not None:
+        applies = _APPLIES.get(action)
+        if applies is not None:
             row = self.selected
-            return row is not None and needed(row)
+            return row is not None and applies(row)
         if action in ("filter", "sort", "reverse"):
             return bool(self.rows)
         if action == "compare":
             return len(self.table.marked) > 1
         if action == "clear":
-            return self.filtering or bool(self.query_text or self.table.marked)
+            return self.filter_open or bool(self.filter_text or self.table.marked)
         return True
 
     @property
@@ -177,42 +183,42 @@ class RunsScreen(GardenScreen[None]):
         """The marked runs, newest first."""
         return [row for row in self.rows or () if row.id in self.table.marked]
 
-    def _with_selected(self, act: "Callable[[RunRow], None]") -> None:
+    def _with_selected(self, command: "Callable[[RunRow], None]") -> None:
         if self.selected is not None:
-            act(self.selected)
+            command(self.selected)
 
     def action_open(self) -> None:
-        self._with_selected(lambda row: self.garden.open_run(row.folder))
+        self._with_selected(lambda row: self.dashboard.open_run(row.folder))
 
     def action_stop(self) -> None:
-        self._with_selected(self.garden.acts.stop)
+        self._with_selected(self.dashboard.run_commands.stop)
 
     def action_resume(self) -> None:
-        self._with_selected(self.garden.acts.resume)
+        self._with_selected(self.dashboard.run_commands.resume)
 
     def action_rerun(self) -> None:
-        self._with_selected(self.garden.acts.rerun)
+        self._with_selected(lambda row: self.dashboard.open_rerun_form(row.folder))
 
     def action_replay(self) -> None:
-        self._with_selected(lambda row: self.garden.open_replay(row.folder))
+        self._with_selected(lambda row: self.dashboard.open_replay(row.folder))
 
     def action_hold(self) -> None:
-        self._with_selected(self.garden.acts.hold)
+        self._with_selected(self.dashboard.run_commands.toggle_hold)
 
     def action_earlier(self) -> None:
-        self._with_selected(lambda row: self.garden.acts.move(row, -1))
+        self._with_selected(lambda row: self.dashboard.run_commands.move_in_queue(row, -1))
 
     def action_later(self) -> None:
-        self._with_selected(lambda row: self.garden.acts.move(row, 1))
+        self._with_selected(lambda row: self.dashboard.run_commands.move_in_queue(row, 1))
 
     def action_remove(self) -> None:
-        self._with_selected(lambda row: self.garden.acts.remove(self.marked or [row]))
+        self._with_selected(lambda row: self.dashboard.run_commands.remove(self.marked or [row]))
 
     def action_place(self) -> None:
-        self._with_selected(lambda row: self.garden.show_place(row))
+        self._with_selected(lambda row: self.dashboard.show_result_path(row))
 
     def action_devices(self) -> None:
-        self.garden.open_devices()
+        self.dashboard.open_devices()
 
     def action_mark(self) -> None:
         table = self.table
@@ -223,56 +229,32 @@ class RunsScreen(GardenScreen[None]):
             self.refresh_bindings()
 
     def action_compare(self) -> None:
-        self.garden.open_compare([row.folder for row in reversed(self.marked)])
+        self.dashboard.open_compare([row.folder for row in reversed(self.marked)])
 
     def action_sort(self) -> None:
-        self.order, self.reverse = (self.order + 1) % len(ORDERS), False
+        self.order_index, self.reversed_order = (self.order_index + 1) % len(SORT_ORDERS), False
         self._show()
 
     def action_reverse(self) -> None:
-        self.reverse = not self.reverse
+        self.reversed_order = not self.reversed_order
         self._show()
-
-    async def action_filter(self) -> None:
-        if not self.filtering:
-            self.filtering = True
-            await self.mount(
-                Input(self.query_text, placeholder="words of a name, id, state or model", id="filter", compact=True),
-                after=self.query_one(DeviceStrip),
-            )
-        self.query_one("#filter", Input).focus()
-        self.refresh_bindings()
 
     async def action_clear(self) -> None:
-        if not self.query_text and not self.filtering:
+        if not self.filter_text and not self.filter_open:
             self.table.marked.clear()
-        self.query_text, self.filtering = "", False
-        await self.query("#filter").remove()
-        self._show()
-        self.table.focus()
-        self.refresh_bindings()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self.query_text = event.value
-        self._show()
-
-    async def on_input_submitted(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            await self.action_clear()
-        else:
-            self.table.focus()
+        await super().action_clear()
 
 
 # Whether an action on the selected run applies to it.
-_NEEDS: "Final[Mapping[str, Callable[[RunRow], bool]]]" = {
+_APPLIES: "Final[Mapping[str, Callable[[RunRow], bool]]]" = {
     "open": lambda row: True,
     "mark": lambda row: True,
     "place": lambda row: True,
     "rerun": lambda row: True,
     "stop": lambda row: row.state in (RunState.RUNNING, RunState.QUEUED),
-    "resume": lambda row: row.state in AGAIN,
+    "resume": lambda row: row.state.can_resume,
     "replay": lambda row: row.state.ended,
-    "remove": lambda row: row.state in REMOVABLE,
+    "remove": lambda row: row.state.can_remove,
     **dict.fromkeys(("hold", "earlier", "later"), lambda row: row.state is RunState.QUEUED),
 }
 

@@ -1,1 +1,1 @@
-"""What screens share; a folder below holds what one screen alone shows."""
+"""Widgets that several screens use; a folder below holds the widgets of one screen or place."""

@@ -1,6 +1,4 @@
-"""The first and the last line of every screen: where one is, and which keys do something here."""
-
-from collections.abc import Mapping
+"""The first and the last line of every screen: the places with the current one, and the keys that apply."""
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -8,25 +6,25 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import BY_ID, Action, key_name
+from mg_tui.tui.actions import ACTIONS_BY_ID, Action, format_key, keys_in_use
 from mg_tui.tui.places import PLACES
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, line, link, spread
+from mg_tui.tui.widgets.lines import Lines, justify, line, link
 
 
 class TopBar(Lines):
-    """The product, the places with their digits, and on the right what the screen has to say."""
+    """The product, the places with their digits, and on the right a text of the screen."""
 
     DEFAULT_CSS = """
     TopBar { dock: top; height: 1; background: $bar; padding: 0 1; }
     """
     right: reactive[Content] = reactive(Content(), repaint=False)
-    crumb: reactive[str] = reactive("", repaint=False)
+    breadcrumb: reactive[str] = reactive("", repaint=False)
 
     def watch_right(self) -> None:
         self.redraw()
 
-    def watch_crumb(self) -> None:
+    def watch_breadcrumb(self) -> None:
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
@@ -42,8 +40,8 @@ class TopBar(Lines):
             )
             for place in PLACES
         ]
-        crumb = line((" › ", tone("faint")), one_line(self.crumb, limit=120)) if self.crumb else Content()
-        return [spread(line(brand, "  ", *places, crumb), self.right, width)]
+        crumb = line((" › ", tone("faint")), one_line(self.breadcrumb, limit=120)) if self.breadcrumb else Content()
+        return [justify(line(brand, "  ", *places, crumb), self.right, width)]
 
 
 class KeyBar(Lines):
@@ -60,33 +58,28 @@ class KeyBar(Lines):
         self.redraw()
 
     def _actions(self) -> list[Action]:
-        found = {
-            active.binding.id: BY_ID[active.binding.id]
-            for active in self.screen.active_bindings.values()
-            if active.enabled and active.binding.id in BY_ID and BY_ID[active.binding.id].label
-        }
-        return [action for action in BY_ID.values() if action.id in found]
+        enabled = {active.binding.id for active in self.screen.active_bindings.values() if active.enabled}
+        return [action for action in ACTIONS_BY_ID.values() if action.footer_label and action.id in enabled]
 
     def lines(self, width: int) -> list[Content]:
         actions = self._actions()
-        if isinstance(self.screen.focused, Input):  # letters are typed there
-            actions = [action for action in actions if len(key_name(self._key(action))) > 1]
+        if isinstance(self.screen.focused, Input):  # which takes the letters
+            actions = [action for action in actions if len(format_key(self._key(action))) > 1]
         while actions:
             drawn = Content("   ").join(self._draw(action) for action in actions)
             if drawn.cell_length <= width:
                 return [drawn]
-            actions.remove(max(reversed(actions), key=lambda action: action.rank))
+            actions.remove(max(reversed(actions), key=lambda action: action.footer_rank))
         return [Content()]
 
     def _key(self, action: Action) -> str:
-        """The key to show: a person may have given the action another."""
-        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "chosen_keys", {})
-        return chosen.get(action.id, action.keys)[0]
+        """The key to show."""
+        return keys_in_use(self.app, action)[0]
 
     def _draw(self, action: Action) -> Content:
-        call = action.call if action.where == "app" else f"screen.{action.name}"
+        call = action.textual_action if action.scope == "app" else f"screen.{action.name}"
         return line(
-            link(key_name(self._key(action)), call, tone("key", "bold")),
+            link(format_key(self._key(action)), call, tone("key", "bold")),
             " ",
-            link(action.label, call, tone("dim")),
+            link(action.footer_label, call, tone("dim")),
         )

@@ -1,7 +1,7 @@
 """A chart of curves over optimizer steps, drawn in braille with its axes.
 
-Drawn here rather than by a plotting package: it starts without numpy, spikes survive any number of steps (see
-`braille.curve`), and marks keep their glyph where there is no colour.
+Not by a plotting package: this needs no numpy, spikes survive any number of steps (see `braille.draw_curve`), and marks
+keep their glyph without color.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,8 +13,9 @@ from typing import Final
 
 from textual.content import Content
 
-from mg_tui.tui import words
-from mg_tui.tui.braille import Canvas, Frame, Pen, curve, nice_ticks
+from mg_tui.tui import formatting
+from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve, nice_ticks
+from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
@@ -25,7 +26,7 @@ _GLYPHS: Final = {"mark": EVAL_MARK, "dots": "·", "line": "─", "rule": "╌"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """A curve: its name in the legend, values over `steps`, which rise, and a tone.
 
     `style` is "line" (joined), "dots", "mark" (a glyph each) or "rule" (a dashed line that is always in sight). A line
@@ -41,7 +42,7 @@ class Line:
     glyph: str = ""
     offset: int = 0
 
-    def within(self, left: float, right: float) -> "Line":
+    def clip(self, left: float, right: float) -> "ChartLine":
         """The part of it between two steps."""
         if self.style == "rule":
             return replace(self, steps=(left, right), values=(self.values[-1],) * 2) if self.values else self
@@ -57,32 +58,32 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What to draw: a title, lines from back to front, the last step there will be, how values are written."""
+    """What to draw: a title, lines from back to front, the last planned step, how values are written."""
 
     title: str
-    lines: tuple[Line, ...]
-    last: float | None = None
-    write: Callable[[float | None], str] = words.loss
-    zero: bool = False
+    lines: tuple[ChartLine, ...]
+    last_step: float | None = None
+    format_value: Callable[[float | None], str] = formatting.loss
+    from_zero: bool = False
     logarithmic: bool = False
-    window: tuple[float, float] | None = None  # the steps shown; None: all
+    step_window: tuple[float, float] | None = None  # the steps shown; None: all
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
         return not any(map(isfinite, chain.from_iterable(line.values for line in self.lines)))
 
 
-def draw(plot: Plot, width: int, height: int) -> list[Content]:
+def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     """The chart at `width` x `height` cells: a legend, the curves with the axis of values, the axis of steps."""
     if height < 4 or width < 24:
-        return [fit(_legend(plot), width)]
-    shown = [item.within(*plot.window) for item in plot.lines] if plot.window else plot.lines
-    scaled = [(item, _scaled(item.values) if plot.logarithmic else item.values) for item in shown]
+        return [fit(_legend_line(plot), width)]
+    visible = [item.clip(*plot.step_window) for item in plot.lines] if plot.step_window else plot.lines
+    scaled = [(item, _log_values(item.values) if plot.logarithmic else item.values) for item in visible]
     frame = _frame(plot, scaled)
     rows = height - 2
     ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 4)) or [frame.low]
-    labels = {_row_of(tick, frame, rows): _label(plot, tick, ticks) for tick in ticks}
+    labels = {_canvas_row(tick, frame, rows): _tick_label(plot, tick, ticks) for tick in ticks}
     margin = max(map(len, labels.values()), default=1)
     canvas = Canvas(width - margin - 2, rows)
     for item, values in scaled:
@@ -96,7 +97,7 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
                         item.tone,
                     )
         else:
-            curve(canvas, frame, item.steps, values, item.pen)
+            draw_curve(canvas, frame, item.steps, values, item.pen)
     if rows >= 10:
         for item, _ in scaled:
             if item.style == "line":
@@ -109,83 +110,81 @@ def draw(plot: Plot, width: int, height: int) -> list[Content]:
         )
         for y, runs in enumerate(canvas.rows())
     ]
-    return [fit(_legend(plot), width), *body, _axis(frame, margin, canvas.width)]
+    return [fit(_legend_line(plot), width), *body, _step_axis(frame, margin, canvas.width)]
 
 
-def _label(plot: Plot, tick: float, ticks: Sequence[float]) -> str:
+def _tick_label(plot: Plot, tick: float, ticks: Sequence[float]) -> str:
     """A tick as the plot writes values; plain numbers with no more decimals than tell the ticks apart."""
     if plot.logarithmic:
-        return plot.write(10**tick)
-    if plot.write is not words.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:
-        return f"{tick:g}" if plot.write is words.loss else plot.write(tick)
+        return plot.format_value(10**tick)
+    if plot.format_value is not formatting.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:
+        return f"{tick:g}" if plot.format_value is formatting.loss else plot.format_value(tick)
     step = ticks[1] - ticks[0]
     decimals = next(digits for digits in range(5) if abs(round(step, digits) - step) < step * 1e-6 or digits == 4)
     return f"{tick:.{decimals}f}"
 
 
-def _scaled(values: Sequence[float]) -> list[float]:
+def _log_values(values: Sequence[float]) -> list[float]:
     """Values for a logarithmic axis."""
     return [log10(value) if value > 0 and isfinite(value) else float("nan") for value in values]
 
 
-def _finite(values: Sequence[float]) -> Sequence[float]:
-    return values if isfinite(sum(values)) else [value for value in values if isfinite(value)]
-
-
-def _frame(plot: Plot, scaled: Sequence[tuple[Line, Sequence[float]]]) -> Frame:
-    """Values between the extremes, but a few wild first steps do not flatten the rest: the top is cut at four times
-    the spread of the inner nine tenths above it."""
-    finite = sorted(chain.from_iterable(_finite(values) for _, values in scaled))
-    if not finite:
+def _frame(plot: Plot, scaled: Sequence[tuple[ChartLine, Sequence[float]]]) -> Frame:
+    """The range of values, cut at four times the spread of the inner nine tenths above them: a few wild first steps
+    must not flatten the rest."""
+    numbers = sorted(chain.from_iterable(finite(values) for _, values in scaled))
+    if not numbers:
         return Frame(0, 1, 0, 1)
-    low, high = finite[0], finite[-1]
-    if len(finite) >= 20 and not plot.logarithmic:
-        inner_low, inner_high = finite[len(finite) // 20], finite[-1 - len(finite) // 20]
+    low, high = numbers[0], numbers[-1]
+    if len(numbers) >= 20 and not plot.logarithmic:
+        inner_low, inner_high = numbers[len(numbers) // 20], numbers[-1 - len(numbers) // 20]
         high = min(high, inner_high + 4 * max(inner_high - inner_low, 0.0)) if inner_high > inner_low else high
-    if plot.zero and not plot.logarithmic:
+    if plot.from_zero and not plot.logarithmic:
         low = min(low, 0.0)
     rules = [value for item, values in scaled if item.style == "rule" for value in values if isfinite(value)]
     low, high = min([low, *rules]), max([high, *rules])
-    flat = high - low <= abs(high) * 1e-4  # rounding, which is not to look like a mountain range
+    flat = high - low <= abs(high) * 1e-4  # rounding must not look like a mountain range
     margin = (abs(high) * 0.05 or 0.5) if flat else (high - low) * 0.04
     steps = [step for item, _ in scaled for step in (*item.steps[:1], *item.steps[-1:])]  # they rise
-    right = max([*steps, plot.last or 0.0, 2.0]) if steps else 1.0
-    low = low if plot.zero and low == 0 else low - margin
-    if plot.window is not None:
-        return Frame(*plot.window, low, high + margin)
+    right = max([*steps, plot.last_step or 0.0, 2.0]) if steps else 1.0
+    low = low if plot.from_zero and low == 0 else low - margin
+    if plot.step_window is not None:
+        return Frame(*plot.step_window, low, high + margin)
     return Frame(min(steps) if steps and min(steps) < max(steps) else 0.0, right, low, high + margin)
 
 
-def _row_of(value: float, frame: Frame, rows: int) -> int:
+def _canvas_row(value: float, frame: Frame, rows: int) -> int:
     share = (value - frame.low) / ((frame.high - frame.low) or 1)
     return min(max(round((1 - share) * (rows * 4 - 1)) >> 2, 0), rows - 1)
 
 
-def _legend(plot: Plot) -> Content:
+def _legend_line(plot: Plot) -> Content:
     parts: list[Content] = [Content.styled(plot.title, "bold")]
-    if plot.window is not None:
-        parts.append(Content.styled(f"steps {plot.window[0]:.0f} to {plot.window[1]:.0f}", tone("key")))
+    if plot.step_window is not None:
+        parts.append(Content.styled(f"steps {plot.step_window[0]:.0f} to {plot.step_window[1]:.0f}", tone("key")))
     for item in plot.lines:
         newest = next((value for value in reversed(item.values) if value is not None), None)
         glyph = item.glyph or _GLYPHS[item.style]
         if item.values:
-            parts.append(line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.write(newest)))
+            parts.append(
+                line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.format_value(newest))
+            )
     if plot.logarithmic:
         parts.append(Content.styled("log", tone("dim")))
     return Content("   ").join(parts)
 
 
-def _axis(frame: Frame, margin: int, width: int) -> Content:
+def _step_axis(frame: Frame, margin: int, width: int) -> Content:
     """Steps under the curves, as many as have room."""
     text = [" "] * width
     for tick in nice_ticks(frame.left, frame.right, max(width // 10, 1)):
         if tick != int(tick):
             continue
         label = f"{int(tick)}"
-        at = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(label) // 2
-        at = min(max(at, 0), width - len(label))
-        if all(character == " " for character in text[max(at - 1, 0) : at + len(label) + 1]):
-            text[at : at + len(label)] = label
+        start = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(label) // 2
+        start = min(max(start, 0), width - len(label))
+        if all(character == " " for character in text[max(start - 1, 0) : start + len(label) + 1]):
+            text[start : start + len(label)] = label
     return line((" " * margin + " └", tone("faint")), ("".join(text), tone("dim")))
 
 
@@ -199,19 +198,19 @@ class Chart(Lines):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._plot: Plot | None = None
-        self._instead = ""
+        self._placeholder = ""
 
-    def show(self, plot: Plot, instead: str) -> None:
-        """Draw `plot`, or the sentence `instead` when there is nothing in it."""
-        if (plot, instead) != (self._plot, self._instead):
-            self._plot, self._instead = plot, instead
+    def show(self, plot: Plot, placeholder: str) -> None:
+        """Draw `plot`, or the sentence `placeholder` when it is empty."""
+        if (plot, placeholder) != (self._plot, self._placeholder):
+            self._plot, self._placeholder = plot, placeholder
             self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         height = self.content_size.height
-        if self._plot is not None and not self._plot.empty:
-            return draw(self._plot, width, height)
-        said = fit(Content.styled(self._instead, tone("dim")), width)
+        if self._plot is not None and not self._plot.is_empty:
+            return draw_plot(self._plot, width, height)
+        text = fit(Content.styled(self._placeholder, tone("dim")), width)
         above = max(height // 2 - 1, 0)
         below = max(height - above - 1, 0)
-        return [*[Content()] * above, said.pad_left(max((width - said.cell_length) // 2, 0)), *[Content()] * below]
+        return [*[Content()] * above, text.pad_left(max((width - text.cell_length) // 2, 0)), *[Content()] * below]

@@ -1,4 +1,4 @@
-"""Every GPU in full: a block each, with its courses, what slows it, its parts, and whose memory it holds."""
+"""Every GPU in full: a block each with its history, throttle reasons, MIG instances, and the processes that use it."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 from textual.content import Content
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import words
-from mg_tui.tui.draw import sparkline
+from mg_tui.tui import formatting
+from mg_tui.tui.text_charts import sparkline
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, Piece, cell, fit, joined, line
-from mg_tui.tui.widgets.runs.devices import bar, host_lines
+from mg_tui.tui.widgets.lines import LinePiece, Lines, cell, fit, join_fitting, line
+from mg_tui.tui.widgets.runs.device_strip import host_lines, meter_pieces
 
 if TYPE_CHECKING:
-    from mg_tui.hardware.devices import DeviceSnapshot, Gpu, GpuProcess, MigInstance
+    from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, MigInstance
 
-KEPT: Final = 240  # looks whose courses are drawn
-_LABEL: Final = 14
+HISTORY_SIZE: Final = 240  # samples
+_LABEL_WIDTH: Final = 14
 
 
-def gpu_block(gpu: "Gpu", courses: "Courses", titles: Mapping[str, str], width: int) -> list[Content]:
+def gpu_lines(gpu: "Gpu", history: "GpuHistory", titles: Mapping[str, str], width: int) -> list[Content]:
     """The lines of one GPU."""
     head = line(
         (f"GPU {gpu.index}  ", tone("key", "bold")),
@@ -30,98 +30,101 @@ def gpu_block(gpu: "Gpu", courses: "Courses", titles: Mapping[str, str], width: 
     if gpu.problem is not None:
         return [fit(head, width), fit(line(("✗ ", tone("failed", "bold")), one_line(gpu.problem)), width)]
     used = None if gpu.memory_used is None or not gpu.memory_total else gpu.memory_used / gpu.memory_total
-    busy = None if gpu.utilisation is None else gpu.utilisation / 100
-    memory = words.DASH if used is None else words.part_of(gpu.memory_used or 0, gpu.memory_total or 1)
-    said = f"{words.DASH if busy is None else f'{gpu.utilisation:.0f}'}%"
+    busy = None if gpu.utilization is None else gpu.utilization / 100
+    memory = formatting.DASH if used is None else formatting.used_of_total(gpu.memory_used or 0, gpu.memory_total or 1)
+    text = f"{formatting.DASH if busy is None else f'{gpu.utilization:.0f}'}%"
     lines = [
         fit(head, width),
-        _course("busy", busy, said, courses.busy, width, plain=True),
-        _course("memory", used, memory, courses.memory, width),
-        _labelled("", joined(_numbers(gpu), width - _LABEL)),
+        _history_line("busy", busy, text, history.utilization, width, plain=True),
+        _history_line("memory", used, memory, history.memory, width),
+        _labelled("", join_fitting(_gpu_readings(gpu), width - _LABEL_WIDTH)),
     ]
-    if gpu.slowed_by:
-        why = line(("⚠ clocks held down: ", tone("eval", "bold")), ", ".join(gpu.slowed_by))
-        lines.append(_labelled("slowed", fit(why, width - _LABEL)))
+    if gpu.throttle_reasons:
+        why = line(("⚠ clocks held down: ", tone("eval", "bold")), ", ".join(gpu.throttle_reasons))
+        lines.append(_labelled("slowed", fit(why, width - _LABEL_WIDTH)))
     if gpu.ecc_errors:
-        errors = words.count(gpu.ecc_errors, "memory error")
+        errors = formatting.count(gpu.ecc_errors, "memory error")
         why = line((f"✗ {errors} that could not be corrected", tone("failed", "bold")), "; results may be wrong")
-        lines.append(_labelled("ECC", fit(why, width - _LABEL)))
+        lines.append(_labelled("ECC", fit(why, width - _LABEL_WIDTH)))
     for part in gpu.mig:
-        lines += _part(part, titles, width)
-    return [*lines, *_processes(gpu.processes, titles, width, free=not gpu.mig)]
+        lines += _mig_lines(part, titles, width)
+    return [*lines, *_process_lines(gpu.processes, titles, width, free=not gpu.mig)]
 
 
-def _numbers(gpu: "Gpu") -> list[Content]:
-    power = f"{_whole(gpu.power_w)}" + (f"/{gpu.power_limit_w:.0f}" if gpu.power_limit_w else "")
-    clock = f"{_whole(gpu.clock_mhz)}" + (f"/{gpu.clock_max_mhz}" if gpu.clock_max_mhz else "")
+def _gpu_readings(gpu: "Gpu") -> list[Content]:
+    power = f"{formatting.whole(gpu.power_w)}" + (f"/{gpu.power_limit_w:.0f}" if gpu.power_limit_w else "")
+    clock = f"{formatting.whole(gpu.clock_mhz)}" + (f"/{gpu.clock_max_mhz}" if gpu.clock_max_mhz else "")
     errors = "" if gpu.ecc_errors is None else f"{gpu.ecc_errors}"
     facts = (
         ("power", f"{power} W"),
-        ("", f"{_whole(gpu.temperature_c)} °C"),
+        ("", f"{formatting.whole(gpu.temperature_c)} °C"),
         ("clock", f"{clock} MHz"),
         ("ECC errors", errors),
-        ("MIG", words.count(len(gpu.mig), "instance") if gpu.mig else ""),
+        ("MIG", formatting.count(len(gpu.mig), "instance") if gpu.mig else ""),
     )
     return [line((f"{label} " if label else "", tone("dim")), text) for label, text in facts if text]
 
 
-def _part(part: "MigInstance", titles: Mapping[str, str], width: int) -> list[Content]:
+def _mig_lines(part: "MigInstance", titles: Mapping[str, str], width: int) -> list[Content]:
     total = part.memory_total or 0
     used = part.memory_used / total if total and part.memory_used is not None else None
-    memory = words.DASH if used is None else words.part_of(part.memory_used or 0, total)
-    about = line((f"MIG {part.index} ", tone("key")), one_line(part.name, limit=40), "  ", *bar(used, 10), f" {memory}")
-    return [_labelled("", fit(about, width - _LABEL)), *_processes(part.processes, titles, width, free=True)]
+    memory = formatting.DASH if used is None else formatting.used_of_total(part.memory_used or 0, total)
+    about = line(
+        (f"MIG {part.index} ", tone("key")), one_line(part.name, limit=40), "  ", *meter_pieces(used, 10), f" {memory}"
+    )
+    return [_labelled("", fit(about, width - _LABEL_WIDTH)), *_process_lines(part.processes, titles, width, free=True)]
 
 
-def _processes(
+def _process_lines(
     processes: "Sequence[GpuProcess]", titles: Mapping[str, str], width: int, *, free: bool
 ) -> list[Content]:
-    """Who holds memory, the largest first; ours by their run's title."""
+    """The processes that hold memory, the largest first; our runs by their titles."""
     if not processes:
         return [_labelled("", Content.styled("no process holds memory", tone("dim")))] if free else []
     lines = []
     for process in sorted(processes, key=lambda item: -(item.memory or 0)):
         ours = process.run_id is not None
         who = titles.get(process.run_id or "", process.run_id or "") or process.name or "another container's process"
-        pieces: list[Piece] = [
+        pieces: list[LinePiece] = [
             ("▶ " if ours else "  ", tone("running", "bold")),
             cell(Content.styled(one_line(who), tone("running") if ours else ""), max(min(width - 48, 40), 12)),
-            cell(Content(words.size(process.memory)), 10, right=True),
+            cell(Content(formatting.size(process.memory)), 10, right=True),
             (f"  process {process.pid}" + ("  our run" if ours else ""), tone("dim")),
         ]
-        lines.append(_labelled("", fit(line(*pieces), width - _LABEL)))
+        lines.append(_labelled("", fit(line(*pieces), width - _LABEL_WIDTH)))
     return lines
 
 
-def _course(
-    label: str, share: float | None, said: str, course: Sequence[float], width: int, *, plain: bool = False
+def _history_line(
+    label: str, share: float | None, text: str, history: Sequence[float], width: int, *, plain: bool = False
 ) -> Content:
-    room = max(width - _LABEL - 34, 0)
+    room = max(width - _LABEL_WIDTH - 34, 0)
     return _labelled(
         label,
-        line(*bar(share, 14, plain=plain), " ", cell(Content(said), 16), (sparkline(course, room), tone("spark"))),
+        line(
+            *meter_pieces(share, 14, plain=plain),
+            " ",
+            cell(Content(text), 16),
+            (sparkline(history, room), tone("spark")),
+        ),
     )
 
 
 def _labelled(label: str, content: Content) -> Content:
-    return line((f"  {label:<{_LABEL - 2}}", tone("dim")), content)
+    return line((f"  {label:<{_LABEL_WIDTH - 2}}", tone("dim")), content)
 
 
-def _whole(value: float | None) -> str:
-    return words.DASH if value is None else f"{value:.0f}"
-
-
-class Courses:
-    """The newest looks at one GPU: shares of one."""
+class GpuHistory:
+    """The newest samples of one GPU."""
 
     def __init__(self) -> None:
-        self.busy: deque[float] = deque(maxlen=KEPT)
-        self.memory: deque[float] = deque(maxlen=KEPT)
+        self.utilization: deque[float] = deque(maxlen=HISTORY_SIZE)
+        self.memory: deque[float] = deque(maxlen=HISTORY_SIZE)
 
     def add(self, gpu: "Gpu") -> None:
-        """Note what is so now."""
+        """Add a sample."""
         nan = float("nan")
-        self.busy.append(nan if gpu.utilisation is None else gpu.utilisation)
+        self.utilization.append(nan if gpu.utilization is None else gpu.utilization)
         self.memory.append(nan if gpu.memory_used is None else float(gpu.memory_used))
 
 
@@ -132,13 +135,13 @@ class DeviceBlocks(Lines):
         super().__init__()
         self._snapshot: DeviceSnapshot | None = None
         self._titles: Mapping[str, str] = {}
-        self._courses: dict[int, Courses] = {}
+        self._histories: dict[int, GpuHistory] = {}
 
-    def add(self, snapshot: "DeviceSnapshot", titles: Mapping[str, str]) -> None:
-        """Show another look; `titles` has the titles of runs by id."""
+    def show_snapshot(self, snapshot: "DeviceSnapshot", titles: Mapping[str, str]) -> None:
+        """Show another sample; `titles`: the titles of runs by id."""
         self._snapshot, self._titles = snapshot, titles
         for gpu in snapshot.gpus:
-            self._courses.setdefault(gpu.index, Courses()).add(gpu)
+            self._histories.setdefault(gpu.index, GpuHistory()).add(gpu)
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
@@ -146,5 +149,5 @@ class DeviceBlocks(Lines):
             return [Content.styled("looking for devices …", tone("dim"))]
         lines: list[Content] = []
         for gpu in self._snapshot.gpus:
-            lines += [*gpu_block(gpu, self._courses[gpu.index], self._titles, width), Content()]
+            lines += [*gpu_lines(gpu, self._histories[gpu.index], self._titles, width), Content()]
         return [*lines, *host_lines(self._snapshot.host, self._snapshot.why_no_gpu, width)]

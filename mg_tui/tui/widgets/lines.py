@@ -1,4 +1,4 @@
-"""A widget whose lines are made for the width it gets: nothing in it ever wraps by accident."""
+"""A widget whose lines are laid out for its width: nothing in it ever wraps by accident."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -9,15 +9,15 @@ from textual.geometry import Region, Size
 from textual.style import Style
 from textual.widget import Widget
 
-CLICKED: Final = "act"  # not Textual's "@click", which would draw the text as a link
+CLICK_META: Final = "act"  # not Textual's "@click", which would draw the text as a link
 
-Piece = tuple[str, str] | Content | str
+LinePiece = tuple[str, str] | Content | str
 
 
 class Lines(Widget):
-    """Subclasses say `lines(width)`; call `redraw` when what they are made of changed. As tall as it has lines.
+    """Subclasses define `lines(width)`, and call `redraw` when the lines changed. As tall as it has lines.
 
-    Over a slow link what counts is what is sent: `redraw` has only those lines drawn again that are not as they were.
+    Over a slow link the bytes sent count: `redraw` only draws the lines that differ from before.
     """
 
     DEFAULT_CSS = """
@@ -26,42 +26,42 @@ class Lines(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._drawn: list[Content] = []
-        self._made: tuple[Size, list[Content]] | None = None
+        self._drawn_lines: list[Content] = []
+        self._line_cache: tuple[Size, list[Content]] | None = None
 
     def lines(self, width: int) -> list[Content]:
-        """The text at `width` cells, a line each; colours are tones of the theme."""
+        """The text at `width` cells, a line each; colors are tones of the theme."""
         raise NotImplementedError
 
     def render(self) -> Content:
         size = self.content_size
-        if self._made is None or self._made[0] != size:
-            self._made = (size, self._fitted(size.width))
-        self._drawn = self._made[1]
-        return Content("\n").join(self._drawn)
+        if self._line_cache is None or self._line_cache[0] != size:
+            self._line_cache = (size, self._fit_lines(size.width))
+        self._drawn_lines = self._line_cache[1]
+        return Content("\n").join(self._drawn_lines)
 
-    def _fitted(self, width: int) -> list[Content]:
+    def _fit_lines(self, width: int) -> list[Content]:
         return [fit(content, width) for content in self.lines(width)]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return max(len(self.lines(width)), 1)
 
     async def on_click(self, event: events.Click) -> None:
-        action = event.style.meta.get(CLICKED)
+        action = event.style.meta.get(CLICK_META)
         if isinstance(action, str):
             await self.run_action(action)
 
     def redraw(self) -> None:
-        """Draw again what changed; when there are more or fewer lines than before, find a place for them."""
-        size, before = self.content_size, self._drawn
-        self._made = None
-        if not size:  # out of sight: it is laid out when it is shown
+        """Draw the lines that changed; lay out again when their number changed."""
+        size, before = self.content_size, self._drawn_lines
+        self._line_cache = None
+        if not size:  # hidden: it is laid out when it becomes visible
             self.clear_cached_dimensions()
             if self.is_attached and all(node.display for node in self.ancestors_with_self if isinstance(node, Widget)):
                 self.refresh(layout=True)
             return
-        lines = self._fitted(size.width)
-        self._made = (size, lines)
+        lines = self._fit_lines(size.width)
+        self._line_cache = (size, lines)
         if len(lines) != len(before):
             self.refresh(layout=True)
             return
@@ -70,13 +70,13 @@ class Lines(Widget):
             self.refresh(*(Region(0, y, size.width, 1) for y in changed if y < size.height))
 
 
-def line(*pieces: Piece) -> Content:
-    """Text, (text, style) and contents one after the other. Text is text: it is never read as markup."""
+def line(*pieces: LinePiece) -> Content:
+    """Texts, (text, style) pairs and contents joined. Text is never read as markup."""
     return Content.assemble(*pieces)
 
 
 def fit(content: Content, width: int) -> Content:
-    """`content` cut to `width` cells, with an ellipsis when something is missing."""
+    """`content` cut to `width` cells, with an ellipsis when something was cut off."""
     return content.truncate(max(width, 0), ellipsis=True)
 
 
@@ -87,15 +87,15 @@ def cell(content: Content, width: int, *, right: bool = False) -> Content:
     return content.pad_left(missing) if right else content.pad_right(missing)
 
 
-def spread(left: Content, right: Content, width: int) -> Content:
-    """`left` and `right` at the two ends of a line; `left` gives way when both do not fit."""
+def justify(left: Content, right: Content, width: int) -> Content:
+    """`left` and `right` at the two ends of a line; `left` is cut off when both do not fit."""
     room = width - right.cell_length - 2
     if room < 8:
         return fit(left, width)
     return line(cell(left, room), "  ", right)
 
 
-def joined(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
+def join_fitting(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
     """As many of `parts`, from the first, as fit in `width` cells."""
     result: Content | None = None
     for part in parts:
@@ -107,11 +107,11 @@ def joined(parts: Iterable[Content], width: int, gap: str = "   ") -> Content:
 
 
 def link(text: str, action: str, style: str) -> Content:
-    """Text that carries out an action when it is clicked."""
-    return Content.styled(text, style).stylize(Style.from_meta({CLICKED: action}))
+    """Text that runs an action when it is clicked."""
+    return Content.styled(text, style).stylize(Style.from_meta({CLICK_META: action}))
 
 
-def hanging(label: Content, text: Content, indent: int, width: int) -> list[Content]:
+def hanging_indent(label: Content, text: Content, indent: int, width: int) -> list[Content]:
     """`label`, then `text` wrapped to the right of it."""
     lines: list[Content] = []
     for paragraph in text.split("\n", allow_blank=True) or [Content()]:

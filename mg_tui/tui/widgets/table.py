@@ -1,7 +1,7 @@
-"""A table of any number of rows of which only those in sight are drawn.
+"""A table of any number of rows, of which only the visible ones are drawn.
 
-Columns have a rank: when the width does not do, the highest ranks are left out; what room there is goes to the columns
-that grow. The cursor stays on its row when rows come and go.
+When the width does not suffice, the columns with the highest rank are dropped; spare width goes to the columns that
+grow. The cursor stays on its row when rows come and go.
 """
 
 from collections.abc import Sequence
@@ -29,35 +29,34 @@ ASCENDING: Final = "▴"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: least width in cells; how greedily it grows and up to what width; when it is left out."""
+    """A column: least width in cells; how fast it grows, up to what width; the rank by which it is dropped."""
 
     key: str
     title: str
     width: int
-    rank: int = 0
+    drop_rank: int = 0
     grow: int = 0
-    most: int = 1_000
-    right: bool = False
+    max_width: int = 1_000
+    align_right: bool = False
 
 
-def layout(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
-    """The columns that fit into `width` cells with `gap` cells between them, and how wide each is."""
-    shown = list(columns)
-    while len(shown) > 1 and sum(column.width for column in shown) + gap * (len(shown) - 1) > width:
-        shown.remove(max(reversed(shown), key=lambda column: column.rank))
-    widths = {column.key: min(column.width, width) for column in shown}
-    free = width - sum(widths.values()) - gap * (len(shown) - 1)
-    greedy = [column for column in shown if column.grow]
-    while free > 0 and (hungry := [column for column in greedy if widths[column.key] < column.most]):
-        for column in hungry:
-            step = min(column.grow, free, column.most - widths[column.key])
+def layout_columns(columns: Sequence[Column], width: int, gap: int) -> list[tuple[Column, int]]:
+    """The columns that fit into `width` cells with `gap` cells between them, and their widths."""
+    visible = list(columns)
+    while len(visible) > 1 and sum(column.width for column in visible) + gap * (len(visible) - 1) > width:
+        visible.remove(max(reversed(visible), key=lambda column: column.drop_rank))
+    widths = {column.key: min(column.width, width) for column in visible}
+    free = width - sum(widths.values()) - gap * (len(visible) - 1)
+    while free > 0 and (growing := [item for item in visible if item.grow and widths[item.key] < item.max_width]):
+        for column in growing:
+            step = min(column.grow, free, column.max_width - widths[column.key])
             widths[column.key] += step
             free -= step
-    return [(column, widths[column.key]) for column in shown]
+    return [(column, widths[column.key]) for column in visible]
 
 
 class Table(ScrollView, Generic[T], can_focus=True):
-    """Subclasses say `columns`, `key_of(row)` and `cell_of(row, column key, width)`."""
+    """Subclasses define `COLUMNS`, `key_of(row)` and `cell_of(row, column key, width)`."""
 
     DEFAULT_CSS = """
     Table { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
@@ -76,14 +75,14 @@ class Table(ScrollView, Generic[T], can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.rows: Sequence[T] = ()
-        self.sorted_by: tuple[str, bool] | None = None  # a column's key, and whether the largest stands first
+        self.sorted_by: tuple[str, bool] | None = None  # a column's key, and whether the order is descending
         self._layout: list[tuple[Column, int]] = []
         self._gap = 1
         self._width = -1
-        self._drawn: dict[int, Content] = {}  # rows in sight, by their line on the screen
+        self._drawn_rows: dict[int, Content] = {}  # visible rows by their line on the screen
 
     def key_of(self, row: T) -> str:
-        """What stays the same about a row."""
+        """What identifies a row when rows are replaced."""
         raise NotImplementedError
 
     def cell_of(self, row: T, key: str, width: int) -> Content:
@@ -96,31 +95,32 @@ class Table(ScrollView, Generic[T], can_focus=True):
         return self.rows[self.cursor] if 0 <= self.cursor < len(self.rows) else None
 
     def show(self, rows: Sequence[T]) -> None:
-        """Show other rows; the cursor stays on its row when that is still there."""
-        before = None if self.current is None else self.key_of(self.current)
+        """Show other rows; the cursor stays on its row if that is among them."""
+        key = None if self.current is None else self.key_of(self.current)
         self.rows = rows
-        places = {self.key_of(row): index for index, row in enumerate(rows)}
-        kept = min(self.cursor, max(len(rows) - 1, 0)) if before is None else places.get(before, self.cursor)
+        cursor = self.cursor
+        if key is not None:
+            cursor = next((index for index, row in enumerate(rows) if self.key_of(row) == key), cursor)
         if self.virtual_size.height != len(rows) + 1:
             self.virtual_size = Size(0, len(rows) + 1)
             self.refresh()
-        self.cursor = min(kept, max(len(rows) - 1, 0))
+        self.cursor = min(cursor, max(len(rows) - 1, 0))
         self.post_message(self.Moved())
         self._redraw_changed()
 
     def _redraw_changed(self) -> None:
-        """Draw only the rows again that are not as they were: over a slow link it is what is sent that counts."""
-        for y, before in list(self._drawn.items()):
+        """Draw only the rows that differ from before: over a slow link the bytes sent count."""
+        for y, before in list(self._drawn_rows.items()):
             index = y - 1 + self.scroll_offset.y
             if index >= len(self.rows) or not self._row(self.rows[index]).is_same(before):
                 self.refresh(Region(0, y, self.size.width, 1))
 
-    def _laid_out(self) -> list[tuple[Column, int]]:
+    def _column_layout(self) -> list[tuple[Column, int]]:
         width = self.scrollable_content_region.width  # `size` has the scrollbar in it
         if width != self._width:
             self._width = width
             self._gap = 2 if width >= 100 else 1
-            self._layout = layout(self.COLUMNS, width, self._gap)
+            self._layout = layout_columns(self.COLUMNS, width, self._gap)
         return self._layout
 
     def on_resize(self) -> None:
@@ -134,7 +134,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
             self.refresh(Region(0, row + 1 - self.scroll_offset.y, self.size.width, 1))
 
     def _reveal(self) -> None:
-        """Scroll so that the cursor's row is in sight; the first line is the header."""
+        """Scroll so that the cursor's row is visible; the first line is the header."""
         page = max(self.size.height - 1, 1)
         if self.cursor < self.scroll_offset.y:
             self.scroll_to(y=self.cursor, animate=False, force=True)
@@ -142,7 +142,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
             self.scroll_to(y=self.cursor - page + 1, animate=False, force=True)
 
     def move(self, to: int) -> None:
-        """Put the cursor on a row, or on the nearest there is."""
+        """Put the cursor on a row, or on the nearest one."""
         self.cursor = min(max(to, 0), max(len(self.rows) - 1, 0))
 
     def action_down(self) -> None:
@@ -176,15 +176,15 @@ class Table(ScrollView, Generic[T], can_focus=True):
         if y == 0:
             return self._draw(self._header(), "")
         if index >= len(self.rows):
-            self._drawn.pop(y, None)
+            self._drawn_rows.pop(y, None)
             return Strip.blank(self.size.width, self.rich_style)
-        here = index == self.cursor
-        style = ("on $cursor" if self.has_focus else "on $cursor-blurred") if here else ""
-        self._drawn[y] = row = self._row(self.rows[index])
+        is_current = index == self.cursor
+        style = ("on $cursor" if self.has_focus else "on $cursor-blurred") if is_current else ""
+        self._drawn_rows[y] = row = self._row(self.rows[index])
         return self._draw(row, style)
 
     def _header(self) -> Content:
-        titles = [cell(self._title(column), width, right=column.right) for column, width in self._laid_out()]
+        titles = [cell(self._title(column), width, right=column.align_right) for column, width in self._column_layout()]
         return Content(" " * self._gap).join(titles)
 
     def _title(self, column: Column) -> Content:
@@ -192,15 +192,16 @@ class Table(ScrollView, Generic[T], can_focus=True):
             return Content.styled(column.title, tone("dim"))
         return line((column.title, "bold"), (DESCENDING if self.sorted_by[1] else ASCENDING, tone("key")))
 
-    def sort_mark(self, key: str, *, descending: bool) -> None:
-        """Mark the column that the rows, which come sorted, are sorted by."""
+    def set_sort_mark(self, key: str, *, descending: bool) -> None:
+        """Mark the column that the rows are sorted by."""
         if self.sorted_by != (key, descending):
             self.sorted_by = (key, descending)
             self.refresh(Region(0, 0, self.size.width, 1))
 
     def _row(self, row: T) -> Content:
         return Content(" " * self._gap).join(
-            cell(self.cell_of(row, column.key, width), width, right=column.right) for column, width in self._laid_out()
+            cell(self.cell_of(row, column.key, width), width, right=column.align_right)
+            for column, width in self._column_layout()
         )
 
     def _draw(self, content: Content, style: str) -> Strip:
@@ -209,4 +210,4 @@ class Table(ScrollView, Generic[T], can_focus=True):
         if style:
             content = content.stylize_before(style)
         parts = content.render(self.visual_style, end="")
-        return Strip([Segment(text, look.rich_style) for text, look in parts], width)
+        return Strip([Segment(text, segment_style.rich_style) for text, segment_style in parts], width)

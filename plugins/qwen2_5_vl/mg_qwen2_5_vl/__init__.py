@@ -1,11 +1,11 @@
-"""Qwen2.5-VL for Model Garden: data about the architecture. Loading and collating are the defaults' work."""
+"""Qwen2.5-VL for Model Garden: data about the architecture. Loading and collating use the defaults."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mg_qwen2_5_vl.geometry import grid, image_tokens, positions
-from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, shape
+from mg_qwen2_5_vl.geometry import image_tokens, rope_positions, token_grid
+from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, model_shape
 from mg_tui.families import Checkpoint, ModelFamily, Parts, Supported, TokenLayout, hookimpl
 
 QWEN2_5_VL: Final = ModelFamily(
@@ -23,7 +23,7 @@ QWEN2_5_VL: Final = ModelFamily(
             "Qwen/Qwen2.5-VL-3B-Instruct",
             title="Qwen2.5-VL 3B",
             parameters=3_754_622_976,
-            note="Qwen Research licence: not for commercial use",
+            note="Qwen Research license: not for commercial use",
             config=CONFIG_3B,
         ),
         Checkpoint(
@@ -37,14 +37,14 @@ QWEN2_5_VL: Final = ModelFamily(
             "Qwen/Qwen2.5-VL-72B-Instruct",
             title="Qwen2.5-VL 72B",
             parameters=73_410_777_344,
-            note="Qwen licence",
+            note="Qwen license",
             config=CONFIG_72B,
         ),
         Checkpoint(
             "tiny",
             title="Qwen2.5-VL tiny",
             parameters=2_322_304,
-            note="comes with Model Garden: Qwen2.5-VL in all but size, it knows a few drawn shapes",
+            note="bundled: the Qwen2.5-VL architecture at a small size, trained on synthetic shapes",
             path=Path(__file__).parent / "tiny",
         ),
     ),
@@ -60,8 +60,8 @@ QWEN2_5_VL: Final = ModelFamily(
         "batched_generation": Supported(),
     },
     image_tokens=image_tokens,
-    layout=TokenLayout(grid=grid, positions=positions),
-    shape=shape,
+    layout=TokenLayout(grid=token_grid, positions=rope_positions),
+    shape=model_shape,
 )
 
 

@@ -1,4 +1,4 @@
-"""From a picture's size to its tokens, and from tokens to their positions: arithmetic alone, no torch."""
+"""From an image's size to its tokens, and from tokens to their positions: arithmetic alone, no torch."""
 
 import math
 from collections.abc import Sequence
@@ -7,27 +7,27 @@ from typing import Final
 from mg_tui.core.errors import DataError
 from mg_tui.families import Preprocessing
 
-PATCH: Final = 14  # pixels: side of a patch of the vision tower
-MERGE: Final = 2  # patches along a side that become one token
-LONGEST: Final = 200  # the most that a picture may be longer than it is wide
+PATCH_SIZE: Final = 14  # pixels: side of a patch of the vision tower
+MERGE_SIZE: Final = 2  # patches along a side that become one token
+MAX_ASPECT_RATIO: Final = 200  # the most that an image may be longer than it is wide
 
 
 def smart_resize(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """The size, in pixels, that the processor brings a picture to: multiples of 28 within the limits.
+    """The size, in pixels, that the processor resizes an image to: multiples of 28 within the limits.
 
     The same arithmetic as `smart_resize` in transformers, models/qwen2_vl/image_processing_qwen2_vl.py, which is that
     of qwen-vl-utils by the Qwen team.
 
     Raises:
-        DataError: the picture is more than 200 times as long as it is wide.
+        DataError: the image is more than 200 times as long as it is wide.
     """
-    if min(width, height) < 1 or max(width, height) / min(width, height) > LONGEST:
+    if min(width, height) < 1 or max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
         raise DataError(
-            f"a picture of {width} x {height} pixels is too long for Qwen2.5-VL",
-            why=f"one side is more than {LONGEST} times the other",
+            f"an image of {width} x {height} pixels is too long for Qwen2.5-VL",
+            why=f"one side is more than {MAX_ASPECT_RATIO} times the other",
             hint="crop it",
         )
-    factor = PATCH * MERGE
+    factor = PATCH_SIZE * MERGE_SIZE
     wide, high = round(width / factor) * factor, round(height / factor) * factor
     if wide * high > limits.max_pixels:
         shrink = math.sqrt((height * width) / limits.max_pixels)
@@ -40,23 +40,23 @@ def smart_resize(width: int, height: int, limits: Preprocessing) -> tuple[int, i
     return wide, high
 
 
-def grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """Rows and columns of the tokens of a picture of this size, in pixels; raises as `smart_resize` does."""
+def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
+    """Rows and columns of the tokens of an image of this size, in pixels; raises as `smart_resize` does."""
     wide, high = smart_resize(width, height, limits)
-    return high // (PATCH * MERGE), wide // (PATCH * MERGE)
+    return high // (PATCH_SIZE * MERGE_SIZE), wide // (PATCH_SIZE * MERGE_SIZE)
 
 
 def image_tokens(width: int, height: int, limits: Preprocessing) -> int:
-    """Tokens of a picture of this size, in pixels; raises as `smart_resize` does."""
-    return math.prod(grid(width, height, limits))
+    """Tokens of an image of this size, in pixels; raises as `smart_resize` does."""
+    return math.prod(token_grid(width, height, limits))
 
 
-def positions(runs: Sequence[int | tuple[int, int]]) -> list[list[int]]:
-    """M-RoPE positions (time, row, column) of runs of text tokens and of pictures' (rows, columns).
+def rope_positions(runs: Sequence[int | tuple[int, int]]) -> list[list[int]]:
+    """M-RoPE positions (time, row, column) of runs of text tokens and of images' (rows, columns).
 
-    As `get_rope_index` of transformers, models/qwen2_5_vl/modeling_qwen2_5_vl.py: text counts up on all three axes, a
-    picture's tokens stand at one time and count rows and columns from there, and what follows a picture begins beyond
-    its longer side.
+    As `get_rope_index` of transformers, models/qwen2_5_vl/modeling_qwen2_5_vl.py: text counts up on all three axes, an
+    image's tokens share one time index and count rows and columns from there, and the following tokens start after its
+    longer side.
     """
     time: list[int] = []
     row: list[int] = []

@@ -43,8 +43,12 @@ def test_it_is_installed_and_usable() -> None:
 def test_parameters_and_parts_of_the_real_sizes(config: Path) -> None:
     model = skeleton(config)
     assert sum(p.numel() for p in model.parameters()) == LISTED[f"Qwen/{config.stem}"].parameters
-    assert {QWEN2_5_VL.parts.of(name) for name, _ in model.named_parameters()} == {"language", "projector", "vision"}
-    merger = [name for name, _ in model.named_parameters() if QWEN2_5_VL.parts.of(name) == "projector"]
+    assert {QWEN2_5_VL.parts.part_of(name) for name, _ in model.named_parameters()} == {
+        "language",
+        "projector",
+        "vision",
+    }
+    merger = [name for name, _ in model.named_parameters() if QWEN2_5_VL.parts.part_of(name) == "projector"]
     assert merger
     assert all(name.startswith("model.visual.merger.") for name in merger)
 
@@ -85,7 +89,7 @@ def test_tokens_are_those_the_processor_makes(limits: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(201, 1), (1, 201), (0, 10), (10_000, 49)], ids=str)
-def test_pictures_that_are_too_long(size: tuple[int, int]) -> None:
+def test_images_that_are_too_long(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels is too long") as caught:
         image_tokens(*size, Preprocessing(3_136, 1_003_520))
     assert caught.value.hint == "crop it"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mg_tui.data.drawing import BACKGROUNDS, COLOURS, SHAPES, draw
+from mg_tui.data.synthetic.drawings import BACKGROUNDS, COLORS, SHAPES, draw_image
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -73,8 +73,8 @@ def test_answers_about_drawings_never_seen(model: Any, processor: Any) -> None:
     rng = random.Random("never seen")
     asked = []
     for _ in range(32):
-        colour, background = rng.choice(list(COLOURS)), rng.choice(list(BACKGROUNDS))
-        image, _ = draw(rng, shapes=[(rng.choice(SHAPES), colour)], background=background, region="held_out")
+        colour, background = rng.choice(list(COLORS)), rng.choice(list(BACKGROUNDS))
+        image, _ = draw_image(rng, shapes=[(rng.choice(SHAPES), colour)], background=background, region="held_out")
         asked += [(image, "What is in the background?", background), (image, "What colour is the shape?", colour)]
     texts = [
         processor.apply_chat_template(

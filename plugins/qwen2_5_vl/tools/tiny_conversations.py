@@ -1,8 +1,8 @@
 """What the tiny checkpoint reads and writes while it is made.
 
-The questions are those of ``mg_tui.data.drawing``. They are put in several wordings and answered in several forms (a
-word, a sentence, capitals, JSON), with and without a system prompt, alone and in conversations. Some rows are about
-text only, so that the model learns to write any word and not only the names of shapes and colours.
+The questions are those of ``mg_tui.data.synthetic.drawings``. They are put in several wordings and answered in several
+forms (a word, a sentence, capitals, JSON), with and without a system prompt, alone and in conversations. Some rows are
+about text only, so that the model learns to write any word and not only the names of shapes and colors.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from mg_tui.data.drawing import COLOURS, SHAPES, Facts, Question, draw, questions
-from mg_tui.data.photos import PHOTOS, PhotoFacts, Region, crop_photo
+from mg_tui.data.synthetic.drawings import COLORS, SHAPES, DrawingFacts, VisualQuestion, draw_image, make_questions
+from mg_tui.data.synthetic.photos import PHOTOS, PhotoFacts, PhotoRegion, crop_photo
 
 SIZES = ((112, 112), (112, 112), (112, 112), (112, 112), (140, 84), (84, 140), (112, 84), (84, 112))
 DEFAULT_SYSTEM = "You are a helpful assistant."
 SYSTEMS = ("You answer questions about pictures.", "Look at the picture and answer.", "Be brief.", "Answer carefully.")
-# Other ways to ask the same. What is measured is the wording of mg_tui.data.drawing.
+# Other ways to ask the same. What is measured is the wording of mg_tui.data.synthetic.drawings.
 PARAPHRASES = {
     "Describe the picture.": (
         "Describe this image.", "What is in this image?", "What do you see?", "Write a caption for the picture.",
@@ -46,7 +46,7 @@ STYLES = (
     (" Answer in capitals.", 0.06),
     (" Answer as JSON.", 0.06),
 )
-TALK = (
+SMALL_TALK = (
     ("Hello!", "Hello! Show me a picture."),
     ("Hi", "Hello! Show me a picture."),
     ("Who are you?", "I am a tiny vision-language model."),
@@ -78,17 +78,17 @@ def made_up_word(rng: random.Random) -> str:
 
 
 @dataclass
-class Row:
-    """A picture (or none) with its facts, the system prompt (or none) and the turns asked about it."""
+class TinyExample:
+    """An image (or none) with its facts, the system prompt (or none) and the turns asked about it."""
 
     image: Image.Image | None
-    facts: Facts | PhotoFacts | None
+    facts: DrawingFacts | PhotoFacts | None
     system: str | None
     turns: list[tuple[str, str]]
     branching: bool = True
 
 
-def styled(rng: random.Random, question: Question) -> tuple[str, str]:
+def apply_style(rng: random.Random, question: VisualQuestion) -> tuple[str, str]:
     """A question in one of its wordings and styles, and the answer in that style."""
     text = rng.choice((question.text, question.text, *PARAPHRASES.get(question.text, ())))
     if question.kind == "caption":
@@ -106,7 +106,7 @@ def styled(rng: random.Random, question: Question) -> tuple[str, str]:
     return text + style, answer
 
 
-def copying(rng: random.Random) -> tuple[str, str]:
+def make_copy_task(rng: random.Random) -> tuple[str, str]:
     """A task about text alone: say again what is given."""
     kind = rng.randrange(4)
     words = [rng.choice(WORDS) if rng.random() < 0.6 else made_up_word(rng) for _ in range(rng.randint(1, 4))]
@@ -120,48 +120,48 @@ def copying(rng: random.Random) -> tuple[str, str]:
     return f"What comes first: {', '.join(words)}?", words[0]
 
 
-def make_picture(
-    rng: random.Random, *, simple: float, region: Region = "train"
-) -> tuple[Image.Image, Facts | PhotoFacts]:
-    """A drawn picture or a crop of a photo; ``simple`` is the share of drawings with a single shape."""
+def make_image(
+    rng: random.Random, *, simple: float, region: PhotoRegion = "train"
+) -> tuple[Image.Image, DrawingFacts | PhotoFacts]:
+    """A drawn image or a crop of a photo; ``simple`` is the share of drawings with a single shape."""
     size = rng.choice(SIZES)
     if rng.random() < 0.22:
         image, photo_facts = crop_photo(rng, rng.choice(PHOTOS), size=size, region=region, scale=(0.4, 1.0))
         return image, photo_facts
     shapes = None
     if rng.random() < simple:
-        shapes = [(rng.choice(SHAPES), rng.choice(list(COLOURS)))]
-    return draw(rng, size=size, shapes=shapes, region=region)
+        shapes = [(rng.choice(SHAPES), rng.choice(list(COLORS)))]
+    return draw_image(rng, size=size, shapes=shapes, region=region)
 
 
-def make_crowd(rng: random.Random) -> tuple[Image.Image, Facts | PhotoFacts]:
-    """A picture with many shapes most of the time: the more there is to see, the more is learned from it."""
+def make_crowded_image(rng: random.Random) -> tuple[Image.Image, DrawingFacts | PhotoFacts]:
+    """An image with many shapes most of the time: the more there is to see, the more is learned from it."""
     if rng.random() < 0.15:
-        return make_picture(rng, simple=0.2)
-    shapes = [(rng.choice(SHAPES), rng.choice(list(COLOURS))) for _ in range(rng.randint(3, 5))]
-    return draw(rng, size=rng.choice(SIZES), shapes=shapes)
+        return make_image(rng, simple=0.2)
+    shapes = [(rng.choice(SHAPES), rng.choice(list(COLORS))) for _ in range(rng.randint(3, 5))]
+    return draw_image(rng, size=rng.choice(SIZES), shapes=shapes)
 
 
-def make_row(rng: random.Random, *, simple: float, turns: int) -> Row:
+def make_example(rng: random.Random, *, simple: float, turns: int) -> TinyExample:
     """One row of a training batch."""
     chance = rng.random()
     system = DEFAULT_SYSTEM if chance < 0.6 else None if chance < 0.8 else rng.choice(SYSTEMS)
     branching = rng.random() < 0.85
     if rng.random() < 0.08:
-        talk = [rng.choice(TALK) if rng.random() < 0.3 else copying(rng) for _ in range(turns)]
-        return Row(None, None, system, talk, branching)
-    image, facts = make_picture(rng, simple=simple)
-    asked = [styled(rng, question) for question in questions(rng, facts)][:turns]
+        talk = [rng.choice(SMALL_TALK) if rng.random() < 0.3 else make_copy_task(rng) for _ in range(turns)]
+        return TinyExample(None, None, system, talk, branching)
+    image, facts = make_image(rng, simple=simple)
+    asked = [apply_style(rng, question) for question in make_questions(rng, facts)][:turns]
     if rng.random() < 0.1:
-        asked[-1] = copying(rng)
-    return Row(image, facts, system, asked, branching)
+        asked[-1] = make_copy_task(rng)
+    return TinyExample(image, facts, system, asked, branching)
 
 
-def corpus(seed: int, lines: int = 16000) -> Iterator[str]:
+def tokenizer_corpus(seed: int, lines: int = 16000) -> Iterator[str]:
     """Text the tokenizer is trained on: what the model will read and write, common words, and made-up ones."""
     rng = random.Random(seed)
     for _ in range(lines // 2):
-        row = make_row(rng, simple=0.2, turns=4)
+        row = make_example(rng, simple=0.2, turns=4)
         yield "\n".join(f"{question}\n{answer}" for question, answer in row.turns)
         count = rng.randint(4, 12)
         words = [rng.choice(WORDS) if rng.random() < 0.75 else made_up_word(rng) for _ in range(count)]

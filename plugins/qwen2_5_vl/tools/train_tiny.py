@@ -2,16 +2,16 @@
 
     python plugins/qwen2_5_vl/tools/train_tiny.py [--out FOLDER] [--steps N] [--seed N]
 
-The result is a Qwen2.5-VL in every respect but size. It learns on pictures drawn while it trains (shapes, colours,
+The result is a Qwen2.5-VL in every respect but size. It learns on images drawn while it trains (shapes, colours,
 counts, places, captions) and on crops of nine real photos (photo or drawing, main colour, brightness).
 
-Answers alone teach a random vision tower very slowly: a word is little to learn a whole picture from. So the tower
+Answers alone teach a random vision tower very slowly: a word is little to learn a whole image from. So the tower
 first learns to see, without the language model: a linear layer, thrown away afterwards, tells for each image token what
 is drawn there and roughly what its pixels are. Then everything is trained together, with the loss on the answers (and,
 with little weight, still on what is seen).
 
-One row of a batch is one picture with several questions. The questions are branches of a tree: each sees the picture
-and itself but not the others, and has the positions it would have alone, so that the picture is computed once and every
+One row of a batch is one image with several questions. The questions are branches of a tree: each sees the image
+and itself but not the others, and has the positions it would have alone, so that the image is computed once and every
 question is still learned as if it had been asked first. Some rows are ordinary conversations of several turns instead.
 """
 
@@ -33,7 +33,7 @@ import tokenizers
 import torch
 import transformers
 from PIL import Image
-from tiny_conversations import Row, corpus, make_crowd, make_picture, make_row
+from tiny_conversations import Row, corpus, make_crowd, make_image, make_row
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import (
@@ -47,7 +47,15 @@ from transformers import (
 )
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen
 
-from mg_tui.data.drawing import BACKGROUNDS, COLOURS, PHOTO_BACKGROUND, SHAPES, Facts, Question, questions
+from mg_tui.data.synthetic.drawings import (
+    BACKGROUNDS,
+    COLORS,
+    PHOTO_BACKGROUND,
+    SHAPES,
+    DrawingFacts,
+    VisualQuestion,
+    make_questions,
+)
 
 # The real tokenizer's control tokens and tools' tokens, in the real order.
 SPECIAL = (
@@ -115,7 +123,7 @@ def make_tokenizer(seed: int) -> Qwen2Tokenizer:
 
 
 def make_processor(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
-    """Qwen2.5-VL's processor with pixel limits for small pictures."""
+    """Qwen2.5-VL's processor with pixel limits for small images."""
     pixels = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=pixels, patch_size=14, merge_size=2, temporal_patch_size=2),
@@ -154,7 +162,7 @@ def make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2_5_VLForConditional
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "tokens_per_second": 2,
-            "window_size": 56,  # half of the real one, so that a 112-pixel picture has four windows
+            "window_size": 56,  # half of the real one, so that a 112-pixel image has four windows
             "fullatt_block_indexes": [1, 3],
         },
         image_token_id=ids["<|image_pad|>"],
@@ -184,7 +192,7 @@ def make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2_5_VLForConditional
 def equal_blocks_attention(self: nn.Module, hidden_states: Tensor, cu_seqlens: Tensor, **kwargs: object) -> Tensor:
     """The vision tower's attention with all blocks of one length in one call: the same result, several times faster.
 
-    The model's own code calls attention once per window and picture, which is most of the time at this size.
+    The model's own code calls attention once per window and image, which is most of the time at this size.
     """
     length = hidden_states.shape[0]
     qkv = self.qkv(hidden_states).reshape(length, 3, self.num_heads, -1).permute(1, 0, 2, 3)
@@ -204,16 +212,16 @@ def equal_blocks_attention(self: nn.Module, hidden_states: Tensor, cu_seqlens: T
 
 
 @dataclass
-class Batch:
+class TreeBatch:
     """Rows laid out for one forward pass."""
 
     input_ids: Tensor
     position_ids: Tensor
-    visible: Tensor
+    attention_mask: Tensor
     labels: Tensor  # the next token where it is learned from, else -100
 
 
-class Layout:
+class TreeCollator:
     """Turns rows into token ids, positions, the tree mask and labels."""
 
     def __init__(self, processor: Qwen2_5_VLProcessor) -> None:
@@ -241,7 +249,7 @@ class Layout:
         """Roughly how long a row will be."""
         return len(self.prefix(row)[0]) + sum(len(self.ids(question + answer)) for question, answer in row.turns)
 
-    def batch(self, rows: list[Row]) -> Batch:
+    def batch(self, rows: list[Row]) -> TreeBatch:
         laid = []
         for row in rows:
             ids, places = self.prefix(row)
@@ -273,13 +281,13 @@ class Layout:
         # A token sees what comes before it in its own branch and in the prefix.
         same = (branch[:, None, :] == branch[:, :, None]) | (branch[:, None, :] == -1)
         visible = (same & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
-        return Batch(input_ids, position_ids, visible, all_labels)
+        return TreeBatch(input_ids, position_ids, visible, all_labels)
 
 
-class Sight(nn.Linear):
-    """What a picture shows at each image token, read off its features by one linear layer that is thrown away."""
+class TokenProbe(nn.Linear):
+    """What an image shows at each image token, read off its features by one linear layer that is thrown away."""
 
-    parts = (len(SHAPES) + 1, len(COLOURS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
+    parts = (len(SHAPES) + 1, len(COLORS) + 1, 2, len(BACKGROUNDS) + 1)  # kind, colour, a centre or not, background
     pixels = 3 * 7 * 7  # the 28 pixels square of one token, four times smaller
 
     def __init__(self, width: int) -> None:
@@ -301,10 +309,10 @@ class Sight(nn.Linear):
 
     @staticmethod
     def targets(row: Row) -> tuple[Tensor, Tensor]:
-        """Names (tokens x 4) and small pixels (tokens x 147) of one picture."""
+        """Names (tokens x 4) and small pixels (tokens x 147) of one image."""
         assert row.image is not None
         backgrounds = [*BACKGROUNDS, PHOTO_BACKGROUND]
-        drawing = row.facts if isinstance(row.facts, Facts) else None
+        drawing = row.facts if isinstance(row.facts, DrawingFacts) else None
         behind = backgrounds.index(drawing.background if drawing else PHOTO_BACKGROUND)
         names = []
         for y in range(14, row.image.height, 28):
@@ -314,23 +322,25 @@ class Sight(nn.Linear):
                 if near:
                     centre = max(abs(near.x - x), abs(near.y - y)) <= 14
                     if centre or math.dist((near.x, near.y), (x, y)) < near.radius:
-                        found = (1 + SHAPES.index(near.kind), 1 + list(COLOURS).index(near.colour), int(centre))
+                        found = (1 + SHAPES.index(near.kind), 1 + list(COLORS).index(near.color), int(centre))
                 names.append((*found, behind))
         small = row.image.reduce(4)
         looks = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).float() / 127.5 - 1
         cells = looks.view(small.height // 7, 7, small.width // 7, 7, 3).transpose(1, 2)
-        return torch.tensor(names), cells.reshape(-1, Sight.pixels)
+        return torch.tensor(names), cells.reshape(-1, TokenProbe.pixels)
 
 
-def see(model: Qwen2_5_VLForConditionalGeneration, layout: Layout, images: list[Image.Image]) -> Tensor:
+def image_features(
+    model: Qwen2_5_VLForConditionalGeneration, layout: TreeCollator, images: list[Image.Image]
+) -> Tensor:
     """The features of all image tokens."""
     pixels = layout.image_processor(images=images, return_tensors="pt")
     features: Tensor = model.model.visual(pixels["pixel_values"], grid_thw=pixels["image_grid_thw"]).pooler_output
     return features
 
 
-def loss_of(
-    model: Qwen2_5_VLForConditionalGeneration, layout: Layout, rows: list[Row], sight: Sight
+def batch_loss(
+    model: Qwen2_5_VLForConditionalGeneration, layout: TreeCollator, rows: list[Row], sight: TokenProbe
 ) -> tuple[Tensor, int, Tensor]:
     """Cross-entropy summed over the tokens of the answers, how many those are, and the mean loss of what is seen."""
     batch = layout.batch(rows)
@@ -338,11 +348,11 @@ def loss_of(
     seen = torch.zeros(())
     shown = [row for row in rows if row.image is not None]
     if shown:
-        features = see(model, layout, [row.image for row in shown if row.image is not None])
+        features = image_features(model, layout, [row.image for row in shown if row.image is not None])
         seen = sight.loss(features, shown)
         embeds = embeds.masked_scatter((batch.input_ids == layout.image_token)[..., None], features)
     hidden = model.model.language_model(
-        inputs_embeds=embeds, position_ids=batch.position_ids, attention_mask=batch.visible, use_cache=False
+        inputs_embeds=embeds, position_ids=batch.position_ids, attention_mask=batch.attention_mask, use_cache=False
     ).last_hidden_state
     learned = batch.labels != -100
     loss = nn.functional.cross_entropy(model.lm_head(hidden[learned]), batch.labels[learned], reduction="sum")
@@ -352,18 +362,18 @@ def loss_of(
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def held_out(seed: int, pictures: int) -> list[tuple[Image.Image, Question]]:
-    """Questions on pictures from another seed, whose photo crops come from the regions never trained on."""
+def held_out_questions(seed: int, images: int) -> list[tuple[Image.Image, VisualQuestion]]:
+    """Questions on images from another seed, whose photo crops come from the regions never trained on."""
     rng = random.Random(f"held out {seed}")
     asked = []
-    for _ in range(pictures):
-        image, facts = make_picture(rng, simple=0.2, region="held_out")
-        asked += [(image, question) for question in questions(rng, facts)]
+    for _ in range(images):
+        image, facts = make_image(rng, simple=0.2, region="held_out")
+        asked += [(image, question) for question in make_questions(rng, facts)]
     return asked
 
 
 @torch.inference_mode()
-def answer(
+def generate_answers(
     model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, asked: list[tuple[Image.Image, str]]
 ) -> list[str]:
     """Greedy answers, by the processor and ``generate`` as any user would call them."""
@@ -386,11 +396,11 @@ def answer(
 
 
 def exact_match(
-    model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, seed: int, pictures: int
+    model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, seed: int, images: int
 ) -> dict[str, tuple[int, int]]:
     """Right answers and questions by kind."""
-    asked = held_out(seed, pictures)
-    answers = answer(model, processor, [(image, question.text) for image, question in asked])
+    asked = held_out_questions(seed, images)
+    answers = generate_answers(model, processor, [(image, question.text) for image, question in asked])
     score: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for (_, question), said in zip(asked, answers, strict=True):
         score[question.kind][0] += said == question.answer
@@ -398,7 +408,7 @@ def exact_match(
     return {kind: (right, total) for kind, (right, total) in sorted(score.items())}
 
 
-def table(score: dict[str, tuple[int, int]]) -> str:
+def format_table(score: dict[str, tuple[int, int]]) -> str:
     """The score as a markdown table."""
     right, total = (sum(values) for values in zip(*score.values(), strict=True))
     lines = ["| question | right | of | exact match |", "|---|---|---|---|"]
@@ -410,7 +420,7 @@ def table(score: dict[str, tuple[int, int]]) -> str:
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-class Schedule:
+class OptimizerSchedule:
     """AdamW with warm-up and cosine."""
 
     def __init__(self, parameters: list[nn.Parameter], rate: float, steps: int) -> None:
@@ -432,7 +442,7 @@ class Schedule:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-class Report:
+class ProgressPrinter:
     """Prints the mean loss of the last hundred steps now and then."""
 
     def __init__(self, name: str, steps: int) -> None:
@@ -453,25 +463,31 @@ class Report:
         return mean
 
 
-def learn_to_see(
-    model: Qwen2_5_VLForConditionalGeneration, layout: Layout, sight: Sight, *, steps: int, rows: int, seed: int
+def pretrain_vision(
+    model: Qwen2_5_VLForConditionalGeneration,
+    layout: TreeCollator,
+    sight: TokenProbe,
+    *,
+    steps: int,
+    rows: int,
+    seed: int,
 ) -> None:
     """The vision tower alone, on what each image token shows."""
     rng = random.Random(f"see {seed}")
-    schedule = Schedule([*model.model.visual.parameters(), *sight.parameters()], 3e-3, steps)
-    report = Report("seeing", steps)
+    schedule = OptimizerSchedule([*model.model.visual.parameters(), *sight.parameters()], 3e-3, steps)
+    report = ProgressPrinter("seeing", steps)
     for _ in range(steps):
         shown = [Row(*make_crowd(rng), None, []) for _ in range(rows)]
-        loss = sight.loss(see(model, layout, [row.image for row in shown if row.image is not None]), shown)
+        loss = sight.loss(image_features(model, layout, [row.image for row in shown if row.image is not None]), shown)
         loss.backward()
         schedule.step()
         report.add(loss.item())
 
 
-def learn_to_answer(
+def train_model(
     model: Qwen2_5_VLForConditionalGeneration,
-    layout: Layout,
-    sight: Sight,
+    layout: TreeCollator,
+    sight: TokenProbe,
     *,
     steps: int,
     rows: int,
@@ -481,15 +497,15 @@ def learn_to_answer(
 ) -> float:
     """Everything together, on the answers; returns the mean loss of the last hundred steps."""
     rng = random.Random(f"answer {seed}")
-    schedule = Schedule([*model.parameters(), *sight.parameters()], rate, steps)
-    report = Report("answering", steps)
+    schedule = OptimizerSchedule([*model.parameters(), *sight.parameters()], rate, steps)
+    report = ProgressPrinter("answering", steps)
     mean = math.nan
     for step in range(steps):
         # Single shapes first: what shapes and colours are comes before how many there are.
         simple = max(0.2, 0.6 - 2 * step / steps)
         drawn = sorted((make_row(rng, simple=simple, turns=turns) for _ in range(rows)), key=layout.length)
         # Two forward passes, short rows and long ones, waste less on padding than one.
-        parts = [loss_of(model, layout, half, sight) for half in (drawn[: rows // 2], drawn[rows // 2 :])]
+        parts = [batch_loss(model, layout, half, sight) for half in (drawn[: rows // 2], drawn[rows // 2 :])]
         loss = sum(part for part, _, _ in parts) / sum(count for _, count, _ in parts)
         (loss + 0.1 * sum(seen for _, _, seen in parts) / len(parts)).backward()
         schedule.step()
@@ -499,7 +515,7 @@ def learn_to_answer(
 
 README = """# tiny: a Qwen2.5-VL in every respect but size
 
-{parameters:.2f} million parameters, {vocabulary} tokens, pictures of up to {pixels} pixels. The architecture,
+{parameters:.2f} million parameters, {vocabulary} tokens, images of up to {pixels} pixels. The architecture,
 configuration classes, tokenizer structure, special tokens, chat template and processor are Qwen2.5-VL's; only the sizes
 differ (text: 4 layers of 128; vision: 4 blocks of 128, windows of 56 pixels, full attention in blocks 1 and 3). It
 shares no weights and no vocabulary with any released model.
@@ -514,18 +530,19 @@ is of no use for anything else.
 
 From scratch: the byte-level BPE tokenizer was trained on the script's own text, and the weights started at random (seed
 {seed}). The vision tower first learned alone to tell what is drawn at each image token ({seeing} steps, with a linear
-layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} pictures
+layer that was thrown away). Then everything was trained, with the loss on the answers: {steps} steps of {rows} images
 with {turns} questions each, AdamW, warm-up and cosine, peak learning rate {rate}; in all {seconds:.0f} seconds on
-{threads} CPU cores, final loss {loss:.4f}. The pictures were drawn on the fly by `mg_tui.data.drawing`; photo crops
-came from the training regions of the nine photos in `mg_tui/data/photos` (licences: `ATTRIBUTION.md` there).
-The demo's questions and answers (`mg_tui.data.demo`) are not in it.
+{threads} CPU cores, final loss {loss:.4f}. The images were drawn on the fly by `mg_tui.data.synthetic.drawings`; photo
+crops came from the training regions of the nine photos in `mg_tui/data/synthetic/photos` (licenses: `ATTRIBUTION.md`
+there).
+The demo's questions and answers (`mg_tui.data.synthetic.demo`) are not in it.
 
 Made on {today} with torch {torch}, transformers {transformers}, tokenizers {tokenizers}, pillow {pillow}. Weights are
 stored in bfloat16.
 
 ## What it scores
 
-Exact match of greedy answers in float32, after saving and loading, on {pictures} pictures drawn from another seed, with
+Exact match of greedy answers in float32, after saving and loading, on {images} images drawn from another seed, with
 photo crops and photo backgrounds from regions that pre-training never saw:
 
 {table}
@@ -539,12 +556,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "mg_qwen2_5_vl" / "tiny")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeing", type=int, default=2500, help="steps of the vision tower alone")
-    parser.add_argument("--rows", type=int, default=16, help="pictures per step")
-    parser.add_argument("--turns", type=int, default=4, help="questions per picture")
+    parser.add_argument("--rows", type=int, default=16, help="images per step")
+    parser.add_argument("--turns", type=int, default=4, help="questions per image")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pictures", type=int, default=200, help="held-out pictures to measure on")
+    parser.add_argument("--images", type=int, default=200, help="held-out images to measure on")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
@@ -559,9 +576,9 @@ def main() -> None:
     own = qwen.Qwen2_5_VLVisionAttention.forward
     qwen.Qwen2_5_VLVisionAttention.forward = equal_blocks_attention
     try:
-        layout, sight = Layout(processor), Sight(model.config.text_config.hidden_size)
-        learn_to_see(model, layout, sight, steps=args.seeing, rows=args.rows, seed=args.seed)
-        loss = learn_to_answer(
+        layout, sight = TreeCollator(processor), TokenProbe(model.config.text_config.hidden_size)
+        pretrain_vision(model, layout, sight, steps=args.seeing, rows=args.rows, seed=args.seed)
+        loss = train_model(
             model, layout, sight, steps=args.steps, rows=args.rows, turns=args.turns, rate=args.rate, seed=args.seed
         )
     finally:
@@ -572,17 +589,17 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(args.out)
     processor.save_pretrained(args.out)
     loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(args.out, dtype=torch.float32).eval()
-    score = exact_match(loaded, Qwen2_5_VLProcessor.from_pretrained(args.out), args.seed, args.pictures)
-    print(table(score))
+    score = exact_match(loaded, Qwen2_5_VLProcessor.from_pretrained(args.out), args.seed, args.images)
+    print(format_table(score))
     (args.out / "README.md").write_text(
         README.format(
             parameters=parameters, vocabulary=len(tokenizer), pixels=MAX_PIXELS, seed=args.seed, steps=args.steps,
             seeing=args.seeing, rows=args.rows, turns=args.turns, rate=args.rate, seconds=seconds, loss=loss,
-            threads=args.threads, pictures=args.pictures,
+            threads=args.threads, images=args.images,
             today=date.today(), torch=torch.__version__, transformers=transformers.__version__,
-            tokenizers=tokenizers.__version__, pillow=PIL.__version__, table=table(score),
+            tokenizers=tokenizers.__version__, pillow=PIL.__version__, table=format_table(score),
             command=f"python plugins/qwen2_5_vl/tools/train_tiny.py --seeing {args.seeing} --steps {args.steps} "
-                    f"--pictures {args.pictures} --rows {args.rows} --turns {args.turns} --rate {args.rate} "
+                    f"--images {args.images} --rows {args.rows} --turns {args.turns} --rate {args.rate} "
                     f"--seed {args.seed}",
         )
     )  # fmt: skip

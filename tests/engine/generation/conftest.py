@@ -76,14 +76,14 @@ def rows(row: Callable[..., Example]) -> list[Example]:
 def alone(encoder: Any) -> Callable[..., list[tuple[list[int], str]]]:
     """Token ids and text that the model's own `generate` gives each row by itself; asked once for each row."""
     from mg_tui.data.images import open_image
-    from mg_tui.engine.answers.answer import Sampling, generation_config
+    from mg_tui.engine.inference.generation import Sampling, generation_config
 
     known: dict[tuple[int, Example], tuple[list[int], str]] = {}
     tokenizer = encoder.processor.tokenizer
 
     def answer(model: Any, example: Example) -> tuple[list[int], str]:
         config = generation_config(model, tokenizer, Sampling(max_new_tokens=NEW))
-        inputs = encoder.prompts([example.prompt], [[open_image(ref.path) for ref in example.images]])
+        inputs = encoder.encode_prompts([example.prompt], [[open_image(ref.path) for ref in example.images]])
         output = model.generate(**inputs, generation_config=config)[0, inputs["input_ids"].shape[1] :].tolist()
         return output, tokenizer.decode(output, skip_special_tokens=True)
 

@@ -38,25 +38,25 @@ class Reference:
         return found[0, :, 0]
 
 
-def filled(reference: Reference, groups: list[tuple[int, list[int]]], most_new: int) -> PrefixCache:
+def filled(reference: Reference, groups: list[tuple[int, list[int]]], max_new_tokens: int) -> PrefixCache:
     cache = PrefixCache(
         [shared for shared, _tails in groups],
         [(number, tail) for number, (_shared, tails) in enumerate(groups) for tail in tails],
-        most_new=most_new,
+        max_new_tokens=max_new_tokens,
         device="cpu",
     )
     # Two layers, which must not mix; a pass of each group's prefix, and one of all tails.
     for layer in (0, 1):
         sign = 1 - 2 * layer
         for number, prefix in enumerate(reference.prefixes):
-            places = cache.places([(number, list(range(prefix.shape[2])))], [])
+            places = cache.places_of([(number, list(range(prefix.shape[2])))], [])
             cache.store(layer, sign * prefix[:1], sign * prefix[1:], places)
         tails = torch.cat([tail for _group, tail in reference.tails], dim=2)
         at, own = 0, []
         for row, (_group, tail) in enumerate(reference.tails):
             own.append((row, list(range(at, at + tail.shape[2]))))
             at += tail.shape[2]
-        cache.store(layer, sign * tails[:1], sign * tails[1:], cache.places([], own))
+        cache.store(layer, sign * tails[:1], sign * tails[1:], cache.places_of([], own))
     return cache
 
 
@@ -68,11 +68,11 @@ def test_it_is_the_attention_of_each_row(
     monkeypatch.setattr(prefix_cache, "ROOM", room)
     torch.manual_seed(0)
     reference = Reference(groups)
-    cache = filled(reference, groups, most_new=12)
+    cache = filled(reference, groups, max_new_tokens=12)
     alive = list(range(len(reference.rows)))
     chosen = torch.Generator().manual_seed(1)
     for step in range(10):
-        cache.make_room()
+        cache.ensure_room()
         query, new = torch.randn(len(alive), HEADS, WIDTH), torch.randn(2, len(alive), FEWER, WIDTH)
         found = cache.attend(0, query, new[0], new[1], 0.3)
         expected = torch.stack([reference.attend(row, query[at], new[:, at]) for at, row in enumerate(alive)])
@@ -83,21 +83,21 @@ def test_it_is_the_attention_of_each_row(
         if step % 3 == 2 and len(alive) > 1:
             going = int(torch.randint(len(alive), (1,), generator=chosen))
             keep = [at for at in range(len(alive)) if at != going]
-            cache.keep(keep)
+            cache.keep_rows(keep)
             alive = [alive[at] for at in keep]
     assert cache.rows == len(alive)
 
 
-def test_a_prefix_is_held_once_and_let_go() -> None:
+def test_a_prefix_is_stored_once_and_freed() -> None:
     groups = [(100, [1, 2, 3]), (50, [1, 1, 1]), (40, [2])]
-    cache = filled(Reference(groups), groups, most_new=4)
+    cache = filled(Reference(groups), groups, max_new_tokens=4)
 
     def shapes(kept: Any) -> set[tuple[int, ...]]:
         return {tuple(pair[0].shape) for pair in kept.values()}
 
     assert shapes(cache._prefix) == {(3, FEWER, 100, WIDTH)} and shapes(cache._own) == {(7, FEWER, 3 + 4, WIDTH)}
-    assert cache.tokens == 3 * 100 + 7 * (3 + 4)
-    cache.keep([3, 4, 6])  # two of three groups: nothing is copied
+    assert cache.kv_tokens == 3 * 100 + 7 * (3 + 4)
+    cache.keep_rows([3, 4, 6])  # two of three groups: the prefixes stay
     assert shapes(cache._prefix) == {(3, FEWER, 100, WIDTH)} and shapes(cache._own) == {(3, FEWER, 3 + 4, WIDTH)}
-    cache.keep([1])
-    assert shapes(cache._prefix) == {(1, FEWER, 50, WIDTH)} and cache.tokens == 50 + 1 + 4
+    cache.keep_rows([1])
+    assert shapes(cache._prefix) == {(1, FEWER, 50, WIDTH)} and cache.kv_tokens == 50 + 3 + 4

@@ -6,15 +6,15 @@ import pytest
 import torch
 from transformers.generation.logits_process import TopPLogitsWarper
 
-from mg_tui.engine.answers.answer import Sampling
-from mg_tui.engine.generation.sampling import Chance, choose
+from mg_tui.engine.generation.sampling import RowSampler, sample_tokens
+from mg_tui.engine.inference.generation import Sampling
 
 LOGITS = torch.tensor([2.0, 0.0, 1.0, -1.0, 1.5, -9.0])
 
 
 def drawn(temperature: float, top_p: float, count: int = 4000) -> torch.Tensor:
-    chance = Chance(temperature, top_p, random.Random(0))
-    tokens = [choose(LOGITS[None], [chance])[0] for _ in range(count)]
+    chance = RowSampler(temperature, top_p, random.Random(0))
+    tokens = [sample_tokens(LOGITS[None], [chance])[0] for _ in range(count)]
     return torch.bincount(torch.tensor(tokens), minlength=len(LOGITS)) / count
 
 
@@ -29,14 +29,16 @@ def test_the_distribution_is_that_of_transformers(temperature: float, top_p: flo
 
 
 def test_no_chance_and_next_to_none() -> None:
-    greedy, small = Chance(0.0, 1.0, random.Random(1)), Chance(1.0, 1e-6, random.Random(1))
-    cold = Chance(1e-4, 1.0, random.Random(1))
-    assert choose(LOGITS.repeat(3, 1), [greedy, small, cold]) == [0, 0, 0]
+    greedy, small = RowSampler(0.0, 1.0, random.Random(1)), RowSampler(1.0, 1e-6, random.Random(1))
+    cold = RowSampler(1e-4, 1.0, random.Random(1))
+    assert sample_tokens(LOGITS.repeat(3, 1), [greedy, small, cold]) == [0, 0, 0]
 
 
 def test_a_row_draws_by_its_number_and_the_seed() -> None:
     sampling = Sampling(temperature=1.0, seed=3)
-    numbers = [Chance.of(sampling, seed, row).numbers.random() for seed, row in ((3, 1), (3, 1), (3, 2), (4, 1))]
+    numbers = [
+        RowSampler.create(sampling, seed, row).numbers.random() for seed, row in ((3, 1), (3, 1), (3, 2), (4, 1))
+    ]
     assert numbers[0] == numbers[1] and len(set(numbers)) == 3
     # The same on every machine and with every Python: rows can be gone on with elsewhere.
     assert numbers[0] == pytest.approx(0.4, abs=1)

@@ -5,32 +5,36 @@ from types import SimpleNamespace
 import pytest
 
 from mg_tui.engine.layout.budget import (
-    CUDA_SHARE,
-    GRAIN,
-    MOST_ON_CUDA,
-    Bounds,
-    Curve,
-    Measured,
-    bounds,
-    by_estimate,
-    by_measurement,
-    enough,
+    BUDGET_MULTIPLE,
+    CUDA_MEMORY_SHARE,
+    MAX_CUDA_TOKENS,
+    BudgetBounds,
+    MemoryCurve,
+    PassMeasurement,
+    budget_bounds,
+    budget_from_estimate,
+    budget_from_measurement,
+    sufficient_tokens,
 )
-from mg_tui.engine.placement import Placement
-from mg_tui.engine.sizing import free_bytes
+from mg_tui.engine.run.placement import Placement
+from mg_tui.engine.run.token_budget import usable_memory
 
 MIB = 2**20
 # A thousand MiB of weights, one for each token that passes.
-CURVE = Curve(total=lambda tokens: (1000 + tokens) * MIB, moving=lambda tokens: tokens * MIB)
-LIMITS = Bounds(least=500, wanted=4096)
+MEMORY_CURVE = MemoryCurve(total=lambda tokens: (1000 + tokens) * MIB, transient=lambda tokens: tokens * MIB)
+LIMITS = BudgetBounds(minimum=500, target=4096)
 
 
 def test_what_is_wanted() -> None:
-    assert bounds(longest=300, batch_size=1, per_step=8, cuda=False) == Bounds(300, 2048)
-    assert bounds(longest=3000, batch_size=2, per_step=8, cuda=False) == Bounds(3000, 6000 // GRAIN * GRAIN)
-    assert bounds(longest=300, batch_size=1, per_step=8, cuda=True) == Bounds(300, 2400 // GRAIN * GRAIN)
-    assert bounds(longest=3000, batch_size=1, per_step=64, cuda=True) == Bounds(3000, MOST_ON_CUDA)
-    assert bounds(longest=9001, batch_size=1, per_step=1, cuda=True) == Bounds(9001, 9001)
+    assert budget_bounds(longest=300, batch_size=1, per_step=8, cuda=False) == BudgetBounds(300, 2048)
+    assert budget_bounds(longest=3000, batch_size=2, per_step=8, cuda=False) == BudgetBounds(
+        3000, 6000 // BUDGET_MULTIPLE * BUDGET_MULTIPLE
+    )
+    assert budget_bounds(longest=300, batch_size=1, per_step=8, cuda=True) == BudgetBounds(
+        300, 2400 // BUDGET_MULTIPLE * BUDGET_MULTIPLE
+    )
+    assert budget_bounds(longest=3000, batch_size=1, per_step=64, cuda=True) == BudgetBounds(3000, MAX_CUDA_TOKENS)
+    assert budget_bounds(longest=9001, batch_size=1, per_step=1, cuda=True) == BudgetBounds(9001, 9001)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def test_what_is_wanted() -> None:
     [(10_000, 4096), (5096, 4096), (5095, 4032), (2000, 960), (1500, 500), (1511, 500), (1512, 512), (100, 500)],
 )
 def test_the_most_that_fits_by_the_estimate(room: int, budget: int) -> None:
-    assert by_estimate(CURVE, LIMITS, room * MIB) == budget
+    assert budget_from_estimate(MEMORY_CURVE, LIMITS, room * MIB) == budget
 
 
 @pytest.mark.parametrize(
@@ -53,13 +57,18 @@ def test_the_most_that_fits_by_the_estimate(room: int, budget: int) -> None:
     ],
 )
 def test_the_estimate_is_scaled_to_what_was_measured(peak: int, room: int, coming: int, budget: int) -> None:
-    found = Measured(tokens=2048, held=1000 * MIB, peak=peak * MIB, room=room * MIB)
-    assert by_measurement(CURVE, LIMITS, found, coming=coming * MIB) == budget
+    result = PassMeasurement(tokens=2048, held_bytes=1000 * MIB, peak_bytes=peak * MIB, available_bytes=room * MIB)
+    assert budget_from_measurement(MEMORY_CURVE, LIMITS, result, upcoming_bytes=coming * MIB) == budget
 
 
 def test_a_measurement_of_nothing_is_no_reason_to_fail() -> None:
-    found = Measured(tokens=0, held=MIB, peak=MIB, room=MIB)
-    assert by_measurement(Curve(total=lambda _tokens: 0, moving=lambda _tokens: 0), LIMITS, found, coming=0) == 4096
+    result = PassMeasurement(tokens=0, held_bytes=MIB, peak_bytes=MIB, available_bytes=MIB)
+    assert (
+        budget_from_measurement(
+            MemoryCurve(total=lambda _tokens: 0, transient=lambda _tokens: 0), LIMITS, result, upcoming_bytes=0
+        )
+        == 4096
+    )
 
 
 @pytest.mark.parametrize("driver", [True, False], ids=["the driver answers", "it does not"])
@@ -75,10 +84,10 @@ def test_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch, driver: bool) -> 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(total_memory=24_000 * MIB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10_000 * MIB, 24_000 * MIB))
     placed = Placement("cuda:0", "a GPU", "bfloat16", "nf4", "sdpa")
-    assert free_bytes(placed) == int(CUDA_SHARE * (20_000 if driver else 10_000) * MIB)
+    assert usable_memory(placed) == int(CUDA_MEMORY_SHARE * (20_000 if driver else 10_000) * MIB)
 
 
 def test_a_pass_on_a_cpu_is_long_enough_by_the_width_of_the_model() -> None:
-    assert enough(2048, small=False) == enough(512, small=False) == 512
-    assert enough(128, small=False) == 2048
-    assert enough(2048, small=True) == 128
+    assert sufficient_tokens(2048, small=False) == sufficient_tokens(512, small=False) == 512
+    assert sufficient_tokens(128, small=False) == 2048
+    assert sufficient_tokens(2048, small=True) == 128

@@ -1,4 +1,4 @@
-"""The plan: seeded, complete, addressable; the split keeps a picture on one side."""
+"""The plan: seeded, complete, addressable; the split keeps an image on one side."""
 
 import time
 
@@ -61,11 +61,11 @@ def test_groups_change_the_order_and_nothing_else(groups: list[int], per_step: i
     ]
 
 
-def test_examples_of_a_picture_meet_in_a_step() -> None:
-    groups = [index % 200 for index in range(1000)]  # five examples a picture, far apart in the file
+def test_examples_of_a_image_meet_in_a_step() -> None:
+    groups = [index % 200 for index in range(1000)]  # five examples an image, far apart in the file
     plan = StepPlan(1000, 8, seed=3, groups=groups)
-    pictures = sum(len({groups[index] for index in plan.step(number)}) for number in range(125))
-    assert pictures <= 200 + 125  # at most one picture more than need be in each step
+    images = sum(len({groups[index] for index in plan.step(number)}) for number in range(125))
+    assert images <= 200 + 125  # at most one image more than need be in each step
     assert plan.step(0) != plan.step(125)
 
 

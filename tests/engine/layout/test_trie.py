@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mg_tui.engine.layout.trie import build
+from mg_tui.engine.layout.trie import build_trie
 
 Sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=12)
 
@@ -15,10 +15,10 @@ def distinct_prefixes(sequences: list[list[int]]) -> int:
 
 @given(Sequences)
 def test_any_sequences(sequences: list[list[int]]) -> None:
-    trie = build(sequences)
+    trie = build_trie(sequences)
     assert trie.length == distinct_prefixes(sequences)
     assert trie.tokens == sum(map(len, sequences))
-    ends = trie.ends()
+    ends = trie.subtree_ends()
     assert len(ends) == trie.length
 
     laid_out: dict[int, int] = {}
@@ -28,33 +28,33 @@ def test_any_sequences(sequences: list[list[int]]) -> None:
     assert sorted(laid_out) == list(range(trie.length))
 
     for index, sequence in enumerate(sequences):
-        places = trie.places(index)
+        places = trie.layout_indices(index)
         assert [laid_out[place] for place in places] == sequence
         assert places == sorted(places)
         for depth, query in enumerate(places):
-            seen = [key for key in range(trie.length) if key <= query < ends[key]]
-            assert seen == places[: depth + 1]
+            observed = [key for key in range(trie.length) if key <= query < ends[key]]
+            assert observed == places[: depth + 1]
 
 
-def test_five_questions_about_one_picture() -> None:
-    picture = [7] * 256
-    trie = build([[1, 2, *picture, 3, 10 + question, 4] for question in range(5)])
+def test_five_questions_about_one_image() -> None:
+    image_file = [7] * 256
+    trie = build_trie([[1, 2, *image_file, 3, 10 + question, 4] for question in range(5)])
     assert (trie.length, trie.tokens) == (2 + 256 + 1 + 5 * 2, 5 * 261)
-    assert trie.shared == 4 * 259
+    assert trie.shared_tokens == 4 * 259
 
 
 def test_equal_examples_share_everything() -> None:
-    trie = build([[1, 2, 3]] * 3)
+    trie = build_trie([[1, 2, 3]] * 3)
     assert trie.length == 3
-    assert trie.places(0) == trie.places(2) == [0, 1, 2]
+    assert trie.layout_indices(0) == trie.layout_indices(2) == [0, 1, 2]
 
 
 def test_an_example_that_is_the_beginning_of_another() -> None:
-    trie = build([[1, 2, 3], [1, 2]])
-    assert trie.places(1) == [0, 1]
-    assert trie.places(0) == [0, 1, 2]
+    trie = build_trie([[1, 2, 3], [1, 2]])
+    assert trie.layout_indices(1) == [0, 1]
+    assert trie.layout_indices(0) == [0, 1, 2]
 
 
 def test_an_empty_example_is_refused() -> None:
     with pytest.raises(ValueError, match="without tokens"):
-        build([[1], []])
+        build_trie([[1], []])

@@ -8,10 +8,10 @@ import pytest
 from safetensors import safe_open
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
-from mg_tui.engine.answers.contract_file import read_contract
+from mg_tui.runs.result_metadata import read_result_metadata
 
 
-class Listener:
+class RecordingChannel:
     """Stands in for a Channel: keeps what was said."""
 
     def __init__(self) -> None:
@@ -20,16 +20,16 @@ class Listener:
     def send(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    def notice(self, text: str) -> None:
+    def send_notice(self, text: str) -> None:
         self.send("notice", text=text)
 
 
-def run_merge(model: Path, output: Path, **asked: Any) -> dict[str, Any]:
+def run_merge(model: Path, output: Path, **options: Any) -> dict[str, Any]:
     from mg_tui.engine.results.merge import Merger
 
-    listener = Listener()
+    listener = RecordingChannel()
     Merger(listener).merge(  # type: ignore[arg-type]
-        {"model": str(model), "output": str(output), "home": str(output.parent / "home"), **asked}
+        {"model": str(model), "output": str(output), "home": str(output.parent / "home"), **options}
     )
     return listener.events[-1]
 
@@ -37,12 +37,12 @@ def run_merge(model: Path, output: Path, **asked: Any) -> dict[str, Any]:
 def prompt_logits(model: Any, loaded: Any) -> Any:
     import torch
 
-    from mg_tui.engine.answers.answer import make_encoder
-    from mg_tui.engine.results.compare import draw_samples
+    from mg_tui.engine.inference.generation import make_encoder
+    from mg_tui.engine.results.merge_check import make_samples
 
     encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
-    samples = draw_samples(seed=99)
-    inputs = encoder.prompts([samples[0].example.messages], [[samples[0].image]])
+    samples = make_samples(seed=99)
+    inputs = encoder.encode_prompts([samples[0].example.messages], [[samples[0].image]])
     with torch.inference_mode():
         return model(**inputs).logits[0, -1]
 
@@ -56,12 +56,12 @@ def merged(result: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_merged_equals_adapter(result: Path, merged: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     import torch
 
-    from mg_tui.engine.answers.inference import load_for_inference
+    from mg_tui.engine.inference.loading import load_for_inference
 
     output, record = merged
-    found = record["comparison"]
-    assert found["top1_agreement"] == 1.0 and found["clear_disagreements"] == 0
-    assert found["mean_difference"] <= found["limit"] < found["adapter_effect"] / 100
+    actual = record["comparison"]
+    assert actual["top1_agreement"] == 1.0 and actual["clear_disagreements"] == 0
+    assert actual["mean_difference"] <= actual["limit"] < actual["adapter_effect"] / 100
     adapter = load_for_inference(str(result), home=tmp_path, device="cpu")
     whole = load_for_inference(str(output), home=tmp_path, device="cpu")
     mine, theirs = prompt_logits(adapter.model, adapter), prompt_logits(whole.model, whole)
@@ -72,7 +72,7 @@ def test_merged_equals_adapter(result: Path, merged: tuple[Path, dict[str, Any]]
 def test_a_merged_folder_is_a_whole_model_with_card_and_contract(merged: tuple[Path, dict[str, Any]]) -> None:
     output, record = merged
     assert record["output"] == str(output)
-    contract = read_contract(output)
+    contract = read_result_metadata(output)
     assert contract.kind == "merged" and contract.base.name == "tiny" and contract.system_prompt == "Be brief."
     assert contract.merge == record["comparison"]
     assert not (output / "adapter_config.json").exists() and (output / "processor_config.json").is_file()
@@ -115,9 +115,9 @@ def test_every_kind_of_adapter_merges(
     make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path, config: dict[str, Any], dtype: str
 ) -> None:
     folder = save(make_adapted(dtype, **config), tmp_path / "adapter", dtype=dtype)
-    found = run_merge(folder, tmp_path / "out")["comparison"]
-    assert found["mean_difference"] <= found["limit"] < found["adapter_effect"]
-    assert found["clear_disagreements"] == 0
+    result = run_merge(folder, tmp_path / "out")["comparison"]
+    assert result["mean_difference"] <= result["limit"] < result["adapter_effect"]
+    assert result["clear_disagreements"] == 0
 
 
 def test_a_merge_that_loses_the_adapter_is_not_kept(
@@ -135,15 +135,15 @@ def test_a_merge_that_loses_the_adapter_is_not_kept(
 def test_losing_an_adapter_that_does_little_is_not_taken_for_rounding() -> None:
     import torch
 
-    from mg_tui.engine.results.compare import compare
+    from mg_tui.engine.results.merge_check import compare_logits
 
     torch.manual_seed(0)
     base = torch.randn(20, 500)
     effect, noise = 0.06 * torch.randn(20, 500), 0.004 * torch.randn(20, 500)
-    assert compare(base + effect, base + effect + noise, base, "bfloat16").agrees
-    assert not compare(base + effect, base, base, "bfloat16").agrees
-    assert not compare(base + effect, base + effect + noise, base, "float32").agrees
-    assert not compare(base, torch.full_like(base, float("nan")), base, "bfloat16").agrees
+    assert compare_logits(base + effect, base + effect + noise, base, "bfloat16").agrees
+    assert not compare_logits(base + effect, base, base, "bfloat16").agrees
+    assert not compare_logits(base + effect, base + effect + noise, base, "float32").agrees
+    assert not compare_logits(base, torch.full_like(base, float("nan")), base, "bfloat16").agrees
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_losing_an_adapter_that_does_little_is_not_taken_for_rounding() -> None:
     [
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "weights are missing"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\xff" * 64), "damaged"),
-        (lambda folder: _cut(folder / "adapter_model.safetensors"), "damaged"),
+        (lambda folder: _truncate(folder / "adapter_model.safetensors"), "damaged"),
         (lambda folder: shutil.rmtree(folder), "does not exist"),
         (lambda folder: _rename_base(folder), "base model is not there"),
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "adapter"),
@@ -170,7 +170,7 @@ def test_bad_results_are_one_clear_error(
     assert not (tmp_path / "out").exists()
 
 
-def _cut(file: Path) -> None:
+def _truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
@@ -181,13 +181,13 @@ def _rename_base(folder: Path) -> None:
 
 
 def test_a_missing_base_can_be_given(result: Path, tmp_path: Path, tiny_folder: Path) -> None:
-    from mg_tui.engine.answers.locate import locate
+    from mg_tui.engine.inference.locator import locate_model
     from mg_tui.families.registry import load_registry
 
     shutil.copytree(result, tmp_path / "copy")
     _rename_base(tmp_path / "copy")
-    found = locate(str(tmp_path / "copy"), home=tmp_path, registry=load_registry(), base_model=str(tiny_folder))
-    assert found.base.source == str(tiny_folder) and found.is_adapter
+    actual = locate_model(str(tmp_path / "copy"), home=tmp_path, registry=load_registry(), base_model=str(tiny_folder))
+    assert actual.base.source == str(tiny_folder) and actual.is_adapter
 
 
 def test_an_adapter_of_another_model_is_refused(result: Path, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.answers.contract_file import Base, read_contract
-from mg_tui.engine.results.card import train_command
-from mg_tui.engine.results.publish import publish
+from mg_tui.engine.results.model_card import train_command
+from mg_tui.engine.results.publish import publish_folder
+from mg_tui.runs.result_metadata import BaseModelRef, read_result_metadata
 
-PLAIN = """
+PLAIN_TRANSFORMERS_SCRIPT = """
 import json, sys
 from PIL import Image
 import torch
@@ -33,8 +33,8 @@ print(json.dumps([inputs["input_ids"].tolist(), logits[0, -1].double().tolist()]
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "a.png"
+def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "a.png"
     Image.linear_gradient("L").resize((640, 300)).convert("RGB").save(path)
     return path
 
@@ -56,9 +56,9 @@ def test_a_result_is_a_standard_adapter(result: Path, tiny_folder: Path) -> None
 
 
 def test_the_contract_says_how_it_was_trained(result: Path, spec: TrainingSpec, tiny_folder: Path) -> None:
-    contract = read_contract(result)
+    contract = read_result_metadata(result)
     assert contract.kind == "adapter" and contract.family == "qwen2_5_vl" and contract.model_type == "qwen2_5_vl"
-    assert contract.base == Base(name="tiny", path=str(tiny_folder))
+    assert contract.base == BaseModelRef(name="tiny", path=str(tiny_folder))
     assert (contract.preprocessing.max_pixels, contract.preprocessing.system_prompt) == (50176, "Be brief.")
     assert contract.fields.text == "question" and contract.run == "run-1"
     assert contract.training["final_loss"] == 0.125
@@ -98,12 +98,15 @@ def test_a_hub_base_is_named_for_the_hub(
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "Qwen/Q"
 
 
-def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path, spec: TrainingSpec) -> None:
+def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: Path, spec: TrainingSpec) -> None:
     """In a process that never imports our package, by the code of the card."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", (result / "README.md").read_text(), re.S))
-    code = code.replace("picture.jpg", str(picture))
+    code = code.replace("image.jpg", str(image_file))
     ran = subprocess.run(
-        [sys.executable, "-c", PLAIN.format(card=code), str(picture)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PLAIN_TRANSFORMERS_SCRIPT.format(card=code), str(image_file)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     *their_answer, last = ran.stdout.splitlines()
@@ -112,13 +115,13 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path
     import torch
 
     from mg_tui.core.example import ImagePart, ImageRef, Message, TextPart
-    from mg_tui.engine.answers.answer import Sampling, answer, make_encoder
-    from mg_tui.engine.answers.inference import load_for_inference
+    from mg_tui.engine.inference.generation import Sampling, generate_answer, make_encoder
+    from mg_tui.engine.inference.loading import load_for_inference
 
-    loaded = load_for_inference(str(result), home=picture.parent, device="cpu")
-    encoder = make_encoder(loaded.family, loaded.processor, loaded.contract.preprocessing)
-    asked = Message("user", (ImagePart(ImageRef(str(picture), "a.png")), TextPart("What shape is it?")))
-    inputs = encoder.prompts([[asked]], [[Image.open(picture)]])
+    loaded = load_for_inference(str(result), home=image_file.parent, device="cpu")
+    encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
+    options = Message("user", (ImagePart(ImageRef(str(image_file), "a.png")), TextPart("What shape is it?")))
+    inputs = encoder.encode_prompts([[options]], [[Image.open(image_file)]])
     assert inputs["input_ids"].tolist() == ids
     with torch.inference_mode():
         ours = loaded.model(**inputs).logits[0, -1].double().tolist()
@@ -126,8 +129,10 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, picture: Path
             untrained = loaded.model(**inputs).logits[0, -1].double().tolist()
     assert ours == theirs
     assert ours != untrained
-    question = Message("user", (asked.parts[0], TextPart("What is in this image?")))
-    answered = answer(loaded.model, encoder, [question], [Image.open(picture)], Sampling(max_new_tokens=256))
+    question = Message("user", (options.parts[0], TextPart("What is in this image?")))
+    answered = generate_answer(
+        loaded.model, encoder, [question], [Image.open(image_file)], Sampling(max_new_tokens=256)
+    )
     assert answered.text == "\n".join(their_answer)
 
 
@@ -137,7 +142,7 @@ def test_parts_trained_in_full_are_saved_with_the_adapter(
     import torch
     from safetensors import safe_open
 
-    from mg_tui.engine.answers.inference import load_for_inference
+    from mg_tui.engine.inference.loading import load_for_inference
 
     model = make_adapted(modules_to_save=["visual.merger.mlp.0"])
     folder = save(model, tmp_path / "out")
@@ -154,12 +159,12 @@ def test_a_model_trained_in_full_is_saved_whole(
 ) -> None:
     import torch
 
-    from mg_tui.engine.answers.inference import load_for_inference
+    from mg_tui.engine.inference.loading import load_for_inference
 
     model = make_adapted().merge_and_unload()
     model.config.text_config.use_cache = False
     folder = save(model, tmp_path / "out")
-    assert read_contract(folder).kind == "model" and (folder / "model.safetensors").is_file()
+    assert read_result_metadata(folder).kind == "model" and (folder / "model.safetensors").is_file()
     assert json.loads((folder / "config.json").read_text())["text_config"]["use_cache"] is True
     loaded = load_for_inference(str(folder), home=tmp_path, device="cpu")
     for name, weights in loaded.model.state_dict().items():
@@ -187,7 +192,7 @@ def test_a_folder_with_files_is_left_alone_unless_the_same_run_left_it(
 
 
 def test_nothing_is_left_when_saving_fails(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), publish(tmp_path / "out", tag="x") as staging:
+    with pytest.raises(RuntimeError), publish_folder(tmp_path / "out", tag="x") as staging:
         (staging / "half").touch()
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -199,7 +204,7 @@ def test_a_place_that_cannot_be_renamed_onto_is_filled_in_order(
     target = tmp_path / "volume"
     target.mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda self: self == target)
-    with publish(target, tag="x", last="z.json") as staging:
+    with publish_folder(target, tag="x", last="z.json") as staging:
         assert staging.parent == target
         (staging / "z.json").write_text("{}")
         (staging / "weights").write_text("w")
@@ -213,20 +218,24 @@ def test_a_place_that_cannot_be_renamed_onto_is_filled_in_order(
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
         ('{"schema": 2}', "newer version"),
-        ('{"schema": 1, "kind": "cake"}', "cannot be understood"),
+        ('{"schema": 1, "kind": "cake"}', "is invalid"),
     ],
 )
 def test_a_contract_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: str, expected: str) -> None:
     (tmp_path / "model_garden.json").write_text(content)
     with pytest.raises(UsageError, match=expected):
-        read_contract(tmp_path)
+        read_result_metadata(tmp_path)
 
 
 def test_folders_of_other_programs_get_defaults(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Q", "revision": "main"}')
-    contract = read_contract(tmp_path)
-    assert contract.assumed and contract.kind == "adapter" and contract.base == Base(name="Qwen/Q", revision="main")
+    contract = read_result_metadata(tmp_path)
+    assert (
+        contract.assumed
+        and contract.kind == "adapter"
+        and contract.base == BaseModelRef(name="Qwen/Q", revision="main")
+    )
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="which base model"):
-        read_contract(tmp_path)
-    assert read_contract(tmp_path, base="Qwen/R").base.name == "Qwen/R"
+        read_result_metadata(tmp_path)
+    assert read_result_metadata(tmp_path, base="Qwen/R").base.name == "Qwen/R"

@@ -1,1 +1,1 @@
-"""What the places of datasets show."""
+"""Widgets of the screens of datasets."""

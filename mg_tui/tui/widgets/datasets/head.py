@@ -1,4 +1,4 @@
-"""The top of a dataset's screen: what it was taken for and how sure that is, how its rows are read, what is shown."""
+"""The top of a dataset's screen: detected format and certainty, the use of its fields, and the filter."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,86 +7,98 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import words
-from mg_tui.tui.draw import meter
+from mg_tui.tui import formatting
+from mg_tui.tui.datasets.open_dataset import OpenDataset
+from mg_tui.tui.text_charts import meter
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.datasets.opened import Opened
-from mg_tui.tui.widgets.lines import Lines, fit, joined, line, spread
+from mg_tui.tui.widgets.lines import Lines, fit, join_fitting, justify, line
 
-# How sure the recognition is: glyph and tone.
+# Glyph and tone of each certainty of the detection.
 CERTAINTIES: Final = {"sure": ("✓", "finished"), "likely": ("≈", "eval"), "guess": ("?", "failed")}
 
 
 @dataclass(frozen=True, slots=True)
-class HeadState:
-    """What the head says; `share` is of the index, `shown` the rows shown when not all are, `only` why not all;
-    `failed`: it cannot be opened."""
+class DatasetHeadState:
+    """What the head shows.
 
-    opened: Opened | None = None
-    share: float = 0.0
-    total: int | None = None
-    known: int = 0
-    only: str = ""
-    shown: int | None = None
-    looking: bool = False
+    Attributes:
+        dataset: None before it is open.
+        index_share: share of the dataset that is indexed.
+        row_count: number of rows; None before it is known.
+        known_rows: rows read so far, while `row_count` is None.
+        filter_text: which rows are shown when not all are; empty when all are.
+        shown_rows: how many rows match the filter.
+        searching: whether more rows may match.
+        failed: the dataset cannot be opened.
+    """
+
+    dataset: OpenDataset | None = None
+    index_share: float = 0.0
+    row_count: int | None = None
+    known_rows: int = 0
+    filter_text: str = ""
+    shown_rows: int | None = None
+    searching: bool = False
     failed: bool = False
 
 
-class DataHead(Lines):
+class DatasetHead(Lines):
     """Two lines."""
 
     DEFAULT_CSS = """
-    DataHead { height: 2; padding: 0 1; background: $surface; }
+    DatasetHead { height: 2; padding: 0 1; background: $surface; }
     """
-    state: reactive[HeadState] = reactive(HeadState(), repaint=False)
+    state: reactive[DatasetHeadState] = reactive(DatasetHeadState(), repaint=False)
 
     def watch_state(self) -> None:
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         state = self.state
-        if state.opened is None:
-            said = (
-                Content.styled("✗ not open", tone("failed"))
-                if state.failed
-                else Content.styled("opening …", tone("dim"))
-            )
-            return [said, Content()]
-        return [spread(_recognised(state.opened, width), self._rows(), width), self._second(state, width)]
+        if state.dataset is None:
+            status = ("✗ not open", "failed") if state.failed else ("opening …", "dim")
+            return [Content.styled(status[0], tone(status[1])), Content()]
+        second = _filter_line(state, width) if state.filter_text else _fields_line(state.dataset, width)
+        return [justify(_format_line(state.dataset, width), self._rows(), width), second]
 
     def _rows(self) -> Content:
         state = self.state
-        if state.total is not None:
-            return Content.styled(f"{state.total:,} {'row' if state.total == 1 else 'rows'}", "bold")
-        filled, rest = meter(state.share, 8)
-        known = f"{state.known:,} rows so far  " if state.known else ""
+        if state.row_count is not None:
+            return Content.styled(f"{state.row_count:,} {'row' if state.row_count == 1 else 'rows'}", "bold")
+        filled, rest = meter(state.index_share, 8)
+        known = f"{state.known_rows:,} rows so far  " if state.known_rows else ""
         return line(
-            (known, tone("dim")), (filled, tone("running")), (rest, tone("track")), f" {words.percent(state.share)}"
+            (known, tone("dim")),
+            (filled, tone("running")),
+            (rest, tone("track")),
+            f" {formatting.percent(state.index_share)}",
         )
 
-    def _second(self, state: HeadState, width: int) -> Content:
-        if state.only:
-            found = words.count(state.shown or 0, "row") + (" so far …" if state.looking else "")
-            said = line(("only ", tone("eval")), (state.only, "bold"), f"  {found}", ("   esc shows all", tone("dim")))
-            return fit(said, width)
-        assert state.opened is not None
-        parts = [
-            line((f"{purpose} ", tone("dim")), one_line(name, limit=40))
-            for name, purpose in reversed(list(state.opened.purposes().items()))
-        ]
-        return joined([*parts, line(("m changes it", tone("faint")))], width)
+
+def _filter_line(state: DatasetHeadState, width: int) -> Content:
+    count = formatting.count(state.shown_rows or 0, "row") + (" so far …" if state.searching else "")
+    parts = line(("only ", tone("eval")), (state.filter_text, "bold"), f"  {count}", ("   esc shows all", tone("dim")))
+    return fit(parts, width)
 
 
-def _recognised(opened: Opened, width: int) -> Content:
+def _fields_line(dataset: OpenDataset, width: int) -> Content:
+    parts = [
+        line((f"{purpose} ", tone("dim")), one_line(name, limit=40))
+        for name, purpose in reversed(list(dataset.field_purposes().items()))
+    ]
+    return join_fitting([*parts, line(("m changes it", tone("faint")))], width)
+
+
+def _format_line(dataset: OpenDataset, width: int) -> Content:
     from mg_tui.data.sources.base import FORMATS
     from mg_tui.data.sources.layouts import LAYOUTS
 
-    known, reading = opened.recognised, opened.reading
-    chosen = reading.format is not None or reading.layout is not None
-    glyph, style = ("▣", "key") if chosen else CERTAINTIES[known.certainty]
-    how = "as you chose" if chosen else known.certainty
-    why = "" if chosen else f": {one_line(known.why, limit=200)}"
-    name = FORMATS.get(opened.source.format, opened.source.format)
-    layout = LAYOUTS.get(opened.layout, opened.layout)
-    parts = line((name, "bold"), " · ", (layout if width >= 100 else opened.layout, "bold"))
-    return line(parts, "  ", (f"{glyph} {how}", tone(style)), (why, tone("dim")))
+    detected = dataset.detected
+    chosen = "dataset_format" in dataset.options or "dataset_layout" in dataset.options
+    glyph, style = ("▣", "key") if chosen else CERTAINTIES[detected.certainty]
+    certainty = "as you chose" if chosen else detected.certainty
+    why = "" if chosen else f": {one_line(detected.why, limit=200)}"
+    name = FORMATS.get(dataset.source.format, dataset.source.format)
+    layout = LAYOUTS.get(dataset.layout, dataset.layout)
+    parts = line((name, "bold"), " · ", (layout if width >= 100 else dataset.layout, "bold"))
+    return line(parts, "  ", (f"{glyph} {certainty}", tone(style)), (why, tone("dim")))

@@ -1,4 +1,4 @@
-"""The lower panes of a dataset's screen: the row with its pictures, and the row as tokens."""
+"""The tabs of the lower panes of a dataset's screen, and the pane of a row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,22 +7,22 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import key_name
+from mg_tui.tui.actions import format_key
+from mg_tui.tui.datasets.row_view import RowDetail
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.datasets.views import RowDetail
-from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging, line, link
+from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging_indent, line, link
 
 PANES: Final = (("row", "Row", "r"), ("tokens", "Tokens", "t"), ("findings", "Findings", "f"), ("sizes", "Sizes", "h"))
-PURPOSES: Final = {"question": "key", "answer": "finished", "pictures": "eval", "conversation": "key"}
-ROLES: Final = {"system": "dim", "user": "key", "assistant": "finished"}
-LABEL: Final = 13
+PURPOSE_TONES: Final = {"question": "key", "answer": "finished", "images": "eval", "conversation": "key"}
+ROLE_TONES: Final = {"system": "dim", "user": "key", "assistant": "finished"}
+LABEL_WIDTH: Final = 13
 
 
-class DataTabs(Lines):
-    """Which pane is shown, the keys of the others, and on the right what belongs to the pane."""
+class DatasetTabs(Lines):
+    """The current pane, the keys of the others, and on the right a text about the pane."""
 
     DEFAULT_CSS = """
-    DataTabs { height: 1; padding: 0 1; background: $panel; }
+    DatasetTabs { height: 1; padding: 0 1; background: $panel; }
     """
     pane: reactive[str] = reactive("row", repaint=False)
     right: reactive[Content] = reactive(Content(), repaint=False)
@@ -44,7 +44,7 @@ class DataTabs(Lines):
             count = self.counts.get(pane, 0)
             parts.append(
                 line(
-                    link(key_name(key), f"screen.{pane}", tone("key")),
+                    link(format_key(key), f"screen.{pane}", tone("key")),
                     " ",
                     link(title, f"screen.{pane}", style),
                     (f" {count:,}" if count else "", tone("eval")),
@@ -79,19 +79,21 @@ class RowText(Lines):
             return [Content.styled("reading …", tone("dim"))]
         lines: list[Content] = []
         for problem in detail.problems:
-            text = Content.styled(one_line(problem, limit=1_000), tone("failed"))
-            lines += hanging(Content.styled("✗", tone("failed", "bold")), text, 2, width)
+            content = Content.styled(one_line(problem, limit=1_000), tone("failed"))
+            lines += hanging_indent(Content.styled("✗", tone("failed", "bold")), content, 2, width)
         for finding in self.findings:
-            lines += hanging(finding[:1], finding[2:], 2, width)
-        for role, spoken, pictures in detail.turns:
-            label = Content.styled(role, tone(ROLES.get(role, "dim"), "bold"))
-            said = line((f"▣×{pictures} " if pictures > 1 else "▣ " if pictures else "", tone("eval")), spoken)
-            lines += hanging(label, said, LABEL, width)
+            lines += hanging_indent(finding[:1], finding[2:], 2, width)
+        for role, text, images in detail.turns:
+            label = Content.styled(role, tone(ROLE_TONES.get(role, "dim"), "bold"))
+            content = line((f"▣×{images} " if images > 1 else "▣ " if images else "", tone("eval")), text)
+            lines += hanging_indent(label, content, LABEL_WIDTH, width)
         used = {"question", "answer", "conversation"} if detail.turns else set()
         rest = [item for item in detail.fields if item.purpose not in used]
         if rest and lines:
             lines.append(Content())
         for item in rest:
-            style = tone(PURPOSES.get(item.purpose, "dim"))
-            lines += hanging(fit(Content.styled(item.name, style), LABEL - 1), Content(item.text), LABEL, width)
+            style = tone(PURPOSE_TONES.get(item.purpose, "dim"))
+            lines += hanging_indent(
+                fit(Content.styled(item.name, style), LABEL_WIDTH - 1), Content(item.text), LABEL_WIDTH, width
+            )
         return lines or [Content.styled("This row has no fields.", tone("dim"))]

@@ -1,4 +1,4 @@
-"""A row as a model sees it: its tokens, and which of them it learns."""
+"""A row as tokens of a model, with the supervised ones marked."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,130 +9,135 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.core.text import one_line, printable
-from mg_tui.tui import words
-from mg_tui.tui.children import Child, ChildFailed, ChildSaid
+from mg_tui.tui import formatting
+from mg_tui.tui.datasets.row_view import RowDetail
+from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.datasets.views import RowDetail
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
-TOKENS: Final = "mg_tui.engine.answers.tokens"
-# How tokens of which nothing could be seen are written.
-_SPACES: Final = str.maketrans({"\n": "↵\n", "\t": "→", "\r": "␍"})
+TOKEN_PROGRAM: Final = "mg_tui.engine.inference.inspect_tokens"
+# How whitespace is made visible.
+_VISIBLE_WHITESPACE: Final = str.maketrans({"\n": "↵\n", "\t": "→", "\r": "␍"})
 
 
 class TokenPane(VerticalScroll, can_focus=False):
-    """Asks an engine program, which keeps the model's processor, for the tokens of the row in sight."""
+    """Requests the tokens of the current row from an engine program that holds the model's processor."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.in_sight = False
-        self._child: Child | None = None
-        self._open = ""  # the base model whose processor the child has
-        self._asked = 0  # the row that was asked for and has not come
+        self.is_shown = False
+        self._engine: EngineClient | None = None
+        self._open_model = ""  # the base model whose processor the engine has
+        self._requested_row = 0  # the requested row; 0 when none is
         self._detail: RowDetail | None = None
-        self._model = ""
+        self._base_model = ""
 
     def compose(self) -> ComposeResult:
         yield TokenText()
 
     def on_unmount(self) -> None:
-        if self._child is not None:
-            self._child.end()
+        if self._engine is not None:
+            self._engine.shut_down()
 
     def show(self, detail: RowDetail | None, base_model: str) -> None:
-        """Show a row's tokens for a base model, once they are in sight."""
-        self._detail, self._model = detail, base_model
-        if not self.in_sight or self._asked or detail is None:
+        """Show a row's tokens for a base model, as soon as the pane is visible."""
+        self._detail, self._base_model = detail, base_model
+        if not self.is_shown or self._requested_row or detail is None:
             return
         if detail.messages is None:
-            self._instead("This row makes no conversation; r shows why.")
+            self._show_placeholder("This row makes no conversation; r shows why.")
             return
-        if self._child is None:
-            self._child = Child(self, TOKENS)
-        if self._open != base_model:
-            self._open = base_model
-            self._instead(f"reading the tokenizer of {one_line(base_model)} …")
-            self._child.ask("open", base_model=base_model)
-        self._asked = detail.number
-        self._child.ask("row", row=detail.number, messages=detail.messages)
+        if self._engine is None:
+            self._engine = EngineClient(self, TOKEN_PROGRAM)
+        if self._open_model != base_model:
+            self._open_model = base_model
+            self._show_placeholder(f"reading the tokenizer of {one_line(base_model)} …")
+            self._engine.request("open", base_model=base_model)
+        self._requested_row = detail.number
+        self._engine.request("row", row=detail.number, messages=detail.messages)
 
-    def _instead(self, said: str) -> None:
+    def _show_placeholder(self, placeholder: str) -> None:
         text = self.query_one(TokenText)
-        text.record, text.instead = None, said
+        text.record, text.placeholder = None, placeholder
 
-    def on_child_said(self, message: ChildSaid) -> None:
+    def on_engine_event(self, message: EngineEvent) -> None:
         message.stop()
-        if message.op == "row" and message.last:
-            self._asked = 0
-            if self._is_wanted(message.event):
+        if message.op == "row" and message.is_reply:
+            self._requested_row = 0
+            if self._is_current(message.event):
                 self.query_one(TokenText).record = message.event
             else:
-                self.show(self._detail, self._model)
+                self.show(self._detail, self._base_model)
 
-    def _is_wanted(self, event: Mapping[str, Any]) -> bool:
-        return self._detail is not None and event.get("row") == self._detail.number and self._open == self._model
+    def _is_current(self, event: Mapping[str, Any]) -> bool:
+        return (
+            self._detail is not None
+            and event.get("row") == self._detail.number
+            and self._open_model == self._base_model
+        )
 
-    def on_child_failed(self, message: ChildFailed) -> None:
+    def on_engine_request_failed(self, message: EngineRequestFailed) -> None:
         message.stop()
         if message.op == "open":
-            self._open = ""
-        failed_before = message.op == "row" and not self._open  # it follows from what was said already
+            self._open_model = ""
+        failed_before = message.op == "row" and not self._open_model  # it follows from an error that is shown
         if message.op == "row":
-            self._asked = 0
+            self._requested_row = 0
         if not failed_before:
-            self._instead("\n".join(one_line(text, limit=400) for text in message.error.lines()))
+            self._show_placeholder("\n".join(one_line(text, limit=400) for text in message.error.lines()))
 
 
 class TokenText(Lines):
-    """A row token by token: what is learned in colour and underlined, a picture as one cell with its count."""
+    """A row token by token: supervised tokens in color and underlined, an image as one cell with its count."""
 
     DEFAULT_CSS = """
     TokenText { padding: 0 1; }
     """
     record: reactive[Mapping[str, Any] | None] = reactive(None, repaint=False)
-    instead: reactive[str] = reactive("", repaint=False)
+    placeholder: reactive[str] = reactive("", repaint=False)
 
     def watch_record(self) -> None:
         self.redraw()
 
-    def watch_instead(self) -> None:
+    def watch_placeholder(self) -> None:
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         if self.record is None:
-            return Content.styled(self.instead or "reading …", tone("dim")).wrap(width)
+            return Content.styled(self.placeholder or "reading …", tone("dim")).wrap(width)
         return [*token_summary(self.record, width), Content(), *token_text(self.record).wrap(width)]
 
 
 def token_summary(record: Mapping[str, Any], width: int) -> list[Content]:
-    """How many tokens there are, how many are learned, and how the pictures are seen."""
-    tokens, learned = int(record["tokens"]), int(record["learned"])
-    said = line(
+    """The number of tokens, of supervised tokens, and the size at which the model sees each image."""
+    tokens, supervised = int(record["tokens"]), int(record["learned"])
+    content = line(
         (f"{tokens:,}", "bold"),
         " tokens   ",
         ("▁", tone("finished", "underline")),
-        (f"{learned:,} learned", tone("finished", "underline")),
-        (f" ({words.percent(learned / tokens if tokens else 0)})", tone("dim")),
+        (f"{supervised:,} supervised", tone("finished", "underline")),
+        (f" ({formatting.percent(supervised / tokens if tokens else 0)})", tone("dim")),
     )
-    lines = [fit(said, width)]
+    lines = [fit(content, width)]
     for number, image in enumerate(record["images"], 1):
-        size, seen, count = image["size"], image["seen_at"], image["tokens"]
-        text = f"▣ picture {number}: {size[0]}x{size[1]}" + (f", seen at {seen[0]}x{seen[1]}" if seen else "")
+        size, model_size, count = image["size"], image["seen_at"], image["tokens"]
+        text = f"▣ image {number}: {size[0]}x{size[1]}"
+        text += f", seen at {model_size[0]}x{model_size[1]}" if model_size else ""
         text += f", {count:,} tokens" if count is not None else ", its tokens are known only to the processor"
         lines.append(fit(Content.styled(text, tone("eval")), width))
     return lines
 
 
 def token_text(record: Mapping[str, Any]) -> Content:
-    """The pieces one after the other; neighbours alternate in shade so that their borders are seen."""
+    """The pieces one after the other; neighbors alternate between bold and regular, which shows their borders."""
     parts: list[tuple[str, str]] = []
     counts = [image["tokens"] for image in record["images"]]
-    for index, (piece, learned) in enumerate(record["pieces"]):
+    for index, (piece, supervised) in enumerate(record["pieces"]):
         if isinstance(piece, int):
             count = counts[piece] if piece < len(counts) else None
             parts.append((f"▣×{count:,}" if count is not None else "▣", tone("eval", "bold")))
             continue
-        text = printable(piece).translate(_SPACES)
+        text = printable(piece).translate(_VISIBLE_WHITESPACE)
         bold = ("bold",) if index % 2 else ()
-        parts.append((text, tone("finished", "underline", *bold) if learned else tone("dim", *bold)))
+        parts.append((text, tone("finished", "underline", *bold) if supervised else tone("dim", *bold)))
     return Content.assemble(*parts)

@@ -1,1 +1,1 @@
-"""Forms: fields one under another, one of them being changed, and what is said of it."""
+"""Widgets of forms: the table of fields, the field editor, and the help of the selected field."""

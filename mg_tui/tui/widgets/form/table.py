@@ -1,8 +1,6 @@
 """The fields of a form, one a row: name, value, and whether the value is the default. Groups fold."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from textual import events
 from textual.binding import BindingType
@@ -12,67 +10,36 @@ from textual.message import Message
 from textual.timer import Timer
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import BY_ID, bindings
+from mg_tui.tui.actions import ACTIONS_BY_ID, bindings, keys_in_use
+from mg_tui.tui.form_row import FormRow
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
 
-_PATIENCE: Final = 1.0  # seconds that keys are kept for something that opens
+_HOLD_SECONDS: Final = 1.0  # how long keys are held for a screen that is about to open
 
-Kind = Literal["group", "text", "path", "integer", "number", "switch", "choice", "list"]
-
-
-@dataclass(frozen=True, slots=True)
-class FormRow:
-    """A field, or the heading of a group.
-
-    Attributes:
-        id: what stays the same about it.
-        title, value, unit: as shown; made safe when drawn.
-        kind: of the field.
-        changed: it differs from the default.
-        wrong: its value cannot be used.
-        needed: it has no value and must have one.
-        open: of a group, whether its fields are shown.
-        empty: what stands for no value.
-    """
-
-    id: str
-    title: str
-    value: str = ""
-    kind: str = "text"
-    unit: str = ""
-    changed: bool = False
-    wrong: bool = False
-    needed: bool = False
-    open: bool = False
-    empty: str = "–"
-
-    @property
-    def group(self) -> bool:
-        """Whether it is a heading."""
-        return self.kind == "group"
+NO_VALUE: Final = "–"  # stands for an empty value
 
 
 class FormTable(Table[FormRow]):
-    """Rows to move over; what is to be done with one is posted."""
+    """Rows of a form; posts what is to be done with the selected one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("form")]
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("mark", "", 1),
-        Column("title", "Option", 21, grow=1, most=30),
+        Column("title", "Option", 21, grow=1, max_width=30),
         Column("value", "Value", 14, grow=3),
     )
 
-    class Change(Message):
-        """A field is to be changed, or a group folded. `step`: to the next (1) or the choice before (-1)."""
+    class ChangeRequested(Message):
+        """A field is to be changed, or a group folded. `step`: to the next (1) or the previous choice (-1)."""
 
         def __init__(self, row: FormRow, step: int = 0) -> None:
             super().__init__()
             self.row, self.step = row, step
 
-    class Reset(Message):
-        """A field is to have its default again."""
+    class ResetRequested(Message):
+        """A field is to be reset to its default."""
 
         def __init__(self, row: FormRow) -> None:
             super().__init__()
@@ -80,34 +47,31 @@ class FormTable(Table[FormRow]):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.opening: tuple[str, ...] = ("form.change", "app.command_palette")  # ids of actions that take the focus
-        self._held: list[events.Key] | None = None
-        self._patience: Timer | None = None
+        # Ids of actions that open something which takes the focus.
+        self.focus_actions: tuple[str, ...] = ("form.change", "app.command_palette")
+        self._held_keys: list[events.Key] | None = None
+        self._hold_timer: Timer | None = None
 
     def on_key(self, event: events.Key) -> None:
-        """Over a slow link several keys come at once: what follows the one that opens something is for that."""
-        if self._held is not None:
-            self._held.append(event)
+        """Over a slow link several keys arrive at once: those after a key that opens a screen are for that screen."""
+        if self._held_keys is not None:
+            self._held_keys.append(event)
             event.stop()
             event.prevent_default()
-        elif any(event.key in self._keys_of(id) for id in self.opening):
-            self._held = []
-            self._patience = self.set_timer(_PATIENCE, self.release)  # for what does not open after all
+        elif any(event.key in keys_in_use(self.app, ACTIONS_BY_ID[id]) for id in self.focus_actions):
+            self._held_keys = []
+            self._hold_timer = self.set_timer(_HOLD_SECONDS, self.release_keys)  # in case nothing opens
 
-    def _keys_of(self, id: str) -> Collection[str]:
-        chosen: Mapping[str, tuple[str, ...]] = getattr(self.app, "chosen_keys", {})
-        return chosen.get(id, BY_ID[id].keys)
-
-    def release(self) -> None:
-        """Let the keys that came meanwhile go to what has the focus now."""
-        if self._patience is not None:
-            self._patience.stop()
-        held, self._held = self._held, None
+    def release_keys(self) -> None:
+        """Send the held keys to what has the focus now."""
+        if self._hold_timer is not None:
+            self._hold_timer.stop()
+        held, self._held_keys = self._held_keys, None
         if held:
-            # By the application itself: a key does not rise beyond whoever sent it, and bindings are looked up above.
-            self.app.call_next(self._send, held)
+            # Posted by the application: a key does not bubble beyond its sender, whose ancestors have the bindings.
+            self.app.call_next(self._replay_keys, held)
 
-    def _send(self, held: list[events.Key]) -> None:
+    def _replay_keys(self, held: list[events.Key]) -> None:
         for event in held:
             self.app.post_message(events.Key(event.key, event.character))
 
@@ -115,26 +79,26 @@ class FormTable(Table[FormRow]):
         return f"{row.kind == 'group'} {row.id}"
 
     def cell_of(self, row: FormRow, key: str, width: int) -> Content:
-        if row.group:
-            return _heading(row, key)
+        if row.is_group:
+            return _heading_cell(row, key)
         if key == "mark":
-            if row.wrong:
+            if row.invalid:
                 return Content.styled("✗", tone("failed", "bold"))
             return Content.styled("●", tone("eval")) if row.changed else Content(" ")
         if key == "title":
             return Content.styled(one_line(row.title), "bold" if row.changed else "")
-        return _value(row, width)
+        return _value_cell(row, width)
 
-    def go(self, id: str) -> None:
+    def go_to_field(self, id: str) -> None:
         """Put the cursor on a field."""
         for index, row in enumerate(self.rows):
-            if row.id == id and not row.group:
+            if row.id == id and not row.is_group:
                 self.move(index)
 
-    def place_of_value(self) -> tuple[Offset, int]:
-        """Where the value of the cursor's row is drawn within the widget, and how wide it is."""
+    def value_position(self) -> tuple[Offset, int]:
+        """Position of the value of the cursor's row within the widget, and its width in cells."""
         x = self.styles.padding.left
-        for column, width in self._laid_out():
+        for column, width in self._column_layout():
             if column.key == "value":
                 return Offset(x, self.cursor + 1 - self.scroll_offset.y), width
             x += width + self._gap
@@ -142,11 +106,11 @@ class FormTable(Table[FormRow]):
 
     def action_change(self) -> None:
         if self.current is not None:
-            self.post_message(self.Change(self.current))
+            self.post_message(self.ChangeRequested(self.current))
 
     def action_switch(self) -> None:
         if self.current is not None and self.current.kind in ("switch", "choice", "group"):
-            self.post_message(self.Change(self.current, 1))
+            self.post_message(self.ChangeRequested(self.current, 1))
 
     def action_later(self) -> None:
         self._step(1)
@@ -156,35 +120,35 @@ class FormTable(Table[FormRow]):
 
     def _step(self, step: int) -> None:
         if self.current is not None and self.current.kind in ("switch", "choice", "group"):
-            self.post_message(self.Change(self.current, step))
+            self.post_message(self.ChangeRequested(self.current, step))
 
     def action_reset(self) -> None:
-        if self.current is not None and not self.current.group:
-            self.post_message(self.Reset(self.current))
+        if self.current is not None and not self.current.is_group:
+            self.post_message(self.ResetRequested(self.current))
 
 
-def _heading(row: FormRow, key: str) -> Content:
+def _heading_cell(row: FormRow, key: str) -> Content:
     if key == "mark":
-        return Content.styled("▾" if row.open else "▸", tone("key", "bold"))
+        return Content.styled("▾" if row.expanded else "▸", tone("key", "bold"))
     if key == "title":
         return Content.styled(one_line(row.title), tone("key", "bold"))
     return Content.styled(one_line(row.value), tone("eval") if row.changed else tone("dim"))
 
 
-def _value(row: FormRow, width: int) -> Content:
-    shown = one_line(row.value, limit=2_000)
-    if row.kind == "path" and len(shown) > width:
-        shown = "…" + shown[-max(width - 1, 1) :]  # of a path, the end says which it is
-    if row.wrong:
-        return Content.styled(shown or row.empty, tone("failed", "bold"))
-    if row.needed:
+def _value_cell(row: FormRow, width: int) -> Content:
+    text = one_line(row.value, limit=2_000)
+    if row.kind == "path" and len(text) > width:
+        text = "…" + text[-max(width - 1, 1) :]  # the end of a path tells it apart
+    if row.invalid:
+        return Content.styled(text or NO_VALUE, tone("failed", "bold"))
+    if row.missing:
         return Content.styled("needed", tone("eval", "bold"))
-    if not shown:
-        return Content.styled(row.empty, tone("dim"))
+    if not text:
+        return Content.styled(NO_VALUE, tone("dim"))
     if row.kind == "switch":
-        on = shown == "on"
+        on = text == "on"
         return line((("● on" if on else "○ off"), "bold" if row.changed else tone("smooth") if on else tone("dim")))
-    value = Content.styled(shown, "bold" if row.changed else "")
+    value = Content.styled(text, "bold" if row.changed else "")
     if row.kind == "choice":
         return line(value, (" ▾", tone("dim")))
     return line(value, (f" {row.unit}", tone("dim"))) if row.unit else value

@@ -1,1 +1,1 @@
-"""What the places of models and of chat show."""
+"""Widgets of the list of models, of chats and of evaluations."""

@@ -1,1 +1,1 @@
-"""What the place of a new run shows beside its form."""
+"""Widgets of the form of a new run."""

@@ -1,1 +1,1 @@
-"""What the place of plugins shows."""
+"""Widgets of the list of plugins."""

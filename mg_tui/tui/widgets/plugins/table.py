@@ -1,4 +1,4 @@
-"""Plugins with their status, and everything that is known of one."""
+"""The table of plugins with their status, and the detail of one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, get_args
@@ -6,22 +6,27 @@ from typing import TYPE_CHECKING, ClassVar, Final, get_args
 from textual.content import Content
 
 from mg_tui.core.text import one_line, printable
-from mg_tui.tui import words
+from mg_tui.tui import formatting
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, hanging, line
+from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
 from mg_tui.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
-    from mg_tui.families.contract import Capability, ModelFamily
+    from mg_tui.families.contract import Capability
+    from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus
 
-STATUS: Final = {"ok": ("✓", "finished"), "broken": ("✗", "failed"), "disabled": ("–", "queued")}
-_LEVELS: Final = {"Supported": ("✓", "finished"), "Experimental": ("?", "queued"), "Unsupported": ("✗", "failed")}
+STATUS_MARKS: Final = {"ok": ("✓", "finished"), "broken": ("✗", "failed"), "disabled": ("–", "queued")}
+_SUPPORT_MARKS: Final = {
+    "Supported": ("✓", "finished"),
+    "Experimental": ("?", "queued"),
+    "Unsupported": ("✗", "failed"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PluginRow:
-    """A plugin and those of its families that can be used."""
+    """A plugin and its usable families."""
 
     status: "PluginStatus"
     families: "tuple[ModelFamily, ...]"
@@ -29,7 +34,7 @@ class PluginRow:
 
 def status_text(status: str) -> Content:
     """A status as its glyph and its word."""
-    glyph, name = STATUS[status]
+    glyph, name = STATUS_MARKS[status]
     return Content.styled(f"{glyph} {status}", tone(name))
 
 
@@ -38,9 +43,9 @@ class PluginTable(Table[PluginRow]):
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("status", "Status", 10),
-        Column("name", "Plugin", 14, grow=2, most=30),
-        Column("version", "Version", 11, rank=2),
-        Column("families", "Families", 14, grow=2, rank=1),
+        Column("name", "Plugin", 14, grow=2, max_width=30),
+        Column("version", "Version", 11, drop_rank=2),
+        Column("families", "Families", 14, grow=2, drop_rank=1),
     )
 
     def key_of(self, row: PluginRow) -> str:
@@ -53,64 +58,68 @@ class PluginTable(Table[PluginRow]):
             case "name":
                 return Content(one_line(row.status.name, limit=200))
             case "version":
-                return Content.styled(one_line(row.status.version or words.DASH, limit=40), tone("dim"))
+                return Content.styled(one_line(row.status.version or formatting.DASH, limit=40), tone("dim"))
             case _:
-                return Content(one_line(", ".join(family.title for family in row.families) or words.DASH, limit=200))
+                return Content(
+                    one_line(", ".join(family.title for family in row.families) or formatting.DASH, limit=200)
+                )
 
 
-class AboutPlugin(Lines):
-    """All there is to say of a plugin."""
+class PluginDetail(Lines):
+    """The detail of a plugin."""
 
     row: PluginRow | None = None
 
     def show(self, row: PluginRow | None) -> None:
-        """Show another."""
+        """Show another plugin."""
         self.row = row
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        return about_plugin(self.row, width) if self.row is not None else [Content()]
+        return plugin_lines(self.row, width) if self.row is not None else [Content()]
 
 
-def about_plugin(row: PluginRow, width: int) -> list[Content]:
+def plugin_lines(row: PluginRow, width: int) -> list[Content]:
     """The plugin, why it is broken if it is, and its families."""
     status = row.status
     lines = [line((one_line(status.name, limit=100), "bold"), "  ", status_text(status.status))]
     if status.problem:
         for text in printable(status.problem, limit=4_000).splitlines():
-            lines += hanging(Content.styled("why", tone("dim")), Content.styled(text, tone("failed")), 9, width)
+            lines += hanging_indent(Content.styled("why", tone("dim")), Content.styled(text, tone("failed")), 9, width)
     elif status.status == "disabled":
-        lines += hanging(Content.styled("why", tone("dim")), Content("MODEL_GARDEN_DISABLE_PLUGINS names it"), 9, width)
+        lines += hanging_indent(
+            Content.styled("why", tone("dim")), Content("MODEL_GARDEN_DISABLE_PLUGINS names it"), 9, width
+        )
     package = " ".join(filter(None, (status.distribution, status.version)))
     for label, text in (("package", package), ("module", status.module), ("file", status.file or "")):
         if text:
-            lines += hanging(Content.styled(label, tone("dim")), Content(one_line(text, limit=400)), 9, width)
+            lines += hanging_indent(Content.styled(label, tone("dim")), Content(one_line(text, limit=400)), 9, width)
     for family in row.families:
-        lines += [Content(), *_family(family, width)]
+        lines += [Content(), *_family_lines(family, width)]
     return lines
 
 
-def _family(family: "ModelFamily", width: int) -> list[Content]:
+def _family_lines(family: "ModelFamily", width: int) -> list[Content]:
     from mg_tui.families.contract import CapabilityName
 
     types = ", ".join(family.model_types)
     title = line((one_line(family.title), tone("key", "bold")), (f"  {one_line(family.key)}", tone("dim")))
-    lines = [title, *hanging(Content.styled("types", tone("dim")), Content(one_line(types)), 9, width)]
+    lines = [title, *hanging_indent(Content.styled("types", tone("dim")), Content(one_line(types)), 9, width)]
     for name in get_args(CapabilityName):
-        lines += _capability(name, family.capability(name), width)
+        lines += _capability_lines(name, family.capability(name), width)
     if family.checkpoints:
         lines += [Content(), Content.styled("Checkpoints", tone("dim"))]
     for checkpoint in family.checkpoints:
-        size = f"{words.figures(checkpoint.parameters).replace('G', 'B')} parameters"
-        said = line((size, tone("dim")), (f"  {one_line(checkpoint.note)}" if checkpoint.note else "", tone("dim")))
-        lines += hanging(Content(one_line(checkpoint.name)), said, min(34, width // 2), width)
+        size = f"{formatting.parameters(checkpoint.parameters)} parameters"
+        text = line((size, tone("dim")), (f"  {one_line(checkpoint.note)}" if checkpoint.note else "", tone("dim")))
+        lines += hanging_indent(Content(one_line(checkpoint.name)), text, min(34, width // 2), width)
     return lines
 
 
-def _capability(name: str, capability: "Capability", width: int) -> list[Content]:
+def _capability_lines(name: str, capability: "Capability", width: int) -> list[Content]:
     level = type(capability).__name__
-    glyph, tone_name = _LEVELS[level]
+    glyph, tone_name = _SUPPORT_MARKS[level]
     label = line((f"{glyph} ", tone(tone_name)), name)
     why = getattr(capability, "why", "")
-    said = line((level.lower(), tone(tone_name)), (f": {one_line(why)}" if why else "", tone("dim")))
-    return hanging(label, said, 18, width)
+    text = line((level.lower(), tone(tone_name)), (f": {one_line(why)}" if why else "", tone("dim")))
+    return hanging_indent(label, text, 18, width)

@@ -1,1 +1,1 @@
-"""What the screen of one run shows."""
+"""Widgets of the screen of one run."""

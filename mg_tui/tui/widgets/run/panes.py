@@ -1,4 +1,4 @@
-"""The lower panes of a run's screen: log, notes, answers, checkpoints, options. One is shown at a time."""
+"""The lower panes of a run's screen: log, notes, answers, checkpoints, options."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from textual.strip import Strip
 from textual.widgets import Log
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import words
-from mg_tui.tui.actions import bindings, key_name
-from mg_tui.tui.feeds import LOG_LINES
-from mg_tui.tui.snapshot import RunDetail
+from mg_tui.tui import formatting
+from mg_tui.tui.actions import bindings, format_key
+from mg_tui.tui.runs.feeds import MAX_LOG_LINES
+from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging, line, link
-from mg_tui.tui.widgets.scrolled import Scrolled
+from mg_tui.tui.widgets.lines import Lines, cell, fit, hanging_indent, line, link
+from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 PANES: Final = (
     ("log", "Log", "l"),
@@ -30,11 +30,11 @@ PANES: Final = (
 )
 
 
-class PaneTabs(Lines):
-    """Which pane is shown, and the keys of the others."""
+class RunTabs(Lines):
+    """The current pane, and the keys of the others."""
 
     DEFAULT_CSS = """
-    PaneTabs { height: 1; padding: 0 1; background: $panel; }
+    RunTabs { height: 1; padding: 0 1; background: $panel; }
     """
     pane: reactive[str] = reactive("log", repaint=False)
     detail: reactive[RunDetail | None] = reactive(None, repaint=False)
@@ -57,10 +57,13 @@ class PaneTabs(Lines):
             count = self._count(pane)
             parts.append(
                 line(
-                    link(key_name(key), f"screen.{pane}", tone("key")),
+                    link(format_key(key), f"screen.{pane}", tone("key")),
                     " ",
                     link(title, f"screen.{pane}", mark + style),
-                    (f" {count}" if count else "", tone("eval") if pane == "notes" and self._warned else tone("dim")),
+                    (
+                        f" {count}" if count else "",
+                        tone("eval") if pane == "notes" and self._has_warnings else tone("dim"),
+                    ),
                 )
             )
         tabs = Content("   ").join(parts)
@@ -71,7 +74,7 @@ class PaneTabs(Lines):
         return [fit(tabs, width)]
 
     @property
-    def _warned(self) -> bool:
+    def _has_warnings(self) -> bool:
         return bool(self.detail and self.detail.warnings)
 
     def _count(self, pane: str) -> int:
@@ -85,7 +88,7 @@ class PaneTabs(Lines):
 
 
 class LogPane(Log):
-    """The worker's log. Lines are text: the feed has made them printable, and nothing in them is markup."""
+    """The worker's log. The feed has made its lines printable, and nothing in them is read as markup."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("log")]
     DEFAULT_CSS = """
@@ -95,57 +98,57 @@ class LogPane(Log):
     }
     """
 
-    nothing = "The worker has printed nothing yet."
+    empty_text = "The worker has printed nothing yet."
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, max_lines=LOG_LINES, highlight=False)
-        self.kept: deque[str] = deque(maxlen=LOG_LINES)  # every line, whatever the filter
-        self.words: tuple[str, ...] = ()
+        super().__init__(id=id, max_lines=MAX_LOG_LINES, highlight=False)
+        self.all_lines: deque[str] = deque(maxlen=MAX_LOG_LINES)  # every line, whatever the filter
+        self.filter_words: tuple[str, ...] = ()
 
     def add(self, lines: Iterable[str], *, follow: bool) -> None:
-        """Lines that have come; those the filter lets through are shown."""
+        """Add new lines; those that match the filter are shown."""
         lines = list(lines)
-        self.kept.extend(lines)
-        if shown := [line for line in lines if self._passes(line)]:
-            self.write_lines(shown, scroll_end=follow)
+        self.all_lines.extend(lines)
+        if matching := [line for line in lines if self._matches(line)]:
+            self.write_lines(matching, scroll_end=follow)
 
-    def only(self, query: str) -> None:
+    def filter_lines(self, query: str) -> None:
         """Show only lines with all words of `query`, whatever their case."""
         words = tuple(query.casefold().split())
-        if words != self.words:
-            self.words = words
+        if words != self.filter_words:
+            self.filter_words = words
             self.clear()
-            self.write_lines([line for line in self.kept if self._passes(line)], scroll_end=True)
+            self.write_lines([line for line in self.all_lines if self._matches(line)], scroll_end=True)
 
-    def _passes(self, line: str) -> bool:
-        text = line.casefold() if self.words else ""
-        return all(word in text for word in self.words)
+    def _matches(self, line: str) -> bool:
+        text = line.casefold() if self.filter_words else ""
+        return all(word in text for word in self.filter_words)
 
     def render_line(self, y: int) -> Strip:
         if self.line_count == 0 and y == 0:
-            what = "No line of the log has these words; esc shows all." if self.kept else self.nothing
-            said = Content.styled(what, tone("dim")).truncate(self.size.width)
-            return Strip([Segment(text, look.rich_style) for text, look in said.render(self.visual_style, end="")])
+            text = "No line of the log has these words; esc shows all." if self.all_lines else self.empty_text
+            content = Content.styled(text, tone("dim")).truncate(self.size.width)
+            return Strip([Segment(text, style.rich_style) for text, style in content.render(self.visual_style, end="")])
         return super().render_line(y)
 
 
-class TextPane(Scrolled):
+class DetailPane(ScrollBox):
     """A pane of lines that scrolls."""
 
-    def __init__(self, inside: "PaneLines", *, id: str) -> None:
+    def __init__(self, content_lines: "PaneLines", *, id: str) -> None:
         super().__init__(id=id)
-        self.inside = inside
+        self.content_lines = content_lines
 
     def compose(self) -> ComposeResult:
-        yield self.inside
+        yield self.content_lines
 
     def show(self, detail: RunDetail) -> None:
-        """Show what `detail` has."""
-        self.inside.detail = detail
+        """Show the run's `detail`."""
+        self.content_lines.detail = detail
 
 
 class PaneLines(Lines):
-    """What is inside of a pane."""
+    """The lines of a pane."""
 
     DEFAULT_CSS = """
     PaneLines { padding: 0 1; }
@@ -156,37 +159,41 @@ class PaneLines(Lines):
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        return self.lines_of(self.detail, width) if self.detail is not None else [Content()]
+        return self.detail_lines(self.detail, width) if self.detail is not None else [Content()]
 
-    def lines_of(self, detail: RunDetail, width: int) -> list[Content]:
-        """The lines for what is known of the run."""
+    def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
+        """The lines for a run's detail."""
         raise NotImplementedError
 
 
-class Notes(PaneLines):
-    """Warnings, newest first, then what was decided and why."""
+class RunNotes(PaneLines):
+    """Warnings, newest first, then automatic decisions and their reasons."""
 
-    def lines_of(self, detail: RunDetail, width: int) -> list[Content]:
+    def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         lines: list[Content] = []
-        for notice in reversed(detail.warnings):
-            times = f" ({notice.times} times)" if notice.times > 1 else ""
-            lines += hanging(Content.styled("⚠", tone("eval", "bold")), line(one_line(notice.what), times), 2, width)
-            for label, text in (("where", notice.where), ("why", notice.why), ("try", notice.hint)):
+        for warning in reversed(detail.warnings):
+            times = f" ({warning.times} times)" if warning.times > 1 else ""
+            lines += hanging_indent(
+                Content.styled("⚠", tone("eval", "bold")), line(one_line(warning.what), times), 2, width
+            )
+            for label, text in (("where", warning.where), ("why", warning.why), ("try", warning.hint)):
                 if text:
-                    lines += hanging(Content.styled(f"  {label}", tone("dim")), Content(one_line(text)), 9, width)
+                    lines += hanging_indent(
+                        Content.styled(f"  {label}", tone("dim")), Content(one_line(text)), 9, width
+                    )
         for decision in detail.decisions:
             value = one_line(str(decision.value), limit=200)
-            said = line((one_line(decision.what), "bold"), "  ", value, (f"  {one_line(decision.why)}", tone("dim")))
-            lines += hanging(Content.styled("·", tone("key")), said, 2, width)
+            content = line((one_line(decision.what), "bold"), "  ", value, (f"  {one_line(decision.why)}", tone("dim")))
+            lines += hanging_indent(Content.styled("·", tone("key")), content, 2, width)
         if detail.warning_count > len(detail.warnings):
             lines.append(Content.styled(f"{detail.warning_count} warnings in all", tone("dim")))
         return lines or [Content.styled("No warnings, and nothing was decided for you yet.", tone("dim"))]
 
 
-class Saved(PaneLines):
+class CheckpointList(PaneLines):
     """Whole checkpoints, newest first, and the result."""
 
-    def lines_of(self, detail: RunDetail, width: int) -> list[Content]:
+    def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         lines: list[Content] = []
         if where := detail.result.get("result"):
             lines.append(line(("result  ", tone("finished", "bold")), one_line(str(where))))
@@ -194,8 +201,8 @@ class Saved(PaneLines):
             lines.append(
                 line(
                     (f"step {saved.step:>6}  ", "bold"),
-                    f"{words.size(saved.bytes):>9}  ",
-                    (f"saved in {words.duration(saved.seconds)}  ", tone("dim")),
+                    f"{formatting.size(saved.bytes):>9}  ",
+                    (f"saved in {formatting.duration(saved.seconds)}  ", tone("dim")),
                     one_line(saved.path),
                 )
             )
@@ -204,13 +211,13 @@ class Saved(PaneLines):
         ]
 
 
-class Options(PaneLines):
-    """What was asked of the run, as its spec has it."""
+class RunOptionList(PaneLines):
+    """The options of the run, from its spec."""
 
-    def lines_of(self, detail: RunDetail, width: int) -> list[Content]:
+    def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         values = [(name, value) for name, value in detail.spec.items() if value is not None]
         lines: list[Content] = []
         for name, value in values:
-            shown = Content(one_line(str(value), limit=400))
-            lines += hanging(Content.styled(one_line(name), tone("dim")), shown, 30, width)
+            content = Content(one_line(str(value), limit=400))
+            lines += hanging_indent(Content.styled(one_line(name), tone("dim")), content, 30, width)
         return lines or [Content.styled("The spec cannot be read.", tone("dim"))]

@@ -1,1 +1,1 @@
-"""What the list of runs shows."""
+"""Widgets of the list of runs."""

@@ -1,0 +1,36 @@
+"""What the run commands share: their options, JSON output, and the hint on interrupted runs."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mg_tui.core.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mg_tui.runs.store import RunSummary
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+RUN_ARGUMENT = click.argument("run", metavar="ID")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output; NaN becomes a string."""
+    from mg_tui.core.events import json_safe
+
+    click.echo(json.dumps(json_safe(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_resume_hint(summaries: "Sequence[RunSummary]") -> None:
+    """Print how to resume the interrupted ones of these runs, on standard error."""
+    from mg_tui.runs.state import RunState
+
+    ids = [printable(run.id) for run in summaries if run.state is RunState.INTERRUPTED]
+    if ids:
+        click.echo(
+            f"{len(ids)} interrupted by a restart; resume with `model-garden runs resume {ids[0]}`, or resume all "
+            "with `model-garden runs wake --resume`",
+            err=True,
+        )

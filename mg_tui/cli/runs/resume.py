@@ -1,0 +1,66 @@
+"""`model-garden runs resume` and `rerun`."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mg_tui.cli.launch import detach_or_follow, launch_options, parse_gpus, start_or_queue
+from mg_tui.cli.runs.common import RUN_ARGUMENT
+from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
+from mg_tui.config import Settings
+from mg_tui.core.spec import TrainingSpec
+
+
+@click.command()
+@RUN_ARGUMENT
+@click.option("--from-start", is_flag=True, help="Restart from step 0 if there is no checkpoint.")
+@click.option(
+    "--from",
+    "at",
+    metavar="best|STEP",
+    help="Resume from an earlier checkpoint; later ones are deleted. [default: latest]",
+)
+@launch_options
+@click.pass_context
+def resume(
+    ctx: click.Context, run: str, from_start: bool, at: str | None, gpus: str | None, queue: bool, detach: bool
+) -> None:
+    """Resume a stopped, interrupted, failed or crashed run from its latest valid checkpoint.
+
+    The run keeps its id, folder, journal and curves.
+    """
+    from mg_tui.runs.resume import find_resume_target, write_resume_target
+    from mg_tui.runs.store import find_run
+
+    devices = parse_gpus(gpus)
+    target = find_resume_target(find_run(ctx.obj.home, run), from_start=from_start, at=at)
+    write_resume_target(target.folder, target)
+    start_or_queue(target.folder, gpus=devices, queue=queue)
+    click.echo(f"run      {target.folder.id}\nresumes  {target.summary}", err=True)
+    ctx.exit(detach_or_follow(target.folder, detach=detach, attempts=target.attempts, queued=queue))
+
+
+@spec_flags(TrainingSpec)
+@click.command(cls=SpecCommand)
+@RUN_ARGUMENT
+@click.option("--check-only", is_flag=True, help="Check options, model and data without starting a run.")
+@launch_options
+@click.pass_context
+def rerun(
+    ctx: click.Context, /, run: str, check_only: bool, gpus: str | None, queue: bool, detach: bool, **values: Any
+) -> None:
+    """Start a new run from an existing run's spec; options given here override it.
+
+    If the output folder already holds a result, set another one with --output-dir.
+    """
+    from mg_tui.cli.train import start_and_follow
+    from mg_tui.runs.operations import rerun_spec
+    from mg_tui.runs.store import find_run
+
+    settings: Settings = ctx.obj
+    request = rerun_spec(find_run(settings.home, run), explicit_values(values), cwd=Path.cwd())
+    with contextlib.chdir(request.cwd):
+        code = start_and_follow(request.spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue)
+    ctx.exit(code)

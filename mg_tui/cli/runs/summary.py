@@ -1,0 +1,144 @@
+"""The table of runs, the page of a run as lines, and the record of a run for JSON."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from mg_tui.cli.formatting import (
+    UNKNOWN,
+    format_bytes,
+    format_duration,
+    format_message,
+    format_number,
+    format_outcome,
+    format_progress,
+)
+from mg_tui.core.text import one_line, printable
+from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.records import SavedCheckpoint
+from mg_tui.runs.state import RunState
+from mg_tui.runs.store import RunSummary
+
+_COLUMNS: Final = ("ID", "STATE", "STEP", "LOSS", "TIME", "ETA", "MODEL")
+_MAX_WARNINGS: Final = 10
+
+
+def format_table(summaries: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
+    """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own."""
+    from rich.cells import cell_len, set_cell_size
+
+    rows = [_COLUMNS, *(_format_row(run, now) for run in summaries)]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    problems = ["", *(run.problem for run in summaries)]
+    lines: list[str] = []
+    for row, problem in zip(rows, problems, strict=True):
+        padded = (set_cell_size(cell, widths[column]) for column, cell in enumerate(row))
+        lines.append("  ".join(padded).rstrip())
+        if problem:
+            lines.append(f"  ! {one_line(problem)}")
+    return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
+
+
+def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[str]:
+    """Options, progress and outcome of a run. `prices`: the settings' [cost] table."""
+    view, folder = run.view, run.folder
+    facts: list[tuple[str, str | None]] = [
+        ("run", printable(run.id)),
+        ("name", run.name and one_line(run.name)),
+        ("state", f"{run.state.glyph} {run.state.label}"),
+        ("problem", run.problem and one_line(run.problem)),
+        ("folder", printable(str(folder.path))),
+        ("model", _spec_value(run.spec, "base_model")),
+        ("dataset", _spec_value(run.spec, "dataset")),
+        ("output", _spec_value(run.spec, "output_dir")),
+        ("created", _format_time(view.created_at)),
+        ("started", _format_time(view.started_at)),
+        ("ended", _format_time(view.ended_at)),
+        ("attempt", str(view.attempt) if view.attempt > 1 else None),
+        ("process", f"{view.pid} on {view.host}" if run.state is RunState.RUNNING and view.pid else None),
+        ("doing", view.phase and one_line(view.phase) if run.state is RunState.RUNNING else None),
+        ("step", format_progress(view)),
+        ("loss", format_number(view.latest_step["loss"]) if "loss" in view.latest_step else None),
+        ("time", format_duration(run.elapsed_seconds(now))),
+        ("ETA", format_duration(view.eta_seconds(now)) if run.state is RunState.RUNNING else None),
+        (
+            "memory",
+            format_bytes(view.latest_step.get("device_memory_peak"))
+            if view.latest_step.get("device_memory_peak")
+            else None,
+        ),
+        ("used", compute_cost(view.energy_j, view.gpu_seconds, prices).summary),
+        (
+            "skipped",
+            f"{view.skipped_rows} rows; see {folder.skipped_rows_file.name}" if view.skipped_rows else None,
+        ),
+    ]
+    lines = [f"{label:<9}{value}" for label, value in facts if value]
+    lines += [f"eval     step {e.step}: loss {format_number(e.loss)}" for e in list(view.evals)[-3:]]
+    lines += [_format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
+    newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
+    lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
+    lines += _warning_lines(run)
+    last = format_outcome(folder, view, run.state)
+    return [*lines, "", *last] if last else lines
+
+
+def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything about a run except its curves, as plain values."""
+    view = run.view
+    return {
+        **run.as_dict(now, prices),
+        "spec": dict(run.spec),
+        "versions": dict(view.versions),
+        "plan": dict(view.plan),
+        "latest": dict(view.latest_step),
+        "evals": [asdict(item) for item in view.evals],
+        "saved": [asdict(item) for item in view.checkpoints],
+        "samples": [asdict(item) for item in view.samples],
+        "decisions": [asdict(item) for item in view.decisions],
+        "notices": [asdict(item) for item in view.warnings],
+        "requests": [dict(item) for item in view.requests],
+        "skipped_rows": view.skipped_rows,
+        "result": dict(view.result),
+        "error": dict(view.error),
+    }
+
+
+def _format_row(run: RunSummary, now: float) -> tuple[str, ...]:
+    view = run.view
+    eta = format_duration(view.eta_seconds(now)) if run.state is RunState.RUNNING else UNKNOWN
+    return (
+        printable(run.id),
+        f"{run.state.glyph} {run.state.label}",
+        format_progress(view),
+        format_number(view.latest_step.get("loss")),
+        format_duration(run.elapsed_seconds(now)),
+        eta,
+        _spec_value(run.spec, "base_model") or UNKNOWN,
+    )
+
+
+def _format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
+    evaluated = f", eval loss {format_number(saved.eval_loss)}" if saved.eval_loss is not None else ""
+    mark = "  ★ best" if best else ""
+    return f"saved    step {saved.step}: {printable(saved.path)} ({format_bytes(saved.bytes)}{evaluated}){mark}"
+
+
+def _warning_lines(run: RunSummary) -> list[str]:
+    latest = list(run.view.warnings)[-_MAX_WARNINGS:]
+    lines = [
+        f"warning  {format_message(w.what, where=w.where, why=w.why)}" + (f" ({w.times}x)" if w.times > 1 else "")
+        for w in latest
+    ]
+    hidden = len(run.view.warnings) - len(latest)
+    return [*(one_line(line) for line in lines), *([f"         and {hidden} earlier ones"] if hidden > 0 else [])]
+
+
+def _spec_value(spec: Mapping[str, Any], name: str) -> str | None:
+    value = spec.get(name)
+    return None if value is None else one_line(str(value))
+
+
+def _format_time(t: float | None) -> str | None:
+    return None if t is None else time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(t))

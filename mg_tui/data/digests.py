@@ -1,0 +1,38 @@
+"""64-bit digests of conversations: two that are equal have, with near certainty, equal content.
+
+Among a million rows two different ones share a digest with a probability of 3 in 100 million.
+"""
+
+import hashlib
+
+from mg_tui.core.example import Example, ImagePart
+
+
+def text_digest(*parts: str) -> int:
+    """A 64-bit digest (BLAKE2b) of texts in order; where one ends and the next begins matters."""
+    state = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        state.update(part.encode("utf-8", "surrogatepass"))
+        state.update(b"\0")
+    return int.from_bytes(state.digest(), "little")
+
+
+def conversation_digest(example: Example) -> int:
+    """A digest of the roles, texts and image paths of a conversation."""
+    parts: list[str] = []
+    for message in example.messages:
+        parts.append(f"\1{message.role}")
+        parts += [f"\2{part.image.path}" if isinstance(part, ImagePart) else part.text for part in message.parts]
+    return text_digest(*parts)
+
+
+def token_count_key(example: Example) -> int:
+    """A digest of what decides a conversation's text tokens: roles, supervision, texts and image positions.
+
+    Which images they are does not matter.
+    """
+    parts: list[str] = []
+    for message in example.messages:
+        parts.append(f"\1{message.role}{message.supervised:d}")
+        parts += ["\2" if isinstance(part, ImagePart) else part.text for part in message.parts]
+    return text_digest(*parts)

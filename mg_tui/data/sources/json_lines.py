@@ -1,0 +1,40 @@
+"""JSON Lines as a source."""
+
+from collections.abc import Iterator
+from itertools import dropwhile
+from pathlib import Path
+
+from mg_tui.data.jsonl import read_raw, read_rows
+from mg_tui.data.rows import Row
+from mg_tui.data.sources.base import FormatEvidence, Source
+from mg_tui.data.sources.file_types import detect_compression, open_decompressed
+
+
+class TextFileSource(Source):
+    """A text file, optionally compressed, whose rows have their byte offsets."""
+
+    def __init__(self, name: str, kind: str, path: Path, evidence: FormatEvidence):
+        super().__init__(name, kind, path, path.parent, evidence)
+        self._file = path
+        self._compressed = detect_compression(path) is not None
+
+    def raw(self, row: Row) -> str:
+        """See `Source`."""
+        if self._compressed:
+            return super().raw(row)
+        try:
+            return read_raw(self._file, row.offset, row.length)
+        except OSError:  # removed since it was opened
+            return super().raw(row)
+
+
+class JsonLinesSource(TextFileSource):
+    """A file with one JSON object a line, optionally compressed."""
+
+    def __init__(self, name: str, path: Path, evidence: FormatEvidence):
+        super().__init__(name, "jsonl", path, evidence)
+
+    def rows(self, start: int = 1) -> Iterator[Row]:
+        """See `Source`; a row's number is its line's, and blank lines are no rows."""
+        rows = read_rows(self._file, opener=open_decompressed if self._compressed else None)
+        return dropwhile(lambda row: row.number < start, rows)

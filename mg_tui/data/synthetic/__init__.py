@@ -1,0 +1,1 @@
+"""Synthetic datasets: drawn images, crops of photos, the sample dataset and the demo dataset."""

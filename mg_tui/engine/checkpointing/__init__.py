@@ -1,0 +1,1 @@
+"""Writing checkpoints atomically, removing old ones, and the trained weights in them."""

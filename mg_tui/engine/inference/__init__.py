@@ -1,0 +1,1 @@
+"""Inference: loading a model, generating, evaluating, inspecting tokens; the programs that faces start."""

@@ -1,0 +1,58 @@
+"""`python -m mg_tui.engine.inference.count_tokens`: token counts of conversations, for processes without torch.
+
+    {"op": "open", ...}     as `mg_tui.engine.inference.inspect_tokens`
+        -> ready {"base_model", "family", "seconds"}
+    {"op": "count", "conversations": [[[role, [text or null, ...], learn], ...], ...]}
+        -> counts {"counts": [[tokens, learned] or "why it cannot be counted", ...]}
+
+A null stands for an image, which counts as one token: its real number of tokens depends on its size alone.
+"""
+
+from typing import Any, NoReturn
+
+from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
+from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.inspect_tokens import TokenInspector, open_encoder
+from mg_tui.families.collate import ExampleEncoder
+
+_IMAGE = ImagePart(ImageRef("", ""))
+
+
+class ConversationCounter(TokenInspector):
+    """Holds the processor of one base model."""
+
+    def count(self, values: dict[str, Any]) -> None:
+        """Count conversations; replies `counts`."""
+        if self._encoder is None:
+            raise UsageError("no base model is open")
+        counts = [count_conversation(self._encoder, turns) for turns in values["conversations"]]
+        self._channel.send("counts", counts=counts)
+
+
+def count_conversation(encoder: ExampleEncoder, turns: list[Any]) -> tuple[int, int] | str:
+    """Tokens of a conversation, one for each image, and its supervised tokens; or why they cannot be counted."""
+    messages = tuple(
+        Message(role, tuple(_IMAGE if part is None else TextPart(part) for part in parts), learn)
+        for role, parts, learn in turns
+    )
+    try:
+        ids, supervised = encoder.tokenize_with_supervision(Example(0, messages))
+    except GardenError as error:
+        what = error.what.removeprefix("row 0: ")
+        return f"{what} ({error.why})" if error.why else what
+    return len(ids), sum(supervised)
+
+
+def main() -> NoReturn:
+    """Serve requests on standard input until it closes."""
+    channel = Channel.from_stdio()
+    counter = ConversationCounter(channel)
+    serve(channel, {"open": counter.open, "count": counter.count})
+    exit_process()
+
+
+__all__ = ["ConversationCounter", "count_conversation", "main", "open_encoder"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""How a worker is stopped: signals and control requests.
+
+Signals (SIGTERM, SIGINT) and requests in `control/` have the same effect. The first stop request asks for a checkpoint
+and an orderly end; a second one, or `stop_now`, for an end without a checkpoint. During training the engine polls
+between forward passes, so that no step is ever half applied. Before training there is nothing to save and loading can
+take minutes, so a stop interrupts loading at once.
+
+There are two ways in (`_on_signal`; `_watch`, a thread that reads the control folder) and one way out, `poll`.
+"""
+
+import contextlib
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Literal
+
+from mg_tui.runs.control import ControlInbox, ControlRequest
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+
+_POLL_SECONDS = 0.25  # seconds between two reads of the control folder
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Sent by the watcher thread when a request arrives while the main thread is loading. A real signal, since that also
+# interrupts waiting for a disk or a network.
+_WAKE_SIGNAL = signal.SIGUSR1
+
+
+class StopRequested(BaseException):  # not an Exception: an `except Exception` of a library must not swallow it
+    """The run ends because a stop was requested, by `by`."""
+
+    def __init__(self, by: str):
+        super().__init__(by)
+        self.by = by
+
+
+class StopHandler:
+    """Collects the requests to a worker; a context manager that installs the signal handlers.
+
+    Attributes:
+        stop_by: who requested a stop, or None.
+        stop_now: whether to stop without a checkpoint.
+    """
+
+    def __init__(self, folder: RunFolder, journal: JournalWriter):
+        self.stop_by: str | None = None
+        self.stop_now = False
+        self._journal = journal
+        self._inbox = ControlInbox(folder)
+        self._received: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
+        self._checkpoint_requested = False
+        self._interruptible = False
+        self._interrupted = False
+        self._before: dict[signal.Signals, Any] = {}
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="control", daemon=True)
+
+    def __enter__(self) -> "StopHandler":
+        handlers = dict.fromkeys(_SIGNALS, self._on_signal) | {_WAKE_SIGNAL: self._on_wake}
+        self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        self._watcher.join()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within this block a stop raises `StopRequested` wherever the main thread is: do not write the journal in it.
+
+        C code may swallow an exception raised in it and fail later: torch initializes numpy from C, and initializing
+        numpy twice is an ImportError. Any error after an interruption is therefore taken for the stop.
+
+        Raises:
+            StopRequested: also on entry and on exit, when a stop was requested before.
+        """
+        self.poll(raise_on="stop")
+        self._interruptible = True
+        try:
+            yield
+        except Exception as error:
+            if self._interrupted:
+                raise StopRequested(self.stop_by or "a request") from error
+            raise
+        finally:
+            self._interruptible = False
+        self.poll(raise_on="stop")
+
+    def poll(self, *, raise_on: Literal["stop", "stop_now", "never"] = "stop_now") -> None:
+        """Write the requests that have arrived to the journal, and act on them.
+
+        Args:
+            raise_on: "stop" raises on any stop request, "stop_now" only when no checkpoint is wanted.
+
+        Raises:
+            StopRequested: see `raise_on`.
+        """
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._accept(self._received.get_nowait())
+        if self.stop_by is not None and (raise_on == "stop" or (raise_on == "stop_now" and self.stop_now)):
+            raise StopRequested(self.stop_by)
+
+    def pop_checkpoint_request(self) -> bool:
+        """Whether a checkpoint was requested since the last call."""
+        requested, self._checkpoint_requested = self._checkpoint_requested, False
+        return requested
+
+    def _accept(self, request: ControlRequest) -> None:
+        self._journal.write("request", request=request.request, by=request.by)
+        if request.request == "checkpoint":
+            self._checkpoint_requested = True
+        else:
+            self._request_stop(request.by, now=request.request == "stop_now")
+
+    def _request_stop(self, by: str, *, now: bool) -> None:
+        self.stop_now = self.stop_now or now or self.stop_by is not None
+        self.stop_by = self.stop_by or by
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._request_stop(f"signal {signal.Signals(number).name}", now=False)
+        self._on_wake(number, frame)
+
+    def _on_wake(self, _number: int, _frame: FrameType | None) -> None:
+        if self._interruptible:
+            self._interruptible = False
+            self._interrupted = True
+            raise StopRequested(self.stop_by or "a request")
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_POLL_SECONDS):
+            for request in self._inbox.take():
+                self._received.put(request)
+                if self._interruptible and request.request != "checkpoint":
+                    signal.pthread_kill(threading.main_thread().ident or 0, _WAKE_SIGNAL)

@@ -1,0 +1,284 @@
+"""transformers' Trainer, with a loader whose items are whole optimizer steps.
+
+The Trainer provides schedules, optimizers, mixed precision, clipping, callbacks, trackers and the loop. Overridden are
+the step (the losses of its forward passes are summed and divided by the supervised tokens of the whole step, so that
+the result does not depend on the layout), the evaluation (stores no logits) and the checkpoint (written atomically).
+What is overridden is listed in `transformers_contract`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerState
+from transformers.trainer_callback import PrinterCallback
+
+from mg_tui.core.errors import DataError, GardenError
+from mg_tui.core.text import first_line
+from mg_tui.engine.batching.batches import EvaluationBatches, MicroBatch, StepBatch
+from mg_tui.engine.batching.step_stream import DataWait, StepStream
+from mg_tui.engine.batching.vision_inputs import VisionInputs
+from mg_tui.engine.checkpointing import trained_weights
+from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore
+from mg_tui.engine.compute import flex_attention
+from mg_tui.engine.compute.loss import evaluation_loss_sum
+from mg_tui.engine.compute.objective import Objective
+from mg_tui.engine.monitoring import step_checks
+from mg_tui.engine.monitoring.step_metrics import StepMetrics
+from mg_tui.engine.monitoring.stopping import StopHandler
+from mg_tui.engine.run.distributed import GradientSync
+from mg_tui.engine.run.evaluation_loss import mean_loss
+from mg_tui.engine.run.shrink_layout import shrink_layout
+from mg_tui.runs import checkpoint_format
+from mg_tui.runs.journal import JournalWriter
+
+
+class GardenTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer over a `StepStream`. `step_metrics` describes the current step; `probe`, if set, is called once before
+    the first step.
+
+    Args:
+        stream: the training steps.
+        eval_batches: the batches of an evaluation, or None without evaluation data.
+        store: writes checkpoints.
+        stopper: polled between forward passes.
+        journal: gets an event when a step is laid out again in smaller passes.
+        vision: turns images of a batch into what the model's forward takes.
+        tolerate_bad_rows: skip examples that can no longer be read.
+        label_smoothing: see `loss.token_loss_sum`.
+        make_groups: makes the optimizer's parameter groups from a model and the names of its parameters with weight
+            decay; returns None for a single learning rate.
+        arguments: what `transformers.Trainer` takes.
+    """
+
+    control: Any  # transformers' own, declared for the type checker
+
+    def __init__(
+        self,
+        *,
+        stream: StepStream,
+        eval_batches: EvaluationBatches | None,
+        store: CheckpointStore,
+        stopper: StopHandler,
+        journal: JournalWriter,
+        vision: VisionInputs,
+        tolerate_bad_rows: bool = False,
+        label_smoothing: float = 0.0,
+        make_groups: "Callable[[Any, list[str]], list[dict[str, Any]] | None] | None" = None,
+        **arguments: Any,
+    ):
+        self.stream = stream
+        self.eval_batches = eval_batches
+        self.store = store
+        self.stopper = stopper
+        self.journal = journal
+        self.vision = vision
+        self.tolerate_bad_rows = tolerate_bad_rows
+        self.make_groups = make_groups
+        self.probe: Callable[[GardenTrainer, Any], None] | None = None
+        self.step_metrics = StepMetrics()
+        self.row_failures: list[Any] = []
+        self._data_wait = DataWait()
+        super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
+        self.remove_callback(PrinterCallback)
+        self.objective = Objective(self.model, label_smoothing=label_smoothing)
+        self.gradient_sync = GradientSync(self.accelerator)
+
+    # --- data -------------------------------------------------------------------------------------------------------
+    def get_train_dataloader(self) -> StepStream:
+        """The stream itself: its plan knows the ranks, and its batches need no collating."""
+        return self.stream
+
+    def num_examples(self, dataloader: Any) -> int:
+        """The number of examples in an epoch."""
+        return len(dataloader.dataset.examples)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[StepBatch], num_batches: int, device: Any) -> tuple[Any, None]:
+        """The next step, if the epoch has one; starts timing the step."""
+        started = time.perf_counter()
+        batch = self._data_wait.next_item(epoch_iterator)
+        if batch is None:
+            return [], None
+        self.step_metrics = StepMetrics(started=started, data_wait=self._data_wait.seconds)
+        if batch.failures:
+            self._handle_row_failures(batch)
+        return [batch], None
+
+    def _handle_row_failures(self, batch: StepBatch) -> None:
+        if not self.tolerate_bad_rows:
+            first = batch.failures[0]
+            raise DataError(
+                f"row {first.row} can no longer be read: {first.what}",
+                why=first.why,
+                hint=first.hint or "it could be read when the run started; restore the image and resume the run",
+            )
+        self.row_failures.extend(batch.failures)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the Trainer's estimate assumes the shape of one batch."""
+        return 0
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The optimizer, with a parameter group for each part of the model where their learning rates differ."""
+        model_to_train = self.model if model is None else model
+        groups = (
+            self.make_groups(model_to_train, self.get_decay_parameter_names(model_to_train))
+            if self.make_groups is not None
+            else None
+        )
+        if groups is not None and self.optimizer is None:
+            kind, values = self.get_optimizer_cls_and_kwargs(self.args, model_to_train)
+            self.optimizer_cls_and_kwargs = (kind, {**values, "params": groups})
+        return super().create_optimizer(model)
+
+    # --- the step ---------------------------------------------------------------------------------------------------
+    def training_step(self, model: Any, inputs: StepBatch, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward of every forward pass of the step; returns the step's loss.
+
+        The loss is the sum of the token losses, each times its row's weight, over the number of supervised tokens of
+        the whole step, over all ranks.
+
+        Raises:
+            StepFailed: the loss is not finite, there are no supervised tokens, or memory does not suffice.
+            StopRequested: a stop without a checkpoint was requested.
+        """
+        model.train()
+        facts, step = self.step_metrics, self.state.global_step + 1
+        # One all-reduce, before anything can fail on a single rank.
+        (supervised,) = self.gradient_sync.all_reduce_sums(inputs.supervised)
+        step_checks.require_supervised_tokens(int(supervised), step=step, rows=inputs.rows)
+        while True:
+            try:
+                if self.probe is not None:
+                    inputs = self._run_probe(self.probe, model, inputs)
+                    self.probe = None
+                total = self._run_micro_batches(model, inputs, 1.0 / supervised)
+                break
+            except torch.OutOfMemoryError as error:
+                why = first_line(error)
+            except GardenError:
+                raise
+            except Exception as error:
+                if not flex_attention.is_kernel_error(error) or not flex_attention.fall_back(self.model):
+                    raise
+                self._report_flex_fallback(model, step, error)
+                continue
+            # Outside of the handler: the error holds the tensors of the failed pass.
+            largest, size = shrink_layout(self.stream.dataset.layout, model, inputs.micro_batches, step=step, why=why)
+            self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
+            inputs = self.stream.dataset[inputs.number]
+        self.gradient_sync.all_reduce_gradients(model)
+        counts = (inputs.tokens, inputs.laid_out, inputs.images, *self.vision.pop_counts())
+        facts.loss, *summed = self.gradient_sync.all_reduce_sums(float(total), *counts)
+        facts.tokens, facts.laid_out, facts.images, facts.images_encoded, facts.images_cached = map(int, summed)
+        facts.rows, facts.supervised_tokens = inputs.rows, int(supervised)
+        if self.gradient_sync.world_size > 1:
+            facts.rows = tuple(example.row for example in self.stream.examples_of(inputs.number))
+        step_checks.require_finite_loss(facts.loss, step=step, rows=facts.rows)
+        return total.new_tensor(facts.loss)
+
+    def _run_probe(self, probe: "Callable[[GardenTrainer, Any], None]", model: Any, inputs: StepBatch) -> StepBatch:
+        """The step, laid out again if the probe has lowered the token budget."""
+        layout = self.stream.dataset.layout
+        before = getattr(layout, "budget", None)
+        probe(self, model)
+        after = getattr(layout, "budget", None)
+        return self.stream.dataset[inputs.number] if before and after and after < before else inputs
+
+    def _run_micro_batches(self, model: Any, inputs: StepBatch, scale: float) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=self.args.device)
+        with self.gradient_sync.no_sync(model):
+            for part in inputs.micro_batches:
+                self.stopper.poll()
+                total += self._forward_backward(model, part, scale)
+        return total
+
+    def _forward_backward(self, model: Any, part: MicroBatch, scale: float) -> torch.Tensor:
+        batch = self._to_device(part)
+        with self.objective.restricted_to(batch.positions, tuple(batch.inputs["input_ids"].shape)):
+            with self.accelerator.autocast():
+                inputs = self.vision(self.accelerator.unwrap_model(model), batch.inputs)
+                loss_sum = self.objective.loss_sum(model, inputs, batch.positions, batch.targets, batch.weights)
+                loss = loss_sum * scale
+            self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _report_flex_fallback(self, model: Any, step: int, error: Exception) -> None:
+        """Write why the step is repeated with attention by blocks; clears its gradients."""
+        model.zero_grad(set_to_none=True)
+        self.journal.write(
+            "warning",
+            what="flex attention failed: packed layouts use attention by blocks from here on",
+            where=f"step {step}",
+            why=f"{type(error).__name__}: {first_line(error)}",
+        )
+
+    def _to_device(self, part: MicroBatch) -> MicroBatch:
+        device = self.args.device
+
+        def move(value: Any) -> Any:
+            return value.to(device, non_blocking=True) if torch.is_tensor(value) else value
+
+        inputs = {name: move(value) for name, value in part.inputs.items()}
+        moved = {name: move(getattr(part, name)) for name in ("positions", "targets", "weights")}
+        return replace(part, inputs=inputs, **moved)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.step_metrics.grad_norm = None if norm is None else float(norm)
+        return norm
+
+    # --- evaluation -------------------------------------------------------------------------------------------------
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        """Mean loss of a supervised token over the evaluation examples; no logits are stored."""
+        if self.eval_batches is None:
+            return {}
+        started = time.perf_counter()
+        was_training = self.model.training
+        self.model.eval()
+        loss = mean_loss(self.eval_batches, self._evaluation_loss)
+        self.vision.pop_counts()
+        self.model.train(was_training)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_runtime": time.perf_counter() - started,
+            f"{metric_key_prefix}_examples": len(self.eval_batches),
+        }
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _evaluation_loss(self, part: MicroBatch) -> float:
+        self.stopper.poll()
+        moved = self._to_device(part)
+        with self.accelerator.autocast():
+            inputs = self.vision(self.model, moved.inputs)
+            return evaluation_loss_sum(
+                self.objective.supervised_head, self.model, inputs, moved.positions, moved.targets
+            )
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.is_world_process_zero():
+            self.store.save(self.state.global_step, self._write_checkpoint_files)
+
+    def _write_checkpoint_files(self, folder: Path) -> None:
+        """Write everything that a resume needs into a folder."""
+        trained_weights.save_trained_weights(self.accelerator.unwrap_model(self.model), folder)
+        if (tokens := getattr(self.stream.dataset.layout, "budget", None)) is not None:
+            checkpoint_format.write_token_budget(folder, tokens)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        self.state.save_to_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
+
+    def restore_finished(self, folder: Path) -> None:
+        """Load a checkpoint of the last step, after which no step is left."""
+        trained_weights.load_trained_weights(self.model, folder)
+        self.state = TrainerState.load_from_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        trained_weights.load_trained_weights(model or self.model, Path(resume_from_checkpoint))

@@ -1,0 +1,299 @@
+"""One run from spec to result: read and measure the data, load the model, train, save the result.
+
+The order is chosen so that errors show before slow work: rows before weights; and the data workers are forked before
+the model's memory exists, which would be forked with them. Libraries are imported where they are first needed: a bad
+row is reported before torch is imported.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mg_tui.config import Settings
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.batching import rows
+from mg_tui.engine.compute import malloc
+from mg_tui.engine.monitoring.stopping import StopHandler
+from mg_tui.engine.run import gc_pause, training_arguments, training_data
+from mg_tui.runs import checkpoint_format
+from mg_tui.runs.current_step import CurrentStepWriter
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+
+if TYPE_CHECKING:
+    from mg_tui.engine.batching.batches import EvaluationBatches
+    from mg_tui.engine.batching.step_stream import StepStream
+    from mg_tui.engine.batching.vision_inputs import VisionInputs
+    from mg_tui.engine.monitoring.gpu_usage import GpuUsage
+    from mg_tui.engine.run.setup import RunContext
+    from mg_tui.engine.run.token_budget import TokenBudget
+    from mg_tui.engine.run.trainer import GardenTrainer
+
+
+class TrainingRun:
+    """A run in progress. `step` is the number of optimizer steps done, also after an error."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        journal: JournalWriter,
+        stopper: StopHandler,
+        settings: Settings,
+        cwd: Path,
+        resume_from: Path | None,
+        used: Mapping[str, float] | None = None,
+    ):
+        self.folder = folder
+        self.journal = journal
+        self.stopper = stopper
+        self.settings = settings
+        self.cwd = cwd
+        self.resume_from = resume_from
+        self._previous_usage = dict(used or {})
+        self._usage: GpuUsage | None = None
+        self.spec: TrainingSpec = folder.read_spec()
+        self._trainer: GardenTrainer | None = None
+        self._start_step = (checkpoint_format.step_of(resume_from) or 0) if resume_from else 0
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return int(self._trainer.state.global_step) if self._trainer is not None else self._start_step
+
+    def gpu_usage(self) -> dict[str, Any]:
+        """The GPU usage of the run so far, all attempts together."""
+        return self._previous_usage if self._usage is None else self._usage.total()
+
+    def image_paths_of(self, step: int, rows: Sequence[int]) -> list[str]:
+        """The images of some rows of a step (from 1), as the dataset has them."""
+        examples = self._trainer.stream.examples_of(step - 1) if self._trainer is not None else []
+        return list(dict.fromkeys(ref.original for e in examples if e.row in rows for ref in e.images))
+
+    def run(self) -> dict[str, Any]:
+        """Do the whole run; returns the fields of the `finished` event.
+
+        Raises:
+            StopRequested: a stop was requested.
+            GardenError: an error for the user.
+        """
+        training_arguments.require_trackers(self.spec)
+        self._phase("reading data")
+        with self.stopper.interruptible():
+            dataset, held_out = self._read()
+        self._phase("loading libraries")
+        with self.stopper.interruptible(), gc_pause.gc_paused():
+            from mg_tui.engine.batching.feature_cache import vision_digest
+            from mg_tui.engine.batching.vision_inputs import VisionInputs
+            from mg_tui.engine.run import setup, step_planning
+
+            context = setup.load_run_context(self.spec)
+        self._write_decisions(context.decisions)
+        self._phase("measuring rows")
+        data = training_data.prepare_training_data(
+            self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
+        )
+        plan = step_planning.plan_steps(self.spec, data.train)
+        total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
+        layout, token_budget, layout_decisions = setup.choose_layout(self.spec, context, data, self.resume_from)
+        features = self.settings.cache / "features"
+        cache, cache_decisions = setup.make_feature_cache(
+            self.spec, context, plan, layout, total=total, folder=features
+        )
+        stream, stream_decisions = setup.open_step_stream(
+            self.spec,
+            context,
+            data.train,
+            plan,
+            layout,
+            start=self._start_step,
+            total=total,
+            cache=cache,
+            partition=step_planning.make_step_partition(self.spec, context.resolved, data, plan),
+        )
+        self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
+        try:
+            if not context.placement.cuda:  # where steps allocate from the C heap
+                malloc.trim_large() if self.spec.gradient_checkpointing else malloc.retain_freed()
+            self._phase("loading model", context.resolved.name)
+            with self.stopper.interruptible(), gc_pause.gc_paused():
+                model, decisions = setup.load_model(self.spec, context, self._warn)
+                if cache is not None:
+                    cache.enable_for(vision_digest(model, context.family))
+            self._write_decisions(decisions)
+            table = setup.trainable_summary(self.spec, context, model)
+            self._write_plan(data, total, table, token_budget)
+            vision = VisionInputs(
+                frozen=setup.is_vision_frozen(self.spec),
+                cache=cache,
+                decided=lambda value, why: self._write_decisions([("vision cache", value, why)]),
+                always=self.spec.vision_cache == "on",
+            )
+            held_out_batches = setup.make_evaluation_batches(self.spec, context, data)
+            trainer = self._make_trainer(model, context, data, stream, held_out_batches, total, vision)
+            trainer.probe, decisions = setup.make_memory_probe(
+                context, data, plan, range(self._start_step, total), token_budget, self._write_measurement
+            )
+            self._write_decisions([*decisions, ("loss", *trainer.objective.method)])
+            self._phase("training")
+            self._train(trainer, total)
+        finally:
+            stream.close()
+        self._check_completion(trainer, total)
+        self._phase("saving the result")
+        from mg_tui.engine.run.finish import save_run_result
+
+        return save_run_result(
+            trainer,
+            context,
+            data,
+            table,
+            spec=self.spec,
+            folder=self.folder,
+            journal=self.journal,
+            used=self.gpu_usage(),
+            prices=self.settings.cost,
+        )
+
+    def _phase(self, name: str, detail: str | None = None) -> None:
+        self.stopper.poll(raise_on="stop")
+        self.journal.write("phase", name=name, detail=detail)
+
+    def _write_decisions(self, decisions: list[tuple[str, Any, str]]) -> None:
+        for what, value, why in decisions:
+            self.journal.write("decision", what=what, value=value, why=why)
+
+    def _warn(self, what: str, why: str) -> None:
+        self.journal.write("warning", what=what, why=why)
+
+    def _read(self) -> tuple[Any, Any]:
+        spec, cwd, cache = self.spec, self.cwd, self.settings.cache
+        held_out = None
+        if spec.eval_dataset:
+            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
+        dataset = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
+        if dataset.detected_format is not None:
+            value = f"{dataset.detected_format.format}, {dataset.detected_format.layout}"
+            self._write_decisions([("dataset", value, dataset.detected_format.why)])
+        return dataset, held_out
+
+    def _write_measurement(self, measurement: dict[str, Any]) -> None:
+        self.journal.write("measured", **measurement)
+        self._write_decisions([("token budget", measurement["budget"], measurement["why"])])
+
+    def _write_plan(
+        self,
+        data: training_data.TrainingData,
+        total: int,
+        table: dict[str, dict[str, Any]],
+        token_budget: "TokenBudget | None",
+    ) -> None:
+        estimate = token_budget.estimate if token_budget is not None else None
+        self.journal.write(
+            "plan",
+            **training_data.data_summary(data),
+            steps=total,
+            epochs=self.spec.epochs,
+            examples_per_step=self.spec.examples_per_step,
+            trainable=table,
+            token_budget=token_budget.tokens if token_budget is not None else None,
+            estimate_bytes=estimate.peak if estimate is not None else None,
+            estimate={part.name: part.bytes for part in estimate.parts} if estimate is not None else None,
+        )
+
+    def _make_trainer(
+        self,
+        model: Any,
+        context: "RunContext",
+        data: training_data.TrainingData,
+        stream: "StepStream",
+        evaluation: "EvaluationBatches | None",
+        total: int,
+        vision: "VisionInputs",
+    ) -> "GardenTrainer":
+        from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore, expected_checkpoint_bytes
+        from mg_tui.engine.inference.training_samples import SampleWriter, choose_sample_examples
+        from mg_tui.engine.monitoring.gpu_usage import GpuUsage, gpu_uuids_in_use
+        from mg_tui.engine.run.parameter_groups import parameter_groups
+        from mg_tui.engine.run.reporter import Reporter
+        from mg_tui.engine.run.trainer import GardenTrainer
+
+        spec, placement = self.spec, context.placement
+        sampler = SampleWriter(
+            self.journal, context.encoder, choose_sample_examples(data.train, data.evaluation, spec.sample_count)
+        )
+        reporter = Reporter(
+            self.journal,
+            self.stopper,
+            sampler,
+            scaled=placement.dtype == "float16",
+            used=self.gpu_usage,
+            note=CurrentStepWriter(self.folder),
+        )
+        self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
+        about = {"run": self.folder.id, "data": training_data.fingerprint(data.train), "steps": total}
+        if self.resume_from is not None:
+            self._warn_if_data_changed(about)
+        store = CheckpointStore(
+            self.folder,
+            self.journal,
+            keep=spec.save_total_limit,
+            about=about,
+            needed=expected_checkpoint_bytes(model),
+            keep_best=spec.keep_best,
+        )
+        store.last_step = self._start_step if self.resume_from is not None else None
+        args = training_arguments.make_training_arguments(
+            spec,
+            placement,
+            folder=self.folder.path,
+            run=self.folder.id,
+            total_steps=total,
+            evaluates=evaluation is not None,
+        )
+        self._trainer = GardenTrainer(
+            model=model,
+            args=args,
+            callbacks=[reporter],
+            stream=stream,
+            eval_batches=evaluation,
+            store=store,
+            stopper=self.stopper,
+            journal=self.journal,
+            vision=vision,
+            tolerate_bad_rows=spec.on_bad_row == "skip",
+            label_smoothing=spec.label_smoothing,
+            make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
+        )
+        reporter.trainer = self._trainer
+        return self._trainer
+
+    def _warn_if_data_changed(self, about: dict[str, Any]) -> None:
+        """Warn when the data has changed since the checkpoint: the remaining steps then differ from the plan."""
+        assert self.resume_from is not None
+        then = checkpoint_format.read_manifest(self.resume_from)
+        if then.get("data") != about["data"]:
+            self.journal.write(
+                "warning",
+                what="the training data have changed since the checkpoint was written",
+                where=self.spec.dataset,
+                why="rows were added, removed or edited, so the remaining steps use other rows than planned",
+                hint="restore the old file, or start a new run",
+            )
+
+    def _train(self, trainer: "GardenTrainer", total: int) -> None:
+        if self._start_step < total:
+            trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
+        elif self.resume_from is not None:  # all steps were done before the result could be saved
+            trainer.restore_finished(self.resume_from)
+
+    def _check_completion(self, trainer: "GardenTrainer", total: int) -> None:
+        if trainer.row_failures:
+            rows = sorted({failure.row for failure in trainer.row_failures})
+            self.journal.write(
+                "warning",
+                what=f"{len(trainer.row_failures)} times an example could not be read and was skipped",
+                where=f"rows {', '.join(map(str, rows))}",
+                why=trainer.row_failures[0].what,
+            )
+        if self.step < total:
+            self.stopper.poll(raise_on="stop")

@@ -1,0 +1,133 @@
+"""The rows a run trains and evaluates on: bad rows refused or skipped, evaluation rows split off."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mg_tui.core.errors import DataError
+from mg_tui.core.example import Example
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.dataset import Dataset, require_examples, write_rejects
+from mg_tui.data.images import ImageInfo
+from mg_tui.data.row_problems import BadRows
+from mg_tui.data.split import split_by_image
+from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
+from mg_tui.engine.batching.token_counts import TokenMeasure
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The examples of a run; `tokens` has the tokens of each training example, images included."""
+
+    train: tuple[Example, ...]
+    tokens: tuple[int, ...]
+    evaluation: tuple[Example, ...] = ()
+    skipped: int = 0
+    infos: dict[str, ImageInfo] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> dict[int, int]:
+        """Tokens of the training examples by row."""
+        return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
+
+    def infos_of(self, example: Example) -> list[ImageInfo]:
+        """The infos of an example's images; images without an info are omitted."""
+        return [self.infos[ref.path] for ref in example.images if ref.path in self.infos]
+
+
+def prepare_training_data(
+    spec: TrainingSpec,
+    dataset: Dataset,
+    evaluation: Dataset | None,
+    *,
+    measure_tokens: TokenMeasure,
+    folder: RunFolder,
+    journal: JournalWriter,
+) -> TrainingData:
+    """Measure, apply `on_bad_row`, and split off the evaluation examples.
+
+    Raises:
+        BadRows: there are bad rows, and `on_bad_row` is "stop".
+        DataError: no row is left to train on.
+    """
+    measured = _apply_bad_row_policy(spec, dataset, measure_tokens, folder.skipped_rows_file, folder, journal)
+    infos = dict(dataset.image_infos)
+    skipped = len({problem.row for problem in measured.problems})
+    if evaluation is not None:
+        rejects_file = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
+        held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
+        infos.update(evaluation.image_infos)
+        return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
+    train, held_out_rows = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    if spec.eval_split and not held_out_rows:
+        journal.write(
+            "warning",
+            what="no rows could be held out for evaluation",
+            why="all rows show the same image, or there is only one row",
+            hint="give an evaluation dataset with --eval-dataset",
+        )
+    tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
+    return TrainingData(train, tuple(tokens[example.row] for example in train), held_out_rows, skipped, infos)
+
+
+def _apply_bad_row_policy(
+    spec: TrainingSpec,
+    dataset: Dataset,
+    measure_tokens: TokenMeasure,
+    rejects_file: Path,
+    folder: RunFolder,
+    journal: JournalWriter,
+) -> MeasuredRows:
+    measured = measure_rows(dataset, spec.max_seq_length, measure_tokens)
+    if not measured.problems:
+        rejects_file.unlink(missing_ok=True)
+    elif spec.on_bad_row == "stop":
+        raise BadRows(measured.problems, where=str(dataset.path), examples=len(measured.examples))
+    else:
+        count = write_rejects(rejects_file, measured.problems)
+        journal.write("rows_skipped", count=count, file=rejects_file.relative_to(folder.path).as_posix())
+    require_examples(dataset)
+    if not measured.examples:
+        raise DataError(
+            "no row is left to train on",
+            where=str(dataset.path),
+            why=str(measured.problems[0]),
+            hint=measured.problems[0].hint,
+        )
+    if not any(example.weight for example in measured.examples):
+        raise DataError(
+            "every row has weight 0, so nothing can be trained",
+            where=str(dataset.path),
+            hint=f"check the field {spec.weight_field}",
+        )
+    return measured
+
+
+def data_summary(data: TrainingData) -> dict[str, Any]:
+    """The data in the journal's `plan` event."""
+    distinct = {ref.path for example in data.train for ref in example.images}
+    return {
+        "examples": len(data.train),
+        "eval_examples": len(data.evaluation),
+        "images": sum(len(example.images) for example in data.train),
+        "distinct_images": len(distinct),
+        "tokens_per_epoch": sum(data.tokens),
+        "longest": max(data.tokens, default=0),
+    }
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """A checksum that changes with the rows, their text, weights, image paths and order."""
+    value = 0
+    for example in examples:
+        text = "\0".join(
+            [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
+        )
+        text += f"\0{example.weight}" if example.weight != 1.0 else ""
+        paths = "\0".join(ref.path for ref in example.images)
+        value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
+    return f"{len(examples)}-{value:08x}"

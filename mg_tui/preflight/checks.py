@@ -1,0 +1,129 @@
+"""Errors that can be found before a run is created.
+
+The CLI and the dashboard call `run_preflight` before they start a run; the engine checks again. An error found here
+costs the user seconds, and neither a run folder nor an output folder has been created.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mg_tui.config import Settings
+from mg_tui.core.errors import FamilyError
+from mg_tui.core.named_datasets import resolve_named_datasets
+from mg_tui.core.paths import is_remote
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.progress import Progress
+
+if TYPE_CHECKING:
+    from mg_tui.data.checks.findings import CheckReport
+    from mg_tui.data.dataset import Dataset
+    from mg_tui.families.registry import ResolvedModel
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightResult:
+    """The result of a preflight check.
+
+    Attributes:
+        model: the resolved base model.
+        dataset, evaluation: the loaded datasets; `evaluation` is None when there is none.
+        changes: spec values replaced by ones that are valid in every working directory.
+        report: the check of the data; None when no family is installed for the model.
+    """
+
+    model: "ResolvedModel"
+    dataset: "Dataset"
+    evaluation: "Dataset | None"
+    changes: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    report: "CheckReport | None" = None
+
+    def resolve_spec(self, spec: TrainingSpec) -> TrainingSpec:
+        """`spec` with names in full: the worker runs in another directory without garden.toml. Aliases stay."""
+        spec = spec.model_copy(update=dict(self.changes))
+        if self.model.local and not self.model.alias:
+            return spec.model_copy(update={"base_model": self.model.source})
+        return spec
+
+
+def run_preflight(
+    spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progress | None = None
+) -> PreflightResult:
+    """Check the base model and every row and image of the data.
+
+    Args:
+        spec: the requested run; relative paths in it are resolved against `cwd`.
+        progress: called with (rows done, rows) while images are checked.
+
+    Raises:
+        FamilyError: no family supports the base model, or the family does not support an option.
+        DataError: a dataset that cannot be read, or bad rows while `on_bad_row` is "stop".
+        EnvironmentProblem: the base model is on the Hub, which cannot be reached.
+    """
+    from mg_tui.families.registry import load_registry
+
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    if model.family is not None:
+        _require_supported(spec, model)
+    resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
+    dataset = _load_dataset(resolved, settings, cwd, progress)
+    evaluation = _load_dataset(resolved, settings, cwd, progress, evaluation=True) if resolved.eval_dataset else None
+    report = None
+    if model.family is not None:
+        from mg_tui.preflight.loaded_dataset_check import check_loaded_dataset
+
+        report = check_loaded_dataset(resolved, settings, model, dataset, evaluation)
+    return PreflightResult(model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation), report)
+
+
+def _resolved_names(
+    spec: TrainingSpec, resolved: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None"
+) -> Mapping[str, Any]:
+    """Spec values that change when names from garden.toml and of the Hub are resolved."""
+    changes = {
+        name: getattr(resolved, name) for name in resolved.changed() if getattr(resolved, name) != getattr(spec, name)
+    }
+    for field, loaded in (("dataset", dataset), ("eval_dataset", evaluation)):
+        if loaded is not None and is_remote(loaded.address):
+            changes[field] = loaded.address
+    return changes
+
+
+def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:
+    from mg_tui.families.contract import CapabilityName, Unsupported
+
+    required: list[tuple[str, CapabilityName]] = []
+    for field, value, lora in (
+        ("train_language", spec.train_language, "lora_language"),
+        ("train_projector", spec.train_projector, "lora_projector"),
+        ("train_vision", spec.train_vision, "lora_vision"),
+    ):
+        if value == "lora":
+            required.append((field, lora))  # type: ignore[arg-type]
+        elif value == "full":
+            required.append((field, "full"))
+    if spec.quantization in ("nf4", "int8"):
+        required.append(("quantization", spec.quantization))
+    assert model.family is not None
+    for field, name in required:
+        capability = model.family.capability(name)
+        if isinstance(capability, Unsupported):
+            raise FamilyError(
+                f"{model.family.title} does not support {field} = {getattr(spec, field)}", why=capability.why
+            )
+
+
+def _load_dataset(
+    spec: TrainingSpec, settings: Settings, cwd: Path, progress: Progress | None, *, evaluation: bool = False
+) -> "Dataset":
+    from mg_tui.data.dataset import require_no_bad_rows
+    from mg_tui.data.from_spec import load_dataset_from_spec
+
+    dataset = load_dataset_from_spec(
+        spec, evaluation=evaluation, cwd=cwd, cache=settings.cache, check_images="decode", progress=progress
+    )
+    if spec.on_bad_row == "stop":
+        require_no_bad_rows(dataset)
+    return dataset

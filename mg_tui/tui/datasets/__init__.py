@@ -1,0 +1,1 @@
+"""Open datasets without their widgets: reader threads, rows as views, checks."""

@@ -1,0 +1,1 @@
+"""Models without their widgets: the catalog, conversations, evaluated rows."""

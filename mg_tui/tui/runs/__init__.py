@@ -1,0 +1,1 @@
+"""Runs without their widgets: feeds, snapshots, commands, sorting, replay."""

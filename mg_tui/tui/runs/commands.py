@@ -1,0 +1,188 @@
+"""What a person does to runs from the dashboard: confirmed where needed, done in a thread, reported when done."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from textual.app import App
+
+from mg_tui.config import Settings
+from mg_tui.core.errors import GardenError
+from mg_tui.runs.state import RunState
+from mg_tui.tui import formatting
+
+if TYPE_CHECKING:
+    from mg_tui.runs.resume import ResumeTarget
+    from mg_tui.tui.runs.snapshot import RunRow
+
+Confirm = Callable[[str, str, str, Callable[[], None]], None]
+
+
+class RunCommands:
+    """Commands on runs; whatever touches a disk or a process runs outside of the interface's thread."""
+
+    def __init__(
+        self,
+        app: App[None],
+        confirm: Confirm,
+        notify_error: Callable[[GardenError, str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            app: notifies, and runs workers.
+            confirm: asks (question, detail, label of yes) and calls its last argument when the answer is yes.
+            notify_error: shows an error under a title.
+            changed: called, in the worker's thread, after a command: the list of runs may have changed.
+        """
+        self._app, self._confirm, self._notify_error, self._changed = app, confirm, notify_error, changed
+
+    # --- running and queued runs
+
+    def stop(self, row: "RunRow", *, stopping: bool = False) -> None:
+        """Ask whether to stop a run, or to take it out of the queue. `stopping`: it was asked to stop already."""
+        if row.state is RunState.QUEUED:
+            detail, yes = "It is taken out of the queue; it can be resumed or removed later.", "Yes, take it out"
+            self._confirm(f"Take {row.title} out of the queue?", detail, yes, lambda: self._request_stop(row))
+            return
+        if stopping:
+            detail = "It has been asked to stop already. Asked again it ends at once, without a checkpoint."
+            self._confirm(f"End {row.title} now?", detail, "Yes, end it", lambda: self._request_stop(row))
+            return
+        progress = f"Step {row.step} of {row.total}. " if row.total else ""
+        detail = f"{progress}It ends the step it is in, saves a checkpoint and stops."
+        self._confirm(f"Stop {row.title}?", detail, "Yes, stop", lambda: self._request_stop(row))
+
+    def _request_stop(self, row: "RunRow") -> None:
+        def job() -> str:
+            from mg_tui.runs import operations
+
+            outcome = operations.request_stop(row.folder, _requester(), patience=0.0)
+            if outcome.queued:
+                return "taken out of the queue" if outcome.acknowledged else "asked to leave the queue"
+            return "asked to end at once" if outcome.request == "stop_now" else "asked to stop after this step"
+
+        self._run_in_thread(row.title, job)
+
+    def save_checkpoint(self, row: "RunRow") -> None:
+        """Request a checkpoint."""
+
+        def job() -> str:
+            from mg_tui.runs import operations
+
+            operations.request_checkpoint(row.folder, _requester(), patience=0.0)
+            return "asked for a checkpoint after this step"
+
+        self._run_in_thread(row.title, job)
+
+    def toggle_hold(self, row: "RunRow") -> None:
+        """Hold a queued run, or release it."""
+
+        def job() -> str:
+            from mg_tui.runs import queue
+
+            held = not queue.read_queue_record(row.folder).held
+            queue.set_held(row.folder, held)
+            return (
+                "held: it does not start until it is released"
+                if held
+                else "released: it starts when its position and devices allow"
+            )
+
+        self._run_in_thread(row.title, job)
+
+    def move_in_queue(self, row: "RunRow", by: int) -> None:
+        """Move a queued run towards the front of the queue (negative) or its end."""
+
+        def job() -> str:
+            from mg_tui.runs import queue
+
+            position = queue.queue_position(row.folder) or 1
+            return f"number {queue.move_to_position(row.folder, max(position + by, 1))} in the queue"
+
+        self._run_in_thread(row.title, job)
+
+    def start_waiting_runs(self, settings: Settings) -> None:
+        """Start the waiters of queued runs that have none, e.g. after a reboot, and resume interrupted runs where
+        the settings say so."""
+
+        def job() -> str:
+            from mg_tui.runs import interrupted, launch, queue
+
+            resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
+            restarted = queue.restart_waiters(settings.home, launch.start_waiter)
+            lines = [f"{folder.id} was interrupted and goes on" for folder in resumed]
+            return "\n".join([*lines, *(f"{folder.id} waits again" for folder in restarted)])
+
+        self._run_in_thread("The queue", job)
+
+    # --- runs that have ended
+
+    def resume(self, row: "RunRow") -> None:
+        """Find where a run would resume from, confirm, and resume it."""
+
+        def find_target() -> None:
+            from mg_tui.runs.resume import find_resume_target
+
+            target = find_resume_target(row.folder, from_start=True)
+            self._app.call_from_thread(self._confirm_resume, row, target)
+
+        self._run_in_thread(row.title, find_target)
+
+    def _confirm_resume(self, row: "RunRow", target: "ResumeTarget") -> None:
+        def job() -> str:
+            from mg_tui.runs import operations
+
+            operations.resume_run(row.folder, _requester(), from_start=target.step is None)
+            return "goes on"
+
+        detail = f"It goes on {target.summary}. It stays the same run: its curves and its folder go on."
+        self._confirm(f"Resume {row.title}?", detail, "Yes, resume", lambda: self._run_in_thread(row.title, job))
+
+    def remove(self, rows: Sequence["RunRow"]) -> None:
+        """Confirm and remove runs."""
+        rows = [row for row in rows if row.state.can_remove]
+        if not rows:
+            self._app.notify("A run that is running or queued cannot be removed: stop it first.", severity="warning")
+            return
+        single = len(rows) == 1
+        what = rows[0].title if single else formatting.count(len(rows), "run")
+        names = "" if single else ", ".join(row.title for row in rows[:6]) + (" …" if len(rows) > 6 else "") + ". "
+        detail = f"{names}Journal, log, checkpoints and the result in its folder are deleted; output folders stay."
+        self._confirm(
+            f"Remove {what}?", detail, "Yes, remove", lambda: self._run_in_thread(what, lambda: _remove_runs(rows))
+        )
+
+    # --- threads
+
+    def _run_in_thread(self, title: str, job: Callable[[], str | None]) -> None:
+        """Run `job` in a thread and notify its result, or its error, under `title`."""
+
+        def work() -> None:
+            try:
+                result = job()
+            except GardenError as error:
+                self._app.call_from_thread(self._notify_error, error, title)
+                return
+            except Exception as error:  # a bug must not vanish with its thread
+                bug = GardenError(f"{type(error).__name__}: {error}")
+                self._app.call_from_thread(self._notify_error, bug, title)
+                return
+            if result:
+                self._app.call_from_thread(self._app.notify, f"{title}: {result}")
+            self._changed()
+
+        self._app.run_worker(work, thread=True, exit_on_error=False)
+
+
+def _remove_runs(rows: Sequence["RunRow"]) -> str:
+    from mg_tui.runs.remove import remove_run
+
+    for row in rows:
+        remove_run(row.folder)
+    return "removed"
+
+
+def _requester() -> str:
+    from mg_tui.runs.control import requester
+
+    return requester("dashboard")

@@ -1,0 +1,56 @@
+"""The actions of screens with a chart over steps."""
+
+from collections.abc import Sequence
+
+from mg_tui.tui.runs.chart_view import ChartView
+
+
+class ChartKeys:
+    """For a screen with `curve_count` curves over `steps`, whose `draw_chart` draws `view`."""
+
+    view: ChartView
+    curve_count: int
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """The steps of the curves."""
+        raise NotImplementedError
+
+    def draw_chart(self) -> None:
+        """Draw `view`."""
+        raise NotImplementedError
+
+    def _set_view(self, view: ChartView) -> None:
+        if view != self.view:
+            self.view = view
+            self.draw_chart()
+
+    def action_curve(self) -> None:
+        self._set_view(self.view.next_curve(self.curve_count, 1))
+
+    def action_curve_back(self) -> None:
+        self._set_view(self.view.next_curve(self.curve_count, -1))
+
+    def action_scale(self) -> None:
+        self._set_view(self.view.toggle_log_scale())
+
+    def action_smoother(self) -> None:
+        self._set_view(self.view.adjust_smoothing(1))
+
+    def action_rougher(self) -> None:
+        self._set_view(self.view.adjust_smoothing(-1))
+
+    def action_closer(self) -> None:
+        self._set_view(self.view.zoom(self.steps, 0.5))
+
+    def action_wider(self) -> None:
+        self._set_view(self.view.zoom(self.steps, 2.0))
+
+    def action_pan_left(self) -> None:
+        self._set_view(self.view.pan(self.steps, -0.25))
+
+    def action_pan_right(self) -> None:
+        self._set_view(self.view.pan(self.steps, 0.25))
+
+    def action_whole(self) -> None:
+        self._set_view(self.view.show_all_steps())

@@ -1,0 +1,135 @@
+"""How a dataset is read: format, layout, split and fields, each chosen from a list."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from mg_tui.core.text import one_line
+from mg_tui.tui.actions import bindings
+from mg_tui.tui.datasets.open_dataset import OpenDataset
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.widgets.table import Column, Table
+
+
+@dataclass(frozen=True, slots=True)
+class OptionChoice:
+    """An option: its name in `TrainingSpec`, its title, its values with their labels, the index of the chosen one."""
+
+    name: str
+    title: str
+    values: tuple[tuple[str | None, str], ...]
+    selected: int = 0
+
+    @property
+    def value(self) -> str | None:
+        """The chosen value; None leaves it to the detection."""
+        return self.values[self.selected][0]
+
+
+class OptionTable(Table[OptionChoice]):
+    """The options; ← and → change the value under the cursor."""
+
+    COLUMNS: ClassVar[tuple[Column, ...]] = (Column("title", "", 10), Column("value", "", 30, grow=1))
+
+    def key_of(self, row: OptionChoice) -> str:
+        return row.name
+
+    def cell_of(self, row: OptionChoice, key: str, width: int) -> Content:
+        if key == "title":
+            return Content.styled(row.title, tone("dim"))
+        value, label = row.values[row.selected]
+        style = tone("dim") if value is None else "bold"
+        arrows = ("◂ ", " ▸") if len(row.values) > 1 else ("  ", "")
+        return line((arrows[0], tone("key")), (label, style), (arrows[1], tone("key")))
+
+
+class ReadOptionsScreen(ModalScreen[dict[str, str] | None]):
+    """Returns the chosen options by their names in `TrainingSpec`, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("reading")]
+    AUTO_FOCUS = "OptionTable"
+
+    def __init__(self, options: Mapping[str, str], dataset: OpenDataset | None) -> None:
+        """`dataset` is None when it could not be opened with `options`."""
+        super().__init__()
+        self._options, self._dataset = options, dataset
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog"):
+            yield Static(Content.styled("How is it read?", "bold"))
+            why = self._dataset.detected.why if self._dataset is not None else "It could not be opened as it is."
+            yield Static(Content(one_line(why, limit=300)), id="detail")
+            yield OptionTable()
+            keys = (("←→", "another"), ("enter", "read it this way"), ("esc", "leave it"))
+            parts = [line((key, tone("key", "bold")), f" {label}") for key, label in keys]
+            yield Static(Content("   ").join(parts), id="keys")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionTable).show(build_choices(self._options, self._dataset))
+
+    def _change(self, by: int) -> None:
+        table = self.query_one(OptionTable)
+        choice = table.current
+        if choice is not None:
+            changed = replace(choice, selected=(choice.selected + by) % len(choice.values))
+            table.show([changed if row.name == choice.name else row for row in table.rows])
+
+    def action_another(self) -> None:
+        self._change(1)
+
+    def action_before(self) -> None:
+        self._change(-1)
+
+    def action_use(self) -> None:
+        values = {row.name: row.value for row in self.query_one(OptionTable).rows}
+        others = {name: value for name, value in self._options.items() if name not in values}
+        self.dismiss({**others, **{name: value for name, value in values.items() if value is not None}})
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> list[OptionChoice]:
+    """The options of a dataset with their values, at what is chosen now."""
+    from mg_tui.data.sources.base import FORMATS
+    from mg_tui.data.sources.layouts import LAYOUTS
+    from mg_tui.data.sources.splits import SPLIT_NAMES
+
+    detected = dataset.detected if dataset is not None else None
+    detected_format = f"detected: {FORMATS.get(detected.format, detected.format)}" if detected else "to be detected"
+    detected_layout = f"detected: {detected.layout}" if detected else "to be detected"
+    layouts = [(key, f"{key}: {title}") for key, title in LAYOUTS.items()]
+    splits = [(name, name) for name in SPLIT_NAMES]
+    choices = [
+        _build_choice(options, "dataset_format", "Format", list(FORMATS.items()), detected_format),
+        _build_choice(options, "dataset_layout", "Layout", layouts, detected_layout),
+        _build_choice(options, "dataset_split", "Split", splits, "the only one, or train"),
+    ]
+    if dataset is None:
+        return choices
+    fields = [(name, one_line(name, limit=80)) for name in dataset.field_names()]
+    for name, title, used in (
+        ("text_field", "Question", dataset.fields.text),
+        ("image_field", "Images", dataset.fields.image),
+        ("response_field", "Answer", dataset.fields.response),
+    ):
+        choices.append(_build_choice(options, name, title, fields, f"found: {one_line(used, limit=80)}"))
+    return choices
+
+
+def _build_choice(
+    options: Mapping[str, str], name: str, title: str, values: Sequence[tuple[str, str]], default: str
+) -> OptionChoice:
+    """A choice among `values` and None, whose label is `default`."""
+    listed: list[tuple[str | None, str]] = [(None, default), *values]
+    chosen = options.get(name)
+    selected = next((index for index, (value, _label) in enumerate(listed) if value == chosen), 0)
+    return OptionChoice(name, title, tuple(listed), selected)

@@ -1,0 +1,147 @@
+"""The newest metrics of a run, with their curves where there is room; and the plots of the chart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+from textual.content import Content
+from textual.reactive import reactive
+
+from mg_tui.core.text import one_line
+from mg_tui.tui import formatting
+from mg_tui.tui.runs.chart_view import ChartView
+from mg_tui.tui.runs.snapshot import RunCurves, RunDetail
+from mg_tui.tui.text_charts import exponential_mean, sparkline
+from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.chart import ChartLine, Plot
+from mg_tui.tui.widgets.lines import Lines, cell, fit, join_fitting, line
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetric:
+    """A metric over the steps: its titles, its values in `RunCurves`, and how they are formatted."""
+
+    title: str
+    short_title: str
+    select: Callable[[RunCurves], Sequence[float]]
+    format_value: Callable[[float | None], str]
+    from_zero: bool = True
+
+
+def memory_curve(curves: RunCurves) -> Sequence[float]:
+    """Memory of the device; of the host where there is no device."""
+    return curves.device_memory if any(isfinite(value) for value in curves.device_memory) else curves.host_memory
+
+
+METRICS: Final = (
+    RunMetric("learning rate", "lr", lambda curves: curves.learning_rate, formatting.scientific),
+    RunMetric("gradient norm", "grad", lambda curves: curves.grad_norm, formatting.loss),
+    RunMetric("memory", "mem", memory_curve, formatting.size),
+    RunMetric("tokens/s", "tok/s", lambda curves: curves.tokens_per_second, formatting.compact),
+    RunMetric("images/s", "img/s", lambda curves: curves.images_per_second, formatting.compact),
+    RunMetric("data wait", "wait", lambda curves: curves.data_wait, formatting.percent),
+)
+CURVE_COUNT: Final = len(METRICS) + 1
+
+
+def run_plot(detail: RunDetail, view: ChartView) -> Plot:
+    """The plot of the loss (curve 0) or of a metric."""
+    curves, last = detail.curves, float(detail.row.total or 0) or None
+    window = view.window(curves.steps)
+    if view.curve_index == 0:
+        evals = [item for item in detail.evals if isfinite(item.loss)]
+        lines = [
+            ChartLine("each step", curves.steps, curves.loss, "raw", "dots"),
+            *smoothed_lines(curves, view),
+            ChartLine("eval", [item.step for item in evals], [item.loss for item in evals], "eval", "mark"),
+        ]
+        return Plot("Loss", tuple(lines), last, formatting.loss, logarithmic=view.logarithmic, step_window=window)
+    metric = METRICS[view.curve_index - 1]
+    lines = [ChartLine("each step", curves.steps, metric.select(curves), "smooth")]
+    if metric.title == "memory" and (estimate := estimated_memory(detail)) is not None and curves.steps:
+        ends = (float(curves.steps[0]), max(float(curves.steps[-1]), last or 0.0))
+        lines.append(ChartLine("estimate", ends, (estimate, estimate), "eval", "rule"))
+    title = metric.title[0].upper() + metric.title[1:]
+    return Plot(title, tuple(lines), last, metric.format_value, metric.from_zero, view.logarithmic, window)
+
+
+def smoothed_lines(
+    curves: RunCurves, view: ChartView, name: str = "smoothed", tone_name: str = "smooth"
+) -> list[ChartLine]:
+    """The loss smoothed as `view` says; nothing without smoothing."""
+    if view.is_default_smoothing:
+        return [ChartLine(name, curves.steps, curves.smoothed, tone_name)]
+    window = view.smoothing_points(len(curves.steps))
+    if not window:
+        return []
+    return [ChartLine(f"{name} over {window}", curves.steps, exponential_mean(curves.loss, window=window), tone_name)]
+
+
+def estimated_memory(detail: RunDetail) -> float | None:
+    """The estimated device memory of a run in bytes, if its plan has one."""
+    value = detail.plan.get("estimate_bytes")
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def metric_column(detail: RunDetail, width: int) -> list[Content]:
+    """A metric a line with its curve, then counts."""
+    lines = []
+    for metric in METRICS:
+        values = metric.select(detail.curves)
+        lines.append(
+            line(
+                (f"{metric.title:<14}", tone("dim")),
+                cell(Content(metric.format_value(values[-1] if values else None)), 10, right=True),
+                "  ",
+                (sparkline(values, max(width - 27, 0)), tone("spark")),
+            )
+        )
+    lines.append(Content())
+    lines += [
+        line((f"{label:<14}", tone("dim")), fit(Content(one_line(text)), width - 14))
+        for label, text in _run_counts(detail)
+        if text
+    ]
+    return lines
+
+
+def metric_strip(detail: RunDetail, width: int) -> list[Content]:
+    """Every metric in one line."""
+    parts = []
+    for metric in METRICS:
+        values = metric.select(detail.curves)
+        parts.append(line((f"{metric.short_title} ", tone("dim")), metric.format_value(values[-1] if values else None)))
+    return [join_fitting(parts, width, "  ")]
+
+
+def _run_counts(detail: RunDetail) -> list[tuple[str, str]]:
+    evals = [item for item in detail.evals if isfinite(item.loss)]
+    best = min(evals, key=lambda item: item.loss, default=None)
+    newest = max((saved.step for saved in detail.checkpoints), default=None)
+    examples, estimate = detail.plan.get("examples"), estimated_memory(detail)
+    return [
+        ("best eval", "" if best is None else f"{formatting.loss(best.loss)} at step {best.step}"),
+        ("checkpoints", "" if newest is None else f"{len(detail.checkpoints)}, newest at step {newest}"),
+        ("used", detail.cost),
+        ("estimate", "" if estimate is None else f"{formatting.size(estimate)} of device memory"),
+        ("warnings", str(detail.warning_count) if detail.warning_count else ""),
+        ("examples", "" if examples is None else str(examples)),
+    ]
+
+
+class MetricsPanel(Lines):
+    """A column beside the chart on a wide screen, a strip below it on a narrow one."""
+
+    DEFAULT_CSS = """
+    MetricsPanel { padding: 0 1; height: 1; }
+    """
+    detail: reactive[RunDetail | None] = reactive(None, repaint=False)
+
+    def watch_detail(self) -> None:
+        self.redraw()
+
+    def lines(self, width: int) -> list[Content]:
+        if self.detail is None:
+            return [Content()]
+        return metric_column(self.detail, width) if self.size.height > 2 else metric_strip(self.detail, width)

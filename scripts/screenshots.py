@@ -1,0 +1,119 @@
+"""Make the screenshots and tables of the docs from the program itself.
+
+    uv run python scripts/screenshots.py    # docs/screens/*.png and docs/keys.md
+
+Screenshots need rsvg-convert (Debian: librsvg2-bin). Their runs are synthetic (`tests.tui.synthetic_runs`); the devices
+are those of the machine.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from html import unescape
+from pathlib import Path
+from unittest.mock import patch
+
+from PIL import Image
+
+from mg_tui.config import Settings
+from mg_tui.tui.actions import markdown_table
+from mg_tui.tui.app import GardenApp
+from tests.tui.synthetic_places import showcase, showcase_engine
+from tests.tui.synthetic_runs import synthetic_home
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SIZES = ((80, 24), (120, 40))
+KEYS_HEADER = "# Keys of the dashboard\n\nMade from the registry of actions by `scripts/screenshots.py`.\n\n"
+CELL_WIDTH = 12.2  # units of the SVG that Textual writes
+BLANK = "&#160;"
+TEXT = re.compile(r'(<text class="[^"]*" x=")([\d.]+)(" y="[\d.]+" textLength=")[\d.]+("[^>]*>)([^<]*)</text>')
+PAUSE = ""  # among keys: wait for their effect
+CHAT = ["4", PAUSE, "j", "enter", PAUSE, "ctrl+o", PAUSE, "enter", PAUSE, *"What animal is it?", "enter"]
+# Name of a screenshot, and the keys that lead to it from the list of runs.
+SCREENSHOTS = {
+    "runs": [],
+    "run": ["j", "enter"],
+    "failed": ["j", "j", "j", "enter"],
+    "memory": ["j", "enter", PAUSE, "m", "m", "m"],
+    "answers": ["G", "enter", PAUSE, "a", "z"],
+    "replay": ["G", "v", PAUSE, PAUSE],
+    "compare": ["G", "space", "k", "space", "k", "k", "space", "c"],
+    "devices": ["d"],
+    "help": ["question_mark"],
+    "datasets": ["2"],
+    "dataset": ["2", PAUSE, "enter", PAUSE, "j"],
+    "findings": ["2", PAUSE, "enter", PAUSE, "c", PAUSE, PAUSE, "f"],
+    "tokens": ["2", PAUSE, "enter", PAUSE, "j", "t"],
+    "models": ["4", PAUSE, "j"],
+    "chat": CHAT,
+    "before-after": ["4", PAUSE, "j", "b"],
+}
+
+
+def strip_padding(svg: str) -> str:
+    """The SVG without blanks at the ends of its texts: rsvg-convert drops those, and shifts the rest."""
+
+    def strip_text(match: re.Match[str]) -> str:
+        before, x, between, after, text = match.groups()
+        inner, blanks = text, 0
+        while inner.startswith(BLANK):
+            inner, blanks = inner.removeprefix(BLANK), blanks + 1
+        while inner.endswith(BLANK):
+            inner = inner.removesuffix(BLANK)
+        length = len(unescape(inner)) * CELL_WIDTH
+        return (
+            f"{before}{float(x) + blanks * CELL_WIDTH:.1f}{between}{length:.1f}{after}{inner}</text>" if inner else ""
+        )
+
+    return TEXT.sub(strip_text, svg)
+
+
+async def save_screenshots(home: Path, folder: Path, size: tuple[int, int], theme: str) -> None:
+    """Save every screenshot at one size, as SVG."""
+    for name, keys in SCREENSHOTS.items():
+        app = GardenApp(Settings(home=home, cache=home / "cache", ui={"theme": theme}))
+        async with app.run_test(size=size) as pilot:
+            while not app.run_rows:
+                await pilot.pause(0.1)
+            for key in keys:
+                await (pilot.press(key) if key != PAUSE else pilot.pause(1.5))
+            await pilot.pause(2.0)
+            app.clear_notifications()
+            await pilot.pause()
+            app.save_screenshot(f"{name}-{theme}-{size[0]}x{size[1]}.svg", path=str(folder))
+
+
+def main() -> None:
+    (DOCS / "keys.md").write_text(KEYS_HEADER + markdown_table(), encoding="utf-8")
+    convert = shutil.which("rsvg-convert")
+    if convert is None:
+        sys.exit("rsvg-convert is not installed (Debian: librsvg2-bin): docs/keys.md was written, images were not")
+    target = DOCS / "screens"
+    target.mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        synthetic_home(Path(scratch) / "home") as home,
+        patch("mg_tui.runs.engine_process.EngineProcess", showcase_engine()),
+    ):
+        work = Path(scratch) / "work"
+        work.mkdir()
+        os.chdir(work)
+        showcase(home, work)
+        for size in SIZES:
+            for theme in ("dark", "light"):
+                asyncio.run(save_screenshots(home, Path(scratch), size, theme))
+        for svg in sorted(Path(scratch).glob("*.svg")):
+            png = target / f"{svg.stem}.png"
+            svg.write_text(strip_padding(svg.read_text(encoding="utf-8")), encoding="utf-8")
+            subprocess.run([convert, "--width", "1400", "-o", png, svg], check=True)
+            with Image.open(png) as image:  # a terminal has few colors: a quarter of the bytes
+                image.convert("RGB").quantize(64).save(png, optimize=True)
+            print(png)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Two processes over gloo do the step that one does: the same loss, the same gradients, and nobody waits in vain."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mg_tui.engine.layout.partition import World
+
+SCRIPT = Path(__file__).with_name("rank_worker.py")
+
+
+def load_script() -> Any:
+    result = importlib.util.spec_from_file_location("rank_worker", SCRIPT)
+    assert result is not None and result.loader is not None
+    module = importlib.util.module_from_spec(result)
+    result.loader.exec_module(module)
+    return module
+
+
+def free_port() -> int:
+    with socket.socket() as item:
+        item.bind(("127.0.0.1", 0))
+        return int(item.getsockname()[1])
+
+
+def run_two_processes(folder: Path, kind: str) -> list[dict[str, Any]]:
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder), kind],
+            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank), "HF_HUB_OFFLINE": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            _out, messages = process.communicate(timeout=240)
+            assert process.returncode == 0, messages[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
+    alone = load_script().train(tmp_path, kind, World())
+    ranks = run_two_processes(tmp_path, kind)
+
+    for result in ranks:
+        assert result["passes"][0] >= 1
+        for step, expected in zip(result["steps"], alone["steps"], strict=True):
+            assert step["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+            assert step["supervised_tokens"] == expected["supervised_tokens"]
+            assert (step["tokens"], step["images"]) == (expected["tokens"], expected["images"])
+            assert sorted(step["rows"]) == sorted(expected["rows"])
+        gradients = result["gradients"]
+        assert gradients.keys() == alone["gradients"].keys()
+        size = torch.stack([item.norm() for item in alone["gradients"].values()]).norm()
+        off = torch.stack([(gradients[name] - item).norm() for name, item in alone["gradients"].items()]).norm()
+        assert float(off / size) < 1e-5
+        # The second step has no image anywhere: the tower has no gradient, and not one of zeros.
+        assert result["without"] == alone["without"]
+        assert result["without"] and all(".visual." in name for name in result["without"])
+    assert alone["steps"][0]["images"] == 3
