@@ -72,6 +72,8 @@ def commands_page() -> str:
         lines += ["", f"## {' '.join(path)}", "", "```text", f"{' '.join(path)} {usage}".rstrip(), "```", ""]
         lines += [_prose(command.help or "")]
         shared = command.groups if isinstance(command, SpecCommand) else {}
+        if not shared.keys() <= TrainingSpec.model_fields.keys():
+            shared = {}  # options of another spec, which are listed here alone
         if shared:
             groups = ", ".join(dict.fromkeys(shared.values()))
             lines += ["", f"It also takes {len(shared)} options of a run, in the groups: {groups}."]

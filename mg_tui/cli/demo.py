@@ -6,10 +6,8 @@ Nothing is downloaded and no GPU is needed.
 import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,8 +16,13 @@ from mg_tui.core.errors import RunFailed
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from mg_tui.metrics.results import Results
+    from mg_tui.runs.evaluations import EvaluationFolder
+
 # Long enough for every expected answer; longer answers of the base model are truncated and wrong either way.
 MAX_ANSWER_TOKENS = 16
+METRIC = "exact_match_vqa"
 TINY_MAX_PIXELS = 12_544  # the largest images the tiny checkpoint was trained on
 
 
@@ -42,8 +45,8 @@ def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -
     data = make_demo_dataset(settings.home / "demo" / f"seed-{seed}", seed=seed)
     click.echo(f"{data.train_rows} training rows, {data.held_out_rows} held-out rows: {data.folder}", err=True)
     folder = _train(settings, demo_spec(data.train, settings), dashboard=dashboard, as_json=as_json)
-    rows = _evaluate(settings, folder, data.held_out)
-    report = _build_report(folder, rows, time.monotonic() - started_at)
+    evaluation = _evaluate(settings, folder, data.held_out)
+    report = _build_report(folder, evaluation, time.monotonic() - started_at)
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -91,61 +94,102 @@ def _train(settings: Settings, spec: TrainingSpec, *, dashboard: bool | None, as
     return folder
 
 
-def _evaluate(settings: Settings, folder: RunFolder, held_out: Path) -> list[dict[str, Any]]:
-    """Answers of the result and of its base model to the held-out rows."""
-    from mg_tui.cli.progress import spinner
-    from mg_tui.runs.engine_process import EngineProcess
+def _evaluate(settings: Settings, folder: RunFolder, held_out: Path) -> "EvaluationFolder":
+    """The result and its base model on the held-out rows, by an evaluation as `evaluate-vision` makes it."""
+    from mg_tui.cli.evaluations.display import EvaluationStyle
+    from mg_tui.cli.evaluations.start import start_evaluation
+    from mg_tui.cli.follow import follow_run
+    from mg_tui.core.evaluation_spec import EvaluationSpec
 
-    with (
-        EngineProcess("mg_tui.engine.inference.evaluate") as child,
-        spinner("evaluating held-out rows with base model and result"),
-    ):
-        list(child.stream("load", model=folder.id, home=str(settings.home)))
-        *_progress, reply = child.stream("exam", dataset=str(held_out), max_new_tokens=MAX_ANSWER_TOKENS)
-    rows: list[dict[str, Any]] = reply["rows"]
-    return rows
+    spec = EvaluationSpec.parse(
+        {
+            "name": "demo",
+            "model": folder.id,
+            "compare": "base",
+            "dataset": str(held_out),
+            "metrics": METRIC,
+            "max_new_tokens": MAX_ANSWER_TOKENS,
+            "batch_size": 32,
+        }
+    )
+    evaluation = start_evaluation(spec, settings)
+    state = follow_run(evaluation, EvaluationStyle())
+    if state.value != "finished":
+        hint = f"see `model-garden evaluations show {evaluation.id}`"
+        raise RunFailed(f"the evaluation did not finish ({state.label})", hint=hint)
+    return evaluation
 
 
-def _build_report(folder: RunFolder, rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """Exact match by kind of question, sample answers, time and memory."""
+def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: float) -> dict[str, Any]:
+    """Exact match by kind of question with intervals, what changed, sample answers, time and memory."""
     from mg_tui.data.synthetic.demo import QUESTIONS
+    from mg_tui.metrics.registry import load_metrics
+    from mg_tui.metrics.results import compare_results, read_results
     from mg_tui.runs.watch import RunWatch
 
     watch = RunWatch(folder)
     watch.refresh()
-    questions: Counter[str] = Counter()
-    before: Counter[str] = Counter()
-    after: Counter[str] = Counter()
-    for row in rows:
-        for kind in (QUESTIONS[row["prompt"]], "all"):
-            questions[kind] += 1
-            before[kind] += is_exact_match(row["base_answer"], row["expected"])
-            after[kind] += is_exact_match(row["answer"], row["expected"])
+    before, after = read_results(evaluation.before_dir), read_results(evaluation.results_dir)
+    (change,) = compare_results(before, after, load_metrics())
     memory = max((value for value in watch.view.series.host_memory if value == value), default=None)
+    scores: dict[str, dict[str, Any]] = {kind: {"questions": 0} for kind in dict.fromkeys(QUESTIONS.values())}
+    for when, results in (("before", before), ("after", after)):
+        for kind, found in _scores_by_kind(results).items():
+            scores.setdefault(kind, {"questions": 0}).update(
+                {"questions": found[0], when: found[1], f"{when}_low": found[2], f"{when}_high": found[3]}
+            )
     return {
         "run": folder.id,
-        "scores": {
-            kind: {"questions": count, "before": before[kind] / count, "after": after[kind] / count}
-            for kind in [*dict.fromkeys(QUESTIONS.values()), "all"]
-            if (count := questions[kind])
+        "evaluation": evaluation.id,
+        "metric": change.name,
+        "scores": {kind: score for kind, score in scores.items() if score["questions"]},
+        "change": {
+            "change": change.change,
+            "low": change.interval.low,
+            "high": change.interval.high,
+            "verdict": change.verdict,
+            "fixed": list(change.fixed),
+            "broken": list(change.broken),
+            "sentence": change.sentence,
         },
-        "samples": _first_row_per_question(rows),
+        "samples": _first_row_per_question(before, after),
         "training_seconds": watch.view.elapsed_seconds(time.time()),
         "seconds": seconds,
         "host_memory": memory,
     }
 
 
-def is_exact_match(answer: str, expected: str) -> bool:
-    """Exact match after stripping surrounding whitespace and a final full stop, ignoring case."""
-    return answer.strip().rstrip(".").casefold() == expected.strip().rstrip(".").casefold()
+def _scores_by_kind(results: "Results") -> dict[str, tuple[int, float, float, float]]:
+    """Questions, score and its interval, by kind of question and of all together."""
+    from mg_tui.data.synthetic.demo import QUESTIONS
+    from mg_tui.metrics.groups import by_group
+    from mg_tui.metrics.registry import load_metrics
+    from mg_tui.metrics.scoring import clusters_by_image
+
+    evaluation = results.evaluate(load_metrics().named([METRIC]))
+    kinds = [QUESTIONS[row.question] for row in results.rows]
+    clusters = clusters_by_image(evaluation.predictions)
+    groups = by_group(evaluation.of(METRIC), kinds, clusters)
+    (all_rows,) = by_group(evaluation.of(METRIC), ["all"] * len(kinds), clusters)
+    return {
+        group.value: (len(group.rows), group.score, group.interval.low, group.interval.high)
+        for group in (*groups, all_rows)
+    }
 
 
-def _first_row_per_question(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first held-out row of each question, whatever the answers were."""
+def _first_row_per_question(before: "Results", after: "Results") -> list[dict[str, Any]]:
+    """For each question the first held-out row that asks it, whatever was answered."""
     first: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        first.setdefault(row["prompt"], row)
+    for old, new in zip(before.rows, after.rows, strict=True):
+        row = {
+            "row": new.row,
+            "image": new.images[0],
+            "prompt": new.question,
+            "expected": new.references[0],
+            "answer": new.answer,
+            "base_answer": old.answer,
+        }
+        first.setdefault(new.question, row)
     return list(first.values())
 
 
@@ -157,13 +201,19 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
     from mg_tui.core.text import one_line
 
     console = Console()
-    table = Table(title="Exact match on held-out images")
+    table = Table(title="Exact match on held-out images, with 95 % intervals")
     for column in ("question", "rows", "before", "after"):
         table.add_column(column, justify="left" if column == "question" else "right")
     for kind, score in report["scores"].items():
         table.add_section()
-        table.add_row(kind, str(score["questions"]), f"{score['before']:.1%}", f"{score['after']:.1%}")
+        cells = [
+            f"{score[when]:.1%} ({score[f'{when}_low']:.0%} to {score[f'{when}_high']:.0%})"
+            for when in ("before", "after")
+        ]
+        table.add_row(kind, str(score["questions"]), *cells)
     console.print(table)
+    change = report["change"]
+    console.print(f"{change['sentence']} {len(change['fixed'])} rows fixed, {len(change['broken'])} broken.")
     samples = Table(title="Sample answers")
     for column in ("image", "question", "expected", "before", "after"):
         samples.add_column(column, overflow="fold")
@@ -174,3 +224,4 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
     memory = f", {report['host_memory'] / 2**30:.1f} GiB of memory" if report["host_memory"] else ""
     console.print(f"training {report['training_seconds']:.0f} s, total {report['seconds']:.0f} s{memory}")
     console.print(f"try it: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION")
+    console.print(f"every row: model-garden evaluations show {report['evaluation']} --report report.html")

@@ -23,8 +23,12 @@ _BAR_KINDS = frozenset({"started", "phase"})  # shown in the bar itself
 
 def open_display(folder: RunFolder) -> "ProgressDisplay":
     """A bar where standard error is a terminal, lines elsewhere."""
-    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return BarDisplay() if terminal else LineDisplay(read_logging_steps(folder))
+    return BarDisplay() if draws_bars() else LineDisplay(read_logging_steps(folder))
+
+
+def draws_bars() -> bool:
+    """Whether standard error is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def read_logging_steps(folder: RunFolder) -> int:
@@ -99,9 +103,9 @@ class LineDisplay:
 
 
 class BarDisplay:
-    """A progress bar on standard error; other events are printed above it."""
+    """A progress bar on standard error; other events are printed above it. `loss`: whether to show a loss."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, loss: bool = True) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -110,7 +114,7 @@ class BarDisplay:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),  # a full-width line would be wrapped, and drawn twice, by the echo of ctrl+c
             TextColumn("{task.fields[progress]}", markup=False),
-            TextColumn("loss {task.fields[loss]}", markup=False),
+            *([TextColumn("loss {task.fields[loss]}", markup=False)] if loss else []),
             TextColumn("ETA {task.fields[eta]}", markup=False),
             console=self._console,
             auto_refresh=False,

@@ -14,13 +14,14 @@ from typing import Literal
 
 import click
 
-from mg_tui.cli.displays import open_display
+from mg_tui.cli.displays import ProgressDisplay, open_display
 from mg_tui.cli.formatting import format_outcome
 from mg_tui.runs import control
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
 from mg_tui.runs.replay import Replay
 from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
 
 POLL_SECONDS = 0.5  # two updates a second suit a slow link
@@ -29,7 +30,21 @@ EXIT_INTERRUPTED = 130
 InterruptChoice = Literal["stop", "now", "detach"]
 
 
-def follow_run(folder: RunFolder) -> RunState:
+class FollowStyle:
+    """How a run is shown while it is followed; subclasses show other detached work (`mg_tui.cli.evaluations`)."""
+
+    stop_question = "stop (saves a checkpoint) or detach?"
+
+    def open_display(self, folder: RunFolder) -> ProgressDisplay:
+        """The display of its progress."""
+        return open_display(folder)
+
+    def outcome(self, folder: RunFolder, view: RunView, state: RunState) -> list[str]:
+        """How it ended, in lines."""
+        return format_outcome(folder, view, state)
+
+
+def follow_run(folder: RunFolder, style: FollowStyle | None = None) -> RunState:
     """Show a run's progress on standard error until it ends or the user detaches; returns its state then.
 
     Raises:
@@ -37,8 +52,9 @@ def follow_run(folder: RunFolder) -> RunState:
         EnvironmentProblem: journal or lock cannot be read.
         click.exceptions.Exit: 130, on an interrupt without a terminal to ask on; the run continues.
     """
+    style = style or FollowStyle()
     watch = RunWatch(folder)
-    display = open_display(folder)
+    display = style.open_display(folder)
     stopping = False
     with _exit_on_signals(), contextlib.closing(display):
         while not watch.state.ended:
@@ -48,13 +64,13 @@ def follow_run(folder: RunFolder) -> RunState:
                 break
             except KeyboardInterrupt:
                 display.close()
-                answer = _ask_on_interrupt(stopping)
+                answer = _ask_on_interrupt(stopping, style.stop_question)
                 if answer == "detach":
                     return _detach(folder, watch)
                 control.send_request(folder, "stop_now" if answer == "now" else "stop", control.requester("cli"))
                 click.echo("stop requested; press ctrl+c again to detach", err=True)
                 stopping = True
-    for line in format_outcome(folder, watch.view, watch.state):
+    for line in style.outcome(folder, watch.view, watch.state):
         click.echo(line, err=True)
     return watch.state
 
@@ -83,11 +99,11 @@ def exit_code_of(state: RunState, folder: RunFolder) -> int:
     return 1 if state in (RunState.CRASHED, RunState.INTERRUPTED) else 0
 
 
-def _ask_on_interrupt(stopping: bool) -> InterruptChoice:
+def _ask_on_interrupt(stopping: bool, first_question: str) -> InterruptChoice:
     """Ask what to do with the run. Without a terminal, or on another ctrl+c: detach."""
     if not sys.stdin.isatty():
         return "detach"
-    question = "stop immediately or detach?" if stopping else "stop (saves a checkpoint) or detach?"
+    question = "stop immediately or detach?" if stopping else first_question
     try:
         answer = _read_answer(f"\n{question} [s/D]: ")
     except KeyboardInterrupt:
@@ -121,7 +137,8 @@ def _read_answer(question: str) -> str:
 
 
 def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
-    click.echo(f"detached; the run continues. Reattach with `model-garden runs watch {folder.id}`", err=True)
+    reattach = f"model-garden {folder.command} watch {folder.id}"
+    click.echo(f"detached; the {folder.noun} continues. Reattach with `{reattach}`", err=True)
     if not sys.stdin.isatty():
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
     return watch.state

@@ -1,6 +1,7 @@
 """`model-garden generate-vision`: run inference on images and stream the answer."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,19 @@ from mg_tui.config import Settings
 
 @click.command("generate-vision")
 @click.argument("model")
-@click.option("--image", "images", multiple=True, required=True, metavar="PATH", help="An image; repeatable.")
-@click.option("--prompt", required=True, help="The question or instruction.")
+@click.option("--image", "images", multiple=True, metavar="PATH", help="An image: a path or URL; repeatable.")
+@click.option("--prompt", help="The question or instruction; - or nothing reads it from stdin.")
+@click.option(
+    "--batch",
+    type=click.Path(exists=True, path_type=Path),
+    help="Answer every row of this file (JSONL with prompt and image, or any dataset) into --output.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Answers of --batch, one per line; an existing file is completed.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Rows at once in --batch.")
 @click.option("--system-prompt", help="Overrides the system prompt used in training.")
 @click.option(
     "--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Maximum length of the answer."
@@ -51,21 +63,40 @@ from mg_tui.config import Settings
 )
 @click.option("--json", "as_json", is_flag=True, help="Print answer, token counts, timings and image sizes as JSON.")
 @click.pass_obj
-def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def generate_vision(
+    settings: Settings,
+    /,
+    model: str,
+    images: tuple[str, ...],
+    prompt: str | None,
+    batch: Path | None,
+    output: Path | None,
+    batch_size: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Run inference on images.
 
     MODEL is a result folder (a run's --output-dir), a run (id, name or `last`), or a base model. The answer is streamed
     to stdout.
     """
+    from mg_tui.cli.images import resolve_image
     from mg_tui.cli.progress import spinner
     from mg_tui.core.text import printable
-    from mg_tui.data.images import probe_image
     from mg_tui.runs.engine_process import EngineProcess
 
-    # Before the model is loaded, so that a mistyped path fails at once.
-    for image in images:
-        probe_image(image)
     load_options = {name: options.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    if batch is not None:
+        sampling = {**options, "batch_size": batch_size}
+        _generate_batch(settings, model, images, batch, output, load_options, sampling, prompt, as_json=as_json)
+        return
+    if output is not None:
+        raise click.UsageError("--output requires --batch")
+    if not images:
+        raise click.UsageError("Missing option '--image'.")
+    # Before the model is loaded, so that a mistyped path fails at once.
+    paths = [resolve_image(image, settings) for image in images]
+    options["prompt"] = _read_prompt(prompt)
     with EngineProcess("mg_tui.engine.inference.generate") as child:
         began = time.monotonic()
         with spinner(f"loading {printable(model)}") as notify:
@@ -75,7 +106,7 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
                     notify(event["text"])
         load_seconds = round(time.monotonic() - began, 2)
         record: dict[str, Any] = {}
-        for event in child.stream("generate", images=[str(Path(path).absolute()) for path in images], **options):
+        for event in child.stream("generate", images=paths, **options):
             if event["event"] == "text" and not as_json:
                 click.echo(printable(event["text"]), nl=False)
             record = event
@@ -88,6 +119,43 @@ def generate_vision(settings: Settings, /, model: str, images: tuple[str, ...], 
         return
     click.echo()
     _print_stats(record, options["max_new_tokens"])
+
+
+def _read_prompt(prompt: str | None) -> str:
+    """The prompt: the option's value, or standard input."""
+    if prompt is not None and prompt != "-":
+        return prompt
+    if sys.stdin.isatty():
+        raise click.UsageError("Missing option '--prompt'; stdin is a terminal, so there is nothing to read it from.")
+    text = sys.stdin.read().strip()
+    if not text:
+        raise click.UsageError("Missing option '--prompt': stdin is empty.")
+    return text
+
+
+def _generate_batch(
+    settings: Settings,
+    model: str,
+    images: tuple[str, ...],
+    rows: Path,
+    output: Path | None,
+    load_options: dict[str, Any],
+    sampling: dict[str, Any],
+    prompt: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    from mg_tui.cli.batch import generate_batch
+
+    if output is None:
+        raise click.UsageError("--batch requires --output")
+    if images:
+        raise click.UsageError("--image cannot be combined with --batch: rows name their images")
+    counts = generate_batch(settings, model, rows, output, load=load_options, sampling=sampling, default_prompt=prompt)
+    if as_json:
+        click.echo(json.dumps({**counts, "output": str(output.absolute())}))
+    before = f", {counts['before']} were there" if counts["before"] else ""
+    click.echo(f"{counts['answered']} answered, {counts['failed']} could not be{before}: {output}", err=True)
 
 
 def _print_stats(record: dict[str, Any], limit: int) -> None:

@@ -20,7 +20,14 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     ),
     "train-vision": LazyCommand("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
     "estimate": LazyCommand("mg_tui.cli.estimate", "estimate", "Estimate a run's memory and the GPUs it fits on."),
+    "evaluate-vision": LazyCommand(
+        "mg_tui.cli.evaluations.start", "evaluate_vision", "Score a model on a dataset and compare it with another."
+    ),
+    "evaluations": LazyCommand(
+        "mg_tui.cli.evaluations", "evaluations", "List, show, follow, stop and resume evaluations."
+    ),
     "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Run inference on images."),
+    "chat": LazyCommand("mg_tui.cli.chat", "chat", "Chat with a model about images, in the plain terminal."),
     "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model and verify the result."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),

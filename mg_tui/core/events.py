@@ -29,7 +29,8 @@ KINDS: Final[Mapping[str, str]] = {
     "estimate (the same by part)",
     "measured": "what the worst forward pass took before the first step: tokens, held_bytes (before it), "
     "measured_bytes (at its peak), estimate_bytes, room_bytes (that can be had), budget (of tokens), why",
-    "step": "an optimizer step: step, epoch, loss, learning_rate, grad_norm, supervised_tokens, tokens, images, "
+    "step": "an optimizer step; of an evaluation, step is the number of rows answered: step, epoch, loss, "
+    "learning_rate, grad_norm, supervised_tokens, tokens, images, "
     "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, "
     "device_memory_peak, host_memory (bytes); at the logging interval what the run used of its GPUs so far, all "
     "attempts together: energy_j, gpu_seconds",

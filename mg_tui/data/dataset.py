@@ -96,6 +96,7 @@ def load_dataset(
     split: str | None = None,
     config: str | None = None,
     policy: ReadPolicy = ALLOW_ALL,
+    source: Source | None = None,
 ) -> Dataset:
     """Read a dataset of any format and layout, and check every row and every image.
 
@@ -113,6 +114,7 @@ def load_dataset(
         format, layout: of the dataset; detected when None.
         split, config: see `open_source`.
         policy: where files may be read from.
+        source: the dataset, already open; `format`, `split` and `config` are ignored then.
 
     Raises:
         DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows raise nothing;
@@ -122,7 +124,8 @@ def load_dataset(
     fields = fields or FieldMap()
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
-    source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
+    if source is None:
+        source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
     options = ReadOptions(
         detected_format=detect_format(source, fields, layout),
         image_root=image_root,

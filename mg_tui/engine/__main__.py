@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 # These flush their data when the interpreter exits.
@@ -46,17 +47,32 @@ def _cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | Non
 
 def main() -> None:
     """Run the worker and exit with its code."""
+
+    def work(folder: Path) -> int:
+        from mg_tui.engine.run.worker import run_worker
+
+        return run_worker(folder)
+
+    run_program("mg_tui.engine <run folder>", work)
+
+
+def run_program(usage: str, work: Callable[[Path], int]) -> None:
+    """Call `work` with the folder named on the command line and exit with the code it returns.
+
+    Args:
+        usage: the module and its argument.
+        work: must import libraries only when it is called, since they read the environment when they are imported.
+    """
     if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m mg_tui.engine <run folder>\n")
+        sys.stderr.write(f"usage: python -m {usage}\n")
         sys.exit(2)
     _set_environment_defaults()
     # Announced renames in libraries concern developers, not the readers of the log.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|torch)\b")
     from mg_tui.engine.run import log_stream
-    from mg_tui.engine.run.worker import run_worker
 
     log_stream.tolerate_full_disk()
-    code = run_worker(Path(sys.argv[1]))
+    code = work(Path(sys.argv[1]))
     if _FLUSHING_TRACKERS.isdisjoint(sys.modules):
         # An orderly shutdown of torch takes a second or two and fills the log with leak warnings.
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.files import fsync_folder, write_atomic
@@ -25,11 +25,35 @@ _ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 _ABANDONED_SECONDS: Final = 3600.0  # seconds
 
 
+class DetachedSpec(Protocol):
+    """The part of a spec that is used; TrainingSpec has it."""
+
+    @property
+    def name(self) -> str | None:
+        """Becomes part of the folder's name."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Its values."""
+
+    def model_dump_json(self, *, indent: int) -> str:
+        """Its values as JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run's folder. Its properties are paths, not all of which exist at all times."""
+    """One run's folder. Its properties are paths, not all of which exist at all times.
+
+    Other detached work has the same kind of folder (`mg_tui.runs.evaluations`): subclasses set the parent folder, the
+    noun for messages, the command group, the worker's module, and what its process is called.
+    """
 
     path: Path
+
+    parent: ClassVar[str] = RUNS_FOLDER
+    noun: ClassVar[str] = "run"
+    command: ClassVar[str] = "runs"
+    worker: ClassVar[str] = "mg_tui.engine"
+    process: ClassVar[str] = "training process"
 
     @property
     def id(self) -> str:
@@ -122,8 +146,8 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, home: Path, spec: "TrainingSpec", *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> "RunFolder":
+        cls, home: Path, spec: DetachedSpec, *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Self:
         """Create the folder of a new run under `home`, with its spec and the first event of its journal.
 
         It is created under a hidden name, synced and renamed, so visible folders are complete. `cwd` (default: the
@@ -132,7 +156,7 @@ class RunFolder:
         Raises:
             EnvironmentProblem: it cannot be created; nothing visible is left behind.
         """
-        runs = home / RUNS_FOLDER
+        runs = home / cls.parent
         try:
             runs.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(runs)
@@ -149,7 +173,7 @@ class RunFolder:
             fsync_folder(runs)
         except OSError as error:
             raise EnvironmentProblem(
-                "Cannot create the run folder.",
+                f"Cannot create the {cls.noun} folder.",
                 where=str(error.filename or runs),
                 why=error.strerror or str(error),
                 hint="free disk space, or set another home folder with --home or MODEL_GARDEN_HOME",
@@ -157,13 +181,13 @@ class RunFolder:
         return cls(runs / run_id)
 
 
-def spec_digest(spec: "TrainingSpec") -> str:
+def spec_digest(spec: DetachedSpec) -> str:
     """SHA-256 of the spec's values in canonical JSON, as hexadecimal: equal specs have equal digests."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write_new_run(folder: RunFolder, spec: "TrainingSpec", versions: Mapping[str, str], cwd: Path) -> None:
+def _write_new_run(folder: RunFolder, spec: DetachedSpec, versions: Mapping[str, str], cwd: Path) -> None:
     for part in (folder.control_dir, folder.checkpoints_dir, folder.samples_dir):
         part.mkdir()
     folder.lock_file.touch()
@@ -193,4 +217,4 @@ def _remove_abandoned(runs: Path) -> None:
 
 def _unreadable_spec(folder: RunFolder, error: Exception) -> UsageError:
     why = error.strerror if isinstance(error, OSError) else str(error)
-    return UsageError("Cannot read the run's spec.", where=str(folder.spec_file), why=why)
+    return UsageError(f"Cannot read the {folder.noun}'s spec.", where=str(folder.spec_file), why=why)

@@ -85,7 +85,7 @@ def with_absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
 
 def worker_command(folder: RunFolder) -> Sequence[str]:
     """The worker's command line. `-P`: modules in the working directory are not importable."""
-    return (sys.executable, "-P", "-m", "mg_tui.engine", str(folder.path))
+    return (sys.executable, "-P", "-m", folder.worker, str(folder.path))
 
 
 def waiter_command(folder: RunFolder) -> Sequence[str]:
@@ -121,9 +121,12 @@ def start_waiter(folder: RunFolder) -> int:
 
 
 def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[str]], environ: Mapping[str, str]) -> int:
-    folder = RunFolder(folder.path.absolute())  # the worker has another working directory
+    folder = type(folder)(folder.path.absolute())  # the worker has another working directory
     if is_held(folder.lock_file):
-        raise RunFailed(f"Run {folder.id} is already running.", hint=f"model-garden runs watch {folder.id}")
+        raise RunFailed(
+            f"{folder.noun.capitalize()} {folder.id} is already running.",
+            hint=f"model-garden {folder.command} watch {folder.id}",
+        )
     ControlInbox(folder).clear()
     for earlier in _started_processes.values():
         earlier.poll()  # reap zombies in a long-lived front end
@@ -140,7 +143,7 @@ def _start_process(folder: RunFolder, command: Callable[[RunFolder], Sequence[st
             )
     except OSError as error:
         raise EnvironmentProblem(
-            "Cannot start the training process.", where=str(folder.path), why=error.strerror
+            f"Cannot start the {folder.process}.", where=str(folder.path), why=error.strerror
         ) from error
     _started_processes[folder.path] = process
     return process.pid
@@ -178,10 +181,10 @@ def start_error(folder: RunFolder, why: str) -> RunFailed:
     """The error for a worker that exited before its first event."""
     last = [line for line in read_tail(folder.log_file, 5) if line.strip()]
     return RunFailed(
-        "The training process did not start.",
+        f"The {folder.process} did not start.",
         where=str(folder.log_file),
         why=f"{why}; last log line: {last[-1]}" if last else why,
-        hint=f"model-garden runs logs {folder.id}",
+        hint=f"model-garden {folder.command} logs {folder.id}",
     )
 
 

@@ -169,4 +169,6 @@ def _send_and_wait(folder: RunFolder, request: control.RequestName, by: str, pat
 
 def _require_running(watch: RunWatch) -> None:
     if watch.state is not RunState.RUNNING:
-        raise UsageError(f"Run {watch.folder.id} is not running (state: {watch.state.label}).")
+        raise UsageError(
+            f"{watch.folder.noun.capitalize()} {watch.folder.id} is not running (state: {watch.state.label})."
+        )

@@ -20,7 +20,8 @@ def remove_run(folder: RunFolder) -> None:
         lock.acquire(patience=0.2)  # held while removing, so that no worker starts in it
     except RunFailed:
         raise UsageError(
-            f"Run {folder.id} is running and cannot be deleted.", hint=f"model-garden runs stop {folder.id}"
+            f"{folder.noun.capitalize()} {folder.id} is running and cannot be deleted.",
+            hint=f"model-garden {folder.command} stop {folder.id}",
         ) from None
     hidden = folder.path.with_name(f".removed-{folder.id}-{secrets.token_hex(2)}")
     try:

@@ -1,18 +1,20 @@
 """All runs of a home folder, and finding one from user input."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.text import closest_matches
 from mg_tui.runs.cost import compute_cost
-from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
+
+FolderT = TypeVar("FolderT", bound=RunFolder)
 
 LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
@@ -82,14 +84,15 @@ class RunSummary:
 class RunStore:
     """The runs under `home`; `refresh` reads only what is new, for long-lived front ends."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, kind: type[RunFolder] = RunFolder):
         self.home = home
+        self._kind = kind
         self._watches: dict[str, RunWatch] = {}
         self._specs: dict[str, Mapping[str, Any]] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
-        folders = run_folders(self.home)
+        folders = run_folders(self.home, self._kind)
         known = {folder.id for folder in folders}
         for gone in self._watches.keys() - known:
             del self._watches[gone]
@@ -114,18 +117,22 @@ def describe_damage(watch: RunWatch) -> str | None:
     return f"The journal has {' and '.join(damage)}; showing the rest." if damage else None
 
 
-def run_folders(home: Path) -> list[RunFolder]:
+@overload
+def run_folders(home: Path) -> list[RunFolder]: ...
+@overload
+def run_folders(home: Path, kind: type[FolderT]) -> list[FolderT]: ...
+def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFolder]:
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
     try:
-        names = [entry.name for entry in (home / RUNS_FOLDER).iterdir() if entry.is_dir()]
+        names = [entry.name for entry in (home / kind.parent).iterdir() if entry.is_dir()]
     except OSError:
         return []
-    return [RunFolder(home / RUNS_FOLDER / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+    return [kind(home / kind.parent / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
 
 
-def list_runs(home: Path) -> list[RunSummary]:
+def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
     """Every run under `home`, newest first; an unreadable folder is an entry with a `problem`."""
-    return RunStore(home).refresh()
+    return RunStore(home, kind).refresh()
 
 
 def summarize_run(folder: RunFolder) -> RunSummary:
@@ -145,18 +152,23 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
     return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
 
 
-def find_run(home: Path, ref: str) -> RunFolder:
+@overload
+def find_run(home: Path, ref: str) -> RunFolder: ...
+@overload
+def find_run(home: Path, ref: str, kind: type[FolderT]) -> FolderT: ...
+def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFolder:
     """Find a run by its id, a prefix or suffix of it, its name, a path to its folder, or "last".
 
     Raises:
         UsageError: there is none, or more than one; names close ids.
     """
     if "/" in ref:
-        return _run_at_path(ref)
-    folders = run_folders(home)
+        return _run_at_path(ref, kind)
+    folders = run_folders(home, kind)
     if not folders:
+        starter = "train-vision" if kind is RunFolder else "evaluate-vision"
         raise UsageError(
-            "No runs yet.", where=str(home / RUNS_FOLDER), hint="start one with `model-garden train-vision`"
+            f"No {kind.command} yet.", where=str(home / kind.parent), hint=f"start one with `model-garden {starter}`"
         )
     if ref == "last":
         return folders[0]
@@ -167,11 +179,15 @@ def find_run(home: Path, ref: str) -> RunFolder:
         return matches[0]
     if matches:
         raise UsageError(
-            f"{ref!r} matches {len(matches)} runs.",
+            f"{ref!r} matches {len(matches)} {kind.command}.",
             hint="use a longer id: " + ", ".join(folder.id for folder in matches[:6]),
         )
     near = closest_matches(ref, [folder.id for folder in folders], count=3, cutoff=0.5) or [f.id for f in folders[:3]]
-    raise UsageError(f"Run {ref!r} not found.", where=str(home / RUNS_FOLDER), hint="there is " + ", ".join(near))
+    raise UsageError(
+        f"{kind.noun.capitalize()} {ref!r} not found.",
+        where=str(home / kind.parent),
+        hint="there is " + ", ".join(near),
+    )
 
 
 def _matches_id(run_id: str, ref: str) -> bool:
@@ -186,8 +202,12 @@ def _run_name(folder: RunFolder) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _run_at_path(ref: str) -> RunFolder:
-    folder = RunFolder(expand_user(ref).absolute())
+def _run_at_path(ref: str, kind: type[FolderT]) -> FolderT:
+    folder = kind(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
-        raise UsageError("Not a run folder.", where=str(folder.path), why="it has no journal (events.jsonl)")
+        raise UsageError(
+            f"Not {'a run' if kind is RunFolder else f'an {kind.noun}'} folder.",
+            where=str(folder.path),
+            why="it has no journal (events.jsonl)",
+        )
     return folder

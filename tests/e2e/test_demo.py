@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.cli.demo import is_exact_match
+from mg_tui.cli.demo import METRIC
+from mg_tui.metrics import Prediction
+from mg_tui.metrics.registry import load_metrics
+from mg_tui.metrics.scoring import score
 
 
 @pytest.mark.timeout(1200)
@@ -28,6 +31,9 @@ def test_the_demo_learns_a_task_that_is_new_to_the_tiny_model(tmp_path: Path) ->
     assert overall["questions"] >= 200
     assert overall["before"] < 0.4
     assert overall["after"] > 0.9
+    assert overall["after_low"] <= overall["after"] <= overall["after_high"]
+    assert report["change"]["verdict"] == "better" and report["change"]["low"] > 0
+    assert len(report["change"]["fixed"]) > len(report["change"]["broken"])
     assert {"photo subject", "photo album"} < set(report["scores"])  # real photos are among them
     for sample in report["samples"]:
         assert sample["answer"] is not None and sample["base_answer"] is not None
@@ -38,4 +44,5 @@ def test_the_demo_learns_a_task_that_is_new_to_the_tiny_model(tmp_path: Path) ->
     [("north", "north", True), (" North. ", "north", True), ("north bay", "north", False), ("", "north", False)],
 )
 def test_exact_match(answer: str, expected: str, right: bool) -> None:
-    assert is_exact_match(answer, expected) is right
+    (metric,) = load_metrics().named([METRIC])
+    assert score([Prediction(1, answer, (expected,))], metric).aggregate == float(right)

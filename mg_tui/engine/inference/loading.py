@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.precision import DTypeName, QuantizationName
+from mg_tui.engine.inference.adapter_keys import describe_keys, find_rename, tried_renames
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.families.contract import LoadRequest
 from mg_tui.families.family import ModelFamily
@@ -176,12 +177,18 @@ def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
     missing, unknown = _key_differences(adapted, folder / ADAPTER_WEIGHTS)
     if missing or unknown:
         why = "; ".join(
-            f"{len(keys)} weights {text}, e.g. {keys[0]}"
+            f"{len(keys)} weights {text}: {describe_keys(keys)}"
             for keys, text in ((missing, "are not in the file"), (unknown, "have no place in the model"))
             if keys
         )
-        raise UsageError(what, why=why, hint=hint)
+        renamed = find_rename(missing, unknown)
+        if renamed is not None:
+            raise UsageError(what, why=f"{why}; they would fit with {renamed}", hint=_RENAMED_HINT)
+        raise UsageError(what, why=f"{why}; tried renaming {tried_renames()}", hint=hint)
     return adapted
+
+
+_RENAMED_HINT = "another version of transformers saved it: rename its keys, or save it again with this version"
 
 
 def _key_differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]:

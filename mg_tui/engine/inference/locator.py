@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.engine.inference.checkpoint_reference import find_checkpoint
 from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -54,7 +55,8 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
     """Find what `model` means: an alias or listed base model, a folder, a name on the hub, a run.
 
     Args:
-        model: a folder with a result, a run (its folder, id, name, or "last"), a hub name, or an alias such as `tiny`.
+        model: a folder with a result, a run (its folder, id, name, or "last"), a checkpoint of a run (RUN@120,
+            RUN@best, RUN/checkpoints/step-000120), a hub name, or an alias such as `tiny`.
         home: where runs are.
         base_model: takes the place of the base model that an adapter's folder names.
 
@@ -63,6 +65,8 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
         FamilyError: no installed family can handle it.
     """
     known = {checkpoint.name for checkpoint in registry.checkpoints}
+    if (checkpoint_folder := find_checkpoint(model, home)) is not None:
+        return _from_folder(checkpoint_folder, registry, base_model)
     folder = expand_user(model)
     if folder.is_dir() and model not in known:
         return _from_folder(folder.absolute(), registry, base_model)

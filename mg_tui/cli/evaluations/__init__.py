@@ -1,0 +1,168 @@
+"""`model-garden evaluations`: the evaluations of this home, as `runs` has the runs."""
+
+import sys
+import time
+
+import click
+
+from mg_tui.cli.runs.common import print_json
+from mg_tui.config import Settings
+from mg_tui.core.text import printable
+
+_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_ID_ARGUMENT = click.argument("evaluation", metavar="ID")
+
+
+@click.group(invoke_without_command=True)
+@_JSON_OPTION
+@click.pass_context
+def evaluations(ctx: click.Context, as_json: bool) -> None:
+    """List, show, follow, stop, resume and delete evaluations.
+
+    ID is an evaluation's id, a unique prefix or suffix of it, a path, or "last". Without a command, lists all.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, as_json=as_json)
+
+
+@evaluations.command("list")
+@_JSON_OPTION
+@click.pass_obj
+def list_(settings: Settings, as_json: bool) -> None:
+    """List all evaluations, newest first."""
+    from mg_tui.cli.evaluations.summary import format_table, summary_record
+    from mg_tui.cli.runs.show import _terminal_width
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.store import list_runs
+
+    found, now = list_runs(settings.home, EvaluationFolder), time.time()
+    if as_json:
+        print_json([summary_record(one, now) for one in found])
+        return
+    if not found:
+        click.echo("No evaluations yet; start one with `model-garden evaluate-vision`.", err=True)
+        return
+    for line in format_table(found, now, width=_terminal_width()):
+        click.echo(line)
+
+
+@evaluations.command()
+@_ID_ARGUMENT
+@click.option("--report", type=click.Path(dir_okay=False), help="Write a self-contained HTML report to this file.")
+@_JSON_OPTION
+@click.pass_obj
+def show(settings: Settings, evaluation: str, report: str | None, as_json: bool) -> None:
+    """Show an evaluation: options, scores with intervals, changes, groups, speed."""
+    from mg_tui.cli.evaluations.summary import evaluation_record, format_page
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.store import find_run, summarize_run
+
+    folder = find_run(settings.home, evaluation, EvaluationFolder)
+    if report is not None:
+        _write_report(folder, report)
+    summary, now = summarize_run(folder), time.time()
+    if as_json:
+        print_json(evaluation_record(summary, now))
+        return
+    for line in format_page(summary, now):
+        click.echo(line)
+
+
+@evaluations.command()
+@_ID_ARGUMENT
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="Number of lines.")
+@click.pass_obj
+def logs(settings: Settings, evaluation: str, lines: int) -> None:
+    """Show the worker's log."""
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.store import find_run
+    from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
+
+    for line in read_tail(find_run(settings.home, evaluation, EvaluationFolder).log_file, lines):
+        click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
+
+
+@evaluations.command()
+@_ID_ARGUMENT
+@click.pass_context
+def watch(ctx: click.Context, evaluation: str) -> None:
+    """Follow an evaluation until it ends. Ctrl+c asks whether to stop it or detach."""
+    from mg_tui.cli.evaluations.display import EvaluationStyle
+    from mg_tui.cli.follow import exit_code_of, follow_run
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.store import find_run
+
+    folder = find_run(ctx.obj.home, evaluation, EvaluationFolder)
+    ctx.exit(exit_code_of(follow_run(folder, EvaluationStyle()), folder))
+
+
+@evaluations.command()
+@_ID_ARGUMENT
+@_JSON_OPTION
+@click.pass_obj
+def stop(settings: Settings, evaluation: str, as_json: bool) -> None:
+    """Stop an evaluation. Its answers are kept, and it can be resumed."""
+    from mg_tui.runs import control, operations
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.store import find_run
+
+    folder = find_run(settings.home, evaluation, EvaluationFolder)
+    asked = operations.request_stop(folder, control.requester("cli"))
+    if as_json:
+        print_json({"id": folder.id, "request": asked.request, "seen": asked.acknowledged})
+    else:
+        click.echo("stop: acknowledged" if asked.acknowledged else "stop: requested; not acknowledged yet", err=True)
+
+
+@evaluations.command()
+@_ID_ARGUMENT
+@click.option("--gpus", metavar="0,1|any|cpu", help="GPUs by nvidia-smi index. [default: as before]")
+@click.option("--detach", is_flag=True, help="Resume in the background and print the id.")
+@_JSON_OPTION
+@click.pass_context
+def resume(ctx: click.Context, evaluation: str, gpus: str | None, detach: bool, as_json: bool) -> None:
+    """Resume a stopped, interrupted, failed or crashed evaluation. Rows that have an answer are not answered again."""
+    from mg_tui.cli.evaluations.start import follow_to_end
+    from mg_tui.cli.launch import parse_gpus
+    from mg_tui.runs import launch
+    from mg_tui.runs.evaluations import EvaluationFolder, require_resumable
+    from mg_tui.runs.store import find_run
+
+    folder = find_run(ctx.obj.home, evaluation, EvaluationFolder)
+    asked = parse_gpus(gpus)
+    attempts = require_resumable(folder)
+    launch.start_worker(folder, asked)
+    ctx.exit(follow_to_end(folder, detach=detach, as_json=as_json, attempts=attempts))
+
+
+@evaluations.command()
+@click.argument("evaluation", metavar="ID...", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
+@click.pass_obj
+def rm(settings: Settings, evaluation: tuple[str, ...], yes: bool) -> None:
+    """Delete evaluations with their answers. Running ones cannot be deleted."""
+    from mg_tui.cli.runs.control import _confirm
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.remove import remove_run
+    from mg_tui.runs.store import find_run
+
+    folders = list(dict.fromkeys(find_run(settings.home, ref, EvaluationFolder) for ref in evaluation))
+    if not yes:
+        _confirm(f"remove {', '.join(folder.id for folder in folders)}?")
+    for folder in folders:
+        remove_run(folder)
+        click.echo(f"removed {printable(folder.id)}", err=True)
+
+
+def _write_report(folder: object, report: str) -> None:
+    from pathlib import Path
+
+    from mg_tui.metrics.registry import load_metrics
+    from mg_tui.metrics.report import write_report
+    from mg_tui.metrics.results import read_results
+    from mg_tui.runs.evaluations import EvaluationFolder
+
+    assert isinstance(folder, EvaluationFolder)
+    before = read_results(folder.before_dir) if folder.comparison_file.is_file() else None
+    write_report(Path(report), read_results(folder.results_dir), registry=load_metrics(), before=before)
+    click.echo(f"report: {printable(report)}", err=True)

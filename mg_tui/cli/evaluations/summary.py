@@ -1,0 +1,201 @@
+"""Evaluations as lines and as plain values: the list, and the page of one with its scores and changes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mg_tui.cli.evaluations.display import format_evaluation_outcome
+from mg_tui.cli.formatting import UNKNOWN, format_bytes, format_duration, format_progress
+from mg_tui.core.text import one_line, printable
+from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
+from mg_tui.runs.state import RunState
+from mg_tui.runs.store import RunSummary
+
+_COLUMNS: Final = ("ID", "STATE", "ROWS", "SCORE", "TIME", "ETA", "MODEL", "DATASET")
+_MAX_GROUPS: Final = 12
+_MAX_ROWS: Final = 12
+
+
+def format_table(found: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
+    """One line an evaluation under a line of headings, cut to `width` columns where given."""
+    from rich.cells import cell_len, set_cell_size
+
+    rows = [_COLUMNS, *(_format_row(one, now) for one in found)]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = []
+    for row, problem in zip(rows, ["", *(one.problem for one in found)], strict=True):
+        lines.append("  ".join(set_cell_size(cell, widths[at]) for at, cell in enumerate(row)).rstrip())
+        if problem:
+            lines.append(f"  ! {one_line(problem)}")
+    return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
+
+
+def format_page(one: RunSummary, now: float) -> list[str]:
+    """Everything a person wants to know of one evaluation."""
+    view, folder = one.view, EvaluationFolder(one.folder.path)
+    spec = {name: value for name, value in one.spec.items() if value not in (None, "", [], False)}
+    facts = [
+        ("id", printable(one.id)),
+        ("state", f"{one.state.glyph} {one.state.label}"),
+        ("problem", one.problem and one_line(one.problem)),
+        ("folder", printable(str(folder.path))),
+        ("model", _text(spec.get("model"))),
+        ("endpoint", _text(spec.get("endpoint"))),
+        ("compare", _text(spec.get("compare"))),
+        ("dataset", _text(spec.get("dataset"))),
+        ("split", _text(spec.get("split"))),
+        ("rows", format_progress(view) + (" answers" if spec.get("compare") else "")),
+        ("time", format_duration(one.elapsed_seconds(now))),
+        ("ETA", format_duration(view.eta_seconds(now)) if one.state is RunState.RUNNING else None),
+        ("skipped", f"{view.skipped_rows} rows; see {folder.skipped_rows_file.name}" if view.skipped_rows else None),
+    ]
+    lines = [f"{label:<9}{value}" for label, value in facts if value]
+    lines += [one_line(f"warning  {w.what}" + (f": {w.why}" if w.why else "")) for w in list(view.warnings)[-10:]]
+    lines += format_scores(folder)
+    last = format_evaluation_outcome(folder, view, one.state)
+    return [*lines, "", *last] if last else lines
+
+
+def format_scores(folder: EvaluationFolder) -> list[str]:
+    """The scores of a finished evaluation, what changed, groups and speed; empty while it is not finished."""
+    summary = read_json_file(folder.results_dir / "summary.json")
+    if summary is None:
+        return []
+    comparison = read_json_file(folder.comparison_file)
+    lines = ["", one_line(str(summary["metrics_reason"]))]
+    changes = {change["name"]: change for change in comparison["metrics"]} if comparison else {}
+    titles = [one_line(metric["title"], limit=32) for metric in summary["metrics"]]
+    width = max(map(len, titles), default=0)
+    for metric, title in zip(summary["metrics"], titles, strict=True):
+        change = changes.get(metric["name"])
+        line = f"  {title:<{width}}  {metric['score']:.3f}  ({metric['low']:.3f} to {metric['high']:.3f})"
+        if change:
+            low, high = change["interval"]["low"], change["interval"]["high"]
+            line += f"  before {change['before']:.3f}  change {change['change']:+.3f} ({low:+.3f} to {high:+.3f})"
+            line += f"  {change['verdict']}"
+        lines.append(line if metric["higher_is_better"] else f"{line}  (less is better)")
+    counts = f"{summary['rows']} rows, {summary['independent_rows']} independent by image; 95 % intervals by bootstrap"
+    lines.append(f"  {counts}")
+    for label, name in (("empty answers", "empty_answers"), ("rows that could not be answered", "rows_with_errors")):
+        if summary[name]:
+            lines.append(f"  {label}: {summary[name]}, counted as wrong")
+    for failed in summary["failed_metrics"]:
+        lines.append(one_line(f"  metric {failed['name']} failed: {failed['problem']}"))
+    if comparison:
+        lines += _change_lines(comparison)
+    lines += _group_lines(summary)
+    return lines + _speed_lines(read_json_file(folder.speed_file))
+
+
+def evaluation_record(one: RunSummary, now: float) -> dict[str, Any]:
+    """An evaluation as plain values, with its summary, comparison and speed where there are any."""
+    folder = EvaluationFolder(one.folder.path)
+    return {
+        **summary_record(one, now),
+        "spec": dict(one.spec),
+        "warnings": [{"what": warning.what, "why": warning.why} for warning in one.view.warnings],
+        "error": dict(one.view.error),
+        "summary": read_json_file(folder.results_dir / "summary.json"),
+        "before": read_json_file(folder.before_dir / "summary.json"),
+        "comparison": read_json_file(folder.comparison_file),
+        "speed": read_json_file(folder.speed_file),
+    }
+
+
+def summary_record(one: RunSummary, now: float) -> dict[str, Any]:
+    """An evaluation in a list, as plain values; times in seconds, moments as Unix time."""
+    view = one.view
+    return {
+        "id": one.id,
+        "state": one.state.value,
+        "problem": one.problem,
+        "path": str(one.folder.path),
+        "model": one.spec.get("model"),
+        "compare": one.spec.get("compare"),
+        "endpoint": one.spec.get("endpoint"),
+        "dataset": one.spec.get("dataset"),
+        "answered": view.step,
+        "total": view.total_steps,
+        "eta_seconds": view.eta_seconds(now) if one.state is RunState.RUNNING else None,
+        "elapsed_seconds": one.elapsed_seconds(now),
+        "created_at": view.created_at,
+        "ended_at": view.ended_at,
+        "metrics": view.result.get("metrics"),
+    }
+
+
+def _format_row(one: RunSummary, now: float) -> tuple[str, ...]:
+    scores: Mapping[str, Any] = view_scores(one)
+    name = next(iter(scores), None)
+    dataset = str(one.spec.get("dataset") or UNKNOWN)
+    return (
+        printable(one.id),
+        f"{one.state.glyph} {one.state.label}",
+        format_progress(one.view),
+        f"{name} {scores[name]:.3f}" if name is not None else UNKNOWN,
+        format_duration(one.elapsed_seconds(now)),
+        format_duration(one.view.eta_seconds(now)) if one.state is RunState.RUNNING else UNKNOWN,
+        one_line(str(one.spec.get("model") or UNKNOWN), limit=40),
+        one_line(dataset.rpartition("/")[2] or dataset, limit=40),
+    )
+
+
+def view_scores(one: RunSummary) -> Mapping[str, float]:
+    """The scores by metric of a finished evaluation, the first the one it is judged by; empty while there are none."""
+    found = one.view.result.get("metrics")
+    return found if isinstance(found, dict) else {}
+
+
+def _change_lines(comparison: Mapping[str, Any]) -> list[str]:
+    changes = comparison["metrics"]
+    lines = ["", one_line(f"{comparison['before']} → {comparison['after']}")]
+    lines += [f"  {one_line(change['sentence'])}" for change in changes]
+    judged = next((change for change in changes if change["fixed"] or change["broken"]), None)
+    if judged is not None:
+        lines += [_rows_line(name, judged[name], judged["title"]) for name in ("fixed", "broken")]
+    return lines
+
+
+def _rows_line(name: str, rows: Sequence[int], title: str) -> str:
+    shown = ", ".join(map(str, rows[:_MAX_ROWS])) + (
+        f" and {len(rows) - _MAX_ROWS} more" if len(rows) > _MAX_ROWS else ""
+    )
+    return f"  {len(rows)} rows {name} ({one_line(title)})" + (f": {shown}" if rows else "")
+
+
+def _group_lines(summary: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    title = summary["metrics"][0]["title"] if summary["metrics"] else ""
+    for column, groups in summary["groups"].items():
+        lines += ["", one_line(f"{title} by {column}, worst first")]
+        for group in groups[:_MAX_GROUPS]:
+            note = "  (few rows)" if group["small"] else ""
+            score = f"{group['score']:.3f}  ({group['low']:.3f} to {group['high']:.3f})"
+            lines.append(f"  {score}  {group['rows']:>5} rows  {one_line(group['value'], limit=60)}{note}")
+        if len(groups) > _MAX_GROUPS:
+            lines.append(f"  and {len(groups) - _MAX_GROUPS} more groups")
+    return lines
+
+
+def _speed_lines(speed: Mapping[str, Any] | None) -> list[str]:
+    if speed is None:
+        return []
+    lines = ["", "speed     first token          whole answer         tokens/s  images/s  peak memory"]
+    for one in speed["speed"]:
+        first = f"{one['first_token_median']:.3f} s (p95 {one['first_token_p95']:.3f})"
+        whole = f"{one['whole_median']:.3f} s (p95 {one['whole_p95']:.3f})"
+        peak = format_bytes(one["peak_memory"])
+        lines.append(
+            f"batch {one['batch']:<3} {first:<20} {whole:<20} {one['tokens_per_second']:>8.1f}  "
+            f"{one['images_per_second']:>8.2f}  {peak}"
+        )
+    return lines
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else one_line(str(value))
+
+
+def now() -> float:
+    """The moment, in Unix time."""
+    return time.time()

@@ -1,0 +1,248 @@
+"""EvaluationSpec: everything that decides an evaluation, declared once; faces read it as `mg_tui.core.spec`."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from mg_tui.core.options import option, spec_error_from
+from mg_tui.core.spec import CAPTION_PROMPT, DatasetFormat, DatasetLayout
+
+# Compared with: the model itself without its adapter.
+BASE: Final = "base"
+
+
+class EvaluationSpec(BaseModel):
+    """What an evaluation was asked to be. Frozen; unknown fields are refused by name.
+
+    `model` is a result, a run, a checkpoint, a base model or, with `endpoint`, the name under which a server has it.
+    A field name that is None is the one the model was trained with, or the usual one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str
+    name: str | None = None
+
+    # --- Model -------------------------------------------------------------------------------------------------------
+    compare: str | None = option(
+        None,
+        title="Compare with",
+        help="Also evaluate this model on the same rows: another MODEL, or `base` for the adapter's base model.",
+        group="Model",
+        basic=True,
+        min_length=1,
+        example="base",
+    )
+    endpoint: str | None = option(
+        None,
+        title="Endpoint",
+        help="URL of an OpenAI-compatible server that serves MODEL, e.g. http://localhost:8000/v1. An API key is "
+        "read from MODEL_GARDEN_API_KEY.",
+        group="Model",
+        min_length=1,
+        example="http://localhost:8000/v1",
+    )
+    base_model: str | None = option(
+        None, title="Base model", help="Path or name of the adapter's base model, if it has moved.", group="Model"
+    )
+    device: Literal["auto", "cuda", "cpu"] = option(
+        "auto", title="Device", help="auto uses CUDA if available.", group="Model"
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
+        "auto", title="Compute dtype", help="auto: as in training; float32 on a CPU.", group="Model"
+    )
+    quantization: Literal["auto", "nf4", "int8", "none"] = option(
+        "auto", title="Quantization", help="auto: as in training; none on a CPU.", group="Model"
+    )
+
+    # --- Data --------------------------------------------------------------------------------------------------------
+    dataset: str = option(
+        title="Dataset",
+        help="Rows to evaluate on: a file, a folder, a Hub dataset (owner/name), or a name from [datasets].",
+        group="Data",
+        basic=True,
+        path=True,
+        min_length=1,
+        example="./data/held_out.jsonl",
+        known="datasets",
+    )
+    split: str | None = option(
+        None,
+        title="Split",
+        help="Split of the dataset. Default: the only one, validation, or test.",
+        group="Data",
+        min_length=1,
+        example="validation",
+    )
+    limit: int | None = option(
+        None, title="Limit", help="Evaluate only the first N good rows.", group="Data", basic=True, unit="rows", ge=1
+    )
+    dataset_format: Literal["auto"] | DatasetFormat = option(
+        "auto", title="Dataset format", help="File format; auto detects it.", group="Data"
+    )
+    dataset_layout: Literal["auto"] | DatasetLayout = option(
+        "auto", title="Dataset layout", help="Row layout; auto detects it.", group="Data"
+    )
+    dataset_config: str | None = option(
+        None,
+        title="Dataset configuration",
+        help="Configuration of a Hub dataset, or entry of a dataset_info.json.",
+        group="Data",
+        min_length=1,
+    )
+    text_field: str | None = option(
+        None, title="Text field", help="Field with the question. Default: as in training.", group="Data", min_length=1
+    )
+    image_field: str | None = option(
+        None,
+        title="Image field",
+        help="Field with the image: a path or URL. Default: as in training.",
+        group="Data",
+        min_length=1,
+    )
+    response_field: str | None = option(
+        None,
+        title="Response field",
+        help="Field with the reference answer, or a list of them. Default: as in training.",
+        group="Data",
+        min_length=1,
+    )
+    messages_field: str | None = option(
+        None,
+        title="Messages field",
+        help="Field with the conversation turns. Default: detected.",
+        group="Data",
+        min_length=1,
+    )
+    caption_prompt: str = option(
+        CAPTION_PROMPT,
+        title="Caption prompt",
+        help="Question for rows that have only an image and a caption.",
+        group="Data",
+        min_length=1,
+    )
+    image_root: str | None = option(
+        None,
+        title="Image root",
+        help="Base folder for relative image paths, after the dataset's own folder.",
+        group="Data",
+        path=True,
+    )
+    system_prompt: str | None = option(
+        None,
+        title="System prompt",
+        help="System message of rows without one. Default: the one the model was trained with.",
+        group="Data",
+    )
+    on_bad_row: Literal["stop", "skip"] = option(
+        "stop",
+        title="On a bad row",
+        help="stop: list all bad rows and evaluate nothing. skip: evaluate the others and save these to a file.",
+        group="Data",
+    )
+
+    # --- Scores ------------------------------------------------------------------------------------------------------
+    metrics: tuple[str, ...] = option(
+        (),
+        title="Metrics",
+        help="Names of metrics, separated by commas; see docs/evaluation.md. Default: chosen from the references.",
+        group="Scores",
+        basic=True,
+    )
+    group_by: tuple[str, ...] = option(
+        (),
+        title="Group by",
+        help="Dataset columns to group scores by. Default: those with few values.",
+        group="Scores",
+    )
+    boxes: Literal["pixels", "thousandths", "unit"] | None = option(
+        None,
+        title="Box units",
+        help="Units of boxes in answers. Default: pixels of the original image.",
+        group="Scores",
+    )
+    report: str | None = option(
+        None, title="Report", help="Write a self-contained HTML report to this file.", group="Scores", path=True
+    )
+
+    # --- Answers -----------------------------------------------------------------------------------------------------
+    max_new_tokens: int = option(
+        128,
+        title="Maximum new tokens",
+        help="Maximum length of an answer.",
+        group="Answers",
+        unit="tokens",
+        basic=True,
+        ge=1,
+    )
+    temperature: float = option(
+        0.0, title="Temperature", help="Sampling temperature; 0 is greedy decoding.", group="Answers", ge=0, le=100
+    )
+    top_p: float = option(
+        1.0, title="Top-p", help="Nucleus sampling; requires a temperature above 0.", group="Answers", gt=0, le=1
+    )
+    seed: int = option(0, title="Seed", help="Random seed for sampling.", group="Answers", ge=0)
+    batch_size: int = option(
+        8, title="Batch size", help="Rows answered at once on this machine.", group="Answers", unit="rows", ge=1
+    )
+    speed: bool = option(
+        False,
+        title="Measure speed",
+        help="Also measure latency, tokens/s, images/s and peak memory at batch 1, 4 and 16.",
+        group="Answers",
+    )
+
+    # --- Endpoint ----------------------------------------------------------------------------------------------------
+    concurrency: int = option(
+        8,
+        title="Concurrency",
+        help="Requests to the endpoint at once.",
+        group="Endpoint",
+        unit="requests",
+        ge=1,
+        le=512,
+    )
+    timeout: float = option(
+        120.0, title="Timeout", help="Limit for one request.", group="Endpoint", unit="seconds", gt=0
+    )
+    retries: int = option(
+        6,
+        title="Retries",
+        help="Attempts after a failed request, with increasing waits; a Retry-After header is obeyed.",
+        group="Endpoint",
+        unit="attempts",
+        ge=0,
+        le=100,
+    )
+
+    @field_validator("metrics", "group_by", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        """Names separated by commas are several names."""
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            return items
+        return tuple(name.strip() for item in items for name in str(item).split(",") if name.strip())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.endpoint is not None and self.compare == BASE:
+            raise ValueError("compare: a server has no `base`; name the model it serves the base as")
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError("endpoint: give a URL that begins with http:// or https://")
+        if self.top_p < 1 and self.temperature == 0:
+            raise ValueError("top_p: requires a temperature above 0")
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
+        """A spec from loose values.
+
+        Raises:
+            SpecError: naming every bad field, its value, what would be accepted, and where it stands.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise spec_error_from(cls, error, where=where) from None

@@ -1,0 +1,254 @@
+"""An evaluation from its spec to its results: rows read and checked, answered, scored and compared."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mg_tui.core.errors import UsageError
+from mg_tui.core.text import one_line
+from mg_tui.data.dataset import require_examples, require_no_bad_rows, write_rejects
+from mg_tui.data.evaluation_rows import EvaluationRow, EvaluationRows, load_evaluation_rows
+from mg_tui.engine.evaluation.answerer import Answerer, ModelAnswer
+from mg_tui.engine.evaluation.conclusion import write_conclusion
+from mg_tui.engine.evaluation.endpoint import Endpoint
+from mg_tui.engine.evaluation.local import LocalModel, LocalModels
+from mg_tui.engine.monitoring.stopping import StopHandler
+from mg_tui.metrics.choose import MetricChoice, choose
+from mg_tui.metrics.contract import BoxFrame, Metric, Prediction
+from mg_tui.metrics.registry import load_metrics
+from mg_tui.metrics.results import AnsweredRow, ResultsWriter, read_answers
+from mg_tui.metrics.scoring import evaluate
+from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
+from mg_tui.runs.journal import JournalWriter
+
+if TYPE_CHECKING:
+    from mg_tui.core.evaluation_spec import EvaluationSpec
+
+_STEP_SECONDS: Final = 0.2  # between two events that say how far it is
+
+
+class EvaluationJob:
+    """One evaluation, once.
+
+    Attributes:
+        answered: rows answered so far, those of both models.
+    """
+
+    def __init__(
+        self,
+        folder: EvaluationFolder,
+        journal: JournalWriter,
+        stopper: StopHandler,
+        *,
+        cwd: Path,
+        home: Path,
+        cache: Path,
+    ):
+        self.folder = folder
+        self.answered = 0
+        self._journal = journal
+        self._stopper = stopper
+        self._cwd, self._home, self._cache = cwd, home, cache
+        self._began = self._said = time.monotonic()
+        self._total = 0
+
+    def run(self) -> dict[str, Any]:
+        """Do it; returns what the journal's last event says.
+
+        Raises:
+            GardenError: what is wrong, for a person.
+            StopRequested: somebody asked it to stop; answers are on the disk.
+        """
+        spec = self.folder.read_evaluation_spec()
+        with self._stopper.interruptible():
+            models = LocalModels(spec, self._home) if spec.endpoint is None else None
+        for note in models.notes if models is not None else ():
+            self._journal.write("warning", what=note)
+        self._phase("loading data")
+        with self._stopper.interruptible():
+            found = load_evaluation_rows(
+                spec,
+                cwd=self._cwd,
+                cache=self._cache,
+                trained=models.trained_fields if models is not None else None,
+            )
+        self._require_good_rows(spec, found)
+        metrics, reason = self._choose_metrics(spec, found)
+        _require_columns(spec, found)
+        sides = _sides(spec, models, self.folder)
+        self._plan(found, len(sides))
+        written = []
+        for directory, answerer in sides:
+            written.append(directory)
+            self._answer(spec, found, directory, answerer, metrics, reason)
+        if spec.speed:
+            self._phase("measuring speed")
+            from mg_tui.engine.evaluation.speed import measure_speed
+
+            examples = [row.example for row in found.rows]
+            measure_speed(self.folder.speed_file, sides[0][1], examples, spec, self._poll)
+        self._phase("writing results")
+        scores = write_conclusion(self.folder, spec, compared=len(written) > 1)
+        return {
+            "steps": self.answered,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "result": str(self.folder.results_dir),
+            "metrics": scores,
+        }
+
+    # --- before the first answer -------------------------------------------------------------------------------------
+
+    def _require_good_rows(self, spec: "EvaluationSpec", found: EvaluationRows) -> None:
+        dataset, aside = found.dataset, self.folder.skipped_rows_file
+        source = str(dataset.detected_format) if dataset.detected_format is not None else ""
+        self._journal.write("decision", what="dataset format", value=dataset.address, why=source)
+        if not dataset.problems:
+            aside.unlink(missing_ok=True)
+        elif spec.on_bad_row == "stop":
+            require_no_bad_rows(dataset)
+        else:
+            count = write_rejects(aside, dataset.problems)
+            self._journal.write("rows_skipped", count=count, file=aside.name)
+        require_examples(dataset)
+
+    def _choose_metrics(self, spec: "EvaluationSpec", found: EvaluationRows) -> tuple[list[Metric], str]:
+        """The metrics and why; that they take the references is seen before anything is answered.
+
+        Raises:
+            UsageError: there is no such metric.
+            DataError: a reference is not of a type that a metric takes.
+        """
+        blank = [
+            Prediction(row.example.row, "", row.references, tuple(image.path for image in row.example.images))
+            for row in found.rows
+        ]
+        chosen = MetricChoice(spec.metrics, "As asked.") if spec.metrics else choose(blank)
+        metrics = load_metrics().named(chosen.names)
+        evaluate(blank, metrics)
+        self._journal.write("decision", what="metrics", value=", ".join(chosen.names), why=chosen.reason)
+        return metrics, chosen.reason
+
+    def _plan(self, found: EvaluationRows, sides: int) -> None:
+        self._total = len(found.rows) * sides
+        self._journal.write("plan", examples=len(found.rows), steps=self._total)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _answer(
+        self,
+        spec: "EvaluationSpec",
+        found: EvaluationRows,
+        directory: Path,
+        answerer: Answerer,
+        metrics: list[Metric],
+        reason: str,
+    ) -> None:
+        numbers = [row.example.row for row in found.rows]
+        with ResultsWriter(directory, self._results_spec(spec, found, directory, answerer)) as writer:
+            done = writer.done & set(numbers)
+            self.answered += len(done)
+            self._progress(force=True)
+            if len(done) < len(numbers):
+                self._phase("answering", str(getattr(answerer, "label", "")))
+                rows = {row.example.row: row for row in found.rows}
+
+                def take(answer: ModelAnswer) -> None:
+                    number = answer.example.row
+                    if number in writer.done:
+                        return
+                    writer.add(_answered(rows[number], answer, self._box_frame(spec, found, rows[number])))
+                    self.answered += 1
+                    self._progress()
+
+                examples = [row.example for row in found.rows]
+                answerer.answer(examples, done, take, self._poll)
+            self._progress(force=True)
+            writer.finish(metrics, rows=numbers, reason=reason, group_by=spec.group_by or None)
+
+    def _results_spec(
+        self, spec: "EvaluationSpec", found: EvaluationRows, directory: Path, answerer: Answerer
+    ) -> Mapping[str, Any]:
+        """What decides the answers. Where all are there already, the model need not be loaded to know it."""
+        rows: dict[str, Any] = {
+            "dataset": found.dataset.address,
+            "split": spec.split,
+            "limit": spec.limit,
+            "rows": len(found.rows),
+            "fingerprint": found.fingerprint,
+            "system_prompt": spec.system_prompt,
+            "max_new_tokens": spec.max_new_tokens,
+            "temperature": spec.temperature,
+            "top_p": spec.top_p,
+            "seed": spec.seed if spec.temperature > 0 else None,
+        }
+        before = read_json_file(directory / "evaluation.json")
+        if before is not None and all(before.get(name) == value for name, value in rows.items()):
+            answered = {row.row for row in read_answers(directory)}
+            if all(row.example.row in answered for row in found.rows):
+                return {name: value for name, value in before.items() if name != "schema"}
+        if isinstance(answerer, LocalModel):
+            self._phase("loading model", answerer.label)
+            with self._stopper.interruptible():
+                answerer.loaded()
+        return {**answerer.identity, **rows}
+
+    def _box_frame(self, spec: "EvaluationSpec", found: EvaluationRows, row: EvaluationRow) -> BoxFrame | None:
+        if spec.boxes is None:
+            return None
+        images = row.example.images
+        info = found.dataset.image_infos.get(images[0].path) if images else None
+        return BoxFrame(answer=spec.boxes, image=(info.width, info.height) if info is not None else None)
+
+    def _poll(self) -> None:
+        self._stopper.poll(raise_on="stop")
+
+    # --- journal -----------------------------------------------------------------------------------------------------
+
+    def _phase(self, name: str, detail: str | None = None) -> None:
+        self._poll()
+        self._journal.write("phase", name=name, detail=detail)
+
+    def _progress(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._said >= _STEP_SECONDS:
+            self._said = now
+            self._journal.write("step", step=self.answered)
+
+
+def _sides(spec: "EvaluationSpec", models: LocalModels | None, folder: EvaluationFolder) -> list[tuple[Path, Answerer]]:
+    """Where the answers of which model go: the one that is evaluated, and the one it is compared with."""
+    sides: list[tuple[Path, Answerer]] = []
+    if models is not None:
+        sides.append((folder.results_dir, models.model()))
+        if spec.compare is not None:
+            sides.append((folder.before_dir, models.before()))
+        return sides
+    sides.append((folder.results_dir, Endpoint(spec, spec.model)))
+    if spec.compare is not None:
+        sides.append((folder.before_dir, Endpoint(spec, spec.compare)))
+    return sides
+
+
+def _require_columns(spec: "EvaluationSpec", found: EvaluationRows) -> None:
+    """Raises UsageError when no row has a column to group by; at the end, when scores are grouped, is too late."""
+    known = list(dict.fromkeys(name for row in found.rows for name in row.columns))
+    for name in spec.group_by:
+        if name not in known:
+            raise UsageError(
+                f"no row has a column {one_line(name, limit=60)!r} to group by",
+                why=f"there are {', '.join(one_line(one, limit=40) for one in known[:20])}" if known else None,
+                hint="leave --group-by out, or add the column to the dataset",
+            )
+
+
+def _answered(row: EvaluationRow, answer: ModelAnswer, boxes: BoxFrame | None) -> AnsweredRow:
+    return AnsweredRow.of(
+        row.example,
+        answer.text,
+        row.references,
+        columns=row.columns,
+        boxes=boxes,
+        error=answer.error,
+        timing=answer.timing,
+    )

@@ -1,0 +1,144 @@
+"""A model in this process as the one who answers: found at once, loaded when the first row needs it."""
+
+import gc
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mg_tui.core.errors import UsageError
+from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
+from mg_tui.core.example import Example
+from mg_tui.data.evaluation_rows import FieldNames
+from mg_tui.engine.evaluation.answerer import AnswerSampling, Poll, Take
+from mg_tui.engine.evaluation.backend import answer_rows
+from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.families.registry import load_registry
+from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS
+
+if TYPE_CHECKING:
+    from mg_tui.engine.inference.loading import LoadedModel
+
+
+class LocalModels:
+    """The models of an evaluation in this process; one is loaded at a time.
+
+    Raises:
+        UsageError, FamilyError: as `locate_model`; `base` is to be compared with, and the model is no adapter.
+    """
+
+    def __init__(self, spec: EvaluationSpec, home: Path):
+        self._spec = spec
+        registry = load_registry()
+        self._located = locate_model(spec.model, home=home, registry=registry, base_model=spec.base_model)
+        self._other: LocatedModel | None = None
+        if spec.compare == BASE and not self._located.is_adapter:
+            raise UsageError(
+                "--compare base: the model is no adapter, so it has no base model to compare with",
+                where=str(self._located.folder or self._located.label),
+                hint="name the other model",
+            )
+        if spec.compare not in (None, BASE):
+            self._other = locate_model(str(spec.compare), home=home, registry=registry)
+        self._loaded: tuple[LocatedModel, LoadedModel] | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed."""
+        return self._located.notes + (self._other.notes if self._other is not None else ())
+
+    @property
+    def trained_fields(self) -> FieldNames:
+        """The fields that the model was trained with, as far as it says."""
+        metadata = self._located.metadata
+        if metadata.assumed:
+            return FieldNames()
+        fields = metadata.fields
+        return FieldNames(fields.text, fields.image, fields.response)
+
+    def model(self) -> "LocalModel":
+        """The model that is evaluated."""
+        return LocalModel(self, self._spec, self._located, adapter=True)
+
+    def before(self) -> "LocalModel":
+        """The model it is compared with."""
+        if self._other is not None:
+            return LocalModel(self, self._spec, self._other, adapter=True)
+        return LocalModel(self, self._spec, self._located, adapter=False)
+
+    def load(self, located: LocatedModel) -> "LoadedModel":
+        """A model, loaded; another one that was loaded is let go of first.
+
+        Raises:
+            GardenError: as `load_located`.
+        """
+        if self._loaded is None or self._loaded[0] is not located:
+            from mg_tui.engine.inference.generate import silence_libraries
+            from mg_tui.engine.inference.loading import load_located
+
+            self._loaded = None
+            gc.collect()
+            silence_libraries()
+            spec = self._spec
+            loaded = load_located(
+                located, load_registry(), device=spec.device, dtype=spec.dtype, quantization=spec.quantization
+            )
+            self._loaded = (located, loaded)
+        return self._loaded[1]
+
+
+class LocalModel:
+    """One model, with its adapter or without; an `Answerer`."""
+
+    def __init__(self, models: LocalModels, spec: EvaluationSpec, located: LocatedModel, *, adapter: bool):
+        self._models = models
+        self._spec = spec
+        self._located = located
+        self._adapter = adapter
+
+    @property
+    def label(self) -> str:
+        """The model, for people."""
+        return self._located.label if self._adapter else self._located.base.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See `Answerer.identity`; loads the model, since dtype and device are decided then."""
+        loaded, located = self.loaded(), self._located
+        identity: dict[str, Any] = {
+            "model": self.label,
+            "kind": loaded.metadata.kind if self._adapter else "base model",
+            "base_model": located.base.name if located.is_adapter and self._adapter else None,
+            "family": loaded.family.key,
+            "device": loaded.device,
+            "dtype": loaded.dtype,
+            "quantization": loaded.quantization,
+            "batch_size": self._spec.batch_size,
+        }
+        if located.is_adapter and self._adapter and located.folder is not None:
+            identity["weights"] = _digest(located.folder / ADAPTER_WEIGHTS)
+        return identity
+
+    def loaded(self) -> "LoadedModel":
+        """The model, loaded.
+
+        Raises:
+            GardenError: as `load_located`.
+        """
+        return self._models.load(self._located)
+
+    def without_adapter(self) -> Any:
+        """A context in which the loaded model answers as this one does."""
+        return nullcontext() if self._adapter else self.loaded().model.disable_adapter()
+
+    def answer(self, examples: Sequence[Example], done: frozenset[int], take: Take, poll: Poll) -> None:
+        """See `Answerer.answer`."""
+        loaded = self.loaded()
+        with self.without_adapter():
+            answer_rows(loaded, examples, AnswerSampling.of(self._spec), self._spec.batch_size, done, take, poll)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

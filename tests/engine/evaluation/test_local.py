@@ -1,0 +1,205 @@
+"""Evaluations of a model in this process: adapters, their base, checkpoints, and a killed one that is resumed."""
+
+import json
+import os
+import shutil
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mg_tui.core.errors import UsageError
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.metrics.results import read_answers, read_results
+from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
+from mg_tui.runs.folder import RunFolder
+from tests.engine.evaluation.conftest import MakeEvaluation, events, final_bytes, last, run
+
+QUICK = {"max_new_tokens": 3, "batch_size": 4, "device": "cpu", "text_field": "text"}
+
+
+@pytest.fixture(scope="module")
+def adapter(
+    make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return save(make_adapted(strength=0.2), tmp_path_factory.mktemp("adapter") / "mine")
+
+
+def test_an_adapter_and_its_base_model(make: MakeEvaluation, adapter: Path) -> None:
+    folder = make(model=str(adapter), compare="base", limit=10, metrics="exact_match,chrf", speed=True, **QUICK)
+    assert run(folder) == 0, last(folder)
+    results, before = read_results(folder.results_dir), read_results(folder.before_dir)
+    assert (results.spec["model"], results.spec["kind"], results.spec["base_model"]) == ("mine", "adapter", "tiny")
+    assert (before.spec["model"], before.spec["kind"]) == ("tiny", "base model")
+    assert [row.answer for row in results.rows] != [row.answer for row in before.rows]
+    comparison = read_json_file(folder.comparison_file)
+    assert comparison is not None and [one["name"] for one in comparison["metrics"]] == ["exact_match", "chrf"]
+    assert last(folder).data["steps"] == 20
+    speed = read_json_file(folder.speed_file)
+    assert speed is not None and [one["batch"] for one in speed["speed"]] == [1, 4, 16]
+    assert all(one["peak_memory"] > 0 and one["images_per_second"] > 0 for one in speed["speed"])
+    # The base alone answers as the adapter's base does, which is asked as the adapter was trained.
+    alone = make(model="tiny", limit=10, metrics="exact_match,chrf", system_prompt="Be brief.", **QUICK)
+    assert run(alone) == 0
+    assert [row.answer for row in read_results(alone.results_dir).rows] == [row.answer for row in before.rows]
+
+
+def test_a_checkpoint_of_a_run(adapter: Path, tmp_path: Path) -> None:
+    from mg_tui.engine.inference.locator import locate_model
+    from mg_tui.families.registry import load_registry
+
+    home = tmp_path / "home"
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "d.jsonl", "max_pixels": 50176, "name": "mine"})
+    training = RunFolder.create(home, spec)
+    for step in (5, 10):
+        checkpoint = training.checkpoints_dir / f"step-{step:06}"
+        checkpoint.mkdir()
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            shutil.copy(adapter / name, checkpoint)
+
+    def folder_of(model: str) -> Path | None:
+        return locate_model(model, home=home, registry=load_registry()).folder
+
+    for model in (f"{training.id}@10", "mine@10", "last@10", "mine/checkpoints/step-000010"):
+        assert folder_of(model) == training.checkpoints_dir / "step-000010"
+    with pytest.raises(UsageError, match="no checkpoint '7'") as caught:
+        folder_of("mine@7")
+    assert f"{training.id}@5, {training.id}@10" in str(caught.value)
+    with pytest.raises(UsageError, match="no checkpoint 'best'"):
+        folder_of("mine@best")
+    with pytest.raises(UsageError, match="not found"):
+        folder_of("nobody@5")
+
+
+def test_a_base_model_has_no_base_to_compare_with(make: MakeEvaluation) -> None:
+    folder = make(model="tiny", compare="base", **QUICK)
+    assert run(folder) == 2
+    assert "no adapter" in last(folder).data["what"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_adapter_of_other_keys_names_them_and_the_rename_that_was_tried(
+    make: MakeEvaluation, adapter: Path, tmp_path: Path, known: bool
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(adapter, copy)
+    new = ".model.layers." if known else ".model.strata."
+    weights = load_file(copy / "adapter_model.safetensors")
+    renamed = {name.replace(".model.language_model.layers.", new): value for name, value in weights.items()}
+    assert renamed.keys() != weights.keys()
+    save_file(renamed, copy / "adapter_model.safetensors")
+    folder = make(model=str(copy), limit=2, **QUICK)
+    code, event = run(folder), last(folder)
+    if known and code == 0:
+        # PEFT knows this rename and loads the weights: then they must be in force.
+        plain = make(model=str(adapter), limit=2, **QUICK)
+        assert run(plain) == 0
+        assert [r.answer for r in read_results(folder.results_dir).rows] == [
+            r.answer for r in read_results(plain.results_dir).rows
+        ]
+        return
+    assert code == 2 and "does not fit the base model" in event.data["what"]
+    assert new.strip(".") in event.data["why"]
+    assert ("would fit with" if known else "tried renaming") in event.data["why"]
+
+
+def test_killed_while_answering_it_is_resumed_to_the_same_bytes(make: MakeEvaluation, adapter: Path) -> None:
+    options = {"model": str(adapter), "limit": 24, "metrics": "exact_match,chrf", **QUICK}
+    straight, killed = make(**options), make(**options)
+    assert run(straight) == 0
+    for answered in (1, 13):
+        pid = _fork_worker(killed)
+        deadline = time.monotonic() + 120
+        while _answers(killed) < answered and os.waitpid(pid, os.WNOHANG)[0] == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert answered <= _answers(killed) < 24
+    kept = (killed.results_dir / "answers.jsonl").read_bytes()
+    assert run(killed) == 0
+    assert (killed.results_dir / "answers.jsonl").read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+    assert final_bytes(killed.results_dir) == final_bytes(straight.results_dir)
+    assert [event.data["attempt"] for event in events(killed) if event.kind == "started"] == [1, 2, 3]
+
+
+def test_one_that_only_lacks_its_last_files_loads_no_model(
+    make: MakeEvaluation, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(model=str(adapter), limit=4, **QUICK)
+    assert run(folder) == 0
+    before = final_bytes(folder.results_dir)
+    (folder.results_dir / "summary.json").unlink()
+    monkeypatch.setattr("mg_tui.engine.inference.loading.load_located", None)
+    assert run(folder) == 0
+    assert final_bytes(folder.results_dir) == before
+
+
+def test_an_unreadable_image_is_a_row_without_an_answer(
+    make: MakeEvaluation, adapter: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mg_tui.data import evaluation_rows
+
+    load = evaluation_rows.load_evaluation_rows
+
+    def then_damage(*arguments: Any, **more: Any) -> Any:
+        found = load(*arguments, **more)
+        (dataset.parent / "1.png").write_bytes(b"damaged since it was looked at")
+        return found
+
+    monkeypatch.setattr("mg_tui.engine.evaluation.job.load_evaluation_rows", then_damage)
+    folder = make(model=str(adapter), limit=6, **QUICK)
+    assert run(folder) == 0
+    results = read_results(folder.results_dir)
+    assert [row.row for row in results.rows if row.error] == [3, 4]
+    assert results.summary["rows_with_errors"] == 2 and all("1.png" in str(row.error) for row in results.rows[2:4])
+
+
+def _fork_worker(folder: EvaluationFolder) -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+        pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.setsid()
+            code = run(folder)
+        finally:
+            os._exit(code)
+    return pid
+
+
+def _answers(folder: EvaluationFolder) -> int:
+    if not (folder.results_dir / "answers.jsonl").is_file():
+        return 0
+    return len(read_answers(folder.results_dir))
+
+
+def test_batches_of_prompts_are_answered_in_a_program_of_their_own(adapter: Path, dataset: Path) -> None:
+    from mg_tui.engine.evaluation.batch import BatchSession
+
+    class Recorder:
+        events: list[dict[str, Any]] = []  # noqa: RUF012
+
+        def send(self, event: str, **fields: Any) -> None:
+            self.events.append(json.loads(json.dumps({"event": event, **fields})))
+
+        def cancelled(self) -> bool:
+            return sum(event["event"] == "progress" for event in self.events) >= 4
+
+    channel = Recorder()
+    session = BatchSession(channel)  # type: ignore[arg-type]
+    session.load({"model": str(adapter), "home": str(dataset.parent), "device": "cpu"})
+    rows = [{"row": n, "prompt": "what?", "images": [str(dataset.parent / f"{n}.png")]} for n in (1, 2, 3, 4, 5)]
+    rows[1]["images"] = ["/nowhere.png"]
+    session.batch({"rows": rows, "max_new_tokens": 2, "batch_size": 2})
+    found = {event["row"]: event for event in channel.events if event["event"] == "progress"}
+    assert set(found) == {1, 2, 3, 4}
+    assert "nowhere" in found[2]["error"] and found[1]["error"] is None
+    assert channel.events[-1] == {"event": "answers", "done": 4, "ended": "cancelled"}
