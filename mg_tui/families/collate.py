@@ -121,6 +121,18 @@ class ExampleEncoder:
         never = set(self._never)
         return ids, [is_supervised and token not in never for token, is_supervised in zip(ids, supervised, strict=True)]
 
+    def tokenize_prompt(self, messages: Sequence[Message], *, row: int | None = None) -> list[int]:
+        """Token ids of the prompt for an answer to `messages`, with one token per image.
+
+        Raises:
+            DataError: the conversation cannot be encoded; `row` is named.
+        """
+        text = self.template.prompt(with_system_prompt(messages, self.preprocessing.system_prompt), row=row)
+        try:
+            return MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))[0]
+        except CannotSplitText:
+            raise self._uncuttable([row]) from None
+
     def _training_text(self, example: Example) -> str:
         messages = with_system_prompt(example.messages, self.preprocessing.system_prompt)
         return self.template.training(messages, row=example.row, on_prompt=self.train_on_prompt)

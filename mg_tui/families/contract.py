@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CapabilityName = Literal[
-    "lora_language", "lora_projector", "lora_vision", "full", "nf4", "int8", "multi_image", "merge"
+    "lora_language",
+    "lora_projector",
+    "lora_vision",
+    "full",
+    "nf4",
+    "int8",
+    "multi_image",
+    "merge",
+    "batched_generation",
 ]
 
 
@@ -159,3 +167,6 @@ class FamilyInfo(Protocol):
     @property
     def layout(self) -> TokenLayout | None:
         """How images become tokens, where text and images can be encoded separately."""
+
+    def capability(self, name: CapabilityName) -> Capability:
+        """The declared level of a capability."""

@@ -61,11 +61,26 @@ class SplitEncoder:
             DataError: the row cannot be encoded, and is named.
             FamilyError: the template does not write one token per image.
         """
-        ids, supervised = self.encoder.tokenize_with_supervision(example)
+        return self._expand_images(*self.encoder.tokenize_with_supervision(example), sizes, example.row)
+
+    def prompt(self, example: Example, sizes: Sequence[tuple[int, int]]) -> SplitTokens:
+        """The tokens of an example's prompt, without the answer it ends in; none is supervised. Raises as `text` does.
+
+        Args:
+            example: the conversation.
+            sizes: (width, height) in pixels of the images in `example.prompt`.
+        """
+        ids = self.encoder.tokenize_prompt(example.prompt, row=example.row)
+        return self._expand_images(ids, [False] * len(ids), sizes, example.row)
+
+    def _expand_images(
+        self, ids: list[int], supervised: Sequence[bool], sizes: Sequence[tuple[int, int]], row: int
+    ) -> SplitTokens:
+        """Replace the one token of each image by as many as its size needs."""
         grids = [self.layout.grid(width, height, self.encoder.preprocessing) for width, height in sizes]
         if ids.count(self.image_token_id) != len(grids):
             raise FamilyError(
-                f"{self.encoder.family.title}: row {example.row} shows {len(grids)} images, and its text has "
+                f"{self.encoder.family.title}: row {row} shows {len(grids)} images, and its text has "
                 f"{ids.count(self.image_token_id)} places for them"
             )
         out_ids: list[int] = []

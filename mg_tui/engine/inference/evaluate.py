@@ -117,27 +117,21 @@ class EvaluationSession(InferenceSession):
 def generate_answers(
     model: Any, encoder: "ExampleEncoder", examples: Sequence[Example], *, max_new_tokens: int
 ) -> list[str]:
-    """Greedy answers to the prompts of examples, in one batch, stripped of surrounding whitespace.
+    """Greedy answers to the prompts of examples, generated together, stripped of surrounding whitespace.
 
     Raises:
         DataError: an image cannot be read.
-        EnvironmentProblem: the device has no memory for them.
+        EnvironmentProblem: the device has no memory for one of them.
     """
-    import torch
+    from mg_tui.engine.generation.generate import generate_rows
+    from mg_tui.engine.generation.interface import GenerationModel
+    from mg_tui.engine.inference.generation import Sampling
 
-    from mg_tui.data.images import open_image
-    from mg_tui.engine.inference.generation import Sampling, generation_config
-    from mg_tui.engine.inference.loading import translate_out_of_memory
-
-    tokenizer = encoder.processor.tokenizer
-    config = generation_config(model, tokenizer, Sampling(max_new_tokens=max_new_tokens))
-    images = [[open_image(ref.path) for ref in example.images] for example in examples]
-    inputs = encoder.encode_prompts([example.prompt for example in examples], images)
-    moved = {n: v.to(model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
-    with translate_out_of_memory("a batch of rows"), torch.inference_mode():
-        output = model.generate(**moved, generation_config=config)
-    written = output[:, inputs["input_ids"].shape[1] :]
-    return [str(text).strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    answers = {
+        item.index: item.answer.text for item in generate_rows(GenerationModel(model, encoder), examples, sampling)
+    }
+    return [answers[index].strip() for index in range(len(examples))]
 
 
 def main() -> None:

@@ -57,6 +57,7 @@ QWEN2_5_VL: Final = ModelFamily(
         "int8": Supported(),
         "multi_image": Supported(),
         "merge": Supported(),
+        "batched_generation": Supported(),
     },
     image_tokens=image_tokens,
     layout=TokenLayout(grid=token_grid, positions=rope_positions),

@@ -1,0 +1,1 @@
+"""Batched generation: shared prefixes are computed and stored once, rows are decoded together; see `generate`."""
