@@ -27,7 +27,7 @@ BATCH_PROGRAM: Final = "mg_tui.engine.evaluation.batch"
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class BatchPrompt:
     """A row that is asked. `images` as given, `paths` where they are; `error` says why it cannot be asked."""
 
     row: int
@@ -92,7 +92,7 @@ def generate_batch(
         return counts
 
 
-def read_prompts(path: Path, cache: Path, default_prompt: str | None) -> list[Prompt]:
+def read_prompts(path: Path, cache: Path, default_prompt: str | None) -> list[BatchPrompt]:
     """The prompts of a file.
 
     Raises:
@@ -110,7 +110,7 @@ def read_prompts(path: Path, cache: Path, default_prompt: str | None) -> list[Pr
     return prompts
 
 
-def _read_prompt(row: "Row", resolver: "ImageResolver", default_prompt: str | None, where: str) -> Prompt:
+def _read_prompt(row: "Row", resolver: "ImageResolver", default_prompt: str | None, where: str) -> BatchPrompt:
     from mg_tui.data.field_map import FIELD_ALIASES
 
     if row.values is None:
@@ -131,8 +131,8 @@ def _read_prompt(row: "Row", resolver: "ImageResolver", default_prompt: str | No
     try:
         paths = tuple(resolver.resolve(image).ref.path for image in given)
     except GardenError as error:
-        return Prompt(row.number, text, tuple(given), (), identity, one_line(error.what))
-    return Prompt(row.number, text, tuple(given), paths, identity)
+        return BatchPrompt(row.number, text, tuple(given), (), identity, one_line(error.what))
+    return BatchPrompt(row.number, text, tuple(given), paths, identity)
 
 
 class BatchOutput:
@@ -192,7 +192,7 @@ class BatchOutput:
                 )
         self.done[row] = record
 
-    def require_same_rows(self, prompts: Sequence[Prompt]) -> None:
+    def require_same_rows(self, prompts: Sequence[BatchPrompt]) -> None:
         """Raises UsageError when the file has answers to other rows."""
         known = {prompt.row: prompt for prompt in prompts}
         for row, record in self.done.items():
@@ -204,7 +204,7 @@ class BatchOutput:
                     hint="choose another file with --output",
                 )
 
-    def add(self, prompt: Prompt, answer: str, error: str | None) -> None:
+    def add(self, prompt: BatchPrompt, answer: str, error: str | None) -> None:
         """Write one answer.
 
         Raises:
