@@ -1,97 +1,73 @@
-"""The results as Markdown."""
+"""The results as Markdown: `python report.py gpu.json` prints the report of a results file. Imports no torch."""
 
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-GIB = 2**30
+import report_tables
+
+SECTIONS: Mapping[str, Callable[[report_tables.TaskResults, Mapping[str, Any]], Iterable[str]]] = {
+    "nvml": report_tables.nvml_lines,
+    "runs": report_tables.run_lines,
+    "estimates": report_tables.estimate_lines,
+    "speed": report_tables.speed_lines,
+    "attention": report_tables.attention_lines,
+    "ablations": report_tables.ablation_lines,
+    "fsdp2": report_tables.fsdp_lines,
+    "generation": report_tables.generation_lines,
+}
 
 
-def format_report(result: dict[str, Any]) -> str:
-    """A page of what was measured, what was estimated of it, and what could not be done."""
-    return "\n".join(_report_lines(result)) + "\n"
+def format_report(content: Mapping[str, Any]) -> str:
+    """The report of a results file's content. A section that cannot be formatted is replaced by the error."""
+    return "\n".join(_report_lines(content)) + "\n"
 
 
-def _report_lines(result: dict[str, Any]) -> Iterator[str]:
-    about = result["machine"]
-    yield "# On a GPU" if not result["dry_run"] else "# A dry run: no figure here means anything"
+def _report_lines(content: Mapping[str, Any]) -> Iterator[str]:
+    pieces: Mapping[str, Any] = content["pieces"]
+    machine = pieces.get("machine", {}).get("tasks", {}).get("machine", {}).get("values", {})
+    yield "# A dry run: no figure here means anything" if content["dry_run"] else "# GPU measurements"
     yield ""
-    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "transformers", "peft", "bitsandbytes"))
-    yield f"{result['date']}, {about['device']}, {versions}, Python {about['python']}."
+    packages = machine.get("packages", {})
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    yield f"{content['date']}, {machine.get('device', 'no device')}, Python {machine.get('python', '?')}; {versions}."
+    yield f"Model: {content['model']} with random weights. Time limit: {content['minutes']:g} minutes."
+    if "bfloat16_tflops" in machine:
+        yield f"A bfloat16 product of 8,192 x 8,192 reaches {machine['bfloat16_tflops']:.0f} TFLOP/s."
     yield ""
-    if result["grid"]:
-        yield from _step_lines(result["grid"])
-    if "attention" in result:
-        yield from _attention_lines(result["attention"]["cases"])
-    if "ladder" in result:
-        yield from _ladder_lines(result["ladder"])
-    if "nvml" in result:
-        grew = result["nvml"]["grew_by"]
-        yield "## NVML"
-        yield ""
-        yield f"GPUs seen: {len(result['nvml']['gpus'])}. With 1 GiB more held, memory in use grew by {_format_gib(grew)}."
-        yield ""
+    for key, section in SECTIONS.items():
+        if key in pieces:
+            yield f"## {pieces[key]['title']}"
+            yield ""
+            try:
+                yield from list(section(pieces[key]["tasks"], machine))
+            except Exception as error:  # the figures are in the JSON file; the other sections are still needed
+                yield f"This section cannot be formatted: {type(error).__name__}: {error}"
+            yield ""
+    yield from _not_done_lines(pieces)
+
+
+def _not_done_lines(pieces: Mapping[str, Any]) -> Iterator[str]:
+    tasks = [(name, task) for piece in pieces.values() for name, task in piece["tasks"].items()]
+    skipped = [(name, task) for name, task in tasks if task["status"] == "skipped"]
+    failed = [(name, task) for name, task in tasks if task["status"] not in ("done", "skipped")]
     yield "## Not done"
     yield ""
-    if not result["not_done"]:
+    if not skipped and not failed:
         yield "Everything was done."
-    for name, why in result["not_done"].items():
-        yield f"- {name}: {why}"
+    for name, task in skipped:
+        yield f"- {name}: skipped: {task.get('why')}"
+    for name, task in failed:
+        yield f"- {name}: {task['status']} after {task.get('seconds', 0)} s: {task.get('why')}"
+        if task.get("log"):
+            yield ""
+            yield "  ```"
+            yield from (f"  {line[:200]}" for line in task["log"])
+            yield "  ```"
+            yield ""
 
 
-def _step_lines(cases: list[dict[str, Any]]) -> Iterator[str]:
-    yield "## Steps, and the estimate against the peak"
-    yield ""
-    yield "Peak and estimate are of what torch's allocator held, in GiB; the estimate has its margin. Tokens a second"
-    yield "count those of the examples, shared ones as often as they are shown."
-    yield ""
-    yield "| step | laid out | seconds | samples/s | tokens/s | tensors | held | estimate | off by |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
-    worst = 0.0
-    for case in cases:
-        peak, expected = case["peak"]["reserved"], case["estimate"]["held"]
-        off = "–"
-        if peak:
-            worst = max(worst, abs(expected / peak - 1))
-            off = f"{expected / peak - 1:+.1%}"
-        yield (
-            f"| {case['name']} | {case['laid_out']:,} | {case['seconds']:.3f} | {case['samples_per_second']:.2f} | "
-            f"{case['tokens_per_second']:,.0f} | {_format_gib(case['peak']['allocated'])} | {_format_gib(peak)} | {_format_gib(expected)} "
-            f"| {off} |"
-        )
-    yield ""
-    if worst:
-        yield f"Largest difference: {worst:.1%} (the aim is 10 %)."
-        yield ""
-
-
-def _attention_lines(cases: list[dict[str, Any]]) -> Iterator[str]:
-    yield "## Attention over a packed layout, forward and backward"
-    yield ""
-    yield "| images x tokens, questions x tokens | length | one mask, ms | blocks, ms | flex, ms | differ by |"
-    yield "|---|---:|---:|---:|---:|---:|"
-    for case in cases:
-        ways = [case.get(name) for name in ("whole mask", "blocks", "flex")]
-        times = " | ".join("–" if way is None else f"{way['milliseconds']:.2f}" for way in ways)
-        worst = max((way["difference"] for way in ways if way is not None), default=0.0)
-        shape = f"{case['images']} x {case['shown']}, {case['questions']} x {case['text']}"
-        yield f"| {shape} | {case['length']:,} | {times} | {worst:.2g} |"
-    yield ""
-
-
-def _ladder_lines(found: dict[str, Any]) -> Iterator[str]:
-    yield "## Out of memory, really"
-    yield ""
-    relaid = found["relaid"]
-    yield (
-        f"With less memory than its first layout takes, a run laid out its steps smaller {len(relaid)} times, at last "
-        f"to {relaid[-1]['budget']} tokens a pass; its losses differ from those without a limit by at most "
-        f"{found['largest_relative_difference']:.1e} (relative)."
-    )
-    yield ""
-    for probe in found["probe"]:
-        yield f"The first-step probe said: {probe['why']}."
-        yield ""
-
-
-def _format_gib(count: float | None) -> str:
-    return "–" if count is None else f"{count / GIB:.2f}"
+if __name__ == "__main__":
+    print(format_report(json.loads(Path(sys.argv[1]).read_text())), end="")

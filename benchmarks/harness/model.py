@@ -49,11 +49,18 @@ def make_model(folder: Path) -> None:
     whole = folder / "whole"
     if whole.exists():
         return
+    make_files(folder)
+    _save_weights(folder)
+    whole.touch()
+
+
+def make_files(folder: Path, config: dict[str, Any] | None = None) -> None:
+    """Write everything but the weights; `config` replaces the configuration by one with the same vocabulary."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
     ids = {token: tokenizer.token_to_id(token) for token in (*SPECIAL, *ADDED)}
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(folder, "config.json", _config(ids))
+    _write_json(folder, "config.json", config or _config(ids))
     _write_json(folder, "generation_config.json", _generation(ids))
     _write_json(folder, "preprocessor_config.json", _preprocessor())
     _write_json(folder, "chat_template.json", {"chat_template": CHAT_TEMPLATE})
@@ -62,8 +69,6 @@ def make_model(folder: Path) -> None:
     _write_json(folder, "vocab.json", supervised["vocab"])
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in supervised["merges"]]
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    _save_weights(folder)
-    whole.touch()
 
 
 def _write_json(folder: Path, name: str, content: dict[str, Any]) -> None:

@@ -121,10 +121,10 @@ KINDS = {
 }
 
 
-def make_rows(folder: Path, kind: DataKind, steps: int, seed: int = 0) -> Path:
+def make_rows(folder: Path, kind: DataKind, steps: int, seed: int = 0, side: int | None = None) -> Path:
     """Write images and `rows.jsonl` with the rows of `steps` optimizer steps, in random order; returns the file.
 
-    What is there already stays: everyone reads the same files.
+    What is there already stays: everyone reads the same files. With `side` all images are squares of so many pixels.
     """
     file = folder / "rows.jsonl"
     if file.exists():
@@ -135,7 +135,7 @@ def make_rows(folder: Path, kind: DataKind, steps: int, seed: int = 0) -> Path:
     for number in range(steps * kind.per_step // kind.per_image):
         chosen = random.Random(seed * 1_000_003 + number)
         path = images / f"{number:05d}.jpg"
-        scene = _draw_scene(chosen, path)
+        scene = _draw_scene(chosen, path, side)
         rows += [QuestionRow(text, str(path), answer) for text, answer in kind.pairs(chosen, scene)[: kind.per_image]]
     random.Random(seed).shuffle(rows)
     file.write_text(
@@ -153,8 +153,8 @@ def _half_name(at: int, size: int, words: str) -> str:
     return words.split()[0 if at < size / 2 else 1]
 
 
-def _draw_scene(chosen: random.Random, path: Path) -> Scene:
-    width, height = chosen.randrange(224, 513, 4), chosen.randrange(224, 513, 4)
+def _draw_scene(chosen: random.Random, path: Path, side: int | None) -> Scene:
+    width, height = (side, side) if side else (chosen.randrange(224, 513, 4), chosen.randrange(224, 513, 4))
     ground = chosen.choice(list(BACKGROUNDS))
     # Not Pillow's own noise, which is another one at every call.
     grain = Image.frombytes("L", (width, height), chosen.randbytes(width * height))
