@@ -179,16 +179,21 @@ def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
 
 def test_a_forked_child_does_not_keep_the_folder(tmp_path: Path) -> None:
     writer = ResultsWriter(tmp_path, SPEC)
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        time.sleep(5)
+        os.write(writing, b".")  # what is done after a fork has been done by now
+        time.sleep(60)
         os._exit(0)
     try:
+        assert os.read(reading, 1) == b"."
         writer.close()
         ResultsWriter(tmp_path, SPEC).close()
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
 
 
 def test_rows_without_an_answer_are_not_left_out(tmp_path: Path) -> None:

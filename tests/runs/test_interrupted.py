@@ -1,10 +1,12 @@
 """Runs whose container or machine is gone: told apart from a crash, offered, and on request gone on with."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import launch, queue
 from mg_tui.runs.folder import RunFolder
@@ -111,8 +113,13 @@ def test_some_are_only_offered(make: Make, waiting: list[RunFolder], tmp_path: P
     tried = make(steps=0, starts=MAX_STARTS_WITHOUT_STEP)
     copied = make()
     moved = copied.path.rename(tmp_path / "home" / "runs" / "copied")
-    text = (moved / "events.jsonl").read_text()
-    (moved / "events.jsonl").write_text(text.replace(str(tmp_path / "home"), "/somewhere/else"))
+    journal = moved / "events.jsonl"
+    events = [Event.from_line(line) for line in journal.read_text().splitlines()]
+    elsewhere = {"home": "/somewhere/else"}
+    changed = [
+        replace(event, data={**event.data, **elsewhere} if "home" in event.data else event.data) for event in events
+    ]
+    journal.write_text("".join(event.to_line() for event in changed))
     alive = make()
     with RunLock(alive.lock_file):
         assert resume_interrupted(tmp_path / "home", "me") == []
