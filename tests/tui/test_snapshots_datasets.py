@@ -224,6 +224,7 @@ async def test_a_dataset(folder, size, dashboard, until, look, monkeypatch, engi
         await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
         app.screen.open_dataset(str(file))
         await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
+        await until(pilot, lambda: app.screen.query_one("JobLine").active)  # shown after a second
         await pilot.pause(0.1)
         look(app, "dataset-loading")
         hold.set()

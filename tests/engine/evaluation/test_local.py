@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
@@ -161,6 +162,7 @@ def _fork_worker(folder: EvaluationFolder) -> int:
         code = 70
         try:
             os.setsid()
+            torch.set_num_threads(1)  # sets torch's pools up anew, before several threads try to at once
             code = run(folder)
         finally:
             os._exit(code)
