@@ -77,12 +77,12 @@ def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
 def _describe(folder: EvaluationFolder, error: Exception) -> dict[str, Any]:
     """An error that is none of ours."""
     why = (str(error).strip().splitlines() or ["no message"])[0][:500]
-    found = {"error": type(error).__name__, "where": str(folder.log_file), "why": why}
+    payload = {"error": type(error).__name__, "where": str(folder.log_file), "why": why}
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         hint = "lower --batch-size, or use --quantization nf4"
-        return {**found, "what": "out of memory", "hint": hint, "cause": "no memory"}
+        return {**payload, "what": "out of memory", "hint": hint, "cause": "no memory"}
     what = f"the evaluation failed with an unexpected {type(error).__name__}"
-    return {**found, "what": what, "hint": "the log has the traceback; please report it"}
+    return {**payload, "what": what, "hint": "the log has the traceback; please report it"}
 
 
 def _failed(journal: JournalWriter, described: dict[str, Any], code: int) -> int:
