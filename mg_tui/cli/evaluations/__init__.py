@@ -124,14 +124,11 @@ def resume(ctx: click.Context, evaluation: str, gpus: str | None, detach: bool, 
     """Resume a stopped, interrupted, failed or crashed evaluation. Rows that have an answer are not answered again."""
     from mg_tui.cli.evaluations.start import follow_to_end
     from mg_tui.cli.launch import parse_gpus
-    from mg_tui.runs import launch
-    from mg_tui.runs.evaluations import EvaluationFolder, require_resumable
+    from mg_tui.runs.evaluations import EvaluationFolder, resume_evaluation
     from mg_tui.runs.store import find_run
 
     folder = find_run(ctx.obj.home, evaluation, EvaluationFolder)
-    asked = parse_gpus(gpus)
-    attempts = require_resumable(folder)
-    launch.start_worker(folder, asked)
+    attempts = resume_evaluation(folder, parse_gpus(gpus))
     ctx.exit(follow_to_end(folder, detach=detach, as_json=as_json, attempts=attempts))
 
 

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from mg_tui.cli.evaluations.harness import harness_commands
-from mg_tui.cli.evaluations.start import settle_spec
 from mg_tui.cli.main import cli
 from mg_tui.config import load_settings
 from mg_tui.core.errors import DataError, EnvironmentProblem, GardenError, SpecError, UsageError
 from mg_tui.core.evaluation_spec import EvaluationSpec
+from mg_tui.preflight.evaluation import settle_spec
 from mg_tui.runs.devices import Device
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.state import RunState
