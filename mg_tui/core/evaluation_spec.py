@@ -72,6 +72,7 @@ class EvaluationSpec(BaseModel):
         title="Split",
         help="Split of the dataset. Default: the only one, validation, or test.",
         group="Data",
+        basic=True,
         min_length=1,
         example="validation",
     )

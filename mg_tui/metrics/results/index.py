@@ -93,26 +93,31 @@ class RowIndex:
         return True
 
     def _add(self, line: bytes) -> None:
-        row = parse_row(line)
-        if row is None:
+        try:
+            values = json.loads(line)
+            number, columns = values["row"], values["columns"]
+            sound = isinstance(number, int) and isinstance(values["answer"], str) and isinstance(columns, dict)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            sound = False
+        if not sound:
             self.damaged += 1
             return
-        if row.row in self._places:
+        if number in self._places:
             return
-        given = json.loads(line).get("scores") if self.scores else None
+        given = values.get("scores")
         scores = given if isinstance(given, dict) else {}
-        for name, values in self.scores.items():
+        for name, kept in self.scores.items():
             score = scores.get(name)
-            values.append(float(score) if isinstance(score, int | float) else nan)
-        for name, kept in self.columns.items():
-            value = row.columns.get(name)
-            kept.append(self._shared.setdefault((type(value), value), value) if _is_plain(value) else None)
+            kept.append(float(score) if isinstance(score, int | float) else nan)
+        for name, cells in self.columns.items():
+            value = columns.get(name)
+            cells.append(self._shared.setdefault((type(value), value), value) if _is_plain(value) else None)
         place = len(self.numbers)
-        if row.error is not None:
+        if values.get("error") is not None:
             self.errors.append(place)
         self._offsets.append(self._end)
-        self._places[row.row] = place
-        self.numbers.append(row.row)  # last: from now on the place can be read
+        self._places[number] = place
+        self.numbers.append(number)  # last: from now on the place can be read
 
     def read(self, place: int) -> IndexedRow:
         """A row in full.

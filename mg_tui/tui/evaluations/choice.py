@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 from typing import Final
 
 from mg_tui.tui.evaluations.detail import EvaluationDetail
@@ -62,52 +62,74 @@ def available_filters(detail: EvaluationDetail, metric: str, marked: Collection[
     return [name for name in FILTERS if applies[name]]
 
 
-def select_places(detail: EvaluationDetail, choice: RowChoice, marked: Collection[int]) -> Sequence[int]:
-    """Places of the rows that are shown, in order. Takes about 0.1 s for 100,000 rows."""
-    places: Sequence[int] = range(detail.count)
-    if choice.only != ALL:
-        chosen = _places_of_filter(detail, choice, marked)
-        places = sorted(place for place in chosen if place < detail.count)
-    if choice.group is not None:
-        column, group = choice.group
-        labels = group_of_places(detail, column)
-        places = [place for place in places if place < len(labels) and labels[place] == group]
-    scores = detail.rows.scores.get(choice.metric)
-    if choice.order == WORST and scores is not None:
-        sign = 1 if detail.higher_is_better(choice.metric) else -1
-        places = sorted(places, key=lambda place: _rank(scores[place], sign))
-    return places
+class RowSelector:
+    """Selects rows of an evaluation; of 100,000 in about 20 ms, the first time in about 100 ms."""
 
+    def __init__(self, detail: EvaluationDetail) -> None:
+        """`detail`: as of when every row was read; rows that come later need another selector."""
+        self._detail = detail
+        self._ranked: dict[str, list[int]] = {}  # every place by metric, the worst first
+        self._groups: dict[str, list[str]] = {}  # the group of every place by column
 
-def _rank(score: float, sign: int) -> float:
-    return float("inf") if isnan(score) else sign * score
+    def select(self, choice: RowChoice, marked: Collection[int]) -> Sequence[int]:
+        """Places of the rows that are shown, in order."""
+        places = self._ordered(choice)
+        if choice.only != ALL:
+            chosen = set(self._filtered(choice, marked))
+            places = [place for place in places if place in chosen]
+        if choice.group is not None:
+            column, group = choice.group
+            labels = self._labels(column)
+            places = [place for place in places if labels[place] == group]
+        return places
 
+    def _ordered(self, choice: RowChoice) -> Sequence[int]:
+        everything, scores = range(self._detail.count), self._detail.rows.scores.get(choice.metric)
+        if choice.order != WORST or scores is None:
+            return everything
+        if choice.metric not in self._ranked:
+            sign = 1.0 if self._detail.higher_is_better(choice.metric) else -1.0
+            ranks = [inf if isnan(score) else sign * score for score in scores[: self._detail.count]]
+            self._ranked[choice.metric] = sorted(everything, key=ranks.__getitem__)
+        return self._ranked[choice.metric]
 
-def _places_of_filter(detail: EvaluationDetail, choice: RowChoice, marked: Collection[int]) -> Iterable[int]:
-    match choice.only:
-        case "errors":
-            return list(detail.rows.errors)
-        case "marked":
-            return _places(detail, marked)
-        case "wrong":
-            is_correct = row_judge(detail, choice.metric)
-            return (place for place in range(detail.count) if is_correct(place) is False)
-        case "changed":
-            kinds = ("improved", "worsened")
-            return _places(detail, [n for kind in kinds for n in detail.numbers(choice.metric, kind)])
-        case kind:
-            return _places(detail, detail.numbers(choice.metric, kind))
+    def _labels(self, column: str) -> list[str]:
+        """As scores are grouped."""
+        if column not in self._groups:
+            from mg_tui.metrics.groups import group_labels
 
+            values = self._detail.rows.columns.get(column, [])[: self._detail.count]
+            labels = group_labels(values)
+            self._groups[column] = [*labels, *[""] * (self._detail.count - len(labels))]
+        return self._groups[column]
 
-def _places(detail: EvaluationDetail, numbers: Iterable[int]) -> list[int]:
-    return [place for number in numbers if (place := detail.rows.place_of(number)) is not None]
+    def _filtered(self, choice: RowChoice, marked: Collection[int]) -> Iterable[int]:
+        detail = self._detail
+        match choice.only:
+            case "errors":
+                return detail.rows.errors
+            case "marked":
+                return self._places(marked)
+            case "wrong":
+                return self._wrong(choice.metric)
+            case "changed":
+                kinds = ("improved", "worsened")
+                return self._places(number for kind in kinds for number in detail.numbers(choice.metric, kind))
+            case kind:
+                return self._places(detail.numbers(choice.metric, kind))
 
+    def _wrong(self, metric: str) -> list[int]:
+        scores, judge = self._detail.rows.scores.get(metric), self._detail.metrics.get(metric)
+        if scores is None or judge is None or judge.correct_at is None:
+            return []
+        limit, kept = judge.correct_at, scores[: self._detail.count]
+        if judge.higher_is_better:
+            return [place for place, score in enumerate(kept) if score < limit]
+        return [place for place, score in enumerate(kept) if score > limit]
 
-def group_of_places(detail: EvaluationDetail, column: str) -> list[str]:
-    """The group of each row in a column, as scores are grouped."""
-    from mg_tui.metrics.groups import group_labels
-
-    return group_labels(detail.rows.columns.get(column, []))
+    def _places(self, numbers: Iterable[int]) -> list[int]:
+        found = (self._detail.rows.place_of(number) for number in numbers)
+        return [place for place in found if place is not None]
 
 
 def row_judge(detail: EvaluationDetail, metric: str) -> Callable[[int], bool | None]:

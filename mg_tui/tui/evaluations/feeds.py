@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from textual.message import Message
 from textual.message_pump import MessagePump
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mg_tui.metrics.contract import Metric
     from mg_tui.runs.store import RunStore
     from mg_tui.runs.watch import RunWatch
+
+FIRST_LINES: Final = 2_000
+MORE_LINES: Final = 20_000
 
 
 class EvaluationsUpdated(Message):
@@ -63,6 +66,11 @@ class EvaluationsFeed(Feed):
         return EvaluationsUpdated(items)
 
 
+def _lines(index: "RowIndex") -> int:
+    """How many lines to read at once: few at first, which are shown soon."""
+    return FIRST_LINES if not len(index) else MORE_LINES
+
+
 class _Side:
     """The answers of one model: as they come, and once they are scored from the final file."""
 
@@ -97,8 +105,8 @@ class _Side:
 
     def _read(self) -> bool:
         if self._scored is None:
-            return self.index.refresh()
-        more = self._scored.refresh()
+            return self.index.refresh(_lines(self.index))
+        more = self._scored.refresh(_lines(self._scored))
         # Rows that came one by one stay until the scored ones are all there.
         if not more or not len(self.index) or self.index is self._scored:
             self.index = self._scored
@@ -129,6 +137,7 @@ class EvaluationFeed(Feed):
         self._results: _Side | None = None
         self._before: _Side | None = None
         self._metrics: dict[str, Metric] | None = None
+        self._scored: EvaluationDetail | None = None  # with what does not change any more
         self._last: tuple[Any, ...] | None = None
 
     def read(self) -> Message | None:
@@ -177,13 +186,12 @@ class EvaluationFeed(Feed):
             return detail
         if self._metrics is None:
             self._metrics = _installed_metrics(detail.summary)
-        comparison = read_json_file(self._folder.comparison_file) if detail.before is not None else None
-        return replace(
-            detail,
-            comparison=_changes(comparison) if detail.before_summary is not None else {},
-            metrics=self._metrics,
-            speed=read_json_file(self._folder.speed_file),
-        )
+        if self._scored is None or not self._scored.item.state.ended:
+            compared = detail.before_summary is not None
+            changes = _changes(read_json_file(self._folder.comparison_file)) if compared else {}
+            self._scored = replace(detail, comparison=changes, speed=read_json_file(self._folder.speed_file))
+        known = self._scored
+        return replace(detail, comparison=known.comparison, metrics=self._metrics, speed=known.speed)
 
 
 def _installed_metrics(summary: Mapping[str, Any]) -> "dict[str, Metric]":

@@ -10,7 +10,7 @@ from mg_tui.core.text import one_line
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.state import RunState
 from mg_tui.tui.evaluations.answers import AnswerReader, AnswersRead, AnswerView
-from mg_tui.tui.evaluations.choice import FILTERS, RowChoice, available_filters, row_judge, select_places
+from mg_tui.tui.evaluations.choice import ALL, FILTERS, RowChoice, RowSelector, available_filters, row_judge
 from mg_tui.tui.evaluations.commands import EvaluationCommands
 from mg_tui.tui.evaluations.detail import EvaluationDetail
 from mg_tui.tui.evaluations.feeds import EvaluationFeed, EvaluationUpdated
@@ -36,8 +36,7 @@ class ResultScreenBase(GardenScreen[None]):
         self.choice = RowChoice()
         self._shown: EvaluationDetail | None = None  # whose rows are in the table
         self._kinds: dict[int, str] = {}  # what became of rows by the metric, by their number
-        self._was_marked: bool | None = None
-        self._filled: list[tuple[int, int]] = []
+        self._selector: RowSelector | None = None  # once every row is read
 
     def on_mount(self) -> None:
         app = self.dashboard
@@ -118,16 +117,20 @@ class ResultScreenBase(GardenScreen[None]):
     def _show_rows(self, detail: EvaluationDetail) -> None:
         """The newest rows: others when they are scored or read anew, more when there are more."""
         before, self._shown = self._shown, detail
+        if before is None or (before.rows, before.count) != (detail.rows, detail.count) or before.reading:
+            self._selector = None
+        if before is not None and before.before is not detail.before:
+            self.table.forget()
         names = detail.metric_names
         if self.choice.metric not in names:
             self.choice = replace(self.choice, metric=next(iter(names), ""))
-        if before is None or before.rows is not detail.rows or before.comparison != detail.comparison:
+        if before is None or before.rows is not detail.rows or before.comparison is not detail.comparison:
             self.table.number_at = lambda place: detail.rows.numbers[place]
             if before is None or before.rows is not detail.rows:
                 self._keep_row(before, detail)
             self.judge_rows()
-        elif before.count != detail.count:
-            self.judge_rows(select=True)
+        elif (before.count, before.reading) != (detail.count, detail.reading):
+            self.show_chosen()
         elif before.before_count != detail.before_count:
             self._read_before_again(detail)
         self._show_empty(_placeholder(detail))
@@ -152,7 +155,7 @@ class ResultScreenBase(GardenScreen[None]):
         if stale:
             self.table.forget(stale)
 
-    def judge_rows(self, *, select: bool = True, keep_cursor: bool = True) -> None:
+    def judge_rows(self, *, keep_cursor: bool = True) -> None:
         """What became of each row by the metric; then show those that are chosen."""
         detail, metric = self._shown, self.choice.metric
         if detail is None:
@@ -170,8 +173,7 @@ class ResultScreenBase(GardenScreen[None]):
 
         self.table.mark_at = mark_at
         self.table.score_at = lambda place: scores[place] if scores is not None and place < len(scores) else None
-        if select:
-            self.show_chosen(keep_cursor=keep_cursor)
+        self.show_chosen(keep_cursor=keep_cursor)
 
     def show_chosen(self, *, keep_cursor: bool = True) -> None:
         """Show the rows that are chosen."""
@@ -180,7 +182,10 @@ class ResultScreenBase(GardenScreen[None]):
             return
         if self.choice.only not in available_filters(detail, self.choice.metric, self.marked):
             self.choice = replace(self.choice, only="all")
-        places = select_places(detail, self.choice, self.marked)
+        places: Sequence[int] = range(detail.count)
+        if not detail.reading:  # sorted and filtered when all are there
+            self._selector = self._selector or RowSelector(detail)
+            places = self._selector.select(self.choice, self.marked)
         self.table.show_places(places, keep_cursor=keep_cursor)
         self._show_state(detail, places)
         self._show_empty(_placeholder(detail))
@@ -188,12 +193,15 @@ class ResultScreenBase(GardenScreen[None]):
     def _show_state(self, detail: EvaluationDetail, places: Sequence[int]) -> None:
         """What is shown, at the right of the tabs."""
         choice, parts = self.choice, []
+        if detail.reading:
+            parts.append(Content.styled(f"reading rows … {detail.count:,}", tone("running")))
         if self.marked:
             parts.append(Content.styled(f"● {len(self.marked)} marked", tone("key")))
         if not choice.is_everything:
-            group = f" {one_line(choice.group[1], limit=30)}" if choice.group is not None else ""
-            parts.append(Content.styled(f"{FILTERS[choice.only]}{group}: {len(places)}", tone("eval")))
-        if choice.metric:
+            only = [FILTERS[choice.only]] if choice.only != ALL else []
+            only += [one_line(choice.group[1], limit=30)] if choice.group is not None else []
+            parts.append(Content.styled(f"{', '.join(only)}: {len(places)}", tone("eval")))
+        if choice.metric and not detail.reading:
             by = f" by {choice.metric}" if len(detail.metric_names) > 1 else ""
             parts.append(Content.styled(f"{choice.order}{by}", tone("dim")))
         self.query_one(ResultTabs).right = Content("  ").join(parts)

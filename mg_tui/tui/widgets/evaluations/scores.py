@@ -145,10 +145,10 @@ class GroupTable(Table[GroupRow]):
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("column", "Column", 10, grow=1, max_width=24, drop_rank=3),
-        Column("value", "Group", 18, grow=3, max_width=70),
-        Column("rows", "Rows", 7, align_right=True),
+        Column("value", "Group", 26, grow=3, max_width=70),
+        Column("rows", "Rows", 5, align_right=True),
         Column("score", "Score", 6, align_right=True),
-        Column("interval", "95 % interval", 16, drop_rank=1),
+        Column("interval", "95 % interval", 14, drop_rank=1),
         Column("before", "Before", 6, drop_rank=2, align_right=True),
         Column("note", "", 8, drop_rank=4),
     )
