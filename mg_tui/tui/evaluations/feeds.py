@@ -1,7 +1,7 @@
 """Threads that read the list of evaluations, and one evaluation: its journal, and its rows while they are written."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ from mg_tui.tui.feeds import Feed
 
 if TYPE_CHECKING:
     from mg_tui.metrics.contract import Metric
+    from mg_tui.metrics.results.index import RowIndex
     from mg_tui.runs.store import RunStore
     from mg_tui.runs.watch import RunWatch
 
@@ -71,15 +72,18 @@ def _lines(index: "RowIndex") -> int:
     return FIRST_LINES if not len(index) else MORE_LINES
 
 
+def _index(folder: Path, name: str, metrics: Sequence[str] = (), columns: Sequence[str] = ()) -> "RowIndex":
+    from mg_tui.metrics.results import index
+
+    return index.RowIndex(folder / name, metrics, columns)
+
+
 class _Side:
     """The answers of one model: as they come, and once they are scored from the final file."""
 
     def __init__(self, folder: Path) -> None:
-        from mg_tui.metrics.results.files import ANSWERS
-        from mg_tui.metrics.results.index import RowIndex
-
         self._folder = folder
-        self.index: RowIndex = RowIndex(folder / ANSWERS)
+        self.index = _index(folder, "answers.jsonl")
         self.summary: Mapping[str, Any] | None = None
         self.problem: GardenError | None = None
         self._scored: RowIndex | None = None  # the final file while it is read
@@ -95,13 +99,12 @@ class _Side:
             return False
 
     def _find_summary(self) -> None:
-        from mg_tui.metrics.results.files import ROWS
-        from mg_tui.metrics.results.index import RowIndex, read_summary
+        from mg_tui.metrics.results.index import read_summary
 
         self.summary = read_summary(self._folder)
         if self.summary is not None:
             names = [one["name"] for one in self.summary["metrics"]]
-            self._scored = RowIndex(self._folder / ROWS, names, list(self.summary["groups"]))
+            self._scored = _index(self._folder, "rows.jsonl", names, list(self.summary["groups"]))
 
     def _read(self) -> bool:
         if self._scored is None:

@@ -46,7 +46,11 @@ class ResultScreenBase(GardenScreen[None]):
         self._reader.start()
         self._feed = EvaluationFeed(self, self.folder, app.update_period)
         self.call_after_refresh(self._feed.start)
-        self._show_empty("reading the evaluation …")
+        self.call_after_refresh(self._show_nothing_yet)
+
+    def _show_nothing_yet(self) -> None:
+        if self._shown is None and self.query(AnswerTable):
+            self._show_empty("reading the evaluation …")
 
     def on_unmount(self) -> None:
         self._feed.stop()
@@ -89,8 +93,12 @@ class ResultScreenBase(GardenScreen[None]):
         self.dashboard.coalescer.schedule((self, "evaluation"), self._show_if_current, at_once=first)
 
     def _show_if_current(self) -> None:
-        if self.is_current and self.detail is not None:
+        if not self.is_current or self.detail is None:
+            return
+        if self.query(AnswerTable):
             self._show(self.detail)
+        else:  # widgets within others are mounted a moment later
+            self.call_after_refresh(self._show_if_current)
 
     def on_answers_read(self, message: AnswersRead) -> None:
         if self.detail is None or message.rows is not self.detail.rows:
@@ -211,6 +219,8 @@ class ResultScreenBase(GardenScreen[None]):
         self.table.display = self.query_one("#lower").display = has_rows
         empty = self.query_one("#no-rows")
         empty.display = not has_rows
+        if has_rows and self.focused is None and self.pane == "rows":
+            self.set_focus(self.table)  # a hidden widget has lost the focus
         if not has_rows:
             only = FILTERS[self.choice.only] if self._shown is not None and self._shown.count else ""
             shown = line(f"No row: {only} is shown; f shows others, esc all.") if only else Content(text)

@@ -25,7 +25,7 @@ MARKS: Final[Mapping[str, tuple[str, str, str]]] = {
     "worsened": ("▼", "worsened", "crashed"),
     "right": ("✓", "right", "finished"),
     "wrong": ("✗", "wrong", "failed"),
-    "error": ("!", "no answer", "failed"),
+    "error": ("!", "error", "failed"),
     "": (" ", "", "dim"),
 }
 

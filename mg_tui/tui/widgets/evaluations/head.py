@@ -52,7 +52,7 @@ class ResultHead(Lines):
 def _second_line(detail: EvaluationDetail, width: int) -> Content:
     item = detail.item
     if item.state is RunState.FINISHED and detail.summary is not None:
-        return join_fitting(_score_parts(detail), width)
+        return join_fitting(_score_parts(detail, 36 if width >= 96 else 22), width)
     facts = [line(formatting.percent(item.progress) if item.progress is not None else "not planned yet")]
     if item.total:
         facts.append(line(f"{item.answered}/{item.total}", (" answers", tone("dim"))))
@@ -69,12 +69,12 @@ def _second_line(detail: EvaluationDetail, width: int) -> Content:
     return line((filled, tone(item.state.value)), (rest, tone("track")), "  ", text)
 
 
-def _score_parts(detail: EvaluationDetail) -> list[Content]:
+def _score_parts(detail: EvaluationDetail, title_limit: int) -> list[Content]:
     assert detail.summary is not None
     parts, change = [], None
     first = next(iter(detail.summary["metrics"]), None)
     if first is not None:
-        title = one_line(first["title"], limit=36)
+        title = one_line(first["title"], limit=title_limit)
         parts.append(line((f"{title} ", tone("dim")), (f"{first['score']:.3f}", "bold")))
         change = detail.comparison.get(first["name"])
     if first is not None and change is not None:

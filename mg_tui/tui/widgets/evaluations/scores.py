@@ -70,9 +70,10 @@ def _count_lines(summary: Mapping[str, Any], width: int) -> list[Content]:
         "intervals by bootstrap.",
         one_line(str(summary.get("metrics_reason") or ""), limit=400),
     ]
-    for name, text in (("empty_answers", "empty answers"), ("rows_with_errors", "rows that could not be answered")):
-        if summary.get(name):
-            notes.append(f"{summary[name]} {text}, counted as wrong.")
+    if empty := summary.get("empty_answers"):
+        notes.append(f"{formatting.count(empty, 'empty answer')}, counted as wrong.")
+    if errors := summary.get("rows_with_errors"):
+        notes.append(f"{formatting.count(errors, 'row')} could not be answered, counted as wrong.")
     lines = [Content()]
     for note in filter(None, notes):
         lines += Content.styled(note, tone("dim")).wrap(max(width, 8))
