@@ -3,21 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from textual.app import App
 
 from mg_tui.core.errors import GardenError, describe_exception
-from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.tui.evaluations.listing import EvaluationItem
 from mg_tui.tui.terminal import is_over_ssh
-
-if TYPE_CHECKING:
-    from mg_tui.config import Settings
-    from mg_tui.data.evaluated_rows import WrittenRows
 
 REPORT_NAME: Final = "report.html"
 
@@ -92,22 +87,6 @@ class EvaluationCommands:
         self._app.run_worker(work, thread=True, exit_on_error=False)
 
 
-def write_report_file(folder: EvaluationFolder) -> Path:
-    """Write the HTML report into an evaluation's folder; returns the file.
-
-    Raises:
-        GardenError: it is not finished or damaged, or the file cannot be written.
-    """
-    from mg_tui.metrics.registry import load_metrics
-    from mg_tui.metrics.report import write_report
-    from mg_tui.metrics.results import read_results
-
-    before = read_results(folder.before_dir) if folder.comparison_file.is_file() else None
-    path = folder.path / REPORT_NAME
-    write_report(path, read_results(folder.results_dir), registry=load_metrics(), before=before)
-    return path
-
-
 def open_in_browser(path: Path) -> bool:
     """Open a file in a browser with a window; returns whether one was started.
 
@@ -132,29 +111,3 @@ def suggest_output(item: EvaluationItem, cwd: Path) -> Path:
     while path.exists():
         path, number = cwd / f"{stem}-hard-{number}.jsonl", number + 1
     return path
-
-
-def write_marked_rows(
-    folder: EvaluationFolder, questions: Mapping[int, str], out: Path, settings: "Settings"
-) -> "WrittenRows":
-    """Write rows of an evaluation, by number with their questions, to a new dataset.
-
-    Raises:
-        GardenError: the dataset is not what it was, or the new one cannot be written.
-    """
-    from mg_tui.data.evaluated_rows import write_evaluated_rows
-    from mg_tui.data.evaluation_rows import FieldNames
-    from mg_tui.runs.watch import RunWatch
-
-    watch = RunWatch(folder)
-    watch.refresh()
-    names = read_json_file(folder.fields_file) or {}
-    trained = FieldNames(**{name: str(names[name]) for name in ("text", "image", "response") if names.get(name)})
-    return write_evaluated_rows(
-        folder.read_evaluation_spec(),
-        questions,
-        out,
-        cwd=Path(watch.view.cwd or "."),
-        cache=settings.cache,
-        trained=trained,
-    )

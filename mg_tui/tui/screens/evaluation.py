@@ -219,13 +219,13 @@ class ResultScreen(ResultScreenBase):
 
     def _write_in_thread(self, rows: object, places: list[int], out: Path) -> None:
         from mg_tui.metrics.results.index import RowIndex
-        from mg_tui.tui.evaluations.commands import write_marked_rows
+        from mg_tui.preflight.evaluation_outputs import write_rows
 
         assert isinstance(rows, RowIndex)
         try:
             found = [rows.read(place).row for place in places]
             questions = {row.row: str(row.question) for row in found}
-            written = write_marked_rows(self.folder, questions, out, self.dashboard.settings)
+            written = write_rows(self.folder, questions, out, cache=self.dashboard.settings.cache)
             recents.remember(self.dashboard.settings.home, "datasets", str(written.dataset.path))
         except GardenError as error:
             self.app.call_from_thread(self.dashboard.notify_error, error, "Nothing was written")
@@ -270,10 +270,12 @@ class ResultScreen(ResultScreenBase):
         self.run_worker(self._write_report, thread=True, exit_on_error=False)
 
     def _write_report(self) -> None:
-        from mg_tui.tui.evaluations.commands import open_in_browser, write_report_file
+        from mg_tui.preflight.evaluation_outputs import write_evaluation_report
+        from mg_tui.tui.evaluations.commands import REPORT_NAME, open_in_browser
 
+        path = self.folder.path / REPORT_NAME
         try:
-            path = write_report_file(self.folder)
+            write_evaluation_report(self.folder, path)
         except GardenError as error:
             self.app.call_from_thread(self.dashboard.notify_error, error, "No report was written")
         except Exception as error:  # a bug must not vanish with its thread
