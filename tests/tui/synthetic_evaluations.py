@@ -6,6 +6,7 @@
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ def evaluate(home: Path, dataset: Path, what: SyntheticEvaluation | None = None)
         {"model": what.model, "dataset": str(dataset), "compare": what.compare, "metrics": what.metrics}
     )
     folder = EvaluationFolder.create(home, spec, versions={"model-garden-tui": "0.3.0"}, cwd=dataset.parent)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(NOW - what.ago))
+    folder = EvaluationFolder(folder.path.rename(folder.path.with_name(f"{stamp}-{folder.id[16:]}")))
     sides = [(folder.results_dir, 0.8), *([(folder.before_dir, 0.3)] if what.compare else [])]
     answered = what.rows if what.answered is None else what.answered
     for path, skill in sides:

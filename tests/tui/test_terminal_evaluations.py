@@ -33,6 +33,7 @@ def _command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(900)  # a run and an evaluation, and three processes that import torch
 def test_from_a_finished_run_to_a_dataset_of_what_it_got_wrong(tmp_path, in_tmux, monkeypatch) -> None:
     from mg_tui.data.synthetic.demo import make_demo_dataset
 
@@ -56,6 +57,10 @@ def test_from_a_finished_run_to_a_dataset_of_what_it_got_wrong(tmp_path, in_tmux
     tmux.type(str(held_out))
     tmux.send_keys("Enter")
     tmux.wait_for("held.jsonl(.|\n)*r start")
+    tmux.send_keys("j", "j", "Enter", "8", "Enter")
+    tmux.wait_for("Limit +8 rows")
+    tmux.send_keys("j", "j", "Enter", "C-u", "8", "Enter")
+    tmux.wait_for("Maximum new tokens +8 tokens")
     tmux.send_keys("r")
     tmux.wait_for("against base")
     tmux.wait_for("✓ finished(.|\n)*worst first", PATIENCE)
@@ -77,7 +82,7 @@ def test_from_a_finished_run_to_a_dataset_of_what_it_got_wrong(tmp_path, in_tmux
     wrong = [row["row"] for row in scored if row["scores"][metric] < 1]
     lines = held_out.read_text().splitlines()
     hard = [json.loads(line) for line in (tmp_path / "held-hard.jsonl").read_text().splitlines()]
-    assert len(scored) == 12 and count == len(wrong) > 0
+    assert len(scored) == 8 and count == len(wrong) > 0
     for row, number in zip(hard, wrong, strict=True):
         original = json.loads(lines[number - 1])
         assert {**row, "image": None} == {**original, "image": None}

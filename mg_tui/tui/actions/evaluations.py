@@ -102,7 +102,7 @@ ACTIONS: Final = (
     _of_one(
         "open",
         ("enter",),
-        "Chat about it, or its rows",
+        "Chat, or its rows",
         "Open a chat with the row's image and question; of a group, show its rows.",
         "open",
         3,

@@ -36,8 +36,8 @@ ACTIONS: Final = (
         "Show the evaluations of the selected model.",
         "models",
         "Models",
-        "evaluations",
-        3,
+        "evals",
+        4,
     ),
     Action(
         "models.evaluate",

@@ -53,7 +53,7 @@ class PluginTable(Table[PluginRow]):
         Column("status", "Status", 10),
         Column("name", "Plugin", 14, grow=2, max_width=30),
         Column("version", "Version", 11, drop_rank=2),
-        Column("brings", "Families or metrics", 19, grow=2, drop_rank=1),
+        Column("brings", "Brings", 14, grow=2, drop_rank=1),
     )
 
     def key_of(self, row: PluginRow) -> str:
