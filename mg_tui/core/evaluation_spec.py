@@ -72,6 +72,7 @@ class EvaluationSpec(BaseModel):
         title="Split",
         help="Split of the dataset. Default: the only one, validation, or test.",
         group="Data",
+        basic=True,
         min_length=1,
         example="validation",
     )
@@ -234,6 +235,13 @@ class EvaluationSpec(BaseModel):
         if self.top_p < 1 and self.temperature == 0:
             raise ValueError("top_p: requires a temperature above 0")
         return self
+
+    @property
+    def title(self) -> str:
+        """A heading: its name, or its model without folders; the result of a run is in a folder `model` of the run."""
+        parts = self.model.rstrip("/").split("/")
+        last = parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
+        return self.name or (last if self.model.startswith("/") else self.model)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:

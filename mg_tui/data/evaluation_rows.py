@@ -85,7 +85,7 @@ def load_evaluation_rows(
         EnvironmentProblem: the cache cannot be written, or a hub cannot be reached.
     """
     trained = trained or FieldNames()
-    fields = _field_map(spec, trained)
+    fields = evaluation_fields(spec, trained)
     source = ReferenceSource.open(spec, fields, cwd=cwd, cache=cache)
     dataset = load_dataset(
         spec.dataset,
@@ -136,7 +136,7 @@ class ReferenceSource(Source):
         super().__init__(inner.name, inner.format, inner.path, inner.base, inner.evidence)
         self.address = inner.address
         self.detected_format = detected_format
-        self._inner = inner
+        self.inner = inner
         self._references: dict[int, tuple[Any, ...]] = {}
         self._columns: dict[int, dict[str, Any]] = {}
 
@@ -153,19 +153,20 @@ class ReferenceSource(Source):
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """Every row from number `start` on, its answer as a text."""
-        for row in self._inner.rows(start):
-            yield self._with_text_answer(row)
+        for row in self.inner.rows(start):
+            yield self.with_text_answer(row)
 
     def count(self) -> int | None:
         """As the dataset itself says."""
-        return self._inner.count()
+        return self.inner.count()
 
     def row_of(self, example: Example) -> EvaluationRow:
         """An example with what is known of its row."""
         references = self._references.get(example.row) or (example.response,)
         return EvaluationRow(example, references, self._columns.get(example.row, {}))
 
-    def _with_text_answer(self, row: Row) -> Row:
+    def with_text_answer(self, row: Row) -> Row:
+        """A row of the dataset with one text as its answer; its references and columns are remembered."""
         if row.values is None:
             return row
         fields, values = self.detected_format.fields, row.values
@@ -222,7 +223,8 @@ def _with_question_column(rows: Sequence[EvaluationRow], name: str) -> Sequence[
     ]
 
 
-def _field_map(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
+def evaluation_fields(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
+    """The fields of an evaluation's rows: named by its spec, else as the model was trained, else the usual ones."""
     usual = FieldMap()
     return FieldMap(
         text=spec.text_field or trained.text or usual.text,

@@ -1,11 +1,13 @@
 """An evaluation from its spec to its results: rows read and checked, answered, scored and compared."""
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.core.text import one_line
 from mg_tui.data.dataset import require_examples, require_no_bad_rows, write_rejects
 from mg_tui.data.evaluation_rows import EvaluationRow, EvaluationRows, load_evaluation_rows
@@ -74,6 +76,7 @@ class EvaluationJob:
                 trained=models.trained_fields if models is not None else None,
             )
         self._require_good_rows(spec, inputs)
+        self._record_fields(inputs)
         metrics, reason = self._choose_metrics(spec, inputs)
         _require_columns(spec, inputs)
         sides = _sides(spec, models, self.folder)
@@ -111,6 +114,12 @@ class EvaluationJob:
             count = write_rejects(aside, dataset.problems)
             self._journal.write("rows_skipped", count=count, file=aside.name)
         require_examples(dataset)
+
+    def _record_fields(self, inputs: EvaluationRows) -> None:
+        """Which fields were read, so that rows can be taken from the dataset again without the model."""
+        if (detected := inputs.dataset.detected_format) is not None:
+            names = {purpose: getattr(detected.fields, purpose) for purpose in ("text", "image", "response")}
+            write_atomic(self.folder.fields_file, (json.dumps(names, ensure_ascii=False) + "\n").encode())
 
     def _choose_metrics(self, spec: "EvaluationSpec", inputs: EvaluationRows) -> tuple[list[Metric], str]:
         """The metrics and why; that they take the references is seen before anything is answered.
