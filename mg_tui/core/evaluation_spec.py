@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from mg_tui.core.options import option, spec_error_from
+from mg_tui.core.options import option, spec_error_from, split_names
 from mg_tui.core.spec import CAPTION_PROMPT, DatasetFormat, DatasetLayout
 
 # Compared with: the model itself without its adapter.
@@ -183,8 +183,13 @@ class EvaluationSpec(BaseModel):
         1.0, title="Top-p", help="Nucleus sampling; requires a temperature above 0.", group="Answers", gt=0, le=1
     )
     seed: int = option(0, title="Seed", help="Random seed for sampling.", group="Answers", ge=0)
-    batch_size: int = option(
-        8, title="Batch size", help="Rows answered at once on this machine.", group="Answers", unit="rows", ge=1
+    batch_size: int | None = option(
+        None,
+        title="Batch size",
+        help="Rows answered at once on this machine. Default: as many as memory allows.",
+        group="Answers",
+        unit="rows",
+        ge=1,
     )
     speed: bool = option(
         False,
@@ -220,10 +225,7 @@ class EvaluationSpec(BaseModel):
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         """Names separated by commas are several names."""
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, list | tuple):
-            return items
-        return tuple(name.strip() for item in items for name in str(item).split(",") if name.strip())
+        return split_names(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -14,11 +14,9 @@ from mg_tui.engine.evaluation.conclusion import write_conclusion
 from mg_tui.engine.evaluation.endpoint import Endpoint
 from mg_tui.engine.evaluation.local import LocalModel, LocalModels
 from mg_tui.engine.monitoring.stopping import StopHandler
-from mg_tui.metrics.choose import MetricChoice, choose
+from mg_tui.metrics.choose import settle_metrics
 from mg_tui.metrics.contract import BoxFrame, Metric, Prediction
-from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter, read_answers
-from mg_tui.metrics.scoring import evaluate
 from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.journal import JournalWriter
 
@@ -123,11 +121,10 @@ class EvaluationJob:
             Prediction(row.example.row, "", row.references, tuple(image.path for image in row.example.images))
             for row in found.rows
         ]
-        chosen = MetricChoice(spec.metrics, "As asked.") if spec.metrics else choose(blank)
-        metrics = load_metrics().named(chosen.names)
-        evaluate(blank, metrics)
-        self._journal.write("decision", what="metrics", value=", ".join(chosen.names), why=chosen.reason)
-        return metrics, chosen.reason
+        metrics, reason = settle_metrics(spec.metrics, blank)
+        names = ", ".join(metric.name for metric in metrics)
+        self._journal.write("decision", what="metrics", value=names, why=reason)
+        return metrics, reason
 
     def _plan(self, found: EvaluationRows, sides: int) -> None:
         self._total = len(found.rows) * sides

@@ -12,7 +12,6 @@ from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.example import Example
 from mg_tui.data.evaluation_rows import FieldNames
 from mg_tui.engine.evaluation.answerer import AnswerSampling, Poll, Take
-from mg_tui.engine.evaluation.backend import answer_rows
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS
@@ -134,9 +133,12 @@ class LocalModel:
 
     def answer(self, examples: Sequence[Example], done: frozenset[int], take: Take, poll: Poll) -> None:
         """See `Answerer.answer`."""
-        loaded = self.loaded()
+        from mg_tui.engine.evaluation.backend import answer_rows
+        from mg_tui.engine.generation.interface import GenerationModel
+
+        model = GenerationModel.from_loaded(self.loaded())
         with self.without_adapter():
-            answer_rows(loaded, examples, AnswerSampling.of(self._spec), self._spec.batch_size, done, take, poll)
+            answer_rows(model, examples, AnswerSampling.of(self._spec), self._spec.batch_size, done, take, poll)
 
 
 def _digest(path: Path) -> str:
