@@ -156,10 +156,11 @@ class EvaluationSpec(BaseModel):
         help="Dataset columns to group scores by. Default: those with few values.",
         group="Scores",
     )
-    boxes: Literal["pixels", "thousandths", "unit"] | None = option(
+    boxes: Literal["pixels", "resized", "thousandths", "unit"] | None = option(
         None,
         title="Box units",
-        help="Units of boxes in answers. Default: pixels of the original image.",
+        help="Units of boxes in answers; resized: pixels of the image as resized for the model (Qwen2.5-VL), not of a "
+        "server. Default: pixels of the original image.",
         group="Scores",
     )
     report: str | None = option(
@@ -233,6 +234,8 @@ class EvaluationSpec(BaseModel):
             raise ValueError("compare: a server has no `base`; name the model it serves the base as")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("endpoint: give a URL that begins with http:// or https://")
+        if self.endpoint is not None and self.boxes == "resized":
+            raise ValueError("boxes: what a server resizes images to is not known; evaluate the model on this machine")
         if self.top_p < 1 and self.temperature == 0:
             raise ValueError("top_p: requires a temperature above 0")
         return self

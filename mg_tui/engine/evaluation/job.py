@@ -60,7 +60,7 @@ class EvaluationJob:
         """
         spec = self.folder.read_evaluation_spec()
         with self._stopper.interruptible():
-            models = LocalModels(spec, self._home) if spec.endpoint is None else None
+            models = LocalModels(spec, self._home, self._cache / "features") if spec.endpoint is None else None
         for note in models.notes if models is not None else ():
             self._journal.write("warning", what=note)
         self._phase("loading data")
@@ -154,7 +154,7 @@ class EvaluationJob:
                     number = answer.example.row
                     if number in writer.done:
                         return
-                    writer.add(_answered(rows[number], answer, self._box_frame(spec, found, rows[number])))
+                    writer.add(_answered(rows[number], answer, _box_frame(spec, found, rows[number], answer)))
                     self.answered += 1
                     self._progress()
 
@@ -189,13 +189,6 @@ class EvaluationJob:
             with self._stopper.interruptible():
                 answerer.loaded()
         return {**answerer.identity, **rows}
-
-    def _box_frame(self, spec: "EvaluationSpec", found: EvaluationRows, row: EvaluationRow) -> BoxFrame | None:
-        if spec.boxes is None:
-            return None
-        images = row.example.images
-        info = found.dataset.image_infos.get(images[0].path) if images else None
-        return BoxFrame(answer=spec.boxes, image=(info.width, info.height) if info is not None else None)
 
     def _poll(self) -> None:
         self._stopper.poll(raise_on="stop")
@@ -237,6 +230,19 @@ def _require_columns(spec: "EvaluationSpec", found: EvaluationRows) -> None:
                 why=f"there are {', '.join(one_line(one, limit=40) for one in known[:20])}" if known else None,
                 hint="leave --group-by out, or add the column to the dataset",
             )
+
+
+def _box_frame(
+    spec: "EvaluationSpec", found: EvaluationRows, row: EvaluationRow, answer: ModelAnswer
+) -> BoxFrame | None:
+    """The units of an answer's boxes, and the sizes of the row's first image."""
+    if spec.boxes is None:
+        return None
+    images = row.example.images
+    info = found.dataset.image_infos.get(images[0].path) if images else None
+    seen = answer.image_sizes[0][1] if answer.image_sizes else None
+    image = (info.width, info.height) if info is not None else None
+    return BoxFrame(answer=spec.boxes, image=image, seen=seen if spec.boxes == "resized" else None)
 
 
 def _answered(row: EvaluationRow, answer: ModelAnswer, boxes: BoxFrame | None) -> AnsweredRow:

@@ -1,13 +1,11 @@
 """The evaluations of a run: held-out batches for the loss, metrics of answers, and when the training ends early."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine.batching.batches import EvaluationBatches, PaddedLayout
-from mg_tui.engine.batching.feature_cache import FeatureCache, vision_digest
+from mg_tui.engine.generation.kept_features import open_kept_features
 from mg_tui.engine.monitoring.run_history import RunHistory
 from mg_tui.engine.run.answer_metrics import AnswerMetrics, ChosenMetrics, best_by, choose_answer_metrics
 from mg_tui.engine.run.due_work import evaluation_interval
@@ -61,21 +59,12 @@ def make_answer_metrics(
     if chosen is None:
         return None
     cache = None
-    if total > evaluation_interval(spec) and spec.vision_cache != "off" and is_vision_frozen(spec):
-        cache = _make_answer_cache(spec, context, model, features)
+    repeated = total > evaluation_interval(spec)
+    if repeated and spec.vision_cache != "off" and is_vision_frozen(spec) and context.encoder is not None:
+        cache = open_kept_features(
+            features, model, context.family, context.encoder, purpose="training", gib=spec.vision_cache_size
+        )
     return AnswerMetrics(chosen, spec, context.encoder, folder, journal, cache)
-
-
-def _make_answer_cache(spec: TrainingSpec, context: RunContext, model: Any, folder: Path) -> FeatureCache | None:
-    """A cache of features as generation computes them: their last bits differ from those that training computes."""
-    if context.encoder is None:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    room = min(int(spec.vision_cache_size * 2**30), shutil.disk_usage(folder).free // 2)
-    shaping = {"purpose": "answers in training", **context.encoder.processor.image_processor.to_dict()}
-    cache = FeatureCache(FeatureStore(folder, room), shaping)
-    cache.enable_for(vision_digest(model, context.family))
-    return cache
 
 
 def make_early_stopping(spec: TrainingSpec, history: RunHistory, start: int) -> EarlyStopping | None:

@@ -17,6 +17,7 @@ from mg_tui.core.errors import DataError, SpecError, UsageError
 from mg_tui.core.evaluation_spec import EvaluationSpec
 from mg_tui.core.example import Example, Message, TextPart
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.evaluation import backend
 from mg_tui.engine.evaluation.worker import run_worker as run_evaluation
 from mg_tui.engine.run import answer_metrics
 from mg_tui.engine.run.answer_metrics import AnswerMetrics, AnswerScores, best_by, choose_answer_metrics
@@ -263,15 +264,16 @@ def _stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
 def test_an_evaluation_that_is_interrupted_is_redone(start: Start, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     undisturbed, folder = start(keep_best="anls"), start(keep_best="anls")
     assert run_worker(undisturbed.path) == 0
-    original = answer_metrics.answer_rows
+    original = backend.answer_rows
 
     def interrupted(model: Any, rows: Any, sampling: Any, size: Any, done: Any, take: Any, poll: Any) -> None:
-        sent = []
+        sent: list[int] = []
 
         def take_then_stop(answer: Any) -> None:
             take(answer)
             if not sent and len(list(folder.path.glob(f"evaluations/step-{at:06d}/answers.jsonl"))):
-                sent.append(os.kill(os.getpid(), signal.SIGTERM))
+                sent.append(answer.example.row)
+                os.kill(os.getpid(), signal.SIGTERM)
 
         original(model, rows, sampling, size, done, take_then_stop, poll)
 
