@@ -203,12 +203,9 @@ def main() -> None:
     make_model(options.model)
     lines = [line for kind in QUESTIONS for line in compare(options, kind)]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
-    print(
-        f"\n{time.strftime('%Y-%m-%d')}, {versions}, {os.cpu_count()} cores, {options.clock} time, load {os.getloadavg()[0]:.1f}\n"
-    )
-    print(
-        "| data | contender | rows per second | ours is faster by | MiB above the model | ours takes | answers as ours |"
-    )
+    machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"\n{time.strftime('%Y-%m-%d')}, {versions}, {machine}, {options.clock} time\n")
+    print("| data | contender | rows/s | ours is faster by | MiB above the model | ours takes | answers as ours |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(lines))
 

@@ -298,3 +298,17 @@ def test_speed_is_that_of_batched_generation(
     for one in speed["speed"]:
         assert 0 < one["first_token_median"] <= one["whole_median"] <= one["whole_p95"]
         assert one["tokens_per_second"] >= one["images_per_second"] > 0
+
+
+def test_an_adapter_of_another_family_than_its_base_model(make: MakeEvaluation, adapter: Path, tmp_path: Path) -> None:
+    from mg_tui.runs.result_metadata import METADATA_FILE
+
+    copy = tmp_path / "copy"
+    shutil.copytree(adapter, copy)
+    record = json.loads((copy / METADATA_FILE).read_text())
+    (copy / METADATA_FILE).write_text(json.dumps({**record, "family": "other_vl"}))
+    folder = make(model=str(copy), limit=2, **QUICK)
+    assert run(folder) == 2
+    event = last(folder)
+    assert "family other_vl, and its base model is of qwen2_5_vl" in event.data["what"]
+    assert "--base-model" in event.data["hint"] and not folder.results_dir.exists()
