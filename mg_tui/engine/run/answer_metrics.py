@@ -65,7 +65,7 @@ def choose_answer_metrics(spec: TrainingSpec, held_out: Sequence[Example]) -> Ch
         UsageError: there is no such metric.
         DataError: a metric does not take a reference; its row is named.
     """
-    names = () if spec.eval_metrics == (AUTO_METRICS,) else spec.eval_metrics
+    names = () if spec.eval_metrics == (AUTO_METRICS,) else tuple(dict.fromkeys(spec.eval_metrics))
     best = spec.keep_best if spec.keep_best not in (BEST_LOSS, BEST_NONE) else None
     examples = tuple(held_out[: spec.eval_limit])
     if not (spec.eval_metrics or best) or not examples:

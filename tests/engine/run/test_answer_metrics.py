@@ -364,6 +364,7 @@ def test_metrics_are_named_or_chosen_from_the_references() -> None:
 
     assert names(short) is None and names([], eval_metrics="anls") is None
     assert names(short, eval_metrics="anls,cer") == ["anls", "cer"]
+    assert names(short, eval_metrics="anls,anls") == ["anls"]
     assert names(short, keep_best="cer") == ["cer"]
     assert names(short, eval_metrics="anls", keep_best="cer") == ["anls", "cer"]
     automatic = names(short, eval_metrics="auto")
