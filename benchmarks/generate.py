@@ -164,6 +164,8 @@ def compare(options: argparse.Namespace, kind: DataKind) -> list[str]:
     warm_up = make_rows(options.work / "data" / "warm-up", kind, 1, seed=9)
     print(f"--- {kind.title}", flush=True)
     ours = [found for _ in range(options.repeats) if (found := measure(options, "ours", file, warm_up, 1))]
+    if not ours:
+        return []
     best_ours = max(ours, key=lambda item: item["rate"])
     lines = [_line(kind, best_ours, best_ours)]
     for who in ("plain", *options.peers):
