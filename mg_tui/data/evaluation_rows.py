@@ -20,10 +20,11 @@ from mg_tui.data.field_map import FieldMap
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.hub import HubSource
 from mg_tui.data.sources.opener import open_source
 
 # Splits to evaluate on, where none is named: training data last.
-_HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")
+HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")
 _MAX_COLUMN_TEXT: Final = 200
 _MAX_QUESTIONS: Final = 50
 _CHAT_LAYOUTS: Final = frozenset({"messages", "conversations", "texts"})
@@ -119,9 +120,11 @@ def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | Non
         plain = opened(None)
     except DataError:
         plain = None
+    if isinstance(plain, HubSource):
+        plain.prefer_splits(HELD_OUT_SPLITS)  # its splits are only known when its rows are read
     if plain is not None and (plain.path is None or "; split " not in plain.evidence.why):
-        return plain  # without splits, or of a hub, whose splits are only known when its rows are read
-    for split in _HELD_OUT_SPLITS:
+        return plain
+    for split in HELD_OUT_SPLITS:
         try:
             return opened(split)
         except DataError:
