@@ -10,6 +10,7 @@ from mg_tui.cli.launch import detach_or_follow, launch_options, parse_gpus, star
 from mg_tui.cli.progress import progress_bar
 from mg_tui.cli.spec_flags import PRESET_OPTION, SpecCommand, default_values, explicit_values, spec_flags, value_origins
 from mg_tui.config import Settings
+from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -121,4 +122,4 @@ def _print_preflight(result: "PreflightResult") -> None:
         from mg_tui.preflight.loaded_dataset_check import format_warnings
 
         if warnings := format_warnings(result.report):
-            click.echo(f"check    {warnings}; see `model-garden datasets check` for the rows", err=True)
+            click.echo(runnable(f"check    {warnings}; see `model-garden datasets check` for the rows"), err=True)

@@ -147,13 +147,13 @@ def _describe_accepted(
 ) -> str:
     """What would be accepted, as the end of a sentence: "give a number greater than 0 (e.g. 2e-5)"."""
     noun = {
-        "text": "give a text",
+        "text": "give text",
         "path": "give a path",
         "integer": "give a whole number",
         "number": "give a number",
         "switch": "give true or false",
         "choice": "choose one of " + ", ".join(choices),
-        "list": "choose any of " + ", ".join(choices) if choices else "give texts",
+        "list": "choose any of " + ", ".join(choices) if choices else "give text, separated by commas",
     }[kind]
     if unit and kind in ("integer", "number"):
         noun += f" of {unit}"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.text import one_line
+from mg_tui.core.text import first_few, one_line
 
 MAX_LISTED_PROBLEMS: Final = 20
+_MAX_LISTED_ROWS: Final = 8  # of one problem that several rows have
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ class BadRows(DataError):
         bad = len({problem.row for problem in self.problems})
         rows = f"{bad:,} row{'s' if bad != 1 else ''}"
         heading = f"{rows} of {bad + examples:,} are invalid:"
-        lines = [f"  {problem}" for problem in self.problems[:MAX_LISTED_PROBLEMS]]
-        rest = self.problems[MAX_LISTED_PROBLEMS:]
+        groups = _group_alike(self.problems)
+        lines = [f"  {_describe_group(group)}" for group in groups[:MAX_LISTED_PROBLEMS]]
+        rest = [problem for group in groups[MAX_LISTED_PROBLEMS:] for problem in group]
         if rest:
-            lines.append(f"  and {len(rest):,} more, in rows {rest[0].row:,} to {rest[-1].row:,}")
+            first, last = min(problem.row for problem in rest), max(problem.row for problem in rest)
+            lines.append(f"  and {len(rest):,} more, in rows {first:,} to {last:,}")
         super().__init__("\n".join([heading, *lines]), where=where, hint=_common_hints(self.problems))
 
     def as_dict(self) -> dict[str, object]:
@@ -58,11 +61,28 @@ class BadRows(DataError):
         return {**super().as_dict(), "problems": listed}
 
 
+def _group_alike(problems: Iterable[RowProblem]) -> list[list[RowProblem]]:
+    """Problems that differ only in their row together, in the order of the first of each."""
+    groups: dict[tuple[str | None, str], list[RowProblem]] = {}
+    for problem in problems:
+        groups.setdefault((problem.field, problem.what), []).append(problem)
+    return list(groups.values())
+
+
+def _describe_group(group: Sequence[RowProblem]) -> str:
+    """One line for all of them; the rows are named as far as there is room."""
+    if len(group) == 1:
+        return str(group[0])
+    rows = first_few([f"{problem.row:,}" for problem in group], _MAX_LISTED_ROWS)
+    field = f", field {quote_text(group[0].field)}" if group[0].field is not None else ""
+    return f"rows {rows}{field}: {group[0].what}"
+
+
 def _common_hints(problems: Iterable[RowProblem]) -> str:
     """The three most frequent hints, each once, then the option that skips the rows."""
     counts = Counter(problem.hint for problem in problems if problem.hint)
     hints = [hint for hint, _count in counts.most_common(3)]
-    return "; ".join([*hints, "or skip them with --on-bad-row skip"])
+    return "; ".join([*hints, f"{'or ' if hints else ''}skip them with --on-bad-row skip"])
 
 
 def write_rejects(path: Path, problems: Iterable[RowProblem]) -> int:

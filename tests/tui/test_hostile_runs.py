@@ -60,7 +60,7 @@ async def test_text_is_text_everywhere(tmp_path, dashboard, size, text, until) -
         await pilot.press("escape", "escape")
         app.open_replay(folders[0])
         await pilot.press("end")
-        await until(pilot, lambda: "replay over" in text(app) and "[bold red]" in text(app))
+        await until(pilot, lambda: "replay ended" in text(app) and "[bold red]" in text(app))
         screens.append(text(app))
         await pilot.press("escape")
         app.notify(HOSTILE, title=HOSTILE, severity="error")

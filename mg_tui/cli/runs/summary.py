@@ -15,6 +15,7 @@ from mg_tui.cli.formatting import (
     format_progress,
     format_scores,
 )
+from mg_tui.cli.tables import format_rows
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.records import SavedCheckpoint
@@ -22,6 +23,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
 _COLUMNS: Final = ("ID", "STATE", "STEP", "LOSS", "TIME", "ETA", "MODEL")
+_RIGHT: Final = ("STEP", "LOSS", "TIME", "ETA")
 _MAX_WARNINGS: Final = 10
 
 
@@ -29,13 +31,11 @@ def format_table(summaries: Sequence[RunSummary], now: float, *, width: int | No
     """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own."""
     from rich.cells import cell_len, set_cell_size
 
-    rows = [_COLUMNS, *(_format_row(run, now) for run in summaries)]
-    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     problems = ["", *(run.problem for run in summaries)]
     lines: list[str] = []
+    rows = format_rows(_COLUMNS, [_format_row(run, now) for run in summaries], width=width, right=_RIGHT)
     for row, problem in zip(rows, problems, strict=True):
-        padded = (set_cell_size(cell, widths[column]) for column, cell in enumerate(row))
-        lines.append("  ".join(padded).rstrip())
+        lines += row
         if problem:
             lines.append(f"  ! {one_line(problem)}")
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]

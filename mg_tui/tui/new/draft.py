@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from mg_tui.core.errors import FieldProblem, SpecError
 from mg_tui.core.options import Option, format_flags, options_of
+from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
 from mg_tui.tui.formatting import as_typed
@@ -141,11 +142,11 @@ class SpecDraft(Generic[S]):
         return preset
 
     def command(self, *, lines: bool = False) -> str:
-        """The command for the same run, whatever garden.toml sets; with `lines`, a flag a line.
+        """The command for the same run here, whatever garden.toml sets; with `lines`, one flag per line.
 
         A missing value is `…`; while a value is invalid, all of them are.
         """
-        words = [self.command_words, *self._flags()]
+        words = [runnable(self.command_words), *self._flags()]
         return (" \\\n    " if lines else " ").join(words)
 
     def inexpressible_flags(self) -> list[str]:

@@ -158,7 +158,7 @@ class RunEstimator(threading.Thread):
     def _without_dataset(self, request: EstimateRequest) -> RunEstimate:
         self._advisor = None
         if not request.has_model:
-            return self._with_devices(request, RunEstimate(problems=("Choose a base model to see what it needs.",)))
+            return self._with_devices(request, RunEstimate(problems=("Choose a base model to see its memory.",)))
         from mg_tui.preflight import memory
 
         try:
@@ -219,8 +219,8 @@ class RunEstimator(threading.Thread):
             size, _modified = _file_stat(request)
             if size > MAX_DATASET_BYTES:
                 raise GardenError(
-                    f"the dataset is large ({size / 2**30:.1f} GiB) and is not read while the form is filled in",
-                    hint="a run of the check in Datasets, or the start itself, reads it",
+                    f"the dataset is large ({size / 2**30:.1f} GiB) and is not read while you edit",
+                    hint="check it under Datasets, or start the run to read it",
                 )
             from mg_tui.preflight import memory
 
