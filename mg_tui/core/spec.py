@@ -4,6 +4,7 @@ The flags of `train-vision`, the form of the dashboard, the `[train]` table of `
 run's `spec.json` are all read from this model by way of `mg_tui.core.options`.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -62,13 +63,22 @@ class TrainingSpec(BaseModel):
     # --- Data --------------------------------------------------------------------------------------------------------
     dataset: str = option(
         title="Dataset",
-        help="Training data: a file, a folder, a Hub dataset (owner/name), or a name from [datasets].",
+        help="Training data: a file, a folder, a Hub dataset (owner/name), or a name from [datasets]. Repeat it for "
+        "several; NAME:2 takes every row twice, NAME:0.5 a random half.",
         group="Data",
         basic=True,
         path=True,
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+    )
+    additional_dataset: tuple[str, ...] = option(
+        (),
+        title="Additional datasets",
+        help="Datasets to train on beside the first, each with an optional weight as in NAME:2.",
+        group="Data",
+        example="charts.jsonl:0.5",
+        repeats="dataset",
     )
     dataset_format: Literal["auto"] | DatasetFormat = option(
         "auto", title="Dataset format", help="File format; auto detects it.", group="Data"
@@ -516,6 +526,22 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_datasets(cls, values: Any) -> Any:
+        """A list of datasets as the first and the additional ones; an object in it as its JSON text."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if isinstance(values.get("dataset"), list | tuple) and values["dataset"]:
+            first, *others = values["dataset"]
+            values |= {"dataset": first, "additional_dataset": others}
+        if isinstance(values.get("dataset"), dict):
+            values["dataset"] = _to_json(values["dataset"])
+        if isinstance(values.get("additional_dataset"), list | tuple):
+            values["additional_dataset"] = tuple(_to_json(item) for item in values["additional_dataset"])
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_pixels > self.max_pixels:
@@ -559,3 +585,7 @@ class TrainingSpec(BaseModel):
         """The fields whose values differ from their defaults, required ones included."""
         defaults = {name: info.default for name, info in type(self).model_fields.items()}
         return {name: value for name, value in self.model_dump().items() if value != defaults[name]}
+
+
+def _to_json(item: Any) -> Any:
+    return json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, dict) else item

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import FieldProblem, SpecError
-from mg_tui.core.options import Option, format_flags, options_of
+from mg_tui.core.options import Option, format_flags, options_of, split_list
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
 from mg_tui.tui.formatting import as_typed
@@ -127,7 +127,13 @@ class RunDraft:
         preset = {}
         for name in self.changed_fields():
             opt, value = self.options[name], getattr(self.partial_spec, name)
-            if opt.kind != "path" and opt.group != "Output" and not opt.required and value is not None:
+            if (
+                opt.kind != "path"
+                and not opt.repeats
+                and opt.group != "Output"
+                and not opt.required
+                and value is not None
+            ):
                 preset[name] = list(value) if isinstance(value, tuple) else value
         return preset
 
@@ -161,7 +167,7 @@ class RunDraft:
     def _store(self, name: str, value: Any) -> None:
         opt = self.options[name]
         if opt.kind == "list" and isinstance(value, str):
-            value = tuple(part.strip() for part in value.split(",") if part.strip())
+            value = tuple(split_list(value))
         if isinstance(value, str) and value.strip() == "" and (opt.optional or opt.required):
             value = None
         self._values[name] = value
