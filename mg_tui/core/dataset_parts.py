@@ -17,11 +17,13 @@ DATASET_KEYS: Final[Mapping[str, str]] = {
     "path": "dataset",
     "format": "dataset_format",
     "layout": "dataset_layout",
+    "encoding": "dataset_encoding",
     "split": "dataset_split",
     "config": "dataset_config",
     **{
         name: name
         for name in (
+            "json_field",
             "text_field",
             "image_field",
             "response_field",

@@ -89,6 +89,22 @@ class TrainingSpec(BaseModel):
         help="Row layout; auto detects it.",
         group="Data",
     )
+    dataset_encoding: str | None = option(
+        None,
+        title="Dataset encoding",
+        help="Encoding of a text file that is not UTF-8; UTF-16 and UTF-32 are detected.",
+        group="Data",
+        min_length=1,
+        example="latin-1",
+    )
+    json_field: str | None = option(
+        None,
+        title="JSON field",
+        help="Field of a JSON file's object that holds its list of rows. Default: detected.",
+        group="Data",
+        min_length=1,
+        example="data",
+    )
     dataset_split: str | None = option(
         None,
         title="Dataset split",

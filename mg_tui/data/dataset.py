@@ -150,6 +150,8 @@ def load_dataset(
     policy: ReadPolicy = ALLOW_ALL,
     source: Source | None = None,
     repeats: Iterator[int] | None = None,
+    encoding: str | None = None,
+    json_field: str | None = None,
 ) -> Dataset:
     """Read a dataset of any format and layout, and check every row and every image.
 
@@ -165,7 +167,7 @@ def load_dataset(
         allow_private_urls: see `ImageResolver`.
         workers: threads; all usable cores when None.
         format, layout: of the dataset; detected when None.
-        split, config: see `open_source`.
+        split, config, encoding, json_field: see `open_source`.
         policy: where files may be read from.
         source: the dataset, already open; `format`, `split` and `config` are ignored then.
         repeats: how often each row is taken, bad ones included; rows that are not taken are not read further.
@@ -179,7 +181,17 @@ def load_dataset(
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
     if source is None:
-        source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
+        source = open_source(
+            str(path),
+            cwd=cwd,
+            cache=cache,
+            format=format,
+            split=split,
+            config=config,
+            policy=policy,
+            encoding=encoding,
+            json_field=json_field,
+        )
     options = ReadOptions(
         detected_format=detect_format(source, fields, layout),
         image_root=image_root,

@@ -55,6 +55,8 @@ def load_dataset_from_spec(
         layout=spec.dataset_layout,
         split=None if other else _split_name(spec, evaluation),
         config=None if other else _config_name(spec, evaluation, cwd),
+        encoding=spec.dataset_encoding,
+        json_field=None if other or evaluation else spec.json_field,
         policy=policy,
     )
 
@@ -87,6 +89,8 @@ def _load_mixture(
                 layout=own.dataset_layout,
                 split=own.dataset_split,
                 config=own.dataset_config,
+                encoding=own.dataset_encoding,
+                json_field=own.json_field,
                 policy=policy,
                 repeats=row_repeats(part.weight, spec.seed, index) if part.weight != 1 else None,
             )
@@ -109,6 +113,8 @@ def open_source_from_spec(
         format=_format_name(spec, evaluation),
         split=_split_name(spec, evaluation),
         config=_config_name(spec, evaluation, cwd),
+        encoding=spec.dataset_encoding,
+        json_field=None if evaluation else spec.json_field,
         policy=policy,
     )
     return source, detect_format(source, FieldMap.from_spec(spec, evaluation=evaluation), spec.dataset_layout)
