@@ -15,7 +15,9 @@ from mg_tui.core.options import option, spec_error_from
 TrainingMethod = Literal["lora", "full", "none"]
 # File formats and row layouts of a dataset; `mg_tui.data.sources` describes each.
 DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
-DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
+DatasetLayout = Literal[
+    "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
+]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
