@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from mg_tui.core.options import option, spec_error_from
+from mg_tui.core.options import option, spec_error_from, split_list
 
 TrainingMethod = Literal["lora", "full", "none"]
 # File formats and row layouts of a dataset; `mg_tui.data.sources` describes each.
@@ -547,7 +547,8 @@ class TrainingSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _split_datasets(cls, values: Any) -> Any:
-        """A list of datasets as the first and the additional ones; an object in it as its JSON text."""
+        """A list of datasets as the first and the additional ones, an object in it as its JSON text, and lists that are
+        written as one text, with commas, as lists."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
@@ -556,6 +557,9 @@ class TrainingSpec(BaseModel):
             values |= {"dataset": first, "additional_dataset": others}
         if isinstance(values.get("dataset"), dict):
             values["dataset"] = _to_json(values["dataset"])
+        for name in ("ignore_column", "additional_dataset"):
+            if isinstance(values.get(name), str):
+                values[name] = tuple(split_list(values[name]))
         if isinstance(values.get("additional_dataset"), list | tuple):
             values["additional_dataset"] = tuple(_to_json(item) for item in values["additional_dataset"])
         return values

@@ -21,9 +21,12 @@ _DATASET_KEYS: Final = {
     "layout": "dataset_layout",
     "split": "split",
     "config": "dataset_config",
+    "encoding": "dataset_encoding",
     **{
         name: name
         for name in (
+            "json_field",
+            "ignore_column",
             "text_field",
             "image_field",
             "response_field",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from mg_tui.core.options import split_list
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.datasets.open_dataset import OpenDataset
@@ -17,6 +18,9 @@ from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
+
+# Encodings that tables of older programs are in; the form takes any.
+_ENCODINGS: Final = ("latin-1", "cp1252", "cp1251", "gb18030", "shift_jis", "euc_kr", "utf-16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,12 @@ def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> li
     detected_layout = f"detected: {detected.layout}" if detected else "to be detected"
     layouts = [(key, f"{key}: {title}") for key, title in LAYOUTS.items()]
     splits = [(name, name) for name in SPLIT_NAMES]
+    encodings = [(name, name) for name in _ENCODINGS]
     choices = [
         _build_choice(options, "dataset_format", "Format", list(FORMATS.items()), detected_format),
         _build_choice(options, "dataset_layout", "Layout", layouts, detected_layout),
         _build_choice(options, "dataset_split", "Split", splits, "the only one, or train"),
+        _build_choice(options, "dataset_encoding", "Encoding", encodings, "UTF-8, or by its first bytes"),
     ]
     if dataset is None:
         return choices
@@ -122,7 +128,18 @@ def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> li
         ("response_field", "Answer", dataset.fields.response),
     ):
         choices.append(_build_choice(options, name, title, fields, f"found: {one_line(used, limit=80)}"))
+    choices.append(_build_ignored(options, [name for name, _label in fields]))
     return choices
+
+
+def _build_ignored(options: Mapping[str, str], names: Sequence[str]) -> OptionChoice:
+    """The columns that rows are read without: those that are ignored now, and with each of the others one more."""
+    ignored = options.get("ignore_column")
+    chosen = split_list(ignored or "")
+    values = [", ".join([*chosen, name]) for name in names if name not in chosen]
+    listed = [*([ignored] if ignored else []), *values]
+    labels = [(value, one_line(value, limit=80)) for value in listed]
+    return _build_choice(options, "ignore_column", "Ignored", labels, "no column")
 
 
 def _build_choice(
