@@ -158,8 +158,9 @@ def test_an_evaluation_reads_rows_as_a_run_does(dataset: Path) -> None:
     rows = rows_of(["é"], hint="h")
     path = dataset.with_name("latin.json")
     path.write_bytes(json.dumps({"train": rows, "test": rows * 2}, ensure_ascii=False).encode("latin-1"))
-    with pytest.raises(DataError):
-        load(path)
+    assert "--dataset-encoding" in str(load(path).dataset.problems[0].hint)
+    with pytest.raises(DataError, match="several lists"):
+        load(path, dataset_encoding="latin-1")
     found = load(path, dataset_encoding="latin-1", json_field="test", ignore_column=["hint"])
     assert not found.dataset.problems
     assert [row.references for row in found.rows] == [("é",), ("é",)]
