@@ -101,12 +101,18 @@ def run_preflight(spec: TrainingSpec, settings: Settings) -> "PreflightResult":
 
 def _print_preflight(result: "PreflightResult") -> None:
     from mg_tui.core.text import pluralize, printable
+    from mg_tui.data.mixture import describe_parts
 
     dataset = result.dataset
     family = result.model.family.title if result.model.family else "determined after the download"
     click.echo(f"model    {printable(result.model.name)} ({family})", err=True)
-    examples = pluralize(len(dataset.examples), "example")
+    examples = pluralize(sum(dataset.copies) or len(dataset.examples), "example")
     click.echo(f"dataset  {examples}; images {dataset.format_image_locations() or 'none'}", err=True)
+    for name, value, why in describe_parts(dataset):
+        click.echo(printable(f"         {name.removeprefix('dataset ')}: {value}; {why}"), err=True)
+    for part in dataset.parts:
+        if part.detected_format is not None and (columns := part.detected_format.describe_columns()):
+            click.echo(f"columns  {printable(part.name)}: {columns}", err=True)
     if dataset.detected_format is not None:
         click.echo(f"         {printable(str(dataset.detected_format))}", err=True)
         if columns := dataset.detected_format.describe_columns():

@@ -27,6 +27,7 @@ class RowProblem:
         hint: what to try, if known; safe to print.
         raw: the row as the file has it, unsafe to print. Bytes that are not UTF-8 are kept as surrogate escapes:
             `raw.encode("utf-8", "surrogateescape")` gives the bytes of the file.
+        origin: the row's own number and dataset where several were put together; safe to print.
     """
 
     row: int
@@ -34,9 +35,11 @@ class RowProblem:
     what: str
     hint: str | None = None
     raw: str = ""
+    origin: str | None = None
 
     def __str__(self) -> str:
-        where = f"row {self.row}" + (f", field {quote_text(self.field)}" if self.field is not None else "")
+        where = self.origin or f"row {self.row}"
+        where += f", field {quote_text(self.field)}" if self.field is not None else ""
         return f"{where}: {self.what}"
 
 
@@ -57,7 +60,16 @@ class BadRows(DataError):
         super().__init__("\n".join([heading, *lines]), where=where, hint=_common_hints(self.problems))
 
     def as_dict(self) -> dict[str, object]:
-        listed = [{"row": p.row, "field": p.field, "what": p.what, "hint": p.hint} for p in self.problems]
+        listed = [
+            {
+                "row": p.row,
+                "field": p.field,
+                "what": p.what,
+                "hint": p.hint,
+                **({"origin": p.origin} if p.origin else {}),
+            }
+            for p in self.problems
+        ]
         return {**super().as_dict(), "problems": listed}
 
 
@@ -114,13 +126,16 @@ def write_rejects(path: Path, problems: Iterable[RowProblem]) -> int:
 
 
 def reject_line(row: int, problems: Iterable[RowProblem], raw: str) -> str:
-    """A rejected row as a line of JSON: `{"row", "problems": [{"field", "what", "hint"}], "raw"}`.
+    """A rejected row as a line of JSON: `{"row", "problems": [{"field", "what", "hint"}], "raw"}`, and "origin" where
+    several datasets were put together.
 
     `raw` is the row exactly as the file has it (see `RowProblem.raw`). The line is ASCII: escaped surrogates survive a
     file that has to be UTF-8.
     """
+    problems = list(problems)
     reasons = [{"field": problem.field, "what": problem.what, "hint": problem.hint} for problem in problems]
-    return json.dumps({"row": row, "problems": reasons, "raw": raw})
+    origin = next((problem.origin for problem in problems if problem.origin), None)
+    return json.dumps({"row": row, **({"origin": origin} if origin else {}), "problems": reasons, "raw": raw})
 
 
 def quote_text(text: str, *, limit: int = 160) -> str:

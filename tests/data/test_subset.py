@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mg_tui.core.dataset_parts import parse_weighted_path
 from mg_tui.core.errors import UsageError
 from mg_tui.data.from_folder import create_from_folder
 from mg_tui.data.row_loader import ReadOptions, load_rows
 from mg_tui.data.sources.opener import open_source
-from mg_tui.data.subset import WeightedSource, concat_datasets, parse_weighted_path, sample_dataset, split_dataset
+from mg_tui.data.subset import WeightedSource, concat_datasets, sample_dataset, split_dataset
 
 
 @pytest.fixture

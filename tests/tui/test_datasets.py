@@ -407,6 +407,35 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
         assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
 
 
+async def test_a_column_is_ignored_and_an_encoding_chosen(tmp_path, dashboard, size, text, until) -> None:
+    file = tmp_path / "hints.csv"
+    file.write_bytes(f"question,image,answer,hint\nÉ?,{photo('rocket')},a,h\n".encode("latin-1"))
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        screen = await _open(app, pilot, until, file)
+        for name, value in (("dataset_encoding", "latin-1"), ("ignore_column", "hint")):
+            await pilot.press("m")
+            assert isinstance(app.screen, ReadOptionsScreen)
+            table = app.screen.query_one(OptionTable)
+            table.move(next(at for at, row in enumerate(table.rows) if row.name == name))
+            for _ in range(20):
+                if table.current is not None and table.current.value == value:
+                    break
+                await pilot.press("right")
+            assert table.current is not None and table.current.value == value
+            await pilot.press("enter")
+            await until(pilot, lambda: not isinstance(app.screen, ReadOptionsScreen))
+            await until(
+                pilot, lambda n=name, v=value: screen.dataset is not None and screen.dataset.options.get(n) == v
+            )
+        await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.question == "É?")
+        assert not _detail(screen).problems
+        assert screen.dataset is not None
+        assert screen.dataset.spec.ignore_column == ("hint",)
+        assert screen.dataset.run_options()["ignore_column"] == "hint"
+
+
 async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, until, engine) -> None:
     engine(load=[{"event": "ready", "device": "cpu", "dtype": "float32", "quantization": "none"}])
     make_result(tmp_path, "receipts")

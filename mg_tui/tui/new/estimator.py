@@ -279,13 +279,21 @@ def _visible_fits(estimate: RunEstimate) -> list[tuple[bool, int]]:
 
 
 def _file_stat(request: EstimateRequest) -> tuple[int, float]:
+    """The bytes of the dataset's files, or of all datasets' together, and when one was last modified."""
+    from mg_tui.core.dataset_parts import parse_part
     from mg_tui.core.paths import expand_user
 
-    try:
-        stat = (request.cwd / expand_user(request.spec.dataset)).stat()
-    except (OSError, ValueError, GardenError):
-        return 0, 0.0
-    return stat.st_size, stat.st_mtime
+    size, modified = 0, 0.0
+    for text in (request.spec.dataset, *request.spec.additional_dataset):
+        try:
+            path = request.cwd / expand_user(text)
+            if not path.exists():
+                path = request.cwd / expand_user(parse_part(text).name)
+            stat = path.stat()
+        except (OSError, ValueError, GardenError):
+            continue
+        size, modified = size + stat.st_size, max(modified, stat.st_mtime)
+    return size, modified
 
 
 def _format_error(error: GardenError) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from mg_tui.core.options import split_list
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.datasets.open_dataset import OpenDataset
@@ -18,6 +19,9 @@ from mg_tui.tui.screens.modal import Dialog
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.table import Column, Table
+
+# Encodings that tables of older programs are in; the form takes any.
+_ENCODINGS: Final = ("latin-1", "cp1252", "cp1251", "gb18030", "shift_jis", "euc_kr", "utf-16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +113,12 @@ def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> li
     detected_layout = f"detected: {detected.layout}" if detected else "automatic"
     layouts = [(key, f"{key}: {title}") for key, title in LAYOUTS.items()]
     splits = [(name, name) for name in SPLIT_NAMES]
+    encodings = [(name, name) for name in _ENCODINGS]
     choices = [
         _build_choice(options, "dataset_format", "Format", list(FORMATS.items()), detected_format),
         _build_choice(options, "dataset_layout", "Layout", layouts, detected_layout),
         _build_choice(options, "dataset_split", "Split", splits, "automatic: the only one, or train"),
+        _build_choice(options, "dataset_encoding", "Encoding", encodings, "UTF-8, or by its first bytes"),
     ]
     if dataset is None:
         return choices
@@ -124,6 +130,7 @@ def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> li
     choices.append(
         _build_choice(options, "image_root", "Image root", _image_root_values(options, dataset), "the dataset’s folder")
     )
+    choices.append(_build_ignored(options, [name for name, _label in fields]))
     return choices
 
 
@@ -148,6 +155,16 @@ def _image_root_values(options: Mapping[str, str], dataset: OpenDataset) -> Sequ
     for folder in filter(None, others):
         labels.setdefault(folder, one_line(folder, limit=200))
     return list(labels.items())
+
+
+def _build_ignored(options: Mapping[str, str], names: Sequence[str]) -> OptionChoice:
+    """The columns that rows are read without: those that are ignored now, and with each of the others one more."""
+    ignored = options.get("ignore_column")
+    chosen = split_list(ignored or "")
+    values = [", ".join([*chosen, name]) for name in names if name not in chosen]
+    listed = [*([ignored] if ignored else []), *values]
+    labels = [(value, one_line(value, limit=80)) for value in listed]
+    return _build_choice(options, "ignore_column", "Ignored", labels, "no column")
 
 
 def _build_choice(
