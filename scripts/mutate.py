@@ -6,14 +6,19 @@ The files are copied first, so nothing is planted in the working tree. Defects a
 """
 
 import argparse
+import compileall
+import contextlib
 import fnmatch
+import importlib
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +29,8 @@ DEFECTS_FILE: Final = ROOT / "scripts" / "defects.toml"
 # Exit codes of pytest.
 _ALL_PASSED: Final = 0
 _SOME_FAILED: Final = 1
+_BROKEN: Final = 70
+_SLOW_IMPORTS: Final = ("pytest", "numpy", "PIL.Image", "torch", "transformers.trainer", "peft", "textual.app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +74,55 @@ def copy_project(root: Path, target: Path) -> None:
             shutil.copy2(source, copy)
 
 
+def compile_project(project: Path) -> None:
+    """Compile the copy's code once. Bytecode is usually found by the time and size of its source, which a defect may
+    leave as they were; this is found by the source's hash."""
+    for folder in (project / "mg_tui", *project.glob("plugins/*/mg_*")):
+        compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+
+
+def import_libraries() -> None:
+    """Import what takes longest to import, so that the forked test processes need not; none of it is our own code."""
+    for name in _SLOW_IMPORTS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 def run_tests(project: Path, tests: Iterable[str]) -> tuple[int, str]:
-    """Exit code and output of pytest for some tests of the project in a folder."""
-    paths = (project, *project.glob("plugins/*"))  # before the installed packages, which are the working tree's
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "PYTHONDONTWRITEBYTECODE": "1",  # bytecode is found by time and size, which a defect may leave as they were
-    }
-    command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+    """Exit code and output of pytest for some tests of the project in a folder, in a process forked from this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as output:
+        pid = os.fork()
+        if pid == 0:
+            code = _BROKEN
+            try:
+                code = _run_pytest(project, tests, output.fileno())
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _pid, status = os.waitpid(pid, 0)
+        output.seek(0)
+        return os.waitstatus_to_exitcode(status), output.read().decode("utf-8", "replace")
+
+
+def _run_pytest(project: Path, tests: Iterable[str], output: int) -> int:
+    """In the forked process: pytest on the copy, for itself and for the processes that tests start."""
+    import pytest
+
+    for target, fd in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
+        os.dup2(fd, target)
+    os.chdir(project)
+    paths = [str(project), *map(str, project.glob("plugins/*"))]  # the installed packages are the working tree's
+    sys.path[:0] = paths
+    sys.dont_write_bytecode = True
+    os.environ.update(PYTHONPATH=os.pathsep.join(paths), PYTHONDONTWRITEBYTECODE="1")
+    imported = "ignore::pytest.PytestAssertRewriteWarning"  # plugins that `import_libraries` brought in
+    places = ["-p", "no:cacheprovider", "--basetemp", f"{project}-tests"]
+    return int(pytest.main(["-x", "-q", *places, "-W", imported, *tests]))
 
 
 def try_defect(defect: Defect, project: Path) -> tuple[str, str]:
@@ -115,8 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
-        project = Path(folder)
+        project = Path(folder) / "project"
         copy_project(ROOT, project)
+        compile_project(project)
+        import_libraries()
         tests = dict.fromkeys(test for defect in chosen for test in defect.tests)
         code, output = run_tests(project, tests)
         if code != _ALL_PASSED:
