@@ -43,7 +43,7 @@ def test_an_entry_still_fits_the_code(defect: mutate.Defect) -> None:  # type: i
         for name in names:
             kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
             (node,) = [node for node in body if isinstance(node, kinds) and node.name == name]
-            assert "slow" not in ast.unparse(ast.Module(node.decorator_list, [])), "it runs every time"
+            assert "slow" not in " ".join(map(ast.unparse, node.decorator_list)), "it runs every time"
             body = node.body
 
 

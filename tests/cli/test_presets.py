@@ -43,9 +43,7 @@ def test_a_run_is_started_with_the_flags_over_a_preset_over_garden_toml(
         return 0
 
     monkeypatch.setattr(train, "start_and_follow", start_and_follow)
-    settings = Settings(
-        home=tmp_path, cache=tmp_path, train={"lora_r": 8, "seed": 5}, presets={"mine": {"lora_r": 64}}
-    )
+    settings = Settings(home=tmp_path, cache=tmp_path, train={"lora_r": 8, "seed": 5}, presets={"mine": {"lora_r": 64}})
     required = ["--base-model", "tiny", "--dataset", "d.jsonl"]
     for words in ([], ["--preset", "mine"], ["--preset", "mine", "--lora-r", "4"], ["--lora-r", "4", "--seed", "0"]):
         done = CliRunner().invoke(train.train_vision, [*required, *words], obj=settings, catch_exceptions=False)

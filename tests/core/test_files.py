@@ -32,11 +32,18 @@ def test_a_write_that_breaks_off_leaves_the_old_content(
 def test_content_is_synced_before_it_has_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, calls = tmp_path / "spec.json", []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(("fsync", os.readlink(f"/proc/self/fd/{fd}"))), fsync(fd)))
-    monkeypatch.setattr(
-        Path, "replace", lambda self, target: (calls.append(("rename", str(self))), replace(self, target))[1]
-    )
+
+    def record_fsync(fd: int) -> None:
+        calls.append(("fsync", Path(f"/proc/self/fd/{fd}").readlink()))
+        fsync(fd)
+
+    def record_replace(self: Path, target: Path) -> Path:
+        calls.append(("rename", self))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "replace", record_replace)
     write_atomic(path, b"content")
     (synced, first), (renamed, second) = calls
     assert (synced, renamed) == ("fsync", "rename")
-    assert first == second != str(path)
+    assert first == second != path

@@ -65,7 +65,7 @@ def test_images_inside_rows_stay_in_their_order(folder: Path) -> None:
     ]
     orders = [["red.png", "blue.png"], ["blue.png", "red.png"], ["red.png", "0.png"]]
     write_rows(folder / "data.jsonl", *({"messages": content, "images": images, "id": images[0]} for images in orders))
-    source, reading = open_dataset(folder / "data.jsonl")
+    source, _reading = open_dataset(folder / "data.jsonl")
     resolver = ImageResolver(source.base, None, folder, folder / "cache")
     request = ConvertRequest(folder / "inside.parquet")
     convert(source, detect_format(source), request, cache=folder / "cache", resolver=resolver)

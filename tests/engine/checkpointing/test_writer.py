@@ -40,7 +40,7 @@ def calls_of_python(monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> list[
 
     def record_fsync(fd: int) -> None:
         fsync(fd)
-        calls.append(("fsync", Path(os.readlink(f"/proc/self/fd/{fd}"))))
+        calls.append(("fsync", Path(f"/proc/self/fd/{fd}").readlink()))
 
     def record_rename(source: Path, target: Path, **options: object) -> None:
         rename(source, target)

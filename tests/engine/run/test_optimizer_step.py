@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.inference import training_samples
+from mg_tui.engine.inference import generation, training_samples
 from mg_tui.engine.run.reporter import Reporter
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
@@ -160,15 +160,16 @@ def test_the_state_of_a_loss_scaler_is_in_the_checkpoint_and_comes_back(
 def test_samples_draw_no_random_number_that_training_would_have_drawn(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = training_samples.generate_answer
+    original = generation.generate_answer
 
     def drawing(*arguments: Any, **named: Any) -> Any:
         torch.rand(3)  # as sampled answers do
         return original(*arguments, **named)
 
     monkeypatch.setattr(training_samples, "generate_answer", drawing)
-    quiet, sampled = start(max_steps=3, save_steps=1, lora_dropout=0.3), start(
-        max_steps=3, save_steps=1, lora_dropout=0.3, sample_count=1
+    quiet, sampled = (
+        start(max_steps=3, save_steps=1, lora_dropout=0.3),
+        start(max_steps=3, save_steps=1, lora_dropout=0.3, sample_count=1),
     )
     assert [run_worker(folder.path) for folder in (quiet, sampled)] == [0, 0]
     assert len(events(sampled, "sample")) == 3
