@@ -69,5 +69,7 @@ ACTIONS: Final = (
         "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
     ),
     _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom."),
+    _action("evaluations", ("e",), "Evaluations", "Show the evaluations of the run and its checkpoints.", "evals", 6),
+    _action("evaluate", ("E",), "Evaluate", "Evaluate the result or a checkpoint on a dataset.", "evaluate", 7),
     _action("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
 )
