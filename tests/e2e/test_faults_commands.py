@@ -110,14 +110,7 @@ def open_dashboard(base: Path) -> tuple[int, bytearray]:
     leader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     process = subprocess.Popen(
-        [PROGRAM],
-        cwd=base,
-        env=environ(base),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which the tests may run with ignored
+        [PROGRAM], cwd=base, env=environ(base), stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     )
     os.close(terminal)
     process.returncode = 0  # it is waited for by its number

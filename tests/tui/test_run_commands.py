@@ -186,6 +186,25 @@ async def test_the_queue_is_changed(own_home, dashboard, size, text, until) -> N
         assert [entry.folder.id[-6:] for entry in queue.list_queue(own_home)] == ["-first", "second"]
 
 
+async def test_a_running_run_is_not_removed(own_home, dashboard, size, text, until) -> None:
+    app = dashboard(own_home)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        table = await _on(app, pilot, until, "invoices-v2")
+        running, finished = _current(table), next(row for row in table.rows if row.state is RunState.FINISHED)
+        assert running.state is RunState.RUNNING
+        await pilot.press("x")
+        await pilot.pause(0.1)
+        assert not isinstance(app.screen, ConfirmScreen)
+        await pilot.press("space")
+        await _on(app, pilot, until, finished.title)
+        await pilot.press("space", "x")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        assert f"Remove {finished.title}?" in text(app), "of the two that are marked the one that may be"
+        await pilot.press("y")
+        await until(pilot, lambda: not finished.folder.path.exists())
+        assert running.folder.spec_file.exists()
+
+
 async def test_remove_asks_and_removes_the_marked(own_home, dashboard, size, text, until) -> None:
     app = dashboard(own_home)
     async with app.run_test(size=size) as pilot:
