@@ -32,7 +32,7 @@ ACTIONS: Final = (
     Action(
         "datasets.folder",
         ("d",),
-        "Open the folder as a dataset",
+        "Open as dataset",
         "Open a folder of images or shards, or one saved by `datasets`.",
         *_DATASETS,
         "folder as dataset",
@@ -75,7 +75,7 @@ ACTIONS: Final = (
     Action(
         "dataset.kinds",
         ("x",),
-        "Filter by kind of finding",
+        "Filter by finding",
         "Cycle through the rows of each kind of finding, then all rows.",
         *_DATASET,
         "filter",
