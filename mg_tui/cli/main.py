@@ -29,6 +29,10 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Run inference on images."),
     "chat": LazyCommand("mg_tui.cli.chat", "chat", "Chat with a model about images, in the plain terminal."),
     "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model and verify the result."),
+    "export": LazyCommand(
+        "mg_tui.cli.export", "export", "Export a result as a merged model or for vLLM, and verify what was written."
+    ),
+    "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),

@@ -4,7 +4,8 @@
         -> notice, progress {"what", "done", "total"}, ..., merged
 
 Weights are merged in full precision: into a quantized base the adapter would be lost in rounding. The
-saved model is compared with the adapter, and deleted if it differs. A merge that is terminated leaves no files.
+saved model is compared with the adapter, and deleted if it differs; its files beside the weights are those of the
+base model. A merge that is terminated leaves no files.
 """
 
 import gc
@@ -13,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -25,12 +27,13 @@ from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.saving import save_full_model, write_result_files
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
-from mg_tui.runs.result_metadata import METADATA_FILE, ResultMetadata
+from mg_tui.runs.result_metadata import METADATA_FILE, MODEL_CONFIG, ResultMetadata, read_json_object
 from mg_tui.runs.versions import package_versions
 
 _PHASE_COUNT: Final = 5
@@ -87,38 +90,69 @@ class Merger:
         self._channel.send("progress", what=what, done=done, total=_PHASE_COUNT)
 
     def _merge(self, loaded: LoadedModel, target: Path) -> LogitComparison:
-        from mg_tui.engine.inference.generation import make_encoder
-
-        capability = loaded.family.capability("merge")
-        if isinstance(capability, Unsupported):
-            raise FamilyError(f"{loaded.family.title} cannot be merged", why=capability.why)
-        encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
-        self._at(1, "answering with the adapter")
-        samples = add_answers(make_samples(), loaded.model, encoder)
-        adapter = answer_logits(samples, loaded.model, encoder)
-        with loaded.model.disable_adapter():
-            base = answer_logits(samples, loaded.model, encoder)
-        self._at(2, "merging")
-        whole = merge_weights(loaded.model)
-        require_disk_space(whole, target)
-        processor, family, metadata = loaded.processor, loaded.family, merged_metadata(loaded)
-        attention = whole.config._attn_implementation or "sdpa"
         with publish_folder(target, tag=f"merge-{os.getpid()}", last=METADATA_FILE) as staging:
-            self._at(3, "saving")
-            save_full_model(whole, staging)
-            # One model in memory at a time: the merged one is freed before it is loaded again.
-            whole.to("meta")
-            del whole
-            gc.collect()
-            self._at(4, "loading what was saved, and comparing")
-            request = LoadRequest(str(staging), loaded.dtype, loaded.device, attention=attention)
-            saved = family.load_model(family, request)
-            compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
-            if not compared.agrees:
-                raise disagreement_error(compared)
-            metadata = metadata.model_copy(update={"merge": compared.as_dict()})
-            write_result_files(staging, processor, metadata, family=family, target=target)
-        return compared
+            return write_merged(loaded, staging, target, self._at)
+
+
+def write_merged(loaded: LoadedModel, staging: Path, target: Path, at: Callable[[int, str], None]) -> LogitComparison:
+    """Merge a loaded adapter, save the model into `staging`, load it again and compare; `loaded` is used up.
+
+    Args:
+        loaded: an adapter on its base model, not quantized.
+        staging: an empty folder, which becomes `target` later.
+        target: where there has to be room.
+        at: is told the number of finished phases and what begins.
+
+    Raises:
+        FamilyError: the family's models cannot be merged.
+        EnvironmentProblem: there is no room.
+        RunFailed: the saved model does not answer like the adapter, or would be of another class than its base.
+    """
+    from mg_tui.engine.inference.generation import make_encoder
+
+    capability = loaded.family.capability("merge")
+    if isinstance(capability, Unsupported):
+        raise FamilyError(f"{loaded.family.title} cannot be merged", why=capability.why)
+    encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
+    at(1, "answering with the adapter")
+    samples = add_answers(make_samples(), loaded.model, encoder)
+    adapter = answer_logits(samples, loaded.model, encoder)
+    with loaded.model.disable_adapter():
+        base = answer_logits(samples, loaded.model, encoder)
+    at(2, "merging")
+    whole = merge_weights(loaded.model)
+    require_disk_space(whole, target)
+    processor, family, metadata = loaded.processor, loaded.family, merged_metadata(loaded)
+    attention = whole.config._attn_implementation or "sdpa"
+    at(3, "saving")
+    save_full_model(whole, staging)
+    _require_architecture(staging, type(whole).__name__)
+    # One model in memory at a time: the merged one is freed before it is loaded again.
+    whole.to("meta")
+    del whole
+    gc.collect()
+    at(4, "loading what was saved, and comparing")
+    request = LoadRequest(str(staging), loaded.dtype, loaded.device, attention=attention)
+    saved = family.load_model(family, request)
+    compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
+    if not compared.agrees:
+        raise disagreement_error(compared)
+    metadata = metadata.model_copy(update={"merge": compared.as_dict()})
+    write_result_files(staging, processor, metadata, family=family, target=target)
+    if (folder := find_base_folder(loaded.located)) is not None:
+        copy_base_files(folder, staging, processor)
+    return compared
+
+
+def _require_architecture(folder: Path, expected: str) -> None:
+    """Raises RunFailed when config.json names another class than that of the whole model: others go by that name."""
+    named = read_json_object(folder / MODEL_CONFIG).get("architectures")
+    if named != [expected] or expected.endswith("Model"):
+        raise RunFailed(
+            "the merged model would not be read as what it is",
+            where=MODEL_CONFIG,
+            why=f"its architectures are {named}, and the model with its last layer is a {expected}",
+        )
 
 
 def require_mergeable(located: LocatedModel) -> None:

@@ -1,0 +1,59 @@
+"""What `export` and `verify` share: the options of what is asked, and how an agreement is printed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import click
+
+_CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
+_SHOWN: Final = 5
+
+
+def asking_options(command: _CommandT) -> _CommandT:
+    """Add the options of what both models are asked."""
+    options = (
+        click.option(
+            "--dataset", help="Rows to ask: a file, a folder or a Hub dataset. Default: the run's held-out rows."
+        ),
+        click.option(
+            "--rows", type=click.IntRange(min=1), default=16, show_default=True, help="Number of rows to ask, at most."
+        ),
+        click.option(
+            "--max-new-tokens",
+            type=click.IntRange(min=1),
+            default=128,
+            show_default=True,
+            help="Maximum length of an answer.",
+        ),
+        click.option(
+            "--min-agreement",
+            type=click.FloatRange(min=0, max=1, min_open=True),
+            default=1.0,
+            show_default=True,
+            help="Share of rows that have to be answered alike. Rounding can change a long answer.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def print_agreement(record: Mapping[str, Any], other: str) -> None:
+    """Print figures and the first rows that differ, on standard error."""
+    from mg_tui.core.text import one_line
+
+    click.echo(
+        f"{record['alike']} of {record['rows']} answers alike ({record['agreement']:.1%}; at least "
+        f"{record['required']:.1%} required), mean similarity {record['similarity']:.3f}\n"
+        f"exact match with the references: the model {record['model_exact_match']:.1%}, {other} "
+        f"{record['other_exact_match']:.1%}",
+        err=True,
+    )
+    differences = record["differences"]
+    for each in differences[:_SHOWN]:
+        answer = f"no answer: {each['error']}" if each["error"] else repr(each["other"])
+        click.echo(
+            f"  row {each['row']}: {one_line(repr(each['model']), limit=100)} / {one_line(answer, limit=100)}", err=True
+        )
+    if len(differences) > _SHOWN:
+        click.echo(f"  and {len(differences) - _SHOWN} more", err=True)

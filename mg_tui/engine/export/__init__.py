@@ -1,0 +1,1 @@
+"""Export of a result for other programs, and the proof that another form of it answers alike."""
