@@ -49,6 +49,8 @@ def print_agreement(record: Mapping[str, Any], other: str) -> None:
         f"{record['other_exact_match']:.1%}",
         err=True,
     )
+    if record["adapter_changes"] is not None:
+        click.echo(_about_adapter(record), err=True)
     differences = record["differences"]
     for each in differences[:_SHOWN]:
         answer = f"no answer: {each['error']}" if each["error"] else repr(each["other"])
@@ -57,3 +59,12 @@ def print_agreement(record: Mapping[str, Any], other: str) -> None:
         )
     if len(differences) > _SHOWN:
         click.echo(f"  and {len(differences) - _SHOWN} more", err=True)
+
+
+def _about_adapter(record: Mapping[str, Any]) -> str:
+    changed, rows = record["adapter_changes"], record["rows"]
+    if not changed:
+        return f"the adapter changes none of these {rows} answers: they do not show whether it is applied"
+    text = f"the adapter changes {changed} of these {rows} answers of its base model"
+    as_base = record["answered_as_base"]
+    return f"{text}; {as_base} are answered as the base model does" if as_base else text

@@ -15,8 +15,8 @@ from mg_tui.config import Settings
 @click.option(
     "--against",
     required=True,
-    metavar="URL|DIR",
-    help="What has to answer alike: an OpenAI-compatible server, or a folder with a model or an adapter.",
+    metavar="URL|MODEL",
+    help="What has to answer alike: an OpenAI-compatible server, or a folder, a run or a base model.",
 )
 @click.option("--name", help="The model's name on the server. Default: its only one.")
 @asking_options

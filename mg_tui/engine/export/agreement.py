@@ -28,6 +28,9 @@ class AnswerAgreement:
         model_exact, other_exact: share of answers that are the reference.
         required: share of rows that have to be alike.
         differences: the other rows, in order.
+        changed: rows that an adapter answers differently from its base model: the only ones that show whether it was
+            applied; None for a whole model.
+        as_base: rows among `differences` that the other answers as the base model does.
     """
 
     rows: int
@@ -37,6 +40,8 @@ class AnswerAgreement:
     other_exact: float
     required: float
     differences: tuple[AnswerDifference, ...]
+    changed: int | None = None
+    as_base: int = 0
 
     @property
     def share(self) -> float:
@@ -59,6 +64,8 @@ class AnswerAgreement:
             "similarity": round(self.similarity, 6),
             "model_exact_match": round(self.model_exact, 6),
             "other_exact_match": round(self.other_exact, 6),
+            "adapter_changes": self.changed,
+            "answered_as_base": self.as_base,
             "differences": [
                 {"row": each.row, "model": each.model, "other": each.other, "error": each.error}
                 for each in self.differences
@@ -67,19 +74,24 @@ class AnswerAgreement:
 
 
 def compare_answers(
-    model: Sequence[ModelAnswer], other: Sequence[ModelAnswer], *, required: float = 1.0
+    model: Sequence[ModelAnswer],
+    other: Sequence[ModelAnswer],
+    base: Sequence[ModelAnswer] | None = None,
+    *,
+    required: float = 1.0,
 ) -> AnswerAgreement:
     """Compare answers to the same examples in the same order; a row without an answer of both is never alike.
 
     Args:
         model: the model's answers, at least one.
         other: those of the other form.
+        base: those of the base model of an adapter.
         required: share of rows that have to be alike.
     """
     from rapidfuzz.distance import Levenshtein
 
-    differences, similarity, exact = [], 0.0, [0, 0]
-    for mine, theirs in zip(model, other, strict=True):
+    differences, similarity, exact, changed, as_base = [], 0.0, [0, 0], 0, 0
+    for mine, theirs, plain in zip(model, other, base or [None] * len(model), strict=True):
         failed = mine.error or theirs.error
         similarity += 0.0 if failed else Levenshtein.normalized_similarity(mine.text, theirs.text)
         reference = mine.example.response.strip()
@@ -87,6 +99,8 @@ def compare_answers(
         exact[1] += theirs.error is None and theirs.text == reference
         if failed or mine.text != theirs.text:
             differences.append(AnswerDifference(mine.example.row, mine.text, theirs.text, failed))
+            as_base += plain is not None and not failed and theirs.text == plain.text
+        changed += plain is not None and mine.text != plain.text
     count = len(model)
     return AnswerAgreement(
         rows=count,
@@ -96,4 +110,6 @@ def compare_answers(
         other_exact=exact[1] / count,
         required=required,
         differences=tuple(differences),
+        changed=None if base is None else changed,
+        as_base=as_base,
     )

@@ -23,7 +23,7 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
 from mg_tui.core.text import one_line, pluralize
 from mg_tui.engine.export.agreement import AnswerAgreement, compare_answers
-from mg_tui.engine.export.questions import ask_model, error_of_first, load_rows
+from mg_tui.engine.export.questions import ask_model, ask_without_adapter, error_of_first, load_rows
 from mg_tui.engine.export.verify import RowCount, Share
 from mg_tui.engine.export.vllm_files import VllmCommand, served_name, write_vllm_files
 from mg_tui.engine.export.vllm_rules import VllmAdapter, require_vllm_adapter
@@ -31,9 +31,10 @@ from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, resolve_family, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.merge import require_mergeable, write_merged
-from mg_tui.engine.results.model_card import render_model_card
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
+from mg_tui.engine.results.saving import write_result_files
 from mg_tui.families.defaults import limit_pixels
 from mg_tui.families.registry import Registry, load_registry
 from mg_tui.runs.result_metadata import (
@@ -42,7 +43,6 @@ from mg_tui.runs.result_metadata import (
     METADATA_FILE,
     ResultMetadata,
     read_result_metadata,
-    write_result_metadata,
 )
 
 _PHASE_COUNT = 7
@@ -135,6 +135,7 @@ class Exporter:
         expected = ask_model(loaded, examples, request.max_new_tokens)
         if (error := error_of_first(expected)) is not None:
             raise error
+        base = ask_without_adapter(loaded, examples, request.max_new_tokens)
         number, limits = loaded.dtype, limit_pixels(loaded.processor, loaded.metadata.preprocessing)
         with publish_folder(job.target, tag=f"export-{os.getpid()}", last=METADATA_FILE) as staging:
             self._write(job, loaded, staging)
@@ -147,7 +148,7 @@ class Exporter:
             answers = ask_model(
                 load_located(written, job.registry, dtype=number, **how), examples, request.max_new_tokens
             )
-            agreement = compare_answers(expected, answers, required=request.min_agreement)
+            agreement = compare_answers(expected, answers, base, required=request.min_agreement)
             if not agreement.agrees:
                 raise refused_error(agreement, number)
         return agreement, command
@@ -165,9 +166,9 @@ class Exporter:
             metadata = job.located.metadata.model_copy(
                 update={"family": loaded.family.key, "model_type": str(loaded.model.config.model_type)}
             )
-            card = render_model_card(metadata, title=job.target.name, family=loaded.family.title, folder=job.target)
-            (staging / "README.md").write_text(card, encoding="utf-8")
-            write_result_metadata(staging, metadata)
+            write_result_files(staging, loaded.processor, metadata, family=loaded.family, target=job.target)
+            if (base := find_base_folder(job.located)) is not None:
+                copy_base_files(base, staging, loaded.processor)
             return
         for path in _model_files(folder):
             shutil.copyfile(path, staging / path.name)
@@ -246,7 +247,8 @@ def refused_error(agreement: AnswerAgreement, dtype: str) -> RunFailed:
     hint = "try --dtype float32" if dtype != "float32" else None
     return RunFailed(
         "the export does not answer like the model, and was deleted",
-        why=f"{agreement.alike} of {agreement.rows} answers are alike; {rows}",
+        why=f"{agreement.alike} of {agreement.rows} answers are alike, {agreement.as_base} are the base model's; "
+        + rows,
         hint=f"{hint}, or allow for rounding in long answers with --min-agreement" if hint else None,
     )
 

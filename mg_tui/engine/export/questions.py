@@ -63,6 +63,16 @@ def ask_model(loaded: "LoadedModel", examples: Sequence[Example], max_new_tokens
     return [answers[id(example)] for example in examples]
 
 
+def ask_without_adapter(
+    loaded: "LoadedModel", examples: Sequence[Example], max_new_tokens: int
+) -> list[ModelAnswer] | None:
+    """The greedy answers of an adapter's base model; None for a whole model."""
+    if not loaded.located.is_adapter:
+        return None
+    with loaded.model.disable_adapter():
+        return ask_model(loaded, examples, max_new_tokens)
+
+
 def ask_server(url: str, name: str | None, examples: Sequence[Example], max_new_tokens: int) -> list[ModelAnswer]:
     """The greedy answers of a server's model; without a name, of the only one it lists.
 

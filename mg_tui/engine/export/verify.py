@@ -1,6 +1,6 @@
 """`python -m mg_tui.engine.export.verify`: whether another form of a model answers rows like the model.
 
-    {"op": "verify", "model": "...", "against": "URL or folder", "home": "...", "cwd", "cache", "name", "dataset",
+    {"op": "verify", "model": "...", "against": "URL or model", "home": "...", "cwd", "cache", "name", "dataset",
      "rows", "max_new_tokens", "min_agreement", "base_model", "device", "dtype", "quantization"}
         -> notice, ..., verified {"model", "against", "source", "agreement"}
 
@@ -19,7 +19,7 @@ from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.text import one_line, pluralize
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.export.agreement import compare_answers
-from mg_tui.engine.export.questions import ask_model, ask_server, error_of_first, load_rows
+from mg_tui.engine.export.questions import ask_model, ask_server, ask_without_adapter, error_of_first, load_rows
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
@@ -67,7 +67,7 @@ class Verifier:
         # Errors in what it is compared with are found before the first model is loaded.
         other = None if request.is_server else self._locate_other(request, registry)
         if request.name and other is not None:
-            raise UsageError("--name is the name of a server's model", why="--against is a folder")
+            raise UsageError("--name is the name of a server's model", why="--against is no URL")
         silence_libraries()
         from mg_tui.engine.inference.loading import load_located
 
@@ -77,10 +77,11 @@ class Verifier:
         examples, source = load_rows(
             loaded, cwd=request.cwd, cache=request.cache, dataset=request.dataset, count=request.rows
         )
-        self._channel.send_notice(f"asking {located.label}: {pluralize(len(examples), 'row')} of {source}")
+        self._channel.send_notice(f"asking {located.label} {pluralize(len(examples), 'row')}: {source}")
         expected, dtype = ask_model(loaded, examples, request.max_new_tokens), loaded.dtype
         if (error := error_of_first(expected)) is not None:
             raise error
+        base = ask_without_adapter(loaded, examples, request.max_new_tokens)
         del loaded
         gc.collect()
         self._channel.send_notice(f"asking {one_line(request.against, limit=200)}")
@@ -90,7 +91,7 @@ class Verifier:
         else:
             loaded = load_located(other, registry, dtype=dtype, **how)  # type: ignore[arg-type]
             answers = ask_model(loaded, examples, request.max_new_tokens)
-        agreement = compare_answers(expected, answers, required=request.min_agreement)
+        agreement = compare_answers(expected, answers, base, required=request.min_agreement)
         self._channel.send(
             "verified",
             model=located.label,
@@ -102,20 +103,14 @@ class Verifier:
         )
 
     def _locate_other(self, request: VerifyRequest, registry: Registry) -> LocatedModel:
-        folder = expand_user(request.against)
-        if folder.is_file():
+        file = expand_user(request.against)
+        if file.is_file():
             raise UsageError(
                 "what the model is compared with is a file",
-                where=str(folder),
+                where=str(file),
                 hint="give a folder with a model or an adapter, or the URL of a server that has loaded the file",
             )
-        if not folder.is_dir():
-            raise UsageError(
-                "what the model is compared with is not there",
-                where=request.against,
-                hint="give a folder, or a URL such as http://localhost:8000/v1",
-            )
-        located = locate_model(str(folder.absolute()), home=request.home, registry=registry)
+        located = locate_model(request.against, home=request.home, registry=registry)
         for note in located.notes:
             self._channel.send_notice(note)
         return located

@@ -1,0 +1,136 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from mg_tui.cli.main import main
+from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.runs import engine_process
+
+AGREEMENT = {
+    "rows": 4,
+    "alike": 3,
+    "agreement": 0.75,
+    "required": 0.75,
+    "agrees": True,
+    "similarity": 0.9,
+    "model_exact_match": 0.5,
+    "other_exact_match": 0.25,
+    "adapter_changes": 2,
+    "answered_as_base": 1,
+    "differences": [{"row": 3, "model": "a\x1b[31m", "other": "b", "error": None}],
+}
+EXPORTED = {
+    "event": "exported",
+    "output": "/out",
+    "command": "vllm serve tiny --enable-lora",
+    "merged": False,
+    "agreement": AGREEMENT,
+}
+VERIFIED = {"event": "verified", "model": "mine", "against": "http://127.0.0.1:9/v1", **AGREEMENT}
+
+
+class FakeExportChild:
+    """An EngineProcess with a scripted reply."""
+
+    requests: list[dict[str, Any]]
+    reply: dict[str, Any] | Exception
+
+    def __init__(self, program: str) -> None:
+        FakeExportChild.requests.append({"program": program})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
+
+    def stream(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        FakeExportChild.requests.append({"op": op, **fields})
+        if isinstance(FakeExportChild.reply, Exception):
+            raise FakeExportChild.reply
+        yield {"event": "notice", "text": "asking"}
+        yield dict(FakeExportChild.reply)
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> type[FakeExportChild]:
+    FakeExportChild.requests = []
+    monkeypatch.setattr(engine_process, "EngineProcess", FakeExportChild)
+    return FakeExportChild
+
+
+def run_cli(*args: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(args))
+    return int(caught.value.code or 0)
+
+
+def test_export_prints_the_folder_and_says_figures_and_command(
+    child: type[FakeExportChild], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child.reply = EXPORTED
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("--home", str(tmp_path), "export", "mine", "--format", "vllm", "--output", "out") == 0
+    out, err = capsys.readouterr()
+    assert out == "/out\n"
+    assert "3 of 4 answers alike (75.0%" in err and "vllm serve tiny --enable-lora" in err
+    assert "the adapter changes 2 of these 4 answers" in err and "1 are answered as the base" in err
+    assert "row 3" in err and "\x1b" not in err
+    program, request = child.requests
+    assert program == {"program": "mg_tui.engine.export.export"}
+    assert request["output"] == str(tmp_path / "out") and request["cwd"] == str(tmp_path)
+    assert request["rows"] == 16 and request["min_agreement"] == 1.0 and not request["merged"]
+
+
+def test_export_as_json_is_one_record(child: type[FakeExportChild], capsys: pytest.CaptureFixture[str]) -> None:
+    child.reply = EXPORTED
+    assert run_cli("export", "mine", "--format", "vllm", "--output", "out", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["command"] == EXPORTED["command"] and record["agreement"]["alike"] == 3 and "event" not in record
+
+
+def test_rows_that_do_not_show_the_adapter_are_said(
+    child: type[FakeExportChild], capsys: pytest.CaptureFixture[str]
+) -> None:
+    child.reply = {**VERIFIED, "adapter_changes": 0, "answered_as_base": 0}
+    assert run_cli("verify", "mine", "--against", "other") == 0
+    assert "they do not show whether it is applied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(RunFailed("differs"), 1), (UsageError("refused"), 2)])
+def test_errors_of_an_export_have_their_exit_code(
+    child: type[FakeExportChild], capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    child.reply = error
+    assert run_cli("export", "mine", "--format", "merged", "--output", "out") == code
+    out, err = capsys.readouterr()
+    assert out == "" and "error: " in err and "Traceback" not in err
+
+
+def test_merged_goes_with_vllm_alone(child: type[FakeExportChild], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("export", "mine", "--format", "merged", "--merged", "--output", "out") == 2
+    assert "--merged goes with --format vllm" in capsys.readouterr().err and child.requests == []
+
+
+@pytest.mark.parametrize(("agrees", "code", "word"), [(True, 0, "agrees"), (False, 1, "differs")])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_verify_exits_with_1_when_the_answers_differ(
+    child: type[FakeExportChild],
+    capsys: pytest.CaptureFixture[str],
+    agrees: bool,
+    code: int,
+    word: str,
+    as_json: bool,
+) -> None:
+    child.reply = {**VERIFIED, "agrees": agrees}
+    flags = ["--json"] if as_json else []
+    assert run_cli("verify", "mine", "--against", "http://127.0.0.1:9/v1", "--name", "served", *flags) == code
+    out, err = capsys.readouterr()
+    if as_json:
+        assert json.loads(out)["agrees"] is agrees
+    else:
+        assert out.startswith(f"{word}: http://127.0.0.1:9/v1") and "mean similarity 0.900" in err
+    assert child.requests[1]["name"] == "served" and child.requests[1]["quantization"] == "none"
