@@ -234,7 +234,9 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
 def _check_keys(name: str, table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"unknown key {key} in [{name}]", where=where, hint="keys are " + ", ".join(sorted(known)))
+            suggestion = _suggest_option(key) if name == "train" or name.startswith("presets.") else ""
+            hint = "keys are " + ", ".join(sorted(known))
+            raise UsageError(f"unknown key {key} in [{name}]{suggestion}", where=where, hint=hint)
 
 
 def _parse_setting(setting: Setting, value: Any, *, where: str, name: str) -> Any:
@@ -250,6 +252,13 @@ def _train_table_keys() -> frozenset[str]:
     return frozenset(TrainingSpec.model_fields)
 
 
+def _suggest_option(name: str) -> str:
+    from mg_tui.core.options import options_of, suggest_option
+    from mg_tui.core.spec import TrainingSpec
+
+    return suggest_option(name, options_of(TrainingSpec))
+
+
 def _dataset_table_keys() -> frozenset[str]:
     from mg_tui.core.named_datasets import DATASET_KEYS
 
@@ -261,7 +270,7 @@ def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
     if values and (unknown := sorted(set(values) - _train_table_keys())):
         raise UsageError(
-            f"{prefix}{unknown[0].upper()} is not an option of train-vision",
+            f"{prefix}{unknown[0].upper()} is not an option of train-vision{_suggest_option(unknown[0])}",
             where="environment",
             hint="see `model-garden train-vision --help`",
         )

@@ -52,7 +52,7 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[ui]\nupdates_per_second = true\n", "updates_per_second: got True"),
         ("[paths]\nhome = 3\n", r"\[paths\] home: got 3; give a path"),
         ("[presets]\nmine = 3\n", r"write it as \[presets.mine\]"),
-        ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]"),
+        ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]; did you mean lora_r"),
         ("[datasets]\nmine = 'a.jsonl'\n", r"write it as \[datasets.mine\]"),
         ("[datasets.mine]\nfile = 'a.jsonl'\n", r"unknown key file in \[datasets.mine\]"),
         ("[keys]\n'run.stop' = 3\n", r"\[keys\] run.stop: got 3"),

@@ -1,19 +1,32 @@
 """Command-line flags of a spec: one click option for every field that `mg_tui.core.options` describes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 from pydantic import BaseModel
 
 from mg_tui.config import Settings
-from mg_tui.core.options import Option, options_of
+from mg_tui.core.options import Option, options_of, suggest_option
 
 
 class SpecCommand(click.Command):
-    """A command whose help lists the flags under the headings of the spec's groups."""
+    """A command whose help lists the flags under the headings of the spec's groups.
+
+    An unknown flag that another tool has (`--per-device-train-batch-size`) is answered with ours.
+    """
 
     groups: Mapping[str, str]
+    spec_options: Sequence[Option] = ()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name, suggestion = error.option_name, suggest_option(error.option_name, self.spec_options, as_flag=True)
+            if not suggestion:
+                raise
+            raise click.NoSuchOption(name, f"No such option {name!r}{suggestion}", ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -44,6 +57,7 @@ def spec_flags(
         command.params[:0] = [_click_option(opt, overrides.get(opt.name)) for opt in selected]
         if isinstance(command, SpecCommand):
             command.groups = {opt.name: opt.group for opt in selected}
+            command.spec_options = selected
         return command
 
     return decorate

@@ -68,6 +68,18 @@ async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, tex
         assert len(screen.table.rows) < len(names)
 
 
+@pytest.mark.parametrize(("typed", "name"), [("bf16", "dtype"), ("wandb", "report_to"), ("batch_size", "batch_size")])
+async def test_slash_finds_an_option_by_the_words_of_other_tools(
+    tmp_path, dashboard, size, text, until, typed, name
+) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        await pilot.press("slash", *typed)
+        await until(pilot, lambda: screen.table.current is not None and screen.table.current.id == name)
+        assert screen.draft.options[name].title in text(app)
+
+
 async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
