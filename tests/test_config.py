@@ -6,7 +6,7 @@ import pytest
 
 from mg_tui.config import Settings, load_settings, write_config_value
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID
+from mg_tui.core.settings import SETTINGS_BY_ID
 
 
 @pytest.fixture
@@ -87,8 +87,14 @@ def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
         "ui.theme": str(user_file),
         "ui.updates_per_second": str(tmp_path / "garden.toml"),
         "ui.images": "MODEL_GARDEN_UI_IMAGES",
+        "ui.notify": "default",
+        "ui.terminal_title": "default",
     }
-    assert [found.value(one) for one in SETTINGS if one.table == "ui"] == ["garden-light", 0.5, "kitty"]
+    assert [found.value(SETTINGS_BY_ID[f"ui.{name}"]) for name in ("theme", "updates_per_second", "images")] == [
+        "garden-light",
+        0.5,
+        "kitty",
+    ]
     assert load_settings(home=tmp_path, environ={}, cwd=tmp_path).origins["paths.home"] == "--home"
     with pytest.raises(UsageError, match="MODEL_GARDEN_UI_IMAGES: got 'ascii'") as caught:
         settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="ascii")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from mg_tui.core.terminal_notice import NOTICE_MODES
+
 SettingKind = Literal["path", "choice", "number", "switch", "text"]
 
 THEMES: Final = ("garden", "garden-light")
@@ -134,6 +136,24 @@ SETTINGS: Final = (
         IMAGE_MODES[0],
         IMAGE_MODES,
         needs_restart=True,
+    ),
+    Setting(
+        "ui",
+        "notify",
+        "When a run ends",
+        "How the terminal says that a run ended: auto is a bell and a desktop notification (OSC 9 or 777, whichever "
+        "the terminal knows).",
+        "choice",
+        NOTICE_MODES[0],
+        NOTICE_MODES,
+    ),
+    Setting(
+        "ui",
+        "terminal_title",
+        "Progress in the title",
+        "Show the progress of running runs in the title of the terminal's window.",
+        "switch",
+        True,
     ),
     Setting(
         "runs",

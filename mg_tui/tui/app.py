@@ -88,6 +88,7 @@ class GardenApp(BaseApp):
 
     def on_unmount(self) -> None:
         self.runs_feed.stop()
+        self.terminal_notices.close()
 
     # --- messages of the feeds
 
@@ -102,12 +103,14 @@ class GardenApp(BaseApp):
             if previous.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"
                 self.notify(f"{row.state.glyph} {row.state.label}: {row.title}", markup=False, severity=severity)
+                self.terminal_notices.tell_end(row, self.settings)
         self.coalescer.schedule("runs", self._show_runs, at_once=first)
 
     def _show_runs(self) -> None:
         # A last update may come while the dashboard ends.
         if self._screen_stack and not self._exit and isinstance(self.screen, GardenScreen):
             self.screen.show_runs()
+        self.terminal_notices.show_progress(self.run_rows or (), self.settings)
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         if isinstance(self.screen, GardenScreen):

@@ -23,6 +23,7 @@ from mg_tui.tui.key_queue import KeyBarrier, KeyQueue
 from mg_tui.tui.messages import MAX_MESSAGES, LoggedMessage
 from mg_tui.tui.runs.commands import RunCommands
 from mg_tui.tui.runs.feeds import RunsFeed
+from mg_tui.tui.runs.terminal_notices import TerminalNotices
 from mg_tui.tui.terminal import is_over_ssh
 from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
 
@@ -45,6 +46,7 @@ class BaseApp(App[None]):
         update_period, device_period: least seconds between two updates of the screen, and between two device samples.
         key_queue: delivers keys one after the other.
         custom_keys: keys by the id of the action, of actions that `[keys]` gives other keys.
+        terminal_notices: window title, bell and desktop notifications.
         message_log: messages that were notified, oldest first.
         run_rows: every run, newest first; None before the first read.
     """
@@ -66,6 +68,7 @@ class BaseApp(App[None]):
         self.custom_keys: dict[str, tuple[str, ...]] = {}
         self.message_log: deque[LoggedMessage] = deque(maxlen=MAX_MESSAGES)
         self.run_rows: tuple[RunRow, ...] | None = None
+        self.terminal_notices = TerminalNotices(self)
         self.runs_feed = RunsFeed(self, settings.home, self.update_period)
         self.run_commands = RunCommands(self, self.confirm, self.notify_error, self.runs_feed.resume)
         if is_over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
