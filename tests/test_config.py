@@ -55,6 +55,8 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]; did you mean lora_r"),
         ("[datasets]\nmine = 'a.jsonl'\n", r"write it as \[datasets.mine\]"),
         ("[datasets.mine]\nfile = 'a.jsonl'\n", r"unknown key file in \[datasets.mine\]"),
+        ("[filters]\nmine = 3\n", r"\[filters\] mine: got 3; expected words"),
+        ("[ui]\nrun_columns = ['state', 'color']\n", r"\[ui\] run_columns: got .*; choose any of state, name"),
         ("[keys]\n'run.stop' = 3\n", r"\[keys\] run.stop: got 3"),
     ],
 )
@@ -89,6 +91,7 @@ def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
         "ui.images": "MODEL_GARDEN_UI_IMAGES",
         "ui.notify": "default",
         "ui.terminal_title": "default",
+        "ui.run_columns": "default",
     }
     assert [found.value(SETTINGS_BY_ID[f"ui.{name}"]) for name in ("theme", "updates_per_second", "images")] == [
         "garden-light",

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from mg_tui.core.run_columns import DEFAULT_RUN_COLUMNS, RUN_COLUMN_KEYS
 from mg_tui.core.terminal_notice import NOTICE_MODES
 
-SettingKind = Literal["path", "choice", "number", "switch", "text"]
+SettingKind = Literal["path", "choice", "number", "switch", "text", "list"]
 
 THEMES: Final = ("garden", "garden-light")
 _SWITCH_VALUES: Final[Mapping[str, bool]] = {
@@ -31,7 +32,7 @@ class Setting:
         help: one sentence.
         kind: what kind of value it takes.
         default: the default; None where the platform decides.
-        choices: of a choice.
+        choices: of a choice or a list.
         low, high: inclusive bounds of a number.
         unit: of a number.
         needs_restart: a change takes effect at the next start.
@@ -64,6 +65,8 @@ class Setting:
         """What would be accepted, as the end of a sentence."""
         if self.kind == "choice":
             return "choose one of " + ", ".join(self.choices)
+        if self.kind == "list":
+            return "choose any of " + ", ".join(self.choices)
         if self.kind == "number":
             return f"give a number{' of ' + self.unit if self.unit else ''} from {self.low:g} to {self.high:g}"
         if self.kind == "switch":
@@ -88,6 +91,12 @@ class Setting:
         elif self.kind == "choice":
             if value in self.choices:
                 return value
+        elif self.kind == "list":
+            items = value.split(",") if isinstance(value, str) else value
+            if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+                chosen = tuple(filter(None, (item.strip() for item in items)))
+                if set(chosen) <= set(self.choices):
+                    return tuple(dict.fromkeys(chosen))
         elif self.kind == "switch":
             if isinstance(value, bool):
                 return value
@@ -154,6 +163,15 @@ SETTINGS: Final = (
         "Show the progress of running runs in the title of the terminal's window.",
         "switch",
         True,
+    ),
+    Setting(
+        "ui",
+        "run_columns",
+        "Columns of the runs",
+        "Columns of the list of runs, in this order; in a narrow terminal the last ones are left out first.",
+        "list",
+        DEFAULT_RUN_COLUMNS,
+        RUN_COLUMN_KEYS,
     ),
     Setting(
         "runs",

@@ -128,6 +128,21 @@ class GardenApp(BaseApp):
 
         self.push_screen(ConfirmScreen(question, detail, yes), lambda confirmed: action() if confirmed else None)
 
+    def ask_text(
+        self,
+        title: str,
+        description: str,
+        done: Callable[[str], None],
+        *,
+        value: str = "",
+        placeholder: str = "",
+        limit: int = 60,
+    ) -> None:
+        from mg_tui.tui.screens.choose import NameScreen
+
+        screen = NameScreen(title, description, value=value, placeholder=placeholder, limit=limit, may_be_empty=True)
+        self.push_screen(screen, lambda text: done(text) if text is not None else None)
+
     def open_run(self, folder: "RunFolder") -> None:
         from mg_tui.tui.screens.run import RunScreen
 

@@ -6,7 +6,9 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ from mg_tui.tui.coalesce import UpdateCoalescer
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
 from mg_tui.tui.key_queue import KeyBarrier, KeyQueue
 from mg_tui.tui.messages import MAX_MESSAGES, LoggedMessage
+from mg_tui.tui.runs.annotator import RunAnnotator
 from mg_tui.tui.runs.commands import RunCommands
 from mg_tui.tui.runs.feeds import RunsFeed
 from mg_tui.tui.runs.terminal_notices import TerminalNotices
@@ -44,6 +47,7 @@ class BaseApp(App[None]):
         settings: the settings in force.
         next_settings: the settings as read after a change; some take effect at the next start. None without a change.
         update_period, device_period: least seconds between two updates of the screen, and between two device samples.
+        run_commands, run_annotator: what is done to runs, and written on them.
         key_queue: delivers keys one after the other.
         custom_keys: keys by the id of the action, of actions that `[keys]` gives other keys.
         terminal_notices: window title, bell and desktop notifications.
@@ -71,6 +75,7 @@ class BaseApp(App[None]):
         self.terminal_notices = TerminalNotices(self)
         self.runs_feed = RunsFeed(self, settings.home, self.update_period)
         self.run_commands = RunCommands(self, self.confirm, self.notify_error, self.runs_feed.resume)
+        self.run_annotator = RunAnnotator(self.run_commands, self.ask_text)
         if is_over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self._set_first_theme(str(settings.ui.get("theme", DARK_NAME)))
@@ -147,10 +152,50 @@ class BaseApp(App[None]):
         """Show an error with its lines (where, why, hint) as a passing message."""
         self.notify("\n".join(error.lines()), title=title, severity="error", timeout=ERROR_SECONDS)
 
+    # --- settings
+
+    def write_setting(self, keys: Sequence[str], value: Any, done: Callable[[], None] | None = None) -> None:
+        """Write a value of the person's garden.toml in a thread, put it in force, and call `done`; None removes it."""
+        self.run_worker(partial(self._write_setting, keys, value, done), thread=True, exit_on_error=False)
+
+    def _write_setting(self, keys: Sequence[str], value: Any, done: Callable[[], None] | None) -> None:
+        from mg_tui.config import load_settings, user_config_file, write_config_value
+
+        current = self.next_settings or self.settings
+        try:
+            write_config_value(user_config_file(), keys, value)
+            # As the next start will read them, but with the home that a flag of this start named.
+            home = current.home if current.origins.get("paths.home") == "--home" else None
+            written = load_settings(home=home)
+        except GardenError as error:
+            self.call_from_thread(self.notify_error, error)
+        else:
+            self.call_from_thread(self._after_write, written, done)
+
+    def _after_write(self, written: Settings, done: Callable[[], None] | None) -> None:
+        # Home and cache change at the next start: this dashboard has them open.
+        self.next_settings = written
+        self.settings = replace(written, home=self.settings.home, cache=self.settings.cache)
+        if done is not None:
+            done()
+
     # --- navigation, implemented by `GardenApp`
 
     def confirm(self, question: str, detail: str, yes: str, action: Callable[[], None]) -> None:
         """Ask a question; `action` is called when the answer is yes. `yes` is that answer's label."""
+        raise NotImplementedError
+
+    def ask_text(
+        self,
+        title: str,
+        description: str,
+        done: Callable[[str], None],
+        *,
+        value: str = "",
+        placeholder: str = "",
+        limit: int = 60,
+    ) -> None:
+        """Ask for a text of one line, which may be empty; `done` is called with it unless the question is closed."""
         raise NotImplementedError
 
     def open_run(self, folder: "RunFolder") -> None:

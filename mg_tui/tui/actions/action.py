@@ -26,6 +26,7 @@ _KEY_NAMES: Final = {
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "equals_sign": "=",
+    "vertical_line": "|",
     "f1": "F1",
     "f2": "F2",
 }

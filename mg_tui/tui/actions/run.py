@@ -52,6 +52,9 @@ ACTIONS: Final = (
     ),
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
     _action("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
+    _action("rename", ("e",), "Rename the run", "Give the run another name; its id stays."),
+    _action("note", ("N",), "Note", "Write a note on the run."),
+    _action("tags", ("t",), "Tags", "Change the tags of the run."),
     _action("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
     _action(
         "search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7

@@ -62,7 +62,7 @@ class RunCommands:
                 return "taken out of the queue" if outcome.acknowledged else "asked to leave the queue"
             return "asked to end at once" if outcome.request == "stop_now" else "asked to stop after this step"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def save_checkpoint(self, row: "RunRow") -> None:
         """Request a checkpoint."""
@@ -73,7 +73,7 @@ class RunCommands:
             operations.request_checkpoint(row.folder, _requester(), patience=0.0)
             return "asked for a checkpoint after this step"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def toggle_hold(self, row: "RunRow") -> None:
         """Hold a queued run, or release it."""
@@ -89,7 +89,7 @@ class RunCommands:
                 else "released: it starts when its position and devices allow"
             )
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def move_in_queue(self, row: "RunRow", by: int) -> None:
         """Move a queued run towards the front of the queue (negative) or its end."""
@@ -100,7 +100,7 @@ class RunCommands:
             position = queue.queue_position(row.folder) or 1
             return f"number {queue.move_to_position(row.folder, max(position + by, 1))} in the queue"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def start_waiting_runs(self, settings: Settings) -> None:
         """Start the waiters of queued runs that have none, e.g. after a reboot, and resume interrupted runs where
@@ -115,7 +115,7 @@ class RunCommands:
             lines = [f"{folder.id} was interrupted and goes on" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} waits again" for folder in restarted)])
 
-        self._run_in_thread("The queue", job)
+        self.run_in_thread("The queue", job)
 
     # --- runs that have ended
 
@@ -128,7 +128,7 @@ class RunCommands:
             target = find_resume_target(row.folder, from_start=True)
             self._app.call_from_thread(self._confirm_resume, row, target)
 
-        self._run_in_thread(row.title, find_target)
+        self.run_in_thread(row.title, find_target)
 
     def _confirm_resume(self, row: "RunRow", target: "ResumeTarget") -> None:
         def job() -> str:
@@ -138,7 +138,7 @@ class RunCommands:
             return "goes on"
 
         detail = f"It goes on {target.summary}. It stays the same run: its curves and its folder go on."
-        self._confirm(f"Resume {row.title}?", detail, "Yes, resume", lambda: self._run_in_thread(row.title, job))
+        self._confirm(f"Resume {row.title}?", detail, "Yes, resume", lambda: self.run_in_thread(row.title, job))
 
     def remove(self, rows: Sequence["RunRow"]) -> None:
         """Confirm and remove runs."""
@@ -154,7 +154,7 @@ class RunCommands:
             "u brings them back. Output folders stay."
         )
         self._confirm(
-            f"Remove {what}?", detail, "Yes, remove", lambda: self._run_in_thread(what, lambda: _remove_runs(rows))
+            f"Remove {what}?", detail, "Yes, remove", lambda: self.run_in_thread(what, lambda: _remove_runs(rows))
         )
 
     def restore(self, home: Path) -> None:
@@ -168,11 +168,11 @@ class RunCommands:
                 return "empty: there is no run to bring back"
             return f"{trash.restore_run(home, removed[0]).id} is back"
 
-        self._run_in_thread("Trash", job)
+        self.run_in_thread("Trash", job)
 
     # --- threads
 
-    def _run_in_thread(self, title: str, job: Callable[[], str | None]) -> None:
+    def run_in_thread(self, title: str, job: Callable[[], str | None]) -> None:
         """Run `job` in a thread and notify its result, or its error, under `title`."""
 
         def work() -> None:

@@ -9,7 +9,9 @@ from math import isfinite
 from typing import Any, Final
 
 from mg_tui.core.text import one_line
+from mg_tui.runs.annotations import NO_ANNOTATIONS, Annotations
 from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import optional_text
@@ -42,6 +44,10 @@ class RunRow:
     pid: int | None = None
     result_path: str | None = None
     queue_position: tuple[int, bool] | None = None  # position in the queue from 1, and whether it is held
+    dataset: str = ""
+    eval_loss: float | None = None  # the lowest
+    elapsed: float | None = None  # seconds that it ran
+    annotations: Annotations = NO_ANNOTATIONS
 
     @property
     def id(self) -> str:
@@ -49,9 +55,10 @@ class RunRow:
         return self.folder.id
 
     def matches(self, query: str) -> bool:
-        """Whether every word of `query` is in the title, the id, the state or the model."""
-        text = f"{self.title} {self.id} {self.state.label} {self.model}".casefold()
-        return all(word in text for word in query.casefold().split())
+        """Whether a filter matches the title, the id, the state, the model, the note or the tags."""
+        notes = self.annotations
+        text = " ".join((self.title, self.id, self.state.label, self.model, notes.note, *notes.tags))
+        return matches_filter(query, text, notes.tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +111,14 @@ def build_row(
     *,
     now: float,
     problem: str | None = None,
+    annotations: Annotations = NO_ANNOTATIONS,
 ) -> RunRow:
     """The list's view of a run at `now` (Unix seconds)."""
     total = view.total_steps
     share = None if not total else min(view.step / total, 1.0)
     return RunRow(
         folder=folder,
-        title=one_line(view.name or folder.id, limit=200),
+        title=one_line(annotations.name or view.name or folder.id, limit=200),
         state=state,
         step=view.step,
         total=total,
@@ -128,7 +136,17 @@ def build_row(
         problem=None if problem is None else one_line(problem, limit=400),
         result_path=optional_text(view.result.get("result")),
         pid=view.pid if state is RunState.RUNNING else None,
+        dataset=one_line(str(spec.get("dataset", "")), limit=200),
+        eval_loss=min((item.loss for item in view.evals if isfinite(item.loss)), default=None),
+        elapsed=_elapsed(view, state, now),
+        annotations=annotations,
     )
+
+
+def _elapsed(view: RunView, state: RunState, now: float) -> float | None:
+    """Whole seconds that the run ran: of a running one until now, of one that died until its last event."""
+    seconds = view.elapsed_seconds(now if state is RunState.RUNNING else view.last_time or now)
+    return None if seconds is None else float(round(seconds))
 
 
 def format_phase(view: RunView) -> str:

@@ -185,6 +185,15 @@ class RunScreen(ChartKeys, GardenScreen[None]):
     def action_replay(self) -> None:
         self.dashboard.open_replay(self.folder)
 
+    def action_rename(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_annotator.rename(detail.row))
+
+    def action_note(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_annotator.note(detail.row))
+
+    def action_tags(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_annotator.tags([detail.row]))
+
     def action_place(self) -> None:
         self._with_detail(lambda detail: self.dashboard.show_result_path(detail.row))
 

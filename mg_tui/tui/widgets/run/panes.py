@@ -167,10 +167,16 @@ class PaneLines(Lines):
 
 
 class RunNotes(PaneLines):
-    """Warnings, newest first, then automatic decisions and their reasons."""
+    """What a person noted, then warnings, newest first, then automatic decisions and their reasons."""
 
     def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         lines: list[Content] = []
+        if note := detail.row.annotations.note:
+            lines += [
+                part
+                for text in note.splitlines()
+                for part in hanging_indent(Content.styled("✎", tone("key", "bold")), Content(text), 2, width)
+            ]
         for warning in reversed(detail.warnings):
             times = f" ({warning.times} times)" if warning.times > 1 else ""
             lines += hanging_indent(
