@@ -1,13 +1,17 @@
 """Command-line flags of a spec: one click option for every field that `mg_tui.core.options` describes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import BaseModel
 
 from mg_tui.config import Settings
 from mg_tui.core.options import Option, options_of, suggest_option
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class SpecCommand(click.Command):
@@ -71,7 +75,25 @@ def _click_option(opt: Option, help_text: str | None) -> click.Option:
     if opt.choices:
         metavar = "|".join(opt.choices)
     # All values are read as text: the spec parses numbers, so that every front end shows the same messages.
-    return click.Option([opt.flag, opt.name], type=str, metavar=metavar, multiple=opt.kind == "list", help=help_text)
+    return click.Option(
+        [opt.flag, opt.name],
+        type=str,
+        metavar=metavar,
+        multiple=opt.kind == "list",
+        help=help_text,
+        shell_complete=partial(_complete_value, opt),
+    )
+
+
+def _complete_value(
+    opt: Option, _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> "list[CompletionItem]":
+    """The choices of a flag; of one that takes a path, whatever files the shell finds."""
+    from click.shell_completion import CompletionItem
+
+    if opt.kind == "path" or opt.known:
+        return [CompletionItem(incomplete, type="file")]
+    return [CompletionItem(choice) for choice in opt.choices if choice.startswith(incomplete)]
 
 
 def _default_note(opt: Option) -> str:

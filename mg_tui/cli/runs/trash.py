@@ -5,7 +5,7 @@ import time
 
 import click
 
-from mg_tui.cli.runs.common import JSON_OPTION, print_json
+from mg_tui.cli.runs.common import JSON_OPTION, RUNS_ARGUMENT, print_json
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
@@ -14,7 +14,7 @@ _YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmat
 
 
 @click.command()
-@click.argument("run", metavar="ID...", nargs=-1, required=True)
+@RUNS_ARGUMENT
 @_YES_OPTION
 @click.option("--permanently", is_flag=True, help="Delete at once instead of moving to the trash.")
 @click.pass_obj
