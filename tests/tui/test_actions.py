@@ -76,6 +76,7 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "list": [Table],
     "log": [LogPane, ScrollBox, DetailPane, HelpScreen, MessagesScreen, PlainTextScreen],
     "confirm": [ConfirmScreen],
+    "keys": [HelpScreen],
     "help": [HelpScreen, MessagesScreen, PlainTextScreen],
     "plain": [PlainTextScreen],
 }
@@ -131,7 +132,7 @@ def test_no_key_means_two_things_in_one_place() -> None:
     for pair in (("run", "chart"), ("compare", "chart"), ("run", "replay")):
         both = Counter(key for action in actions_in(*pair) for key in action.keys)
         assert [key for key, times in both.items() if times > 1] == [], pair
-    for screen in set(SCOPE_TITLES) - {"app", "list", "log", "confirm", "help", "plain"}:
+    for screen in set(SCOPE_TITLES) - {"app", "list", "log", "confirm", "help", "keys", "plain"}:
         inner = {key for action in actions_in(screen) for key in action.keys}
         assert not inner & {key for action in actions_in("app") for key in action.keys}
 

@@ -8,6 +8,7 @@ from mg_tui.tui.places import PLACES
 HEADINGS: Final = {
     "confirm": "When asked",
     "help": "In the help and other texts",
+    "keys": "In the help",
     "plain": "In a plain text",
     "app": "Everywhere",
 }
@@ -23,6 +24,15 @@ ACTIONS: Final = (
         "Close",
         "Go back to the screen.",
         "help",
+        "In the help and other texts",
+        in_palette=False,
+    ),
+    Action(
+        "keys.find",
+        ("slash",),
+        "Find a key",
+        "Show only keys whose name or help has the words typed; a key itself works too.",
+        "keys",
         "In the help and other texts",
         in_palette=False,
     ),
