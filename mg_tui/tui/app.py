@@ -6,20 +6,20 @@ It owns nothing that a run needs: runs are other processes, and closing the dash
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
 from mg_tui.runs.state import RunState
-from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, Action, bindings
+from mg_tui.tui.actions import ACTIONS_BY_ID, bindings
 from mg_tui.tui.base_app import BaseApp
 from mg_tui.tui.feeds import FeedFailed
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
@@ -50,11 +50,18 @@ def _create_first_screen(mode: str) -> Screen[Any]:
     return screen
 
 
+def _palette_provider() -> type[Provider]:
+    from mg_tui.tui.screens.palette import PaletteProvider
+
+    return PaletteProvider
+
+
 class GardenApp(BaseApp):
     """Model Garden in a terminal."""
 
     TITLE = "Model Garden"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette_provider}
     MODES = {place.mode: partial(_create_first_screen, place.mode) for place in PLACES}  # noqa: RUF012  (as in Textual)
     DEFAULT_MODE = PLACES[0].mode
 
@@ -149,10 +156,7 @@ class GardenApp(BaseApp):
         self.push_screen(RunScreen(folder))
 
     def open_new_run_form(self, values: Mapping[str, object], *, cwd: Path | None = None, anew: bool = False) -> None:
-        if self.current_mode != "new":
-            self.switch_mode("new")
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
+        self._go_to_first("new")
         self.call_next(self._fill_form, values, cwd, anew)
 
     def _fill_form(self, values: Mapping[str, object], cwd: Path | None, anew: bool) -> None:
@@ -174,6 +178,37 @@ class GardenApp(BaseApp):
             self.call_from_thread(self.notify_error, error)
         else:
             self.call_from_thread(partial(self.open_new_run_form, rerun.spec.model_dump(), cwd=rerun.cwd, anew=True))
+
+    def open_dataset(self, reference: str) -> None:
+        from mg_tui.tui.screens.dataset import DatasetScreen
+
+        self._go_to_first("datasets")
+        self.push_screen(DatasetScreen(reference))
+
+    def open_model(self, reference: str) -> None:
+        from mg_tui.tui.screens.models import ModelsScreen
+
+        self._go_to_first("models")
+        self.call_next(lambda: self.screen.go_to(reference) if isinstance(self.screen, ModelsScreen) else None)
+
+    def open_setting(self, id: str) -> None:
+        from mg_tui.tui.screens.settings import SettingsScreen
+
+        self.action_settings()
+        self.call_next(lambda: self.screen.table.go_to_field(id) if isinstance(self.screen, SettingsScreen) else None)
+
+    def open_option(self, name: str) -> None:
+        from mg_tui.tui.screens.new_form import NewRunForm
+
+        self._go_to_first("new")
+        self.call_next(lambda: self.screen.go_to_option(name) if isinstance(self.screen, NewRunForm) else None)
+
+    def _go_to_first(self, mode: str) -> None:
+        """Go to a place and back to its first screen."""
+        if self.current_mode != mode:
+            self.switch_mode(mode)
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
 
     def open_replay(self, folder: "RunFolder") -> None:
         from mg_tui.tui.screens.replay import ReplayScreen
@@ -235,13 +270,3 @@ class GardenApp(BaseApp):
 
     def action_help_quit(self) -> None:
         self.notify("q leaves the dashboard; runs go on.", markup=False)
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette offers: every action that applies to `screen` now."""
-        active_ids = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
-        for action in ACTIONS:
-            if action.in_palette and action.id in active_ids:
-                yield SystemCommand(action.title, action.help, partial(self._run_palette_action, screen, action))
-
-    async def _run_palette_action(self, screen: Screen[object], action: Action) -> None:
-        await self.run_action(action.name, self if action.scope == "app" else screen)

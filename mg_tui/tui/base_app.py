@@ -216,6 +216,22 @@ class BaseApp(App[None]):
         """Go to the form of a new run, filled in with the options of an old run except its output folder."""
         raise NotImplementedError
 
+    def open_dataset(self, reference: str) -> None:
+        """Show a dataset's rows."""
+        raise NotImplementedError
+
+    def open_model(self, reference: str) -> None:
+        """Go to a model in the list of models."""
+        raise NotImplementedError
+
+    def open_setting(self, id: str) -> None:
+        """Go to a setting."""
+        raise NotImplementedError
+
+    def open_option(self, name: str) -> None:
+        """Go to an option in the form of a new run."""
+        raise NotImplementedError
+
     def open_replay(self, folder: "RunFolder") -> None:
         """Replay a run's journal."""
         raise NotImplementedError

@@ -61,7 +61,7 @@ ACTIONS: Final = (
         "app.command_palette",
         ("ctrl+p",),
         "Command palette",
-        "Find an action by its name.",
+        "Find an action, a run, a dataset, a model, a setting or an option by its name.",
         "app",
         "Everywhere",
         in_palette=False,

@@ -51,6 +51,7 @@ class NewRunForm(FormScreen):
         self._request_number = 0
         self._saved_values: dict[str, Any] = {}  # as kept for the next session
         # Arguments of calls to `fill` before the draft was ready.
+        self._pending_option: str | None = None
         self._pending_values: list[tuple[Mapping[str, Any], Path | None, bool]] = []
 
     def compose(self) -> ComposeResult:
@@ -122,6 +123,8 @@ class NewRunForm(FormScreen):
             self._fill(values, cwd, anew)
         self._pending_values = []
         self.draft_changed()
+        if self._pending_option is not None:
+            self.go_to_option(self._pending_option)
 
     # --- filling the form in
 
@@ -140,6 +143,19 @@ class NewRunForm(FormScreen):
         if cwd is not None:
             self.draft.cwd = cwd
         self.draft.set_all(values)
+
+    def go_to_option(self, name: str) -> None:
+        """Put the cursor on an option, as soon as the form is ready."""
+        if self.draft is None:
+            self._pending_option = name
+            return
+        self.filter_text, self.only_changed = "", False
+        self.query("#find").remove()
+        if not self.draft.options[name].basic:
+            self.expanded_groups.add(self.draft.options[name].group)
+        self.draw_form()
+        self.set_focus(self.table)
+        self.table.go_to_field(name)
 
     # --- the form
 
