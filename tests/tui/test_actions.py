@@ -43,6 +43,7 @@ from mg_tui.tui.screens.runs import RunsScreen
 from mg_tui.tui.screens.settings import SettingsScreen
 from mg_tui.tui.widgets.form.editor import FieldEditor
 from mg_tui.tui.widgets.form.table import FormTable
+from mg_tui.tui.widgets.run.checkpoints import CheckpointTable
 from mg_tui.tui.widgets.run.panes import DetailPane, LogPane
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 from mg_tui.tui.widgets.table import Table
@@ -51,6 +52,7 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "app": [GardenApp],
     "runs": [RunsScreen],
     "run": [RunScreen, ReplayScreen],
+    "saved": [CheckpointTable],
     "replay": [ReplayScreen],
     "chart": [RunScreen, ReplayScreen, CompareScreen],
     "compare": [CompareScreen],

@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "note": LazyCommand("mg_tui.cli.runs.annotate", "note", "Write or print a run's note."),
     "tag": LazyCommand("mg_tui.cli.runs.annotate", "tag", "Add or remove a run's tags."),
     "stop": LazyCommand("mg_tui.cli.runs.control", "stop", "Stop a run after saving a checkpoint."),
+    "checkpoints": LazyCommand("mg_tui.cli.runs.checkpoints", "checkpoints", "List checkpoints, or delete one."),
     "checkpoint": LazyCommand("mg_tui.cli.runs.control", "checkpoint", "Save a checkpoint now."),
     "watch": LazyCommand("mg_tui.cli.runs.watch", "watch", "Follow a run until it ends."),
     "rm": LazyCommand("mg_tui.cli.runs.trash", "rm", "Move runs to the trash."),

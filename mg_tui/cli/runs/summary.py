@@ -86,7 +86,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
     lines += [f"eval     step {e.step}: loss {format_number(e.loss)}" for e in list(view.evals)[-3:]]
-    lines += [_format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
+    lines += [format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
     lines += _warning_lines(run)
@@ -153,7 +153,7 @@ def _format_cell(run: RunSummary, key: str, now: float) -> str:
             return _spec_value(run.spec, {"model": "base_model"}.get(key, key)) or UNKNOWN
 
 
-def _format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
+def format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
     evaluated = f", eval loss {format_number(saved.eval_loss)}" if saved.eval_loss is not None else ""
     mark = "  ★ best" if best else ""
     return f"saved    step {saved.step}: {printable(saved.path)} ({format_bytes(saved.bytes)}{evaluated}){mark}"

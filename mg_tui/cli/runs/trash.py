@@ -10,12 +10,12 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
 
-_YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
+YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
 
 
 @click.command()
 @RUNS_ARGUMENT
-@_YES_OPTION
+@YES_OPTION
 @click.option("--permanently", is_flag=True, help="Delete at once instead of moving to the trash.")
 @click.pass_obj
 def rm(settings: Settings, run: tuple[str, ...], yes: bool, permanently: bool) -> None:
@@ -49,7 +49,7 @@ def restore(settings: Settings, run: tuple[str, ...]) -> None:
 
 @click.command("trash")
 @click.option("--empty", is_flag=True, help="Delete every run in the trash.")
-@_YES_OPTION
+@YES_OPTION
 @JSON_OPTION
 @click.pass_obj
 def trash(settings: Settings, empty: bool, yes: bool, as_json: bool) -> None:

@@ -119,26 +119,41 @@ class RunCommands:
 
     # --- runs that have ended
 
-    def resume(self, row: "RunRow") -> None:
-        """Find where a run would resume from, confirm, and resume it."""
+    def resume(self, row: "RunRow", *, at: int | None = None) -> None:
+        """Find where a run would resume from, the newest checkpoint or the one `at` a step, confirm, and resume it."""
+        wanted = None if at is None else str(at)
 
         def find_target() -> None:
             from mg_tui.runs.resume import find_resume_target
 
-            target = find_resume_target(row.folder, from_start=True)
-            self._app.call_from_thread(self._confirm_resume, row, target)
+            target = find_resume_target(row.folder, from_start=True, at=wanted)
+            self._app.call_from_thread(self._confirm_resume, row, target, wanted)
 
         self.run_in_thread(row.title, find_target)
 
-    def _confirm_resume(self, row: "RunRow", target: "ResumeTarget") -> None:
+    def _confirm_resume(self, row: "RunRow", target: "ResumeTarget", at: str | None) -> None:
         def job() -> str:
             from mg_tui.runs import operations
 
-            operations.resume_run(row.folder, _requester(), from_start=target.step is None)
+            operations.resume_run(row.folder, _requester(), from_start=target.step is None, at=at)
             return "goes on"
 
         detail = f"It goes on {target.summary}. It stays the same run: its curves and its folder go on."
         self._confirm(f"Resume {row.title}?", detail, "Yes, resume", lambda: self.run_in_thread(row.title, job))
+
+    def delete_checkpoint(self, row: "RunRow", step: int) -> None:
+        """Confirm, and delete one checkpoint of a run."""
+
+        def job() -> str:
+            from mg_tui.runs.remove import remove_checkpoint
+
+            remove_checkpoint(row.folder, step, _requester())
+            return f"the checkpoint at step {step} is deleted"
+
+        detail = "It is deleted for good, not moved to the trash."
+        self._confirm(
+            f"Delete the checkpoint at step {step}?", detail, "Yes, delete", lambda: self.run_in_thread(row.title, job)
+        )
 
     def remove(self, rows: Sequence["RunRow"]) -> None:
         """Confirm and remove runs."""
