@@ -44,7 +44,7 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[trian]\n", "trian"),
         ("home = 1\n", "home"),
         ("[train\n", "invalid TOML"),
-        ('[ui]\ntheme = "nord"\n', r"\[ui\] theme: got 'nord'; choose one of garden, garden-light"),
+        ('[ui]\ntheme = "nrod"\n', r"\[ui\] theme: got 'nrod'; choose one of garden, garden-light"),
         (
             "[ui]\nupdates_per_second = 9\n",
             r"updates_per_second: got 9; give a number of updates a second from 0.1 to 2",

@@ -13,7 +13,14 @@ from mg_tui.core.terminal_notice import NOTICE_MODES
 
 SettingKind = Literal["path", "choice", "number", "switch", "text", "list"]
 
-THEMES: Final = ("garden", "garden-light")
+OWN_THEMES: Final = ("garden", "garden-light")
+# Those of Textual 8.2; a test compares the names, because this module may not import Textual.
+TEXTUAL_THEMES: Final = (
+    *("textual-dark", "textual-light", "nord", "gruvbox", "catppuccin-mocha", "dracula", "tokyo-night", "monokai"),
+    *("flexoki", "catppuccin-latte", "catppuccin-frappe", "catppuccin-macchiato", "solarized-light", "solarized-dark"),
+    *("rose-pine", "rose-pine-moon", "rose-pine-dawn", "atom-one-dark", "atom-one-light", "ansi-dark", "ansi-light"),
+)
+THEMES: Final = (*OWN_THEMES, *TEXTUAL_THEMES)
 _SWITCH_VALUES: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -122,7 +129,15 @@ SETTINGS: Final = (
     Setting(
         "paths", "cache", "Cache folder", "Downloads and other data that can be recreated.", "path", needs_restart=True
     ),
-    Setting("ui", "theme", "Theme", "Dark or light.", "choice", THEMES[0], THEMES),
+    Setting(
+        "ui",
+        "theme",
+        "Theme",
+        "Colors of the dashboard; ctrl+t changes between dark and light.",
+        "choice",
+        THEMES[0],
+        THEMES,
+    ),
     Setting(
         "ui",
         "updates_per_second",

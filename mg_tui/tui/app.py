@@ -27,7 +27,7 @@ from mg_tui.tui.places import PLACES
 from mg_tui.tui.runs.feeds import RunsUpdated
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.terminal import HANGUP_EXIT_CODE
-from mg_tui.tui.theme import DARK_NAME, LIGHT_NAME
+from mg_tui.tui.theme import other_shade
 
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
@@ -263,7 +263,8 @@ class GardenApp(BaseApp):
             self.push_screen(SettingsScreen())
 
     def action_shade(self) -> None:
-        self.theme = LIGHT_NAME if self.theme == DARK_NAME else DARK_NAME
+        self.theme = other_shade(self.theme, self.current_theme.dark)
+        self.write_setting(("ui", "theme"), self.theme)
 
     def action_detach(self) -> None:
         self.exit()

@@ -28,7 +28,7 @@ from mg_tui.tui.runs.commands import RunCommands
 from mg_tui.tui.runs.feeds import RunsFeed
 from mg_tui.tui.runs.terminal_notices import TerminalNotices
 from mg_tui.tui.terminal import is_over_ssh
-from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
+from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME, variable_defaults
 
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
@@ -89,6 +89,9 @@ class BaseApp(App[None]):
         self.set_class(self.current_theme.dark, "-dark-mode", update=False)
         self.set_class(not self.current_theme.dark, "-light-mode", update=False)
         self.stylesheet.set_variables(self.get_css_variables())
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return variable_defaults(self.current_theme)
 
     def load_stylesheets(self) -> None:
         """Read the stylesheets of all places, once: before the first screen other than the list, or soon after it."""

@@ -71,7 +71,7 @@ async def test_the_result_is_the_first_row(home, dashboard, size, until) -> None
         table = await _open(app, pilot, until, "receipts-lora-r32")
         assert table.rows[0].step is None
         await pilot.press("r", "x")  # a result is neither resumed from nor deleted
-        assert isinstance(app.screen, RunScreen)
+        assert not isinstance(app.screen, ConfirmScreen)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         assert app.screen.model.reference == "/data/models/receipts"

@@ -55,7 +55,7 @@ ACTIONS: Final = (
     Action("app.notices", ("exclamation_mark",), "Messages", "Show what was said so far.", "app", "Everywhere"),
     Action("app.settings", ("f2",), "Settings", "Show what can be set, and where it is set.", "app", "Everywhere"),
     Action(
-        "app.shade", ("ctrl+t",), "Light or dark", "Change between the light and the dark theme.", "app", "Everywhere"
+        "app.shade", ("ctrl+t",), "Light or dark", "Change between light and dark; it is kept.", "app", "Everywhere"
     ),
     Action(
         "app.command_palette",
