@@ -29,6 +29,7 @@ _KEY_NAMES: Final = {
     "vertical_line": "|",
     "f1": "F1",
     "f2": "F2",
+    "f3": "F3",
 }
 
 

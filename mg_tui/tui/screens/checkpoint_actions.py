@@ -31,6 +31,11 @@ class CheckpointActions(GardenScreen[None]):
 
         self.app.push_screen(ChatScreen(model_of(row, detail)))
 
+    def action_chat(self) -> None:
+        """Chat with the result."""
+        if self.detail is not None and self.detail.row.result_path:
+            self._chat_with(self.detail, CheckpointRow(None, self.detail.row.result_path))
+
     def on_table_chosen(self, message: CheckpointTable.Chosen) -> None:
         message.stop()
         self.action_chat_with()

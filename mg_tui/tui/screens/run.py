@@ -154,6 +154,8 @@ class RunScreen(ChartKeys, CheckpointActions):
             return state is RunState.RUNNING or (action == "stop" and state is RunState.QUEUED)
         if action == "resume":
             return state is not None and state.can_resume
+        if action == "chat":
+            return bool(self.detail is not None and self.detail.row.result_path)
         if action == "replay":
             return state is not None and state.ended
         if action in ("sample_back", "sample_next", "image"):
