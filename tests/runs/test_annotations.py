@@ -81,6 +81,8 @@ def test_a_change_is_seen_and_the_file_is_read_only_then(folder: RunFolder, monk
     with monkeypatch.context() as patched:
         patched.setattr("mg_tui.runs.annotations.read_annotations", lambda _folder: pytest.fail("read again"))
         assert reader.read().note == "one"
+    set_note(folder, "another")
+    assert reader.read().note == "another"
     folder.annotations_file.unlink()
     assert reader.read() == NO_ANNOTATIONS
 
