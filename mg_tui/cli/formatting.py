@@ -10,6 +10,7 @@ from mg_tui.core.events import Event
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.outcome import Outcome, describe_outcome
+from mg_tui.runs.records import read_scores
 from mg_tui.runs.series import to_float
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -111,7 +112,13 @@ def _format_plan(data: Mapping[str, Any]) -> str:
 
 
 def _format_eval(data: Mapping[str, Any]) -> str:
-    return f"evaluation at step {data.get('step')}: loss {format_number(data.get('loss'))}"
+    scores = {"loss": data.get("loss"), **read_scores(data.get("metrics"))}
+    return f"evaluation at step {data.get('step')}: {format_scores(scores)}"
+
+
+def format_scores(scores: Mapping[str, Any]) -> str:
+    """Scores by metric on one line."""
+    return ", ".join(f"{one_line(name, limit=40)} {format_number(score)}" for name, score in scores.items())
 
 
 def _format_checkpoint(data: Mapping[str, Any]) -> str:

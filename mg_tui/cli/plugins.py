@@ -44,7 +44,7 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
     else:
         _print_table(registry, findings)
         _print_metric_plugins(metric_plugins)
-    for name in registry.unknown_disabled:
+    for name in sorted(set(registry.unknown_disabled) - {plugin.name for plugin in metric_plugins}):
         click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
     statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in metric_plugins]
     if findings is not None and (any(findings.values()) or "broken" in statuses):

@@ -81,6 +81,14 @@ def option(
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
 
 
+def split_names(value: Any) -> Any:
+    """Names from a text or from texts, each of which may have several separated by commas; else `value` itself."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        return items
+    return tuple(name.strip() for item in items for name in str(item).split(",") if name.strip())
+
+
 def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
     """Every field of `model` declared with `option`, in the order of declaration."""
     return tuple(_option_of(name, info) for name, info in model.model_fields.items() if info.json_schema_extra)

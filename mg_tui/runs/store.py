@@ -154,6 +154,11 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     return _summarize(RunWatch(folder), None, read_annotations(folder))
 
 
+def summarize_watch(watch: RunWatch) -> RunSummary:
+    """One run that is followed, with what is new of it; a read error becomes its `problem`."""
+    return _summarize(watch, None, read_annotations(watch.folder))
+
+
 def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None, annotations: Annotations) -> RunSummary:
     problem: str | None = None
     try:

@@ -19,5 +19,5 @@ PLACES: Final = (
     Place("2", "datasets", "Datasets", "the datasets"),
     Place("3", "new", "New run", "the form of a new run"),
     Place("4", "models", "Models", "results and base models"),
-    Place("5", "plugins", "Plugins", "the model families"),
+    Place("5", "plugins", "Plugins", "the plugins of model families and metrics"),
 )

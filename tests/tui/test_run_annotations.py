@@ -39,7 +39,7 @@ async def test_rename_note_and_tags(home, dashboard, size, text, until) -> None:
     async with app.run_test(size=size) as pilot:
         table = await _ready(app, pilot, until)
         folder = table.rows[0].folder
-        await pilot.press("e")
+        await pilot.press("T")
         assert app.screen.query_one(Input).value == "floor-plans"
         await pilot.press("ctrl+u", *"plans 2", "enter")
         await until(pilot, lambda: table.rows[0].title == "plans 2")
@@ -54,7 +54,7 @@ async def test_rename_note_and_tags(home, dashboard, size, text, until) -> None:
         assert app.screen.query_one(Input).value == "good paper"
         await pilot.press("ctrl+u", "enter", "n")
         await until(pilot, lambda: "✎ drawn by hand" in text(app) and "#good" not in text(app))
-        await pilot.press("N", "ctrl+u", "enter", "e", "ctrl+u", "enter")
+        await pilot.press("N", "ctrl+u", "enter", "T", "ctrl+u", "enter")
         await until(pilot, lambda: "floor-plans" in text(app) and "✎" not in text(app))
         assert read_annotations(folder) == Annotations()
 
@@ -63,7 +63,7 @@ async def test_a_question_that_is_closed_changes_nothing(home, dashboard, until)
     app = dashboard(home)
     async with app.run_test() as pilot:
         table = await _ready(app, pilot, until)
-        for key in ("e", "N", "t"):
+        for key in ("T", "N", "t"):
             await pilot.press(key, *"x", "escape")
             assert not isinstance(app.screen, NameScreen)
         assert not table.rows[0].folder.annotations_file.exists()

@@ -13,6 +13,7 @@ from mg_tui.cli.formatting import (
     format_number,
     format_outcome,
     format_progress,
+    format_scores,
 )
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
@@ -85,7 +86,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
         ),
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
-    lines += [f"eval     step {e.step}: loss {format_number(e.loss)}" for e in list(view.evals)[-3:]]
+    lines += [f"eval     step {e.step}: {format_scores({'loss': e.loss, **e.metrics})}" for e in list(view.evals)[-3:]]
     lines += [format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
@@ -155,7 +156,11 @@ def _format_cell(run: RunSummary, key: str, now: float) -> str:
 
 def format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
     evaluated = f", eval loss {format_number(saved.eval_loss)}" if saved.eval_loss is not None else ""
+    if saved.eval_metrics:
+        evaluated += f", {format_scores(saved.eval_metrics)}"
     mark = "  ★ best" if best else ""
+    if best and saved.best_by != "loss":
+        mark += f" by {one_line(saved.best_by, limit=40)}"
     return f"saved    step {saved.step}: {printable(saved.path)} ({format_bytes(saved.bytes)}{evaluated}){mark}"
 
 

@@ -86,7 +86,7 @@ ACTIONS: Final = (
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
     _action("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
     _action("chat", ("C",), "Chat with the result", "Ask the model that the run made.", "chat", 3),
-    _action("rename", ("e",), "Rename the run", "Give the run another name; its id stays."),
+    _action("rename", ("T",), "Rename the run", "Give the run another name; its id stays."),
     _action("note", ("N",), "Note", "Write a note on the run."),
     _action("tags", ("t",), "Tags", "Change the tags of the run."),
     _action("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
@@ -106,5 +106,7 @@ ACTIONS: Final = (
         "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
     ),
     _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom."),
+    _action("evaluations", ("e",), "Evaluations", "Show the evaluations of the run and its checkpoints.", "evals", 6),
+    _action("evaluate", ("E",), "Evaluate", "Evaluate the result or a checkpoint on a dataset.", "evaluate", 7),
     _action("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
 )

@@ -59,7 +59,7 @@ ACTIONS: Final = (
         "save",
         4,
     ),
-    _action("rename", ("e",), "Rename the run", "Give the run another name; its id stays.", "rename", 9),
+    _action("rename", ("T",), "Rename the run", "Give the run another name; its id stays.", "rename", 9),
     _action("note", ("N",), "Note", "Write a note on the run.", "note", 9),
     _action("tags", ("t",), "Tags", "Change the tags of the run, or of the marked ones.", "tags", 9),
     _action("columns", ("vertical_line",), "Columns", "Choose the columns of the list."),

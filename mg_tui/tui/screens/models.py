@@ -152,7 +152,9 @@ class ModelsScreen(FilterScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         row = self.selected if self.is_mounted and self.query(ModelTable) else None
         match action:
-            case "chat":
+            case "evaluations":
+                return row is not None
+            case "chat" | "evaluate":
                 return row is not None and row.kind != "broken"
             case "exam":
                 return row is not None and row.is_result
@@ -179,6 +181,18 @@ class ModelsScreen(FilterScreen):
 
         if self.selected is not None:
             self.dashboard.push_screen(EvaluateScreen(self.selected))
+
+    def action_evaluations(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import open_model_evaluations
+
+        if self.selected is not None:
+            open_model_evaluations(self.dashboard, self.selected)
+
+    def action_evaluate(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import evaluate_model
+
+        if self.selected is not None:
+            evaluate_model(self.dashboard, self.selected)
 
     def action_run(self) -> None:
         from mg_tui.runs.folder import RunFolder

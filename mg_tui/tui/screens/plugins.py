@@ -1,4 +1,4 @@
-"""The model families that are installed, and why one of them cannot be used."""
+"""The plugins of model families and of metrics, and why one of them cannot be used."""
 
 from typing import ClassVar
 
@@ -52,13 +52,17 @@ class PluginsScreen(GardenScreen[None]):
     def _read(self) -> None:
         try:
             from mg_tui.families.registry import load_registry
+            from mg_tui.metrics.registry import load_metrics
 
             registry = load_registry()
-            rows = tuple(
+            families = [
                 PluginRow(status, tuple(family for family in registry.families if family.key in status.families))
                 for status in registry.plugins
-            )
-            self.post_message(PluginsListed(rows, registry.unknown_disabled))
+            ]
+            metrics = [PluginRow(plugin, metrics=plugin.values) for plugin in load_metrics().plugins]
+            own = {row.status.name for row in metrics}
+            unknown = tuple(name for name in registry.unknown_disabled if name not in own)
+            self.post_message(PluginsListed((*families, *metrics), unknown))
         except Exception as error:  # the other places go on
             self.post_message(PluginsListed((), problem=describe_exception(error)))
 

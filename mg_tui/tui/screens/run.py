@@ -43,8 +43,8 @@ class RunScreen(ChartKeys, CheckpointActions):
         super().__init__()
         self.folder = folder
         self.detail: RunDetail | None = None
-        # State, and whether there are samples: on these depends which keys apply.
-        self._last_enabled: tuple[RunState, bool] | None = None
+        # State, and whether there are samples and checkpoints: on these depends which keys apply.
+        self._last_enabled: tuple[RunState, bool, bool] | None = None
         self.view = ChartView()
         self._pending_log: list[str] = []  # lines that are not shown yet
 
@@ -101,7 +101,7 @@ class RunScreen(ChartKeys, CheckpointActions):
 
     def _show_newest(self) -> None:
         # Textual redraws a question in full when the screen below it changes.
-        if self.is_current and self.detail is not None:
+        if self.is_current and self.detail is not None and self.query(TopBar):  # a last update may come at the end
             self._show(self.detail)
 
     def _show(self, detail: RunDetail) -> None:
@@ -120,8 +120,9 @@ class RunScreen(ChartKeys, CheckpointActions):
             pane.show(detail)
         self.query_one(CheckpointTable).show_detail(detail)
         self.draw_chart()
-        if (detail.row.state, bool(detail.samples)) != self._last_enabled:
-            self._last_enabled = (detail.row.state, bool(detail.samples))
+        enabled = (detail.row.state, bool(detail.samples), bool(detail.checkpoints))
+        if enabled != self._last_enabled:
+            self._last_enabled = enabled
             self.refresh_bindings()
 
     def on_devices_updated(self, message: DevicesUpdated) -> None:
@@ -158,6 +159,8 @@ class RunScreen(ChartKeys, CheckpointActions):
             return bool(self.detail is not None and self.detail.row.result_path)
         if action == "replay":
             return state is not None and state.ended
+        if action == "evaluate":
+            return state is RunState.FINISHED or bool(self.detail is not None and self.detail.checkpoints)
         if action in ("sample_back", "sample_next", "image"):
             return bool(self.detail is not None and self.detail.samples)
         return True
@@ -203,6 +206,16 @@ class RunScreen(ChartKeys, CheckpointActions):
 
     def action_devices(self) -> None:
         self.dashboard.open_devices()
+
+    def action_evaluations(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import open_run_evaluations
+
+        self._with_detail(partial(open_run_evaluations, self.dashboard))
+
+    def action_evaluate(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import evaluate_run
+
+        self._with_detail(partial(evaluate_run, self.dashboard))
 
     def _show_pane(self, name: str) -> None:
         self.query_one("#panes", ContentSwitcher).current = name
