@@ -17,6 +17,7 @@ import click
 from mg_tui.cli.displays import ProgressDisplay, draws_bars, open_display
 from mg_tui.cli.formatting import format_outcome
 from mg_tui.config import Settings
+from mg_tui.core.program import program
 from mg_tui.core.settings import SETTINGS_BY_ID
 from mg_tui.core.terminal_notice import end_notice
 from mg_tui.runs import control
@@ -94,7 +95,7 @@ def play_replay(replay: Replay) -> None:
     Raises:
         EnvironmentProblem: the journal cannot be read.
     """
-    display = open_display(replay.folder)
+    display = open_display(replay.folder, speed=replay.speed)
     with _exit_on_signals(), contextlib.closing(display):
         for events in replay.play(POLL_SECONDS):
             display.update(replay, events)
@@ -150,7 +151,7 @@ def _read_answer(question: str) -> str:
 
 
 def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
-    reattach = f"model-garden {folder.command} watch {folder.id}"
+    reattach = f"{program()} {folder.command} watch {folder.id}"
     click.echo(f"detached; the {folder.noun} continues. Reattach with `{reattach}`", err=True)
     if not sys.stdin.isatty():
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mg_tui.core.events import Event
-from mg_tui.core.text import one_line, printable
+from mg_tui.core.program import runnable
+from mg_tui.core.text import one_line, pluralize, printable
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import read_scores
@@ -88,12 +89,12 @@ def _outcome_lines(outcome: Outcome) -> list[str]:
     lines = [printable(outcome.what)]
     lines += [f"  {label + ':':<12}{printable(text)}" for label, text in outcome.facts]
     lines += [f"  {'log:' if n == 0 else '':<12}{one_line(line, limit=160)}" for n, line in enumerate(outcome.log)]
-    lines += [f"  {'try:' if n == 0 else '':<12}{printable(line)}" for n, line in enumerate(outcome.next)]
+    lines += [f"  {'try:' if n == 0 else '':<12}{printable(runnable(line))}" for n, line in enumerate(outcome.next)]
     return lines
 
 
 def _resume_hint(folder: RunFolder) -> str:
-    return f"  resume: model-garden runs resume {folder.id}"
+    return runnable(f"  resume: model-garden runs resume {folder.id}")
 
 
 def format_message(what: Any, **more: Any) -> str:
@@ -108,7 +109,8 @@ def _format_phase(data: Mapping[str, Any]) -> str:
 
 
 def _format_plan(data: Mapping[str, Any]) -> str:
-    return f"plan: {data.get('examples')} examples, {data.get('steps')} steps"
+    counts = ((data.get(name), name.removesuffix("s")) for name in ("examples", "steps"))
+    return "plan: " + ", ".join(pluralize(n, noun) if isinstance(n, int) else f"{n} {noun}s" for n, noun in counts)
 
 
 def _format_eval(data: Mapping[str, Any]) -> str:
@@ -127,7 +129,7 @@ def _format_checkpoint(data: Mapping[str, Any]) -> str:
 
 def _format_warning(data: Mapping[str, Any]) -> str:
     return "warning: " + format_message(
-        data.get("what"), where=data.get("where"), why=data.get("why"), **{"try": data.get("hint")}
+        data.get("what"), where=data.get("where"), why=data.get("why"), **{"try": runnable(str(data.get("hint") or ""))}
     )
 
 

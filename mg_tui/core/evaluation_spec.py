@@ -92,6 +92,29 @@ class EvaluationSpec(BaseModel):
         group="Data",
         min_length=1,
     )
+    dataset_encoding: str | None = option(
+        None,
+        title="Dataset encoding",
+        help="Encoding of a text file that is not UTF-8; UTF-16 and UTF-32 are detected.",
+        group="Data",
+        min_length=1,
+        example="latin-1",
+    )
+    json_field: str | None = option(
+        None,
+        title="JSON field",
+        help="Field of a JSON file's object that holds its list of rows. Default: detected.",
+        group="Data",
+        min_length=1,
+        example="data",
+    )
+    ignore_column: tuple[str, ...] = option(
+        (),
+        title="Ignored columns",
+        help="Column that rows are read without, or placeholder of another tool, such as <video>, left as text.",
+        group="Data",
+        example="hint",
+    )
     text_field: str | None = option(
         None, title="Text field", help="Field with the question. Default: as in training.", group="Data", min_length=1
     )

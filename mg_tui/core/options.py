@@ -24,8 +24,10 @@ OptionKind = Literal["text", "path", "integer", "number", "switch", "choice", "l
 class Option:
     """One field as front ends see it. `default` is None for a required field; `choices` only for kinds choice and list.
 
-    `known` names a list of suggestions: the "models" or "datasets" known on this machine. `synonyms` are other words
-    for the field, each with the value that it stands for (None: the field itself): `bf16` is the dtype `bfloat16`.
+    `known` names a list of suggestions: the "models" or "datasets" known on this machine. `repeats` names the field
+    whose flag sets this one, too, where it is given more than once.
+    `synonyms` are other words for the field, each with the value that it stands for (None: the field itself): `bf16` is
+    the dtype `bfloat16`.
     """
 
     name: str
@@ -42,11 +44,12 @@ class Option:
     accepted: str
     known: str | None = None
     synonyms: Mapping[str, str | None] = field(default_factory=dict)
+    repeats: str | None = None
 
     @property
     def flag(self) -> str:
         """The flag of the command line, e.g. `--learning-rate`."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.repeats or self.name).replace("_", "-")
 
 
 def option(
@@ -61,13 +64,14 @@ def option(
     example: str | None = None,
     known: str | None = None,
     synonyms: str = "",
+    repeats: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare a field: its default (required without one), its texts, and pydantic bounds (`gt`, `le`, ...).
 
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path`
-    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` as in `Option`;
-    `synonyms` are the words for it in other tools and papers, with commas, as `word` or `word=value`.
+    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` and `repeats` are
+    those of `Option`; `synonyms` are the words for it in other tools, with commas, as `word` or `word=value`.
     """
     extra: dict[str, JsonValue] = {
         "group": group,
@@ -77,6 +81,7 @@ def option(
         "example": example,
         "known": known,
         "synonyms": synonyms,
+        "repeats": repeats,
     }
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
 
@@ -86,7 +91,7 @@ def split_names(value: Any) -> Any:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
         return items
-    return tuple(name.strip() for item in items for name in str(item).split(",") if name.strip())
+    return tuple(name for item in items for name in split_list(str(item)))
 
 
 def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
@@ -116,6 +121,7 @@ def _option_of(name: str, info: FieldInfo) -> Option:
         ),
         known=extra.get("known"),
         synonyms=_parse_synonyms(str(extra.get("synonyms") or "")),
+        repeats=extra.get("repeats"),
     )
 
 
@@ -160,13 +166,13 @@ def _describe_accepted(
 ) -> str:
     """What would be accepted, as the end of a sentence: "give a number greater than 0 (e.g. 2e-5)"."""
     noun = {
-        "text": "give a text",
+        "text": "give text",
         "path": "give a path",
         "integer": "give a whole number",
         "number": "give a number",
         "switch": "give true or false",
         "choice": "choose one of " + ", ".join(choices),
-        "list": "choose any of " + ", ".join(choices) if choices else "give texts",
+        "list": "choose any of " + ", ".join(choices) if choices else "give text, separated by commas",
     }[kind]
     if unit and kind in ("integer", "number"):
         noun += f" of {unit}"
@@ -201,6 +207,17 @@ def format_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
             items = value if isinstance(value, list | tuple) else [value]
             words += [f"{opt.flag} {shlex.quote(str(item))}" for item in items]
     return words
+
+
+def split_list(text: str) -> list[str]:
+    """The items of a list typed as one text: separated by commas, except those inside the braces of an object."""
+    items, depth, start = [], 0, 0
+    for index, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if character == "," and depth <= 0:
+            items.append(text[start:index])
+            start = index + 1
+    return [item.strip() for item in (*items, text[start:]) if item.strip()]
 
 
 def spec_error_from(

@@ -4,17 +4,20 @@ The flags of `train-vision`, the form of the dashboard, the `[train]` table of `
 run's `spec.json` are all read from this model by way of `mg_tui.core.options`.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from mg_tui.core.options import option, spec_error_from, split_names
+from mg_tui.core.options import option, spec_error_from, split_list, split_names
 
 TrainingMethod = Literal["lora", "full", "none"]
 # File formats and row layouts of a dataset; `mg_tui.data.sources` describes each.
 DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
-DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
+DatasetLayout = Literal[
+    "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
+]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
@@ -72,7 +75,8 @@ class TrainingSpec(BaseModel):
     # --- Data --------------------------------------------------------------------------------------------------------
     dataset: str = option(
         title="Dataset",
-        help="Training data: a file, a folder, a Hub dataset (owner/name), or a name from [datasets].",
+        help="Training data: a file, a folder, a Hub dataset (owner/name), or a name from [datasets]. Repeat it for "
+        "several; NAME:2 takes every row twice, NAME:0.5 a random half.",
         group="Data",
         basic=True,
         path=True,
@@ -80,6 +84,14 @@ class TrainingSpec(BaseModel):
         example="./data/vision_dataset.jsonl",
         known="datasets",
         synonyms="data, train_file, dataset_name, data_path, train_dataset",
+    )
+    additional_dataset: tuple[str, ...] = option(
+        (),
+        title="Additional datasets",
+        help="Datasets to train on beside the first, each with an optional weight as in NAME:2.",
+        group="Data",
+        example="charts.jsonl:0.5",
+        repeats="dataset",
     )
     dataset_format: Literal["auto"] | DatasetFormat = option(
         "auto", title="Dataset format", help="File format; auto detects it.", group="Data", synonyms="file_type, format"
@@ -90,6 +102,22 @@ class TrainingSpec(BaseModel):
         help="Row layout; auto detects it.",
         group="Data",
         synonyms="chat_template_format, sharegpt=conversations, llava=conversations, openai=messages, schema",
+    )
+    dataset_encoding: str | None = option(
+        None,
+        title="Dataset encoding",
+        help="Encoding of a text file that is not UTF-8; UTF-16 and UTF-32 are detected.",
+        group="Data",
+        min_length=1,
+        example="latin-1",
+    )
+    json_field: str | None = option(
+        None,
+        title="JSON field",
+        help="Field of a JSON file's object that holds its list of rows. Default: detected.",
+        group="Data",
+        min_length=1,
+        example="data",
     )
     dataset_split: str | None = option(
         None,
@@ -755,6 +783,26 @@ class TrainingSpec(BaseModel):
         words = {"true": BEST_LOSS, "on": BEST_LOSS, "false": BEST_NONE, "off": BEST_NONE}
         return words.get(str(value).strip().lower(), value)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_datasets(cls, values: Any) -> Any:
+        """A list of datasets as the first and the additional ones, an object in it as its JSON text, and lists that are
+        written as one text, with commas, as lists."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if isinstance(values.get("dataset"), list | tuple) and values["dataset"]:
+            first, *others = values["dataset"]
+            values |= {"dataset": first, "additional_dataset": others}
+        if isinstance(values.get("dataset"), dict):
+            values["dataset"] = _to_json(values["dataset"])
+        for name in ("ignore_column", "additional_dataset"):
+            if isinstance(values.get(name), str):
+                values[name] = tuple(split_list(values[name]))
+        if isinstance(values.get("additional_dataset"), list | tuple):
+            values["additional_dataset"] = tuple(_to_json(item) for item in values["additional_dataset"])
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_pixels > self.max_pixels:
@@ -813,3 +861,7 @@ class TrainingSpec(BaseModel):
         """The fields whose values differ from their defaults, required ones included."""
         defaults = {name: info.default for name, info in type(self).model_fields.items()}
         return {name: value for name, value in self.model_dump().items() if value != defaults[name]}
+
+
+def _to_json(item: Any) -> Any:
+    return json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, dict) else item

@@ -112,7 +112,16 @@ def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | Non
 
     def opened(split: str | None) -> Source:
         format = None if spec.dataset_format == "auto" else spec.dataset_format
-        return open_source(spec.dataset, cwd=cwd, cache=cache, format=format, split=split, config=spec.dataset_config)
+        return open_source(
+            spec.dataset,
+            cwd=cwd,
+            cache=cache,
+            format=format,
+            split=split,
+            config=spec.dataset_config,
+            encoding=spec.dataset_encoding,
+            json_field=spec.json_field,
+        )
 
     if spec.split is not None:
         return opened(spec.split)
@@ -138,6 +147,7 @@ class ReferenceSource(Source):
     def __init__(self, inner: Source, detected_format: DetectedFormat):
         super().__init__(inner.name, inner.format, inner.path, inner.base, inner.evidence)
         self.address = inner.address
+        self.has_offsets = inner.has_offsets
         self.detected_format = detected_format
         self.inner = inner
         self._references: dict[int, tuple[Any, ...]] = {}
@@ -235,4 +245,5 @@ def evaluation_fields(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
         response=spec.response_field or trained.response or usual.response,
         messages=spec.messages_field,
         caption_prompt=spec.caption_prompt,
+        ignored=frozenset(spec.ignore_column),
     )

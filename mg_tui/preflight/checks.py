@@ -5,7 +5,7 @@ costs the user seconds, and neither a run folder nor an output folder has been c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,20 +79,35 @@ def run_preflight(
         from mg_tui.preflight.loaded_dataset_check import check_loaded_dataset
 
         report = check_loaded_dataset(resolved, settings, model, dataset, evaluation)
-    return PreflightResult(model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation), report)
+    return PreflightResult(
+        model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation, cwd), report
+    )
 
 
 def _resolved_names(
-    spec: TrainingSpec, resolved: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None"
+    spec: TrainingSpec, resolved: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None", cwd: Path
 ) -> Mapping[str, Any]:
     """Spec values that change when names from garden.toml and of the Hub are resolved."""
     changes = {
         name: getattr(resolved, name) for name in resolved.changed() if getattr(resolved, name) != getattr(spec, name)
     }
     for field, loaded in (("dataset", dataset), ("eval_dataset", evaluation)):
-        if loaded is not None and is_remote(loaded.address):
+        if loaded is not None and not loaded.parts and is_remote(loaded.address):
             changes[field] = loaded.address
-    return changes
+    return changes | _pinned_parts(resolved, dataset, cwd)
+
+
+def _pinned_parts(resolved: TrainingSpec, dataset: "Dataset", cwd: Path) -> dict[str, Any]:
+    """Several datasets, those on the Hub with the commit that was read; {} where none is on the Hub."""
+    if not any(is_remote(part.address) for part in dataset.parts):
+        return {}
+    from mg_tui.data.mixture import parts_of
+
+    texts = [
+        (replace(part, name=loaded.address) if is_remote(loaded.address) else part).format()
+        for part, loaded in zip(parts_of(resolved, cwd), dataset.parts, strict=True)
+    ]
+    return {"dataset": texts[0], "additional_dataset": tuple(texts[1:])}
 
 
 def _require_possible(spec: TrainingSpec) -> None:

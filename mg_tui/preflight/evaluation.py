@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.config import Settings
+from mg_tui.core.dataset_parts import DATASET_KEYS
 from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.paths import expand_user
@@ -16,25 +17,9 @@ from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.store import find_run
 from mg_tui.runs.versions import package_versions
 
-# The keys of a [datasets.NAME] table, each with the option it stands for.
-_DATASET_KEYS: Final = {
-    "path": "dataset",
-    "format": "dataset_format",
-    "layout": "dataset_layout",
-    "split": "split",
-    "config": "dataset_config",
-    **{
-        name: name
-        for name in (
-            "text_field",
-            "image_field",
-            "response_field",
-            "messages_field",
-            "caption_prompt",
-            "image_root",
-            "system_prompt",
-        )
-    },
+# The keys of a [datasets.NAME] table that mean something here, each with the option it stands for.
+_DATASET_KEYS: Final = {"split": "split"} | {
+    key: name for key, name in DATASET_KEYS.items() if name in EvaluationSpec.model_fields
 }
 
 

@@ -215,6 +215,10 @@ class BaseApp(App[None]):
         """
         raise NotImplementedError
 
+    def open_dataset_form(self, values: Mapping[str, object]) -> None:
+        """Go to the form of a new run on a dataset; see `NewRunForm.fill_from_dataset`."""
+        raise NotImplementedError
+
     def open_rerun_form(self, folder: "RunFolder") -> None:
         """Go to the form of a new run, filled in with the options of an old run except its output folder."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ import click
 
 from mg_tui.cli.runs.common import print_json
 from mg_tui.config import Settings
+from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
 
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -33,7 +34,7 @@ def evaluations(ctx: click.Context, as_json: bool) -> None:
 def list_(settings: Settings, as_json: bool) -> None:
     """List all evaluations, newest first."""
     from mg_tui.cli.evaluations.summary import format_table, summary_record
-    from mg_tui.cli.runs.show import _terminal_width
+    from mg_tui.cli.tables import terminal_width
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import list_runs
 
@@ -42,9 +43,9 @@ def list_(settings: Settings, as_json: bool) -> None:
         print_json([summary_record(evaluation, now) for evaluation in evaluations])
         return
     if not evaluations:
-        click.echo("No evaluations yet; start one with `model-garden evaluate-vision`.", err=True)
+        click.echo(runnable("No evaluations yet; start one with `model-garden evaluate-vision`."), err=True)
         return
-    for line in format_table(evaluations, now, width=_terminal_width()):
+    for line in format_table(evaluations, now, width=terminal_width()):
         click.echo(line)
 
 

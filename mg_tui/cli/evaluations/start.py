@@ -8,6 +8,7 @@ import click
 from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.evaluation_spec import EvaluationSpec
+from mg_tui.core.program import runnable
 
 if TYPE_CHECKING:
     from mg_tui.runs.evaluations import EvaluationFolder
@@ -84,7 +85,7 @@ def follow_to_end(folder: "EvaluationFolder", *, detach: bool, as_json: bool, at
 
     if detach:
         click.echo(folder.id)
-        click.echo(f"follow with: model-garden evaluations watch {folder.id}", err=True)
+        click.echo(runnable(f"follow with: model-garden evaluations watch {folder.id}"), err=True)
         return 0
     if attempts:  # its journal says that it ended, until the new worker's first word
         launch.wait_until_started(folder, attempts=attempts)

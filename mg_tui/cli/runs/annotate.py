@@ -34,7 +34,7 @@ def note(settings: Settings, run: str, text: str | None, edit: bool) -> None:
     from mg_tui.runs.store import find_run
 
     if edit and text is not None:
-        raise UsageError("Give a TEXT or --edit, not both.")
+        raise UsageError("TEXT and --edit cannot be combined.")
     folder = find_run(settings.home, run)
     before = annotations.read_annotations(folder).note
     if edit:

@@ -6,8 +6,10 @@ import time
 import click
 
 from mg_tui.cli.runs.common import JSON_OPTION, RUN_ARGUMENT, print_json, print_resume_hint
+from mg_tui.cli.tables import terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
+from mg_tui.core.program import runnable
 from mg_tui.core.run_columns import RUN_COLUMN_KEYS
 from mg_tui.core.text import did_you_mean, printable
 
@@ -44,9 +46,11 @@ def list_(
         print_json([run.as_dict(now, settings.cost) for run in summaries])
         return
     if not summaries:
-        click.echo("No runs yet; start one with `model-garden train-vision` or `model-garden demo`.", err=True)
+        click.echo(
+            runnable("No runs yet; start one with `model-garden train-vision` or `model-garden demo`."), err=True
+        )
         return
-    for line in format_table(summaries, now, width=_terminal_width(), columns=chosen):
+    for line in format_table(summaries, now, width=terminal_width(), columns=chosen):
         click.echo(line)
     print_resume_hint(summaries)
 
@@ -119,9 +123,3 @@ def _print_log_line(line: str) -> None:
     from mg_tui.runs.worker_log import strip_terminal_codes
 
     click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
-
-
-def _terminal_width() -> int | None:
-    import shutil
-
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

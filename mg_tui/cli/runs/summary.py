@@ -15,6 +15,7 @@ from mg_tui.cli.formatting import (
     format_progress,
     format_scores,
 )
+from mg_tui.cli.tables import format_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
@@ -23,6 +24,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
 _COLUMNS: Final = ("id", "state", "step", "loss", "time", "eta", "model")
+_RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age"})
 _MAX_WARNINGS: Final = 10
 
 
@@ -36,14 +38,14 @@ def format_table(
     from rich.cells import cell_len, set_cell_size
 
     columns = columns or _usual_columns(summaries)
-    titles = tuple(RUN_COLUMNS_BY_KEY[key].title.upper() for key in columns)
-    rows = [titles, *(tuple(_format_cell(run, key, now) for key in columns) for run in summaries)]
-    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(columns))]
     problems = ["", *(run.problem for run in summaries)]
     lines: list[str] = []
+    titles = [RUN_COLUMNS_BY_KEY[key].title for key in columns]
+    right = [RUN_COLUMNS_BY_KEY[key].title for key in columns if key in _RIGHT]
+    cells = [[_format_cell(run, key, now) for key in columns] for run in summaries]
+    rows = format_rows(titles, cells, width=width, right=right)
     for row, problem in zip(rows, problems, strict=True):
-        padded = (set_cell_size(cell, widths[column]) for column, cell in enumerate(row))
-        lines.append("  ".join(padded).rstrip())
+        lines += row
         if problem:
             lines.append(f"  ! {one_line(problem)}")
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.mixture import describe_parts
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
@@ -190,6 +191,7 @@ class TrainingRun:
         if dataset.detected_format is not None:
             value = f"{dataset.detected_format.format}, {dataset.detected_format.layout}"
             self._write_decisions([("dataset", value, dataset.detected_format.why)])
+        self._write_decisions(describe_parts(dataset))
         return dataset, held_out
 
     def _write_measurement(self, measurement: dict[str, Any]) -> None:

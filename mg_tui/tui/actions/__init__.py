@@ -107,6 +107,6 @@ def markdown_table() -> str:
     lines = ["| Where | Key | Action | What it does |", "|---|---|---|---|"]
     for action in ACTIONS:
         keys = " ".join(f"`{format_key(key)}`" for key in action.keys).replace("|", r"\|")
-        asks = " Asks first." if action.destructive else ""
+        asks = " Asks for confirmation." if action.destructive else ""
         lines.append(f"| {SCOPE_TITLES[action.scope]} | {keys} | {action.title} | {action.help}{asks} |")
     return "\n".join(lines) + "\n"

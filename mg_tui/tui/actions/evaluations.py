@@ -167,11 +167,11 @@ ACTIONS: Final = (
     Action(
         "hard.close",
         ("escape",),
-        "Leave it",
+        "Cancel",
         "Write nothing.",
         "hard",
         HEADINGS["hard"],
-        "leave it",
+        "cancel",
         in_palette=False,
     ),
 )

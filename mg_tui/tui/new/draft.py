@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from mg_tui.core.errors import FieldProblem, SpecError
-from mg_tui.core.options import Option, format_flags, options_of
+from mg_tui.core.options import Option, format_flags, options_of, split_list
+from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
 from mg_tui.tui.formatting import as_typed
@@ -141,16 +142,22 @@ class SpecDraft(Generic[S]):
         preset = {}
         for name in self.changed_fields():
             opt, value = self.options[name], getattr(self.partial_spec, name)
-            if opt.kind != "path" and opt.group != "Output" and not opt.required and value is not None:
+            if (
+                opt.kind != "path"
+                and not opt.repeats
+                and opt.group != "Output"
+                and not opt.required
+                and value is not None
+            ):
                 preset[name] = list(value) if isinstance(value, tuple) else value
         return preset
 
     def command(self, *, lines: bool = False) -> str:
-        """The command for the same run, whatever garden.toml sets; with `lines`, a flag a line.
+        """The command for the same run here, whatever garden.toml sets; with `lines`, one flag per line.
 
         A missing value is `…`; while a value is invalid, all of them are.
         """
-        words = [self.command_words, *self._flags()]
+        words = [runnable(self.command_words), *self._flags()]
         return (" \\\n    " if lines else " ").join(words)
 
     def inexpressible_flags(self) -> list[str]:
@@ -175,7 +182,7 @@ class SpecDraft(Generic[S]):
     def _store(self, name: str, value: Any) -> None:
         opt = self.options[name]
         if opt.kind == "list" and isinstance(value, str):
-            value = tuple(part.strip() for part in value.split(",") if part.strip())
+            value = tuple(split_list(value))
         if isinstance(value, str) and value.strip() == "" and (opt.optional or opt.required):
             value = None
         self._values[name] = value

@@ -87,7 +87,7 @@ def describe_field(draft: SpecDraft[Any], name: str, defaults_from: str | None) 
 def describe_group(draft: SpecDraft[Any], group: str) -> FieldHelp:
     """The help of a group: its fields."""
     names = ", ".join(opt.title for opt in draft.advanced_groups.get(group, ()))
-    return FieldHelp(group, help=names, accepted="enter unfolds and folds it; / finds an option by its words.")
+    return FieldHelp(group, help=names, accepted="enter expands or collapses it; / finds an option.")
 
 
 def _search_text(opt: Option) -> str:

@@ -37,7 +37,7 @@ class HardRowsScreen(Dialog[Path | None]):
             yield Static(Content.styled("A new JSON Lines file:", tone("dim")))
             yield Input(str(self._suggested), id="output", compact=True)
             yield Static(Content(), id="problem")
-            keys = line(("enter", tone("key", "bold")), " writes it    ", ("esc", tone("key", "bold")), " leave it")
+            keys = line(("enter", tone("key", "bold")), " write    ", ("esc", tone("key", "bold")), " cancel")
             yield Static(keys, id="keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

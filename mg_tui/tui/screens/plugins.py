@@ -69,7 +69,7 @@ class PluginsScreen(GardenScreen[None]):
     def on_plugins_listed(self, message: PluginsListed) -> None:
         empty = self.query_one("#empty", Static)
         if message.problem:
-            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.problem))
+            empty.update(line(("Cannot list plugins: ", tone("failed")), message.problem))
             return
         if not message.rows:
             empty.update(
@@ -95,7 +95,7 @@ class PluginsScreen(GardenScreen[None]):
         self.query_one(TopBar).right = Content("  ").join(parts)
         for name in message.unknown_disabled:
             name = one_line(name, limit=80)
-            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {name}, and no plugin is called so.", severity="warning")
+            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {name}, which is not a plugin.", severity="warning")
 
     def on_table_moved(self) -> None:
         self.query_one(PluginDetail).show(self.query_one(PluginTable).current)

@@ -101,7 +101,7 @@ class RunScreen(ChartKeys, CheckpointActions):
 
     def _show_newest(self) -> None:
         # Textual redraws a question in full when the screen below it changes.
-        if self.is_current and self.detail is not None and self.query(TopBar):  # a last update may come at the end
+        if self.is_current and self.detail is not None and self.query(RunHead):
             self._show(self.detail)
 
     def _show(self, detail: RunDetail) -> None:
@@ -129,7 +129,7 @@ class RunScreen(ChartKeys, CheckpointActions):
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
-        if self.is_current:
+        if self.is_current and self.query(DeviceStrip):  # none while the dashboard ends
             self.query_one(DeviceStrip).snapshot = snapshot
 
     def _write_log(self) -> None:
@@ -280,7 +280,7 @@ class RunScreen(ChartKeys, CheckpointActions):
         if self.query_one(RunTabs).pane != "log":
             self._show_pane("log")
         if not self.query("#search"):
-            field = Input(placeholder="words of lines to show", id="search", compact=True)
+            field = Input(placeholder="words to filter by", id="search", compact=True)
             await self.mount(field, after=self.query_one(RunTabs))
         self.set_focus(self.query_one("#search", Input))
 

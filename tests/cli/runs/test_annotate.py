@@ -48,7 +48,7 @@ def test_a_note_is_written_in_the_editor(folders: list[RunFolder], tmp_path: Pat
     monkeypatch.delenv("VISUAL", raising=False)
     runs(folders[0], "note", "receipts", "--edit")
     assert read_annotations(folders[0]).note == "two\nlines"
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         runs(folders[0], "note", "receipts", "x", "--edit")
 
 

@@ -286,8 +286,9 @@ def test_bad_records_of_a_table(tmp_path: Path) -> None:
         ("a.arrow", b"ARROW1\0\0 and no more", "cannot read the dataset"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 900)[:-20], "cannot read the dataset"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and no more", "cannot read the dataset"),
-        ("a.zip", b"PK\x03\x04..", "is a zip archive"),
-        ("a.xz", b"\xfd7zXZ\0", "compressed with xz"),
+        ("a.zip", b"PK\x03\x04..", "zip archive cannot be read"),
+        ("a.xz", b"\xfd7zXZ\0", "cannot read the dataset"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
         ("a.db", b"SQLite format 3\0", "is an SQLite database"),
     ],
 )

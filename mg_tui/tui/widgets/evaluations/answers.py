@@ -89,7 +89,7 @@ class AnswerTable(Table[int]):
             self._cache.move_to_end(answer.place)
         while len(self._cache) > CACHE_ROWS:
             self._cache.popitem(last=False)
-        self._redraw_changed()
+        self.redraw_changed()
 
     def forget(self, places: Iterable[int] | None = None) -> None:
         """Read rows again: these, or all."""
