@@ -14,6 +14,7 @@ from typing import Any
 from mg_tui.config import load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine.evaluation.job import EvaluationJob
+from mg_tui.engine.monitoring.known_causes import find_known_cause
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs.devices import DeviceLocks
@@ -69,6 +70,8 @@ def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
             return _failed(journal, error.as_dict(), error.exit_code)
         except Exception as error:
             traceback.print_exc()
+            if (known := find_known_cause(error, folder.path)) is not None:
+                return _failed(journal, known.as_dict(), known.exit_code)
             return _failed(journal, _describe(folder, error), 1)
     _write_last(journal, "finished", **result)
     return 0

@@ -149,6 +149,11 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         facts, step = self.step_metrics, self.state.global_step + 1
         # One all-reduce, before anything can fail on a single rank.
         (supervised,) = self.gradient_sync.all_reduce_sums(inputs.supervised)
+        if inputs.failures and not supervised:
+            rows, first = [failure.row for failure in inputs.failures], inputs.failures[0]
+            step_checks.require_readable_rows(
+                step=step, rows=rows, readable=len(inputs.rows), why=first.what, hint=first.hint
+            )
         step_checks.require_supervised_tokens(int(supervised), step=step, rows=inputs.rows)
         while True:
             try:

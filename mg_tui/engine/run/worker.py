@@ -17,6 +17,7 @@ from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
+from mg_tui.engine.monitoring.known_causes import find_known_cause
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs import checkpoint_format
@@ -127,6 +128,8 @@ class _Worker:
             return self._failed(error.as_dict(), error.exit_code, training, error)
         except Exception as error:
             traceback.print_exc()
+            if (known := find_known_cause(error, self.folder.path)) is not None:
+                return self._failed(known.as_dict(), known.exit_code, training, error)
             return self._failed(self._describe_unexpected(error), 1, training, error)
         self._write_final_event("finished", **result, **_gpu_usage(training))
         return 0
