@@ -6,6 +6,7 @@ import os
 import resource
 import secrets
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ def explain_failed_write(error: BaseException, folder: Path) -> tuple[str, str] 
         error: what the write raised.
         folder: an existing folder on the disk.
     """
+    if not folder.is_dir():
+        return None
     number = error.errno if isinstance(error, OSError) else _errno_in_text(str(error))
     if number is None and any(mark in str(error) for mark in _FAILED_WRITE_TEXTS):
         number = _likely_errno(folder)
@@ -91,6 +94,45 @@ def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextlib.contextmanager
+def require_in_place(folder: Path) -> Iterator[None]:
+    """A block that writes into `folder`, which must be the same folder at the end.
+
+    Libraries create folders that are missing: where one was moved or removed, together with those that contain it,
+    they write into new ones. These are removed again.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    folder = folder.absolute()
+    before = {path: path.stat() for path in (folder, *folder.parents)}
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # so that its number is not used again
+    try:
+        yield
+    finally:
+        os.close(fd)
+        if not _is_same(folder, before[folder]):
+            _remove_created_again(before)
+            raise FileNotFoundError(errno.ENOENT, "it was moved or removed while it was written", str(folder))
+
+
+def _is_same(path: Path, before: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), before)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _remove_created_again(before: Mapping[Path, os.stat_result]) -> None:
+    innermost, *parents = before
+    shutil.rmtree(innermost, ignore_errors=True)
+    for path in parents:
+        if _is_same(path, before[path]):
+            return
+        with contextlib.suppress(OSError):  # something else is in it
+            path.rmdir()
 
 
 def fsync_folder(path: Path) -> None:

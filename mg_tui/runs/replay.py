@@ -36,6 +36,7 @@ class Replay:
     ):
         self.folder = folder
         self.view = RunView()
+        self.silent_seconds: float | None = None  # of the run itself, which is not replayed
         self._speed = speed
         self._longest = longest_pause
         self._clock = clock

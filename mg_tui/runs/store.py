@@ -10,6 +10,7 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.text import closest_matches
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import describe_silence
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -21,13 +22,24 @@ LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and en
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run in a list. `problem`: why its folder cannot be read; then state and view are from what could be read."""
+    """One run in a list.
+
+    `problem`: why its folder cannot be read; then state and view are from what could be read. `silent_seconds`: how
+    long its worker has not responded, or None.
+    """
 
     folder: RunFolder
     view: RunView
     state: RunState
     problem: str | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
+    silent_seconds: float | None = None
+
+    @property
+    def state_text(self) -> str:
+        """The state in words: "running, not responding for 42 s"."""
+        silence = f", {describe_silence(self.silent_seconds)}" if self.silent_seconds is not None else ""
+        return f"{self.state.label}{silence}"
 
     @property
     def id(self) -> str:
@@ -55,6 +67,7 @@ class RunSummary:
             "id": self.id,
             "name": self.name,
             "state": self.state.value,
+            "not_responding_seconds": None if self.silent_seconds is None else round(self.silent_seconds, 1),
             "problem": self.problem,
             "path": str(self.folder.path),
             "base_model": self.spec.get("base_model"),
@@ -149,7 +162,8 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
         problem = f"{error.what.rstrip('.')}: {error.why}" if error.why else error.what
     if watch.view.lifecycle is None:
         problem = problem or "The journal is missing, empty or invalid."
-    return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
+    problem = problem or describe_damage(watch)
+    return RunSummary(watch.folder, watch.view, watch.state, problem, spec or {}, watch.silent_seconds)
 
 
 @overload

@@ -36,7 +36,7 @@ def format_page(one: RunSummary, now: float) -> list[str]:
     spec = {name: value for name, value in one.spec.items() if value not in (None, "", [], False)}
     facts = [
         ("id", printable(one.id)),
-        ("state", f"{one.state.glyph} {one.state.label}"),
+        ("state", f"{one.state.glyph} {one.state_text}"),
         ("problem", one.problem and one_line(one.problem)),
         ("folder", printable(str(folder.path))),
         ("model", _text(spec.get("model"))),

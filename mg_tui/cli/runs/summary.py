@@ -16,6 +16,7 @@ from mg_tui.cli.formatting import (
 )
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.heartbeat import explain_silence
 from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
@@ -46,7 +47,8 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     facts: list[tuple[str, str | None]] = [
         ("run", printable(run.id)),
         ("name", run.name and one_line(run.name)),
-        ("state", f"{run.state.glyph} {run.state.label}"),
+        ("state", f"{run.state.glyph} {run.state_text}"),
+        ("why", explain_silence(view.pid, view.host) if run.silent_seconds is not None else None),
         ("problem", run.problem and one_line(run.problem)),
         ("folder", printable(str(folder.path))),
         ("model", _spec_value(run.spec, "base_model")),
@@ -110,7 +112,7 @@ def _format_row(run: RunSummary, now: float) -> tuple[str, ...]:
     eta = format_duration(view.eta_seconds(now)) if run.state is RunState.RUNNING else UNKNOWN
     return (
         printable(run.id),
-        f"{run.state.glyph} {run.state.label}",
+        f"{run.state.glyph} {run.state_text}",
         format_progress(view),
         format_number(view.latest_step.get("loss")),
         format_duration(run.elapsed_seconds(now)),

@@ -14,10 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.core.files import NEARLY_FULL_BYTES, explain_failed_write, fsync_folder, has_free_inodes, write_atomic
+from mg_tui.core.files import (
+    NEARLY_FULL_BYTES,
+    explain_failed_write,
+    fsync_folder,
+    has_free_inodes,
+    require_in_place,
+    write_atomic,
+)
 from mg_tui.runs.checkpoint_format import (
     MANIFEST_FILE,
     UNFINISHED_PREFIX,
@@ -47,7 +54,7 @@ def write_checkpoint(
     """Yield a folder to write a checkpoint into; it is renamed to `step-...` when the block ends without an exception.
 
     Args:
-        checkpoints: the folder of all checkpoints; created when missing.
+        checkpoints: the folder of all checkpoints; created when missing, in the run's folder, which exists.
         step: optimizer steps done.
         about: facts stored in the manifest beside the files' sizes and checksums.
         needed: bytes the checkpoint is expected to take; checked against the free space first.
@@ -58,15 +65,16 @@ def write_checkpoint(
     Raises:
         EnvironmentProblem: the disk is full. Older checkpoints are intact.
     """
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoints.mkdir(exist_ok=True)  # not its parents: a run whose folder is gone is not begun anew
     _require_space(checkpoints, step, needed)
     unfinished = checkpoints / f"{UNFINISHED_PREFIX}{folder_of(checkpoints, step).name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     done: list[WrittenCheckpoint] = []
     try:
-        yield unfinished, done
-        total = _write_manifest(unfinished, step, about)
+        with require_in_place(unfinished):
+            yield unfinished, done
+            total = _write_manifest(unfinished, step, about)
         target = folder_of(checkpoints, step)
         if target.exists():  # a damaged one: a complete one is never written twice
             shutil.rmtree(target)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
-from mg_tui.core.files import explain_failed_write, fsync_folder
+from mg_tui.core.files import explain_failed_write, fsync_folder, require_in_place
 
 
 @contextmanager
@@ -39,8 +39,9 @@ def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str |
         staging.mkdir(parents=True)
     try:
         with _translate_os_errors(target):
-            yield staging
-            _sync_tree(staging)
+            with require_in_place(staging):
+                yield staging
+                _sync_tree(staging)
             if not (beside and _rename_onto(staging, target, replace=replace)):
                 _move_files(staging, target, replace=replace, last=last)
             fsync_folder(target.parent)
@@ -126,7 +127,7 @@ def _translate_os_errors(target: Path) -> Iterator[None]:
         # safetensors reports a full disk with an error of its own; imported here, it would cost every error its import.
         if type(error).__name__ != "SafetensorError":
             raise
-        why, hint = explain_failed_write(error, _existing_folder(target)) or (str(error), None)
+        why, hint = explain_failed_write(error, _existing_folder(target)) or (str(error), "the log has the traceback")
         raise EnvironmentProblem("the weights could not be written", where=str(target), why=why, hint=hint) from error
 
 

@@ -61,7 +61,15 @@ class RunsFeed(Feed):
             self._store = RunStore(self._home)
         now = time.time()
         rows = with_queue_positions(
-            build_row(run.folder, run.view, run.state, run.spec, now=now, problem=run.problem)
+            build_row(
+                run.folder,
+                run.view,
+                run.state,
+                run.spec,
+                now=now,
+                problem=run.problem,
+                silent_seconds=run.silent_seconds,
+            )
             for run in self._store.refresh()
         )
         if rows == self._last_rows:
@@ -121,7 +129,8 @@ class RunFeed(Feed):
         if self._curves is None or self._curves[0] != view.last_number:
             self._curves = (view.last_number, build_curves(view))
         now, spec = time.time(), self._spec()
-        row = build_row(self._folder, view, state, spec, now=now, problem=describe_damage(watch))
+        problem, silent = describe_damage(watch), watch.silent_seconds
+        row = build_row(self._folder, view, state, spec, now=now, problem=problem, silent_seconds=silent)
         return RunUpdated(build_detail(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
 
     def _spec(self) -> dict[str, object]:
