@@ -36,8 +36,8 @@ def resolve_named_datasets(
 ) -> TrainingSpec:
     """`spec` with the names of datasets resolved.
 
-    A table's value applies where the spec has the option's default or the user's default of `[train]`; an option set
-    for this run wins.
+    A table's value applies where an option was not set or has the user's default of `[train]`; an option set for this
+    run wins, also with its default value.
 
     Args:
         datasets: the tables by name.
@@ -49,9 +49,9 @@ def resolve_named_datasets(
     """
     changes: dict[str, Any] = {}
     if table := datasets.get(spec.dataset):
-        plain = {**{name: info.default for name, info in TrainingSpec.model_fields.items()}, **defaults}
         for key, name in DATASET_KEYS.items():
-            if key in table and (key == "path" or getattr(spec, name) == plain.get(name)):
+            is_default = name in defaults and getattr(spec, name) == defaults[name]
+            if key in table and (key == "path" or name not in spec.model_fields_set or is_default):
                 changes[name] = table[key]
         changes["dataset"] = _require_path(spec.dataset, table)
     if spec.eval_dataset is not None and (table := datasets.get(spec.eval_dataset)):
@@ -61,7 +61,7 @@ def resolve_named_datasets(
     if not changes:
         return spec
     return TrainingSpec.parse(
-        {**spec.model_dump(), **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}")
+        {**spec.model_dump(include=spec.model_fields_set), **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}")
     )
 
 

@@ -128,10 +128,17 @@ def what_a_worker_uses(folder: RunFolder, features: Path) -> dict[str, Any]:
     return {
         "spec": spec,
         "cwd": history.cwd,
-        "checkpoint": newest and {p.name: p.read_bytes() for p in newest.iterdir()},
+        "checkpoint": newest and read_checkpoint(newest),
         "best": best and (best.step, best.eval_loss),
         "features": {key: store.get(key) for key in keys},
     }
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """Its files, and of its manifest what is used."""
+    manifest = checkpoint_format.read_manifest(folder)
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != checkpoint_format.MANIFEST_FILE}
+    return files | {name: manifest.get(name) for name in ("step", "run", "steps", "data", "images", "eval_loss")}
 
 
 def assert_used_as_written_or_refused(interrupted: Interrupted, kind: str, places: int, tmp_path: Path) -> None:
