@@ -61,7 +61,8 @@ def resolve_named_datasets(
     if not changes:
         return spec
     return TrainingSpec.parse(
-        {**spec.model_dump(include=spec.model_fields_set), **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}")
+        {**spec.model_dump(include=spec.model_fields_set), **changes},
+        where=dict.fromkeys(changes, f"[datasets] {spec.dataset}"),
     )
 
 

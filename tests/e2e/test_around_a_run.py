@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mg_tui.cli.runs.summary import format_page
 from mg_tui.runs import heartbeat
@@ -113,6 +114,35 @@ def test_a_step_whose_images_are_all_gone_is_named(lab: Any) -> None:
     assert failed["what"] == "no row of step 3 can be read any more"
     assert len(failed["rows"]) == 2 and len(failed["images"]) == 2 and "does not exist" in failed["why"]
     lab.run_to_end(folder)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_images_replaced_during_and_between_attempts_are_named(lab: Any) -> None:
+    image = lab.base / "3.png"
+    original = image.read_bytes()
+
+    def replace_image() -> None:
+        Image.new("RGB", (84, 56), (1, 2, 3)).save(image)
+
+    try:
+        folder = lab.run(max_steps=8)
+        worker = lab.start(folder, at_step(3, replace_image))
+        assert worker.code() == 0
+        (warning,) = events(folder, "warning")
+        assert warning["what"] == "1 image changed while the run trains" and str(image) in warning["where"]
+        assert int(warning["where"].split(":")[0].removeprefix("step ")) > 3
+        assert str(image) in "\n".join(format_page(summarize_run(folder), time.time(), {})), "it is shown"
+        image.write_bytes(original)
+        folder = lab.run(max_steps=4)
+        assert lab.start(folder, at_step(3, lambda: os.kill(os.getpid(), signal.SIGKILL))).code() == -signal.SIGKILL
+        replace_image()
+        lab.run_to_end(folder)
+        (warning,) = events(folder, "warning")
+        assert "image files have changed since the checkpoint" in warning["what"] and warning["where"] == str(image)
+    finally:
+        image.write_bytes(original)
 
 
 # --- the folder of the run -------------------------------------------------------------------------------------------
