@@ -250,9 +250,9 @@ def test_a_file_system_that_became_read_only_is_said_not_to_respond(lab: Any, mo
         os.utime = os.write = refuse
 
     def before() -> None:
-        from mg_tui.engine.run import worker
+        from mg_tui.engine.monitoring import final_event
 
-        worker._RETRY_SECONDS, worker._RETRIES = 0.5, 12
+        final_event._RETRY_SECONDS, final_event._RETRIES = 0.5, 12
         at_step(2, become_read_only)()
 
     folder = lab.run()
