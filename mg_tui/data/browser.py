@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.jsonl import read_row
-from mg_tui.data.line_index import LineIndex, is_compressed
+from mg_tui.data.line_index import LineIndex
 from mg_tui.data.progress import ShareProgress, Stop
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
@@ -80,7 +80,7 @@ def open_browser(source: "Source", cache: Path | None) -> Browser:
     """
     path = source.path
     try:
-        if source.format == "jsonl" and path is not None and path.is_file() and not is_compressed(path):
+        if source.format == "jsonl" and path is not None and source.has_offsets:
             return IndexedBrowser(path, cache)
     except OSError as error:
         raise _unreadable_error(path or Path(source.name), error) from None

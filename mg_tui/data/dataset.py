@@ -4,8 +4,9 @@ Rows are read first; then each distinct image is resolved and probed once, in pa
 order of the file.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,6 +35,29 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedPart:
+    """One of several datasets that were put together.
+
+    Attributes:
+        name: as the user wrote it, without the weight.
+        weight: how often its rows are taken.
+        first, last: the numbers of its first and last row in the whole.
+        examples, trained: its rows that can be trained on, and the examples they make in an epoch.
+        address: a name that is valid in every working directory.
+        detected_format: its format, layout and fields.
+    """
+
+    name: str
+    weight: float
+    first: int
+    last: int
+    examples: int
+    trained: int
+    address: str
+    detected_format: DetectedFormat | None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """The content of a dataset.
 
@@ -48,6 +72,9 @@ class Dataset:
         address: a name of the dataset that is valid in every working directory.
         unused_columns: columns with a value that were not read, with the number of rows.
         text_markers: placeholders of other tools that were left as text, with the number of rows.
+        last_row: the number of its last row.
+        copies: how often each example is trained on in an epoch, parallel to `examples`; empty when each is once.
+        parts: the datasets that it was put together from; empty for one dataset.
     """
 
     path: Path
@@ -60,6 +87,27 @@ class Dataset:
     address: str = ""
     unused_columns: Mapping[str, int] = field(default_factory=dict)
     text_markers: Mapping[str, int] = field(default_factory=dict)
+    last_row: int = 0
+    copies: Sequence[int] = ()
+    parts: tuple["LoadedPart", ...] = ()
+
+    def repeat(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        """Some of the dataset's examples, each as often as it is trained on, copies one after another."""
+        if not self.copies:
+            return tuple(examples)
+        copies = {example.row: count for example, count in zip(self.examples, self.copies, strict=True)}
+        return tuple(example for example in examples for _copy in range(copies[example.row]))
+
+    def origin_of(self, row: int) -> str | None:
+        """The row's number and dataset where several were put together, e.g. "row 3 of b.jsonl"; None otherwise."""
+        part = next((part for part in self.parts if part.first <= row <= part.last), None)
+        return f"row {row - part.first + 1:,} of {safe_line(part.name, limit=80)}" if part is not None else None
+
+    def with_origins(self, problems: Sequence[RowProblem]) -> tuple[RowProblem, ...]:
+        """The problems of rows, each with the origin of its row."""
+        if not self.parts:
+            return tuple(problems)
+        return tuple(replace(problem, origin=self.origin_of(problem.row)) for problem in problems)
 
     @property
     def bad_rows(self) -> tuple[int, ...]:
@@ -101,6 +149,9 @@ def load_dataset(
     config: str | None = None,
     policy: ReadPolicy = ALLOW_ALL,
     source: Source | None = None,
+    repeats: Iterator[int] | None = None,
+    encoding: str | None = None,
+    json_field: str | None = None,
 ) -> Dataset:
     """Read a dataset of any format and layout, and check every row and every image.
 
@@ -116,9 +167,10 @@ def load_dataset(
         allow_private_urls: see `ImageResolver`.
         workers: threads; all usable cores when None.
         format, layout: of the dataset; detected when None.
-        split, config: see `open_source`.
+        split, config, encoding, json_field: see `open_source`.
         policy: where files may be read from.
         source: the dataset, already open; `format`, `split` and `config` are ignored then.
+        repeats: how often each row is taken, bad ones included; rows that are not taken are not read further.
 
     Raises:
         DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows raise nothing;
@@ -129,7 +181,17 @@ def load_dataset(
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
     if source is None:
-        source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
+        source = open_source(
+            str(path),
+            cwd=cwd,
+            cache=cache,
+            format=format,
+            split=split,
+            config=config,
+            policy=policy,
+            encoding=encoding,
+            json_field=json_field,
+        )
     options = ReadOptions(
         detected_format=detect_format(source, fields, layout),
         image_root=image_root,
@@ -141,13 +203,15 @@ def load_dataset(
         workers=workers,
         policy=policy,
     )
-    return _load(source, options, progress)
+    return _load(source, options, progress, repeats)
 
 
-def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Dataset:
+def _load(
+    source: Source, options: ReadOptions, progress: Progress | None, repeats: Iterator[int] | None = None
+) -> Dataset:
     loader = RowLoader(source, options)
     try:
-        drafts, problems = _read_drafts(source, loader)
+        drafts, problems, copies, last_row = _read_drafts(source, loader, repeats)
         loader.probe(drafts, progress)
         rows = [loader.finish(draft) for draft in drafts]
     finally:
@@ -167,6 +231,8 @@ def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Da
         address=source.address,
         unused_columns=dict(Counter(name for row in good_rows for name in row.unused_columns)),
         text_markers=dict(Counter(marker for row in good_rows for marker in row.text_markers)),
+        last_row=last_row,
+        copies=array("H", (copies[row.number] for row in good_rows)) if copies else (),
     )
 
 
@@ -188,18 +254,29 @@ def require_examples(dataset: Dataset) -> None:
         )
 
 
-def _read_drafts(source: Source, loader: RowLoader) -> tuple[list[ExampleDraft], list[RowProblem]]:
-    """Drafts of all rows, and problems of those without one. Values of rows, embedded images too, are not retained."""
+def _read_drafts(
+    source: Source, loader: RowLoader, repeats: Iterator[int] | None
+) -> tuple[list[ExampleDraft], list[RowProblem], dict[int, int], int]:
+    """Drafts of all rows, problems of those without one, how often each row is taken where that is not once, and the
+    number of the last row. Values of rows, embedded images too, are not retained."""
     drafts: list[ExampleDraft] = []
     problems: list[RowProblem] = []
+    copies: dict[int, int] = {}
+    last_row = 0
     for row in source.rows():
+        last_row = row.number
+        if repeats is not None:
+            times = next(repeats)
+            if not times:
+                continue
+            copies[row.number] = times
         draft = loader.read_draft(row)
         if isinstance(draft, ExampleDraft):
             drafts.append(draft)
         else:
             raw = "" if row.values is None else source.raw(row)
             problems.extend(replace(problem, raw=problem.raw or raw) for problem in draft)
-    return drafts, problems
+    return drafts, problems, copies, last_row
 
 
 def _attach_raw_text(source: Source, problems: list[RowProblem]) -> list[RowProblem]:

@@ -1,41 +1,49 @@
-"""Why a write failed: disk, quota, inodes or the process's own limit, whatever library said it."""
+"""Files are old or new, whatever breaks off between; never a part of either, and never gone."""
 
 import errno
 import os
-import resource
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from mg_tui.core import files
-
-TORCH = "[enforce fail at inline_container.cc:671] . unexpected pos 196544 vs 196432"
+from mg_tui.core.files import write_atomic
 
 
-def test_a_full_disk_and_a_quota(tmp_path: Path) -> None:
-    for error in (OSError(errno.ENOSPC, "x"), RuntimeError("I/O error: No space left on device (os error 28)")):
-        assert files.explain_failed_write(error, tmp_path) == ("No space left on device", "free space on this disk")
-    assert "quota" in str(files.explain_failed_write(OSError(errno.EDQUOT, "x"), tmp_path))
+@pytest.mark.parametrize("breaks", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.chmod"])
+def test_a_write_that_breaks_off_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
+) -> None:
+    path = tmp_path / "spec.json"
+    write_atomic(path, b"old")
+
+    def full(*_arguments: object, **_options: object) -> None:
+        assert path.read_bytes() == b"old", "nothing has been written into the file itself"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(breaks, full)
+        write_atomic(path, b"new and longer", mode=0o600)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    write_atomic(path, b"new and longer", mode=0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new and longer", 0o600)
 
 
-def test_no_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = {"f_bavail": 1 << 30, "f_frsize": 4096, "f_blocks": 1 << 31, "f_bfree": 1 << 30}
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**room, f_files=100, f_favail=0))
-    assert "no free inodes" in str(files.explain_failed_write(OSError(errno.ENOSPC, "x"), tmp_path))
-    assert "no free inodes" in str(files.explain_failed_write(RuntimeError(TORCH), tmp_path))
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**room, f_files=0, f_favail=0))
-    assert files.has_free_inodes(tmp_path), "a file system that does not count them"
+def test_content_is_synced_before_it_has_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, calls = tmp_path / "spec.json", []
+    fsync, replace = os.fsync, Path.replace
 
+    def record_fsync(fd: int) -> None:
+        calls.append(("fsync", Path(f"/proc/self/fd/{fd}").readlink()))
+        fsync(fd)
 
-def test_a_file_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert files.explain_failed_write(RuntimeError(TORCH), tmp_path) is None, "nothing here limits a write"
-    monkeypatch.setattr(resource, "getrlimit", lambda _what: (3 << 20, 3 << 20))
-    for error in (OSError(errno.EFBIG, "x"), RuntimeError("File too large (os error 27)"), RuntimeError(TORCH)):
-        reason = files.explain_failed_write(error, tmp_path)
-        assert reason is not None and "limit of 3.0 MiB (ulimit -f)" in reason[0] and "ulimit -f" in reason[1]
+    def record_replace(self: Path, target: Path) -> Path:
+        calls.append(("rename", self))
+        return replace(self, target)
 
-
-def test_other_errors_are_not_explained(tmp_path: Path) -> None:
-    for error in (OSError(errno.EACCES, "x"), ValueError("no"), RuntimeError("size mismatch")):
-        assert files.explain_failed_write(error, tmp_path) is None
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "replace", record_replace)
+    write_atomic(path, b"content")
+    (synced, first), (renamed, second) = calls
+    assert (synced, renamed) == ("fsync", "rename")
+    assert first == second != path

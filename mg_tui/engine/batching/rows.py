@@ -60,7 +60,7 @@ def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> 
             good.append(example)
             tokens.append(count)
     problems.sort(key=lambda problem: problem.row)
-    return MeasuredRows(tuple(good), tuple(tokens), tuple(problems))
+    return MeasuredRows(tuple(good), tuple(tokens), dataset.with_origins(problems))
 
 
 def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:

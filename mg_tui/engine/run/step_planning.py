@@ -17,9 +17,9 @@ def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
     if spec.share_images and spec.examples_per_step > 1:
         numbers: dict[tuple[str, ...], int] = {}
         image_groups = [
-            # Text without images shares nothing: each such example is a group of its own.
-            numbers.setdefault(tuple(ref.path for ref in example.images) or (f"row {example.row}",), len(numbers))
-            for example in examples
+            # Text without images shares nothing: each such example, copies of a row too, is a group of its own.
+            numbers.setdefault(tuple(ref.path for ref in example.images) or (f"example {index}",), len(numbers))
+            for index, example in enumerate(examples)
         ]
         if len(numbers) == len(examples):
             image_groups = None

@@ -68,7 +68,8 @@ def prepare_training_data(
         rejects_file = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
         held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
         infos.update(evaluation.image_infos)
-        return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
+        train = dataset.repeat(measured.examples)
+        return TrainingData(train, _tokens_of(train, measured), held_out.examples, skipped, infos)
     train, held_out_rows = split_by_image(measured.examples, spec.eval_split, spec.seed)
     if spec.eval_split and not held_out_rows:
         journal.write(
@@ -77,8 +78,13 @@ def prepare_training_data(
             why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
+    train = dataset.repeat(train)
+    return TrainingData(train, _tokens_of(train, measured), held_out_rows, skipped, infos)
+
+
+def _tokens_of(examples: Sequence[Example], measured: MeasuredRows) -> tuple[int, ...]:
     tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
-    return TrainingData(train, tuple(tokens[example.row] for example in train), held_out_rows, skipped, infos)
+    return tuple(tokens[example.row] for example in examples)
 
 
 def _apply_bad_row_policy(
@@ -182,7 +188,9 @@ def warn_if_data_changed(
         journal.write(
             "warning",
             what="image files have changed since the checkpoint was written",
-            where=first_few(images, _MAX_NAMES) if images else spec.image_root or spec.dataset,
+            where=first_few(images, _MAX_NAMES)
+            if images
+            else spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
             why="sizes or modification times differ: the remaining steps may see other images",
             hint="restore the files, or start a new run",
         )
@@ -190,7 +198,7 @@ def warn_if_data_changed(
         journal.write(
             "warning",
             what="the training data have changed since the checkpoint was written",
-            where=spec.dataset,
+            where=", ".join((spec.dataset, *spec.additional_dataset)),
             why="rows were added, removed or edited, so the remaining steps use other rows than planned",
             hint="restore the old file, or start a new run",
         )
