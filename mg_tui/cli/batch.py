@@ -74,19 +74,19 @@ def generate_batch(
         for prompt in [prompt for prompt in todo if prompt.error is not None]:
             answers.add(prompt, "", prompt.error)
             counts["failed"] += 1
-        asked = {prompt.row: prompt for prompt in todo if prompt.error is None}
-        if not asked:
+        pending = {prompt.row: prompt for prompt in todo if prompt.error is None}
+        if not pending:
             return counts
         with EngineProcess(BATCH_PROGRAM) as child:
             with spinner(f"loading {printable(model)}") as say:
                 for event in child.stream("load", model=model, home=str(settings.home), **load):
                     if event["event"] == "notice":
                         say(event["text"])
-            sent = [{"row": p.row, "prompt": p.prompt, "images": p.paths} for p in asked.values()]
-            with _progress(len(asked)) as show:
+            sent = [{"row": p.row, "prompt": p.prompt, "images": p.paths} for p in pending.values()]
+            with _progress(len(pending)) as show:
                 for event in child.stream("batch", rows=sent, **drawn):
                     if event["event"] == "progress":
-                        answers.add(asked[event["row"]], event["answer"], event["error"])
+                        answers.add(pending[event["row"]], event["answer"], event["error"])
                         counts["failed" if event["error"] else "answered"] += 1
                         show(event["done"])
         return counts
@@ -124,15 +124,15 @@ def _read_prompt(row: "Row", resolver: "ImageResolver", default_prompt: str | No
             hint=f"name it {' or '.join(_PROMPT_FIELDS[:2])}, or give --prompt for all rows",
         )
     name = next((name for name in ("images", *FIELD_ALIASES["image"]) if values.get(name)), None)
-    given = [] if name is None else values[name] if isinstance(values[name], list) else [values[name]]
-    if not all(isinstance(image, str) for image in given):
+    images = [] if name is None else values[name] if isinstance(values[name], list) else [values[name]]
+    if not all(isinstance(image, str) for image in images):
         raise UsageError(f"row {row.number}: {name} is no path or URL, and no list of them", where=where)
     identity = next((values[key] for key in _ID_FIELDS if key in values), None)
     try:
-        paths = tuple(resolver.resolve(image).ref.path for image in given)
+        paths = tuple(resolver.resolve(image).ref.path for image in images)
     except GardenError as error:
-        return BatchPrompt(row.number, text, tuple(given), (), identity, one_line(error.what))
-    return BatchPrompt(row.number, text, tuple(given), paths, identity)
+        return BatchPrompt(row.number, text, tuple(images), (), identity, one_line(error.what))
+    return BatchPrompt(row.number, text, tuple(images), paths, identity)
 
 
 class BatchOutput:

@@ -65,7 +65,7 @@ HELP: Final = """\
     help="auto: as in training; none on a CPU.",
 )
 @click.pass_obj
-def chat(settings: Settings, /, model: str, images: tuple[str, ...], **asked: Any) -> None:
+def chat(settings: Settings, /, model: str, images: tuple[str, ...], **sampling: Any) -> None:
     """Chat with a model about images.
 
     MODEL is as for generate-vision. A line is a question; /help lists the commands. Answers go to stdout.
@@ -73,18 +73,18 @@ def chat(settings: Settings, /, model: str, images: tuple[str, ...], **asked: An
     from mg_tui.cli.progress import spinner
     from mg_tui.runs.engine_process import EngineProcess
 
-    how = {name: asked.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    load_options = {name: sampling.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
     talk = Conversation(settings)
     for image in images:
         talk.show(image)
     with EngineProcess("mg_tui.engine.inference.generate") as child:
         with spinner(f"loading {printable(model)}") as say:
-            for event in child.stream("load", model=model, home=str(settings.home), **how):
+            for event in child.stream("load", model=model, home=str(settings.home), **load_options):
                 if event["event"] == "notice":
                     say(event["text"])
         click.echo("/image PATH shows an image, /help lists commands, ctrl+d leaves", err=True)
         for line in _lines():
-            if not _handle(line.strip(), talk, child, asked):
+            if not _handle(line.strip(), talk, child, sampling):
                 return
 
 
@@ -111,12 +111,12 @@ class Conversation:
         self.turns.clear()
         self.images.clear()
 
-    def ask(self, child: "EngineProcess", text: str, asked: dict[str, Any]) -> None:
+    def ask(self, child: "EngineProcess", text: str, sampling: dict[str, Any]) -> None:
         """Ask, and print the answer as it comes. A question that fails is forgotten; its images wait on."""
         question = {"role": "user", "text": text, "images": list(self.images)}
         with _cancel_on_interrupt(child):
             record: dict[str, Any] = {}
-            for event in child.stream("generate", messages=[*self.turns, question], **asked):
+            for event in child.stream("generate", messages=[*self.turns, question], **sampling):
                 if event["event"] == "text":
                     click.echo(printable(event["text"]), nl=False)
                 record = event
@@ -152,7 +152,7 @@ class Conversation:
             raise EnvironmentProblem("the conversation cannot be saved", where=str(path), why=error.strerror) from None
 
 
-def _handle(line: str, talk: Conversation, child: "EngineProcess", asked: dict[str, Any]) -> bool:
+def _handle(line: str, talk: Conversation, child: "EngineProcess", sampling: dict[str, Any]) -> bool:
     """Do what a line asks; whether to go on. An error of a line is said, and the conversation goes on."""
     from mg_tui.cli.main import print_error
 
@@ -179,7 +179,7 @@ def _handle(line: str, talk: Conversation, child: "EngineProcess", asked: dict[s
             case _ if command.startswith("/") and "/" not in command[1:]:
                 click.echo(f"unknown command {printable(command)}; /help lists them", err=True)
             case _:
-                talk.ask(child, line, asked)
+                talk.ask(child, line, sampling)
     except GardenError as error:
         print_error(error)
         return child.alive

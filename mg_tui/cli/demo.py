@@ -134,9 +134,9 @@ def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: fl
     memory = max((value for value in watch.view.series.host_memory if value == value), default=None)
     scores: dict[str, dict[str, Any]] = {kind: {"questions": 0} for kind in dict.fromkeys(QUESTIONS.values())}
     for when, results in (("before", before), ("after", after)):
-        for kind, found in _scores_by_kind(results).items():
+        for kind, counts in _scores_by_kind(results).items():
             scores.setdefault(kind, {"questions": 0}).update(
-                {"questions": found[0], when: found[1], f"{when}_low": found[2], f"{when}_high": found[3]}
+                {"questions": counts[0], when: counts[1], f"{when}_low": counts[2], f"{when}_high": counts[3]}
             )
     return {
         "run": folder.id,

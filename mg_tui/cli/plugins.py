@@ -132,7 +132,7 @@ def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:
 
 
 def _metric_plugin_record(plugin: "MetricPlugin") -> dict[str, Any]:
-    metrics = [{"name": one.name, "version": one.version, "title": one.title} for one in plugin.values]
+    metrics = [{"name": metric.name, "version": metric.version, "title": metric.title} for metric in plugin.values]
     facts = ("name", "distribution", "version", "module", "file", "status", "problem")
     return {**{fact: getattr(plugin, fact) for fact in facts}, "metrics": metrics}
 

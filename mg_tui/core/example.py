@@ -4,6 +4,7 @@ Images are references: they are opened when the example is encoded into a batch 
 costs the memory of its text only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,3 +83,10 @@ class Example:
         """The text of the last answer; empty when the conversation does not end in one."""
         last = self.messages[-1] if self.messages else None
         return last.text if last is not None and last.role == "assistant" else ""
+
+
+def with_system_prompt(messages: Sequence[Message], prompt: str | None) -> tuple[Message, ...]:
+    """The conversation with `prompt` as its system turn, unless it has one already or `prompt` is empty."""
+    if not prompt or any(message.role == "system" for message in messages):
+        return tuple(messages)
+    return (Message("system", (TextPart(prompt),)), *messages)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart
+from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart, with_system_prompt
 from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
 from mg_tui.data.embedded_images import EmbeddedImage, ImageInput
 from mg_tui.data.row_problems import quote_text
@@ -161,9 +161,7 @@ class ExampleDraft:
             Message(turn.role, tuple(_to_message_part(part, images) for part in turn.parts), turn.supervised)
             for turn in self.turns
         ]
-        if system_prompt and all(turn.role != "system" for turn in self.turns):
-            messages.insert(0, Message("system", (TextPart(system_prompt),)))
-        return Example(self.row, tuple(messages), self.weight)
+        return Example(self.row, with_system_prompt(messages, system_prompt), self.weight)
 
 
 def _to_message_part(part: str | int, images: Sequence[ImageRef]) -> MessagePart:

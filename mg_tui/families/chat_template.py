@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError
-from mg_tui.core.example import ImagePart, Message, TextPart
+from mg_tui.core.example import ImagePart, Message
 from mg_tui.families.supervision_marks import CUT, MARKS, SUPERVISED_END, SUPERVISED_START
 
 _MAX_CACHED_PROMPTS: Final = 4096
@@ -172,13 +172,6 @@ class ChatTemplate:
             cut = match.start() + 1
             text = text[:cut] + CUT + text[cut:]
         return text
-
-
-def with_system_prompt(messages: Sequence[Message], prompt: str | None) -> tuple[Message, ...]:
-    """The conversation with `prompt` as its system turn, unless it has one already or `prompt` is empty."""
-    if not prompt or any(message.role == "system" for message in messages):
-        return tuple(messages)
-    return (Message("system", (TextPart(prompt),)), *messages)
 
 
 def _insert_marks(text: str, spans: Sequence[tuple[int, int]]) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError, GardenError
-from mg_tui.core.example import Example, Message
+from mg_tui.core.example import Example, Message, with_system_prompt
 from mg_tui.core.text import first_line
-from mg_tui.families.chat_template import ChatTemplate, with_system_prompt
+from mg_tui.families.chat_template import ChatTemplate
 from mg_tui.families.contract import Batch, FamilyInfo, Preprocessing
 from mg_tui.families.supervision_marks import CannotSplitText, MarkedTokenizer, strip_marks
 

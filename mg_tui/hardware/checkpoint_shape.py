@@ -1,25 +1,23 @@
 """The shape of a model whose family defines none: from its configuration and the headers of its weight files.
 
-A safetensors file starts with a JSON object that has the dtype and shape of every tensor; the weights are not read.
+Only the headers of safetensors files are read, not the weights.
 Linear layers are the matrices that are not embeddings. Their roles (gated MLP, grouped queries) are inferred from the
 keys that nearly all configurations use.
 """
 
-import json
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from mg_tui.core.errors import UsageError
 from mg_tui.hardware.model_shape import LinearLayers, ModelShape, TransformerStack
 
 TensorShapes = Mapping[str, tuple[int, ...]]
 PartOf = Callable[[str], str | None]
-
-_MAX_HEADER_BYTES: Final = 100 * 2**20  # the format's own limit
 
 
 def read_tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -36,21 +34,11 @@ def read_tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
         try:
-            shapes.update(_read_header(file))
-        except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+            with safe_open(file, framework="numpy") as weights:
+                shapes.update((name, tuple(weights.get_slice(name).get_shape())) for name in weights.keys())  # noqa: SIM118 - not iterable itself
+        except (OSError, SafetensorError) as error:
             raise UsageError("a weights file is corrupted", where=str(file), why=str(error)) from None
     return shapes
-
-
-def _read_header(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        if length > _MAX_HEADER_BYTES:
-            raise ValueError("its header is too large")
-        header = json.loads(opened.read(length))
-    yield from (
-        (str(name), tuple(map(int, tensor["shape"]))) for name, tensor in header.items() if name != "__metadata__"
-    )
 
 
 def infer_model_shape(config: Mapping[str, Any], shapes: TensorShapes, part_of: PartOf) -> ModelShape:

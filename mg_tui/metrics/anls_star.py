@@ -79,7 +79,7 @@ def _compare_lists(expected: list[Any], predicted: list[Any]) -> tuple[list[floa
         return [], _size(expected) + _size(predicted), list(expected)
     from munkres import Munkres, make_cost_matrix
 
-    table = [[_compare(one, other) for other in predicted] for one in expected]
+    table = [[_compare(item, other) for other in predicted] for item in expected]
     means = [
         [
             # Of matches that are equally good, those that are equal are taken.
@@ -92,8 +92,8 @@ def _compare_lists(expected: list[Any], predicted: list[Any]) -> tuple[list[floa
     scores = [score for row, column in pairs for score in table[row][column][0]]
     length = sum(table[row][column][1] for row, column in pairs)
     rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}
-    length += sum(_size(one) for index, one in enumerate(expected) if index not in rows)
+    length += sum(_size(item) for index, item in enumerate(expected) if index not in rows)
     length += sum(_size(other) for index, other in enumerate(predicted) if index not in columns)
     nearest = [table[row][column][2] for row, column in sorted(pairs, key=lambda pair: pair[1])]
-    nearest += [one for index, one in enumerate(expected) if index not in rows]
+    nearest += [item for index, item in enumerate(expected) if index not in rows]
     return scores, length, nearest

@@ -30,7 +30,7 @@ def boxes_in(value: Any) -> list[Box]:
         parsed = parse_json(value, fenced=True)
         if parsed is INVALID or isinstance(parsed, str | int | float):
             matches = _CORNERS.findall(value) or _FOUR.findall(value)
-            return [_ordered([float(number) for number in one]) for one in matches]
+            return [_ordered([float(number) for number in box]) for box in matches]
         value = parsed
     boxes: list[Box] = []
     _collect(value, boxes)
@@ -39,14 +39,14 @@ def boxes_in(value: Any) -> list[Box]:
 
 def _collect(value: Any, boxes: list[Box]) -> None:
     if isinstance(value, list):
-        if len(value) == 4 and all(_is_coordinate(one) for one in value):
-            boxes.append(_ordered([float(one) for one in value]))
+        if len(value) == 4 and all(_is_coordinate(number) for number in value):
+            boxes.append(_ordered([float(number) for number in value]))
         else:
             for inner in value:
                 _collect(inner, boxes)
     elif isinstance(value, dict):
         named = [value[key] for key in BOX_KEYS if key in value]
-        for inner in named or [one for one in value.values() if isinstance(one, dict | list)]:
+        for inner in named or [node for node in value.values() if isinstance(node, dict | list)]:
             _collect(inner, boxes)
 
 
@@ -79,23 +79,23 @@ def to_pixels(box: Box, units: BoxUnits, frame: BoxFrame, row: int) -> Box:
     return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
 
-def iou(one: Box, other: Box) -> float:
+def iou(box: Box, other: Box) -> float:
     """Intersection over union; 1 for equal boxes without area."""
-    if one == other:
+    if box == other:
         return 1.0
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
     if width <= 0 or height <= 0:
         return 0.0
     common = width * height
-    union = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - common
+    union = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1]) - common
     return min(common / union, 1.0) if union > 0 and math.isfinite(union) else 0.0
 
 
 def matched(predicted: Sequence[Box], expected: Sequence[Box]) -> list[float]:
     """The overlaps of boxes matched one to one, those that overlap most first."""
     pairs = sorted(
-        ((iou(one, other), i, j) for i, one in enumerate(predicted) for j, other in enumerate(expected)),
+        ((iou(box, other), i, j) for i, box in enumerate(predicted) for j, other in enumerate(expected)),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
     used: set[int] = set()
@@ -148,8 +148,8 @@ def _box_iou50(predictions: Sequence[Prediction]) -> MetricOutput:
 
 
 def _units(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    frames = {(one.boxes or BoxFrame()).answer for one in predictions}
-    rights = {(one.boxes or BoxFrame()).reference for one in predictions}
+    frames = {(prediction.boxes or BoxFrame()).answer for prediction in predictions}
+    rights = {(prediction.boxes or BoxFrame()).reference for prediction in predictions}
     return {"answer_units": sorted(frames), "reference_units": sorted(rights)}
 
 

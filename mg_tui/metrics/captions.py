@@ -55,7 +55,7 @@ def _vector(grams: Counter[tuple[str, ...]], documents: Counter[tuple[str, ...]]
         weights[len(gram) - 1][gram] = weight
         squares[len(gram) - 1] += weight**2
         length += count if len(gram) == 2 else 0
-    return weights, [math.sqrt(one) for one in squares], length
+    return weights, [math.sqrt(square) for square in squares], length
 
 
 def _similarity(predicted: _Vector, expected: _Vector) -> float:

@@ -40,12 +40,12 @@ def choose(predictions: Sequence[Prediction]) -> MetricChoice:
     if not predictions:
         raise DataError("there is nothing to score: the evaluation has no row")
     references = [require_references(prediction) for prediction in predictions]
-    every = [one for row in references for one in row]
+    every = [value for row in references for value in row]
     if all(map(_has_boxes, every)):
         return MetricChoice(("box_iou50", "box_iou"), "Every reference is one or several boxes.")
     if all(map(_is_structure, every)):
         return MetricChoice(("json_fields", "anls_star", "json_valid"), "Every reference is a JSON object or array.")
-    if any(isinstance(one, dict | list | bool) or one is None for one in every):
+    if any(isinstance(value, dict | list | bool) or value is None for value in every):
         row = next(p.row for p in predictions if any(not isinstance(r, str | int | float) for r in p.references))
         raise DataError(
             f"the references are of mixed types: row {row} has one that is no text",
@@ -58,7 +58,7 @@ def choose(predictions: Sequence[Prediction]) -> MetricChoice:
             ("vqa_accuracy", "exact_match_vqa", "anls"),
             f"Every row has at least {fewest} references, as VQA accuracy needs.",
         )
-    return _texts(predictions, [str(one) for one in every], every)
+    return _texts(predictions, [str(value) for value in every], every)
 
 
 def _texts(predictions: Sequence[Prediction], texts: list[str], every: list[Any]) -> MetricChoice:
@@ -106,7 +106,7 @@ def _has_boxes(value: Any) -> bool:
     if isinstance(value, str) and not _is_structure(value):
         return bool(boxes_in(value)) and sum(character.isalpha() for character in value) <= 60
     structure = parse_json(value) if isinstance(value, str) else value
-    if isinstance(structure, list) and not any(isinstance(one, int | float) for one in structure):
+    if isinstance(structure, list) and not any(isinstance(value, int | float) for value in structure):
         return bool(structure) and all(map(_is_box, structure))
     return _is_box(structure)
 

@@ -69,7 +69,7 @@ def _accuracy(predictions: Sequence[Prediction]) -> MetricOutput:
     for answer, label in zip(predicted, expected, strict=True):
         table[label][len(known.labels) if answer is None else answer] += 1
     details: dict[str, Any] = {"labels": [*known.titles, OTHER], "confusion": table}
-    return MetricOutput([float(one == other) for one, other in zip(predicted, expected, strict=True)], details=details)
+    return MetricOutput([float(a == b) for a, b in zip(predicted, expected, strict=True)], details=details)
 
 
 def _macro_f1(predictions: Sequence[Prediction]) -> MetricOutput:
@@ -84,7 +84,7 @@ def _macro_f1(predictions: Sequence[Prediction]) -> MetricOutput:
         if answer is not None:
             table[row, 1, answer] = 1
             table[row, 0, label] = float(answer == label)
-    values = [float(one == other) for one, other in zip(predicted, expected, strict=True)]
+    values = [float(label == other) for label, other in zip(predicted, expected, strict=True)]
     sums = table.sum(axis=0)
     per_label = np.divide(2 * sums[0], sums[1] + sums[2])
     details = {

@@ -129,7 +129,7 @@ def metric_problems(metric: Metric) -> list[str]:
     if not (
         isinstance(bounds, tuple)
         and len(bounds) == 2
-        and all(isinstance(one, int | float) and not math.isnan(one) for one in bounds)
+        and all(isinstance(bound, int | float) and not math.isnan(bound) for bound in bounds)
         and bounds[0] < bounds[1]
     ):
         problems.append("its bounds are not two numbers, the lower first")

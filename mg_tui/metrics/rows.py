@@ -18,7 +18,7 @@ def blank_score(prediction: Prediction, best: float = 1.0) -> float | None:
     """The score of an empty answer: 0, or the best where a reference is empty too. None when it is not empty."""
     if not is_blank(prediction.answer):
         return None
-    return best if any(isinstance(one, str) and is_blank(one) for one in prediction.references) else 0.0
+    return best if any(isinstance(text, str) and is_blank(text) for text in prediction.references) else 0.0
 
 
 def per_row(
@@ -68,7 +68,7 @@ def row_metric(
         fields: any other field of `Metric`, such as `bounds` or `correct_at`.
     """
 
-    def one(answer: str, references: tuple[str, ...]) -> float:
+    def score_texts(answer: str, references: tuple[str, ...]) -> float:
         return score(answer, references)
 
     return Metric(
@@ -77,6 +77,6 @@ def row_metric(
         title=title or name.replace("_", " "),
         summary=summary,
         source=source,
-        compute=per_row(one, texts),
+        compute=per_row(score_texts, texts),
         **fields,
     )

@@ -91,7 +91,7 @@ def intervals(
     Args:
         clusters: one key a row; rows of equal keys are drawn together.
     """
-    drawn = _resampled([(one.statistics, one.combine) for one in scores], clusters, resamples, seed)
+    drawn = _resampled([(score.statistics, score.combine) for score in scores], clusters, resamples, seed)
     return [_interval(values, confidence) for values in drawn]
 
 

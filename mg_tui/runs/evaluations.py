@@ -67,10 +67,10 @@ class EvaluationFolder(RunFolder):
 def read_json_file(path: Path) -> dict[str, Any] | None:
     """A JSON object of an evaluation's folder; None when it is not there, or not readable."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def require_resumable(folder: EvaluationFolder) -> int:

@@ -236,10 +236,10 @@ def test_a_disk_that_is_full_when_the_journal_is_written(lab: Any, reference: An
     folder = lab.run(small_disk / "home", save_steps=2)
 
     def before() -> None:
-        from mg_tui.engine.run import worker
+        from mg_tui.engine.monitoring import final_event
         from mg_tui.engine.run.reporter import Reporter
 
-        worker._RETRY_SECONDS = 0.2
+        final_event._RETRY_SECONDS = 0.2
         original = Reporter.on_step_end
 
         def full_at_three(self: Any, args: Any, state: Any, control: Any, **more: Any) -> Any:

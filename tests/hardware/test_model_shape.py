@@ -1,6 +1,7 @@
 """Shapes of models: the Qwen family's against its configurations, and any family's from the files of a checkpoint."""
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -66,10 +67,23 @@ def test_names_that_no_part_claims_are_sorted_by_what_they_say(family):
     )
 
 
-def test_only_headers_are_read(tmp_path):
-    header = json.dumps({"__metadata__": {}, "a.weight": {"dtype": "BF16", "shape": [4, 3], "data_offsets": [0, 24]}})
-    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())  # and no weights
-    assert read_tensor_shapes(tmp_path) == {"a.weight": (4, 3)}
+def test_weights_are_not_read_into_memory(tmp_path):
+    """A file of 64 GiB, all of it a hole: only its header is looked at."""
+    size = 2**36
+    header = json.dumps(
+        {"__metadata__": {}, "a.weight": {"dtype": "BF16", "shape": [2**15, 2**20], "data_offsets": [0, size]}}
+    )
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    os.truncate(file, 8 + len(header) + size)
+    assert read_tensor_shapes(tmp_path) == {"a.weight": (2**15, 2**20)}
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    header = json.dumps({"a.weight": {"dtype": "BF16", "shape": [4, 3], "data_offsets": [0, 24]}})
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0" * 23)
+    with pytest.raises(UsageError, match=r"model\.safetensors"):
+        read_tensor_shapes(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 4) + b"[{}]", struct.pack("<Q", 2) + b"{"])

@@ -35,14 +35,14 @@ def list_(settings: Settings, as_json: bool) -> None:
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import list_runs
 
-    found, now = list_runs(settings.home, EvaluationFolder), time.time()
+    evaluations, now = list_runs(settings.home, EvaluationFolder), time.time()
     if as_json:
-        print_json([summary_record(one, now) for one in found])
+        print_json([summary_record(evaluation, now) for evaluation in evaluations])
         return
-    if not found:
+    if not evaluations:
         click.echo("No evaluations yet; start one with `model-garden evaluate-vision`.", err=True)
         return
-    for line in format_table(found, now, width=_terminal_width()):
+    for line in format_table(evaluations, now, width=_terminal_width()):
         click.echo(line)
 
 
@@ -107,11 +107,11 @@ def stop(settings: Settings, evaluation: str, as_json: bool) -> None:
     from mg_tui.runs.store import find_run
 
     folder = find_run(settings.home, evaluation, EvaluationFolder)
-    asked = operations.request_stop(folder, control.requester("cli"))
+    receipt = operations.request_stop(folder, control.requester("cli"))
     if as_json:
-        print_json({"id": folder.id, "request": asked.request, "seen": asked.acknowledged})
+        print_json({"id": folder.id, "request": receipt.request, "seen": receipt.acknowledged})
     else:
-        click.echo("stop: acknowledged" if asked.acknowledged else "stop: requested; not acknowledged yet", err=True)
+        click.echo("stop: acknowledged" if receipt.acknowledged else "stop: requested; not acknowledged yet", err=True)
 
 
 @evaluations.command()
@@ -129,9 +129,9 @@ def resume(ctx: click.Context, evaluation: str, gpus: str | None, detach: bool, 
     from mg_tui.runs.store import find_run
 
     folder = find_run(ctx.obj.home, evaluation, EvaluationFolder)
-    asked = parse_gpus(gpus)
+    gpu_choice = parse_gpus(gpus)
     attempts = require_resumable(folder)
-    launch.start_worker(folder, asked)
+    launch.start_worker(folder, gpu_choice)
     ctx.exit(follow_to_end(folder, detach=detach, as_json=as_json, attempts=attempts))
 
 

@@ -61,8 +61,8 @@ def format_evaluation_outcome(folder: RunFolder, view: RunView, state: RunState)
         return [f"finished: {view.step} rows answered in {format_duration(seconds)}", f"results: {_results(folder)}"]
     if state is RunState.STOPPED:
         by = view.result.get("by")
-        said = f"stopped after {place} rows" + (f" by {printable(str(by))}" if by else "")
-        return [f"{said}; answers are kept", resume]
+        outcome = f"stopped after {place} rows" + (f" by {printable(str(by))}" if by else "")
+        return [f"{outcome}; answers are kept", resume]
     if state is RunState.FAILED:
         error = view.error
         lines = [f"failed after {place} rows: {printable(str(error.get('what') or error.get('error') or ''))}"]

@@ -87,11 +87,11 @@ def start_evaluation(spec: EvaluationSpec, settings: Settings, *, gpus: str | No
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.versions import package_versions
 
-    asked = parse_gpus(gpus)
+    gpu_choice = parse_gpus(gpus)
     settled = settle_spec(spec, settings, Path.cwd())
     folder = EvaluationFolder.create(settings.home, settled, versions=package_versions())
     click.echo(f"evaluation {folder.id}", err=True)
-    launch.start_worker(folder, _devices(settled, asked))
+    launch.start_worker(folder, _devices(settled, gpu_choice))
     return folder
 
 
@@ -193,8 +193,8 @@ def _with_named_dataset(spec: EvaluationSpec, settings: Settings) -> EvaluationS
     return EvaluationSpec.parse({**values, **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}"))
 
 
-def _devices(spec: EvaluationSpec, asked: "Sequence[str] | None") -> "Sequence[str] | None":
+def _devices(spec: EvaluationSpec, gpu_choice: "Sequence[str] | None") -> "Sequence[str] | None":
     """A server answers: the worker uses no GPU of this machine."""
     from mg_tui.runs import devices
 
-    return (devices.CPU,) if spec.endpoint is not None and asked is None else asked
+    return (devices.CPU,) if spec.endpoint is not None and gpu_choice is None else gpu_choice

@@ -16,28 +16,28 @@ _MAX_GROUPS: Final = 12
 _MAX_ROWS: Final = 12
 
 
-def format_table(found: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
+def format_table(evaluations: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
     """One line an evaluation under a line of headings, cut to `width` columns where given."""
     from rich.cells import cell_len, set_cell_size
 
-    rows = [_COLUMNS, *(_format_row(one, now) for one in found)]
+    rows = [_COLUMNS, *(_format_row(evaluation, now) for evaluation in evaluations)]
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = []
-    for row, problem in zip(rows, ["", *(one.problem for one in found)], strict=True):
+    for row, problem in zip(rows, ["", *(evaluation.problem for evaluation in evaluations)], strict=True):
         lines.append("  ".join(set_cell_size(cell, widths[at]) for at, cell in enumerate(row)).rstrip())
         if problem:
             lines.append(f"  ! {one_line(problem)}")
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
 
 
-def format_page(one: RunSummary, now: float) -> list[str]:
+def format_page(evaluation: RunSummary, now: float) -> list[str]:
     """Everything a person wants to know of one evaluation."""
-    view, folder = one.view, EvaluationFolder(one.folder.path)
-    spec = {name: value for name, value in one.spec.items() if value not in (None, "", [], False)}
+    view, folder = evaluation.view, EvaluationFolder(evaluation.folder.path)
+    spec = {name: value for name, value in evaluation.spec.items() if value not in (None, "", [], False)}
     facts = [
-        ("id", printable(one.id)),
-        ("state", f"{one.state.glyph} {one.state.label}"),
-        ("problem", one.problem and one_line(one.problem)),
+        ("id", printable(evaluation.id)),
+        ("state", f"{evaluation.state.glyph} {evaluation.state.label}"),
+        ("problem", evaluation.problem and one_line(evaluation.problem)),
         ("folder", printable(str(folder.path))),
         ("model", _text(spec.get("model"))),
         ("endpoint", _text(spec.get("endpoint"))),
@@ -45,14 +45,14 @@ def format_page(one: RunSummary, now: float) -> list[str]:
         ("dataset", _text(spec.get("dataset"))),
         ("split", _text(spec.get("split"))),
         ("rows", format_progress(view) + (" answers" if spec.get("compare") else "")),
-        ("time", format_duration(one.elapsed_seconds(now))),
-        ("ETA", format_duration(view.eta_seconds(now)) if one.state is RunState.RUNNING else None),
+        ("time", format_duration(evaluation.elapsed_seconds(now))),
+        ("ETA", format_duration(view.eta_seconds(now)) if evaluation.state is RunState.RUNNING else None),
         ("skipped", f"{view.skipped_rows} rows; see {folder.skipped_rows_file.name}" if view.skipped_rows else None),
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
     lines += [one_line(f"warning  {w.what}" + (f": {w.why}" if w.why else "")) for w in list(view.warnings)[-10:]]
     lines += format_scores(folder)
-    last = format_evaluation_outcome(folder, view, one.state)
+    last = format_evaluation_outcome(folder, view, evaluation.state)
     return [*lines, "", *last] if last else lines
 
 
@@ -87,14 +87,14 @@ def format_scores(folder: EvaluationFolder) -> list[str]:
     return lines + _speed_lines(read_json_file(folder.speed_file))
 
 
-def evaluation_record(one: RunSummary, now: float) -> dict[str, Any]:
+def evaluation_record(evaluation: RunSummary, now: float) -> dict[str, Any]:
     """An evaluation as plain values, with its summary, comparison and speed where there are any."""
-    folder = EvaluationFolder(one.folder.path)
+    folder = EvaluationFolder(evaluation.folder.path)
     return {
-        **summary_record(one, now),
-        "spec": dict(one.spec),
-        "warnings": [{"what": warning.what, "why": warning.why} for warning in one.view.warnings],
-        "error": dict(one.view.error),
+        **summary_record(evaluation, now),
+        "spec": dict(evaluation.spec),
+        "warnings": [{"what": warning.what, "why": warning.why} for warning in evaluation.view.warnings],
+        "error": dict(evaluation.view.error),
         "summary": read_json_file(folder.results_dir / "summary.json"),
         "before": read_json_file(folder.before_dir / "summary.json"),
         "comparison": read_json_file(folder.comparison_file),
@@ -102,48 +102,48 @@ def evaluation_record(one: RunSummary, now: float) -> dict[str, Any]:
     }
 
 
-def summary_record(one: RunSummary, now: float) -> dict[str, Any]:
+def summary_record(evaluation: RunSummary, now: float) -> dict[str, Any]:
     """An evaluation in a list, as plain values; times in seconds, moments as Unix time."""
-    view = one.view
+    view = evaluation.view
     return {
-        "id": one.id,
-        "state": one.state.value,
-        "problem": one.problem,
-        "path": str(one.folder.path),
-        "model": one.spec.get("model"),
-        "compare": one.spec.get("compare"),
-        "endpoint": one.spec.get("endpoint"),
-        "dataset": one.spec.get("dataset"),
+        "id": evaluation.id,
+        "state": evaluation.state.value,
+        "problem": evaluation.problem,
+        "path": str(evaluation.folder.path),
+        "model": evaluation.spec.get("model"),
+        "compare": evaluation.spec.get("compare"),
+        "endpoint": evaluation.spec.get("endpoint"),
+        "dataset": evaluation.spec.get("dataset"),
         "answered": view.step,
         "total": view.total_steps,
-        "eta_seconds": view.eta_seconds(now) if one.state is RunState.RUNNING else None,
-        "elapsed_seconds": one.elapsed_seconds(now),
+        "eta_seconds": view.eta_seconds(now) if evaluation.state is RunState.RUNNING else None,
+        "elapsed_seconds": evaluation.elapsed_seconds(now),
         "created_at": view.created_at,
         "ended_at": view.ended_at,
         "metrics": view.result.get("metrics"),
     }
 
 
-def _format_row(one: RunSummary, now: float) -> tuple[str, ...]:
-    scores: Mapping[str, Any] = view_scores(one)
+def _format_row(evaluation: RunSummary, now: float) -> tuple[str, ...]:
+    scores: Mapping[str, Any] = view_scores(evaluation)
     name = next(iter(scores), None)
-    dataset = str(one.spec.get("dataset") or UNKNOWN)
+    dataset = str(evaluation.spec.get("dataset") or UNKNOWN)
     return (
-        printable(one.id),
-        f"{one.state.glyph} {one.state.label}",
-        format_progress(one.view),
+        printable(evaluation.id),
+        f"{evaluation.state.glyph} {evaluation.state.label}",
+        format_progress(evaluation.view),
         f"{name} {scores[name]:.3f}" if name is not None else UNKNOWN,
-        format_duration(one.elapsed_seconds(now)),
-        format_duration(one.view.eta_seconds(now)) if one.state is RunState.RUNNING else UNKNOWN,
-        one_line(str(one.spec.get("model") or UNKNOWN), limit=40),
+        format_duration(evaluation.elapsed_seconds(now)),
+        format_duration(evaluation.view.eta_seconds(now)) if evaluation.state is RunState.RUNNING else UNKNOWN,
+        one_line(str(evaluation.spec.get("model") or UNKNOWN), limit=40),
         one_line(dataset.rpartition("/")[2] or dataset, limit=40),
     )
 
 
-def view_scores(one: RunSummary) -> Mapping[str, float]:
+def view_scores(evaluation: RunSummary) -> Mapping[str, float]:
     """The scores by metric of a finished evaluation, the first the one it is judged by; empty while there are none."""
-    found = one.view.result.get("metrics")
-    return found if isinstance(found, dict) else {}
+    scores = evaluation.view.result.get("metrics")
+    return scores if isinstance(scores, dict) else {}
 
 
 def _change_lines(comparison: Mapping[str, Any]) -> list[str]:
@@ -181,13 +181,13 @@ def _speed_lines(speed: Mapping[str, Any] | None) -> list[str]:
     if speed is None:
         return []
     lines = ["", "speed     first token          whole answer         tokens/s  images/s  peak memory"]
-    for one in speed["speed"]:
-        first = f"{one['first_token_median']:.3f} s (p95 {one['first_token_p95']:.3f})"
-        whole = f"{one['whole_median']:.3f} s (p95 {one['whole_p95']:.3f})"
-        peak = format_bytes(one["peak_memory"])
+    for batch in speed["speed"]:
+        first = f"{batch['first_token_median']:.3f} s (p95 {batch['first_token_p95']:.3f})"
+        whole = f"{batch['whole_median']:.3f} s (p95 {batch['whole_p95']:.3f})"
+        peak = format_bytes(batch["peak_memory"])
         lines.append(
-            f"batch {one['batch']:<3} {first:<20} {whole:<20} {one['tokens_per_second']:>8.1f}  "
-            f"{one['images_per_second']:>8.2f}  {peak}"
+            f"batch {batch['batch']:<3} {first:<20} {whole:<20} {batch['tokens_per_second']:>8.1f}  "
+            f"{batch['images_per_second']:>8.2f}  {peak}"
         )
     return lines
 

@@ -126,11 +126,11 @@ def _walk_folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
             raise DataError(what, where=safe_line(str(folder)))
         try:
             with os.scandir(parent) as entries:
-                found = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
+                candidates = sorted((e.name, e.is_dir(), e.is_symlink()) for e in entries if not e.name.startswith("."))
         except OSError as error:
             raise unreadable_error(Path(error.filename or parent), error) from None
-        yield parent, [name for name, is_folder, _link in found if not is_folder]
-        folders = [parent / name for name, is_folder, link in found if is_folder and not link]
+        yield parent, [name for name, is_folder, _link in candidates if not is_folder]
+        folders = [parent / name for name, is_folder, link in candidates if is_folder and not link]
         stack += [(path, depth + 1) for path in reversed(folders)]
 
 
@@ -163,14 +163,14 @@ def require_class_folders(folder: Path, root: Path) -> None:
 
 def _find_description(folder: Path) -> Path | None:
     """A file that may describe the images: the first by depth and name, captions of single images left out."""
-    found: list[Path] = []
+    candidates: list[Path] = []
     for path in islice(walk_files(folder), _MAX_FILES_SCANNED):
         if path.suffix.lower() not in _DESCRIPTION_EXTENSIONS or _NOT_DESCRIPTIONS.match(path.name):
             continue
         if path.suffix.lower() == ".txt" and any(path.with_suffix(e).exists() for e in DATASET_IMAGE_EXTENSIONS):
             continue
-        found.append(path)
-    return min(found, key=lambda path: (len(path.parts), path.name), default=None)
+        candidates.append(path)
+    return min(candidates, key=lambda path: (len(path.parts), path.name), default=None)
 
 
 def _class_names(folder: Path) -> Iterator[str]:

@@ -191,18 +191,18 @@ class Endpoint:
 
         wait, why = _FIRST_WAIT, ""
         for attempt in range(self._spec.retries + 1):
-            asked = None
+            pause = None
             try:
                 response: httpx.Response = await send()
                 if response.status_code not in RETRIED:
                     return response
                 why = f"status {response.status_code}: {server_message(response)}"
-                asked = retry_after(response)
+                pause = retry_after(response)
             except (httpx.TransportError, httpx.DecodingError) as error:
                 why = _network_reason(error, self._spec.timeout)
             if attempt < self._spec.retries:
                 # Not all at the same moment: they would meet the same busy server again.
-                await asyncio.sleep(min(asked, _LONGEST_WAIT) if asked is not None else wait * random.uniform(0.8, 1.2))
+                await asyncio.sleep(min(pause, _LONGEST_WAIT) if pause is not None else wait * random.uniform(0.8, 1.2))
                 wait = min(2 * wait, _LONGEST_WAIT)
         raise EnvironmentProblem(
             f"the server did not answer after {self._spec.retries + 1} attempts",

@@ -67,26 +67,26 @@ class EvaluationJob:
             self._journal.write("warning", what=note)
         self._phase("loading data")
         with self._stopper.interruptible():
-            found = load_evaluation_rows(
+            inputs = load_evaluation_rows(
                 spec,
                 cwd=self._cwd,
                 cache=self._cache,
                 trained=models.trained_fields if models is not None else None,
             )
-        self._require_good_rows(spec, found)
-        metrics, reason = self._choose_metrics(spec, found)
-        _require_columns(spec, found)
+        self._require_good_rows(spec, inputs)
+        metrics, reason = self._choose_metrics(spec, inputs)
+        _require_columns(spec, inputs)
         sides = _sides(spec, models, self.folder)
-        self._plan(found, len(sides))
+        self._plan(inputs, len(sides))
         written = []
         for directory, answerer in sides:
             written.append(directory)
-            self._answer(spec, found, directory, answerer, metrics, reason)
+            self._answer(spec, inputs, directory, answerer, metrics, reason)
         if spec.speed:
             self._phase("measuring speed")
             from mg_tui.engine.evaluation.speed import measure_speed
 
-            examples = [row.example for row in found.rows]
+            examples = [row.example for row in inputs.rows]
             measure_speed(self.folder.speed_file, sides[0][1], examples, spec, self._poll)
         self._phase("writing results")
         scores = write_conclusion(self.folder, spec, compared=len(written) > 1)
@@ -99,8 +99,8 @@ class EvaluationJob:
 
     # --- before the first answer -------------------------------------------------------------------------------------
 
-    def _require_good_rows(self, spec: "EvaluationSpec", found: EvaluationRows) -> None:
-        dataset, aside = found.dataset, self.folder.skipped_rows_file
+    def _require_good_rows(self, spec: "EvaluationSpec", inputs: EvaluationRows) -> None:
+        dataset, aside = inputs.dataset, self.folder.skipped_rows_file
         source = str(dataset.detected_format) if dataset.detected_format is not None else ""
         self._journal.write("decision", what="dataset format", value=dataset.address, why=source)
         if not dataset.problems:
@@ -112,7 +112,7 @@ class EvaluationJob:
             self._journal.write("rows_skipped", count=count, file=aside.name)
         require_examples(dataset)
 
-    def _choose_metrics(self, spec: "EvaluationSpec", found: EvaluationRows) -> tuple[list[Metric], str]:
+    def _choose_metrics(self, spec: "EvaluationSpec", inputs: EvaluationRows) -> tuple[list[Metric], str]:
         """The metrics and why; that they take the references is seen before anything is answered.
 
         Raises:
@@ -121,7 +121,7 @@ class EvaluationJob:
         """
         blank = [
             Prediction(row.example.row, "", row.references, tuple(image.path for image in row.example.images))
-            for row in found.rows
+            for row in inputs.rows
         ]
         chosen = MetricChoice(spec.metrics, "As asked.") if spec.metrics else choose(blank)
         metrics = load_metrics().named(chosen.names)
@@ -129,53 +129,53 @@ class EvaluationJob:
         self._journal.write("decision", what="metrics", value=", ".join(chosen.names), why=chosen.reason)
         return metrics, chosen.reason
 
-    def _plan(self, found: EvaluationRows, sides: int) -> None:
-        self._total = len(found.rows) * sides
-        self._journal.write("plan", examples=len(found.rows), steps=self._total)
+    def _plan(self, inputs: EvaluationRows, sides: int) -> None:
+        self._total = len(inputs.rows) * sides
+        self._journal.write("plan", examples=len(inputs.rows), steps=self._total)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def _answer(
         self,
         spec: "EvaluationSpec",
-        found: EvaluationRows,
+        inputs: EvaluationRows,
         directory: Path,
         answerer: Answerer,
         metrics: list[Metric],
         reason: str,
     ) -> None:
-        numbers = [row.example.row for row in found.rows]
-        with ResultsWriter(directory, self._results_spec(spec, found, directory, answerer)) as writer:
+        numbers = [row.example.row for row in inputs.rows]
+        with ResultsWriter(directory, self._results_spec(spec, inputs, directory, answerer)) as writer:
             done = writer.done & set(numbers)
             self.answered += len(done)
             self._progress(force=True)
             if len(done) < len(numbers):
                 self._phase("answering", str(getattr(answerer, "label", "")))
-                rows = {row.example.row: row for row in found.rows}
+                rows = {row.example.row: row for row in inputs.rows}
 
                 def take(answer: ModelAnswer) -> None:
                     number = answer.example.row
                     if number in writer.done:
                         return
-                    writer.add(_answered(rows[number], answer, self._box_frame(spec, found, rows[number])))
+                    writer.add(_answered(rows[number], answer, self._box_frame(spec, inputs, rows[number])))
                     self.answered += 1
                     self._progress()
 
-                examples = [row.example for row in found.rows]
+                examples = [row.example for row in inputs.rows]
                 answerer.answer(examples, done, take, self._poll)
             self._progress(force=True)
             writer.finish(metrics, rows=numbers, reason=reason, group_by=spec.group_by or None)
 
     def _results_spec(
-        self, spec: "EvaluationSpec", found: EvaluationRows, directory: Path, answerer: Answerer
+        self, spec: "EvaluationSpec", inputs: EvaluationRows, directory: Path, answerer: Answerer
     ) -> Mapping[str, Any]:
         """What decides the answers. Where all are there already, the model need not be loaded to know it."""
         rows: dict[str, Any] = {
-            "dataset": found.dataset.address,
+            "dataset": inputs.dataset.address,
             "split": spec.split,
             "limit": spec.limit,
-            "rows": len(found.rows),
-            "fingerprint": found.fingerprint,
+            "rows": len(inputs.rows),
+            "fingerprint": inputs.fingerprint,
             "system_prompt": spec.system_prompt,
             "max_new_tokens": spec.max_new_tokens,
             "temperature": spec.temperature,
@@ -185,7 +185,7 @@ class EvaluationJob:
         before = read_json_file(directory / "evaluation.json")
         if before is not None and all(before.get(name) == value for name, value in rows.items()):
             answered = {row.row for row in read_answers(directory)}
-            if all(row.example.row in answered for row in found.rows):
+            if all(row.example.row in answered for row in inputs.rows):
                 return {name: value for name, value in before.items() if name != "schema"}
         if isinstance(answerer, LocalModel):
             self._phase("loading model", answerer.label)
@@ -193,11 +193,11 @@ class EvaluationJob:
                 answerer.loaded()
         return {**answerer.identity, **rows}
 
-    def _box_frame(self, spec: "EvaluationSpec", found: EvaluationRows, row: EvaluationRow) -> BoxFrame | None:
+    def _box_frame(self, spec: "EvaluationSpec", inputs: EvaluationRows, row: EvaluationRow) -> BoxFrame | None:
         if spec.boxes is None:
             return None
         images = row.example.images
-        info = found.dataset.image_infos.get(images[0].path) if images else None
+        info = inputs.dataset.image_infos.get(images[0].path) if images else None
         return BoxFrame(answer=spec.boxes, image=(info.width, info.height) if info is not None else None)
 
     def _poll(self) -> None:
@@ -230,14 +230,14 @@ def _sides(spec: "EvaluationSpec", models: LocalModels | None, folder: Evaluatio
     return sides
 
 
-def _require_columns(spec: "EvaluationSpec", found: EvaluationRows) -> None:
+def _require_columns(spec: "EvaluationSpec", inputs: EvaluationRows) -> None:
     """Raises UsageError when no row has a column to group by; at the end, when scores are grouped, is too late."""
-    known = list(dict.fromkeys(name for row in found.rows for name in row.columns))
+    known = list(dict.fromkeys(name for row in inputs.rows for name in row.columns))
     for name in spec.group_by:
         if name not in known:
             raise UsageError(
                 f"no row has a column {one_line(name, limit=60)!r} to group by",
-                why=f"there are {', '.join(one_line(one, limit=40) for one in known[:20])}" if known else None,
+                why=f"there are {', '.join(one_line(column, limit=40) for column in known[:20])}" if known else None,
                 hint="leave --group-by out, or add the column to the dataset",
             )
 

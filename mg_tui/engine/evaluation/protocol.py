@@ -72,15 +72,15 @@ def parse_answer(response: "httpx.Response") -> tuple[str, dict[str, Any]]:
 
 def retry_after(response: "httpx.Response", now: float | None = None) -> float | None:
     """The seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3); None without one."""
-    said = response.headers.get("retry-after", "").strip()
-    if not said:
+    value = response.headers.get("retry-after", "").strip()
+    if not value:
         return None
     try:
-        return max(float(said), 0.0)
+        return max(float(value), 0.0)
     except ValueError:
         pass
     try:
-        return max(parsedate_to_datetime(said).timestamp() - (time.time() if now is None else now), 0.0)
+        return max(parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now), 0.0)
     except (ValueError, TypeError):
         return None
 
@@ -90,7 +90,7 @@ def server_message(response: "httpx.Response") -> str:
     try:
         record = response.json()
         error = record.get("error", record.get("detail", record.get("message")))
-        found = error.get("message") if isinstance(error, dict) else error
+        message = error.get("message") if isinstance(error, dict) else error
     except (ValueError, AttributeError):
-        found = None
-    return one_line(str(found or response.text or response.reason_phrase), limit=240)
+        message = None
+    return one_line(str(message or response.text or response.reason_phrase), limit=240)

@@ -73,9 +73,13 @@ def measure_speed(
         else:
             assert isinstance(answerer, LocalModel)
             with _PeakMemory(answerer.loaded().device) as memory:
-                found = _measure_local(answerer, examples, batch, spec.max_new_tokens, poll)
-            measured.append(_summary(batch, *found, memory.peak))
-    record = {"rows": len(examples), "max_new_tokens": spec.max_new_tokens, "speed": [asdict(one) for one in measured]}
+                samples = _measure_local(answerer, examples, batch, spec.max_new_tokens, poll)
+            measured.append(_summary(batch, *samples, memory.peak))
+    record = {
+        "rows": len(examples),
+        "max_new_tokens": spec.max_new_tokens,
+        "speed": [asdict(each) for each in measured],
+    }
     write_atomic(path, (json.dumps(record, indent=2) + "\n").encode())
     return measured
 
@@ -158,8 +162,8 @@ async def _stream_batches(
             poll()
             if number == 1:
                 began = time.monotonic()
-            found = await asyncio.gather(*(_stream(endpoint, client, example) for example in rows))
-            timings += found if number else []
+            samples = await asyncio.gather(*(_stream(endpoint, client, example) for example in rows))
+            timings += samples if number else []
     return timings, time.monotonic() - began
 
 

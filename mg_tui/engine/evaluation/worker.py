@@ -1,4 +1,4 @@
-"""An evaluation's worker from its first word to its last: as `mg_tui.engine.run.worker`, for an evaluation.
+"""The worker of an evaluation; as `mg_tui.engine.run.worker` is that of a run.
 
 Whatever happens becomes one lifecycle event and an exit code; answers that were given are on the disk by then.
 """
@@ -6,14 +6,14 @@ Whatever happens becomes one lifecycle event and an exit code; answers that were
 import os
 import socket
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from mg_tui.config import load_settings
-from mg_tui.core.errors import EnvironmentProblem, GardenError
+from mg_tui.core.errors import GardenError
 from mg_tui.engine.evaluation.job import EvaluationJob
+from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs.devices import DeviceLocks
@@ -22,9 +22,6 @@ from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.versions import package_versions
-
-_RETRY_SECONDS, _RETRIES = 2.0, 60  # seconds, and how often
-_MAX_JOURNAL_PROBLEMS = 100
 
 
 def run_worker(path: Path) -> int:
@@ -63,44 +60,23 @@ def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
         except StopRequested as stopped:
             stopper.poll(raise_on="never")
             reached = job.answered if job is not None else 0
-            _write_last(journal, "stopped", step=reached, checkpoint=None, by=stopper.stop_by or stopped.by)
+            write_final_event(journal, "stopped", step=reached, checkpoint=None, by=stopper.stop_by or stopped.by)
             return 0
         except GardenError as error:
-            return _failed(journal, error.as_dict(), error.exit_code)
+            return write_failure(journal, error.as_dict(), error.exit_code)
         except Exception as error:
             traceback.print_exc()
-            return _failed(journal, _describe(folder, error), 1)
-    _write_last(journal, "finished", **result)
+            return write_failure(journal, _describe(folder, error), 1)
+    write_final_event(journal, "finished", **result)
     return 0
 
 
 def _describe(folder: EvaluationFolder, error: Exception) -> dict[str, Any]:
     """An error that is none of ours."""
     why = (str(error).strip().splitlines() or ["no message"])[0][:500]
-    found = {"error": type(error).__name__, "where": str(folder.log_file), "why": why}
+    payload = {"error": type(error).__name__, "where": str(folder.log_file), "why": why}
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         hint = "lower --batch-size, or use --quantization nf4"
-        return {**found, "what": "out of memory", "hint": hint, "cause": "no memory"}
+        return {**payload, "what": "out of memory", "hint": hint, "cause": "no memory"}
     what = f"the evaluation failed with an unexpected {type(error).__name__}"
-    return {**found, "what": what, "hint": "the log has the traceback; please report it"}
-
-
-def _failed(journal: JournalWriter, described: dict[str, Any], code: int) -> int:
-    sys.stderr.write(f"{described['what']}\n")
-    if isinstance(problems := described.get("problems"), list) and len(problems) > _MAX_JOURNAL_PROBLEMS:
-        described = {**described, "problems": problems[:_MAX_JOURNAL_PROBLEMS], "problem_count": len(problems)}
-    _write_last(journal, "failed", **described, exit_code=code)
-    return code
-
-
-def _write_last(journal: JournalWriter, kind: str, **data: Any) -> None:
-    """Write the event that ends the evaluation; on a full disk, as soon as there is room for it within a while."""
-    for wait in (*[_RETRY_SECONDS] * _RETRIES, None):
-        try:
-            journal.write(kind, **data)
-            return
-        except EnvironmentProblem as error:
-            if wait is None:
-                raise
-            sys.stderr.write(f"{error.what} {error.why}: {kind} is written later\n")
-            time.sleep(wait)
+    return {**payload, "what": what, "hint": "the log has the traceback; please report it"}

@@ -43,10 +43,10 @@ def find_checkpoint(model: str, home: Path) -> Path | None:
 
 
 def _steps(run: RunFolder) -> dict[int, Path]:
-    found = {}
+    checkpoints = {}
     if run.checkpoints_dir.is_dir():
         for path in run.checkpoints_dir.iterdir():
             digits = path.name.removeprefix("step-")
             if path.name.startswith("step-") and digits.isdecimal():
-                found[int(digits)] = path
-    return found
+                checkpoints[int(digits)] = path
+    return checkpoints

@@ -140,8 +140,8 @@ def image_fingerprint(examples: Sequence[Example]) -> str:
     value = 0
     for path in sorted({ref.path for example in examples for ref in example.images}):
         with suppress(OSError):  # a file that is missing is reported where it is read
-            found = Path(path).stat()
-            text = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0"
+            status = Path(path).stat()
+            text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
             value = zlib.crc32(text.encode("utf-8", "surrogatepass"), value)
     return f"{value:08x}"
 

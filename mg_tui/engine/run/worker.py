@@ -7,16 +7,16 @@ recognized as crashed. Every other run ends in `finished`, `stopped` or `failed`
 import os
 import socket
 import sys
-import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mg_tui.config import Settings, load_settings
-from mg_tui.core.errors import EnvironmentProblem, GardenError
+from mg_tui.core.errors import GardenError
 from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
+from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs import checkpoint_format
@@ -29,9 +29,6 @@ from mg_tui.runs.lock import RunLock
 from mg_tui.runs.queue import remove_queue_record
 from mg_tui.runs.resume import clear_resume_target, read_resume_step
 from mg_tui.runs.versions import package_versions
-
-_RETRY_SECONDS, _RETRIES = 2.0, 60  # seconds between attempts, and their number
-_MAX_JOURNAL_PROBLEMS = 100  # of a dataset whose every row is bad, in the journal; the message counts them all
 
 
 def run_worker(path: Path) -> int:
@@ -121,14 +118,15 @@ class _Worker:
         except StopRequested as stopped:
             stopper.poll(raise_on="never")
             reached = self._stop_position(training)
-            self._write_final_event("stopped", **reached, **_gpu_usage(training), by=stopper.stop_by or stopped.by)
+            usage = _gpu_usage(training)
+            write_final_event(self.journal, "stopped", **reached, **usage, by=stopper.stop_by or stopped.by)
             return 0
         except GardenError as error:
             return self._failed(error.as_dict(), error.exit_code, training, error)
         except Exception as error:
             traceback.print_exc()
             return self._failed(self._describe_unexpected(error), 1, training, error)
-        self._write_final_event("finished", **result, **_gpu_usage(training))
+        write_final_event(self.journal, "finished", **result, **_gpu_usage(training))
         return 0
 
     def _describe_unexpected(self, error: Exception) -> dict[str, Any]:
@@ -152,12 +150,8 @@ class _Worker:
         facts = {name: getattr(error, name, None) for name in ("step", "rows", "cause")}
         if training is not None:
             facts = self._locate_failure(training, facts, ours=isinstance(error, GardenError))
-        sys.stderr.write(f"{described['what']}\n")
-        if isinstance(problems := described.get("problems"), list) and len(problems) > _MAX_JOURNAL_PROBLEMS:
-            described = {**described, "problems": problems[:_MAX_JOURNAL_PROBLEMS], "problem_count": len(problems)}
         known = {name: value for name, value in facts.items() if value is not None}
-        self._write_final_event("failed", **{**described, **known}, **_gpu_usage(training), exit_code=code)
-        return code
+        return write_failure(self.journal, described, code, **known, **_gpu_usage(training))
 
     def _locate_failure(self, training: Any, facts: dict[str, Any], *, ours: bool) -> dict[str, Any]:
         """The step, its rows and their images; an unexpected error belongs to the step that had begun."""
@@ -169,18 +163,6 @@ class _Worker:
                 return asdict(begun)
             facts["step"] = training.step
         return facts
-
-    def _write_final_event(self, kind: str, **data: Any) -> None:
-        """Write the final event of the run; on a full disk, retry for a while."""
-        for wait in (*[_RETRY_SECONDS] * _RETRIES, None):
-            try:
-                self.journal.write(kind, **data)
-                return
-            except EnvironmentProblem as error:
-                if wait is None:
-                    raise
-                sys.stderr.write(f"{error.what} {error.why}: {kind} is written later\n")
-                time.sleep(wait)
 
     def _stop_position(self, training: Any) -> dict[str, Any]:
         """The last step of the run, and the newest checkpoint it can resume from."""

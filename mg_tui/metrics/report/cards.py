@@ -71,7 +71,7 @@ def make_card(results: Results, before: Results | None, place: int, kinds: list[
     return Card(
         row=row.row,
         question=_block(row.question),
-        references=[_block(_reference(one)) for one in row.references[:10]],
+        references=[_block(_reference(reference)) for reference in row.references[:10]],
         answer=_block(row.answer),
         before=_block(before.rows[place].answer) if before is not None else None,
         error=as_text(row.error or "", 300),

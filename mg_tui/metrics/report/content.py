@@ -154,11 +154,11 @@ def _notes(results: Results, before: Results | None) -> list[str]:
     notes.append(f"{confidence} confidence intervals by bootstrap{together if independent < rows else ''}.")
     if independent < MIN_ROWS:
         notes.append(f"Under {MIN_ROWS} independent rows no difference is called significant.")
-    for name, one in (("", summary), ("before: ", before.summary if before is not None else None)):
-        if one and one["empty_answers"]:
-            notes.append(f"{name}{one['empty_answers']} of {rows} answers are empty; they count as wrong.")
-        if one and one["rows_with_errors"]:
-            notes.append(f"{name}{one['rows_with_errors']} rows could not be answered; they count as empty answers.")
+    for name, side in (("", summary), ("before: ", before.summary if before is not None else None)):
+        if side and side["empty_answers"]:
+            notes.append(f"{name}{side['empty_answers']} of {rows} answers are empty; they count as wrong.")
+        if side and side["rows_with_errors"]:
+            notes.append(f"{name}{side['rows_with_errors']} rows could not be answered; they count as empty answers.")
     notes += [
         f"The metric {failed['name']} of the plugin {failed['plugin']} failed: {failed['problem']}"
         for failed in summary["failed_metrics"]
@@ -202,12 +202,12 @@ def _field_lines(results: Results) -> list[GroupLine]:
             return [
                 GroupLine(
                     as_text(path, 80),
-                    one["rows"],
-                    as_number(one["accuracy"]),
+                    field["rows"],
+                    as_number(field["accuracy"]),
                     "",
-                    Bar(100 * one["accuracy"], 100 * one["accuracy"], 100 * one["accuracy"]),
+                    Bar(100 * field["accuracy"], 100 * field["accuracy"], 100 * field["accuracy"]),
                 )
-                for path, one in list(fields.items())[:_MAX_FIELDS]
+                for path, field in list(fields.items())[:_MAX_FIELDS]
             ]
     return []
 
@@ -222,9 +222,9 @@ def _confusion(results: Results) -> Confusion | None:
     return None
 
 
-def _bar(one: Mapping[str, Any], metric: Mapping[str, Any]) -> Bar | None:
+def _bar(entry: Mapping[str, Any], metric: Mapping[str, Any]) -> Bar | None:
     """Scores of 0 to 1 and of BLEU and chrF have a scale; errors have none."""
     scale = 100.0 if metric["name"] in ("bleu", "chrf") else 1.0
-    if not metric["higher_is_better"] or not 0 <= one["low"] <= one["high"] <= scale * 1.0001:
+    if not metric["higher_is_better"] or not 0 <= entry["low"] <= entry["high"] <= scale * 1.0001:
         return None
-    return Bar(*(round(100 * one[name] / scale, 2) for name in ("score", "low", "high")))
+    return Bar(*(round(100 * entry[name] / scale, 2) for name in ("score", "low", "high")))

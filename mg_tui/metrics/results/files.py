@@ -98,12 +98,12 @@ def summary(
         ],
         "failed_metrics": [
             {
-                "name": one.metric.name,
-                "version": one.metric.version,
-                "plugin": one.metric.origin,
-                "problem": one.problem,
+                "name": failure.metric.name,
+                "version": failure.metric.version,
+                "plugin": failure.metric.origin,
+                "problem": failure.problem,
             }
-            for one in evaluation.failed
+            for failure in evaluation.failed
         ],
         "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": SEED, "resampled": "by image"},
         "groups": {
@@ -138,7 +138,7 @@ def grouped(
         if name not in known:
             raise UsageError(
                 f"no row has a column {one_line(name, limit=60)!r} to group by",
-                why=f"there are {', '.join(one_line(one, limit=40) for one in known[:20])}"
+                why=f"there are {', '.join(one_line(column, limit=40) for column in known[:20])}"
                 if known
                 else "there is none",
             )
