@@ -1,24 +1,23 @@
-"""A dataset as examples and problems: every row is in one or the other.
+"""Loads a dataset as examples and problems: every row is in one or the other.
 
 Rows are read first; then each distinct image is resolved and probed once, in parallel; then examples are built in the
-order of the file.
+order of the file. A large dataset is read in batches, and its examples are written to the cache
+(`mg_tui.data.dataset_cache`), from which a second process reads them.
 """
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.example import Example
-from mg_tui.data.field_map import ExampleDraft, FieldMap
+from mg_tui.data.dataset_cache import DatasetCache, DatasetRecorder
+from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_probe import ProbeDepth
-from mg_tui.data.images import ImageInfo
+from mg_tui.data.loaded_dataset import MIN_TABLE_ROWS, Dataset
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
-from mg_tui.data.row_loader import LoadedRow, ReadOptions, RowLoader
-from mg_tui.data.row_problems import BadRows, RowProblem, quote_text, safe_line, write_rejects
-from mg_tui.data.sources.base import DetectedFormat, Source
+from mg_tui.data.row_loader import ReadOptions, RowLoader, load_batches
+from mg_tui.data.row_problems import BadRows, RowProblem, safe_line, write_rejects
+from mg_tui.data.sources.base import Source
 from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.opener import open_source
 
@@ -31,56 +30,6 @@ __all__ = [
     "require_no_bad_rows",
     "write_rejects",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """The content of a dataset.
-
-    Attributes:
-        path: the file or folder, or the name of a Hub dataset.
-        examples: the rows that can be trained on, in the order of the file.
-        problems: every reason why a row is not among them, by row; a row may have several.
-        image_locations: uses of images by where the image was found (an `ImageLocation`).
-        image_infos: size and format of each image by its path; empty when images were not opened.
-        notes: remarks on good rows, by row, e.g. that only the first frame of an animation is used.
-        detected_format: its format, layout and fields.
-        address: a name of the dataset that is valid in every working directory.
-        unused_columns: columns with a value that were not read, with the number of rows.
-        text_markers: placeholders of other tools that were left as text, with the number of rows.
-    """
-
-    path: Path
-    examples: tuple[Example, ...]
-    problems: tuple[RowProblem, ...]
-    image_locations: Mapping[str, int] = field(default_factory=dict)
-    image_infos: Mapping[str, ImageInfo] = field(default_factory=dict)
-    notes: tuple[RowProblem, ...] = ()
-    detected_format: DetectedFormat | None = None
-    address: str = ""
-    unused_columns: Mapping[str, int] = field(default_factory=dict)
-    text_markers: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def bad_rows(self) -> tuple[int, ...]:
-        """Numbers of the rows that cannot be trained on."""
-        return tuple(sorted({problem.row for problem in self.problems}))
-
-    def format_image_locations(self) -> str:
-        """ "12 from the dataset's folder, 3 from the image root"; empty when there are no images."""
-        return ", ".join(
-            f"{count:,} from {_LOCATION_TEXTS[location]}" for location, count in self.image_locations.items()
-        )
-
-
-_LOCATION_TEXTS = {
-    "dataset folder": "the dataset's folder",
-    "image root": "the image root",
-    "working folder": "the working folder",
-    "absolute path": "absolute paths",
-    "address": "addresses",
-    "row": "embedded in rows",
-}
 
 
 def load_dataset(
@@ -112,7 +61,7 @@ def load_dataset(
         cwd: where relative image paths are looked up last; the working directory when None.
         cache: the garden's cache folder, for downloaded and embedded images. None refuses both.
         check_images: "decode" every image, read its "header", or "none": only require that the file exists.
-        progress: called from this thread with (images done, images).
+        progress: called from this thread with (images done, images); for a large dataset as `load_rows` does.
         allow_private_urls: see `ImageResolver`.
         workers: threads; all usable cores when None.
         format, layout: of the dataset; detected when None.
@@ -145,29 +94,20 @@ def load_dataset(
 
 
 def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Dataset:
-    loader = RowLoader(source, options)
+    cache = DatasetCache.of(source, options)
+    if cache is not None and (cached := cache.open()) is not None:
+        return cached
+    loader = RowLoader(source, options, keep_raw=True)
     try:
-        drafts, problems = _read_drafts(source, loader)
-        loader.probe(drafts, progress)
-        rows = [loader.finish(draft) for draft in drafts]
+        with DatasetRecorder(source, cache) as recorder:
+            rows = source.rows()
+            # A small dataset is read first, so that the progress of its images is known.
+            recorder.add(loader.load(islice(rows, MIN_TABLE_ROWS), progress))
+            for batch in load_batches(source, loader, rows, progress):
+                recorder.add(batch)
+            return recorder.finish(loader.detected_format)
     finally:
         loader.close()
-    image_problems = [problem for row in rows for problem in _image_problems(row)]
-    good_rows = [row for row in rows if row.example is not None]
-    probes = [probe for row in good_rows for probe in row.usable_images]
-    problems += _attach_raw_text(source, image_problems)
-    return Dataset(
-        path=source.path or Path(source.name),
-        examples=tuple(row.example for row in good_rows if row.example is not None),
-        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        image_locations=dict(Counter(str(probe.resolved.location) for probe in probes)),
-        image_infos={probe.resolved.ref.path: probe.info for probe in probes if probe.info is not None},
-        notes=tuple(note for row in good_rows for note in _image_notes(row)),
-        detected_format=loader.detected_format,
-        address=source.address,
-        unused_columns=dict(Counter(name for row in good_rows for name in row.unused_columns)),
-        text_markers=dict(Counter(marker for row in good_rows for marker in row.text_markers)),
-    )
 
 
 def require_no_bad_rows(dataset: Dataset) -> None:
@@ -186,49 +126,3 @@ def require_examples(dataset: Dataset) -> None:
             why=str(first) if first else None,
             hint=first.hint if first else None,
         )
-
-
-def _read_drafts(source: Source, loader: RowLoader) -> tuple[list[ExampleDraft], list[RowProblem]]:
-    """Drafts of all rows, and problems of those without one. Values of rows, embedded images too, are not retained."""
-    drafts: list[ExampleDraft] = []
-    problems: list[RowProblem] = []
-    for row in source.rows():
-        draft = loader.read_draft(row)
-        if isinstance(draft, ExampleDraft):
-            drafts.append(draft)
-        else:
-            raw = "" if row.values is None else source.raw(row)
-            problems.extend(replace(problem, raw=problem.raw or raw) for problem in draft)
-    return drafts, problems
-
-
-def _attach_raw_text(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
-    """The problems with the text of their rows, which are read again: rows with bad images are expected to be few."""
-    numbers = {problem.row for problem in problems}
-    texts: dict[int, str] = {}
-    if numbers:
-        for row in source.rows(min(numbers)):
-            if row.number in numbers:
-                texts[row.number] = source.raw(row)
-            if len(texts) == len(numbers):
-                break
-    return [replace(problem, raw=texts.get(problem.row, "")) for problem in problems]
-
-
-def _image_problems(row: LoadedRow) -> list[RowProblem]:
-    return [
-        RowProblem(row.number, row.image_field, f"{quote_text(name)} {error.reason}", error.hint)
-        for name, error in row.image_errors
-    ]
-
-
-def _image_notes(row: LoadedRow) -> list[RowProblem]:
-    return [
-        RowProblem(
-            row.number,
-            row.image_field,
-            f"{quote_text(name)} has several frames or pages; only the first is used",
-        )
-        for (name, _outcome), probe in zip(row.images, row.usable_images, strict=True)
-        if probe.info is not None and probe.info.animated
-    ]

@@ -118,7 +118,9 @@ class ChatTemplate:
 
     def _render_before(self, messages: Sequence[Message], row: int | None) -> str:
         """The generation prompt, cached: datasets ask the same questions of many images."""
-        key = tuple((m.role, *(part.text if isinstance(part, TextPart) else None for part in m.parts)) for m in messages)
+        key = tuple(
+            (m.role, *(None if isinstance(part, ImagePart) else part.text for part in m.parts)) for m in messages
+        )
         text = self._rendered.get(key)
         if text is None:
             text = self._render(messages, row, answer_next=True)

@@ -77,7 +77,7 @@ def _check_loaded(
     image_tokens: ImageTokenCounter | None,
     evaluation: ContentIndex | None,
 ) -> CheckReport:
-    cached = CachedTokenCounter(counter, settings.cache, str(dataset.path))
+    cached = CachedTokenCounter(counter, settings.cache, dataset.address, partial=True)
     long_row_counter = _LongRowCounter(cached, spec, dataset.image_infos, image_tokens)
     limits = CheckLimits(
         spec.max_seq_length,

@@ -7,7 +7,7 @@ them.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -113,6 +113,10 @@ class Source(ABC):
 
     def count(self) -> int | None:
         """The number of rows where the dataset's metadata contains it; None where all rows would have to be read."""
+        return None
+
+    def content_files(self) -> Sequence[Path] | None:
+        """The files that decide what the rows are; None where that is not known, so that rows are not cached."""
         return None
 
     def raw(self, row: Row) -> str:

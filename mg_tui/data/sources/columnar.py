@@ -60,6 +60,10 @@ class ColumnarSource(Source):
             for offset in range(max(skip - index, 0), batch.num_rows, _BATCH_ROWS):
                 yield from _batch_rows(batch.slice(offset, _BATCH_ROWS), rows_before + index + offset + 1, names)
 
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return self._files
+
     def count(self) -> int | None:
         """See `Source`."""
         total = 0

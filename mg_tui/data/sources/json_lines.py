@@ -1,6 +1,6 @@
 """JSON Lines as a source."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import dropwhile
 from pathlib import Path
 
@@ -17,6 +17,10 @@ class TextFileSource(Source):
         super().__init__(name, kind, path, path.parent, evidence)
         self._file = path
         self._compressed = detect_compression(path) is not None
+
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return (self._file,)
 
     def raw(self, row: Row) -> str:
         """See `Source`."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
+from mg_tui.engine.batching.token_counting import describe_failure
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.inspect_tokens import TokenInspector, open_encoder
 from mg_tui.families.collate import ExampleEncoder
@@ -41,13 +42,8 @@ def count_conversations(encoder: ExampleEncoder, conversations: list[list[Any]])
         )
         for turns in conversations
     ]
-    return [describe_failure(count) if isinstance(count, GardenError) else count for count in encoder.count_tokens(examples)]
-
-
-def describe_failure(error: GardenError) -> str:
-    """Why a conversation cannot be counted, without its row."""
-    what = error.what.partition(": ")[2] if error.what.startswith("row ") else error.what
-    return f"{what} ({error.why})" if error.why else what
+    counts = encoder.count_tokens(examples)
+    return [describe_failure(count) if isinstance(count, GardenError) else count for count in counts]
 
 
 def main() -> NoReturn:
@@ -58,7 +54,7 @@ def main() -> NoReturn:
     exit_process()
 
 
-__all__ = ["ConversationCounter", "count_conversations", "describe_failure", "main", "open_encoder"]
+__all__ = ["ConversationCounter", "count_conversations", "main", "open_encoder"]
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ from typing import Any
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.example_table import columns_of
 from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine.batching import token_counts
 from mg_tui.engine.batching.batches import EvaluationBatches, PaddedLayout, StepDataset, StepLayout
@@ -30,6 +31,7 @@ from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
+from mg_tui.preflight.token_counter import counter_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,12 @@ class RunContext:
         return self.collator if isinstance(self.collator, ExampleEncoder) else None
 
 
-def load_run_context(spec: TrainingSpec) -> RunContext:
+def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContext:
     """Load everything but the weights.
+
+    Args:
+        spec: the run.
+        cache: the garden's cache folder, for token counts; None caches none.
 
     Raises:
         FamilyError: no family for the base model.
@@ -73,7 +79,9 @@ def load_run_context(spec: TrainingSpec) -> RunContext:
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
-    measure, measure_reason = token_counts.choose_token_measure(collator)
+    measure, measure_reason = token_counts.choose_token_measure(
+        collator, cache=cache, identity=counter_identity(spec, resolved)
+    )
     decisions.append(("token counts", "exact", measure_reason))
     return RunContext(resolved, family, processor, collator, measure, placement, backend, decisions)
 
@@ -149,7 +157,7 @@ def make_memory_probe(
     indices = sorted({index for number in steps[: plan.steps_per_epoch] for index in plan.step(number)})
     worst = [
         [data.train[index] for index in sorted(indices, key=key, reverse=True)[: plan.per_step]]
-        for key in (data.tokens.__getitem__, lambda index: len(data.train[index].response))
+        for key in (data.tokens.__getitem__, columns_of(data.train).answers.__getitem__)
     ]
     return MemoryProbe(meter, token_budget, worst, on_measured), []
 

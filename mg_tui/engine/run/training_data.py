@@ -11,9 +11,11 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.dataset import Dataset, require_examples, write_rejects
+from mg_tui.data.digests import ContentFingerprint
+from mg_tui.data.example_table import ExampleTable, columns_of, select_examples
 from mg_tui.data.images import ImageInfo
 from mg_tui.data.row_problems import BadRows
-from mg_tui.data.split import split_by_image
+from mg_tui.data.split import split_indices
 from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
 from mg_tui.runs import checkpoint_format
@@ -25,16 +27,16 @@ from mg_tui.runs.journal import JournalWriter
 class TrainingData:
     """The examples of a run; `tokens` has the tokens of each training example, images included."""
 
-    train: tuple[Example, ...]
-    tokens: tuple[int, ...]
-    evaluation: tuple[Example, ...] = ()
+    train: Sequence[Example]
+    tokens: Sequence[int]
+    evaluation: Sequence[Example] = ()
     skipped: int = 0
     infos: dict[str, ImageInfo] = field(default_factory=dict)
 
     @property
     def lengths(self) -> dict[int, int]:
         """Tokens of the training examples by row."""
-        return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
+        return dict(zip(columns_of(self.train).rows, self.tokens, strict=True))
 
     def infos_of(self, example: Example) -> list[ImageInfo]:
         """The infos of an example's images; images without an info are omitted."""
@@ -64,7 +66,7 @@ def prepare_training_data(
         held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
         infos.update(evaluation.image_infos)
         return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
-    train, held_out_rows = split_by_image(measured.examples, spec.eval_split, spec.seed)
+    train, held_out_rows = split_indices(measured.examples, spec.eval_split, spec.seed)
     if spec.eval_split and not held_out_rows:
         journal.write(
             "warning",
@@ -72,8 +74,9 @@ def prepare_training_data(
             why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
-    tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
-    return TrainingData(train, tuple(tokens[example.row] for example in train), held_out_rows, skipped, infos)
+    tokens = [measured.tokens[index] for index in train] if held_out_rows else measured.tokens
+    train_examples, held_out_examples = (select_examples(measured.examples, part) for part in (train, held_out_rows))
+    return TrainingData(train_examples, tokens, held_out_examples, skipped, infos)
 
 
 def _apply_bad_row_policy(
@@ -111,34 +114,32 @@ def _apply_bad_row_policy(
 
 def data_summary(data: TrainingData) -> dict[str, Any]:
     """The data in the journal's `plan` event."""
-    distinct = {ref.path for example in data.train for ref in example.images}
+    images = columns_of(data.train).image_ids
     return {
         "examples": len(data.train),
         "eval_examples": len(data.evaluation),
-        "images": sum(len(example.images) for example in data.train),
-        "distinct_images": len(distinct),
+        "images": len(images),
+        "distinct_images": len(set(images)),
         "tokens_per_epoch": sum(data.tokens),
         "longest": max(data.tokens, default=0),
     }
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A checksum that changes with the rows, their text, weights, image paths and order."""
-    value = 0
+    """See `ContentFingerprint`."""
+    if isinstance(examples, ExampleTable) and examples.fingerprint is not None:
+        return examples.fingerprint
+    content = ContentFingerprint()
     for example in examples:
-        text = "\0".join(
-            [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
-        )
-        text += f"\0{example.weight}" if example.weight != 1.0 else ""
-        paths = "\0".join(ref.path for ref in example.images)
-        value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
-    return f"{len(examples)}-{value:08x}"
+        content.add(example)
+    return content.value
 
 
 def image_fingerprint(examples: Sequence[Example]) -> str:
     """A checksum of the size and the modification time of every image file, by path."""
     value = 0
-    for path in sorted({ref.path for example in examples for ref in example.images}):
+    columns = columns_of(examples)
+    for path in sorted({columns.paths[image] for image in set(columns.image_ids)}):
         with suppress(OSError):  # a file that is missing is reported where it is read
             status = Path(path).stat()
             text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
