@@ -186,6 +186,7 @@ class DatasetRecorder:
         self._builder = DatasetBuilder(source, self._open_writer if cache is not None else None)
         self._file: BinaryIO | None = None
         self._stack = ExitStack()
+        self.stored: Dataset | None = None  # once it is cached
 
     def __enter__(self) -> Self:
         return self
@@ -220,6 +221,9 @@ class DatasetRecorder:
 
     def record(self, batches: Iterable[list[LoadedRow]], detected: DetectedFormat | None) -> Iterator[list[LoadedRow]]:
         """The batches unchanged, each added; after the last one, the dataset is cached."""
+        if self._cache is None:
+            yield from batches
+            return
         with self:
             for batch in batches:
                 self.add(batch)
@@ -255,6 +259,7 @@ class DatasetRecorder:
             return dataset
         self._stack.pop_all()
         file.close()
+        self.stored = saved
         return saved
 
 
