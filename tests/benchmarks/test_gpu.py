@@ -136,6 +136,7 @@ def test_no_task_is_started_after_the_time_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow  # every piece for real, on the CPU
 def test_a_dry_run(tmp_path: Path) -> None:
     command = [sys.executable, str(GPU / "quick.py"), "--dry-run", "--minutes", "14", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=880)
