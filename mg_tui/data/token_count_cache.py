@@ -99,17 +99,21 @@ class CachedTokenCounter:
                     failed[number] = count
                 else:
                     texts[number], supervised[number] = count
-        good = np.ones(len(wanted), dtype=bool)
-        good[list(failed)] = False
-        with self._lock:
-            self._changed = self._changed or bool(missing)
-            self._used.frombytes(wanted[good].tobytes())
-            self._used_texts.frombytes(texts[good].tobytes())
-            self._used_supervised.frombytes(supervised[good].tobytes())
+            self._add_used(wanted, texts, supervised, [number for number in block if number not in failed])
+            self.save(finished=False)  # a run that is stopped need not count them again
+        self._add_used(wanted, texts, supervised, np.flatnonzero(hit))
+        self._changed = bool(missing)
         place = np.searchsorted(wanted, np.asarray(keys, dtype=np.uint64))
         if not failed:
             return texts[place], {}
         return texts[place], {index: failed[number] for index, number in enumerate(place.tolist()) if number in failed}
+
+    def _add_used(self, keys: Any, texts: Any, supervised: Any, chosen: Any) -> None:
+        with self._lock:
+            self._changed = True
+            self._used.frombytes(keys[chosen].tobytes())
+            self._used_texts.frombytes(texts[chosen].tobytes())
+            self._used_supervised.frombytes(supervised[chosen].tobytes())
 
     def _lookup(self, key: int) -> tuple[int, int] | None:
         at = bisect_left(self._digests, key)
@@ -117,8 +121,11 @@ class CachedTokenCounter:
             return self._texts[at], self._supervised[at]
         return None
 
-    def save(self) -> None:
+    def save(self, *, finished: bool = True) -> None:
         """Write the counts to the cache; a cache that cannot be written is ignored.
+
+        Args:
+            finished: every row has been counted.
 
         Cached counts that were not used are retained, since a check may have been stopped early, unless they are many.
         """
@@ -126,7 +133,7 @@ class CachedTokenCounter:
             return
         import numpy as np
 
-        too_many = not self._partial and len(self._digests) > 2 * len(self._used) + _MAX_STALE_COUNTS
+        too_many = finished and not self._partial and len(self._digests) > 2 * len(self._used) + _MAX_STALE_COUNTS
         cached = [] if too_many else [(self._digests, self._texts, self._supervised)]
         columns = zip(*cached, (self._used, self._used_texts, self._used_supervised), strict=True)
         digests, texts, supervised = (np.concatenate([np.asarray(part) for part in column]) for column in columns)

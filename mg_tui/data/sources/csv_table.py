@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import dropwhile
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,10 @@ class CsvSource(Source):
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
         return dropwhile(lambda row: row.number < start, self._rows())
+
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return (self._file,)
 
     def _rows(self) -> Iterator[Row]:
         any_row = False

@@ -13,7 +13,7 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data import dataset as loading
-from mg_tui.data import loaded_dataset
+from mg_tui.data import loaded_dataset, token_count_cache
 from mg_tui.data.dataset import load_dataset
 from mg_tui.data.example_table import ExampleTable
 from mg_tui.data.loaded_dataset import Dataset
@@ -161,3 +161,29 @@ def test_an_error_of_the_template_names_the_first_row(encoder: ExampleEncoder, t
     bad = [Example(n, (Message("user", (TextPart("\ufdd0"),)), Message("assistant", (TextPart("b"),)))) for n in (5, 6)]
     with pytest.raises(DataError, match="row 5"):
         choose_token_measure(encoder)[0](Dataset(tmp_path, [rows[0], *bad, rows[1]], ()))
+
+
+def test_what_was_counted_before_a_stop_is_not_counted_again(
+    dataset_file: Path, encoder: ExampleEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = dataset_file.parent / "cache"
+    dataset = load_dataset(dataset_file, cwd=dataset_file.parent)
+    expected = choose_token_measure(encoder)[0](dataset)
+    monkeypatch.setattr(token_count_cache, "_BLOCK_EXAMPLES", 50)
+    counted: list[int] = []
+    real = EncoderTokenCounter.count
+
+    def count(counter: EncoderTokenCounter, examples: Any) -> Any:
+        if len(counted) == 2:
+            counted.append(0)
+            raise KeyboardInterrupt
+        counted.append(len(examples))
+        return real(counter, examples)
+
+    monkeypatch.setattr(EncoderTokenCounter, "count", count)
+    measure, _why = choose_token_measure(encoder, cache=cache, identity="a")
+    with pytest.raises(KeyboardInterrupt):
+        measure(dataset)
+    tokens = measure(dataset)
+    assert counted == [50, 50, 0, 50, 50]
+    assert list(tokens.totals) == list(expected.totals)
