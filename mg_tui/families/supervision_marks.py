@@ -21,7 +21,7 @@ CUT: Final = "\ufdd0"
 SUPERVISED_START: Final = "\ufdd1"
 SUPERVISED_END: Final = "\ufdd2"
 MARKS: Final = (CUT, SUPERVISED_START, SUPERVISED_END)
-_ANY_MARK: Final = re.compile(f"[{CUT}{SUPERVISED_START}{SUPERVISED_END}]")
+_ANY_MARK: Final = re.compile(f"([{CUT}{SUPERVISED_START}{SUPERVISED_END}])")
 
 
 class CannotSplitText(Exception):
@@ -45,15 +45,14 @@ def strip_marks(text: str) -> str:
 def split_at_marks(text: str) -> list[MarkedSpan]:
     """The non-empty spans of text between marks."""
     spans: list[MarkedSpan] = []
-    supervised, cut, start = False, False, 0
-    for mark in _ANY_MARK.finditer(text + SUPERVISED_END):
-        position, character = mark.start(), mark[0]
-        if position > start:
-            spans.append(MarkedSpan(text[start:position], supervised, cut))
+    supervised = cut = False
+    for index, piece in enumerate(_ANY_MARK.split(text)):
+        if index % 2:  # a mark
+            cut = cut or piece == CUT
+            supervised = supervised if piece == CUT else piece == SUPERVISED_START
+        elif piece:
+            spans.append(MarkedSpan(piece, supervised, cut))
             cut = False
-        cut = cut or character == CUT
-        supervised = supervised if character == CUT else character == SUPERVISED_START
-        start = position + 1
     return spans
 
 
