@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy
-
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.data.example_columns import ExampleColumns
@@ -60,6 +58,8 @@ class _MeasureFromSizes:
         self._identity = identity
 
     def __call__(self, dataset: Dataset) -> RowTokens:
+        import numpy  # not at the top: a worker reports its first words sooner
+
         examples, infos = dataset.examples, dataset.image_infos
         columns = columns_of(examples)
         counter = EncoderTokenCounter(self._encoder, self._identity)
@@ -77,6 +77,8 @@ class _MeasureFromSizes:
         self, examples: Sequence[Example], infos: Mapping[str, ImageInfo], columns: ExampleColumns
     ) -> tuple[Any, Any]:
         """For each example the tokens of its images, and how many images it has."""
+        import numpy
+
         ids = numpy.asarray(columns.image_ids, dtype=numpy.int64)
         starts = numpy.asarray(columns.image_starts, dtype=numpy.int64)
         tokens = numpy.zeros(len(columns.paths), dtype=numpy.int64)
