@@ -19,6 +19,10 @@ test *arguments:
 test-slow *arguments:
     uv run pytest -m slow {{ arguments }}
 
+# Plant known defects one by one and see that tests notice each; `just mutate --only 'data-*'`.
+mutate *arguments:
+    uv run python scripts/mutate.py {{ arguments }}
+
 # Fix what can be fixed automatically, and regenerate the generated docs.
 fix:
     uv run ruff check --fix .

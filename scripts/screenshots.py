@@ -2,8 +2,8 @@
 
     uv run python scripts/screenshots.py    # docs/screens/*.png and docs/keys.md
 
-Screenshots need rsvg-convert (Debian: librsvg2-bin). Their runs are synthetic (`tests.tui.synthetic_runs`); the devices
-are those of the machine.
+Screenshots need rsvg-convert (Debian: librsvg2-bin). Their runs are synthetic (`tests.tui.synthetic_runs`), and so are
+the GPUs: `sample_gpus` stands in for NVML, as its caption says wherever an image is shown.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from unittest.mock import patch
 from PIL import Image
 
 from mg_tui.config import Settings
+from mg_tui.hardware.types import Gpu, GpuProcess
 from mg_tui.tui.actions import markdown_table
 from mg_tui.tui.app import GardenApp
 from tests.tui.synthetic_places import showcase, showcase_engine
@@ -44,6 +46,7 @@ SCREENSHOTS = {
     "compare": ["G", "space", "k", "space", "k", "k", "space", "c"],
     "devices": ["d"],
     "help": ["question_mark"],
+    "new": ["3", PAUSE, "m", PAUSE, PAUSE, PAUSE],
     "datasets": ["2"],
     "dataset": ["2", PAUSE, "enter", PAUSE, "j"],
     "findings": ["2", PAUSE, "enter", PAUSE, "c", PAUSE, PAUSE, "f"],
@@ -52,6 +55,34 @@ SCREENSHOTS = {
     "chat": CHAT,
     "before-after": ["4", PAUSE, "j", "b"],
 }
+
+
+def sample_gpus(_nvml: object) -> tuple[tuple[Gpu, ...], str | None]:
+    """Two H100s in place of those that NVML would report; one has the running run of `synthetic_home`."""
+    idle = Gpu(
+        1,
+        "NVIDIA H100 80GB HBM3",
+        utilization=0.0,
+        memory_used=600 << 20,
+        memory_total=81_559 << 20,
+        power_w=71.0,
+        power_limit_w=700.0,
+        temperature_c=34.0,
+        clock_mhz=345,
+        clock_max_mhz=1980,
+        ecc_errors=0,
+    )
+    busy = replace(
+        idle,
+        index=0,
+        utilization=96.0,
+        memory_used=20_400 << 20,
+        power_w=512.0,
+        temperature_c=61.0,
+        clock_mhz=1755,
+        processes=(GpuProcess(4242, 19_800 << 20, None, None),),
+    )
+    return (busy, idle), None
 
 
 def strip_padding(svg: str) -> str:
@@ -92,12 +123,15 @@ def main() -> None:
     convert = shutil.which("rsvg-convert")
     if convert is None:
         sys.exit("rsvg-convert is not installed (Debian: librsvg2-bin): docs/keys.md was written, images were not")
+    os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # commands as they are where the program is on the PATH
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ["PATH"]])
     target = DOCS / "screens"
     target.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as scratch,
         synthetic_home(Path(scratch) / "home") as home,
         patch("mg_tui.runs.engine_process.EngineProcess", showcase_engine()),
+        patch("mg_tui.hardware.nvml.Nvml.sample", sample_gpus),
     ):
         work = Path(scratch) / "work"
         work.mkdir()

@@ -25,6 +25,7 @@ ALLOWED = {
     ("mg_tui/", '"exam'): "ids of actions in garden.toml, and an operation of a protocol with engine processes",
     ("mg_tui/", '"models.exam"'): "an id of an action in garden.toml",
     ("mg_tui/engine/inference/evaluate.py", "exam"): "the operation and reply of a protocol with engine processes",
+    ("mg_tui/data/sources/markers.py", "leave it as text"): "a verb, not a label",
     ("docs/", ".svg:"): "drawings made by a benchmark",
 }
 

@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from mg_tui.cli.formatting import format_bytes
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 
 # Folder of each cache and its contents. All of them are rebuilt when needed.
@@ -34,9 +36,12 @@ def cache(ctx: click.Context, as_json: bool) -> None:
         record = {name: {"files": files, "bytes": size} for name, (files, size) in sizes.items()}
         click.echo(json.dumps({"folder": str(settings.cache), **record}))
         return
-    click.echo(f"{settings.cache}")
-    for name, (files, size) in sizes.items():
-        click.echo(f"  {name:<16} {size / 2**20:10.1f} MiB  {files:7} files  {CACHES[name]}")
+    rows = [(name, format_bytes(size), f"{files:,}", CACHES[name]) for name, (files, size) in sizes.items()]
+    for line in format_table(
+        ("cache", "size", "files", "holds"), rows, width=terminal_width(), right=("size", "files")
+    ):
+        click.echo(line)
+    click.echo(f"in {settings.cache}")
 
 
 @cache.command("clear")

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import RunFailed
+from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 
@@ -194,34 +196,31 @@ def _first_row_per_question(before: "Results", after: "Results") -> list[dict[st
 
 
 def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from mg_tui.core.text import one_line
 
-    console = Console()
-    table = Table(title="Exact match on held-out images, with 95 % intervals")
-    for column in ("question", "rows", "before", "after"):
-        table.add_column(column, justify="left" if column == "question" else "right")
+    width, scores = terminal_width(), []
     for kind, score in report["scores"].items():
-        table.add_section()
         cells = [
             f"{score[when]:.1%} ({score[f'{when}_low']:.0%} to {score[f'{when}_high']:.0%})"
             for when in ("before", "after")
         ]
-        table.add_row(kind, str(score["questions"]), *cells)
-    console.print(table)
+        scores.append((kind, str(score["questions"]), *cells))
+    headings = ("question", "rows", "before", "after")
+    lines = ["Exact match on held-out images, with 95% intervals", ""]
+    lines += format_table(headings, scores, width=width, right=headings[1:])
     change = report["change"]
-    console.print(f"{change['sentence']} {len(change['fixed'])} rows fixed, {len(change['broken'])} broken.")
-    samples = Table(title="Sample answers")
-    for column in ("image", "question", "expected", "before", "after"):
-        samples.add_column(column, overflow="fold")
-    for row in report["samples"]:
-        texts = (Path(row["image"]).name, row["prompt"], row["expected"], row["base_answer"], row["answer"])
-        samples.add_row(*(Text(one_line(text, limit=60)) for text in texts))
-    console.print(samples)
+    lines += ["", f"{change['sentence']} {len(change['fixed'])} rows fixed, {len(change['broken'])} broken.", ""]
+    samples = [
+        [
+            one_line(text, limit=36)
+            for text in (Path(row["image"]).name, row["prompt"], row["expected"], row["base_answer"], row["answer"])
+        ]
+        for row in report["samples"]
+    ]
+    lines += [*format_table(("image", "question", "expected", "before", "after"), samples, width=width), ""]
     memory = f", {report['host_memory'] / 2**30:.1f} GiB of memory" if report["host_memory"] else ""
-    console.print(f"training {report['training_seconds']:.0f} s, total {report['seconds']:.0f} s{memory}")
-    console.print(f"try it: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION")
-    console.print(f"every row: model-garden evaluations show {report['evaluation']} --report report.html")
+    lines.append(f"training {report['training_seconds']:.0f} s, total {report['seconds']:.0f} s{memory}")
+    lines.append(runnable(f"try it: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION"))
+    lines.append(runnable(f"every row: model-garden evaluations show {report['evaluation']} --report report.html"))
+    for line in lines:
+        click.echo(line)

@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
 from mg_tui.cli.formatting import format_duration, format_event, format_number, format_progress, format_step
 from mg_tui.core.events import Event
-from mg_tui.core.text import one_line
+from mg_tui.core.program import runnable
+from mg_tui.core.text import one_line, pluralize
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -17,13 +18,16 @@ from mg_tui.runs.view import RunView
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+LINE_SECONDS: Final = 5.0  # least time between two step lines
 _MAX_BACKLOG_LINES = 20  # step lines printed for the time before the display was opened
 _BAR_KINDS = frozenset({"started", "phase"})  # shown in the bar itself
 
 
-def open_display(folder: RunFolder) -> "ProgressDisplay":
-    """A bar where standard error is a terminal, lines elsewhere."""
-    return BarDisplay() if draws_bars() else LineDisplay(read_logging_steps(folder))
+def open_display(folder: RunFolder, *, speed: float = 1.0) -> "ProgressDisplay":
+    """A bar where standard error is a terminal, lines elsewhere. `speed`: of a replay."""
+    if draws_bars():
+        return BarDisplay(folder)
+    return LineDisplay(read_logging_steps(folder), folder, seconds=LINE_SECONDS * speed)
 
 
 def draws_bars() -> bool:
@@ -67,12 +71,41 @@ class ProgressDisplay(Protocol):
         """Restore the terminal."""
 
 
-class LineDisplay:
-    """One line per logging interval, for logs and plain terminals."""
+class DecisionCount:
+    """Counts the decisions of a start, which are one line together; the run's page lists them."""
 
-    def __init__(self, interval: int):
+    def __init__(self, folder: RunFolder | None = None) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def lines(self, event: Event) -> list[str]:
+        """The lines of an event: none for a decision, and before the first step how many there were."""
+        if event.kind == "decision":
+            self._count += 1
+            return []
+        lines = []
+        if event.kind in ("step", "eval", "checkpoint") and self._count:
+            where = f"; `model-garden {self._folder.command} show {self._folder.id}` lists them" if self._folder else ""
+            lines.append(runnable(f"{pluralize(self._count, 'option')} chosen automatically{where}"))
+            self._count = 0
+        line = format_event(event)
+        return lines if line is None else [*lines, line]
+
+
+class LineDisplay:
+    """A line every few seconds, at most one per logging interval, for logs and plain terminals.
+
+    Args:
+        interval: the optimizer steps between two lines.
+        folder: the run.
+        seconds: the least time between two lines, in seconds of the run.
+    """
+
+    def __init__(self, interval: int, folder: RunFolder | None = None, *, seconds: float = LINE_SECONDS):
         self._interval = interval
-        self._printed = 0
+        self._seconds = seconds
+        self._printed_at = float("-inf")
+        self._decisions = DecisionCount(folder)
 
     def update(self, watch: RunObserver, events: Sequence[Event]) -> None:
         """Print a line for each new event that is due."""
@@ -81,17 +114,22 @@ class LineDisplay:
         if len(steps) > len(recent):
             click.echo(f"… {len(steps) - len(recent)} earlier lines omitted", err=True)
         for event in events:
+            for line in self._decisions.lines(event):
+                click.echo(line, err=True)
             if event.n in recent:
                 click.echo(self._line(event, watch), err=True)
-            elif (line := format_event(event)) is not None:
-                click.echo(line, err=True)
 
     def close(self) -> None:
         """Nothing to restore."""
 
     def _due(self, event: Event, watch: RunObserver) -> bool:
         step = event.data.get("step")
-        return isinstance(step, int) and (step % self._interval == 0 or step in (1, watch.view.total_steps))
+        if not isinstance(step, int):
+            return False
+        due = step % self._interval == 0 and not 0 <= event.t - self._printed_at < self._seconds
+        if due := due or step in (1, watch.view.total_steps):
+            self._printed_at = event.t
+        return due
 
     def _line(self, event: Event, watch: RunObserver) -> str:
         if event.data.get("step") == watch.view.step:
@@ -105,10 +143,11 @@ class LineDisplay:
 class BarDisplay:
     """A progress bar on standard error; other events are printed above it. `loss`: whether to show a loss."""
 
-    def __init__(self, *, loss: bool = True) -> None:
+    def __init__(self, folder: RunFolder | None = None, *, loss: bool = True) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
+        self._decisions = DecisionCount(folder)
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -127,8 +166,7 @@ class BarDisplay:
 
         self._bar.start()
         for event in events:
-            line = None if event.kind in _BAR_KINDS else format_event(event)
-            if line is not None:
+            for line in () if event.kind in _BAR_KINDS else self._decisions.lines(event):
                 self._console.print(Text(line, style="yellow" if line.startswith("warning") else ""), soft_wrap=True)
         view = watch.view
         self._bar.update(

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mg_tui.cli.spec_flags import PRESET_OPTION, SpecCommand, default_values, explicit_values, spec_flags, value_origins
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line, pluralize
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mg_tui.hardware.memory import MemoryAdvisor
     from mg_tui.hardware.memory.candidates import DeviceFit
     from mg_tui.hardware.memory.estimator import MemoryEstimate
@@ -96,44 +95,34 @@ def _print_estimate(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gp
     console = Console(file=sys.stdout, highlight=False)
     title = f"{one_line(advisor.spec.base_model)}: {result.parameters:,} parameters, {result.trained:,} trained"
     console.print(Text(title, style="bold"))
-    console.print(_component_table(result))
-    console.print(_device_table(fits))
+    for lines in (_component_table(result), _device_table(fits)):
+        click.echo()
+        for line in lines:
+            click.echo(line)
+    click.echo()
     for line in _note_lines(advisor, fits, why_no_gpu):
         click.echo(line, err=True)
 
 
-def _component_table(result: "MemoryEstimate") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
+def _component_table(result: "MemoryEstimate") -> list[str]:
     from mg_tui.cli.formatting import format_bytes
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
-    table.add_column("Memory", footer="peak")
-    table.add_column("Size", justify="right", footer=format_bytes(result.peak), no_wrap=True)
-    table.add_column("Description", footer=result.moment, overflow="fold")
-    for part in result.parts:
-        table.add_row(part.name, format_bytes(part.bytes), Text(part.why))
-    return table
+    rows = [(part.name, format_bytes(part.bytes), one_line(part.why)) for part in result.parts]
+    rows.append(("peak", format_bytes(result.peak), one_line(result.moment)))
+    return format_table(("memory", "size", "description"), rows, width=terminal_width(), right=("size",))
 
 
-def _device_table(fits: "list[DeviceFit]") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
+def _device_table(fits: "list[DeviceFit]") -> list[str]:
     from mg_tui.cli.formatting import format_bytes
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Device", "Has", "Fits", "Batch", "Pixels", "Suggested change"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("Has", "Batch", "Pixels") else "left")
+    rows = []
     for fit in fits:
-        mark = Text("✓ yes", style="green") if fit.fits else Text("✗ no", style="red")
         numbers = ["–" if value is None else f"{value:,}" for value in (fit.batch, fit.pixels)]
-        device = Text(one_line(fit.place.name))
-        table.add_row(device, format_bytes(fit.place.free), mark, *numbers, Text(_first_suggestion(fit)))
-    return table
+        mark = "✓ yes" if fit.fits else "✗ no"
+        device = one_line(fit.place.name)
+        rows.append([device, format_bytes(fit.place.free), mark, *numbers, one_line(_first_suggestion(fit))])
+    headings = ("device", "has", "fits", "batch", "pixels", "suggested change")
+    return format_table(headings, rows, width=terminal_width(), right=("has", "batch", "pixels"))
 
 
 def _first_suggestion(fit: "DeviceFit") -> str:
@@ -158,4 +147,8 @@ def _note_lines(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: s
             for fix in fit.suggestions:
                 peak = format_bytes(fix.estimate.peak)
                 yield f"{one_line(fit.place.name)}: {fix.flags} reduces it to {peak} ({fix.cost})"
+    if any(not fit.place.here for fit in fits):
+        from mg_tui.hardware.known_gpus import NOT_LISTED
+
+        yield NOT_LISTED
     yield "Batch and pixels: the largest values that fit with all other options unchanged."

@@ -16,6 +16,7 @@ import click
 
 from mg_tui.cli.displays import ProgressDisplay, open_display
 from mg_tui.cli.formatting import format_outcome
+from mg_tui.core.program import program
 from mg_tui.runs import control
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
@@ -81,7 +82,7 @@ def play_replay(replay: Replay) -> None:
     Raises:
         EnvironmentProblem: the journal cannot be read.
     """
-    display = open_display(replay.folder)
+    display = open_display(replay.folder, speed=replay.speed)
     with _exit_on_signals(), contextlib.closing(display):
         for events in replay.play(POLL_SECONDS):
             display.update(replay, events)
@@ -137,7 +138,7 @@ def _read_answer(question: str) -> str:
 
 
 def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
-    reattach = f"model-garden {folder.command} watch {folder.id}"
+    reattach = f"{program()} {folder.command} watch {folder.id}"
     click.echo(f"detached; the {folder.noun} continues. Reattach with `{reattach}`", err=True)
     if not sys.stdin.isatty():
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

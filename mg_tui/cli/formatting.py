@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mg_tui.core.events import Event
-from mg_tui.core.text import one_line, printable
+from mg_tui.core.program import runnable
+from mg_tui.core.text import one_line, pluralize, printable
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.outcome import Outcome, describe_outcome
+from mg_tui.runs.records import read_scores
 from mg_tui.runs.series import to_float
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -87,12 +89,12 @@ def _outcome_lines(outcome: Outcome) -> list[str]:
     lines = [printable(outcome.what)]
     lines += [f"  {label + ':':<12}{printable(text)}" for label, text in outcome.facts]
     lines += [f"  {'log:' if n == 0 else '':<12}{one_line(line, limit=160)}" for n, line in enumerate(outcome.log)]
-    lines += [f"  {'try:' if n == 0 else '':<12}{printable(line)}" for n, line in enumerate(outcome.next)]
+    lines += [f"  {'try:' if n == 0 else '':<12}{printable(runnable(line))}" for n, line in enumerate(outcome.next)]
     return lines
 
 
 def _resume_hint(folder: RunFolder) -> str:
-    return f"  resume: model-garden runs resume {folder.id}"
+    return runnable(f"  resume: model-garden runs resume {folder.id}")
 
 
 def format_message(what: Any, **more: Any) -> str:
@@ -107,11 +109,18 @@ def _format_phase(data: Mapping[str, Any]) -> str:
 
 
 def _format_plan(data: Mapping[str, Any]) -> str:
-    return f"plan: {data.get('examples')} examples, {data.get('steps')} steps"
+    counts = ((data.get(name), name.removesuffix("s")) for name in ("examples", "steps"))
+    return "plan: " + ", ".join(pluralize(n, noun) if isinstance(n, int) else f"{n} {noun}s" for n, noun in counts)
 
 
 def _format_eval(data: Mapping[str, Any]) -> str:
-    return f"evaluation at step {data.get('step')}: loss {format_number(data.get('loss'))}"
+    scores = {"loss": data.get("loss"), **read_scores(data.get("metrics"))}
+    return f"evaluation at step {data.get('step')}: {format_scores(scores)}"
+
+
+def format_scores(scores: Mapping[str, Any]) -> str:
+    """Scores by metric on one line."""
+    return ", ".join(f"{one_line(name, limit=40)} {format_number(score)}" for name, score in scores.items())
 
 
 def _format_checkpoint(data: Mapping[str, Any]) -> str:
@@ -120,7 +129,7 @@ def _format_checkpoint(data: Mapping[str, Any]) -> str:
 
 def _format_warning(data: Mapping[str, Any]) -> str:
     return "warning: " + format_message(
-        data.get("what"), where=data.get("where"), why=data.get("why"), **{"try": data.get("hint")}
+        data.get("what"), where=data.get("where"), why=data.get("why"), **{"try": runnable(str(data.get("hint") or ""))}
     )
 
 

@@ -25,7 +25,9 @@ from mg_tui.config import Settings
     type=click.Path(dir_okay=False, path_type=Path),
     help="Answers of --batch, one per line; an existing file is completed.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Rows at once in --batch.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Rows at once in --batch. Default: as many as memory allows."
+)
 @click.option("--system-prompt", help="Overrides the system prompt used in training.")
 @click.option(
     "--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Maximum length of the answer."
@@ -71,7 +73,7 @@ def generate_vision(
     prompt: str | None,
     batch: Path | None,
     output: Path | None,
-    batch_size: int,
+    batch_size: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from mg_tui.core.program import runnable
 from mg_tui.core.text import pluralize, printable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def start_or_queue(
         click.echo(f"queued   for {names if names in (devices.ANY, devices.CPU) else 'GPU ' + names}", err=True)
     if started.runs_ahead:
         ahead = pluralize(started.runs_ahead, "run")
-        click.echo(f"behind   {ahead}; list them with `model-garden runs queue`", err=True)
+        click.echo(runnable(f"behind   {ahead}; list them with `model-garden runs queue`"), err=True)
 
 
 def detach_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, queued: bool = False) -> int:
@@ -66,7 +67,7 @@ def detach_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, qu
     """
     if detach:
         click.echo(folder.id)
-        click.echo(f"follow with: model-garden runs watch {folder.id}", err=True)
+        click.echo(runnable(f"follow with: model-garden runs watch {folder.id}"), err=True)
         return 0
     from mg_tui.cli.follow import exit_code_of, follow_run
     from mg_tui.runs import launch

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.core.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mg_tui.families.registry import PluginStatus, Registry
     from mg_tui.metrics.registry import MetricPlugin
 
-_STATUS_MARKS = {"ok": ("✓", "green"), "broken": ("✗", "red"), "disabled": ("–", "yellow")}
+_STATUS_MARKS = {"ok": "✓", "broken": "✗", "disabled": "–"}
 _WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the table
 
 
@@ -44,7 +45,7 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
     else:
         _print_table(registry, findings)
         _print_metric_plugins(metric_plugins)
-    for name in registry.unknown_disabled:
+    for name in sorted(set(registry.unknown_disabled) - {plugin.name for plugin in metric_plugins}):
         click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
     statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in metric_plugins]
     if findings is not None and (any(findings.values()) or "broken" in statuses):
@@ -72,36 +73,27 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
 
         click.echo(f"No plugins installed; {INSTALL_HINT}.", err=True)
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False)
+    width = terminal_width()
     # In a narrow terminal a column would break reasons into many short lines; they are printed below instead.
-    why_column = console.width >= _WIDE_COLUMNS
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Plugin", "Version", "Families", "Model types", "Status", *(["Why"] if why_column else [])):
-        table.add_column(heading, overflow="fold")
-    below = []
+    why_column = width is None or width >= _WIDE_COLUMNS
+    rows, below = [], []
     for plugin in registry.plugins:
         families = _families_of(plugin, registry)
         problems = [finding for family in families for finding in (findings or {}).get(family.key, ())]
-        glyph, color = _STATUS_MARKS["broken" if problems else plugin.status]
-        why = "\n".join(one_line(reason) for reason in ([plugin.problem] if plugin.problem else problems))
-        below += [f"{one_line(plugin.name)}: {line}" for line in why.splitlines()]
-        cells = [
+        why = [one_line(reason) for reason in ([plugin.problem] if plugin.problem else problems)]
+        below += [f"{one_line(plugin.name)}: {line}" for line in why]
+        status = "failed" if problems else plugin.status
+        cells = (
             plugin.name,
             plugin.version or "",
+            f"{_STATUS_MARKS['broken' if problems else plugin.status]} {status}",
             ", ".join(family.title for family in families),
             ", ".join(kind for family in families for kind in family.model_types),
-        ]
-        status = Text(f"{glyph} {'failed' if problems else plugin.status}", style=color)
-        table.add_row(*(Text(one_line(cell)) for cell in cells), status, *([Text(why)] if why_column else []))
-    console.print(table)
-    if not why_column:
-        for line in below:
-            console.print(Text(line), soft_wrap=True)
+        )
+        rows.append([*map(one_line, cells), *(["; ".join(why)] if why_column else [])])
+    headings = ("plugin", "version", "status", "families", "model types", *(["why"] if why_column else []))
+    for line in [*format_table(headings, rows, width=width), *(below if not why_column else [])]:
+        click.echo(line)
 
 
 def _plugin_record(
@@ -125,7 +117,7 @@ def _plugin_record(
 def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:
     """A line for each plugin that adds metrics."""
     for plugin in plugins:
-        mark, _color = _STATUS_MARKS[plugin.status]
+        mark = _STATUS_MARKS[plugin.status]
         names = ", ".join(metric.name for metric in plugin.values) or "none"
         why = f": {one_line(plugin.problem)}" if plugin.problem else ""
         click.echo(f"{mark} {one_line(plugin.name)} {plugin.version or ''} metrics {names} {plugin.status}{why}")

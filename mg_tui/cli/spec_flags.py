@@ -40,8 +40,12 @@ def spec_flags(
     overrides = help_texts or {}
 
     def decorate(command: click.Command) -> click.Command:
-        selected = [opt for opt in options_of(model) if only is None or only(opt)]
-        command.params[:0] = [_click_option(opt, overrides.get(opt.name)) for opt in selected]
+        options = options_of(model)
+        repeated = {opt.repeats for opt in options if opt.repeats}
+        selected = [opt for opt in options if (only is None or only(opt)) and not opt.repeats]
+        command.params[:0] = [
+            _click_option(opt, overrides.get(opt.name), repeated=opt.name in repeated) for opt in selected
+        ]
         if isinstance(command, SpecCommand):
             command.groups = {opt.name: opt.group for opt in selected}
         return command
@@ -49,7 +53,7 @@ def spec_flags(
     return decorate
 
 
-def _click_option(opt: Option, help_text: str | None) -> click.Option:
+def _click_option(opt: Option, help_text: str | None, *, repeated: bool) -> click.Option:
     help_text = help_text or opt.help + _default_note(opt)
     if opt.kind == "switch":
         return click.Option([f"{opt.flag}/--no-{opt.flag[2:]}", opt.name], default=None, help=help_text)
@@ -57,7 +61,8 @@ def _click_option(opt: Option, help_text: str | None) -> click.Option:
     if opt.choices:
         metavar = "|".join(opt.choices)
     # All values are read as text: the spec parses numbers, so that every front end shows the same messages.
-    return click.Option([opt.flag, opt.name], type=str, metavar=metavar, multiple=opt.kind == "list", help=help_text)
+    multiple = repeated or opt.kind == "list"
+    return click.Option([opt.flag, opt.name], type=str, metavar=metavar, multiple=multiple, help=help_text)
 
 
 def _default_note(opt: Option) -> str:

@@ -10,6 +10,7 @@ from mg_tui.cli.launch import detach_or_follow, launch_options, parse_gpus, star
 from mg_tui.cli.progress import progress_bar
 from mg_tui.cli.spec_flags import PRESET_OPTION, SpecCommand, default_values, explicit_values, spec_flags, value_origins
 from mg_tui.config import Settings
+from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -100,12 +101,18 @@ def run_preflight(spec: TrainingSpec, settings: Settings) -> "PreflightResult":
 
 def _print_preflight(result: "PreflightResult") -> None:
     from mg_tui.core.text import pluralize, printable
+    from mg_tui.data.mixture import describe_parts
 
     dataset = result.dataset
     family = result.model.family.title if result.model.family else "determined after the download"
     click.echo(f"model    {printable(result.model.name)} ({family})", err=True)
-    examples = pluralize(len(dataset.examples), "example")
+    examples = pluralize(sum(dataset.copies) or len(dataset.examples), "example")
     click.echo(f"dataset  {examples}; images {dataset.format_image_locations() or 'none'}", err=True)
+    for name, value, why in describe_parts(dataset):
+        click.echo(printable(f"         {name.removeprefix('dataset ')}: {value}; {why}"), err=True)
+    for part in dataset.parts:
+        if part.detected_format is not None and (columns := part.detected_format.describe_columns()):
+            click.echo(f"columns  {printable(part.name)}: {columns}", err=True)
     if dataset.detected_format is not None:
         click.echo(f"         {printable(str(dataset.detected_format))}", err=True)
         if columns := dataset.detected_format.describe_columns():
@@ -121,4 +128,4 @@ def _print_preflight(result: "PreflightResult") -> None:
         from mg_tui.preflight.loaded_dataset_check import format_warnings
 
         if warnings := format_warnings(result.report):
-            click.echo(f"check    {warnings}; see `model-garden datasets check` for the rows", err=True)
+            click.echo(runnable(f"check    {warnings}; see `model-garden datasets check` for the rows"), err=True)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mg_tui.core.program import runnable
 from mg_tui.core.text import one_line
 
 
@@ -35,8 +36,9 @@ class GardenError(Exception):
         return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
-        """The message as lines of plain text: `what`, then where, why and hint when known."""
-        labelled = (("where", self.where), ("why", self.why), ("try", self.hint))
+        """The message as lines of plain text: `what`, then where, why and hint when known. Commands work here."""
+        hint = runnable(self.hint) if self.hint else None
+        labelled = (("where", self.where), ("why", self.why), ("try", hint))
         return [self.what, *(f"  {label}: {text}" for label, text in labelled if text)]
 
     def as_dict(self) -> dict[str, object]:

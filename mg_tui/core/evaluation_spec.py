@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from mg_tui.core.options import option, spec_error_from
+from mg_tui.core.options import option, spec_error_from, split_names
 from mg_tui.core.spec import CAPTION_PROMPT, DatasetFormat, DatasetLayout
 
 # Compared with: the model itself without its adapter.
@@ -72,6 +72,7 @@ class EvaluationSpec(BaseModel):
         title="Split",
         help="Split of the dataset. Default: the only one, validation, or test.",
         group="Data",
+        basic=True,
         min_length=1,
         example="validation",
     )
@@ -90,6 +91,29 @@ class EvaluationSpec(BaseModel):
         help="Configuration of a Hub dataset, or entry of a dataset_info.json.",
         group="Data",
         min_length=1,
+    )
+    dataset_encoding: str | None = option(
+        None,
+        title="Dataset encoding",
+        help="Encoding of a text file that is not UTF-8; UTF-16 and UTF-32 are detected.",
+        group="Data",
+        min_length=1,
+        example="latin-1",
+    )
+    json_field: str | None = option(
+        None,
+        title="JSON field",
+        help="Field of a JSON file's object that holds its list of rows. Default: detected.",
+        group="Data",
+        min_length=1,
+        example="data",
+    )
+    ignore_column: tuple[str, ...] = option(
+        (),
+        title="Ignored columns",
+        help="Column that rows are read without, or placeholder of another tool, such as <video>, left as text.",
+        group="Data",
+        example="hint",
     )
     text_field: str | None = option(
         None, title="Text field", help="Field with the question. Default: as in training.", group="Data", min_length=1
@@ -156,10 +180,11 @@ class EvaluationSpec(BaseModel):
         help="Dataset columns to group scores by. Default: those with few values.",
         group="Scores",
     )
-    boxes: Literal["pixels", "thousandths", "unit"] | None = option(
+    boxes: Literal["pixels", "resized", "thousandths", "unit"] | None = option(
         None,
         title="Box units",
-        help="Units of boxes in answers. Default: pixels of the original image.",
+        help="Units of boxes in answers; resized: pixels of the image as resized for the model (Qwen2.5-VL), not of a "
+        "server. Default: pixels of the original image.",
         group="Scores",
     )
     report: str | None = option(
@@ -183,8 +208,13 @@ class EvaluationSpec(BaseModel):
         1.0, title="Top-p", help="Nucleus sampling; requires a temperature above 0.", group="Answers", gt=0, le=1
     )
     seed: int = option(0, title="Seed", help="Random seed for sampling.", group="Answers", ge=0)
-    batch_size: int = option(
-        8, title="Batch size", help="Rows answered at once on this machine.", group="Answers", unit="rows", ge=1
+    batch_size: int | None = option(
+        None,
+        title="Batch size",
+        help="Rows answered at once on this machine. Default: as many as memory allows.",
+        group="Answers",
+        unit="rows",
+        ge=1,
     )
     speed: bool = option(
         False,
@@ -220,10 +250,7 @@ class EvaluationSpec(BaseModel):
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         """Names separated by commas are several names."""
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, list | tuple):
-            return items
-        return tuple(name.strip() for item in items for name in str(item).split(",") if name.strip())
+        return split_names(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -231,9 +258,18 @@ class EvaluationSpec(BaseModel):
             raise ValueError("compare: a server has no `base`; name the model it serves the base as")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("endpoint: give a URL that begins with http:// or https://")
+        if self.endpoint is not None and self.boxes == "resized":
+            raise ValueError("boxes: what a server resizes images to is not known; evaluate the model on this machine")
         if self.top_p < 1 and self.temperature == 0:
             raise ValueError("top_p: requires a temperature above 0")
         return self
+
+    @property
+    def title(self) -> str:
+        """A heading: its name, or its model without folders; the result of a run is in a folder `model` of the run."""
+        parts = self.model.rstrip("/").split("/")
+        last = parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
+        return self.name or (last if self.model.startswith("/") else self.model)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:

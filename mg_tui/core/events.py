@@ -41,9 +41,11 @@ KINDS: Final[Mapping[str, str]] = {
     "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, "
     "device_memory_peak, host_memory (bytes); at the logging interval what the run used of its GPUs so far, all "
     "attempts together: energy_j, gpu_seconds",
-    "eval": "an evaluation: step, loss, seconds, examples",
-    "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds, eval_loss (of an "
-    "evaluation at this step), best (that loss is the lowest so far)",
+    "eval": "an evaluation: step, loss, seconds, examples; with metrics of answers also metrics (scores by name), "
+    "answered (rows), answer_seconds and answers (folder of the rows, relative to the run folder)",
+    "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds, eval_loss and "
+    "eval_metrics (of an evaluation at this step), best_by and higher_is_better (the metric that decides, unless it is "
+    "the loss), best (it is the best so far)",
     "checkpoint_removed": "retention removed a checkpoint: step, path, why",
     "sample": "a generation made while training: step, row, image, prompt, answer, expected",
     # talk

@@ -1,34 +1,15 @@
 """Named datasets: a `[datasets.NAME]` table of garden.toml sets the options of one dataset."""
 
+import json
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
+from mg_tui.core.dataset_parts import DATASET_KEYS, DatasetPart, parse_part
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
 
-# The keys of a [datasets.NAME] table, each with the option it stands for.
-DATASET_KEYS: Final[Mapping[str, str]] = {
-    "path": "dataset",
-    "format": "dataset_format",
-    "layout": "dataset_layout",
-    "split": "dataset_split",
-    "config": "dataset_config",
-    **{
-        name: name
-        for name in (
-            "text_field",
-            "image_field",
-            "response_field",
-            "messages_field",
-            "weight_field",
-            "ignore_column",
-            "caption_prompt",
-            "learned_answers",
-            "image_root",
-            "system_prompt",
-        )
-    },
-}
+__all__ = ["DATASET_KEYS", "resolve_named_datasets"]
 
 
 def resolve_named_datasets(
@@ -37,7 +18,7 @@ def resolve_named_datasets(
     """`spec` with the names of datasets resolved.
 
     A table's value applies where the spec has the option's default or the user's default of `[train]`; an option set
-    for this run wins.
+    for this run wins. With several datasets, the values of a table apply to its dataset alone.
 
     Args:
         datasets: the tables by name.
@@ -47,13 +28,17 @@ def resolve_named_datasets(
         UsageError: a table has no path.
         SpecError: a value of a table is invalid.
     """
+    plain = {**{name: info.default for name, info in TrainingSpec.model_fields.items()}, **defaults}
     changes: dict[str, Any] = {}
-    if table := datasets.get(spec.dataset):
-        plain = {**{name: info.default for name, info in TrainingSpec.model_fields.items()}, **defaults}
-        for key, name in DATASET_KEYS.items():
-            if key in table and (key == "path" or getattr(spec, name) == plain.get(name)):
-                changes[name] = table[key]
+    if spec.additional_dataset:
+        texts = [_resolve_part(text, spec, datasets, plain) for text in (spec.dataset, *spec.additional_dataset)]
+        if texts != [spec.dataset, *spec.additional_dataset]:
+            changes |= {"dataset": texts[0], "additional_dataset": texts[1:]}
+    elif table := datasets.get(spec.dataset):
+        changes |= {DATASET_KEYS[key]: value for key, value in _applicable_values(table, spec, plain).items()}
         changes["dataset"] = _require_path(spec.dataset, table)
+    elif (text := _resolve_part(spec.dataset, spec, datasets, plain)) != spec.dataset:
+        changes["dataset"] = text
     if spec.eval_dataset is not None and (table := datasets.get(spec.eval_dataset)):
         changes["eval_dataset"] = _require_path(spec.eval_dataset, table)
         if spec.eval_dataset_split is None:
@@ -63,6 +48,36 @@ def resolve_named_datasets(
     return TrainingSpec.parse(
         {**spec.model_dump(), **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}")
     )
+
+
+def _resolve_part(
+    text: str, spec: TrainingSpec, datasets: Mapping[str, Mapping[str, Any]], plain: Mapping[str, Any]
+) -> str:
+    """One dataset with the values of its table, if it names one; those that it sets itself win."""
+    part = DatasetPart(text) if text in datasets else _parse_leniently(text)
+    table = datasets.get(part.name) if part is not None else None
+    if part is None or table is None:
+        return text
+    path = str(_require_path(part.name, table))
+    values = json.loads(json.dumps(_applicable_values(table, spec, plain), default=str))
+    return replace(part, name=path, options={**values, **part.options}).format()
+
+
+def _parse_leniently(text: str) -> DatasetPart | None:
+    """The part, or None for a text that is not one: opening it reports what is wrong."""
+    try:
+        return parse_part(text)
+    except UsageError:
+        return None
+
+
+def _applicable_values(table: Mapping[str, Any], spec: TrainingSpec, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a table, but the path, that no option of the run overrides."""
+    return {
+        key: table[key]
+        for key, name in DATASET_KEYS.items()
+        if key != "path" and key in table and getattr(spec, name) == plain.get(name)
+    }
 
 
 def _require_path(name: str, table: Mapping[str, Any]) -> Any:

@@ -24,7 +24,8 @@ OptionKind = Literal["text", "path", "integer", "number", "switch", "choice", "l
 class Option:
     """One field as front ends see it. `default` is None for a required field; `choices` only for kinds choice and list.
 
-    `known` names a list of suggestions: the "models" or "datasets" known on this machine.
+    `known` names a list of suggestions: the "models" or "datasets" known on this machine. `repeats` names the field
+    whose flag sets this one, too, where it is given more than once.
     """
 
     name: str
@@ -40,11 +41,12 @@ class Option:
     choices: tuple[str, ...]
     accepted: str
     known: str | None = None
+    repeats: str | None = None
 
     @property
     def flag(self) -> str:
         """The flag of the command line, e.g. `--learning-rate`."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.repeats or self.name).replace("_", "-")
 
 
 def option(
@@ -58,12 +60,14 @@ def option(
     path: bool = False,
     example: str | None = None,
     known: str | None = None,
+    repeats: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare a field: its default (required without one), its texts, and pydantic bounds (`gt`, `le`, ...).
 
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path`
-    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` as in `Option`.
+    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` and `repeats` are
+    those of `Option`.
     """
     extra: dict[str, JsonValue] = {
         "group": group,
@@ -72,8 +76,17 @@ def option(
         "path": path,
         "example": example,
         "known": known,
+        "repeats": repeats,
     }
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
+
+
+def split_names(value: Any) -> Any:
+    """Names from a text or from texts, each of which may have several separated by commas; else `value` itself."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        return items
+    return tuple(name for item in items for name in split_list(str(item)))
 
 
 def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
@@ -102,6 +115,7 @@ def _option_of(name: str, info: FieldInfo) -> Option:
             kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")
         ),
         known=extra.get("known"),
+        repeats=extra.get("repeats"),
     )
 
 
@@ -139,13 +153,13 @@ def _describe_accepted(
 ) -> str:
     """What would be accepted, as the end of a sentence: "give a number greater than 0 (e.g. 2e-5)"."""
     noun = {
-        "text": "give a text",
+        "text": "give text",
         "path": "give a path",
         "integer": "give a whole number",
         "number": "give a number",
         "switch": "give true or false",
         "choice": "choose one of " + ", ".join(choices),
-        "list": "choose any of " + ", ".join(choices) if choices else "give texts",
+        "list": "choose any of " + ", ".join(choices) if choices else "give text, separated by commas",
     }[kind]
     if unit and kind in ("integer", "number"):
         noun += f" of {unit}"
@@ -180,6 +194,17 @@ def format_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
             items = value if isinstance(value, list | tuple) else [value]
             words += [f"{opt.flag} {shlex.quote(str(item))}" for item in items]
     return words
+
+
+def split_list(text: str) -> list[str]:
+    """The items of a list typed as one text: separated by commas, except those inside the braces of an object."""
+    items, depth, start = [], 0, 0
+    for index, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if character == "," and depth <= 0:
+            items.append(text[start:index])
+            start = index + 1
+    return [item.strip() for item in (*items, text[start:]) if item.strip()]
 
 
 def spec_error_from(

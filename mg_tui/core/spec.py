@@ -4,17 +4,20 @@ The flags of `train-vision`, the form of the dashboard, the `[train]` table of `
 run's `spec.json` are all read from this model by way of `mg_tui.core.options`.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from mg_tui.core.options import option, spec_error_from
+from mg_tui.core.options import option, spec_error_from, split_list, split_names
 
 TrainingMethod = Literal["lora", "full", "none"]
 # File formats and row layouts of a dataset; `mg_tui.data.sources` describes each.
 DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "imagefolder", "webdataset", "hub"]
-DatasetLayout = Literal["fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions"]
+DatasetLayout = Literal[
+    "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
+]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
@@ -22,6 +25,9 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 DEFAULT_MAX_PIXELS = 1_003_520
 DEFAULT_MIN_PIXELS = 3_136
 CAPTION_PROMPT = "Describe this image."
+# What `keep_best` takes beside names of metrics, and `eval_metrics` beside them.
+BEST_LOSS, BEST_NONE = "loss", "none"
+AUTO_METRICS = "auto"
 
 
 class TrainingSpec(BaseModel):
@@ -62,13 +68,22 @@ class TrainingSpec(BaseModel):
     # --- Data --------------------------------------------------------------------------------------------------------
     dataset: str = option(
         title="Dataset",
-        help="Training data: a file, a folder, a Hub dataset (owner/name), or a name from [datasets].",
+        help="Training data: a file, a folder, a Hub dataset (owner/name), or a name from [datasets]. Repeat it for "
+        "several; NAME:2 takes every row twice, NAME:0.5 a random half.",
         group="Data",
         basic=True,
         path=True,
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+    )
+    additional_dataset: tuple[str, ...] = option(
+        (),
+        title="Additional datasets",
+        help="Datasets to train on beside the first, each with an optional weight as in NAME:2.",
+        group="Data",
+        example="charts.jsonl:0.5",
+        repeats="dataset",
     )
     dataset_format: Literal["auto"] | DatasetFormat = option(
         "auto", title="Dataset format", help="File format; auto detects it.", group="Data"
@@ -78,6 +93,22 @@ class TrainingSpec(BaseModel):
         title="Dataset layout",
         help="Row layout; auto detects it.",
         group="Data",
+    )
+    dataset_encoding: str | None = option(
+        None,
+        title="Dataset encoding",
+        help="Encoding of a text file that is not UTF-8; UTF-16 and UTF-32 are detected.",
+        group="Data",
+        min_length=1,
+        example="latin-1",
+    )
+    json_field: str | None = option(
+        None,
+        title="JSON field",
+        help="Field of a JSON file's object that holds its list of rows. Default: detected.",
+        group="Data",
+        min_length=1,
+        example="data",
     )
     dataset_split: str | None = option(
         None,
@@ -169,12 +200,12 @@ class TrainingSpec(BaseModel):
     eval_split: float = option(
         0.0,
         title="Evaluation split",
-        help="Fraction of the dataset held out for evaluation if no evaluation dataset is given; rows that share an "
-        "image are kept together.",
+        help="Share of the dataset held out for evaluation if no evaluation dataset is given, e.g. 5% or 0.05; rows "
+        "that share an image are kept together.",
         group="Data",
         ge=0.0,
         lt=1.0,
-        example="0.05",
+        example="5%",
     )
     on_bad_row: Literal["stop", "skip"] = option(
         "stop",
@@ -480,17 +511,29 @@ class TrainingSpec(BaseModel):
         unit="checkpoints",
         ge=1,
     )
-    keep_best: bool = option(
-        True,
+    keep_best: str = option(
+        BEST_LOSS,
         title="Keep the best checkpoint",
-        help="Save a checkpoint at every new minimum of the evaluation loss and never delete the best one.",
+        help="Save a checkpoint whenever an evaluation is the best so far, and never delete the best one: by `loss` or "
+        "by any metric (see eval_metrics); `none` keeps none.",
         group="Checkpoints and logging",
+        min_length=1,
+        example="exact_match",
     )
     result_from: Literal["last", "best"] = option(
         "last",
         title="Result from",
-        help="Take the result from the last step or from the checkpoint with the lowest evaluation loss.",
+        help="Take the result from the last step or from the best checkpoint (see keep_best).",
         group="Checkpoints and logging",
+    )
+    early_stopping_patience: int | None = option(
+        None,
+        title="Early stopping patience",
+        help="End the training after this many evaluations in a row that are not better than the best (see "
+        "keep_best). Default: train to the last step.",
+        group="Checkpoints and logging",
+        unit="evaluations",
+        ge=1,
     )
     eval_steps: int | None = option(
         None,
@@ -498,6 +541,30 @@ class TrainingSpec(BaseModel):
         help="Optimizer steps between evaluations. Default: the checkpoint interval.",
         group="Checkpoints and logging",
         unit="optimizer steps",
+        ge=1,
+    )
+    eval_metrics: tuple[str, ...] = option(
+        (),
+        title="Evaluation metrics",
+        help="Metrics of generated answers at each evaluation, beside the loss: names separated by commas, or auto to "
+        "choose from the references; see docs/evaluation.md.",
+        group="Checkpoints and logging",
+        example="exact_match,anls",
+    )
+    eval_limit: int | None = option(
+        None,
+        title="Evaluation limit",
+        help="Answer only the first N held-out examples for metrics; the loss is that of all. Default: all.",
+        group="Checkpoints and logging",
+        unit="examples",
+        ge=1,
+    )
+    eval_max_new_tokens: int = option(
+        128,
+        title="Evaluation answer length",
+        help="Maximum length of an answer that metrics score.",
+        group="Checkpoints and logging",
+        unit="tokens",
         ge=1,
     )
     sample_count: int = option(
@@ -516,6 +583,50 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
     )
 
+    @field_validator("eval_split", mode="before")
+    @classmethod
+    def _parse_percentage(cls, value: Any) -> Any:
+        """`5%` is 0.05."""
+        if not isinstance(value, str) or not value.strip().endswith("%"):
+            return value
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            return value
+
+    @field_validator("eval_metrics", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        """Names separated by commas are several names."""
+        return split_names(value)
+
+    @field_validator("keep_best", mode="before")
+    @classmethod
+    def _best_of_older_specs(cls, value: Any) -> Any:
+        """Earlier versions had a switch, whose metric was the loss."""
+        words = {"true": BEST_LOSS, "on": BEST_LOSS, "false": BEST_NONE, "off": BEST_NONE}
+        return words.get(str(value).strip().lower(), value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_datasets(cls, values: Any) -> Any:
+        """A list of datasets as the first and the additional ones, an object in it as its JSON text, and lists that are
+        written as one text, with commas, as lists."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if isinstance(values.get("dataset"), list | tuple) and values["dataset"]:
+            first, *others = values["dataset"]
+            values |= {"dataset": first, "additional_dataset": others}
+        if isinstance(values.get("dataset"), dict):
+            values["dataset"] = _to_json(values["dataset"])
+        for name in ("ignore_column", "additional_dataset"):
+            if isinstance(values.get(name), str):
+                values[name] = tuple(split_list(values[name]))
+        if isinstance(values.get("additional_dataset"), list | tuple):
+            values["additional_dataset"] = tuple(_to_json(item) for item in values["additional_dataset"])
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_pixels > self.max_pixels:
@@ -524,10 +635,7 @@ class TrainingSpec(BaseModel):
             raise ValueError("eval_split: cannot be combined with eval_dataset")
         if {self.train_language, self.train_projector, self.train_vision} == {"none"}:
             raise ValueError("train_language: nothing to train; set at least one part to lora or full")
-        if self.result_from == "best" and not (self.eval_dataset or self.eval_split):
-            raise ValueError("result_from: best requires eval_dataset or eval_split")
-        if self.result_from == "best" and not self.keep_best:
-            raise ValueError("keep_best: required by result_from best")
+        self._require_evaluation()
         if self.train_language == "full" and self.quantization in ("nf4", "int8"):
             raise ValueError("quantization: full training requires an unquantized language model; set it to none")
         if self.checkpointing_interval > 1 and not self.gradient_checkpointing:
@@ -536,6 +644,24 @@ class TrainingSpec(BaseModel):
             if method == "none" and getattr(self, f"{part}_learning_rate") is not None:
                 raise ValueError(f"{part}_learning_rate: requires train_{part} lora or full")
         return self
+
+    def _require_evaluation(self) -> None:
+        """Raise ValueError when an option needs an evaluation, or its metric, that the run has not."""
+        evaluates = bool(self.eval_dataset or self.eval_split)
+        asked = {
+            "result_from": self.result_from == "best" and "best",
+            "eval_metrics": bool(self.eval_metrics) and ", ".join(self.eval_metrics),
+            "early_stopping_patience": self.early_stopping_patience is not None and "early stopping",
+            "keep_best": self.keep_best not in (BEST_LOSS, BEST_NONE) and self.keep_best,
+        }
+        for name, value in asked.items():
+            if value and not evaluates:
+                raise ValueError(f"{name}: {value} requires eval_dataset or eval_split")
+        if self.keep_best == BEST_NONE and (asked["result_from"] or asked["early_stopping_patience"]):
+            needs = "result_from best" if asked["result_from"] else "early_stopping_patience"
+            raise ValueError(f"keep_best: required by {needs}; give loss or a metric")
+        if AUTO_METRICS in self.eval_metrics and len(self.eval_metrics) > 1:
+            raise ValueError("eval_metrics: auto stands alone")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
@@ -559,3 +685,7 @@ class TrainingSpec(BaseModel):
         """The fields whose values differ from their defaults, required ones included."""
         defaults = {name: info.default for name, info in type(self).model_fields.items()}
         return {name: value for name, value in self.model_dump().items() if value != defaults[name]}
+
+
+def _to_json(item: Any) -> Any:
+    return json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, dict) else item

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mg_tui.data.indexed_browser import IndexedBrowser, ItemBrowser, no_such_row_error, unreadable_row_error
-from mg_tui.data.line_index import is_compressed
 from mg_tui.data.progress import ShareProgress, Stop
 from mg_tui.data.rows import Row
 from mg_tui.data.text_search import TextQuery
@@ -77,9 +76,9 @@ def open_browser(source: "Source", cache: Path | None) -> Browser:
     """
     path = source.path
     try:
-        if source.format == "jsonl" and path is not None and path.is_file() and not is_compressed(path):
+        if source.format == "jsonl" and path is not None and source.has_offsets:
             return IndexedBrowser(path, cache)
-        if source.format == "json" and path is not None and path.is_file() and not is_compressed(path):
+        if source.format == "json" and path is not None and source.has_offsets:
             return ItemBrowser(path, cache)
     except OSError as error:
         raise unreadable_row_error(path or Path(source.name), error) from None

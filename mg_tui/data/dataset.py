@@ -5,6 +5,7 @@ order of the file. A large dataset is read in batches, and its examples are writ
 (`mg_tui.data.dataset_cache`), from which a second process reads them.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mg_tui.core.errors import DataError
 from mg_tui.data.dataset_cache import DatasetCache, DatasetRecorder
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_probe import ProbeDepth
-from mg_tui.data.loaded_dataset import MIN_TABLE_ROWS, Dataset
+from mg_tui.data.loaded_dataset import MIN_TABLE_ROWS, Dataset, LoadedPart, RowCounter
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
 from mg_tui.data.row_loader import ReadOptions, RowLoader, load_batches
@@ -24,6 +25,7 @@ from mg_tui.data.sources.opener import open_source
 __all__ = [
     "Dataset",
     "FieldMap",
+    "LoadedPart",
     "RowProblem",
     "load_dataset",
     "require_examples",
@@ -50,6 +52,9 @@ def load_dataset(
     config: str | None = None,
     policy: ReadPolicy = ALLOW_ALL,
     source: Source | None = None,
+    repeats: Iterator[int] | None = None,
+    encoding: str | None = None,
+    json_field: str | None = None,
 ) -> Dataset:
     """Read a dataset of any format and layout, and check every row and every image.
 
@@ -65,9 +70,10 @@ def load_dataset(
         allow_private_urls: see `ImageResolver`.
         workers: threads; all usable cores when None.
         format, layout: of the dataset; detected when None.
-        split, config: see `open_source`.
+        split, config, encoding, json_field: see `open_source`.
         policy: where files may be read from.
         source: the dataset, already open; `format`, `split` and `config` are ignored then.
+        repeats: how often each row is taken, bad ones included; rows that are not taken are not read further.
 
     Raises:
         DataError: the dataset is missing, empty or unreadable, or two purposes share a field. Bad rows raise nothing;
@@ -78,7 +84,17 @@ def load_dataset(
     fields.require_distinct()
     cwd = Path.cwd() if cwd is None else cwd
     if source is None:
-        source = open_source(str(path), cwd=cwd, cache=cache, format=format, split=split, config=config, policy=policy)
+        source = open_source(
+            str(path),
+            cwd=cwd,
+            cache=cache,
+            format=format,
+            split=split,
+            config=config,
+            policy=policy,
+            encoding=encoding,
+            json_field=json_field,
+        )
     options = ReadOptions(
         detected_format=detect_format(source, fields, layout),
         image_root=image_root,
@@ -90,17 +106,20 @@ def load_dataset(
         workers=workers,
         policy=policy,
     )
-    return _load(source, options, progress)
+    return _load(source, options, progress, repeats)
 
 
-def _load(source: Source, options: ReadOptions, progress: Progress | None) -> Dataset:
-    cache = DatasetCache.of(source, options)
+def _load(
+    source: Source, options: ReadOptions, progress: Progress | None, repeats: Iterator[int] | None = None
+) -> Dataset:
+    cache = DatasetCache.of(source, options) if repeats is None else None
     if cache is not None and (cached := cache.open()) is not None:
         return cached
     loader = RowLoader(source, options, keep_raw=True)
+    counter = RowCounter(repeats)
     try:
-        with DatasetRecorder(source, cache) as recorder:
-            rows = source.rows()
+        with DatasetRecorder(source, cache, counter) as recorder:
+            rows = counter.taken(source.rows())
             # A small dataset is read first, so that the progress of its images is known.
             recorder.add(loader.load(islice(rows, MIN_TABLE_ROWS), progress))
             for batch in load_batches(source, loader, rows, progress):

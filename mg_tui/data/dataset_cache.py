@@ -23,7 +23,7 @@ from mg_tui.data.example_table import ExampleTable, ExampleTableWriter, TableFil
 from mg_tui.data.image_resolver import ResolvedImage
 from mg_tui.data.images import ImageError, ImageInfo
 from mg_tui.data.line_index import file_identity
-from mg_tui.data.loaded_dataset import Dataset, DatasetBuilder
+from mg_tui.data.loaded_dataset import Dataset, DatasetBuilder, RowCounter
 from mg_tui.data.policy import ALLOW_ALL
 from mg_tui.data.row_loader import LoadedRow, ReadOptions
 from mg_tui.data.row_problems import RowProblem
@@ -64,7 +64,7 @@ class DatasetCache:
         fields = {**asdict(detected.fields), "explicit": None, "ignored": None}
         sets = [sorted(detected.fields.explicit), sorted(detected.fields.ignored)]
         how = [detected.format, detected.layout, fields, sets, str(options.image_root), str(options.cwd)]
-        name = _digest([source.address, how, options.system_prompt])[:40]
+        name = _digest([source.address, source.encoding, how, options.system_prompt])[:40]
         key = _digest([_FORMAT, name, identities, options.allow_private_urls])
         return cls(source, options, options.cache / "rows", name, key)
 
@@ -107,6 +107,7 @@ class DatasetCache:
             address=self._source.address,
             unused_columns=head["unused"],
             text_markers=head["markers"],
+            last_row=int(head["last_row"]),
             content=_digest([self._key, digest.decode()]),
         )
 
@@ -155,6 +156,7 @@ class DatasetCache:
             "locations": dict(dataset.image_locations),
             "unused": dict(dataset.unused_columns),
             "markers": dict(dataset.text_markers),
+            "last_row": dataset.last_row,
         }
         body = json.dumps(head, ensure_ascii=False).encode("utf-8", "surrogatepass")
         descriptor, name = tempfile.mkstemp(prefix=".", dir=self._folder)
@@ -179,11 +181,13 @@ class DatasetRecorder:
     Args:
         source: the dataset.
         cache: its cache; None keeps the examples in memory.
+        counter: counts its rows; by default those that are added.
     """
 
-    def __init__(self, source: Source, cache: DatasetCache | None):
+    def __init__(self, source: Source, cache: DatasetCache | None, counter: RowCounter | None = None):
         self._cache = cache
-        self._builder = DatasetBuilder(source, self._open_writer if cache is not None else None)
+        self._counter = counter or RowCounter()
+        self._builder = DatasetBuilder(source, self._counter, self._open_writer if cache is not None else None)
         self._file: BinaryIO | None = None
         self._stack = ExitStack()
         self.stored: Dataset | None = None  # once it is cached
@@ -212,6 +216,7 @@ class DatasetRecorder:
         try:
             for row in rows:
                 self._builder.add(row)
+                self._counter.last_row = max(self._counter.last_row, row.number)
         except OSError as error:
             raise self._unwritable(error) from None
 

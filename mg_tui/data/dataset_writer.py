@@ -21,7 +21,6 @@ from mg_tui.data.embedded_images import EmbeddedImage
 from mg_tui.data.field_map import ExampleDraft, FieldMap
 from mg_tui.data.image_resolver import ImageResolver, is_url
 from mg_tui.data.images import ImageError
-from mg_tui.data.line_index import is_compressed
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
 from mg_tui.data.sources.base import Source
@@ -114,7 +113,7 @@ class RowRewriter:
         self._text_keys = _TEXT_KEYS | set(text_fields)
         self._same_folder = source.base.absolute() == out.parent.absolute()
         path = source.path if source.format == "jsonl" else None
-        self._copies_lines = path is not None and path.is_file() and not is_compressed(path)
+        self._copies_lines = path is not None and path.is_file() and source.has_offsets
 
     def rewrite(self, row: Row, draft: ExampleDraft | None, *, changed: bool = False) -> bytes | None:
         """The row as a line; None for one that cannot be written: it has neither values nor bytes in the file.

@@ -20,10 +20,11 @@ from mg_tui.data.field_map import FieldMap
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.sources.detection import detect_format
+from mg_tui.data.sources.hub import HubSource
 from mg_tui.data.sources.opener import open_source
 
 # Splits to evaluate on, where none is named: training data last.
-_HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")
+HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")
 _MAX_COLUMN_TEXT: Final = 200
 _MAX_QUESTIONS: Final = 50
 _CHAT_LAYOUTS: Final = frozenset({"messages", "conversations", "texts"})
@@ -85,7 +86,7 @@ def load_evaluation_rows(
         EnvironmentProblem: the cache cannot be written, or a hub cannot be reached.
     """
     trained = trained or FieldNames()
-    fields = _field_map(spec, trained)
+    fields = evaluation_fields(spec, trained)
     source = ReferenceSource.open(spec, fields, cwd=cwd, cache=cache)
     dataset = load_dataset(
         spec.dataset,
@@ -111,7 +112,16 @@ def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | Non
 
     def opened(split: str | None) -> Source:
         format = None if spec.dataset_format == "auto" else spec.dataset_format
-        return open_source(spec.dataset, cwd=cwd, cache=cache, format=format, split=split, config=spec.dataset_config)
+        return open_source(
+            spec.dataset,
+            cwd=cwd,
+            cache=cache,
+            format=format,
+            split=split,
+            config=spec.dataset_config,
+            encoding=spec.dataset_encoding,
+            json_field=spec.json_field,
+        )
 
     if spec.split is not None:
         return opened(spec.split)
@@ -119,9 +129,11 @@ def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | Non
         plain = opened(None)
     except DataError:
         plain = None
+    if isinstance(plain, HubSource):
+        plain.prefer_splits(HELD_OUT_SPLITS)  # its splits are only known when its rows are read
     if plain is not None and (plain.path is None or "; split " not in plain.evidence.why):
-        return plain  # without splits, or of a hub, whose splits are only known when its rows are read
-    for split in _HELD_OUT_SPLITS:
+        return plain
+    for split in HELD_OUT_SPLITS:
         try:
             return opened(split)
         except DataError:
@@ -135,8 +147,9 @@ class ReferenceSource(Source):
     def __init__(self, inner: Source, detected_format: DetectedFormat):
         super().__init__(inner.name, inner.format, inner.path, inner.base, inner.evidence)
         self.address = inner.address
+        self.has_offsets = inner.has_offsets
         self.detected_format = detected_format
-        self._inner = inner
+        self.inner = inner
         self._references: dict[int, tuple[Any, ...]] = {}
         self._columns: dict[int, dict[str, Any]] = {}
 
@@ -153,19 +166,20 @@ class ReferenceSource(Source):
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """Every row from number `start` on, its answer as a text."""
-        for row in self._inner.rows(start):
-            yield self._with_text_answer(row)
+        for row in self.inner.rows(start):
+            yield self.with_text_answer(row)
 
     def count(self) -> int | None:
         """As the dataset itself says."""
-        return self._inner.count()
+        return self.inner.count()
 
     def row_of(self, example: Example) -> EvaluationRow:
         """An example with what is known of its row."""
         references = self._references.get(example.row) or (example.response,)
         return EvaluationRow(example, references, self._columns.get(example.row, {}))
 
-    def _with_text_answer(self, row: Row) -> Row:
+    def with_text_answer(self, row: Row) -> Row:
+        """A row of the dataset with one text as its answer; its references and columns are remembered."""
         if row.values is None:
             return row
         fields, values = self.detected_format.fields, row.values
@@ -222,7 +236,8 @@ def _with_question_column(rows: Sequence[EvaluationRow], name: str) -> Sequence[
     ]
 
 
-def _field_map(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
+def evaluation_fields(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
+    """The fields of an evaluation's rows: named by its spec, else as the model was trained, else the usual ones."""
     usual = FieldMap()
     return FieldMap(
         text=spec.text_field or trained.text or usual.text,
@@ -230,4 +245,5 @@ def _field_map(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
         response=spec.response_field or trained.response or usual.response,
         messages=spec.messages_field,
         caption_prompt=spec.caption_prompt,
+        ignored=frozenset(spec.ignore_column),
     )

@@ -1,15 +1,18 @@
 """The datasets of a run as its options describe them; used by the CLI, the dashboard and the engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mg_tui.core.dataset_parts import DatasetPart
 from mg_tui.core.paths import expand_user
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data import mixture
 from mg_tui.data.dataset import Dataset, load_dataset
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_probe import ProbeDepth
 from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
+from mg_tui.data.repeats import row_repeats
 from mg_tui.data.sources.base import DetectedFormat, Source
 from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.opener import open_source
@@ -32,6 +35,12 @@ def load_dataset_from_spec(
         spec: the run; relative paths in it are resolved against `cwd`.
         dataset: another dataset than the spec's, with the same fields; its format is detected.
     """
+    if not evaluation and dataset in (None, spec.dataset):
+        parts = mixture.parts_of(spec, cwd)
+        if mixture.is_mixture(parts):
+            return _load_mixture(
+                spec, parts, cwd=cwd, cache=cache, check_images=check_images, progress=progress, policy=policy
+            )
     other = dataset is not None and dataset != (spec.eval_dataset if evaluation else spec.dataset)
     return load_dataset(
         dataset or _dataset_name(spec, evaluation),
@@ -46,8 +55,47 @@ def load_dataset_from_spec(
         layout=spec.dataset_layout,
         split=None if other else _split_name(spec, evaluation),
         config=None if other else _config_name(spec, evaluation, cwd),
+        encoding=spec.dataset_encoding,
+        json_field=None if other or evaluation else spec.json_field,
         policy=policy,
     )
+
+
+def _load_mixture(
+    spec: TrainingSpec,
+    parts: Sequence[DatasetPart],
+    *,
+    cwd: Path,
+    cache: Path | None,
+    check_images: ProbeDepth,
+    progress: Callable[[int, int], None] | None,
+    policy: ReadPolicy,
+) -> Dataset:
+    """The datasets of a run as one; `progress` is of each in turn."""
+    loaded = []
+    for index, part in enumerate(parts):
+        own = mixture.part_spec(spec, part)
+        loaded.append(
+            load_dataset(
+                part.name,
+                FieldMap.from_spec(own),
+                image_root=cwd / expand_user(own.image_root) if own.image_root else None,
+                system_prompt=own.system_prompt,
+                cwd=cwd,
+                cache=cache,
+                check_images=check_images,
+                progress=progress,
+                format=_format_name(own, False),
+                layout=own.dataset_layout,
+                split=own.dataset_split,
+                config=own.dataset_config,
+                encoding=own.dataset_encoding,
+                json_field=own.json_field,
+                policy=policy,
+                repeats=row_repeats(part.weight, spec.seed, index) if part.weight != 1 else None,
+            )
+        )
+    return mixture.combine_datasets(parts, loaded)
 
 
 def open_source_from_spec(
@@ -65,6 +113,8 @@ def open_source_from_spec(
         format=_format_name(spec, evaluation),
         split=_split_name(spec, evaluation),
         config=_config_name(spec, evaluation, cwd),
+        encoding=spec.dataset_encoding,
+        json_field=None if evaluation else spec.json_field,
         policy=policy,
     )
     return source, detect_format(source, FieldMap.from_spec(spec, evaluation=evaluation), spec.dataset_layout)

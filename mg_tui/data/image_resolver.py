@@ -5,6 +5,7 @@ Relative paths are looked up in the folder of the dataset file, then in the imag
 
 import os
 import re
+import shlex
 import stat
 import threading
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ImageLocation = Literal["absolute path", "dataset folder", "image root", "working folder", "address", "row"]
 
+_MAX_SEARCHES: Final = 8  # for missing images in other folders
 _URL_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _HTTP_URL: Final = re.compile(r"https?:/", re.IGNORECASE)
 
@@ -69,6 +71,8 @@ class ImageResolver:
         self._downloads: ImageDownloads | None = None
         self._lock = threading.Lock()
         self._real_folders: dict[Path, Path] = {}
+        self._other_roots: list[Path] = []  # folders that had images which were missing
+        self._searches_left = _MAX_SEARCHES
 
     def resolve(self, image: ImageInput) -> ResolvedImage:
         """The file of an image that a dataset names; URLs are downloaded.
@@ -88,7 +92,28 @@ class ImageResolver:
             if reason is None:
                 return ResolvedImage(ImageRef(str(self._real_path(path)), image), location)
             reasons.append(reason)
-        raise _not_found_error(image, [path for _location, path in candidates], reasons)
+        error = _not_found_error(image, [path for _location, path in candidates], reasons)
+        root = None if Path(image).is_absolute() else self._find_other_root(image)
+        if root is not None:
+            folder = safe_line(str(root), limit=300)
+            error.hint = f"it is in {folder}: use --image-root {shlex.quote(folder)}"
+        raise error
+
+    def _find_other_root(self, name: str) -> Path | None:
+        """A folder near the dataset that has the image; searched for a few images only, as every row may fail."""
+        from mg_tui.data.image_roots import find_image_roots
+
+        with self._lock:
+            for root in self._other_roots:
+                if os.path.isfile(root / name):  # noqa: PTH113 - False for a name that no file can have
+                    return root
+            if not self._searches_left:
+                return None
+            self._searches_left -= 1
+            roots = find_image_roots([name], self._folders[0][1])
+            allowed = [root.folder for root in roots if self._policy.allows(root.folder / name)]
+            self._other_roots += allowed[:1]
+            return allowed[0] if allowed else None
 
     def _candidate_paths(self, name: str) -> list[tuple[ImageLocation, Path]]:
         if name[:5].lower() == "data:":

@@ -5,7 +5,9 @@ line separators of Unicode; a carriage return before it and a byte order mark ar
 """
 
 import json
+import lzma
 import stat
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,23 +19,24 @@ from mg_tui.data.rows import MAX_ROW_BYTES, Row
 
 __all__ = ["MAX_ROW_BYTES", "Row", "describe_type", "raw_text", "read_raw", "read_row", "read_rows"]
 
+_ENCODING_HINT: Final = "name its encoding with --dataset-encoding, e.g. cp1252, or save it as UTF-8"
 _OVERLONG_PREFIX_BYTES: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 _WHITESPACE: Final = b" \t\r\n\v\f"
 # Exceptions of reading a file, compressed or not.
-READ_ERRORS: Final = (OSError, EOFError, zlib.error)
+READ_ERRORS: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 # First bytes of files that are never a dataset: (magic, description, hint).
 UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"PK\x03\x04", "is a zip archive", "unpack it"),
-    (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
-    (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
     (b"version https://git-lfs", "is a Git LFS pointer; the data was not downloaded", "run git lfs pull"),
 )
 _NOT_JSON_LINES: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
     (b"PAR1", "is a Parquet file, not JSON Lines", "convert it to JSON Lines, one object per line"),
+    (b"PK\x03\x04", "is a zip archive", "unpack it"),
+    (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
     (b"ARROW1", "is an Arrow file, not JSON Lines", "convert it to JSON Lines, one object per line"),
     *UNSUPPORTED_FILES,
 )
@@ -226,7 +229,7 @@ def parse_row(
         values = _DECODER.decode(line.removeprefix(_BOM).decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
         detail = f"byte {error.start + 1} of the {what} is 0x{line[error.start]:02x}"
-        return problem(f"is not UTF-8: {detail}", "save it as UTF-8")
+        return problem(f"is not UTF-8: {detail}", _ENCODING_HINT)
     except json.JSONDecodeError as error:
         reason = safe_line(error.msg).removesuffix(" at")
         return problem(f"is invalid JSON: {reason} at {_error_position(what, number, error)}", _json_hint(text))

@@ -38,16 +38,6 @@ class FileIdentity:
     digest: str
 
 
-def is_compressed(path: Path) -> bool:
-    """Whether a file is compressed with gzip or zstd, so that offsets in its text are not offsets in the file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return file.read(4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
-
-
 def file_identity(path: Path) -> FileIdentity:
     """The current identity of a file; reads 8 KB at most.
 

@@ -16,7 +16,6 @@ from mg_tui.data.image_info_cache import ImageInfoCache
 from mg_tui.data.image_probe import ImageProbe, ProbeDepth, ProbeOutcome, probe_images
 from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.images import ImageError
-from mg_tui.data.line_index import is_compressed
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
 from mg_tui.data.row_problems import RowProblem
@@ -225,4 +224,4 @@ def _original_name(image: ImageInput) -> str:
 def _is_measured_in_bytes(source: Source) -> bool:
     """Whether reading it is measured in bytes: counting the rows would read the file."""
     path = source.path
-    return source.format == "jsonl" and path is not None and path.is_file() and not is_compressed(path)
+    return source.format == "jsonl" and path is not None and source.has_offsets

@@ -6,7 +6,6 @@ cannot be written at all (damaged rows of a format that is not text) are counted
 """
 
 import json
-import math
 import random
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from mg_tui.data.digests import text_digest
 from mg_tui.data.field_map import ExampleDraft
 from mg_tui.data.images import ImageError
 from mg_tui.data.progress import Progress
+from mg_tui.data.repeats import row_repeats
 from mg_tui.data.row_loader import ReadOptions, RowLoader
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import Source
@@ -157,11 +157,10 @@ def concat_datasets(
     unwritable = 0
     with DatasetWriter(out, force=force, sources=[part.source.path for part in parts]) as new:
         for index, (part, reader) in enumerate(zip(parts, readers, strict=True)):
-            rng = random.Random(f"{seed} {index}")
-            whole, fraction = divmod(part.weight, 1)
+            repeats = row_repeats(part.weight, seed, index)
             rewriter = reader.rewriter(new.path)
             for row, draft in reader:
-                times = int(whole) + (rng.random() < fraction)
+                times = next(repeats)
                 if not times:
                     continue
                 line = rewriter.rewrite(row, draft) if same_layout else _common_line(rewriter, draft, fields=fields)
@@ -195,21 +194,3 @@ def _write_rows(reader: _DraftReader, choose: Callable[[Row], DatasetWriter | No
         else:
             new.write_line(line)
     return unwritable
-
-
-def parse_weighted_path(text: str) -> tuple[str, float]:
-    """The dataset and weight of "FILE:2"; a name without a number has weight 1.
-
-    Raises:
-        UsageError: the weight is not above 0, or is above 1000.
-    """
-    name, colon, number = text.rpartition(":")
-    try:
-        weight = float(number) if colon and name else math.nan
-    except ValueError:
-        weight = math.nan
-    if math.isnan(weight):
-        return text, 1.0
-    if not 0 < weight <= 1000:
-        raise UsageError(f"invalid weight {number}", where=text, hint="2 repeats every row twice, 0.5 takes half")
-    return name, weight

@@ -38,4 +38,9 @@ KNOWN_GPUS: Final[tuple[KnownGpu, ...]] = (
     _known_gpu("H100 80 GB", 79.11, "torch (vllm-project/vllm#27508)"),
     _known_gpu("A100 80 GB", 79.25, "torch (HiDream-ai/VAREdit#6)"),
     _known_gpu("H100 NVL 94 GB", 93.0, "torch (ali-vilab/VACE#56)"),
+    _known_gpu("RTX PRO 6000 96 GB", 94.97, "CUDA's total (antirez/ds4#431)"),
+    _known_gpu("H200 141 GB", 139.8, "nvidia-smi (143,771 MiB) less 0.6 GiB"),
+    _known_gpu("B200 192 GB", 178.4, "nvidia-smi (183,359 MiB, pytorch/pytorch#163750) less 0.6 GiB"),
 )
+# Said wherever the list is shown.
+NOT_LISTED: Final = "AMD GPUs (MI series) are not listed: no run was made on one, and the estimate is for CUDA."

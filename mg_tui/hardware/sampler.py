@@ -46,11 +46,11 @@ class DeviceSampler:
     def _host(self) -> Host:
         import psutil
 
-        if not self._host_ready:  # psutil's first value has no time interval to refer to
-            psutil.cpu_percent(interval=0.05)
-            self._host_ready = True
+        # psutil's first value has no time interval to refer to, and one just after it says 0 of a busy machine.
+        busy = psutil.cpu_percent(interval=None if self._host_ready else 0.1)
+        self._host_ready = True
         used, total = host_memory()
-        return Host(psutil.cpu_percent(interval=None), used, total, self._cpu_name, usable_cores())
+        return Host(busy, used, total, self._cpu_name, usable_cores())
 
 
 def _with_owners(gpu: Gpu, runs: Mapping[int, str]) -> Gpu:

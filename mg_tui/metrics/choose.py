@@ -1,7 +1,7 @@
 """Which metrics suit a dataset, and why: chosen from its references alone."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
@@ -10,12 +10,13 @@ from mg_tui.core.errors import DataError
 from mg_tui.core.text import one_line
 from mg_tui.metrics.boxes import BOX_KEYS, boxes_in
 from mg_tui.metrics.captions import MIN_IMAGES
-from mg_tui.metrics.contract import Prediction
+from mg_tui.metrics.contract import Metric, Prediction
 from mg_tui.metrics.exact import MIN_VQA_REFERENCES
 from mg_tui.metrics.normalize import folded
 from mg_tui.metrics.numeric import is_count, is_number
 from mg_tui.metrics.references import INVALID, parse_json, require_references
-from mg_tui.metrics.scoring import count_images
+from mg_tui.metrics.registry import load_metrics
+from mg_tui.metrics.scoring import count_images, evaluate
 
 _SHORT_WORDS: Final = 6
 _ROWS_A_LABEL: Final = 5
@@ -29,6 +30,22 @@ class MetricChoice:
 
     names: tuple[str, ...]
     reason: str
+
+
+def settle_metrics(names: Iterable[str], predictions: Sequence[Prediction]) -> tuple[list[Metric], str]:
+    """The metrics of these names, or without names those that suit the references; and why.
+
+    That they accept the references is known afterwards, before anything is answered.
+
+    Raises:
+        UsageError: there is no such metric.
+        DataError: as `choose` and `evaluate`.
+    """
+    names = tuple(names)
+    chosen = MetricChoice(names, "As asked.") if names else choose(predictions)
+    metrics = load_metrics().named(chosen.names)
+    evaluate(predictions, metrics)
+    return metrics, chosen.reason
 
 
 def choose(predictions: Sequence[Prediction]) -> MetricChoice:

@@ -5,7 +5,7 @@ costs the user seconds, and neither a run folder nor an output folder has been c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import FamilyError, UsageError
 from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.paths import is_remote
-from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.spec import AUTO_METRICS, BEST_LOSS, BEST_NONE, TrainingSpec
 from mg_tui.data.progress import Progress
 
 if TYPE_CHECKING:
@@ -65,31 +65,49 @@ def run_preflight(
     from mg_tui.families.registry import load_registry
 
     _require_possible(spec)
+    _require_metrics(spec)
     model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     if model.family is not None:
         _require_supported(spec, model)
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
     dataset = _load_dataset(resolved, settings, cwd, progress)
     evaluation = _load_dataset(resolved, settings, cwd, progress, evaluation=True) if resolved.eval_dataset else None
+    if evaluation is not None:
+        _require_scorable(spec, evaluation)
     report = None
     if model.family is not None:
         from mg_tui.preflight.loaded_dataset_check import check_loaded_dataset
 
         report = check_loaded_dataset(resolved, settings, model, dataset, evaluation)
-    return PreflightResult(model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation), report)
+    return PreflightResult(
+        model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation, cwd), report
+    )
 
 
 def _resolved_names(
-    spec: TrainingSpec, resolved: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None"
+    spec: TrainingSpec, resolved: TrainingSpec, dataset: "Dataset", evaluation: "Dataset | None", cwd: Path
 ) -> Mapping[str, Any]:
     """Spec values that change when names from garden.toml and of the Hub are resolved."""
     changes = {
         name: getattr(resolved, name) for name in resolved.changed() if getattr(resolved, name) != getattr(spec, name)
     }
     for field, loaded in (("dataset", dataset), ("eval_dataset", evaluation)):
-        if loaded is not None and is_remote(loaded.address):
+        if loaded is not None and not loaded.parts and is_remote(loaded.address):
             changes[field] = loaded.address
-    return changes
+    return changes | _pinned_parts(resolved, dataset, cwd)
+
+
+def _pinned_parts(resolved: TrainingSpec, dataset: "Dataset", cwd: Path) -> dict[str, Any]:
+    """Several datasets, those on the Hub with the commit that was read; {} where none is on the Hub."""
+    if not any(is_remote(part.address) for part in dataset.parts):
+        return {}
+    from mg_tui.data.mixture import parts_of
+
+    texts = [
+        (replace(part, name=loaded.address) if is_remote(loaded.address) else part).format()
+        for part, loaded in zip(parts_of(resolved, cwd), dataset.parts, strict=True)
+    ]
+    return {"dataset": texts[0], "additional_dataset": tuple(texts[1:])}
 
 
 def _require_possible(spec: TrainingSpec) -> None:
@@ -106,6 +124,33 @@ def _require_possible(spec: TrainingSpec) -> None:
             f"optimizer: {spec.optimizer} requires a CUDA device",
             why="the run uses the CPU" if spec.device == "cpu" else "NVML finds no GPU on this machine",
             hint="give --optimizer adamw",
+        )
+
+
+def _metric_names(spec: TrainingSpec) -> list[str]:
+    """The metrics that a spec names, once each."""
+    named = [*spec.eval_metrics, spec.keep_best]
+    return list(dict.fromkeys(name for name in named if name not in (AUTO_METRICS, BEST_LOSS, BEST_NONE)))
+
+
+def _require_metrics(spec: TrainingSpec) -> None:
+    """Raise UsageError for a metric that there is not."""
+    if names := _metric_names(spec):
+        from mg_tui.metrics.registry import load_metrics
+
+        load_metrics().named(names)
+
+
+def _require_scorable(spec: TrainingSpec, evaluation: "Dataset") -> None:
+    """Raise DataError, naming the row, when a metric does not accept a reference of the evaluation dataset."""
+    names, examples = _metric_names(spec), evaluation.examples[: spec.eval_limit]
+    if names and examples:
+        from mg_tui.metrics.choose import settle_metrics
+        from mg_tui.metrics.contract import Prediction
+
+        settle_metrics(
+            names,
+            [Prediction(e.row, "", (e.response,), tuple(image.path for image in e.images)) for e in examples],
         )
 
 

@@ -136,6 +136,7 @@ def _require_no_findings(report: CheckReport, dataset: Dataset) -> None:
     findings = [finding for finding in report.findings if finding.kind in _NEW_FINDING_KINDS]
     if findings:
         problems = [RowProblem(finding.row, finding.field, finding.what, finding.hint) for finding in findings]
+        problems = list(dataset.with_origins(problems))
         raise BadRows(problems, where=safe_line(str(dataset.path)), examples=report.rows - len(report.bad_rows()))
 
 

@@ -6,10 +6,11 @@ size and CRC-32. The engine writes one under a hidden name and renames it when i
 """
 
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +25,34 @@ TRAINER_STATE_FILE: Final = "trainer_state.json"
 LAYOUT_FILE: Final = "layout.json"  # how steps were laid out: {"token_budget": int}
 
 
+LOSS: Final = "loss"
+
+
+@dataclass(frozen=True, slots=True)
+class BestBy:
+    """The score of an evaluation that decides which checkpoint is the best: the loss, or a metric of answers."""
+
+    metric: str = LOSS
+    higher_is_better: bool = False
+
+    def is_better(self, score: float | None, than: float | None) -> bool:
+        """Whether a score is better than another one; a score that is no number never is."""
+        if score is None or not math.isfinite(score):
+            return False
+        return than is None or (score > than if self.higher_is_better else score < than)
+
+
 @dataclass(frozen=True, slots=True)
 class BestCheckpoint:
-    """The checkpoint with the lowest evaluation loss: its folder, its step and that loss."""
+    """The best checkpoint: its folder, its step, its evaluation loss (None: not a number), the score that
+    decided, and all metrics of answers."""
 
     path: Path
     step: int
-    eval_loss: float
+    eval_loss: float | None
+    score: float
+    by: BestBy = BestBy()
+    eval_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def folder_of(checkpoints: Path, step: int) -> Path:
@@ -143,16 +165,43 @@ def newest_valid(checkpoints: Path, *, until: int | None = None) -> tuple[Path |
 
 
 def best_valid(checkpoints: Path) -> BestCheckpoint | None:
-    """The complete checkpoint with the lowest evaluation loss, the earliest of equals; None when none was evaluated."""
-    evaluated: list[tuple[float, int, Path]] = []
+    """The complete checkpoint with the best score, the earliest of equals; None when none was evaluated.
+
+    What decides is in the manifests; where they differ, since the run's spec was changed, the newest counts.
+    """
+    evaluated: list[BestCheckpoint] = []
     for folder in list_checkpoints(checkpoints):
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            loss = read_manifest(folder).get("eval_loss")
-            if isinstance(loss, int | float):
-                evaluated.append((float(loss), step_of(folder) or 0, folder))
-    return next(
-        (BestCheckpoint(path, step, loss) for loss, step, path in sorted(evaluated) if find_problem(path) is None), None
-    )
+            manifest = read_manifest(folder)
+            by = BestBy(str(manifest.get("best_by", LOSS)), manifest.get("higher_is_better") is True)
+            loss = _number(manifest.get("eval_loss"))
+            metrics = dict(manifest.get("eval_metrics", {}))
+            score = loss if by.metric == LOSS else _number(metrics.get(by.metric))
+            if score is not None:
+                evaluated.append(BestCheckpoint(folder, step_of(folder) or 0, loss, score, by, metrics))
+    alike = [item for item in evaluated if item.by == evaluated[-1].by]
+    alike.sort(key=lambda item: -item.score if item.by.higher_is_better else item.score)
+    return next((item for item in alike if find_problem(item.path) is None), None)
+
+
+def evaluation_facts(scores: Mapping[str, float], by: BestBy | None) -> dict[str, Any]:
+    """An evaluation as a manifest has it; JSON has no NaN, and a NaN cannot rank a checkpoint.
+
+    Args:
+        scores: by metric, `loss` among them.
+        by: what decides which checkpoint is the best.
+    """
+    finite = {name: score for name, score in scores.items() if math.isfinite(score)}
+    facts: dict[str, Any] = {"eval_loss": finite.pop(LOSS)} if LOSS in finite else {}
+    if len(scores) > 1:
+        facts["eval_metrics"] = finite
+    if by is not None and by.metric != LOSS:
+        facts.update(best_by=by.metric, higher_is_better=by.higher_is_better)
+    return facts
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def read_token_budget(checkpoint: Path | None) -> int | None:

@@ -6,15 +6,18 @@
   before/           those of the model it is compared with
   comparison.json   what changed from one to the other
   speed.json        latency, throughput and memory, if they were measured
+  fields.json       the dataset's fields that were read, by purpose
   skipped_rows.jsonl
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mg_tui.core.errors import UsageError
+from mg_tui.runs import launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
@@ -53,6 +56,11 @@ class EvaluationFolder(RunFolder):
         """Latency, throughput and memory."""
         return self.path / "speed.json"
 
+    @property
+    def fields_file(self) -> Path:
+        """The dataset's fields that were read: text, image, response."""
+        return self.path / "fields.json"
+
     def read_evaluation_spec(self) -> "EvaluationSpec":
         """What was asked.
 
@@ -89,3 +97,18 @@ def require_resumable(folder: EvaluationFolder) -> int:
         )
     folder.read_evaluation_spec()
     return watch.view.attempt
+
+
+def resume_evaluation(folder: EvaluationFolder, gpus: Sequence[str] | None = None) -> int:
+    """Start the process of an evaluation again; returns how often it had been started before.
+
+    Args:
+        gpus: devices by name; by default those of before.
+
+    Raises:
+        UsageError: as `require_resumable`.
+        RunFailed, EnvironmentProblem: as `launch.start_worker`.
+    """
+    attempts = require_resumable(folder)
+    launch.start_worker(folder, gpus)
+    return attempts

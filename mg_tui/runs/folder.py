@@ -96,6 +96,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def evaluations_dir(self) -> Path:
+        """The answered rows of evaluations with metrics, one folder per step; made when there are any."""
+        return self.path / "evaluations"
+
+    @property
     def samples_dir(self) -> Path:
         """Generations made while training."""
         return self.path / "samples"

@@ -1,7 +1,7 @@
 """Records in a RunView: evaluations, samples, checkpoints, warnings and decisions of a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from mg_tui.runs.series import to_float
@@ -9,12 +9,21 @@ from mg_tui.runs.series import to_float
 
 @dataclass(frozen=True, slots=True)
 class LossEvaluation:
-    """An evaluation after `step` optimizer steps: mean loss per supervised token, seconds, number of examples."""
+    """An evaluation after `step` optimizer steps.
+
+    Attributes:
+        step: optimizer steps done.
+        loss: mean per supervised token.
+        seconds: of the whole evaluation.
+        examples: number of held-out examples.
+        metrics: scores of the answers to them by metric; empty when none were asked for.
+    """
 
     step: int
     loss: float
     seconds: float
     examples: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_event(cls, data: Mapping[str, Any]) -> Self:
@@ -24,6 +33,7 @@ class LossEvaluation:
             to_float(data.get("loss")),
             to_float(data.get("seconds")),
             optional_int(data.get("examples")) or 0,
+            read_scores(data.get("metrics")),
         )
 
 
@@ -53,8 +63,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """A complete checkpoint; `path` is relative to the run's folder. `eval_loss` is the evaluation loss at its step,
-    and `best` whether that was the lowest so far."""
+    """A complete checkpoint; `path` is relative to the run's folder. `eval_loss` and `eval_metrics` are the scores at
+    its step, and `best` whether the one named `best_by` was the best so far."""
 
     step: int
     path: str
@@ -62,6 +72,8 @@ class SavedCheckpoint:
     seconds: float
     eval_loss: float | None = None
     best: bool = False
+    eval_metrics: Mapping[str, float] = field(default_factory=dict)
+    best_by: str = "loss"
 
     @classmethod
     def from_event(cls, data: Mapping[str, Any]) -> Self:
@@ -73,6 +85,8 @@ class SavedCheckpoint:
             to_float(data.get("seconds")),
             None if data.get("eval_loss") is None else to_float(data["eval_loss"]),
             data.get("best") is True,
+            read_scores(data.get("eval_metrics")),
+            str(data.get("best_by") or "loss"),
         )
 
 
@@ -95,6 +109,12 @@ class Decision:
     what: str
     value: Any
     why: str
+
+
+def read_scores(value: Any) -> dict[str, float]:
+    """Scores by metric from an event; what is no score is left out."""
+    items = value.items() if isinstance(value, Mapping) else ()
+    return {str(name): to_float(score) for name, score in items if isinstance(score, int | float | str)}
 
 
 def optional_text(value: Any) -> str | None:

@@ -34,9 +34,8 @@ class Replay:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        self.folder = folder
+        self.folder, self.speed = folder, speed
         self.view = RunView()
-        self._speed = speed
         self._longest = longest_pause
         self._clock = clock
         self._sleep = sleep
@@ -65,7 +64,7 @@ class Replay:
         waiting: list[Event] = []
         for event in self._events():
             # A clock that was set back makes no pause.
-            pause = 0.0 if before is None else max(event.t - before, 0.0) / self._speed
+            pause = 0.0 if before is None else max(event.t - before, 0.0) / self.speed
             due += min(pause, self._longest)
             before = event.t
             while started + due > self._clock():
@@ -74,7 +73,7 @@ class Replay:
                     yield self._show(waiting)
                     waiting, updated_at = [], self._clock()
                 self._sleep(max(min(left, frame), 0.001))
-                self._now = max(self._now, event.t - max(started + due - self._clock(), 0.0) * self._speed)
+                self._now = max(self._now, event.t - max(started + due - self._clock(), 0.0) * self.speed)
             waiting.append(event)
             if self._clock() - updated_at >= frame:
                 yield self._show(waiting)

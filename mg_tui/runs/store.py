@@ -140,6 +140,11 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     return _summarize(RunWatch(folder), None)
 
 
+def summarize_watch(watch: RunWatch) -> RunSummary:
+    """One run that is followed, with what is new of it; a read error becomes its `problem`."""
+    return _summarize(watch, None)
+
+
 def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
     problem: str | None = None
     try:

@@ -32,6 +32,7 @@ from mg_tui.tui.theme import DARK_NAME, LIGHT_NAME
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
     from mg_tui.tui.runs.snapshot import RunRow
+    from mg_tui.tui.screens.new_form import NewRunForm
 
 SIGTERM_EXIT_CODE: Final = 128 + signal.SIGTERM
 # The first screen of each place, imported when it is first shown: module and class by the place's mode.
@@ -96,8 +97,8 @@ class GardenApp(BaseApp):
         first, previous = self.run_rows is None, {row.id: row.state for row in self.run_rows or ()}
         self.run_rows = message.rows
         if first and (count := sum(row.state is RunState.INTERRUPTED for row in message.rows)):
-            runs = "a run" if count == 1 else f"{count} runs"
-            self.notify(f"A restart interrupted {runs}; press r on one to resume it.", markup=False, severity="warning")
+            runs = "1 run was" if count == 1 else f"{count} runs were"
+            self.notify(f"{runs} interrupted by a restart; press r to resume.", markup=False, severity="warning")
         for row in message.rows:
             if previous.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"
@@ -131,17 +132,19 @@ class GardenApp(BaseApp):
         self.push_screen(RunScreen(folder))
 
     def open_new_run_form(self, values: Mapping[str, object], *, cwd: Path | None = None, anew: bool = False) -> None:
+        self._show_form(lambda form: form.fill(values, cwd=cwd, anew=anew))
+
+    def open_dataset_form(self, values: Mapping[str, object]) -> None:
+        self._show_form(lambda form: form.fill_from_dataset(values))
+
+    def _show_form(self, fill: "Callable[[NewRunForm], None]") -> None:
+        from mg_tui.tui.screens.new_form import NewRunForm
+
         if self.current_mode != "new":
             self.switch_mode("new")
         while len(self.screen_stack) > 1:
             self.pop_screen()
-        self.call_next(self._fill_form, values, cwd, anew)
-
-    def _fill_form(self, values: Mapping[str, object], cwd: Path | None, anew: bool) -> None:
-        from mg_tui.tui.screens.new_form import NewRunForm
-
-        if isinstance(self.screen, NewRunForm):
-            self.screen.fill(values, cwd=cwd, anew=anew)
+        self.call_next(lambda: fill(self.screen) if isinstance(self.screen, NewRunForm) else None)
 
     def open_rerun_form(self, folder: "RunFolder") -> None:
         self.run_worker(partial(self._load_rerun_spec, folder), thread=True, exit_on_error=False)
@@ -177,9 +180,7 @@ class GardenApp(BaseApp):
 
         folder = str(row.folder.path)
         note = "" if row.result_path is None else f"The result of {row.title}. The run itself is in {folder}"
-        self.push_screen(
-            PlainTextScreen("Where it is", row.result_path or folder, note or f"The folder of {row.title}.")
-        )
+        self.push_screen(PlainTextScreen("Path", row.result_path or folder, note or f"The folder of {row.title}."))
 
     # --- actions
 
@@ -202,6 +203,12 @@ class GardenApp(BaseApp):
         ids = (active.binding.id for active in self.screen.active_bindings.values())
         self.push_screen(HelpScreen({ACTIONS_BY_ID[id].scope for id in ids if id in ACTIONS_BY_ID}))
 
+    def action_command_palette(self) -> None:
+        from mg_tui.tui.screens.palette import GardenPalette
+
+        if not isinstance(self.screen, GardenPalette):
+            self.push_screen(GardenPalette(id="--command-palette"))
+
     def action_settings(self) -> None:
         """Open the settings over the current screen."""
         from mg_tui.tui.screens.settings import SettingsScreen
@@ -213,10 +220,15 @@ class GardenApp(BaseApp):
         self.theme = LIGHT_NAME if self.theme == DARK_NAME else DARK_NAME
 
     def action_detach(self) -> None:
-        self.exit()
+        if not self.unsaved_options:
+            self.exit()
+            return
+        options = "1 option" if self.unsaved_options == 1 else f"{self.unsaved_options} options"
+        detail = "3 shows the form; r starts the run, and P saves a preset. Runs continue."
+        self.confirm(f"Quit and lose the new run's {options}?", detail, "Quit", self.exit)
 
     def action_help_quit(self) -> None:
-        self.notify("q leaves the dashboard; runs go on.", markup=False)
+        self.notify("Press q to quit; runs continue.", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the palette offers: every action that applies to `screen` now."""

@@ -47,6 +47,7 @@ class BaseApp(App[None]):
         custom_keys: keys by the id of the action, of actions that `[keys]` gives other keys.
         message_log: messages that were notified, oldest first.
         run_rows: every run, newest first; None before the first read.
+        unsaved_options: how many options the form of a new run has that would be lost at the end.
     """
 
     # What the first frame needs; `load_stylesheets` reads the rest of the folder.
@@ -66,6 +67,7 @@ class BaseApp(App[None]):
         self.custom_keys: dict[str, tuple[str, ...]] = {}
         self.message_log: deque[LoggedMessage] = deque(maxlen=MAX_MESSAGES)
         self.run_rows: tuple[RunRow, ...] | None = None
+        self.unsaved_options = 0
         self.runs_feed = RunsFeed(self, settings.home, self.update_period)
         self.run_commands = RunCommands(self, self.confirm, self.notify_error, self.runs_feed.resume)
         if is_over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
@@ -162,6 +164,10 @@ class BaseApp(App[None]):
             cwd: the folder that relative paths start from; unchanged when left out.
             anew: reset every other field to its default.
         """
+        raise NotImplementedError
+
+    def open_dataset_form(self, values: Mapping[str, object]) -> None:
+        """Go to the form of a new run on a dataset; see `NewRunForm.fill_from_dataset`."""
         raise NotImplementedError
 
     def open_rerun_form(self, folder: "RunFolder") -> None:

@@ -156,12 +156,36 @@ def _stamp_glyphs(canvas: Canvas, pen: Pen, start: tuple[int, int], end: tuple[i
             canvas.stamp(x, round(start[1] + share * (end[1] - start[1])) >> 2, pen.glyph, pen.tone)
 
 
-def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """At most about `count` round numbers between `low` and `high`."""
+def nice_ticks(low: float, high: float, count: int, *, scale: float = 1.0) -> list[float]:
+    """At most about `count` numbers between `low` and `high` that are round when divided by `scale`."""
+    unit = nice_unit(low / scale, high / scale, count) * scale
+    return ticks_between(low, high, unit) if unit else []
+
+
+def nice_unit(low: float, high: float, count: int) -> float:
+    """The round distance of about `count` ticks; 0 when there is none."""
     if not (isfinite(low) and isfinite(high)) or high <= low or count < 1:
-        return []
+        return 0.0
     raw = (high - low) / count
     power = 10.0 ** floor(log10(raw))
-    unit = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= raw * 0.999)
-    first = -floor(-low / unit)
+    return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= raw * 0.999)
+
+
+def ticks_between(low: float, high: float, unit: float) -> list[float]:
+    """The multiples of `unit` from `low` to `high`."""
+    first = -floor(-low / unit + 1e-9)
     return [tick * unit for tick in range(first, floor(high / unit + 1e-9) + 1)]
+
+
+def even_frame(frame: Frame, unit: float, rows: int, *, from_bottom: bool) -> Frame:
+    """`frame` with its values extended so that `unit` is a whole number of the `rows`: ticks are evenly far apart.
+
+    `from_bottom`: extend only above.
+    """
+    dots, span = rows * 4 - 1, frame.high - frame.low
+    rows_per_unit = floor(unit * dots / (4 * span)) if span > 0 else 0
+    if rows_per_unit < 1:
+        return frame
+    more = unit * dots / (4 * rows_per_unit) - span
+    below = 0.0 if from_bottom else more / 2
+    return Frame(frame.left, frame.right, frame.low - below, frame.high + more - below)

@@ -158,7 +158,7 @@ def _unexpected_error(error: Exception) -> GardenError:
 
     text = str(error).strip()
     return RunFailed(
-        "something in the program went wrong that should not",
+        "this is a bug in Model Garden",
         why=text.splitlines()[-1][:400] if text else type(error).__name__,
-        hint="please report it; the dashboard goes on",
+        hint="please report it; the dashboard keeps running",
     )

@@ -37,10 +37,16 @@ def size(count: float | None) -> str:
         return DASH
     value = float(count)
     for unit in _UNITS:
-        if value < 1000 or unit == _UNITS[-1]:
+        if value < 999.5 or unit == _UNITS[-1]:  # compact() would write 1000 MiB
             return f"{value:.0f} {unit}" if unit == "B" else f"{compact(value)} {unit}"
         value /= 1024
     return DASH
+
+
+def unit_of(count: float) -> tuple[float, str]:
+    """The binary unit that `size` writes a number of bytes in: its bytes and its name."""
+    power = next((index for index in range(len(_UNITS)) if count / 1024**index < 999.5), len(_UNITS) - 1)
+    return 1024.0**power, _UNITS[power]
 
 
 def used_of_total(used: float, total: float) -> str:

@@ -40,11 +40,11 @@ def find_problems(keymap: Mapping[str, str]) -> list[KeymapProblem]:
     for name, keys in keymap.items():
         action = ACTIONS_BY_ID.get(RENAMED_ACTIONS.get(name, name))
         if action is None:
-            problems.append(KeymapProblem(name, keys, f"there is no such action{_suggest_action(name)}"))
+            problems.append(KeymapProblem(name, keys, f"unknown action{_suggest_action(name)}"))
             continue
         invalid = [key for key in parse_keys(keys) if not is_key(key)]
         if invalid:
-            problems.append(KeymapProblem(name, keys, f"{invalid[0]!r} is no key; give e.g. ctrl+r, f2, slash or x"))
+            problems.append(KeymapProblem(name, keys, f"{invalid[0]!r} is not a key; use e.g. ctrl+r, f2, slash or x"))
         problems += [KeymapProblem(name, keys, why) for why in _find_conflicts(action, current)]
     return problems
 

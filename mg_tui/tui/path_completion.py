@@ -74,7 +74,7 @@ def complete_path(typed: str, folder: Path, kind: PathKind = "any", *, limit: in
         return Completion([], one_line(why, limit=200).lower())
     entries = [PathEntry(f"{prefix}{name}/", f"{one_line(name)}/", is_folder=True) for name in folders]
     entries += [PathEntry(f"{prefix}{file.name}", one_line(file.name), bytes=file.bytes) for file in files]
-    return Completion(entries[:limit], "" if entries else "nothing here that could be opened")
+    return Completion(entries[:limit], "" if entries else "nothing to open here")
 
 
 def list_folder(

@@ -17,7 +17,7 @@ class Place:
 PLACES: Final = (
     Place("1", "runs", "Runs", "the list of runs"),
     Place("2", "datasets", "Datasets", "the datasets"),
-    Place("3", "new", "New run", "the form of a new run"),
+    Place("3", "new", "New run", "the new run form"),
     Place("4", "models", "Models", "results and base models"),
-    Place("5", "plugins", "Plugins", "the model families"),
+    Place("5", "plugins", "Plugins", "the plugins of model families and metrics"),
 )

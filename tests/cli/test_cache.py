@@ -31,4 +31,4 @@ def test_show_and_clear(tmp_path: Path) -> None:
 def test_an_empty_cache(tmp_path: Path) -> None:
     result = CliRunner().invoke(cache, [], obj=Settings(home=tmp_path, cache=tmp_path / "none"))
     assert result.exit_code == 0
-    assert "0.0 MiB" in result.output
+    assert " 0 B " in result.output

@@ -185,8 +185,8 @@ def test_without_a_terminal_an_interrupt_detaches_with_130(folder: RunFolder, wo
     assert summarize_run(folder).state is RunState.RUNNING
 
 
-def step_event(number: int) -> Event:
-    return Event(number, 1.0, "step", {"step": number, "loss": 0.5, "learning_rate": 1e-5, "seconds": 1.0})
+def step_event(number: int, seconds: float = 10.0) -> Event:
+    return Event(number, number * seconds, "step", {"step": number, "loss": 0.5, "learning_rate": 1e-5, "seconds": 1.0})
 
 
 def test_one_line_per_logging_interval(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +208,28 @@ def test_a_long_backlog_is_truncated(folder: RunFolder, capsys: pytest.CaptureFi
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "… 181 earlier lines omitted"
     assert len(lines) == 21
+
+
+def test_fast_steps_make_a_line_in_some_seconds(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    events = [step_event(n, seconds=0.1) for n in range(1, 409)]
+    watch, display = RunWatch(folder), LineDisplay(1)
+    for event in events:
+        watch.view.apply([event])
+        display.update(watch, [event])
+    lines = capsys.readouterr().err.splitlines()
+    assert 8 <= len(lines) <= 10 and lines[0].startswith("step 1")
+
+
+@pytest.mark.parametrize("warning", [True, False])
+def test_decisions_are_one_line(folder: RunFolder, capsys: pytest.CaptureFixture[str], warning: bool) -> None:
+    decisions = [Event(n, 1.0, "decision", {"what": f"option {n}", "value": n, "why": "so"}) for n in range(1, 12)]
+    warnings = [Event(12, 1.0, "warning", {"what": "mind the gap"})] if warning else []
+    watch, events = RunWatch(folder), [*decisions, *warnings, step_event(13)]
+    watch.view.apply(events)
+    LineDisplay(1, folder).update(watch, events)
+    lines = capsys.readouterr().err.splitlines()
+    folded = f"11 options chosen automatically; `model-garden runs show {folder.id}` lists them"
+    assert lines[:-1] == [*(["warning: mind the gap"] if warning else []), folded]
 
 
 @pytest.mark.parametrize("spec", [None, "{}", '{"logging_steps": "x"}', '{"logging_steps": 0}'])

@@ -1,7 +1,9 @@
 """Flags are generated from the spec: one for every field, and the spec reads them back."""
 
+import re
 import shlex
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -28,6 +30,28 @@ def test_every_field_has_a_flag_and_a_line_of_help() -> None:
     for opt in options_of(TrainingSpec):
         assert opt.flag in output
         assert f"{opt.group}:" in output
+
+
+def test_the_default_in_the_help_is_that_of_the_spec() -> None:
+    """Given as a flag, the value that the help calls the default is the value of a spec without the flag."""
+    context = click.Context(train_vision)
+    by_name = {param.name: param for param in train_vision.get_params(context)}
+    plain = TrainingSpec.parse({"base_model": "tiny", "dataset": "d"})
+    told = 0
+    for opt in options_of(TrainingSpec):
+        _flag, text = by_name[opt.name].get_help_record(context) or ("", "")
+        stated = re.search(r"\[default: (.+)\]$", text)
+        if stated is None:
+            assert opt.required or opt.default is None or opt.kind == "list", f"{opt.flag} has a default"
+            continue
+        told += 1
+        default = getattr(plain, opt.name)
+        if opt.kind == "switch":
+            assert stated[1] == ("on" if default else "off"), opt.flag
+        else:
+            spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "d", opt.name: stated[1]})
+            assert getattr(spec, opt.name) == default, opt.flag
+    assert told > 30
 
 
 def test_the_guide_s_command() -> None:

@@ -142,6 +142,34 @@ def test_layouts_in_formats(folder: Path, layout: str, format: str) -> None:
     assert back == before
 
 
+@pytest.mark.parametrize("layout", WRITABLE_LAYOUTS)
+def test_no_layout_loses_the_system_turn_or_an_earlier_one(folder: Path, layout: str) -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "<image>\nWhat is it?"},
+        {"role": "assistant", "content": "A cat."},
+        {"role": "user", "content": "And <image>\n?"},
+        {"role": "assistant", "content": "A dog."},
+        {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    single = layout in ("fields", "captions")
+    rows = [
+        {"messages": turns[:3], "images": ["a.png"]},
+        *([] if single else [{"messages": turns, "images": ["a.png", "b.jpg"]}]),
+        {"messages": turns[1:3], "images": ["b.jpg"]},
+    ]
+    (folder / "from.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run_convert(folder, "from.jsonl", "to.jsonl", layout=layout)
+    assert (result.rows, result.skipped_rows) == (len(rows), 0)
+    expected = read_conversations(folder, "from.jsonl")
+    assert [conversation[0][0] for conversation in expected] == ["system"] * (len(rows) - 1) + ["user"]
+    if layout == "captions":
+        for conversation in expected:
+            conversation[-2][2][-1] = "Describe this image."
+    assert read_conversations(folder, "to.jsonl") == expected
+
+
 def test_llama_factory_and_openai_read_as_they_are_written_elsewhere(folder: Path) -> None:
     run_convert(folder, "talks.jsonl", "lf.json", layout="conversations")
     rows = json.loads((folder / "lf.json").read_text())
@@ -235,7 +263,7 @@ def test_fields_go_along_and_what_does_not_is_said(folder: Path) -> None:
 def test_rows_that_cannot_be_said_stop_it_or_are_left_out(folder: Path) -> None:
     with pytest.raises(BadRows) as caught:
         run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields")
-    assert "row 1: has 4 turns; fields supports a single question and answer" in str(caught.value)
+    assert "rows 1, 3: has 4 turns; fields supports a single question and answer" in str(caught.value)
     assert not list(folder.glob("*x*"))
     result = run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields", skip_bad_rows=True)
     assert (result.rows, result.skipped_rows) == (1, 2)

@@ -147,12 +147,12 @@ def test_animations_are_noted(rows, tmp_path: Path) -> None:
 
 
 def test_all_bad_rows_are_listed_and_the_rest_counted(rows, image_file: Path) -> None:
-    dataset = load_dataset(rows(row(), *[row(text="")] * 30))
+    dataset = load_dataset(rows(row(), *[row(image=f"{n}.jpg") for n in range(2, 32)]))
     with pytest.raises(BadRows) as caught:
         require_no_bad_rows(dataset)
     message = str(caught.value)
     assert message.startswith("30 rows of 31 are invalid:")
-    assert 'row 21, field "text": is empty' in message
+    assert 'row 21, field "image": "21.jpg" does not exist' in message
     assert "row 22," not in message
     assert "and 10 more, in rows 22 to 31" in message
     assert "--on-bad-row skip" in message

@@ -81,7 +81,16 @@ def test_cached_rows_are_the_rows(file: Path, monkeypatch: pytest.MonkeyPatch) -
         assert isinstance(dataset.examples, ExampleTable)
         assert list(dataset.examples) == list(plain.examples)
         assert [dataset.examples[index] for index in (0, 1500, -1)] == [plain.examples[i] for i in (0, 1500, -1)]
-        for name in ("problems", "image_locations", "image_infos", "notes", "unused_columns", "text_markers", "path"):
+        for name in (
+            "problems",
+            "image_locations",
+            "image_infos",
+            "notes",
+            "unused_columns",
+            "text_markers",
+            "path",
+            "last_row",
+        ):
             assert getattr(dataset, name) == getattr(plain, name), name
     assert second.content == first.content is not None
 

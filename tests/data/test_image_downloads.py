@@ -44,6 +44,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(png()[:20])
         elif path == "/large":
             self.reply(png() + b"\0" * 5000)
+        elif path == "/large-announced":
+            self.send_response(200)
+            self.send_header("Content-Length", "5000")
+            self.end_headers()
+            self.server.hold.wait(5)  # type: ignore[attr-defined]
         elif path == "/large-unannounced":
             self.send_response(200)
             self.end_headers()
@@ -194,6 +199,11 @@ def test_what_can_go_wrong(base: str, downloads: ImageDownloads, path: str, expe
 )
 def test_what_is_no_address(downloads: ImageDownloads, url: str) -> None:
     assert "URL" in refusal_reason(downloads, url)
+
+
+def test_what_is_announced_as_too_large_is_not_waited_for(base: str, downloads: ImageDownloads) -> None:
+    """Not a byte of it comes: only the header can tell."""
+    assert refusal_reason(downloads, f"{base}/large-announced").startswith("is larger than")
 
 
 def test_redirects_are_followed(server, base: str, downloads: ImageDownloads) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageFile
 
 from mg_tui.data import images
 from mg_tui.data.images import ImageError, open_image, probe_image, verify_image
+from tests.data.conftest import png_claiming
 
 
 def refusal_reason(path: Path) -> str:
@@ -47,6 +48,19 @@ def test_just_over_the_limit(tmp_path: Path, bomb: Path) -> None:
     head = b"IHDR" + pack(">IIBBBBB", 20_000, 9_000, 8, 2, 0, 0, 0)
     path.write_bytes(bomb.read_bytes()[:12] + head + pack(">I", crc32(head)) + bomb.read_bytes()[33:])
     assert "180,000,000" in refusal_reason(path) or "20,000 x 9,000" in refusal_reason(path)
+
+
+def test_the_limit_is_our_own_and_not_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of tests a warning of Pillow is no error, and Pillow refuses no image below twice the limit."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as other libraries set it
+    path = tmp_path / "large.png"
+    path.write_bytes(png_claiming(20_000, 9_000))
+    with pytest.raises(ImageError, match="claims 20,000 x 9,000 pixels") as caught:
+        probe_image(path)
+    assert caught.value.kind == "bomb"
+    assert "claims 20,000 x 9,000 pixels" in refusal_reason(path)
+    path.write_bytes(png_claiming(20_000, 8_000))
+    assert probe_image(path).width == 20_000
 
 
 def test_missing_folder_empty_and_devices(tmp_path: Path) -> None:

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mg_tui.core.dataset_parts import parse_weighted_path
 from mg_tui.core.errors import UsageError
+from mg_tui.data.checks.runner import CheckLimits
+from mg_tui.data.convert.converter import ConvertRequest, convert
+from mg_tui.data.fix import fix_dataset
 from mg_tui.data.from_folder import create_from_folder
+from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.row_loader import ReadOptions, load_rows
+from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.opener import open_source
-from mg_tui.data.subset import WeightedSource, concat_datasets, parse_weighted_path, sample_dataset, split_dataset
+from mg_tui.data.subset import WeightedSource, concat_datasets, sample_dataset, split_dataset
 
 
 @pytest.fixture
@@ -48,6 +54,35 @@ def image_paths(rows: list[Any]) -> set[str]:
         for item in ([entry["image"]] if isinstance(entry["image"], str) else entry["image"] or [])
     ]
     return {Path(name).name for name in reference}
+
+
+def test_images_inside_rows_stay_in_their_order(folder: Path) -> None:
+    """Two different ones a row: as files of the new dataset they are where they were."""
+    for name, color in (("red", "red"), ("blue", "blue")):
+        Image.new("RGB", (150, 150), color).save(folder / f"{name}.png")
+    content = [
+        {"role": "user", "content": "Is <image>\n left of <image>\n?"},
+        {"role": "assistant", "content": "It is."},
+    ]
+    orders = [["red.png", "blue.png"], ["blue.png", "red.png"], ["red.png", "0.png"]]
+    write_rows(folder / "data.jsonl", *({"messages": content, "images": images, "id": images[0]} for images in orders))
+    source, _reading = open_dataset(folder / "data.jsonl")
+    resolver = ImageResolver(source.base, None, folder, folder / "cache")
+    request = ConvertRequest(folder / "inside.parquet")
+    convert(source, detect_format(source), request, cache=folder / "cache", resolver=resolver)
+
+    def images_of(path: Path) -> list[list[bytes]]:
+        examples = [item.example for batch in load_rows(*open_dataset(path)) for item in batch]
+        return [[Path(ref.path).read_bytes() for ref in example.images] for example in examples if example]
+
+    inside = open_dataset(folder / "inside.parquet")
+    sample_dataset(*inside, folder / "sample.jsonl", count=3, seed=1)
+    fix_dataset(*inside, CheckLimits(2048, 784, 1_003_520), folder / "fixed.jsonl")
+    concat_datasets([WeightedSource(*inside)], folder / "mixed.jsonl", seed=1)
+    expected = [[(folder / name).read_bytes() for name in images] for images in orders]
+    assert images_of(folder / "inside.parquet") == expected
+    for name in ("sample.jsonl", "fixed.jsonl", "mixed.jsonl"):
+        assert sorted(images_of(folder / name)) == sorted(expected), name
 
 
 def test_no_image_is_on_both_sides(folder: Path) -> None:

@@ -281,7 +281,7 @@ def test_a_home_that_cannot_be_written(lab: Any, small_disk: Path) -> None:
         with pytest.raises(EnvironmentProblem, match="Cannot create the run folder") as caught:
             lab.run(small_disk / "home")
         assert caught.value.why == "Read-only file system"
-        with pytest.raises(EnvironmentProblem, match="Cannot start the training process") as caught:
+        with pytest.raises(EnvironmentProblem, match="Cannot open the run's lock file") as caught:
             launch.start_worker(folder)
         assert (caught.value.why, caught.value.exit_code) == ("Read-only file system", 3)
     finally:

@@ -51,7 +51,7 @@ class Container:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """What came to its terminal."""
         return self._log.read_text()
 
@@ -128,7 +128,7 @@ def test_a_container_is_stopped_and_the_next_one_offers_to_go_on(
 ) -> None:
     first = container(train_command("mine", 100_000))
     wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 5)
-    assert "Still running in this container" in first.said
+    assert "Still running in this container" in first.output
     began = time.monotonic()
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
@@ -140,7 +140,7 @@ def test_a_container_is_stopped_and_the_next_one_offers_to_go_on(
     assert found["saved"][-1] == found["step"] >= 5, "nothing is lost"
     second = container("runs list")
     assert second.wait() == 0
-    assert "↺ interrupted" in second.said and f"runs resume {found['id']}" in second.said
+    assert "↺ interrupted" in second.output and f"runs resume {found['id']}" in second.output
     assert show_run(tmp_path, "mine")["state"] == "interrupted", "only offered"
 
 
@@ -156,7 +156,7 @@ def test_the_next_container_goes_on_by_itself_when_told_so(
     assert reached["state"] == "interrupted" and reached["step"] < 60
     second = container("runs list", MODEL_GARDEN_RUNS_RESUME_INTERRUPTED="true")
     assert second.wait() == 0, "it stays for the run and ends with it"
-    assert f"resumed: {reached['id']} (was interrupted)" in second.said
+    assert f"resumed: {reached['id']} (was interrupted)" in second.output
     found = show_run(tmp_path, "mine")
     assert (found["state"], found["step"], found["attempt"]) == ("finished", 60, 2)
     journal = (tmp_path / "garden" / "runs" / found["id"] / "events.jsonl").read_text()
@@ -187,7 +187,7 @@ def test_a_person_who_presses_ctrl_c_twice_stops_and_does_not_interrupt(
     container: Callable[..., Container], tmp_path: Path
 ) -> None:
     first = container(train_command("mine", 100_000))
-    wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 2 and "Going on" in first.said)
+    wait_until(lambda: show_run(tmp_path, "mine")["step"] >= 2 and "Still running" in first.output)
     for _ in range(2):
         first.signal(signal.SIGINT)
         time.sleep(0.3)

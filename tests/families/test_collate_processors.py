@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
@@ -86,6 +87,33 @@ def qwen3_vl(tiny: Path) -> Any:
         Qwen3VLVideoProcessor(),
         chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
     )
+
+
+@pytest.mark.parametrize("written_by", ["the template", "the tokenizer"])
+def test_a_text_begins_with_one_token_that_begins_texts(
+    tiny: Path, talk: Callable[..., Example], written_by: str
+) -> None:
+    """As Gemma's and Llama's do: the tokenizer adds it to every text, and most templates write it too."""
+    processor = llava(tiny)
+    begins = "<begins>"
+    processor.tokenizer.add_special_tokens({"bos_token": begins})
+    number = processor.tokenizer.convert_tokens_to_ids(begins)
+    processor.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{begins} $A", special_tokens=[(begins, number)]
+    )
+    assert processor.tokenizer("a")["input_ids"][0] == number
+    if written_by == "the template":
+        processor.chat_template = "{{ bos_token }}" + template("<image>")
+    encoder = ExampleEncoder(OTHER, processor, LIMITS)
+    examples = [talk("what?", "blue", images=1), talk("a longer question?", "no", "sure?", "yes")]
+    batch = encoder(examples, [[IMAGE], []])
+    assert batch["input_ids"][:, 0].tolist() == [number, number]
+    assert (batch["input_ids"] == number).sum(-1).tolist() == [1, 1]
+    prompts = encoder.encode_prompts([example.prompt for example in examples], [[IMAGE], []])["input_ids"]
+    assert (prompts == number).sum(-1).tolist() == [1, 1]
+    for example in examples:
+        assert encoder.tokenize_with_supervision(example)[0].count(number) == 1
+        assert encoder.tokenize_prompt(example.prompt).count(number) == 1
 
 
 @pytest.mark.parametrize(

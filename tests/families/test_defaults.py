@@ -79,6 +79,38 @@ def test_the_image_processor_is_torchvisions(processor: Any) -> None:
     assert processor.image_processor.backend == "torchvision"
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_and_revision_are_those_that_were_asked_for(
+    family: ModelFamily, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    """What reaches transformers: code that comes with a checkpoint runs only when asked, and of that revision."""
+    import transformers
+
+    called: dict[str, dict[str, Any]] = {}
+
+    def record(name: str) -> Any:
+        def from_pretrained(source: str, **options: Any) -> Any:
+            called[name] = {"source": source, **options}
+            raise OSError("enough seen")
+
+        return from_pretrained
+
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
+    for name in ("AutoModelForImageTextToText", "AutoProcessor", "AutoConfig"):
+        monkeypatch.setattr(getattr(transformers, name), "from_pretrained", record(name))
+    for quantization in ("none", "nf4"):
+        with pytest.raises(UsageError):
+            load(family, "some/model", revision="abc123", trust_remote_code=trusted, quantization=quantization)
+    with pytest.raises(UsageError):
+        family.load_processor(
+            family, "some/model", Preprocessing(3_136, 12_544), revision="abc123", trust_remote_code=trusted
+        )
+    assert called.keys() == {"AutoModelForImageTextToText", "AutoProcessor", "AutoConfig"}
+    for name, options in called.items():
+        asked = (options["source"], options.get("revision"), options.get("trust_remote_code", False))
+        assert asked == ("some/model", "abc123", trusted), name
+
+
 @pytest.fixture
 def copied(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "copied"))

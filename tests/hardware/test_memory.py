@@ -8,6 +8,7 @@ import pytest
 from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, model_shape
 
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.hardware.known_gpus import KNOWN_GPUS
 from mg_tui.hardware.memory import ExampleSize, MemoryAdvisor, Workload, estimate_memory, keep_largest
 from mg_tui.hardware.memory.assumptions import FRAGMENTATION
 from mg_tui.hardware.memory.training_setup import resolve_setup
@@ -83,6 +84,16 @@ def test_what_is_not_known_is_said() -> None:
         "derived from the checkpoint" in sentence
         for sentence in estimate_memory(general, spec(), rows=[ExampleSize(100, 10)]).assumed
     )
+
+
+def test_what_a_gpu_offers_is_what_its_program_was_told_in_gib() -> None:
+    """Against messages of torch and nvidia-smi, which count in GiB: `79.25 GiB total capacity`."""
+    usable = {gpu.name: gpu.usable_bytes for gpu in KNOWN_GPUS}
+    for name, gib in (("A100 80 GB", 79.25), ("RTX 3090 / 4090 24 GB", 23.5), ("H100 NVL 94 GB", 93.0)):
+        assert usable[name] == int(gib * GIB), name
+    for name, size in usable.items():
+        sold_as = float(name.removesuffix(" GB").rpartition(" ")[2])
+        assert 0.88 * sold_as * GB < size < sold_as * GIB, name
 
 
 # --- The guide's table ------------------------------------------------------------------------------------------------

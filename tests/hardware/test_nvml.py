@@ -136,6 +136,20 @@ def test_a_driver_that_vanishes_and_comes_back(samples: Samples) -> None:
     assert gone["host"]["ram_total"] > 0
 
 
+def test_a_driver_that_was_lost_is_asked_again_after_a_while(samples: Samples) -> None:
+    body = """
+now = 1000.0
+nvml.time = type("Clock", (), {"monotonic": staticmethod(lambda: now)})
+for word, later in (("ok", 0), ("gone", 1), ("ok", 1), ("gone", 60), ("ok", 1), ("ok", 60)):
+    now += later
+    sample(word)
+"""
+    before, lost, too_soon, still_gone, too_soon_again, back = samples(body)
+    assert [len(found["gpus"]) for found in (before, lost, too_soon, still_gone, too_soon_again)] == [2, 0, 0, 0, 0]
+    assert "does not respond" in still_gone["why_no_gpu"]
+    assert (back["gpus"], back["why_no_gpu"]) == (before["gpus"], None)
+
+
 @pytest.mark.parametrize(
     ("word", "says"), [("none", "reports no GPU"), ("nodriver", "does not respond: Driver Not Loaded")]
 )

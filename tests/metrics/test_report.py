@@ -98,6 +98,16 @@ def test_a_comparison(tmp_path: Path, image: str) -> None:
         write_report(tmp_path / "r.html", other, before=before, registry=REGISTRY)
 
 
+def test_facts_are_listed_once_and_name_no_folder_and_nothing_that_is_not_there(tmp_path: Path, image: str) -> None:
+    one = results(tmp_path / "one", ["yes"] * 3, image)
+    base = replace(one, spec={"model": "tiny", "base_model": None, "dataset": "/secret/d.jsonl", "rows": 3})
+    tuned = replace(one, spec={"model": "model", "base_model": "tiny", "dataset": "/secret/d.jsonl", "rows": 3})
+    found, text = page(tmp_path / "r.html", tuned, before=base, title="kjav-demo")
+    assert "kjav-demo – evaluation" in text and "tiny → model" in found.text
+    assert "d.jsonl" in found.text and "/secret" not in text
+    assert "null" not in found.text and text.count("<dt>rows</dt>") == 1
+
+
 def test_the_page_loads_nothing(tmp_path: Path, image: str) -> None:
     found, text = page(tmp_path / "r.html", results(tmp_path / "m", ["yes", "no"], image))
     (policy,) = [one["content"] for one in found.of("meta") if one.get("http-equiv") == "Content-Security-Policy"]

@@ -134,3 +134,28 @@ def test_what_would_fail_in_the_worker_is_refused_before(
     monkeypatch.setattr("mg_tui.runs.devices.find_devices", lambda: [Device("cpu")])
     with pytest.raises(UsageError, match=says):
         run_preflight(settings, dataset, on_bad_row="skip", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"eval_metrics": "exact_mach"}, UsageError, "exact_match"),
+        ({"keep_best": "nonsense"}, UsageError, "no metric 'nonsense'"),
+        ({"eval_metrics": "anls,anls"}, None, ""),
+        ({"eval_metrics": "json_fields"}, DataError, "row 1"),
+        ({"eval_metrics": "auto", "keep_best": "count_exact"}, DataError, "row 1"),
+        ({"eval_metrics": "auto", "keep_best": "anls"}, None, ""),
+    ],
+    ids=str,
+)
+def test_metrics_of_evaluations_are_checked_before_a_run_exists(
+    settings: Settings, dataset: Path, options: dict[str, Any], error: type[GardenError] | None, words: str
+) -> None:
+    good = dataset.with_name("good.jsonl")
+    good.write_text(dataset.read_text().splitlines()[0] + "\n")
+    if error is None:
+        assert run_preflight(settings, good, eval_dataset=str(good), **options).evaluation is not None
+        return
+    with pytest.raises(error) as caught:
+        run_preflight(settings, good, eval_dataset=str(good), **options)
+    assert words in str(caught.value)

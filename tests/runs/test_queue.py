@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -298,6 +300,28 @@ queue.restart_waiters(Path(sys.argv[1]), start)
     until(lambda: all(read_state(run).ended for run in runs), 60)
     assert [read_state(run) for run in runs] == [RunState.FINISHED] * len(runs), [r.log_file.read_text() for r in runs]
     assert [event_kinds(run).count("started") for run in runs] == [1] * len(runs)
+
+
+def test_two_that_are_queued_at_once_have_places_of_their_own(
+    make: Make, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads the order and then writes its place: with the lock nobody reads between the two."""
+    original, reading = queue.list_queue, threading.Barrier(3)
+
+    def read_together(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            reading.wait(0.3)  # until all have read, or it is clear that they cannot at once
+        return result
+
+    runs = [make(name, add=False) for name in "abc"]
+    monkeypatch.setattr(queue, "list_queue", read_together)
+    threads = [threading.Thread(target=queue.enqueue, args=(run, ("any",), "a test")) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(entry.record.place for entry in original(home)) == [1.0, 2.0, 3.0]
 
 
 def test_waiting_is_light() -> None:

@@ -32,6 +32,7 @@ NAMED = (
     *("enter", "escape", "tab", "shift+tab", "up", "down", "left", "right", "pageup", "pagedown", "home", "end"),
     *("space", "backspace", "delete", "ctrl+p", "ctrl+t", "ctrl+o", "ctrl+r", "ctrl+n", "ctrl+l", "f1", "f2"),
 )
+PALETTE = ("pageup", "pagedown", "up", "down", "home", "end", "enter", "escape", "backspace", "r", "e", "z", "ctrl+p")
 SIZES = ((60, 20), (64, 22), (74, 24), (80, 24), (100, 30), (120, 40), (160, 50))
 PLACES = "12345"
 
@@ -43,6 +44,11 @@ def random_keys(dice: random.Random, count: int) -> list[str]:
         key = dice.choice(NAMED) if dice.random() < 0.45 else dice.choice(PRINTABLE)
         keys.append(dice.choice(PLACES) if key == "q" and dice.random() < 0.98 else key)
     return keys
+
+
+def palette_keys(dice: random.Random, count: int) -> list[str]:
+    """Keys for the command palette: moving by page in a list that changes, choosing twice, closing while it fills."""
+    return [dice.choice(PALETTE) for _ in range(count)]
 
 
 def run_files(home: Path) -> dict[str, dict[str, str]]:

@@ -25,6 +25,10 @@ from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.datasets import DatasetsScreen
 from mg_tui.tui.screens.devices import DevicesScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
+from mg_tui.tui.screens.evaluation import ResultScreen
+from mg_tui.tui.screens.evaluation_form import EvaluationForm
+from mg_tui.tui.screens.evaluations import EvaluationListScreen
+from mg_tui.tui.screens.hard_rows import HardRowsScreen
 from mg_tui.tui.screens.help import HelpScreen, KeyHelp
 from mg_tui.tui.screens.image import ImageScreen
 from mg_tui.tui.screens.jump import JumpScreen
@@ -60,6 +64,10 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "chat": [ChatScreen],
     "exam": [EvaluateScreen],
     "merge": [MergeScreen],
+    "evaluations": [EvaluationListScreen],
+    "result": [ResultScreen],
+    "evaluate": [EvaluationForm],
+    "hard": [HardRowsScreen],
     "pick": [PickScreen],
     "datasets": [DatasetsScreen],
     "dataset": [DatasetScreen],

@@ -1,11 +1,15 @@
 """What is chosen of a chart: zoom, pan, smoothing; and how curves, rules and several runs are drawn."""
 
+from typing import Any
+
 import pytest
 
-from mg_tui.runs.records import Sample
+from mg_tui.runs.records import LossEvaluation, Sample
 from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve
 from mg_tui.tui.runs.chart_view import ChartView
+from mg_tui.tui.runs.snapshot import RunCurves, RunDetail
 from mg_tui.tui.widgets.chart import ChartLine, Plot, draw_plot
+from mg_tui.tui.widgets.run.metrics import answer_scores, metric_column, metric_strip
 from mg_tui.tui.widgets.run.samples import history_marks, sample_steps, samples_at_step
 from mg_tui.tui.widgets.run_comparison import GLYPHS, differing_options
 
@@ -61,7 +65,7 @@ def _plot(window=None, *more: ChartLine) -> Plot:
 def test_a_zoomed_chart_has_only_its_steps_and_says_which() -> None:
     rows = draw_plot(_plot((90.0, 100.0)), 78, 12)
     assert "steps 90 to 100" in rows[0].plain
-    assert rows[-1].plain.split()[1:] == ["92", "94", "96", "98", "100"]
+    assert rows[-1].plain.split()[2:] == ["92", "94", "96", "98", "100"]
     assert not any("100" in row.plain or "50" in row.plain for row in rows[1:-1])  # values of other steps
 
 
@@ -131,3 +135,17 @@ def test_the_table_of_compared_runs_fits(width, tmp_path) -> None:
     detail = build_detail(row, view, {"a": "x" * 300}, build_curves(view), now=0.0)
     for line in comparison_lines([detail, detail, detail], width, show_all=True):
         assert line.cell_length <= max(width, 60)
+
+
+def test_scores_of_answers_stand_beside_the_other_metrics() -> None:
+    def evaluation(step: int, **metrics: float) -> LossEvaluation:
+        return LossEvaluation(step, 0.5, 1.0, 4, metrics)
+
+    row: Any = None
+    evals = (evaluation(2, anls=0.25), evaluation(4), evaluation(6, anls=0.75, cer=0.5))
+    detail = RunDetail(row, RunCurves(), 0, evals=evals)
+    assert {name: values[-1] for name, values in answer_scores(detail).items()} == {"anls": 0.75, "cer": 0.5}
+    (line,) = [line.plain for line in metric_column(detail, 60) if line.plain.startswith("anls")]
+    assert "0.7500  ▁▇" in line, "with its curve"
+    assert metric_strip(detail, 80)[0].plain.startswith("anls 0.75")
+    assert answer_scores(RunDetail(row, RunCurves(), 0, evals=(evaluation(2),))) == {}

@@ -295,12 +295,12 @@ async def test_a_check_marks_rows_and_is_walked_through(file, tmp_path, dashboar
     async with app.run_test(size=size) as pilot:
         screen = await _open(app, pilot, until, file)
         await pilot.press("h")
-        assert "c checks the dataset" in text(app)
+        assert "Press c to check the dataset" in text(app)
         await pilot.press("c")
         await until(pilot, lambda: "checking for tiny" in text(app) and "50%" in text(app))
         checked.set()
         await until(pilot, lambda: screen.report is not None and "checking for tiny" not in text(app))
-        assert "Tokens of a row" in text(app) and "under 128" in text(app) and "largest 5,000" in text(app)
+        assert "Tokens per row" in text(app) and "under 128" in text(app) and "largest 5,000" in text(app)
         await pilot.press("f")
         await until(pilot, lambda: "5 rows cannot be trained on" in text(app) and "bad field" in text(app))
         assert "--max-seq-length 5056" in text(app) or size[0] == 80
@@ -401,10 +401,39 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
         await pilot.press("left", "right", "enter")
         await until(pilot, lambda: not isinstance(app.screen, ReadOptionsScreen))
         await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.question == "q0")
-        await until(pilot, lambda: "question ask" in text(app) and "as you chose" in text(app))
+        await until(pilot, lambda: "question ask" in text(app) and "set by you" in text(app))
         assert screen.dataset is not None
         options = screen.dataset.run_options()
         assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
+
+
+async def test_a_column_is_ignored_and_an_encoding_chosen(tmp_path, dashboard, size, text, until) -> None:
+    file = tmp_path / "hints.csv"
+    file.write_bytes(f"question,image,answer,hint\nÉ?,{photo('rocket')},a,h\n".encode("latin-1"))
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        screen = await _open(app, pilot, until, file)
+        for name, value in (("dataset_encoding", "latin-1"), ("ignore_column", "hint")):
+            await pilot.press("m")
+            assert isinstance(app.screen, ReadOptionsScreen)
+            table = app.screen.query_one(OptionTable)
+            table.move(next(at for at, row in enumerate(table.rows) if row.name == name))
+            for _ in range(20):
+                if table.current is not None and table.current.value == value:
+                    break
+                await pilot.press("right")
+            assert table.current is not None and table.current.value == value
+            await pilot.press("enter")
+            await until(pilot, lambda: not isinstance(app.screen, ReadOptionsScreen))
+            await until(
+                pilot, lambda n=name, v=value: screen.dataset is not None and screen.dataset.options.get(n) == v
+            )
+        await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.question == "É?")
+        assert not _detail(screen).problems
+        assert screen.dataset is not None
+        assert screen.dataset.spec.ignore_column == ("hint",)
+        assert screen.dataset.run_options()["ignore_column"] == "hint"
 
 
 async def test_a_row_is_asked_of_a_model(file, tmp_path, dashboard, size, text, until, engine) -> None:
@@ -440,13 +469,13 @@ async def test_a_row_is_taken_into_a_chat(file, tmp_path, dashboard, text, until
                 await until(pilot, lambda: app.screen.query_one(ImageBox).count == 2)
                 assert app.screen.query_one("#ask").value == "What is it?"
             else:
-                await until(pilot, lambda: any("asks nothing" in item.text for item in app.message_log))
+                await until(pilot, lambda: any("has no question" in item.text for item in app.message_log))
 
 
 async def test_a_new_run_is_begun_with_what_is_seen(file, tmp_path, dashboard, until, monkeypatch) -> None:
     opened = []
     app = dashboard(tmp_path)
-    monkeypatch.setattr(type(app), "open_new_run_form", lambda self, values: opened.append(values), raising=False)
+    monkeypatch.setattr(type(app), "open_dataset_form", lambda self, values: opened.append(values), raising=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await _open(app, pilot, until, file)
         await pilot.press("R")

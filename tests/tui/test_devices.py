@@ -81,7 +81,7 @@ def test_everything_about_a_gpu(width) -> None:
     for part in ("96%", "512/700 W", "88 °C", "▶ invoices", "MIG 1", "vllm", "3 memory errors", "[bold]H100"):
         assert part in joined, part
     if width >= 78:
-        assert "clocks held down: power cap, heat (hardware)" in joined and "1200/1980 MHz" in joined
+        assert "throttled: power cap, heat (hardware)" in joined and "1200/1980 MHz" in joined
         assert "48.0 GiB" in joined and "process 11" in joined
 
 
@@ -126,7 +126,7 @@ async def main():
         for word, words in (
             ("ok", ["Fake GPU 0", "50%", "10.0/80.0 GiB", "40°C"]),
             ("hot", ["3 ECC errors", "heat (hardware)"]),
-            ("gone", ["GPUs cannot be seen any more", "the NVIDIA driver", "Runs are not ended by this"]),
+            ("gone", ["GPUs no longer visible", "the NVIDIA driver", "Runs continue"]),
             ("ok", ["Fake GPU 0", "50%"]),
             ("lost", ["Fake GPU 0", "no response"]),
         ):
@@ -135,7 +135,7 @@ async def main():
         await pilot.press("d")
         for word, words in (
             ("mig", ["MIG 1", "Fake GPU 2", "7.00 GiB"]),
-            ("hot", ["clocks held down: power cap, heat (hardware)", "3 memory errors", "1200/1980 MHz"]),
+            ("hot", ["throttled: power cap, heat (hardware)", "3 memory errors", "1200/1980 MHz"]),
             ("gone", ["No GPU: the NVIDIA driver"]),
             ("ok", ["123/700 W"]),
         ):

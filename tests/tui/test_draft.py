@@ -1,13 +1,12 @@
 """A run that is being put together, without any screen: values, problems, command, presets, steps."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import SpecError
+from mg_tui.core.example import Example
 from mg_tui.core.options import options_of
 from mg_tui.core.presets import BUILT_IN_PRESETS, PRESET_DESCRIPTIONS
 from mg_tui.core.spec import TrainingSpec
@@ -161,8 +160,8 @@ def test_the_preset_for_24_gb_fits_a_7b_model_into_24_gb(tmp_path: Path) -> None
 @pytest.mark.parametrize(("epochs", "most"), [(3, None), (0.5, None), (1.1, None), (2, 5)])
 def test_steps_are_those_of_the_engine(examples: int, epochs: float, most: int | None) -> None:
     spec = TrainingSpec.parse({**REQUIRED, "epochs": epochs, "max_steps": most})
-    dataset = SimpleNamespace(examples=[object()] * examples, problems=())
-    work = summarize_workload(spec, cast(Dataset, dataset), None, None)
+    dataset = Dataset(Path("a.jsonl"), tuple(Example(row, ()) for row in range(1, examples + 1)), ())
+    work = summarize_workload(spec, dataset, None, None)
     plan = StepPlan(examples, spec.examples_per_step)
     assert work.steps_per_epoch == plan.steps_per_epoch
     assert work.steps == plan.total_steps(epochs, most)

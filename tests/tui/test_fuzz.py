@@ -10,10 +10,11 @@ import random
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.tui.screens.confirm import ConfirmScreen
-from tests.tui.fuzzing import SIZES, burst, random_keys, run_files
+from tests.tui.fuzzing import SIZES, burst, palette_keys, random_keys, run_files
 from tests.tui.synthetic_runs import SYNTHETIC_RUNS, SyntheticRun, synthetic_home
 
 pytestmark = pytest.mark.asyncio
@@ -65,6 +66,10 @@ async def _press_at_random(make, folder: Path, count: int, seed: int) -> dict[st
                     keys = random_keys(dice, dice.choice((1, 1, 1, 2, 3, 5, 12)))
                     if app._screen_stack and isinstance(app.screen, ConfirmScreen) and dice.random() < 0.3:
                         keys = ["y"]  # random keys seldom say yes
+                    if app._screen_stack and isinstance(app.screen, CommandPalette) and dice.random() < 0.8:
+                        keys = palette_keys(dice, dice.choice((1, 2, 3, 6)))
+                    elif dice.random() < 0.03:
+                        keys = ["ctrl+p", *palette_keys(dice, 4)]
                     done["keys"] += len(keys)
                     done["bursts"] += len(keys) > 1
                     burst(app, keys)
@@ -94,6 +99,25 @@ async def test_random_keys(dashboard, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = await _press_at_random(dashboard, tmp_path, 400, seed=15)
     assert done["keys"] >= 400 and done["screens"] > 3
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize("width", [60, 80])
+async def test_random_keys_in_the_command_palette(dashboard, tmp_path, width) -> None:
+    dice = random.Random(width)
+    with synthetic_home(tmp_path / "home") as home:
+        app = dashboard(home)
+        async with app.run_test(size=(width, 20)) as pilot:
+            for _ in range(120):
+                if app._exit:
+                    break
+                if not isinstance(app.screen, CommandPalette):
+                    burst(app, ["ctrl+p"])
+                burst(app, palette_keys(dice, dice.choice((1, 2, 5, 9))))
+                await pilot.pause(0.02 if dice.random() < 0.2 else 0)
+            while app.key_queue._task is not None:
+                await asyncio.sleep(0.01)
+    assert app.return_code in (0, None)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import pytest
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.widgets.runs.run_table import RunTable
 from tests.tui.synthetic_runs import HOSTILE
 
@@ -30,6 +31,17 @@ def _assert_harmless(shown: str) -> None:
     bad = [c for c in shown if (ord(c) < 32 and c != "\n") or "\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e"]
     assert not bad, shown
     assert "[bold red]" in shown
+
+
+async def test_a_confirmation_shows_names_as_they_are(home, dashboard, text, until) -> None:
+    app = dashboard(home)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.push_screen(ConfirmScreen("Remove [red]a[/red]?", "[b]b[/b] goes to the trash.", "Yes, [i]c[/i]"))
+        await until(pilot, lambda: "trash" in text(app))
+        shown = text(app)
+        assert "Remove [red]a[/red]?" in shown
+        assert "[b]b[/b] goes to the trash." in shown
+        assert "Yes, [i]c[/i]" in shown
 
 
 async def test_text_is_text_everywhere(tmp_path, dashboard, size, text, until) -> None:
@@ -60,7 +72,7 @@ async def test_text_is_text_everywhere(tmp_path, dashboard, size, text, until) -
         await pilot.press("escape", "escape")
         app.open_replay(folders[0])
         await pilot.press("end")
-        await until(pilot, lambda: "replay over" in text(app) and "[bold red]" in text(app))
+        await until(pilot, lambda: "replay ended" in text(app) and "[bold red]" in text(app))
         screens.append(text(app))
         await pilot.press("escape")
         app.notify(HOSTILE, title=HOSTILE, severity="error")

@@ -23,12 +23,12 @@ def test_the_keys_that_actions_come_with_are_keys_and_have_no_conflict() -> None
 @pytest.mark.parametrize(
     ("keymap", "words"),
     [
-        ({"run.stpo": "x"}, "[keys] run.stpo: got 'x'; there is no such action; did you mean run.stop?"),
-        ({"run.stop": "ctrl+nonsense"}, "'ctrl+nonsense' is no key"),
+        ({"run.stpo": "x"}, "[keys] run.stpo: got 'x'; unknown action; did you mean run.stop?"),
+        ({"run.stop": "ctrl+nonsense"}, "'ctrl+nonsense' is not a key"),
         ({"run.stop": "q"}, "q is Quit (app.detach) in “Everywhere”"),
-        ({"app.detach": "j"}, "j is Next (list.down) in “In lists”"),
+        ({"app.detach": "j"}, "j is Next (list.down) in “Lists”"),
         ({"new.start": "u"}, "u is Queue the run (new.queue) in “New run”"),
-        ({"new.start": "x"}, "x is Default (form.reset) in “In forms”"),
+        ({"new.start": "x"}, "x is Reset (form.reset) in “Forms”"),
     ],
 )
 def test_what_cannot_be_is_named(keymap, words) -> None:

@@ -98,7 +98,7 @@ async def test_a_plugin_that_breaks_is_said(tmp_path, dashboard, text, until, mo
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("4")
-        await until(pilot, lambda: "cannot be looked for" in text(app) and "division" in text(app))
+        await until(pilot, lambda: "cannot list the models" in text(app) and "division" in text(app))
         await until(pilot, lambda: "No models yet" in text(app))
 
 
@@ -128,7 +128,7 @@ async def test_an_answer_comes_piece_by_piece(results, dashboard, size, text, un
         await until(pilot, lambda: "A tabby ▌" in text(app) and "answering" in text(app))
         hold.set()
         await until(pilot, lambda: "A tabby cat." in text(app) and "176 image tokens" in text(app))
-        assert "451x300 seen at 448x308" in " ".join(text(app).split())
+        assert "451x300 resized to 448x308" in " ".join(text(app).split())
         [sent] = [fields for op, fields in requests if op == "generate"]
         assert sent["messages"] == [{"role": "user", "text": "what is it?", "images": [str(photo("chelsea"))]}]
         assert recents.read(results, "images")[0].reference == str(photo("chelsea"))
@@ -264,9 +264,9 @@ async def test_before_and_after_side_by_side(results, dashboard, size, text, unt
             await until(pilot, lambda part=part: part in text(app))
         assert dict(requests)["exam"]["base_too"] is True
         await pilot.press("f")
-        await until(pilot, lambda: "only what became right" in text(app) and "✗ wrong" not in text(app))
+        await until(pilot, lambda: "fixed" in text(app) and "✗ wrong" not in text(app))
         await pilot.press("f", "f", "j")
-        await until(pilot, lambda: "only what is not right" in text(app))
+        await until(pilot, lambda: "wrong" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await until(pilot, lambda: "[bold red]" in app.screen.query_one("#ask").value)
@@ -296,7 +296,7 @@ async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, da
         table = await _models(app, pilot, until)
         await _select(table, pilot, until, "merged")
         await pilot.press("b")
-        await until(pilot, lambda: "held no rows out" in text(app) and "a answers the rows" in text(app))
+        await until(pilot, lambda: "held no rows out" in text(app) and "Press a to choose another dataset" in text(app))
         await pilot.press("a")
         app.screen.query_one("#path", Input).value = str(results / "other.jsonl")
         await pilot.pause(0.1)
@@ -352,7 +352,7 @@ async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboa
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
         await pilot.press("y")
-        await until(pilot, lambda: any("nothing of it" in item.text for item in app.message_log))
+        await until(pilot, lambda: any("files were discarded" in item.text for item in app.message_log))
         await until(pilot, lambda: "▶ merging" not in text(app))
         engine(merge=RunFailed("the merged model does not answer like the adapter", why="logits differ"))
         await pilot.press("m", "enter")

@@ -83,7 +83,7 @@ async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, 
         await pilot.press("enter", *"0", "tab")  # taken as it is, marked, and on to the next
         assert "learning_rate" in screen.draft.problems and "1 wrong" in text(app)
         assert screen.table.current.id != "learning_rate"
-        await until(pilot, lambda: "Correct the values marked" in text(app))
+        await until(pilot, lambda: "Fix the values marked" in text(app))
         await pilot.press("k", "x")
         assert screen.draft.problems == {} and not screen.draft.is_changed("learning_rate")
 
@@ -194,7 +194,7 @@ async def test_the_outlook_follows(tmp_path, dashboard, dataset, size, text, unt
         assert "known with a dataset" in text(app) and "language model" in text(app)
         screen.fill({"dataset": str(dataset)})
         await until(pilot, lambda: pane.estimate.workload is not None)
-        assert pane.estimate.workload.steps == 9 and "20 examples, 8 a step" in text(app)
+        assert pane.estimate.workload.steps == 9 and "20 examples, 8/step" in text(app)
         peak = pane.estimate.memory.peak
         screen.fill({"lora_r": 256, "epochs": 1})
         await until(pilot, lambda: pane.estimate.workload.steps == 3)
@@ -225,7 +225,7 @@ async def test_a_sample_is_made_and_the_run_started(tmp_path, dashboard, size, t
         screen = await _open(app, pilot, until)
         await pilot.press("r")  # nothing is there to start: the cursor goes to what is needed
         assert screen.table.current.id == "base_model" and not isinstance(app.screen, PreflightScreen)
-        assert "m makes a sample dataset" in screen.field_help("dataset", False).accepted
+        assert "m creates a sample dataset" in screen.field_help("dataset", False).accepted
         await pilot.press("m")
         await until(pilot, lambda: screen.draft.spec is not None)
         assert screen.draft.spec.base_model == "tiny" and Path(screen.draft.spec.dataset).is_file()
@@ -251,7 +251,7 @@ async def test_findings_are_listed_by_row_and_nothing_is_started(tmp_path, dashb
         await until(pilot, lambda: isinstance(app.screen, PreflightScreen) and app.screen.error is not None)
         report = "\n".join(line.plain for line in app.screen.query_one(PreflightReport).lines(70))
         assert "row 1" in report and "gone.png" in report and "row 3" in report and "On a bad row" in report
-        assert "Nothing was started" in text(app)
+        assert "The run was not started" in text(app)
         await pilot.press("j", "G", "escape")
         assert app.screen is screen
     assert not (tmp_path / "runs").exists()
@@ -304,7 +304,7 @@ async def test_presets_are_taken_saved_and_removed(tmp_path, dashboard, own_file
         assert screen.draft.partial_spec.quantization == "nf4" and screen.draft.partial_spec.learning_rate == 1e-4
         await pilot.press("P")
         await pilot.press("enter")
-        assert isinstance(app.screen, NameScreen) and "letters one can see" in text(app)
+        assert isinstance(app.screen, NameScreen) and "visible characters" in text(app)
         await pilot.press(*"my own", "enter")
         await until(pilot, lambda: "my own" in app.settings.presets)
         assert own_file.read_text().startswith("# mine\n[ui]\ntheme = 'garden' # dark\n")

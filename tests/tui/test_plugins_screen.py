@@ -4,6 +4,8 @@ import pytest
 
 from mg_tui.families.plugin_loader import PluginStatus
 from mg_tui.families.registry import Registry, load_registry
+from mg_tui.metrics import row_metric
+from mg_tui.metrics.registry import MetricPlugin, MetricRegistry, load_metrics
 from mg_tui.tui.screens.plain_text import PlainTextScreen
 from mg_tui.tui.widgets.plugins.table import PluginRow, PluginTable, plugin_lines
 from tests.tui.synthetic_runs import HOSTILE
@@ -39,6 +41,29 @@ async def test_families_versions_and_what_works(tmp_path, dashboard, size, text,
         assert app.focused is table
         await pilot.press("y")
         assert isinstance(app.screen, PlainTextScreen) and registry.families[0].key in app.screen.text
+
+
+async def test_metric_plugins_with_their_metrics_and_why_one_is_broken(
+    tmp_path, dashboard, size, text, until, monkeypatch
+) -> None:
+    metric = row_metric("contains", lambda answer, references: 1.0, title="Contains a reference", version="3")
+    good = MetricPlugin("papers", "mg-papers", "1.2", "mg_papers", "papers.py", "ok", None, (metric,))
+    bad = MetricPlugin("torn", "mg-torn", "0.1", "mg_torn", None, "broken", "ImportError: no module named torn")
+    registry = MetricRegistry(load_metrics().metrics, (good, bad))
+    monkeypatch.setattr("mg_tui.metrics.registry.load_metrics", lambda: registry)
+    families = _with(load_registry(), unknown=("papers", "nobody"))
+    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: families)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        table = await _open(app, pilot, until)
+        assert [row.status for row in table.rows[-2:]] == [good, bad]
+        assert "contains" in text(app) and "✗ 1 broken" in text(app)
+        table.move(len(table.rows) - 2)
+        await until(pilot, lambda: "Contains a reference" in text(app) and "contains 3" in text(app))
+        await pilot.press("j")
+        await until(pilot, lambda: "no module named torn" in text(app))
+        said = " ".join(notice.message for notice in app._notifications)
+        assert "nobody" in said and "papers" not in said  # a plugin of metrics that is disabled is known
 
 
 async def test_a_broken_one_says_why_and_hostile_text_does_nothing(

@@ -77,7 +77,7 @@ async def test_a_replay_is_a_live_screen_with_speed_keys(home, dashboard, size, 
         await pilot.press("space")
         await until(pilot, lambda: _row(screen).step > step)
         await pilot.press("end")
-        await until(pilot, lambda: _row(screen).state == RunState.FINISHED and "■ replay over" in text(app))
+        await until(pilot, lambda: _row(screen).state == RunState.FINISHED and "■ replay ended" in text(app))
         assert "✓ finished" in text(app) and "240/240" in text(app)
         await pilot.press("home")
         await until(pilot, lambda: _row(screen).step < 200)

@@ -131,7 +131,7 @@ async def test_resume_says_from_where_and_asks(own_home, dashboard, size, text, 
         assert started == []
         await pilot.press("y")
         await until(pilot, lambda: started == [folder.id])
-        await until(pilot, lambda: app.message_log and app.message_log[-1].text == "street-signs: goes on")
+        await until(pilot, lambda: app.message_log and app.message_log[-1].text == "street-signs: resumed")
 
 
 async def test_what_cannot_be_done_is_said(own_home, dashboard, text, until, monkeypatch) -> None:
@@ -180,10 +180,29 @@ async def test_the_queue_is_changed(own_home, dashboard, size, text, until) -> N
         await until(pilot, lambda: _current(table).queue_position == (3, False))
         await pilot.press("s")
         assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
-        assert "out of the queue" in text(app)
+        assert "from the queue" in text(app)
         await pilot.press("y")
         await until(pilot, lambda: _current(table).state is RunState.STOPPED)
         assert [entry.folder.id[-6:] for entry in queue.list_queue(own_home)] == ["-first", "second"]
+
+
+async def test_a_running_run_is_not_removed(own_home, dashboard, size, text, until) -> None:
+    app = dashboard(own_home)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        table = await _on(app, pilot, until, "invoices-v2")
+        running, finished = _current(table), next(row for row in table.rows if row.state is RunState.FINISHED)
+        assert running.state is RunState.RUNNING
+        await pilot.press("x")
+        await pilot.pause(0.1)
+        assert not isinstance(app.screen, ConfirmScreen)
+        await pilot.press("space")
+        await _on(app, pilot, until, finished.title)
+        await pilot.press("space", "x")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        assert f"Remove {finished.title}?" in text(app), "of the two that are marked the one that may be"
+        await pilot.press("y")
+        await until(pilot, lambda: not finished.folder.path.exists())
+        assert running.folder.spec_file.exists()
 
 
 async def test_remove_asks_and_removes_the_marked(own_home, dashboard, size, text, until) -> None:
@@ -260,4 +279,4 @@ async def test_what_should_be_waiting_waits_again(own_home, dashboard, until, mo
         assert not restarted  # only where the command asked for it
         app.run_commands.start_waiting_runs(app.settings)
         await until(pilot, lambda: len(restarted) == 3 and app.message_log)
-        assert "waits again" in app.message_log[-1].text
+        assert "is queued again" in app.message_log[-1].text

@@ -72,7 +72,7 @@ async def test_the_log_is_filtered(home, dashboard, size, text, until) -> None:
         await pilot.press("enter")
         assert app.focused is log
         await pilot.press("slash", *" zzz")
-        await until(pilot, lambda: "No line of the log has these words" in text(app))
+        await until(pilot, lambda: "No line matches" in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: log.line_count > 300 and not screen.query("#search"))
         assert app.screen is screen
@@ -176,7 +176,7 @@ async def test_a_second_stop_ends_at_once(tmp_path, dashboard, text, until) -> N
             journal.write("request", request="stop", by="me")
             await until(pilot, lambda: "stopping after this step" in text(app))
             await pilot.press("s")
-            assert "End run now?" in text(app) and "without a checkpoint" in text(app) and app.focused.id == "no"
+            assert "Stop run now?" in text(app) and "without a checkpoint" in text(app) and app.focused.id == "no"
             await pilot.press("y")
             await until(pilot, lambda: any("-stop_now-" in file.name for file in folder.control_dir.iterdir()))
 

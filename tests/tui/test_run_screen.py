@@ -124,7 +124,7 @@ async def test_it_follows_a_run_from_its_start_to_its_end(tmp_path, dashboard, t
     app = dashboard(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await _open(app, pilot, folder, until)
-        await until(pilot, lambda: "○ created" in text(app) and "printed nothing yet" in text(app))
+        await until(pilot, lambda: "○ created" in text(app) and "No output from the worker yet" in text(app))
         with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
             journal.write("started", pid=1, host="h", attempt=1, resumed_from=None)
             journal.write("phase", name="loading model", detail="tiny")

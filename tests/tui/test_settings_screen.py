@@ -96,7 +96,7 @@ async def test_what_wins_over_the_file_is_said(own_file, tmp_path, until, monkey
         await pilot.press("enter")
         assert isinstance(app.screen, ChooseScreen)
         await pilot.press("j", "enter")
-        wins = "MODEL_GARDEN_UI_THEME says otherwise and wins"
+        wins = "MODEL_GARDEN_UI_THEME overrides it"
         await until(pilot, lambda: any(wins in notice.message for notice in app._notifications))
         assert app.theme == "garden" and 'theme = "garden-light"' in own_file.read_text()
 

@@ -115,7 +115,7 @@ async def test_the_form_that_cannot_be_shown(tmp_path, dashboard, size, same, un
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: "cannot be shown" in str(app.screen.query_one("#empty").render()))
+        await until(pilot, lambda: "Cannot show the form" in str(app.screen.query_one("#empty").render()))
         same(app, "new-error")
 
 
@@ -125,7 +125,7 @@ async def test_the_form_before_anything_is_known(tmp_path, dashboard, size, same
         screen = await _form(app, pilot, until)
         screen.draft.clear()
         screen.draft_changed()
-        screen.query_one(EstimatePane).estimate = RunEstimate(problems=("Choose a base model to see what it needs.",))
+        screen.query_one(EstimatePane).estimate = RunEstimate(problems=("Choose a base model to see its memory.",))
         await pilot.pause()
         same(app, "new-empty")
 

@@ -162,7 +162,7 @@ async def test_run_empty(full, dashboard, size, text, until, compared) -> None:
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
         await _run(app, pilot, until, find_run(full, "floor-plans"))
-        await until(pilot, lambda: "has not started yet" in text(app) and "printed nothing" in text(app))
+        await until(pilot, lambda: "has not started yet" in text(app) and "No output from the worker" in text(app))
         await until(pilot, lambda: size[1] < 30 or "H100" in text(app))
         compared(app, "run-empty")
 
@@ -199,7 +199,7 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
     app = dashboard(full)
     async with app.run_test(size=size) as pilot:
         await _list(app, pilot, until, text, "d")
-        await until(pilot, lambda: "clocks held down" in text(app))
+        await until(pilot, lambda: "throttled" in text(app))
         screen = app.screen
         screen._feed.pause()
         screen.query_one("DeviceBlocks")._histories.clear()
@@ -214,7 +214,7 @@ async def test_devices_that_cannot_be_seen(full, dashboard, size, text, until, c
         await _list(app, pilot, until, text)
         lost = DeviceSnapshot((), HOST, "the NVIDIA driver stopped answering: GPU is lost", NOW)
         monkeypatch.setattr(DeviceSampler, "sample", lambda self: lost)
-        await until(pilot, lambda: "cannot be seen any more" in text(app))
+        await until(pilot, lambda: "no longer visible" in text(app))
         compared(app, "runs-gpus-lost")
 
 

@@ -45,7 +45,7 @@ def test_from_a_dataset_to_an_answer(tmp_path, in_tmux, width, height) -> None:
     screen_text = tmux.wait_for(r"\d+ supervised", seconds=90)
     assert "▣×" in screen_text and "<|im_start|>" in screen_text
     tmux.send_keys("a")
-    tmux.wait_for("Which model is asked about row 2")
+    tmux.wait_for("Which model should answer row 2")
     tmux.wait_for("tiny")
     tmux.send_keys("Enter")
     tmux.wait_for("✓ ready", seconds=90)

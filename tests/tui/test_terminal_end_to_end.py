@@ -25,7 +25,7 @@ def test_from_a_dataset_to_a_chat(tmp_path, in_tmux, monkeypatch) -> None:
     tmux = in_tmux(tmp_path, 80, 24)
     tmux.wait_for("No runs yet")
     tmux.send_keys("2")
-    tmux.wait_for("o type a path")
+    tmux.wait_for("o open path")
     tmux.send_keys("o")
     tmux.wait_for("Open a dataset")
     tmux.type(str(data.parent / "small.jsonl"))

@@ -22,7 +22,7 @@ def test_the_form_is_filled_in_and_the_run_goes(tmp_path, in_tmux, width, height
     tmux.send_keys("3")
     tmux.wait_for("2 needed")
     tmux.send_keys("r")  # not yet: it says what is needed
-    tmux.wait_for("Base model is needed first")
+    tmux.wait_for("Base model is required")
     tmux.send_keys("Enter")
     tmux.wait_for(r"↺ tiny|tiny ")
     tmux.type("tiny")
@@ -32,7 +32,7 @@ def test_the_form_is_filled_in_and_the_run_goes(tmp_path, in_tmux, width, height
     tmux.wait_for(r"shapes\.jsonl")
     tmux.type("shapes.jsonl")
     tmux.send_keys("Enter")
-    tmux.wait_for("6 examples, 8 a step")
+    tmux.wait_for("6 examples, 8/step")
     tmux.type("/max steps")  # at once, as a slow link brings them
     tmux.wait_for("Maximum steps")
     tmux.send_keys("Enter", "Enter")
@@ -62,7 +62,7 @@ def test_who_has_read_nothing_trains_on_a_sample(tmp_path, in_tmux) -> None:
     tmux.send_keys("3")
     tmux.wait_for("m sample data")
     tmux.send_keys("m")
-    tmux.wait_for("20 examples, 8 a step")
+    tmux.wait_for("20 examples, 8/step")
     tmux.send_keys("r")
     tmux.wait_for("finished", seconds=120)
     tmux.send_keys("q")

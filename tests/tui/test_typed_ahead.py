@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from textual.command import CommandList
 from textual.widgets import Input
 
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.jump import JumpScreen
+from mg_tui.tui.screens.palette import GardenPalette
 from mg_tui.tui.screens.plain_text import PlainTextScreen
 from mg_tui.tui.widgets.datasets.row_table import RowTable
 from mg_tui.tui.widgets.runs.run_table import RunTable
@@ -142,4 +144,35 @@ async def test_a_removed_run_is_brought_back(own_home, dashboard, size, until) -
         await until(pilot, lambda: sorted(path.name for path in runs.iterdir()) == names)
         await until(pilot, lambda: len(app.screen.query_one(RunTable).rows) == len(names))
         await pilot.press("u")
-        await until(pilot, lambda: "no run to bring back" in app.message_log[-1].text)
+        await until(pilot, lambda: "nothing to restore" in app.message_log[-1].text)
+
+
+async def _open_palette(app, pilot, until) -> GardenPalette:
+    await pilot.press("ctrl+p")
+    await until(pilot, lambda: isinstance(app.screen, GardenPalette) and app.screen.query_one(CommandList).option_count)
+    return app.screen
+
+
+@pytest.mark.parametrize("key", ["page_up", "page_down"])
+async def test_the_palette_pages_through_commands_that_just_changed(home, dashboard, until, key) -> None:
+    app = dashboard(home)
+    async with app.run_test(size=(60, 20)) as pilot:
+        palette = await _open_palette(app, pilot, until)
+        commands = palette.query_one(CommandList)
+        commands.highlighted = count = commands.option_count - 1
+        commands.styles.width = 0
+        await pilot.pause()
+        commands._clear_caches()  # as a resize and a change of styles do
+        palette._action_command_list(key)  # a KeyError once
+        await pilot.pause()
+        assert commands.option_count == count + 1
+
+
+async def test_the_palette_closes_once(home, dashboard, until) -> None:
+    app = dashboard(home)
+    async with app.run_test(size=(60, 20)) as pilot:
+        palette = await _open_palette(app, pilot, until)
+        palette._action_escape()
+        palette._action_escape()  # an InvalidStateError or a ScreenStackError once
+        await pilot.pause()
+        assert app.screen is not palette and len(app.screen_stack) == 1

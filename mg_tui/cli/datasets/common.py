@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mg_tui.data.sources.base import Source
 
 # Data options of a run that affect neither how rows are read nor how they are checked.
-_NON_READER_OPTIONS: Final = frozenset({"dataset", "eval_split", "on_bad_row", "workers"})
+_NON_READER_OPTIONS: Final = frozenset({"dataset", "additional_dataset", "eval_split", "on_bad_row", "workers"})
 _CHECK_ONLY_OPTIONS: Final = frozenset({"max_seq_length", "eval_dataset", "eval_dataset_split"})
 # Findings that need token counts, and so the tokenizer of the base model.
 _TOKEN_FINDINGS: Final = frozenset({"too-long", "template", "nothing-learned", "image-shape"})

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
+from mg_tui.core.program import program, runnable
 
 
 @click.command("create-vision-dataset")
@@ -40,7 +42,7 @@ def create_vision_dataset(output: Path, num_examples: int, seed: int, force: boo
     examples = pluralize(result.examples, "example")
     click.echo(one_line(f"Wrote {examples} to {output}, with images in {result.images.name}/ next to it."), err=True)
     command = (
-        f"model-garden train-vision --base-model tiny --dataset {shlex.quote(str(output))} --output-dir models/sample"
+        f"{program()} train-vision --base-model tiny --dataset {shlex.quote(str(output))} --output-dir models/sample"
     )
     click.echo(one_line(f"Next: add your own rows, or train on it directly: {command}"), err=True)
 
@@ -113,7 +115,7 @@ def _create_from_folder(folder: Path, output: Path, prompt: str | None, *, force
         click.echo(f"skipped: {result.rejected - 5:,} more", err=True)
     if result.captioned < result.examples:
         click.echo(
-            one_line(f"Next: fill in the missing responses, then run: model-garden datasets check {output}"), err=True
+            one_line(f"Next: fill in the missing responses, then run: {program()} datasets check {output}"), err=True
         )
 
 
@@ -136,12 +138,14 @@ def list_datasets(settings: Settings, as_json: bool) -> None:
             exists = Path(item.reference).exists()
             click.echo(json.dumps({"dataset": item.reference, "opened": item.opened_at, "here": exists}))
         return
-    for name, path in named.items():
-        click.echo(one_line(f"{name}  {path}  (garden.toml)"))
     if not opened and not named:
-        click.echo("no datasets yet; open one with `model-garden datasets show FILE`", err=True)
+        click.echo(runnable("no datasets yet; open one with `model-garden datasets show FILE`"), err=True)
+        return
+    rows = [("garden.toml", one_line(f"{name}: {path}")) for name, path in named.items()]
     for item in opened:
         when = datetime.fromtimestamp(item.opened_at).strftime("%Y-%m-%d %H:%M")
         file = Path(item.reference)
         missing = "  (missing)" if file.is_absolute() and not file.exists() else ""
-        click.echo(one_line(f"{when}  {item.reference}{missing}"))
+        rows.append((when, one_line(f"{item.reference}{missing}")))
+    for line in format_table(("opened", "dataset"), rows, width=terminal_width()):
+        click.echo(line)

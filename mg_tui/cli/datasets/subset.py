@@ -127,7 +127,8 @@ def concat(
 
     A weight of 2 repeats every row twice, 0.5 takes a random half; the default is 1.
     """
-    from mg_tui.data.subset import WeightedSource, concat_datasets, parse_weighted_path
+    from mg_tui.core.dataset_parts import parse_weighted_path
+    from mg_tui.data.subset import WeightedSource, concat_datasets
 
     sources = []
     for text in datasets:

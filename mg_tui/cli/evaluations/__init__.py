@@ -2,11 +2,14 @@
 
 import sys
 import time
+from pathlib import Path
+from typing import cast
 
 import click
 
 from mg_tui.cli.runs.common import print_json
 from mg_tui.config import Settings
+from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
 
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -31,7 +34,7 @@ def evaluations(ctx: click.Context, as_json: bool) -> None:
 def list_(settings: Settings, as_json: bool) -> None:
     """List all evaluations, newest first."""
     from mg_tui.cli.evaluations.summary import format_table, summary_record
-    from mg_tui.cli.runs.show import _terminal_width
+    from mg_tui.cli.tables import terminal_width
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import list_runs
 
@@ -40,9 +43,9 @@ def list_(settings: Settings, as_json: bool) -> None:
         print_json([summary_record(evaluation, now) for evaluation in evaluations])
         return
     if not evaluations:
-        click.echo("No evaluations yet; start one with `model-garden evaluate-vision`.", err=True)
+        click.echo(runnable("No evaluations yet; start one with `model-garden evaluate-vision`."), err=True)
         return
-    for line in format_table(evaluations, now, width=_terminal_width()):
+    for line in format_table(evaluations, now, width=terminal_width()):
         click.echo(line)
 
 
@@ -59,7 +62,10 @@ def show(settings: Settings, evaluation: str, report: str | None, as_json: bool)
 
     folder = find_run(settings.home, evaluation, EvaluationFolder)
     if report is not None:
-        _write_report(folder, report)
+        from mg_tui.preflight.evaluation_outputs import write_evaluation_report
+
+        write_evaluation_report(folder, Path(report))
+        click.echo(f"report: {printable(report)}", err=True)
     summary, now = summarize_run(folder), time.time()
     if as_json:
         print_json(evaluation_record(summary, now))
@@ -124,14 +130,11 @@ def resume(ctx: click.Context, evaluation: str, gpus: str | None, detach: bool, 
     """Resume a stopped, interrupted, failed or crashed evaluation. Rows that have an answer are not answered again."""
     from mg_tui.cli.evaluations.start import follow_to_end
     from mg_tui.cli.launch import parse_gpus
-    from mg_tui.runs import launch
-    from mg_tui.runs.evaluations import EvaluationFolder, require_resumable
+    from mg_tui.runs.evaluations import EvaluationFolder, resume_evaluation
     from mg_tui.runs.store import find_run
 
     folder = find_run(ctx.obj.home, evaluation, EvaluationFolder)
-    gpu_choice = parse_gpus(gpus)
-    attempts = require_resumable(folder)
-    launch.start_worker(folder, gpu_choice)
+    attempts = resume_evaluation(folder, parse_gpus(gpus))
     ctx.exit(follow_to_end(folder, detach=detach, as_json=as_json, attempts=attempts))
 
 
@@ -154,15 +157,42 @@ def rm(settings: Settings, evaluation: tuple[str, ...], yes: bool) -> None:
         click.echo(f"deleted {printable(folder.id)}", err=True)
 
 
-def _write_report(folder: object, report: str) -> None:
-    from pathlib import Path
+@evaluations.command("write-rows")
+@_ID_ARGUMENT
+@click.option("--rows", help="Numbers of rows, separated by commas.")
+@click.option(
+    "--only", type=click.Choice(["wrong", "broken", "fixed", "errors"]), help="All rows of a kind, by the first metric."
+)
+@click.option("--output", "-o", required=True, type=click.Path(dir_okay=False), help="New JSON Lines file.")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@_JSON_OPTION
+@click.pass_obj
+def write_rows_(
+    settings: Settings, evaluation: str, rows: str | None, only: str | None, output: str, force: bool, as_json: bool
+) -> None:
+    """Write rows of an evaluation to a new dataset, such as those the model got wrong.
 
-    from mg_tui.metrics.registry import load_metrics
-    from mg_tui.metrics.report import write_report
-    from mg_tui.metrics.results import read_results
+    Rows are read again from the evaluation's dataset and keep all their columns.
+    """
+    from mg_tui.core.errors import UsageError
+    from mg_tui.preflight.evaluation_outputs import RowKind, find_questions, write_rows
     from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.store import find_run
 
-    assert isinstance(folder, EvaluationFolder)
-    before = read_results(folder.before_dir) if folder.comparison_file.is_file() else None
-    write_report(Path(report), read_results(folder.results_dir), registry=load_metrics(), before=before)
-    click.echo(f"report: {printable(report)}", err=True)
+    if (rows is None) == (only is None):
+        raise UsageError("name either --rows or --only", hint="e.g. --only wrong")
+    try:
+        numbers = [int(number) for number in (rows or "").split(",") if number.strip()]
+    except ValueError:
+        raise UsageError(f"--rows takes numbers separated by commas, and not {rows!r}") from None
+    folder = find_run(settings.home, evaluation, EvaluationFolder)
+    questions = find_questions(folder, numbers=numbers, only=cast("RowKind | None", only))
+    if not questions:
+        raise UsageError("no row is to be written", why=f"the evaluation has none that is {only}" if only else None)
+    written = write_rows(folder, questions, Path(output), cache=settings.cache, force=force)
+    if as_json:
+        print_json({"path": str(written.dataset.path), "rows": written.dataset.rows, "read_with": list(written.flags)})
+        return
+    click.echo(f"{written.dataset.rows} rows: {printable(str(written.dataset.path))}", err=True)
+    if written.flags:
+        click.echo(f"read it with {printable(' '.join(written.flags))}", err=True)

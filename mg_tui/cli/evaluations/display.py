@@ -8,6 +8,7 @@ from mg_tui.cli.displays import BarDisplay, ProgressDisplay, RunObserver, draws_
 from mg_tui.cli.follow import FollowStyle
 from mg_tui.cli.formatting import format_duration, format_event, format_progress
 from mg_tui.core.events import Event
+from mg_tui.core.program import runnable
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.folder import RunFolder
@@ -28,7 +29,7 @@ class EvaluationLines:
     def update(self, watch: RunObserver, events: Sequence[Event]) -> None:
         """Print the lines of what is new."""
         for event in events:
-            if (line := _event_line(event)) is not None:
+            if event.kind != "decision" and (line := _event_line(event)) is not None:
                 click.echo(line, err=True)
         view = watch.view
         part = _LINE_SHARE * view.step // view.total_steps if view.total_steps else -1
@@ -55,7 +56,8 @@ class EvaluationStyle(FollowStyle):
 
 def format_evaluation_outcome(folder: RunFolder, view: RunView, state: RunState) -> list[str]:
     """How an evaluation ended and what to do next; empty while it has not."""
-    place, resume = format_progress(view), f"  resume: model-garden evaluations resume {folder.id}"
+    place = format_progress(view)
+    resume = runnable(f"  resume: model-garden evaluations resume {folder.id}")
     if state is RunState.FINISHED:
         seconds = view.elapsed_seconds(view.ended_at or 0.0)
         return [f"finished: {view.step} rows answered in {format_duration(seconds)}", f"results: {_results(folder)}"]

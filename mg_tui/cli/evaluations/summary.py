@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from mg_tui.cli.evaluations.display import format_evaluation_outcome
 from mg_tui.cli.formatting import UNKNOWN, format_bytes, format_duration, format_progress
+from mg_tui.cli.tables import format_rows
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
 _COLUMNS: Final = ("ID", "STATE", "ROWS", "SCORE", "TIME", "ETA", "MODEL", "DATASET")
+_RIGHT: Final = ("ROWS", "TIME", "ETA")
 _MAX_GROUPS: Final = 12
 _MAX_ROWS: Final = 12
 
@@ -20,11 +22,10 @@ def format_table(evaluations: Sequence[RunSummary], now: float, *, width: int | 
     """One line an evaluation under a line of headings, cut to `width` columns where given."""
     from rich.cells import cell_len, set_cell_size
 
-    rows = [_COLUMNS, *(_format_row(evaluation, now) for evaluation in evaluations)]
-    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    lines = []
+    lines: list[str] = []
+    rows = format_rows(_COLUMNS, [_format_row(one, now) for one in evaluations], width=width, right=_RIGHT)
     for row, problem in zip(rows, ["", *(evaluation.problem for evaluation in evaluations)], strict=True):
-        lines.append("  ".join(set_cell_size(cell, widths[at]) for at, cell in enumerate(row)).rstrip())
+        lines += row
         if problem:
             lines.append(f"  ! {one_line(problem)}")
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mg_tui.core.program import program
 from mg_tui.core.text import printable
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def print_resume_hint(summaries: "Sequence[RunSummary]") -> None:
     ids = [printable(run.id) for run in summaries if run.state is RunState.INTERRUPTED]
     if ids:
         click.echo(
-            f"{len(ids)} interrupted by a restart; resume with `model-garden runs resume {ids[0]}`, or resume all "
-            "with `model-garden runs wake --resume`",
+            f"{len(ids)} interrupted by a restart; resume with `{program()} runs resume {ids[0]}`, or resume all "
+            f"with `{program()} runs wake --resume`",
             err=True,
         )

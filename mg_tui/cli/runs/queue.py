@@ -6,7 +6,9 @@ import click
 
 from mg_tui.cli.launch import restart_queue
 from mg_tui.cli.runs.common import JSON_OPTION, RUN_ARGUMENT, print_json, print_resume_hint
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
+from mg_tui.core.program import runnable
 from mg_tui.core.text import one_line, printable
 
 
@@ -22,7 +24,7 @@ def queue(settings: Settings, as_json: bool) -> None:
         print_json(entries)
         return
     if not entries:
-        click.echo("The queue is empty; add a run with `model-garden train-vision --queue`.", err=True)
+        click.echo(runnable("The queue is empty; add a run with `model-garden train-vision --queue`."), err=True)
     for line in _queue_lines(entries):
         click.echo(line)
 
@@ -97,16 +99,17 @@ def _set_held(settings: Settings, run: str, held: bool) -> None:
 
 
 def _queue_lines(entries: list[dict[str, Any]]) -> list[str]:
-    width = max((len(entry["id"]) for entry in entries), default=0)
-    return [
-        f"{entry['position']:>3}  {printable(entry['id']):<{width}}  {entry['gpus']:<5}  {_waiting_reason(entry)}"
+    rows = [
+        (str(entry["position"]), printable(entry["id"]), str(entry["gpus"]), one_line(_waiting_reason(entry)))
         for entry in entries
     ]
+    headings = ("position", "id", "devices", "waits for")
+    return format_table(headings, rows, width=terminal_width(), right=("position",)) if rows else []
 
 
 def _waiting_reason(entry: dict[str, Any]) -> str:
     if entry["held"]:
         return "held"
     if not entry["waiting_process"]:
-        return "its waiter process died; restart it with `model-garden runs wake`"
+        return runnable("its waiter process died; restart it with `model-garden runs wake`")
     return one_line(str(entry["waits_for"] or "about to start"), limit=200)

@@ -6,7 +6,9 @@ import time
 import click
 
 from mg_tui.cli.runs.common import JSON_OPTION, RUN_ARGUMENT, print_json, print_resume_hint
+from mg_tui.cli.tables import terminal_width
 from mg_tui.config import Settings
+from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
 
 
@@ -23,9 +25,11 @@ def list_(settings: Settings, as_json: bool) -> None:
         print_json([run.as_dict(now, settings.cost) for run in summaries])
         return
     if not summaries:
-        click.echo("No runs yet; start one with `model-garden train-vision` or `model-garden demo`.", err=True)
+        click.echo(
+            runnable("No runs yet; start one with `model-garden train-vision` or `model-garden demo`."), err=True
+        )
         return
-    for line in format_table(summaries, now, width=_terminal_width()):
+    for line in format_table(summaries, now, width=terminal_width()):
         click.echo(line)
     print_resume_hint(summaries)
 
@@ -78,9 +82,3 @@ def _print_log_line(line: str) -> None:
     from mg_tui.runs.worker_log import strip_terminal_codes
 
     click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
-
-
-def _terminal_width() -> int | None:
-    import shutil
-
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

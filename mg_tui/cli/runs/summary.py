@@ -13,7 +13,9 @@ from mg_tui.cli.formatting import (
     format_number,
     format_outcome,
     format_progress,
+    format_scores,
 )
+from mg_tui.cli.tables import format_rows
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.records import SavedCheckpoint
@@ -21,6 +23,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
 _COLUMNS: Final = ("ID", "STATE", "STEP", "LOSS", "TIME", "ETA", "MODEL")
+_RIGHT: Final = ("STEP", "LOSS", "TIME", "ETA")
 _MAX_WARNINGS: Final = 10
 
 
@@ -28,13 +31,11 @@ def format_table(summaries: Sequence[RunSummary], now: float, *, width: int | No
     """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own."""
     from rich.cells import cell_len, set_cell_size
 
-    rows = [_COLUMNS, *(_format_row(run, now) for run in summaries)]
-    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     problems = ["", *(run.problem for run in summaries)]
     lines: list[str] = []
+    rows = format_rows(_COLUMNS, [_format_row(run, now) for run in summaries], width=width, right=_RIGHT)
     for row, problem in zip(rows, problems, strict=True):
-        padded = (set_cell_size(cell, widths[column]) for column, cell in enumerate(row))
-        lines.append("  ".join(padded).rstrip())
+        lines += row
         if problem:
             lines.append(f"  ! {one_line(problem)}")
     return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
@@ -75,7 +76,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
         ),
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
-    lines += [f"eval     step {e.step}: loss {format_number(e.loss)}" for e in list(view.evals)[-3:]]
+    lines += [f"eval     step {e.step}: {format_scores({'loss': e.loss, **e.metrics})}" for e in list(view.evals)[-3:]]
     lines += [_format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
@@ -121,7 +122,11 @@ def _format_row(run: RunSummary, now: float) -> tuple[str, ...]:
 
 def _format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
     evaluated = f", eval loss {format_number(saved.eval_loss)}" if saved.eval_loss is not None else ""
+    if saved.eval_metrics:
+        evaluated += f", {format_scores(saved.eval_metrics)}"
     mark = "  ★ best" if best else ""
+    if best and saved.best_by != "loss":
+        mark += f" by {one_line(saved.best_by, limit=40)}"
     return f"saved    step {saved.step}: {printable(saved.path)} ({format_bytes(saved.bytes)}{evaluated}){mark}"
 
 

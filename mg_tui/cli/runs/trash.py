@@ -6,9 +6,11 @@ import time
 import click
 
 from mg_tui.cli.runs.common import JSON_OPTION, print_json
+from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
-from mg_tui.core.text import printable
+from mg_tui.core.program import runnable
+from mg_tui.core.text import pluralize, printable
 
 _YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
 
@@ -31,7 +33,7 @@ def rm(settings: Settings, run: tuple[str, ...], yes: bool, permanently: bool) -
         confirm(f"{'delete' if permanently else 'remove'} {', '.join(folder.id for folder in folders)}?")
     for folder in folders:
         remove_run(folder, permanently=permanently)
-        hint = "" if permanently else f"; `model-garden runs restore {folder.id}` brings it back"
+        hint = "" if permanently else runnable(f"; `model-garden runs restore {folder.id}` brings it back")
         click.echo(f"{'deleted' if permanently else 'removed'} {printable(folder.id)}{printable(hint)}", err=True)
 
 
@@ -68,10 +70,13 @@ def trash(settings: Settings, empty: bool, yes: bool, as_json: bool) -> None:
     elif not runs:
         click.echo("The trash is empty.", err=True)
     else:
+        rows = []
         for run in runs:
             days = max(int((run.deleted_at - time.time()) // 86400), 0)
             removed = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.removed_at))
-            click.echo(f"{printable(run.id)}  removed {removed}, deleted in {days} days")
+            rows.append((printable(run.id), removed, f"in {pluralize(days, 'day')}"))
+        for line in format_table(("id", "removed", "deleted"), rows, width=terminal_width()):
+            click.echo(line)
 
 
 def confirm(question: str) -> None:

@@ -102,7 +102,7 @@ KINDS: Final[Mapping[str, FindingKind]] = {
         "note", "same question in many rows", "The model may not generalize to other phrasings.", "Data diversity"
     ),
     "few-images": FindingKind("note", "few images", "Many rows share few images.", "Data diversity"),
-    "few-rows": FindingKind("note", "few rows", "A small dataset is quickly memorized.", "Data diversity"),
+    "few-rows": FindingKind("note", "few rows", "The model will overfit a dataset this small.", "Data diversity"),
     "eval-overlap": FindingKind(
         "warning", "train/eval overlap", "The row or its image is also in the evaluation dataset."
     ),

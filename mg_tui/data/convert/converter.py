@@ -42,6 +42,9 @@ FORMAT_BY_EXTENSION: Final[Mapping[str, str]] = {
 _EMBEDDING_FORMATS: Final = ("parquet", "arrow", "saved", "webdataset")
 _IMAGES_INSIDE_FORMATS: Final = frozenset({"imagefolder", "webdataset"})
 
+# Layouts that are not written, and what their rows are written as.
+_WRITTEN_AS: Final = {"vqa": "fields", "choices": "fields", "labelstudio": "fields"}
+
 
 @dataclass(frozen=True, slots=True)
 class ConvertRequest:
@@ -170,7 +173,7 @@ def _resolve_format_and_layout(request: ConvertRequest, detected: DetectedFormat
         raise UsageError("cannot infer the format from the output name", where=safe_line(str(request.out)), hint=hint)
     if format == "hub" or format not in FORMATS:
         raise UsageError(f"the format {format} cannot be written")
-    layout = request.layout or {"vqa": "fields"}.get(detected.layout, detected.layout)
+    layout = request.layout or _WRITTEN_AS.get(detected.layout, detected.layout)
     if layout not in WRITABLE_LAYOUTS:
         raise UsageError(f"the layout {layout!r} cannot be written", hint="layouts are " + ", ".join(WRITABLE_LAYOUTS))
     if layout == "openai" and format in _IMAGES_INSIDE_FORMATS:

@@ -92,7 +92,12 @@ class Source(ABC):
         base: the folder that relative image paths are relative to.
         evidence: what the format was concluded from.
         address: a name that is valid in every working directory.
+        has_offsets: whether the offsets of rows are those of bytes in the file, so that they can be read from it.
+        encoding: of a text file, where the user named it.
     """
+
+    has_offsets = False
+    encoding: str | None = None
 
     def __init__(self, name: str, format: str, path: Path | None, base: Path, evidence: FormatEvidence):
         self.name = name

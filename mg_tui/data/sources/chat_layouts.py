@@ -14,7 +14,8 @@ from typing import Any, Final
 from mg_tui.data.field_map import DraftTurn, FieldMap, TurnKeys
 from mg_tui.data.jsonl import describe_type
 from mg_tui.data.row_reader import RowReader, list_fields
-from mg_tui.data.sources.columns import TURN_COLUMNS, alpaca_columns, find_images_field
+from mg_tui.data.sources.column_values import is_empty
+from mg_tui.data.sources.columns import TURN_COLUMNS, alpaca_columns, find_images_field, find_system_field
 from mg_tui.data.sources.markers import insert_images
 from mg_tui.data.sources.turn_reader import TurnReader
 
@@ -25,11 +26,14 @@ _KEY_LAYOUTS: Final = (
     ("role", "content", "messages"),
     ("from", "value", "conversations"),
     ("from", "content", "messages"),
+    ("role", "parts", "messages"),  # Gemini
 )
 
 
 def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, str] | None:
-    """The field that holds a list of turns, and the layout of its turns."""
+    """The field that holds a list of turns, and the layout of its turns; of TRL's prompt and completion the first."""
+    if fields.messages in (None, "prompt") and is_split_conversation(values):
+        return "prompt", "messages"
     for name in (fields.messages,) if fields.messages else TURN_COLUMNS:
         turns = _parse_list(values.get(name))
         if not turns or not isinstance(turns[0], Mapping):
@@ -42,6 +46,12 @@ def find_turns_field(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, 
         if any({user, "assistant"} <= set(turns[0]) for user in _PAIR_USERS):
             return name, "texts"
     return None
+
+
+def is_split_conversation(values: Mapping[str, Any]) -> bool:
+    """Whether a row has a conversation as TRL writes it: turns in prompt, and those to learn in completion."""
+    parts = [_parse_list(values.get(name)) for name in ("prompt", "completion")]
+    return all(part and all(isinstance(turn, Mapping) and "role" in turn for turn in part) for part in parts)
 
 
 def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -61,6 +71,8 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
             if isinstance(item[keys.content], list):
                 literal.add(len(turns))
             turns.append(turn)
+    if given := _given_turns(reader, name):
+        turns = [replace(turn, supervised=turn.supervised and at >= given) for at, turn in enumerate(turns)]
     if 0 < len(images) < image_count:
         used = image_count - len(images)
         placeholders = f"{used} image placeholder{'s' if used != 1 else ''}"
@@ -69,6 +81,12 @@ def read_turns(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
         return None
     placed = insert_images(reader, name, turns, images, literal)
     return None if placed is None else _validate_turns(reader, name, _prepend_system(reader, placed, fields), fields)
+
+
+def _given_turns(reader: RowReader, name: str) -> int:
+    """How many turns are the prompt of a completion, none of which is supervised; 0 for other conversations."""
+    split = name == "prompt" and is_split_conversation(reader.values)
+    return len(_parse_list(reader.values[name]) or ()) if split else 0
 
 
 def read_pairs(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
@@ -147,6 +165,8 @@ def _read_turn_items(reader: RowReader, fields: FieldMap) -> tuple[str, list[Any
         reader.add_problem(name, f"is missing; the row has {list_fields(list(reader.values))}", hint)
         return name, None
     items = _parse_list(reader.values[name])
+    if items and name == "prompt" and is_split_conversation(reader.values):
+        items = [*items, *(_parse_list(reader.values["completion"]) or ())]
     if items is None:
         reader.add_problem(name, f"is {describe_type(reader.values[name])}, expected a list of turns")
     elif not items:
@@ -181,11 +201,22 @@ def _detect_turn_keys(items: Sequence[Any], keys: TurnKeys) -> TurnKeys:
 
 def _prepend_system(reader: RowReader, turns: list[DraftTurn], fields: FieldMap) -> list[DraftTurn]:
     """The turns with the row's own system message before them."""
-    name = fields.system or "system"
-    if reader.values.get(name) in (None, "") or any(turn.role == "system" for turn in turns):
+    if any(turn.role == "system" for turn in turns):
         return turns
-    text = reader.read_text(name, reader.values[name])
+    text = read_system_text(reader, fields)
     return turns if text is None else [DraftTurn("system", (text,)), *turns]
+
+
+def read_system_text(reader: RowReader, fields: FieldMap) -> str | None:
+    """The row's own system message: a text, or Gemini's object with parts; None where it has none."""
+    name = find_system_field(reader.values, fields)
+    value = reader.values.get(name)
+    if is_empty(value):
+        return None
+    if isinstance(value, Mapping) and isinstance(value.get("parts"), list):
+        texts = [part.get("text") if isinstance(part, Mapping) else None for part in value["parts"]]
+        value = "".join(text for text in texts if isinstance(text, str)) if None not in texts else value
+    return reader.read_text(name, value)
 
 
 def _validate_turns(reader: RowReader, name: str, placed: list[DraftTurn], fields: FieldMap) -> list[DraftTurn] | None:

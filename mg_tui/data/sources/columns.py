@@ -25,9 +25,13 @@ from mg_tui.data.sources.column_values import (
 )
 
 CHAT_LAYOUTS: Final = ("messages", "conversations", "texts")
-TURN_COLUMNS: Final = ("messages", "conversations", "conversation", "dialog", "chat", "texts")
+TURN_COLUMNS: Final = ("messages", "conversations", "conversation", "dialog", "chat", "texts", "contents")
+SYSTEM_COLUMNS: Final = ("system", "system_prompt", "system_message", "systemInstruction", "system_instruction")
+OPTION_COLUMNS: Final = ("options", "choices")
+CONTEXT_COLUMNS: Final = ("context", "hint", "passage", "lecture")
+OPTION_LETTERS: Final = ("A", "B", "C", "D", "E", "F")
 IMAGE_COLUMNS: Final = ("images", "image", "image_path", "image_paths")
-QUESTION_COLUMNS: Final = ("text", "question", "prompt", "instruction", "query", "input")
+QUESTION_COLUMNS: Final = ("text", "question", "prompt", "instruction", "query", "input", "problem", "prefix")
 ANSWER_COLUMNS: Final = (
     "response",
     "answer",
@@ -37,6 +41,10 @@ ANSWER_COLUMNS: Final = (
     "target",
     "multiple_choice_answer",
     "label",
+    "suffix",
+    "solution",
+    "targets",
+    "answer_key",
 )
 ALPACA_QUESTIONS: Final = frozenset({"instruction", "query", "prompt"})
 ALPACA_ANSWERS: Final = frozenset({"output", "response", "completion"})
@@ -48,7 +56,7 @@ _PREFERENCE: Final = "has ranked or scored answers, which are not supported"
 _TOOLS: Final = "has tools, which are not supported"
 _LOSS: Final = "has a loss weight, which is not read"
 _HISTORY: Final = "has earlier turns, which this layout does not read"
-_SYSTEM: Final = "may be a system message, which is read from the column system"
+_SYSTEM: Final = "may be the system message, too"
 _PIXELS: Final = "limits the pixels of one row, which is not supported"
 _OPTIONS: Final = "has the options of the question, which are not read"
 _CONTEXT: Final = "has context of the question, which is not read"
@@ -63,19 +71,19 @@ _MEANINGFUL: Final[Mapping[str, str]] = {
         ("loss_scale", "loss_weight", "loss_weights", "sample_weight", "sample_weights", "weight", "weights"), _LOSS
     ),
     "history": _HISTORY,
-    **dict.fromkeys(("system_prompt", "system_message"), _SYSTEM),
+    **dict.fromkeys((name.lower() for name in SYSTEM_COLUMNS), _SYSTEM),
     **dict.fromkeys(("max_pixels", "min_pixels"), _PIXELS),
 }
 # Columns that change what a single question means. A conversation has them in its turns.
 _MEANINGFUL_TO_QUESTIONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("options", "choices"), _OPTIONS),
-    **dict.fromkeys(("context", "hint", "passage", "lecture"), _CONTEXT),
+    **dict.fromkeys(OPTION_COLUMNS, _OPTIONS),
+    **dict.fromkeys(CONTEXT_COLUMNS, _CONTEXT),
 }
-_OPTION_LETTERS: Final = ("A", "B", "C", "D", "E", "F")
 _HINTS: Final[Mapping[str, str]] = {
     _BOXES: "include the boxes in the answer",
+    _PREFERENCE: "write a dataset of the good answers",
     _LOSS: "read it with --weight-field {flag}",
-    _OPTIONS: "write them into the question",
+    _OPTIONS: "have them written into the question with --dataset-layout choices",
     _CONTEXT: "write it into the question",
 }
 _NUMBERED_IMAGE: Final = re.compile(r"(?:image|img|picture|photo)s?[-_ ]?\d+", re.IGNORECASE)
@@ -112,6 +120,12 @@ def find_images_field(values: Mapping[str, Any], fields: FieldMap) -> str | None
     return next((name for name in names if not is_empty(values[name])), names[0])
 
 
+def find_system_field(values: Mapping[str, Any], fields: FieldMap) -> str:
+    """The column with the row's system message, whether or not the row has it: the first of its names with a value."""
+    names = (fields.system,) if fields.system else SYSTEM_COLUMNS
+    return next((name for name in names if not is_empty(values.get(name))), names[0])
+
+
 def alpaca_columns(values: Mapping[str, Any], fields: FieldMap) -> tuple[str, str]:
     """The columns of question and answer in the layout "alpaca", whether or not the row has them."""
     questions = [*(("instruction", "query", "prompt")), fields.text]
@@ -139,9 +153,16 @@ def read_columns(values: Mapping[str, Any], layout: str, fields: FieldMap) -> di
         purposes["question"] = fields.text if layout != "captions" else None
         purposes["answer"] = fields.response
     purposes["images"] = find_images_field(values, fields)
-    purposes["system"] = fields.system or "system"
+    purposes["system"] = find_system_field(values, fields)
     purposes["weight"] = fields.weight
     by_name = {name: purpose for purpose, name in purposes.items() if name is not None}
+    if layout == "choices":
+        by_name |= dict.fromkeys((*OPTION_COLUMNS, *OPTION_LETTERS), "options")
+        by_name |= dict.fromkeys(CONTEXT_COLUMNS, "context")
+    elif layout == "labelstudio":
+        by_name = {"data": "images and question", "annotations": "answer"}
+    elif layout == "messages" and fields.messages == "prompt" and "completion" in values:
+        by_name["completion"] = "turns"
     return {name: by_name[name] for name in values if name in by_name}
 
 
@@ -174,9 +195,9 @@ def _reason_to_refuse(
             return None
         return kind, _HINTS.get(kind)
     if name == "label" and (isinstance(value, bool) or as_text(value).lower() in ("true", "false")):
-        return _PREFERENCE, None
+        return _PREFERENCE, _HINTS[_PREFERENCE]
     if name == "label" and layout in CHAT_LAYOUTS and is_number(value):
-        return _PREFERENCE, None
+        return _PREFERENCE, _HINTS[_PREFERENCE]
     if kind == "image" and (reason := _other_image(name, values, read, layout, fields)):
         return reason
     if layout in CHAT_LAYOUTS:
@@ -185,8 +206,8 @@ def _reason_to_refuse(
         return None
     question = "\n".join(leaf_texts([values[n] for n, purpose in read.items() if purpose in ("question", "input")]))
     answers = list(leaf_texts([values[n] for n, purpose in read.items() if purpose == "answer"]))
-    if kind in (_OPTIONS, _CONTEXT) or (name in _OPTION_LETTERS and {"A", "B"} <= set(unused)):
-        what = _OPTIONS if name in _OPTION_LETTERS else str(kind)
+    if kind in (_OPTIONS, _CONTEXT) or (name in OPTION_LETTERS and {"A", "B"} <= set(unused)):
+        what = _OPTIONS if name in OPTION_LETTERS else str(kind)
         return None if all(text.strip() in question for text in leaf_texts(value)) else (what, _HINTS[what])
     if name in QUESTION_COLUMNS and "text" not in fields.explicit and (question or layout == "captions"):
         return _other_question(value, question, answers, read, layout)

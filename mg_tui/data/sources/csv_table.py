@@ -13,7 +13,7 @@ from mg_tui.data.jsonl import READ_ERRORS, unreadable_error
 from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
 from mg_tui.data.sources.base import FormatEvidence, Source
-from mg_tui.data.sources.file_types import open_decompressed
+from mg_tui.data.sources.file_types import open_text
 
 _DELIMITERS: Final = (",", "\t", ";", "|")
 _PREFIX_BYTES: Final = 4096
@@ -22,9 +22,10 @@ _PREFIX_BYTES: Final = 4096
 class CsvSource(Source):
     """A file of records with a header, optionally compressed. Rows are numbered from 1, without the header."""
 
-    def __init__(self, name: str, path: Path, evidence: FormatEvidence):
+    def __init__(self, name: str, path: Path, evidence: FormatEvidence, encoding: str | None = None):
         super().__init__(name, "csv", path, path.parent, evidence)
         self._file = path
+        self.encoding = encoding
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
@@ -38,7 +39,8 @@ class CsvSource(Source):
         any_row = False
         try:
             # Bytes that are not UTF-8 become lone surrogates, which `_to_row` reports.
-            with io.TextIOWrapper(open_decompressed(self._file), "utf-8-sig", "surrogateescape", newline="") as file:
+            opened = open_text(self._file, self.encoding)
+            with io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape", newline="") as file:
                 for row in self._records(file):
                     any_row = True
                     yield row
@@ -123,5 +125,5 @@ def _to_row(number: int, names: list[str], cells: list[str], delimiter: str) -> 
         hint = f"put texts with {'a tab' if delimiter == chr(9) else delimiter} in quotes"
         return bad(f"has {len(cells)} cell{'s' if len(cells) != 1 else ''} but the header has {len(names)}", hint)
     if any(not cell.isascii() and any("\udc80" <= c <= "\udcff" for c in cell) for cell in cells):
-        return bad("is not UTF-8", "save the file as UTF-8")
+        return bad("is not UTF-8", "name its encoding with --dataset-encoding, e.g. cp1252, or save it as UTF-8")
     return Row(number, {name: cell or None for name, cell in zip(names, cells, strict=True)}, None)

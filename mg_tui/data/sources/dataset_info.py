@@ -18,6 +18,14 @@ DATASET_INFO_FILE: Final = "dataset_info.json"
 _LOCATION_KEYS: Final = frozenset(
     {"file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"}
 )
+# Columns and keys of an entry without which its rows would mean something else.
+_REFUSED_COLUMNS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("ranking", "chosen", "rejected"), "preference pairs"),
+    "kto_tag": "scored answers",
+    "videos": "videos",
+    "audios": "audio",
+    "tools": "tools",
+}
 _MAX_FILE_BYTES: Final = 16 * 2**20
 
 
@@ -71,9 +79,10 @@ def parse_entry_layout(entry: Mapping[str, Any], where: str) -> tuple[str, Field
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
     if not isinstance(columns, dict) or not isinstance(tags, dict):
         raise DataError("columns and tags must be objects", where=safe_line(where))
-    for key, what in (("ranking", "preference pairs"), ("kto_tag", "scored answers")):
+    for key, what in _REFUSED_COLUMNS.items():
         if entry.get(key) or columns.get(key):
-            raise DataError(f"the dataset has {what}, which are not supported", where=safe_line(where))
+            hint = "choose another entry"
+            raise DataError(f"the dataset has {what}, which are not supported", where=safe_line(where), hint=hint)
     if entry.get("script_url"):
         raise DataError("the dataset uses a loading script, which is never executed", where=safe_line(where))
     column_names = {str(key): str(value) for key, value in columns.items()}

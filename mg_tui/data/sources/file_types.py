@@ -4,25 +4,23 @@ import gzip
 import io
 import stat
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, cast
+from typing import BinaryIO, Final, cast
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.jsonl import READ_ERRORS, UNSUPPORTED_FILES, is_json_array, unreadable_error
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.sources.base import FormatEvidence
-
-Compression = Literal["gzip", "zstd"]
+from mg_tui.data.sources.compressed import Compression, compression_of, open_xz, open_zip_member, zip_member
+from mg_tui.data.sources.encodings import detect_encoding, is_utf8, transcode
 
 HEAD_BYTES: Final = 4096
 COLUMNAR_EXTENSIONS: Final = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 CSV_EXTENSIONS: Final = (".csv", ".tsv", ".tab")
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
-_COMPRESSION_EXTENSIONS: Final = (".gz", ".gzip", ".zst", ".zstd")
+_COMPRESSION_EXTENSIONS: Final = (".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2", ".zip")
 _UNSUPPORTED_FILES: Final[tuple[tuple[bytes, str, str], ...]] = (
     *UNSUPPORTED_FILES,
-    (b"BZh", "is compressed with bzip2", "decompress it, or use gzip or zstd"),
-    (b"\xfd7zXZ", "is compressed with xz", "decompress it, or use gzip or zstd"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it"),
+    (b"Rar!", "is a RAR archive", "unpack it"),
     (b"SQLite format 3", "is an SQLite database", "convert it to JSON Lines or CSV"),
     (b"\x89HDF", "is an HDF5 file", "write its rows as Parquet"),
     (b"\x93NUMPY", "is a NumPy array", "write its rows as Parquet"),
@@ -38,19 +36,27 @@ def detect_compression(path: Path) -> Compression | None:
     Raises:
         DataError: it cannot be read.
     """
-    head = read_head(path, 4)
-    return "gzip" if head.startswith(_GZIP) else "zstd" if head.startswith(_ZSTD) else None
+    return compression_of(read_head(path, 6))
 
 
 def open_decompressed(path: Path) -> BinaryIO:
-    """A file opened for reading, decompressed if it is compressed with gzip or zstd.
+    """A file opened for reading, decompressed if it is compressed; of a zip archive its only data file.
 
     Raises:
+        DataError: a zip archive does not hold exactly one data file.
         OSError: it cannot be opened; reading may raise any of `READ_ERRORS`.
     """
     match detect_compression(path):
         case "gzip":
             return cast(BinaryIO, gzip.open(path, "rb"))
+        case "bzip2":
+            import bz2
+
+            return cast(BinaryIO, bz2.open(path, "rb"))
+        case "xz":
+            return open_xz(path)
+        case "zip":
+            return open_zip_member(path)
         case "zstd":
             import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -58,14 +64,36 @@ def open_decompressed(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def read_head(path: Path, size: int = HEAD_BYTES, *, decompressed: bool = False) -> bytes:
-    """The first bytes of a file.
+def open_text(path: Path, encoding: str | None = None) -> BinaryIO:
+    """A file of text opened for reading as UTF-8, decompressed as by `open_decompressed`.
+
+    Args:
+        encoding: of the text; None for UTF-8, or what its first bytes say.
+    """
+    encoding = encoding or detect_encoding(read_head(path, 8, decompressed=True))
+    file = open_decompressed(path)
+    return transcode(file, encoding) if encoding else file
+
+
+def is_plain_text(path: Path, encoding: str | None = None) -> bool:
+    """Whether a file is UTF-8 and not compressed, so that offsets of its rows are offsets in the file."""
+    head = read_head(path, 8)
+    return compression_of(head) is None and is_utf8(encoding) and detect_encoding(head) is None
+
+
+def read_head(
+    path: Path, size: int = HEAD_BYTES, *, decompressed: bool = False, text: bool = False, encoding: str | None = None
+) -> bytes:
+    """The first bytes of a file; `text` decompresses it and decodes its text, see `open_text`.
 
     Raises:
         DataError: it cannot be read.
     """
     require_regular_file(path)
     try:
+        if text:
+            with open_text(path, encoding) as file:
+                return file.read(size)
         with open_decompressed(path) if decompressed else path.open("rb") as file:
             return file.read(size)
     except (*READ_ERRORS, ValueError) as error:
@@ -118,14 +146,14 @@ def require_supported_file(path: Path, head: bytes) -> None:
 
 def detect_file_format(path: Path, head: bytes) -> tuple[str, FormatEvidence]:
     """The format of a file by its first bytes (decompressed), else by its extension."""
-    extension = format_extension(path)
+    compression = f", compressed with {kind}" if (kind := detect_compression(path)) else ""
+    extension = format_extension(Path(zip_member(path)) if kind == "zip" else path)
     if head.startswith(b"PAR1"):
         return "parquet", FormatEvidence("sure", "the file has the Parquet signature")
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow", FormatEvidence("sure", "the file has the Arrow signature")
     if head[257:262] == b"ustar":
         return "webdataset", FormatEvidence("sure", "the file is a tar archive")
-    compression = f", compressed with {kind}" if (kind := detect_compression(path)) else ""
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if is_json_array(head):
         return "json", FormatEvidence("sure", f"the file starts with `[`{compression}")

@@ -8,7 +8,8 @@ The token is read as by the Hub's own tools: from `HF_TOKEN`, or the one saved b
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +48,12 @@ class HubSource(Source):
         self._revision: str | None = revision or None
         self._config = config
         self._split = split
+        self._preferred: tuple[str, ...] = ()
         self._stream: Any = None
+
+    def prefer_splits(self, names: Sequence[str]) -> None:
+        """Read the first of these splits that the dataset has, where none was requested; before any row is read."""
+        self._preferred = tuple(names)
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
@@ -78,7 +84,7 @@ class HubSource(Source):
         try:
             commit = resolve_commit(self._repository, self._revision)
             available = datasets.get_dataset_split_names(self._repository, self._config, revision=commit)
-            split = splits.choose_split(available, self._split, where=self.name)
+            split = self._choose_split(available)
             stream = datasets.load_dataset(self._repository, self._config, split=split, streaming=True, revision=commit)
             self.address = f"hub:{self._repository}@{commit}"
         except DataError:
@@ -86,6 +92,15 @@ class HubSource(Source):
         except Exception as error:
             raise self._to_garden_error(error) from error
         return _without_decoding(stream)
+
+    def _choose_split(self, available: Sequence[str]) -> str:
+        """The split to read; the evidence says so where it was chosen of several by preference."""
+        preferred = next((name for name in self._preferred if name in available), None)
+        if self._split is not None or preferred is None:
+            return splits.choose_split(available, self._split, where=self.name)
+        why = self.evidence.why + splits.describe_split(preferred, available)
+        self.evidence = replace(self.evidence, why=why)
+        return preferred
 
     def _load_remote_images(self, value: Any) -> Any:
         """A value with its images as bytes; images that the stream only references are downloaded."""

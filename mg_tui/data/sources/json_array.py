@@ -11,7 +11,7 @@ from mg_tui.data.jsonl import READ_ERRORS, overlong_problem, parse_row, raw_text
 from mg_tui.data.row_problems import RowProblem, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
 from mg_tui.data.sources.base import FormatEvidence
-from mg_tui.data.sources.file_types import open_decompressed
+from mg_tui.data.sources.file_types import open_text
 from mg_tui.data.sources.json_lines import TextFileSource
 
 _CHUNK_BYTES: Final = 2**18
@@ -25,10 +25,10 @@ _STRING_TOKEN: Final = re.compile(rb'["\\]')
 
 
 class JsonArraySource(TextFileSource):
-    """A file with one JSON array of objects, optionally compressed."""
+    """A file with one JSON array of objects."""
 
-    def __init__(self, name: str, path: Path, evidence: FormatEvidence):
-        super().__init__(name, "json", path, evidence)
+    def __init__(self, name: str, path: Path, evidence: FormatEvidence, encoding: str | None = None):
+        super().__init__(name, "json", path, evidence, encoding)
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`; rows are numbered from 1."""
@@ -37,7 +37,7 @@ class JsonArraySource(TextFileSource):
     def _rows(self) -> Iterator[Row]:
         any_row = False
         try:
-            with open_decompressed(self._file) as file:
+            with open_text(self._file, self.encoding) as file:
                 for row in ArrayScanner(file):
                     any_row = True
                     yield row
@@ -45,6 +45,11 @@ class JsonArraySource(TextFileSource):
             raise unreadable_error(self._file, error) from None
         if not any_row:
             raise DataError("the dataset is empty", where=safe_line(str(self._file)))
+
+
+def iterate_items(file: BinaryIO) -> Iterator[Row]:
+    """The items of the array that a stream is, as rows numbered from 1."""
+    yield from ArrayScanner(file)
 
 
 class ArrayScanner:

@@ -14,7 +14,7 @@ from mg_tui.data.sources.markers import IMAGE_MARK
 
 # Layouts that rows can be written in: those they are read in, and OpenAI's parts, which are read as "messages".
 WRITABLE_LAYOUTS: Final[Mapping[str, str]] = {
-    **{name: description for name, description in LAYOUTS.items() if name != "vqa"},
+    **{name: description for name, description in LAYOUTS.items() if name not in ("vqa", "choices", "labelstudio")},
     "openai": "turns with role and content, images as parts of content (OpenAI)",
 }
 

@@ -12,9 +12,9 @@ from mg_tui.data.row_problems import RowProblem, safe_line
 from mg_tui.data.row_reader import RowReader, list_fields
 from mg_tui.data.row_weight import parse_weight
 from mg_tui.data.rows import Row
-from mg_tui.data.sources import chat_layouts
+from mg_tui.data.sources import chat_layouts, label_studio, single_questions
 from mg_tui.data.sources.base import Certainty
-from mg_tui.data.sources.column_values import is_empty, parse_text_list
+from mg_tui.data.sources.column_values import is_empty
 from mg_tui.data.sources.columns import (
     ALPACA_ANSWERS,
     ALPACA_QUESTIONS,
@@ -23,7 +23,6 @@ from mg_tui.data.sources.columns import (
     find_images_field,
     without_ignored,
 )
-from mg_tui.data.sources.markers import IMAGE_MARK, insert_images
 
 # Descriptions of the layouts.
 LAYOUTS: Final[Mapping[str, str]] = {
@@ -34,20 +33,31 @@ LAYOUTS: Final[Mapping[str, str]] = {
     "alpaca": "instruction, input and output (Alpaca, LLaMA-Factory)",
     "vqa": "question, images and one or more answers (visual question answering)",
     "captions": "an image with a caption or label",
+    "choices": "a question with options, which are written into it, and the letter of one",
+    "labelstudio": "a task of Label Studio with its annotation",
 }
 
-# Formats in which other columns beside an image are its caption by convention. Tables have class names in "label".
+# Formats in which other columns beside an image are its caption by convention: those of tables on the Hub are "text",
+# and "label" for the names of classes.
 _CAPTION_FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("imagefolder", "webdataset"), ("text", "label")),
-    **dict.fromkeys(("parquet", "arrow", "saved", "hub"), ("label",)),
+    **dict.fromkeys(("parquet", "arrow", "saved", "hub"), ("text", "label")),
 }
 _CAPTION_FIELDS: Final = ("caption", "captions", "description")
-_QUESTION_FIELDS: Final = ("question",)
-_ANSWER_FIELDS: Final = ("answer", "answers", "multiple_choice_answer", "response", "label")
-
-_LISTED_ANSWER: Final = "is a JSON list of texts: several answers, or one text?"
-_LISTED_ANSWER_HINT: Final = (
-    "several: name the column answers and use --dataset-layout vqa; one text: --dataset-layout fields without repeats"
+# Names of questions and answers as datasets on the Hub, ms-swift ("problem", "solution", "targets") and PaliGemma
+# ("prefix", "suffix") have them.
+_QUESTION_FIELDS: Final = ("question", "problem", "prefix", "query", "prompt", "instruction")
+_ANSWER_FIELDS: Final = (
+    "answer",
+    "answers",
+    "multiple_choice_answer",
+    "response",
+    "label",
+    "suffix",
+    "solution",
+    "targets",
+    "target",
+    "answer_key",
 )
 
 LayoutReader = Callable[[RowReader, FieldMap], list[DraftTurn] | None]
@@ -124,7 +134,7 @@ def find_layout_fields(layout: str, rows: Sequence[Row], fields: FieldMap) -> Fi
     """The fields of an explicitly chosen layout; fields that the rows do not have are replaced by aliases they have."""
     fields = fields.mark_explicit()
     values = next((without_ignored(row.values, fields) for row in rows if row.values is not None), {})
-    if layout not in ("vqa", "captions"):
+    if layout not in ("vqa", "captions", "choices"):
         return fields
     text, image, response = fields.text, fields.image, fields.response
     image = _first_with_value(values, (image, *FIELD_ALIASES["image"])) or image
@@ -146,6 +156,10 @@ def _detect_row_layout(values: Mapping[str, Any], fields: FieldMap, format: str)
     if pair:
         return "alpaca", fields
     image = _first_with_value(values, (fields.image, *FIELD_ALIASES["image"]))
+    if label_studio.is_task(values):
+        return "labelstudio", fields
+    if image and single_questions.is_parse(values.get("ground_truth")) and fields.text == "text":
+        return "captions", replace(fields, image=image, response="ground_truth")
     question, answer = _first_present(values, _QUESTION_FIELDS), _first_present(values, _ANSWER_FIELDS)
     if question and answer:
         return "vqa", replace(fields, text=question, response=answer, image=image or fields.image)
@@ -165,6 +179,12 @@ def _layout_reason(layout: str, fields: FieldMap, rows: Sequence[Mapping[str, An
     match layout:
         case "fields" | "vqa":
             return f"{shorten(fields.text)}, {shorten(fields.image)} and {shorten(fields.response)}"
+        case "captions" if fields.response == "ground_truth":
+            return f"an image in {shorten(fields.image)} and its parse in ground_truth (Donut)"
+        case "choices":
+            return f"{shorten(fields.text)}, options and {shorten(fields.response)}"
+        case "labelstudio":
+            return "data and annotations of Label Studio"
         case "captions":
             return f"an image in {shorten(fields.image)} and text in {shorten(fields.response)}, but no question"
         case "alpaca":
@@ -184,97 +204,14 @@ def _first_with_value(values: Mapping[str, Any], names: Sequence[str]) -> str | 
     return next((name for name in names if not is_empty(values.get(name))), None) or _first_present(values, names)
 
 
-def _read_fields_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
-    text = reader.read_field("text", fields.text)
-    images = _read_images(reader, fields)
-    response = reader.read_field("response", fields.response)
-    listed = parse_text_list(response)
-    if listed is not None and len(set(listed)) < len(listed):  # annotators repeat each other, a list to learn does not
-        reader.add_problem(fields.response, _LISTED_ANSWER, _LISTED_ANSWER_HINT)
-    if text is None or images is None or response is None:
-        return None
-    return _question_and_answer(reader, fields, text, images, response)
-
-
-def _read_vqa_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
-    text = reader.read_field("text", fields.text)
-    images = _read_images(reader, fields)
-    response = _read_answer(reader, fields.response)
-    if text is None or images is None or response is None:
-        return None
-    return _question_and_answer(reader, fields, text, images, response)
-
-
-def _read_captions_layout(reader: RowReader, fields: FieldMap) -> list[DraftTurn] | None:
-    images = _read_images(reader, fields)
-    response = _read_answer(reader, fields.response)
-    if images == []:
-        reader.add_problem(fields.image, "has a caption but no image")
-    if not images or response is None:
-        return None
-    return _question_and_answer(reader, fields, fields.caption_prompt, images, response)
-
-
-def _question_and_answer(
-    reader: RowReader, fields: FieldMap, question: str, images: list[int], answer: str
-) -> list[DraftTurn] | None:
-    """A question with its images at their placeholders, or before it, and the answer, whose text has none.
-
-    A row without images has no placeholder either: `<image>` in its question is text.
-    """
-    turns = [DraftTurn("user", (question,)), DraftTurn("assistant", (answer,))]
-    literal = (1,) if images or IMAGE_MARK not in question else (0, 1)
-    placed = insert_images(reader, fields.text, turns, images, literal)
-    return None if placed is None else [*_read_system(reader, fields), *placed]
-
-
-def _read_images(reader: RowReader, fields: FieldMap) -> list[int] | None:
-    name = find_images_field(reader.values, fields)
-    if name is None:
-        reader.add_missing_field("image", fields.image)
-        return None
-    return reader.read_images(name)
-
-
-def _read_system(reader: RowReader, fields: FieldMap) -> list[DraftTurn]:
-    name = fields.system or "system"
-    if reader.values.get(name) in (None, ""):
-        return []
-    text = reader.read_text(name, reader.values[name])
-    return [DraftTurn("system", (text,))] if text is not None else []
-
-
-def _read_answer(reader: RowReader, name: str) -> str | None:
-    """The answer of a field; of several answers the most frequent, of equally frequent ones the first."""
-    if name not in reader.values:
-        reader.add_missing_field("response", name)
-        return None
-    value = reader.values[name]
-    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
-        value = value["text"]
-    listed = parse_text_list(value)
-    if listed is not None and not name.endswith("s"):
-        reader.add_problem(name, _LISTED_ANSWER, _LISTED_ANSWER_HINT)
-        return None
-    value = value if listed is None else listed
-    if not isinstance(value, list):
-        return reader.read_text(name, value)
-    answers = [item.get("answer") if isinstance(item, Mapping) else item for item in value]
-    if not answers:
-        reader.add_problem(name, "is empty")
-        return None
-    for index, answer in enumerate(answers, 1):
-        if reader.read_text(name, answer, which=f"item {index} ") is None:
-            return None
-    return str(Counter(answers).most_common(1)[0][0])
-
-
 _READERS: Final[Mapping[str, LayoutReader]] = {
-    "fields": _read_fields_layout,
+    "fields": single_questions.read_fields,
     "messages": chat_layouts.read_turns,
     "conversations": chat_layouts.read_turns,
     "texts": chat_layouts.read_pairs,
     "alpaca": chat_layouts.read_alpaca,
-    "vqa": _read_vqa_layout,
-    "captions": _read_captions_layout,
+    "vqa": single_questions.read_vqa,
+    "captions": single_questions.read_captions,
+    "choices": single_questions.read_choices,
+    "labelstudio": label_studio.read_tasks,
 }

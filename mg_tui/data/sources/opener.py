@@ -19,6 +19,7 @@ from mg_tui.data.sources import dataset_info, hub, splits
 from mg_tui.data.sources.base import FORMATS, FormatEvidence, Source
 from mg_tui.data.sources.columnar import ColumnarSource, saved_dataset_files
 from mg_tui.data.sources.csv_table import CsvSource
+from mg_tui.data.sources.encodings import require_encoding
 from mg_tui.data.sources.file_types import (
     COLUMNAR_EXTENSIONS,
     CSV_EXTENSIONS,
@@ -34,6 +35,7 @@ from mg_tui.data.sources.json_array import JsonArraySource
 from mg_tui.data.sources.json_lines import JsonLinesSource
 from mg_tui.data.sources.shards import expand_pattern, find_shards
 from mg_tui.data.sources.webdataset import WebDatasetSource
+from mg_tui.data.sources.wrapped_json import WrappedJsonSource, WrappedRows, find_wrapped_rows
 
 _MAX_FILES_SCANNED: Final = 2_000
 
@@ -49,6 +51,8 @@ class SourceRequest:
     split: str | None
     config: str | None
     policy: ReadPolicy
+    encoding: str | None = None
+    json_field: str | None = None
     in_entry: bool = False  # named by an entry of a description, which must not name another
 
 
@@ -61,6 +65,8 @@ def open_source(
     split: str | None = None,
     config: str | None = None,
     policy: ReadPolicy = ALLOW_ALL,
+    encoding: str | None = None,
+    json_field: str | None = None,
 ) -> Source:
     """The source that `name` refers to: a file, a folder, a pattern of several files, or `owner/name` on the Hub.
 
@@ -71,12 +77,17 @@ def open_source(
         split: of a dataset that has several.
         config: of a Hub dataset that has several, or the entry of a `dataset_info.json`.
         policy: where files may be read from.
+        encoding: of a text file; UTF-8, or what its first bytes say, when None.
+        json_field: the field of a JSON file's object that holds its rows; detected when None.
 
     Raises:
+        UsageError: there is no such encoding.
         DataError: nothing has this name, it is not a dataset, or it may not be read.
         EnvironmentProblem: the Hub cannot be reached.
     """
-    return _open_request(SourceRequest(name, cwd, cache, None if format == "auto" else format, split, config, policy))
+    request = SourceRequest(name, cwd, cache, None if format == "auto" else format, split, config, policy)
+    encoding = None if encoding is None else require_encoding(encoding)
+    return _open_request(replace(request, encoding=encoding, json_field=json_field))
 
 
 def _open_request(request: SourceRequest) -> Source:
@@ -137,7 +148,7 @@ def _open_hub(request: SourceRequest) -> Source:
 
 
 def _open_file(request: SourceRequest, path: Path) -> Source:
-    head = read_head(path, decompressed=True)
+    head = read_head(path, text=True, encoding=request.encoding)
     if request.format is None:
         require_supported_file(path, head)
     if path.name == dataset_info.DATASET_INFO_FILE and (entries := dataset_info.read_entries(path)) is not None:
@@ -150,6 +161,9 @@ def _open_file(request: SourceRequest, path: Path) -> Source:
             hint="leave --dataset-config out",
         )
     format, evidence = detect_file_format(path, head) if request.format is None else (request.format, _EXPLICIT_FORMAT)
+    if wrapped := _find_wrapped(request, path, head, format):
+        evidence = FormatEvidence("sure" if request.json_field else "likely", wrapped.why)
+        return WrappedJsonSource(request.name, path, evidence, wrapped, request.encoding)
     if format in ("parquet", "arrow"):
         if detect_compression(path) is not None:
             raise DataError(
@@ -162,12 +176,27 @@ def _open_file(request: SourceRequest, path: Path) -> Source:
     splits.require_no_split(request.split, where=str(path))
     if format == "webdataset":
         return WebDatasetSource(request.name, path, [path], evidence)
-    source_classes: dict[str, Callable[[str, Path, FormatEvidence], Source]] = {
+    source_classes: dict[str, Callable[[str, Path, FormatEvidence, str | None], Source]] = {
         "jsonl": JsonLinesSource,
         "json": JsonArraySource,
         "csv": CsvSource,
     }
-    return source_classes[format](request.name, path, evidence)
+    return source_classes[format](request.name, path, evidence, request.encoding)
+
+
+def _find_wrapped(request: SourceRequest, path: Path, head: bytes, format: str) -> WrappedRows | None:
+    """The rows inside a file that is one JSON object; None for any other file."""
+    is_object = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    declared_lines = request.format == "jsonl" or format_extension(path) in (".jsonl", ".ndjson", ".jsonlines")
+    if request.json_field is None and (not is_object or declared_lines or format not in ("jsonl", "json")):
+        return None
+    if not is_object:
+        what = "the file is not a JSON object, so it has no field of rows"
+        raise DataError(what, where=safe_line(str(path)), hint="leave --json-field out")
+    rows = find_wrapped_rows(path, field=request.json_field, split=request.split, encoding=request.encoding)
+    if rows is not None and not (rows.adapter is not None and rows.adapter.has_splits):
+        splits.require_no_split(request.split, where=str(path))
+    return rows
 
 
 _EXPLICIT_FORMAT: Final = FormatEvidence("sure", "format set explicitly")

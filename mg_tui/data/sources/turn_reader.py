@@ -21,6 +21,17 @@ _ROLES: Final[Mapping[str, Role]] = {
     "model": "assistant",
     "bot": "assistant",
 }
+# Content that is not supported, by the type of a part, or by its key in Gemini's parts.
+_REFUSED_PARTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("video", "video_url", "input_video", "videoMetadata"), "a video"),
+    **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
+    **dict.fromkeys(("tool_use", "tool_call", "functionCall", "function_call"), "a tool call"),
+    **dict.fromkeys(("tool_result", "functionResponse", "function_response"), "the result of a tool"),
+    **dict.fromkeys(("document", "file", "input_file"), "a file that is not an image"),
+    **dict.fromkeys(("thinking", "redacted_thinking", "reasoning"), "the model's reasoning"),
+}
+_PARTS_HINT: Final = "leave such rows out with --on-bad-row skip"
+_TOOL_ROLES: Final = ("tool", "function", "observation", "function_call", "tool_call", "tool_response", "ipython")
 # Keys of a turn without which it would mean something else.
 _REFUSED_KEYS: Final = frozenset(
     ("reasoning_content", "reasoning", "thinking", "images", "image", "videos", "video", "audios", "audio", "refusal")
@@ -82,7 +93,7 @@ class TurnReader:
             if key in ("tool_calls", "function_call"):
                 self._add_problem(f"is a tool call, which is not supported ({key})", _ignore_hint(name))
                 supervised = None
-            elif key in ("weight", "loss", "loss_scale"):
+            elif key in ("weight", "loss", "loss_scale", "loss_weight"):
                 if value in (0, False):
                     supervised = supervised and False
                 elif value not in (1, True):
@@ -108,6 +119,9 @@ class TurnReader:
             role = configured.get(value) or _ROLES.get(value.strip().lower())
             if role is not None:
                 return role
+            if value.strip().lower() in _TOOL_ROLES:
+                self._add_problem(f"is a tool's ({quote_text(value, limit=40)}), which is not supported", _PARTS_HINT)
+                return None
             self._add_problem(f"is by {quote_text(value, limit=40)}, expected system, user or assistant")
         else:
             role_type = f"{self._keys.role} that is {describe_type(value)}"
@@ -133,12 +147,22 @@ class TurnReader:
         # Tables give every part all keys, most of them null.
         present = {key: value for key, value in part.items() if value is not None}
         kind = present.get("type")
+        keys = (kind, *present) if isinstance(kind, str) else tuple(present)
+        refused = next((_REFUSED_PARTS[key] for key in keys if key in _REFUSED_PARTS), None)
+        if refused is not None:
+            reader.add_problem(name, f"{which}is {refused}, which is not supported", _PARTS_HINT)
+            return None
         if kind in ("text", "input_text", "output_text") or (kind is None and "text" in present):
-            return reader.read_text(name, present.get("text"), which=which, empty=True)
+            # LLaMA-Factory's version 1 keeps the text, or the path of an image, in "value".
+            return reader.read_text(name, present.get("text", present.get("value")), which=which, empty=True)
+        if kind is None and (data := _gemini_data(present)) is not None:
+            return self._gemini_image(data, which)
         if kind in ("image", "image_url", "input_image") or (kind is None and {"image", "image_url"} & set(present)):
-            for key in ("image_url", "image", "url", "path", "base64", "bytes"):
+            if isinstance(present.get("source"), Mapping):
+                return self._anthropic_image(present["source"], which)
+            for key in ("image_url", "image", "url", "path", "base64", "bytes", "value"):
                 if key in present:
-                    value = present[key] if key in ("image_url", "image") else {key: present[key]}
+                    value = present[key] if key in ("image_url", "image", "value") else {key: present[key]}
                     return reader.read_image(name, value, which=which)
             if self._unplaced:
                 return self._unplaced.pop(0)
@@ -147,3 +171,31 @@ class TurnReader:
         part_type = quote_text(kind, limit=40) if isinstance(kind, str) else describe_type(kind)
         reader.add_problem(name, f"{which}is of type {part_type}; supported: text, image_url")
         return None
+
+    def _anthropic_image(self, source: Mapping[str, Any], which: str) -> int | None:
+        """The image of Anthropic's {"type": "base64", "media_type", "data"} or {"type": "url", "url"}."""
+        value = {"base64": source["data"]} if isinstance(source.get("data"), str) else source.get("url")
+        if value is None:
+            self._reader.add_problem(self._name, f"{which}has a source without data or url", "embed its image")
+            return None
+        return self._reader.read_image(self._name, value, which=which)
+
+    def _gemini_image(self, data: Mapping[str, Any], which: str) -> int | None:
+        """The image of Gemini's inlineData or fileData."""
+        mime_type = str(data.get("mimeType", data.get("mime_type", "image/")))
+        if not mime_type.startswith("image/"):
+            kind = quote_text(mime_type, limit=40)
+            self._reader.add_problem(self._name, f"{which}is {kind}, which is not supported", _PARTS_HINT)
+            return None
+        value = data.get("fileUri", data.get("file_uri"))
+        if isinstance(data.get("data"), str):
+            value = {"base64": data["data"]}
+        if value is None:
+            self._reader.add_problem(self._name, f"{which}has neither data nor fileUri", "embed its image")
+            return None
+        return self._reader.read_image(self._name, value, which=which)
+
+
+def _gemini_data(part: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    data = next((part[key] for key in ("inlineData", "inline_data", "fileData", "file_data") if key in part), None)
+    return data if isinstance(data, Mapping) else None

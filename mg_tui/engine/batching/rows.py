@@ -63,9 +63,9 @@ def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> 
             good.append(index)
     problems.sort(key=lambda problem: problem.row)
     if len(good) == len(examples):
-        return MeasuredRows(examples, counts.totals, tuple(problems))
+        return MeasuredRows(examples, counts.totals, dataset.with_origins(problems))
     tokens = [counts.totals[index] for index in good]
-    return MeasuredRows(select_examples(examples, good), tokens, tuple(problems))
+    return MeasuredRows(select_examples(examples, good), tokens, dataset.with_origins(problems))
 
 
 def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:

@@ -1,8 +1,7 @@
 """Writes a run's checkpoints, remembers the best one, and removes those beyond the limit."""
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from mg_tui.runs.journal import JournalWriter
 class CheckpointStore:
     """Writes a run's checkpoints, records them in the journal, and removes those beyond the limit.
 
-    With `keep_best`, `best` is the checkpoint with the lowest evaluation loss, and it is never removed. The loss is
-    stored in the checkpoint itself, so that it is known after a resume.
+    With `best_by`, `best` is the checkpoint whose evaluation has the best score, and it is never removed. The scores
+    are stored in the checkpoint itself, so that they are known after a resume.
     """
 
     def __init__(
@@ -27,38 +26,48 @@ class CheckpointStore:
         keep: int,
         about: dict[str, Any],
         needed: int,
-        keep_best: bool = False,
+        best_by: checkpoint_format.BestBy | None = None,
     ):
         self.folder = folder
-        self.best = checkpoint_format.best_valid(folder.checkpoints_dir) if keep_best else None
+        self.best = checkpoint_format.best_valid(folder.checkpoints_dir) if best_by is not None else None
+        if self.best is not None and self.best.by != best_by:
+            self.best = None  # the run's spec was changed: other scores do not compare
         self.last_step: int | None = None
-        self._keep_best = keep_best
-        self._evaluated: tuple[int, float] | None = None
+        self.best_by = best_by
+        self._evaluated: tuple[int, Mapping[str, float]] | None = None
         self._journal = journal
         self._keep = keep
         self._about = about
         self._expected_bytes = needed
 
-    def record_evaluation(self, step: int, loss: float) -> bool:
-        """Record an evaluation; returns whether a checkpoint of this step would be the best.
+    def record_evaluation(self, step: int, scores: Mapping[str, float]) -> bool:
+        """Record the scores of an evaluation; returns whether a checkpoint of this step would be the best.
 
-        A checkpoint of this step that exists already, because the run stopped before the evaluation, gets its loss.
+        A checkpoint of this step that exists already, because the run stopped before the evaluation, gets its scores.
         """
-        self._evaluated = (step, loss)
-        is_best = self._is_best(loss)
-        if step == self.last_step and math.isfinite(loss):
-            self._add_evaluation(step, loss, is_best=is_best)
-        return is_best
+        self._evaluated = (step, scores)
+        facts = checkpoint_format.evaluation_facts(scores, self.best_by)
+        if step == self.last_step and facts:
+            path = checkpoint_format.folder_of(self.folder.checkpoints_dir, step)
+            size = writer.add_to_manifest(path, facts)
+            is_best = self._take_best(path, step, scores)
+            self._write_event(path, step, bytes=size, seconds=0.0, evaluated=facts, is_best=is_best)
+            return is_best
+        return self._is_best(scores)
 
-    def _is_best(self, loss: float) -> bool:
-        return self._keep_best and math.isfinite(loss) and (self.best is None or loss < self.best.eval_loss)
+    def _is_best(self, scores: Mapping[str, float]) -> bool:
+        by = self.best_by
+        return by is not None and by.is_better(scores.get(by.metric), self.best.score if self.best else None)
 
-    def _add_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
-        path = checkpoint_format.folder_of(self.folder.checkpoints_dir, step)
-        size = writer.add_to_manifest(path, {"eval_loss": loss})
-        if is_best:
-            self.best = checkpoint_format.BestCheckpoint(path, step, loss)
-        self._write_event(path, step, bytes=size, seconds=0.0, evaluated={"eval_loss": loss}, is_best=is_best)
+    def _take_best(self, path: Path, step: int, scores: Mapping[str, float]) -> bool:
+        """Remember a checkpoint if it is the best; returns whether it is."""
+        by = self.best_by
+        if by is None or not self._is_best(scores):
+            return False
+        metrics = {name: score for name, score in scores.items() if name != checkpoint_format.LOSS}
+        loss = scores.get(checkpoint_format.LOSS)
+        self.best = checkpoint_format.BestCheckpoint(path, step, loss, scores[by.metric], by, metrics)
+        return True
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Write the checkpoint of `step` unless it exists; `write` writes its files into a folder.
@@ -69,10 +78,8 @@ class CheckpointStore:
         if step == self.last_step:
             return
         started = time.perf_counter()
-        loss = self._evaluated[1] if self._evaluated is not None and self._evaluated[0] == step else None
-        is_best = loss is not None and self._is_best(loss)
-        # JSON has no NaN, and a NaN loss cannot rank a checkpoint.
-        evaluated = {} if loss is None or not math.isfinite(loss) else {"eval_loss": loss}
+        scores = self._evaluated[1] if self._evaluated is not None and self._evaluated[0] == step else {}
+        evaluated = checkpoint_format.evaluation_facts(scores, self.best_by) if scores else {}
         about = {**self._about, **evaluated}
         with writer.write_checkpoint(self.folder.checkpoints_dir, step, about, needed=self._expected_bytes) as (
             path,
@@ -81,8 +88,7 @@ class CheckpointStore:
             write(path)
         written = done[0]
         self.last_step, self._expected_bytes = step, written.bytes
-        if is_best and loss is not None:
-            self.best = checkpoint_format.BestCheckpoint(written.path, step, loss)
+        is_best = self._take_best(written.path, step, scores)
         seconds = round(time.perf_counter() - started, 3)
         self._write_event(
             written.path, step, bytes=written.bytes, seconds=seconds, evaluated=evaluated, is_best=is_best
@@ -97,7 +103,7 @@ class CheckpointStore:
             )
 
     def _write_event(
-        self, path: Path, step: int, *, bytes: int, seconds: float, evaluated: dict[str, float], is_best: bool
+        self, path: Path, step: int, *, bytes: int, seconds: float, evaluated: dict[str, Any], is_best: bool
     ) -> None:
         self._journal.write(
             "checkpoint",

@@ -134,7 +134,7 @@ def remove_unfinished(checkpoints: Path) -> None:
 
 
 def _write_manifest(folder: Path, step: int, about: dict[str, Any]) -> int:
-    """Sync every file, write the manifest, sync the folder; returns the bytes of all files."""
+    """Sync every file, write the manifest, sync the folders; returns the bytes of all files."""
     files: dict[str, tuple[int, int]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         _sync(path)
@@ -143,6 +143,8 @@ def _write_manifest(folder: Path, step: int, about: dict[str, Any]) -> int:
     manifest = folder / MANIFEST_FILE
     manifest.write_text(json.dumps(make_manifest(step, about, files), indent=1) + "\n")
     _sync(manifest)
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
+        _sync(inner)
     _sync(folder)
     return sum(size for size, _checksum in files.values()) + manifest.stat().st_size
 

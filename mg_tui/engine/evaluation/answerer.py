@@ -31,12 +31,15 @@ class ModelAnswer:
         text: without blanks around it; empty when there is an error.
         error: why the row could not be answered.
         timing: what depends on the machine: seconds, tokens, first_token_seconds.
+        image_sizes: for each image its original size and its size as processed for the model (None when not known):
+            (width, height). Empty of a server.
     """
 
     example: Example
     text: str
     error: str | None = None
     timing: Mapping[str, Any] = field(default_factory=dict)
+    image_sizes: tuple[tuple[tuple[int, int], tuple[int, int] | None], ...] = ()
 
 
 Take = Callable[[ModelAnswer], None]

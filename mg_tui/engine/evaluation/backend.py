@@ -1,86 +1,92 @@
-"""How a model in this process answers rows: the one place that knows the generation code.
+"""How a model in this process answers rows: the one place that hands them to batched generation.
 
-Rows are answered in fixed batches of consecutive rows. A batch that was interrupted is answered again as a whole, so
-that an answer never depends on where an evaluation was interrupted: padding can change the last bits of a batch.
+In float32 an answer does not depend on the other rows (see `generation.generate`), so only the missing rows are
+answered. In lower precision the last bits do depend on them: rows are then answered in fixed parts of the dataset, and
+a part that was interrupted is answered again as a whole, so that an answer never depends on where that was.
 """
 
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
-from mg_tui.core.errors import DataError, EnvironmentProblem
+import torch
+
+from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer, Poll, Take
+from mg_tui.engine.generation.budget import GenerationBudget
+from mg_tui.engine.generation.generate import generate_rows
+from mg_tui.engine.generation.interface import GenerationCallbacks, GenerationModel, RowAnswer
+from mg_tui.engine.inference.generation import Sampling
 
-if TYPE_CHECKING:
-    from mg_tui.engine.inference.loading import LoadedModel
-    from mg_tui.families.collate import ExampleEncoder
+_PART_BATCHES: Final = 2  # of a part, in rows that are decoded together: an interruption repeats at most a part
 
 
 def answer_rows(
-    loaded: "LoadedModel",
+    model: GenerationModel,
     examples: Sequence[Example],
     sampling: AnswerSampling,
-    batch_size: int,
+    batch_size: int | None,
     done: frozenset[int],
     take: Take,
     poll: Poll,
 ) -> None:
-    """Answer rows with a loaded model; see `Answerer.answer`.
+    """Answer rows; see `Answerer.answer`. Rows that share an image, or a text, share its computation.
 
-    A row whose images cannot be read has an error in the place of an answer. A batch that does not fit into memory is
-    halved.
+    A row whose images cannot be read has an error in the place of an answer.
+
+    Args:
+        model: in evaluation mode.
+        batch_size: rows decoded together; None: as many as memory allows.
 
     Raises:
         EnvironmentProblem: one row alone does not fit into memory.
     """
-    from mg_tui.engine.inference.generation import make_encoder
-
-    encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
-    size = batch_size if sampling.temperature == 0 else 1
-    for start in range(0, len(examples), size):
-        batch = examples[start : start + size]
-        if all(example.row in done for example in batch):
-            continue
+    budget = answer_budget(model, batch_size)
+    drawn = Sampling(sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed)
+    for part in _parts(model, examples, _PART_BATCHES * budget.rows, done):
         poll()
-        for answer in _answer_batch(loaded, encoder, batch, sampling):
-            take(answer)
+        for answer in generate_rows(model, part, drawn, budget, callbacks=_callbacks(part, take, poll)):
+            take(_model_answer(answer))
 
 
-def _answer_batch(
-    loaded: "LoadedModel", encoder: "ExampleEncoder", batch: Sequence[Example], sampling: AnswerSampling
-) -> list[ModelAnswer]:
-    began = time.monotonic()
-    try:
-        if sampling.temperature == 0:
-            from mg_tui.engine.inference.evaluate import generate_answers
-
-            texts = generate_answers(loaded.model, encoder, batch, max_new_tokens=sampling.max_new_tokens)
-        else:
-            texts = [_sampled(loaded, encoder, example, sampling) for example in batch]
-    except DataError as error:
-        if len(batch) == 1:
-            return [ModelAnswer(batch[0], "", error=" ".join(error.lines()[0].split()))]
-    except EnvironmentProblem:
-        if len(batch) == 1:
-            raise
-    else:
-        seconds = round((time.monotonic() - began) / len(batch), 4)
-        return [
-            ModelAnswer(example, text.strip(), timing={"seconds": seconds})
-            for example, text in zip(batch, texts, strict=True)
-        ]
-    half = len(batch) // 2
-    parts = (batch[:half], batch[half:])
-    return [answer for part in parts for answer in _answer_batch(loaded, encoder, part, sampling)]
+def answer_budget(model: GenerationModel, batch_size: int | None) -> GenerationBudget:
+    """The memory budget, with a given number of rows decoded together."""
+    budget = GenerationBudget.from_free_memory(model.model)
+    return budget if batch_size is None else replace(budget, rows=batch_size)
 
 
-def _sampled(loaded: "LoadedModel", encoder: "ExampleEncoder", example: Example, sampling: AnswerSampling) -> str:
-    from mg_tui.data.images import open_image
-    from mg_tui.engine.inference import generation
+def _parts(
+    model: GenerationModel, examples: Sequence[Example], size: int, done: frozenset[int]
+) -> Iterator[Sequence[Example]]:
+    """The rows to answer, in parts that are answered together; none that is done already."""
+    if model.model.dtype == torch.float32:
+        missing = [example for example in examples if example.row not in done]
+        if missing:
+            yield missing
+        return
+    for start in range(0, len(examples), size):
+        part = examples[start : start + size]
+        if any(example.row not in done for example in part):
+            yield part
 
-    drawn = generation.Sampling(
-        sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed + example.row
-    )
-    images = [open_image(ref.path) for ref in example.images]
-    return generation.generate_answer(loaded.model, encoder, example.prompt, images, drawn).text
+
+def _callbacks(part: Sequence[Example], take: Take, poll: Poll) -> GenerationCallbacks:
+    def problem(index: int, error: GardenError) -> None:
+        take(ModelAnswer(part[index], "", error=" ".join(error.lines()[0].split())))
+
+    def cancelled() -> bool:
+        poll()  # raises
+        return False
+
+    return GenerationCallbacks(on_problem=problem, cancelled=cancelled)
+
+
+def _model_answer(found: RowAnswer) -> ModelAnswer:
+    answer = found.answer
+    timing = {
+        "seconds": round(answer.seconds, 4),
+        "first_token_seconds": round(answer.first_token_seconds, 4),
+        "tokens": answer.tokens,
+    }
+    return ModelAnswer(found.example, answer.text.strip(), timing=timing, image_sizes=answer.image_sizes)

@@ -16,6 +16,7 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer
 from mg_tui.engine.evaluation.backend import answer_rows
+from mg_tui.engine.generation.interface import GenerationModel
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import ChannelRequest, InferenceSession, parse_request
 
@@ -37,7 +38,7 @@ class BatchRequest(ChannelRequest):
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int, Field(ge=0)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1)] | None = None
 
     def examples(self) -> list[Example]:
         """The prompts as conversations."""
@@ -88,7 +89,8 @@ class BatchSession(InferenceSession):
         sampling = AnswerSampling(request.max_new_tokens, request.temperature, request.top_p, request.seed or 0)
         ended = "end"
         try:
-            answer_rows(self._loaded, request.examples(), sampling, request.batch_size, frozenset(), take, poll)
+            model = GenerationModel.from_loaded(self._loaded)
+            answer_rows(model, request.examples(), sampling, request.batch_size, frozenset(), take, poll)
         except _Cancelled:
             ended = "cancelled"
         self._channel.send("answers", done=done, ended=ended)

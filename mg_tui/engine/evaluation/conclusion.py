@@ -31,6 +31,6 @@ def write_conclusion(folder: EvaluationFolder, spec: "EvaluationSpec", *, compar
         record = {"before": before.spec.get("model"), "after": results.spec.get("model"), "metrics": changes}
         write_atomic(folder.comparison_file, (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode())
     if spec.report is not None:
-        write_report(Path(spec.report), results, registry=load_metrics(), before=before)
+        write_report(Path(spec.report), results, registry=load_metrics(), before=before, title=spec.title)
     scores: dict[str, Any] = {metric["name"]: metric["score"] for metric in results.summary["metrics"]}
     return scores

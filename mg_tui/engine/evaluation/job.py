@@ -1,11 +1,13 @@
 """An evaluation from its spec to its results: rows read and checked, answered, scored and compared."""
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.core.text import one_line
 from mg_tui.data.dataset import require_examples, require_no_bad_rows, write_rejects
 from mg_tui.data.evaluation_rows import EvaluationRow, EvaluationRows, load_evaluation_rows
@@ -14,11 +16,9 @@ from mg_tui.engine.evaluation.conclusion import write_conclusion
 from mg_tui.engine.evaluation.endpoint import Endpoint
 from mg_tui.engine.evaluation.local import LocalModel, LocalModels
 from mg_tui.engine.monitoring.stopping import StopHandler
-from mg_tui.metrics.choose import MetricChoice, choose
+from mg_tui.metrics.choose import settle_metrics
 from mg_tui.metrics.contract import BoxFrame, Metric, Prediction
-from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter, read_answers
-from mg_tui.metrics.scoring import evaluate
 from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.journal import JournalWriter
 
@@ -62,7 +62,7 @@ class EvaluationJob:
         """
         spec = self.folder.read_evaluation_spec()
         with self._stopper.interruptible():
-            models = LocalModels(spec, self._home) if spec.endpoint is None else None
+            models = LocalModels(spec, self._home, self._cache / "features") if spec.endpoint is None else None
         for note in models.notes if models is not None else ():
             self._journal.write("warning", what=note)
         self._phase("loading data")
@@ -74,6 +74,7 @@ class EvaluationJob:
                 trained=models.trained_fields if models is not None else None,
             )
         self._require_good_rows(spec, inputs)
+        self._record_fields(inputs)
         metrics, reason = self._choose_metrics(spec, inputs)
         _require_columns(spec, inputs)
         sides = _sides(spec, models, self.folder)
@@ -112,6 +113,12 @@ class EvaluationJob:
             self._journal.write("rows_skipped", count=count, file=aside.name)
         require_examples(dataset)
 
+    def _record_fields(self, inputs: EvaluationRows) -> None:
+        """Which fields were read, so that rows can be taken from the dataset again without the model."""
+        if (detected := inputs.dataset.detected_format) is not None:
+            names = {purpose: getattr(detected.fields, purpose) for purpose in ("text", "image", "response")}
+            write_atomic(self.folder.fields_file, (json.dumps(names, ensure_ascii=False) + "\n").encode())
+
     def _choose_metrics(self, spec: "EvaluationSpec", inputs: EvaluationRows) -> tuple[list[Metric], str]:
         """The metrics and why; that they take the references is seen before anything is answered.
 
@@ -123,11 +130,10 @@ class EvaluationJob:
             Prediction(row.example.row, "", row.references, tuple(image.path for image in row.example.images))
             for row in inputs.rows
         ]
-        chosen = MetricChoice(spec.metrics, "As asked.") if spec.metrics else choose(blank)
-        metrics = load_metrics().named(chosen.names)
-        evaluate(blank, metrics)
-        self._journal.write("decision", what="metrics", value=", ".join(chosen.names), why=chosen.reason)
-        return metrics, chosen.reason
+        metrics, reason = settle_metrics(spec.metrics, blank)
+        names = ", ".join(metric.name for metric in metrics)
+        self._journal.write("decision", what="metrics", value=names, why=reason)
+        return metrics, reason
 
     def _plan(self, inputs: EvaluationRows, sides: int) -> None:
         self._total = len(inputs.rows) * sides
@@ -157,7 +163,7 @@ class EvaluationJob:
                     number = answer.example.row
                     if number in writer.done:
                         return
-                    writer.add(_answered(rows[number], answer, self._box_frame(spec, inputs, rows[number])))
+                    writer.add(_answered(rows[number], answer, _box_frame(spec, inputs, rows[number], answer)))
                     self.answered += 1
                     self._progress()
 
@@ -192,13 +198,6 @@ class EvaluationJob:
             with self._stopper.interruptible():
                 answerer.loaded()
         return {**answerer.identity, **rows}
-
-    def _box_frame(self, spec: "EvaluationSpec", inputs: EvaluationRows, row: EvaluationRow) -> BoxFrame | None:
-        if spec.boxes is None:
-            return None
-        images = row.example.images
-        info = inputs.dataset.image_infos.get(images[0].path) if images else None
-        return BoxFrame(answer=spec.boxes, image=(info.width, info.height) if info is not None else None)
 
     def _poll(self) -> None:
         self._stopper.poll(raise_on="stop")
@@ -240,6 +239,19 @@ def _require_columns(spec: "EvaluationSpec", inputs: EvaluationRows) -> None:
                 why=f"there are {', '.join(one_line(column, limit=40) for column in known[:20])}" if known else None,
                 hint="leave --group-by out, or add the column to the dataset",
             )
+
+
+def _box_frame(
+    spec: "EvaluationSpec", inputs: EvaluationRows, row: EvaluationRow, answer: ModelAnswer
+) -> BoxFrame | None:
+    """The units of an answer's boxes, and the sizes of the row's first image."""
+    if spec.boxes is None:
+        return None
+    images = row.example.images
+    info = inputs.dataset.image_infos.get(images[0].path) if images else None
+    seen = answer.image_sizes[0][1] if answer.image_sizes else None
+    image = (info.width, info.height) if info is not None else None
+    return BoxFrame(answer=spec.boxes, image=image, seen=seen if spec.boxes == "resized" else None)
 
 
 def _answered(row: EvaluationRow, answer: ModelAnswer, boxes: BoxFrame | None) -> AnsweredRow:

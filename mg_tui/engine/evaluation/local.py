@@ -4,32 +4,43 @@ import gc
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.example import Example
 from mg_tui.data.evaluation_rows import FieldNames
 from mg_tui.engine.evaluation.answerer import AnswerSampling, Poll, Take
-from mg_tui.engine.evaluation.backend import answer_rows
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
+    from mg_tui.engine.batching.feature_cache import FeatureCache
+    from mg_tui.engine.generation.interface import GenerationModel
     from mg_tui.engine.inference.loading import LoadedModel
+    from mg_tui.families.family import ModelFamily
+
+_MIN_CACHED_IMAGES: Final = 16  # with fewer, hashing the vision tower takes longer than encoding them again
 
 
 class LocalModels:
     """The models of an evaluation in this process; one is loaded at a time.
 
+    Args:
+        spec: the evaluation.
+        home: where runs are looked up.
+        features: folder of cached image features.
+
     Raises:
         UsageError, FamilyError: as `locate_model`; `base` is to be compared with, and the model is no adapter.
     """
 
-    def __init__(self, spec: EvaluationSpec, home: Path):
+    def __init__(self, spec: EvaluationSpec, home: Path, features: Path):
         self._spec = spec
+        self._features = features
         registry = load_registry()
         self._located = locate_model(spec.model, home=home, registry=registry, base_model=spec.base_model)
         self._other: LocatedModel | None = None
@@ -87,6 +98,19 @@ class LocalModels:
             self._loaded = (located, loaded)
         return self._loaded[1]
 
+    def open_feature_cache(
+        self, model: "GenerationModel", family: "ModelFamily", examples: Sequence[Example]
+    ) -> "FeatureCache | None":
+        """A cache of image features, where an adapter and its base model see the same ones."""
+        from mg_tui.engine.generation.kept_features import adapter_has_vision, open_kept_features
+
+        images = {image.path for example in examples for image in example.images}
+        if self._spec.compare != BASE or len(images) < _MIN_CACHED_IMAGES:
+            return None
+        if adapter_has_vision(model.model, family):
+            return None
+        return open_kept_features(self._features, model.model, family, model.encoder, purpose="evaluation")
+
 
 class LocalModel:
     """One model, with its adapter or without; an `Answerer`."""
@@ -134,9 +158,14 @@ class LocalModel:
 
     def answer(self, examples: Sequence[Example], done: frozenset[int], take: Take, poll: Poll) -> None:
         """See `Answerer.answer`."""
+        from mg_tui.engine.evaluation.backend import answer_rows
+        from mg_tui.engine.generation.interface import GenerationModel
+
         loaded = self.loaded()
+        model = GenerationModel.from_loaded(loaded)
+        model = replace(model, feature_cache=self._models.open_feature_cache(model, loaded.family, examples))
         with self.without_adapter():
-            answer_rows(loaded, examples, AnswerSampling.of(self._spec), self._spec.batch_size, done, take, poll)
+            answer_rows(model, examples, AnswerSampling.of(self._spec), self._spec.batch_size, done, take, poll)
 
 
 def _digest(path: Path) -> str:

@@ -1,7 +1,8 @@
 """How fast a model answers: latency, throughput and peak memory at batch 1, 4 and 16, over rows of the evaluation.
 
 Of a server, a batch is so many requests at once, and memory is not known. The first batch of each size is a warm-up and
-is not counted. Latencies are the seconds until the first token and until the last, of a batch or of a request.
+is not counted. Latencies are the seconds until the first and the last token of a row, from the start of its batch or
+request. Rows of a batch are answered as in an evaluation: they share the images and texts they have in common.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.evaluation_spec import EvaluationSpec
@@ -23,6 +24,10 @@ from mg_tui.engine.evaluation.endpoint import Endpoint
 from mg_tui.engine.evaluation.local import LocalModel
 from mg_tui.engine.evaluation.protocol import server_message
 
+if TYPE_CHECKING:
+    from mg_tui.engine.generation.budget import GenerationBudget
+    from mg_tui.engine.generation.interface import GenerationModel
+
 BATCH_SIZES: Final = (1, 4, 16)
 _ROUNDS: Final = 3  # of a batch size, beside the warm-up; more for small ones
 _LEAST_REQUESTS: Final = 8
@@ -31,7 +36,8 @@ _MEMORY_POLL: Final = 0.01  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A batch, or of a server one request: seconds until the first and the last token; tokens written, images read."""
+    """One row: seconds from the start of its batch, or of its request, until its first and its last token; tokens
+    generated, images read."""
 
     first: float
     whole: float
@@ -41,7 +47,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One batch size. Seconds; tokens and images a second over all rows; bytes. `batches`: how many were timed.
+    """One batch size. Seconds; tokens and images a second over all rows; bytes. `batches`: how many rows were timed.
 
     Attributes:
         peak_memory: of the device with the model; of the whole process on a CPU; None of a server.
@@ -94,10 +100,11 @@ def _measure_local(
     model: LocalModel, examples: Sequence[Example], batch: int, max_new_tokens: int, poll: Poll
 ) -> tuple[list[Timing], float]:
     """Timings, and the seconds of all batches together."""
-    from mg_tui.engine.inference.generation import make_encoder
+    from mg_tui.engine.evaluation.backend import answer_budget
+    from mg_tui.engine.generation.interface import GenerationModel
 
-    loaded = model.loaded()
-    encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
+    generation = GenerationModel.from_loaded(model.loaded())
+    budget = answer_budget(generation, batch)
     timings: list[Timing] = []
     began = time.monotonic()
     with model.without_adapter():
@@ -105,45 +112,25 @@ def _measure_local(
             poll()
             if number == 1:
                 began = time.monotonic()
-            timing = _time_batch(loaded, encoder, rows, max_new_tokens)
-            timings += [timing] if number else []
+            timed = _time_batch(generation, rows, budget, max_new_tokens)
+            timings += timed if number else []
     return timings, time.monotonic() - began
 
 
-def _time_batch(loaded: Any, encoder: Any, rows: Sequence[Example], max_new_tokens: int) -> Timing:
-    """Answer one batch greedily; reading the images counts."""
-    import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList
+def _time_batch(
+    model: "GenerationModel", rows: Sequence[Example], budget: "GenerationBudget", max_new_tokens: int
+) -> list[Timing]:
+    """Answer one batch greedily, as an evaluation does; reading the images counts."""
+    from mg_tui.engine.generation.generate import generate_rows
+    from mg_tui.engine.inference.generation import Sampling
 
-    from mg_tui.data.images import open_image
-    from mg_tui.engine.inference.generation import Sampling, generation_config
-    from mg_tui.engine.inference.loading import translate_out_of_memory
-
-    class Clock(StoppingCriteria):  # type: ignore[misc]
-        """Sees the first token of the batch, and ends nothing."""
-
-        first: float | None = None
-
-        def __call__(self, input_ids: Any, _scores: Any, **_more: Any) -> Any:
-            if self.first is None:
-                self.first = time.monotonic()
-            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-    tokenizer, clock = encoder.processor.tokenizer, Clock()
-    config = generation_config(loaded.model, tokenizer, Sampling(max_new_tokens=max_new_tokens))
+    timings = []
     began = time.monotonic()
-    images = [[open_image(ref.path) for ref in example.images] for example in rows]
-    inputs = encoder.encode_prompts([example.prompt for example in rows], images)
-    moved = {n: v.to(loaded.model.device) if torch.is_tensor(v) else v for n, v in inputs.items()}
-    with translate_out_of_memory(f"a batch of {len(rows)} rows"), torch.inference_mode():
-        output = loaded.model.generate(
-            **moved, generation_config=config, stopping_criteria=StoppingCriteriaList([clock])
-        )
-    written = output[:, inputs["input_ids"].shape[1] :].tolist()
-    ended = time.monotonic()
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    tokens = sum(next((at + 1 for at, token in enumerate(row) if token in ends), len(row)) for row in written)
-    return Timing((clock.first or ended) - began, ended - began, tokens, sum(map(len, images)))
+    for found in generate_rows(model, rows, Sampling(max_new_tokens=max_new_tokens), budget):
+        whole = time.monotonic() - began
+        first = whole - found.answer.seconds + found.answer.first_token_seconds
+        timings.append(Timing(max(first, 0.0), whole, found.answer.tokens, len(found.example.images)))
+    return timings
 
 
 def _measure_endpoint(

@@ -2,7 +2,8 @@
 
     {"op": "load", ...}                       as `mg_tui.engine.inference.generate`
     {"op": "exam", "max_new_tokens": 32, "batch_size": 32, "base_too": true, "limit": 100, "cwd", "cache",
-     "dataset": "held_out.jsonl"}             without a dataset: the rows that the model's run held out
+     "dataset": "held_out.jsonl", "ignore_column": ["hint"]}
+                                              without a dataset: the rows that the model's run held out
         -> notice, progress {"done", "total", "which", "rows"}, ...,
            exam {"rows": [{"row", "image", "images", "prompt", "expected", "answer", "base_answer"}], "total", "ended",
            "seconds"}
@@ -34,6 +35,7 @@ class EvaluateRequest(ChannelRequest):
     text_field: str = "text"
     image_field: str = "image"
     response_field: str = "response"
+    ignore_column: tuple[str, ...] = ()
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     batch_size: Annotated[int, Field(ge=1)] = 32
     base_too: bool = True
@@ -72,7 +74,12 @@ class EvaluationSession(InferenceSession):
         if request.cache is None:
             if request.dataset is None:
                 raise UsageError("give a dataset, or a cache folder to read the held-out rows with")
-            fields = FieldMap(text=request.text_field, image=request.image_field, response=request.response_field)
+            fields = FieldMap(
+                text=request.text_field,
+                image=request.image_field,
+                response=request.response_field,
+                ignored=frozenset(request.ignore_column),
+            )
             dataset = load_dataset(request.dataset, fields)
             require_no_bad_rows(dataset)
             return dataset.examples[: request.limit]
@@ -80,7 +87,13 @@ class EvaluationSession(InferenceSession):
 
         assert self._loaded is not None
         dataset_path = str(request.dataset) if request.dataset is not None else None
-        held_out = load_held_out(self._loaded, cwd=request.cwd or Path.cwd(), cache=request.cache, dataset=dataset_path)
+        held_out = load_held_out(
+            self._loaded,
+            cwd=request.cwd or Path.cwd(),
+            cache=request.cache,
+            dataset=dataset_path,
+            ignored=request.ignore_column,
+        )
         skipped = f"; unusable rows skipped: {held_out.skipped:,}" if held_out.skipped else ""
         self._channel.send_notice(f"{held_out.source}: {len(held_out.examples):,}{skipped}")
         return held_out.examples[: request.limit]

@@ -25,7 +25,9 @@ class HeldOutExamples:
     skipped: int = 0
 
 
-def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str | None = None) -> HeldOutExamples:
+def load_held_out(
+    loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str | None = None, ignored: Sequence[str] = ()
+) -> HeldOutExamples:
     """The rows, as training would read them.
 
     Args:
@@ -33,6 +35,7 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
         cwd: base of relative paths.
         cache: folder of the garden's cache.
         dataset: another dataset than the run's own.
+        ignored: columns that its rows are read without, beside those that the run ignored.
 
     Raises:
         UsageError: the model's run is not known, or held no rows out.
@@ -41,6 +44,7 @@ def load_held_out(loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str
     spec = loaded.metadata.training_spec()
     if dataset is not None:
         spec = _spec_for(loaded, spec, dataset)
+        spec = spec.model_copy(update={"ignore_column": (*spec.ignore_column, *ignored), "additional_dataset": ()})
         rows = read_dataset(spec, dataset, cwd=cwd, cache=cache)
         return _require_examples(rows.examples, f"rows of {dataset}", len(rows.bad_rows))
     if spec is None:

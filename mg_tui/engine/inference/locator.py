@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.core.text import one_line
 from mg_tui.engine.inference.checkpoint_reference import find_checkpoint
 from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
@@ -127,9 +128,21 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> 
         _require_model_files(folder)
         return LocatedModel(folder.name, folder, registry.resolve(str(folder)), metadata, tuple(notes))
     require_adapter_files(folder)
-    return LocatedModel(
-        folder.name, folder, _resolve_base(metadata, folder, registry, base_model), metadata, tuple(notes)
-    )
+    base = _resolve_base(metadata, folder, registry, base_model)
+    _require_same_family(metadata, base, folder)
+    return LocatedModel(folder.name, folder, base, metadata, tuple(notes))
+
+
+def _require_same_family(metadata: ResultMetadata, base: "ResolvedModel", folder: Path) -> None:
+    """Raises UsageError when the adapter was trained on a model of another family than its base model is of."""
+    if metadata.family and base.family is not None and base.family.key != metadata.family:
+        raise UsageError(
+            f"the adapter was trained on a model of the family {one_line(metadata.family, limit=40)}, and its base "
+            f"model is of {base.family.key}",
+            where=str(folder),
+            why=f"the base model is {one_line(base.name, limit=200)}",
+            hint="name the base model it was trained on with --base-model",
+        )
 
 
 def _containing_run(folder: Path) -> Path | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
+from mg_tui.runs.records import read_scores
+from mg_tui.runs.series import to_float
 
 
 @dataclass(slots=True)
@@ -18,10 +20,12 @@ class RunHistory:
         cwd: the working folder the run was started from.
         spec_digest, spec_values: of the spec as the run was created with it, or as it was accepted; see `spec_check`.
         final_loss, eval_loss: of the newest step and the newest evaluation that count, or None.
+        eval_metrics: scores of answers of the newest evaluation.
         supervised_tokens: of all steps, repeated steps counted once.
         seconds: between the first and the last event of each attempt, in sum.
         peak_device_memory: bytes, or None.
-        evaluated_steps, sampled_steps: the steps with an evaluation, and with samples.
+        evaluations: the scores by metric, `loss` among them, of each step with an evaluation.
+        sampled_steps: the steps with samples.
         damaged_lines, damage: number of lines that are no events, and descriptions of the first ones.
         gpu_usage: `energy_j` and `gpu_seconds`, where known; each event has those of the whole run.
     """
@@ -32,10 +36,11 @@ class RunHistory:
     attempts: int = 0
     final_loss: float | None = None
     eval_loss: float | None = None
+    eval_metrics: dict[str, float] = field(default_factory=dict)
     supervised_tokens: int = 0
     seconds: float = 0.0
     peak_device_memory: int | None = None
-    evaluated_steps: set[int] = field(default_factory=set)
+    evaluations: dict[int, dict[str, float]] = field(default_factory=dict)
     sampled_steps: set[int] = field(default_factory=set)
     damaged_lines: int = 0
     damage: tuple[str, ...] = ()
@@ -53,6 +58,8 @@ def read_run_history(folder: RunFolder) -> RunHistory:
         if event.kind == "started":
             history.seconds += (last - began) if began is not None and last is not None else 0.0
             history.attempts += 1
+            resumed = int(data.get("resumed_from") or 0)  # what came after it is repeated
+            history.evaluations = {step: scores for step, scores in history.evaluations.items() if step <= resumed}
             began = event.t
         elif event.kind == "queued":  # waiting in the queue is not training time
             history.seconds += (last - began) if began is not None and last is not None else 0.0
@@ -66,8 +73,9 @@ def read_run_history(folder: RunFolder) -> RunHistory:
             peak = data.get("device_memory_peak")
             history.peak_device_memory = max(history.peak_device_memory or 0, peak) if peak else None
         elif event.kind == "eval":
-            history.eval_loss = data.get("loss")
-            history.evaluated_steps.add(data.get("step"))
+            history.eval_loss, history.eval_metrics = data.get("loss"), read_scores(data.get("metrics"))
+            scores = {"loss": to_float(data.get("loss")), **read_scores(data.get("metrics"))}
+            history.evaluations[int(data["step"])] = scores
         elif event.kind == "sample":
             history.sampled_steps.add(data.get("step"))
         history.gpu_usage.update({name: float(data[name]) for name in ("energy_j", "gpu_seconds") if data.get(name)})

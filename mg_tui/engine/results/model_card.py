@@ -170,6 +170,10 @@ def _training_section(metadata: ResultMetadata) -> str:
         for key, title, form in _TRAINING_NUMBERS
         if _is_shown_number(known.get(key), form)
     ]
+    scores = known.get("eval_metrics")
+    if isinstance(scores, dict):
+        numbers = {name: score for name, score in scores.items() if isinstance(score, int | float)}
+        rows += [(f"Evaluation, {_escape_text(name)}", f"{score:.4f}") for name, score in numbers.items()]
     parts = known.get("trained_parts")
     if isinstance(parts, dict):
         rows += [(f"Trained in {part}", f"{count:,} parameters") for part, count in parts.items()]

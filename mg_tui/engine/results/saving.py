@@ -35,6 +35,7 @@ class TrainingSummary:
 
     final_loss: float | None = None
     eval_loss: float | None = None
+    eval_metrics: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     epochs: float | None = None
     examples: int = 0

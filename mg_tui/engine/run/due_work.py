@@ -49,6 +49,6 @@ def find_due_work(
     manifest = checkpoint_format.read_manifest(checkpoint) if checkpoint.is_dir() else {}
     sampled = evaluation or step % spec.save_steps == 0 or step >= total
     return DueWork(
-        evaluation=evaluation and step not in history.evaluated_steps and "eval_loss" not in manifest,
+        evaluation=evaluation and step not in history.evaluations and "eval_loss" not in manifest,
         samples=sampled and spec.sample_count > 0 and step not in history.sampled_steps,
     )

@@ -42,9 +42,9 @@ def save_run_result(
     model = trainer.accelerator.unwrap_model(trainer.model)
     history = read_run_history(folder)
     steps = int(trainer.state.global_step)
-    taken_from, eval_loss = steps, history.eval_loss
+    taken_from, eval_loss, eval_metrics = steps, history.eval_loss, history.eval_metrics
     if spec.result_from == "best" and (best := _best_checkpoint(trainer, journal)) is not None:
-        taken_from, eval_loss = best.step, best.eval_loss
+        taken_from, eval_loss, eval_metrics = best.step, best.eval_loss, dict(best.eval_metrics)
         if best.step != steps:
             load_trained_weights(model, best.path)
     if not is_peft_model(model):
@@ -63,6 +63,7 @@ def save_run_result(
         facts=TrainingSummary(
             final_loss=history.final_loss,
             eval_loss=eval_loss,
+            eval_metrics=eval_metrics,
             steps=steps,
             result_step=taken_from if taken_from != steps else None,
             epochs=trainer.state.epoch,
@@ -89,7 +90,7 @@ def save_run_result(
         "seconds": round(history.seconds, 2),
         "result": str(saved),
         "result_step": taken_from,
-        "metrics": {"loss": history.final_loss, "eval_loss": eval_loss},
+        "metrics": {"loss": history.final_loss, "eval_loss": eval_loss, **eval_metrics},
     }
 
 
@@ -108,12 +109,12 @@ def report_row_failures(failures: Sequence[Any], journal: JournalWriter) -> None
 def _best_checkpoint(trainer: "GardenTrainer", journal: JournalWriter) -> checkpoint_format.BestCheckpoint | None:
     """The best checkpoint, for the result; None when it is missing or damaged, with a warning."""
     best = trainer.store.best
-    problem = "no evaluation had a loss" if best is None else checkpoint_format.find_problem(best.path)
+    problem = checkpoint_format.find_problem(best.path) if best is not None else None
     if best is None or problem is not None:
         what = "the result is that of the last step: the best checkpoint cannot be used"
-        journal.write("warning", what=what, why=problem)
+        deciding = "a loss" if trainer.store.best_by in (None, checkpoint_format.BestBy()) else "the deciding score"
+        journal.write("warning", what=what, why=problem or f"no evaluation had {deciding}")
         return None
-    journal.write(
-        "decision", what="result from", value=f"step {best.step}", why=f"evaluation loss {best.eval_loss:.4g}"
-    )
+    by = "evaluation loss" if best.by.metric == checkpoint_format.LOSS else best.by.metric
+    journal.write("decision", what="result from", value=f"step {best.step}", why=f"{by} {best.score:.4g}")
     return best

@@ -13,6 +13,7 @@ from mg_tui.engine.monitoring import step_checks
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.monitoring.watchdog import Watchdog
 from mg_tui.engine.run.due_work import DueWork
+from mg_tui.engine.run.early_stopping import EarlyStopping
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.journal import JournalWriter
 
@@ -21,7 +22,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
     `trainer` is set once it exists. `used` returns the GPU usage of the run so far. `due_work` is what an earlier
-    attempt left undone of the step the run resumes from.
+    attempt left undone of the step the run resumes from; `early_stopping` is set for a run that may end early.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._sampled_at = -1
         self._watchdog = Watchdog(journal)
         self.due_work = DueWork()
+        self.early_stopping: EarlyStopping | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to watch for stalls, and do what an earlier attempt left undone."""
@@ -127,19 +129,20 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any) -> None:
         """Write the evaluation to the journal."""
-        values = metrics or {}
+        values, answers, step = metrics or {}, self.trainer.answer_scores, state.global_step
         self._journal.write(
             "eval",
-            step=state.global_step,
+            step=step,
             loss=values.get("eval_loss"),
             seconds=round(values.get("eval_runtime", 0.0), 3),
             examples=values.get("eval_examples"),
+            **answers.event_fields(self.trainer.store.folder.path),
         )
-        if values.get("eval_loss") is not None and self.trainer.store.record_evaluation(
-            state.global_step, values["eval_loss"]
-        ):
+        scores = {"loss": float(values["eval_loss"]), **answers.scores}
+        if self.trainer.store.record_evaluation(step, scores):
             control.should_save = True  # the best so far gets a checkpoint
-        self._sample(state.global_step)
+        self._sample(step)
+        self._stop_early(step, scores, control, last=step >= state.max_steps)
         if self._stopper.stop_by is not None:  # after this step, whose samples are still due, and not after the next
             self._end_with_checkpoint(control)
 
@@ -148,6 +151,16 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._sample(state.global_step)
         if self._stopper.stop_by is not None:
             control.should_training_stop = True
+
+    def _stop_early(self, step: int, scores: dict[str, float], control: Any, *, last: bool) -> None:
+        """End the training when evaluations have not improved for a while."""
+        if self.early_stopping is None:
+            return
+        self.early_stopping.record(step, scores)
+        if self.early_stopping.reason is not None and not last:
+            value = f"after step {step}"
+            self._journal.write("decision", what="early stop", value=value, why=self.early_stopping.reason)
+            self._end_with_checkpoint(control)
 
     @staticmethod
     def _end_with_checkpoint(control: Any) -> None:

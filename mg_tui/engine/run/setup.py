@@ -12,7 +12,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.example_table import columns_of
 from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine.batching import token_counts
-from mg_tui.engine.batching.batches import EvaluationBatches, PaddedLayout, StepDataset, StepLayout
+from mg_tui.engine.batching.batches import PaddedLayout, StepDataset, StepLayout
 from mg_tui.engine.batching.feature_cache import FeatureCache
 from mg_tui.engine.batching.pixel_codec import PixelCodec
 from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count, has_free_shared_memory
@@ -277,10 +277,3 @@ def trainable_summary(spec: TrainingSpec, context: RunContext, model: Any) -> di
     for part, entry in table.items():
         entry["learning_rate"] = rates.get(part) if entry["trained"] else None
     return table
-
-
-def make_evaluation_batches(spec: TrainingSpec, context: RunContext, data: TrainingData) -> EvaluationBatches | None:
-    """The batches of an evaluation, or None when nothing is held out. Padded: memory suffices without gradients."""
-    if not data.evaluation:
-        return None
-    return EvaluationBatches(data.evaluation, PaddedLayout(context.collator, max(spec.batch_size, 4)))

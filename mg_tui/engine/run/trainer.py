@@ -29,6 +29,7 @@ from mg_tui.engine.compute.objective import Objective
 from mg_tui.engine.monitoring import step_checks
 from mg_tui.engine.monitoring.step_metrics import StepMetrics
 from mg_tui.engine.monitoring.stopping import StopHandler
+from mg_tui.engine.run.answer_metrics import AnswerMetrics, AnswerScores
 from mg_tui.engine.run.distributed import GradientSync
 from mg_tui.engine.run.evaluation_loss import mean_loss
 from mg_tui.engine.run.shrink_layout import shrink_layout
@@ -47,6 +48,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         stopper: polled between forward passes.
         journal: gets an event when a step is laid out again in smaller passes.
         vision: turns images of a batch into what the model's forward takes.
+        answer_metrics: answers and scores the held-out examples at an evaluation; the scores are in `answer_scores`.
         tolerate_bad_rows: skip examples that can no longer be read.
         label_smoothing: see `loss.token_loss_sum`.
         make_groups: makes the optimizer's parameter groups from a model and the names of its parameters with weight
@@ -65,6 +67,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         stopper: StopHandler,
         journal: JournalWriter,
         vision: VisionInputs,
+        answer_metrics: AnswerMetrics | None = None,
         tolerate_bad_rows: bool = False,
         label_smoothing: float = 0.0,
         make_groups: "Callable[[Any, list[str]], list[dict[str, Any]] | None] | None" = None,
@@ -76,6 +79,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.stopper = stopper
         self.journal = journal
         self.vision = vision
+        self.answer_metrics = answer_metrics
+        self.answer_scores = AnswerScores()
         self.tolerate_bad_rows = tolerate_bad_rows
         self.make_groups = make_groups
         self.probe: Callable[[GardenTrainer, Any], None] | None = None
@@ -98,6 +103,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     def get_batch_samples(self, epoch_iterator: Iterator[StepBatch], num_batches: int, device: Any) -> tuple[Any, None]:
         """The next step, if the epoch has one; starts timing the step."""
+        if self.control.should_training_stop:  # by an evaluation that was due before the first step of this attempt
+            return [], None
         started = time.perf_counter()
         batch = self._data_wait.next_item(epoch_iterator)
         if batch is None:
@@ -233,7 +240,10 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     # --- evaluation -------------------------------------------------------------------------------------------------
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
-        """Mean loss of a supervised token over the evaluation examples; no logits are stored."""
+        """Mean loss of a supervised token over the evaluation examples, without storing logits, and answers' metrics.
+
+        A stop requested while answers are generated abandons the evaluation; the next attempt redoes it.
+        """
         if self.eval_batches is None:
             return {}
         started = time.perf_counter()
@@ -241,9 +251,18 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         loss = mean_loss(self.eval_batches, self._evaluation_loss)
         self.vision.pop_counts()
+        scores: AnswerScores | None = AnswerScores()
+        if self.answer_metrics is not None:
+            scores = self.answer_metrics.score(self, self.state.global_step)
         self.model.train(was_training)
+        if scores is None:
+            self.control.should_evaluate = False
+            self.control.should_save = self.control.should_training_stop = True
+            return {}
+        self.answer_scores = scores
         metrics = {
             f"{metric_key_prefix}_loss": loss,
+            **{f"{metric_key_prefix}_{name}": score for name, score in scores.scores.items()},
             f"{metric_key_prefix}_runtime": time.perf_counter() - started,
             f"{metric_key_prefix}_examples": len(self.eval_batches),
         }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.mixture import describe_parts
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
@@ -23,10 +24,10 @@ from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.spec_check import require_unchanged_spec
 
 if TYPE_CHECKING:
-    from mg_tui.engine.batching.batches import EvaluationBatches
     from mg_tui.engine.batching.step_stream import StepStream
     from mg_tui.engine.batching.vision_inputs import VisionInputs
     from mg_tui.engine.monitoring.gpu_usage import GpuUsage
+    from mg_tui.engine.run.answer_metrics import AnswerMetrics
     from mg_tui.engine.run.reporter import Reporter
     from mg_tui.engine.run.setup import RunContext
     from mg_tui.engine.run.token_budget import TokenBudget
@@ -90,7 +91,7 @@ class TrainingRun:
         with self.stopper.interruptible(), gc_pause.gc_paused():
             from mg_tui.engine.batching.feature_cache import vision_digest
             from mg_tui.engine.batching.vision_inputs import VisionInputs
-            from mg_tui.engine.run import setup, step_planning
+            from mg_tui.engine.run import evaluation_setup, setup, step_planning
 
             context = setup.load_run_context(self.spec, self.settings.cache)
         self._write_decisions(context.decisions)
@@ -98,6 +99,7 @@ class TrainingRun:
         data = training_data.prepare_training_data(
             self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
         )
+        chosen = evaluation_setup.choose_metrics(self.spec, data, self.journal)
         plan = step_planning.plan_steps(self.spec, data.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
         layout, token_budget, layout_decisions = setup.choose_layout(self.spec, context, data, self.resume_from)
@@ -134,8 +136,17 @@ class TrainingRun:
                 decided=lambda value, why: self._write_decisions([("vision cache", value, why)]),
                 always=self.spec.vision_cache == "on",
             )
-            held_out_batches = setup.make_evaluation_batches(self.spec, context, data)
-            trainer = self._make_trainer(model, context, data, stream, held_out_batches, total, vision)
+            answers = evaluation_setup.make_answer_metrics(
+                self.spec,
+                context,
+                chosen,
+                model,
+                total=total,
+                folder=self.folder,
+                journal=self.journal,
+                features=features,
+            )
+            trainer = self._make_trainer(model, context, data, stream, answers, total, vision)
             trainer.probe, decisions = setup.make_memory_probe(
                 context, data, plan, range(self._start_step, total), token_budget, self._write_measurement
             )
@@ -180,6 +191,7 @@ class TrainingRun:
         if dataset.detected_format is not None:
             value = f"{dataset.detected_format.format}, {dataset.detected_format.layout}"
             self._write_decisions([("dataset", value, dataset.detected_format.why)])
+        self._write_decisions(describe_parts(dataset))
         return dataset, held_out
 
     def _write_measurement(self, measurement: dict[str, Any]) -> None:
@@ -212,18 +224,21 @@ class TrainingRun:
         context: "RunContext",
         data: training_data.TrainingData,
         stream: "StepStream",
-        evaluation: "EvaluationBatches | None",
+        answer_metrics: "AnswerMetrics | None",
         total: int,
         vision: "VisionInputs",
     ) -> "GardenTrainer":
         from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore, expected_checkpoint_bytes
         from mg_tui.engine.inference.training_samples import SampleWriter, choose_sample_examples
         from mg_tui.engine.monitoring.gpu_usage import GpuUsage, gpu_uuids_in_use
+        from mg_tui.engine.run import evaluation_setup
+        from mg_tui.engine.run.answer_metrics import best_by
         from mg_tui.engine.run.parameter_groups import parameter_groups
         from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
         spec, placement = self.spec, context.placement
+        evaluation = evaluation_setup.make_evaluation_batches(spec, context, data)
         sampler = SampleWriter(
             self.journal, context.encoder, choose_sample_examples(data.train, data.evaluation, spec.sample_count)
         )
@@ -245,7 +260,7 @@ class TrainingRun:
             keep=spec.save_total_limit,
             about=about,
             needed=expected_checkpoint_bytes(model),
-            keep_best=spec.keep_best,
+            best_by=best_by(spec),
         )
         store.last_step = self._start_step if self.resume_from is not None else None
         args = training_arguments.make_training_arguments(
@@ -266,6 +281,7 @@ class TrainingRun:
             stopper=self.stopper,
             journal=self.journal,
             vision=vision,
+            answer_metrics=answer_metrics,
             tolerate_bad_rows=spec.on_bad_row == "skip",
             label_smoothing=spec.label_smoothing,
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
@@ -273,13 +289,15 @@ class TrainingRun:
         reporter.trainer = self._trainer
         if self.resume_from is not None:
             reporter.due_work = self._find_due_work(self._start_step, total, self._history)
+        reporter.early_stopping = evaluation_setup.make_early_stopping(spec, self._history, self._start_step)
         self._reporter = reporter
         return self._trainer
 
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
-        if self._start_step < total:
+        ended_early = self._reporter.early_stopping is not None and self._reporter.early_stopping.reason is not None
+        if self._start_step < total and not ended_early:
             trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
-        elif self.resume_from is not None:  # all steps were done before the result could be saved
+        elif self.resume_from is not None:  # training had ended before the result could be saved
             trainer.restore_finished(self.resume_from)
             self._reporter.do_due_work(self.step)
 

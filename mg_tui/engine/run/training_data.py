@@ -65,7 +65,7 @@ def prepare_training_data(
         rejects_file = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
         held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
         infos.update(evaluation.image_infos)
-        return TrainingData(measured.examples, measured.tokens, held_out.examples, skipped, infos)
+        return _training_data(dataset, measured, range(len(measured.examples)), held_out.examples, skipped, infos)
     train, held_out_rows = split_indices(measured.examples, spec.eval_split, spec.seed)
     if spec.eval_split and not held_out_rows:
         journal.write(
@@ -74,9 +74,26 @@ def prepare_training_data(
             why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
-    tokens = [measured.tokens[index] for index in train] if held_out_rows else measured.tokens
-    train_examples, held_out_examples = (select_examples(measured.examples, part) for part in (train, held_out_rows))
-    return TrainingData(train_examples, tokens, held_out_examples, skipped, infos)
+    held_out_examples = select_examples(measured.examples, held_out_rows)
+    return _training_data(dataset, measured, train, held_out_examples, skipped, infos)
+
+
+def _training_data(
+    dataset: Dataset,
+    measured: MeasuredRows,
+    indices: Sequence[int],
+    evaluation: Sequence[Example],
+    skipped: int,
+    infos: dict[str, ImageInfo],
+) -> TrainingData:
+    """The data of a run that trains on some of the measured examples, each as often as the dataset says."""
+    train = select_examples(measured.examples, indices)
+    tokens = measured.tokens if len(indices) == len(measured.tokens) else [measured.tokens[index] for index in indices]
+    if dataset.copies:
+        lengths = dict(zip((example.row for example in train), tokens, strict=True))
+        train = dataset.repeat(train)
+        tokens = [lengths[example.row] for example in train]
+    return TrainingData(train, tokens, evaluation, skipped, infos)
 
 
 def _apply_bad_row_policy(
@@ -164,7 +181,7 @@ def warn_if_data_changed(
         journal.write(
             "warning",
             what="image files have changed since the checkpoint was written",
-            where=spec.image_root or spec.dataset,
+            where=spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
             why="sizes or modification times differ: the remaining steps may see other images",
             hint="restore the files, or start a new run",
         )
@@ -172,7 +189,7 @@ def warn_if_data_changed(
         journal.write(
             "warning",
             what="the training data have changed since the checkpoint was written",
-            where=spec.dataset,
+            where=", ".join((spec.dataset, *spec.additional_dataset)),
             why="rows were added, removed or edited, so the remaining steps use other rows than planned",
             hint="restore the old file, or start a new run",
         )

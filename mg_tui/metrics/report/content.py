@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Final
 
 from mg_tui.metrics.contract import MIN_ROWS
@@ -127,11 +128,18 @@ def build(results: Results, before: Results | None, registry: MetricRegistry, *,
 def _facts(results: Results, before: Results | None) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = []
     for key, value in results.spec.items():
-        if value is None or value == "":
+        if value is None or value == "" or key == "rows":
             continue
         old = before.spec.get(key) if before is not None else value
-        facts.append((key, value if old == value else f"{as_text(old, 140)} → {as_text(value, 140)}"))
+        if key == "dataset":
+            old, value = _without_folders(old), _without_folders(value)
+        facts.append((key, value if old in (value, None) else f"{as_text(old, 140)} → {as_text(value, 140)}"))
     return [*facts, ("rows", len(results.rows))]
+
+
+def _without_folders(name: Any) -> Any:
+    """The report is sent to others: of a path only its last part."""
+    return PurePath(name).name if isinstance(name, str) and PurePath(name).is_absolute() else name
 
 
 def _headline(results: Results, primary: Mapping[str, Any] | None, comparison: Comparison | None) -> str:

@@ -58,7 +58,7 @@ class AnsweredRow:
 
     @property
     def prediction(self) -> Prediction:
-        """The row as metrics take it."""
+        """The row as metrics read it."""
         return Prediction(self.row, self.answer, self.references, self.images, self.boxes)
 
     def line(self) -> bytes:

@@ -12,7 +12,20 @@ from typing import Any, Final
 from textual.app import App
 from textual.binding import Binding
 
-from mg_tui.tui.actions import chart, datasets, general, models, navigation, new, picker, plugins, run, runs, views
+from mg_tui.tui.actions import (
+    chart,
+    datasets,
+    evaluations,
+    general,
+    models,
+    navigation,
+    new,
+    picker,
+    plugins,
+    run,
+    runs,
+    views,
+)
 from mg_tui.tui.actions.action import Action, format_key, format_keys
 
 __all__ = [
@@ -37,6 +50,7 @@ _MODULES: Final = (
     views,
     datasets,
     models,
+    evaluations,
     picker,
     new,
     plugins,
@@ -93,6 +107,6 @@ def markdown_table() -> str:
     lines = ["| Where | Key | Action | What it does |", "|---|---|---|---|"]
     for action in ACTIONS:
         keys = " ".join(f"`{format_key(key)}`" for key in action.keys)
-        asks = " Asks first." if action.destructive else ""
+        asks = " Asks for confirmation." if action.destructive else ""
         lines.append(f"| {SCOPE_TITLES[action.scope]} | {keys} | {action.title} | {action.help}{asks} |")
     return "\n".join(lines) + "\n"

@@ -6,33 +6,31 @@ from mg_tui.tui.actions.action import Action
 from mg_tui.tui.places import PLACES
 
 HEADINGS: Final = {
-    "confirm": "When asked",
-    "help": "In the help and other texts",
-    "plain": "In a plain text",
+    "confirm": "Confirming",
+    "help": "Help and other texts",
+    "plain": "Plain text",
     "app": "Everywhere",
 }
 
 ACTIONS: Final = (
-    Action("confirm.yes", ("y",), "Yes", "Do it.", "confirm", "When asked", in_palette=False),
-    Action(
-        "confirm.no", ("n", "escape"), "No", "Leave everything as it is.", "confirm", "When asked", in_palette=False
-    ),
+    Action("confirm.yes", ("y",), "Yes", "Confirm.", "confirm", "Confirming", in_palette=False),
+    Action("confirm.no", ("n", "escape"), "No", "Change nothing.", "confirm", "Confirming", in_palette=False),
     Action(
         "help.close",
         ("escape", "q", "question_mark", "f1"),
         "Close",
-        "Go back to the screen.",
+        "Close this text.",
         "help",
-        "In the help and other texts",
+        "Help and other texts",
         in_palette=False,
     ),
     Action(
         "plain.offer",
         ("y",),
-        "Offer to the clipboard",
-        "Send the text to the terminal for its clipboard (OSC 52); whether it takes it, it does not say.",
+        "Copy",
+        "Copy to the terminal's clipboard (OSC 52), where the terminal supports it.",
         "plain",
-        "In the help and other texts",
+        "Help and other texts",
         in_palette=False,
     ),
     *(
@@ -41,11 +39,11 @@ ACTIONS: Final = (
         )
         for place in PLACES
     ),
-    Action("app.keys", ("question_mark", "f1"), "Help", "Show every key.", "app", "Everywhere", "help", 0),
-    Action("app.notices", ("exclamation_mark",), "Messages", "Show what was said so far.", "app", "Everywhere"),
-    Action("app.settings", ("f2",), "Settings", "Show what can be set, and where it is set.", "app", "Everywhere"),
+    Action("app.keys", ("question_mark", "f1"), "Help", "Show all keys.", "app", "Everywhere", "help", 0),
+    Action("app.notices", ("exclamation_mark",), "Messages", "Show past messages.", "app", "Everywhere"),
+    Action("app.settings", ("f2",), "Settings", "Show all settings and where each is set.", "app", "Everywhere"),
     Action(
-        "app.shade", ("ctrl+t",), "Light or dark", "Change between the light and the dark theme.", "app", "Everywhere"
+        "app.shade", ("ctrl+t",), "Switch theme", "Switch between the light and the dark theme.", "app", "Everywhere"
     ),
     Action(
         "app.command_palette",
@@ -60,7 +58,7 @@ ACTIONS: Final = (
         "app.detach",
         ("q",),
         "Quit",
-        "Leave the dashboard; runs go on, and are shown again when it is opened.",
+        "Quit the dashboard; runs continue in the background.",
         "app",
         "Everywhere",
         "quit",

@@ -4,7 +4,7 @@ from typing import Final
 
 from mg_tui.tui.actions.action import Action
 
-HEADINGS: Final = {"run": "A run", "replay": "A replay"}
+HEADINGS: Final = {"run": "Run", "replay": "Replay"}
 
 
 def _action(
@@ -17,57 +17,53 @@ def _action(
     *,
     destructive: bool = False,
 ) -> Action:
-    return Action(f"run.{name}", keys, title, help, "run", "A run", label, rank, destructive)
+    return Action(f"run.{name}", keys, title, help, "run", "Run", label, rank, destructive)
 
 
 def _replay_action(name: str, keys: tuple[str, ...], title: str, help: str, label: str, rank: int) -> Action:
-    return Action(f"replay.{name}", keys, title, help, "replay", "A replay", label, rank)
+    return Action(f"replay.{name}", keys, title, help, "replay", "Replay", label, rank)
 
 
 ACTIONS: Final = (
-    _replay_action("pause", ("space",), "Pause", "Hold the replay, or let it go on.", "pause", 2),
+    _replay_action("pause", ("space",), "Pause", "Pause or continue the replay.", "pause", 2),
     _replay_action("faster", ("right_curly_bracket",), "Faster", "Play the replay faster.", "faster", 2),
     _replay_action("slower", ("left_curly_bracket",), "Slower", "Play the replay slower.", "slower", 3),
-    _replay_action("skip", ("end",), "To the end", "Show the run as it ended.", "end", 4),
-    _replay_action("again", ("home",), "From the beginning", "Play the run from its beginning.", "start", 4),
+    _replay_action("skip", ("end",), "Skip to the end", "Jump to the end of the run.", "end", 4),
+    _replay_action("again", ("home",), "Restart", "Replay from the start.", "start", 4),
     _action(
         "stop",
         ("s",),
         "Stop this run",
-        "Ask the run to save a checkpoint and stop; asked again, to end at once.",
+        "Save a checkpoint and stop; a second time, stop immediately.",
         "stop",
         2,
         destructive=True,
     ),
-    _action(
-        "resume", ("r",), "Resume this run", "Go on from the newest whole checkpoint.", "resume", 2, destructive=True
-    ),
+    _action("resume", ("r",), "Resume this run", "Continue from the latest checkpoint.", "resume", 2, destructive=True),
     _action(
         "checkpoint",
         ("c",),
         "Save a checkpoint now",
-        "Ask the run to save a checkpoint after the step it is in.",
+        "Save a checkpoint after the current step.",
         "checkpoint",
         3,
     ),
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
-    _action("replay", ("v",), "Replay", "Play the run's journal as it was, at any speed.", "replay", 6),
-    _action("log", ("l",), "Log", "Show what the worker prints.", "log", 4),
-    _action(
-        "search", ("slash",), "Filter the log", "Show only lines of the log that have the words typed.", "filter", 7
-    ),
-    _action("notes", ("n",), "Notes", "Show warnings, and what was decided for you and why.", "notes", 6),
+    _action("replay", ("v",), "Replay", "Replay the run's journal at any speed.", "replay", 6),
+    _action("log", ("l",), "Log", "Show the worker's output.", "log", 4),
+    _action("search", ("slash",), "Filter the log", "Show log lines that contain the words.", "filter", 7),
+    _action("notes", ("n",), "Notes", "Show warnings, and options chosen automatically with the reason.", "notes", 6),
     _action("samples", ("a",), "Answers", "Show answers generated while training, beside their images.", "answers", 6),
-    _action("sample_back", ("comma",), "Answers before", "Show the answers of the step before."),
-    _action("sample_next", ("full_stop",), "Answers after", "Show the answers of the next step."),
-    _action("image", ("i",), "Image", "Show the images of the answers as large as the screen."),
-    _action("saved", ("p",), "Checkpoints", "Show the checkpoints that are whole.", "saved", 7),
-    _action("spec", ("o",), "Options", "Show what was asked of the run.", "options", 7),
-    _action("zoom", ("z",), "Large pane", "Give the lower pane the whole screen, and back.", "zoom", 5),
-    _action("follow", ("f",), "Follow the log", "Keep the newest line in sight, or stop doing so."),
-    _action(
-        "place", ("w",), "Where the result is", "Show the path of the result, or of the run, to copy it.", "path", 8
-    ),
-    _action("devices", ("d",), "Devices", "Show what every GPU is doing, and for whom."),
+    _action("sample_back", ("comma",), "Previous answers", "Show the answers of the previous step."),
+    _action("sample_next", ("full_stop",), "Next answers", "Show the answers of the next step."),
+    _action("image", ("i",), "Image", "Show the images of the answers full screen."),
+    _action("saved", ("p",), "Checkpoints", "List the checkpoints.", "checkpoints", 7),
+    _action("spec", ("o",), "Options", "Show the run's options.", "options", 7),
+    _action("zoom", ("z",), "Zoom the pane", "Show the lower pane full screen, or not.", "zoom", 5),
+    _action("follow", ("f",), "Follow the log", "Toggle following the newest line."),
+    _action("place", ("w",), "Show the path", "Show the path of the result, or of the run's folder.", "path", 8),
+    _action("devices", ("d",), "Devices", "Show every GPU with its load, memory and processes."),
+    _action("evaluations", ("e",), "Evaluations", "Show the evaluations of the run and its checkpoints.", "evals", 6),
+    _action("evaluate", ("E",), "Evaluate", "Evaluate the result or a checkpoint on a dataset.", "evaluate", 7),
     _action("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
 )

@@ -4,10 +4,10 @@ from typing import Final
 
 from mg_tui.tui.actions.action import Action
 
-HEADINGS: Final = {"compare": "Comparing", "devices": "Devices", "image": "An image"}
+HEADINGS: Final = {"compare": "Comparing", "devices": "Devices", "image": "Image"}
 
 ACTIONS: Final = (
-    Action("compare.same", ("a",), "Every option", "Show options that are the same too.", "compare", "Comparing"),
+    Action("compare.same", ("a",), "Every option", "Also show options with equal values.", "compare", "Comparing"),
     Action("compare.back", ("escape",), "Back", "Go back to the list of runs.", "compare", "Comparing", "back", 1),
     Action("devices.back", ("escape",), "Back", "Go back.", "devices", "Devices", "back", 1, in_palette=False),
     Action(
@@ -16,9 +16,11 @@ ACTIONS: Final = (
         "Next image",
         "Show the next image.",
         "image",
-        "An image",
+        "Image",
         "next",
     ),
-    Action("image.before", ("comma", "left"), "Image before", "Show the one before.", "image", "An image", "before"),
-    Action("image.back", ("escape", "i"), "Back", "Go back.", "image", "An image", "back", 1, in_palette=False),
+    Action(
+        "image.before", ("comma", "left"), "Previous image", "Show the one before it.", "image", "Image", "previous"
+    ),
+    Action("image.back", ("escape", "i"), "Back", "Go back.", "image", "Image", "back", 1, in_palette=False),
 )

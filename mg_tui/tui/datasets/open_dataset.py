@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mg_tui.core.example import Example
     from mg_tui.data.browser import Browser
     from mg_tui.data.image_resolver import ImageResolver
+    from mg_tui.data.image_roots import ImageRoot
     from mg_tui.data.rows import Row
 
 
@@ -24,6 +25,7 @@ class OpenDataset:
         spec: a run on this dataset with these options; its base model stands for any.
         detected: format, layout and fields.
         first_rows: the first rows of the dataset.
+        image_roots: folders that have images of the first rows which the dataset's folder does not have.
 
     Raises:
         DataError, EnvironmentProblem: from the constructor, when it cannot be opened.
@@ -45,6 +47,7 @@ class OpenDataset:
         self.layout, self.fields = self.detected.layout, self.detected.fields
         self._image_store = EmbeddedImageStore(cache)
         self._image_resolver: ImageResolver | None = None
+        self.image_roots = self._find_image_roots()
 
     def run_options(self) -> dict[str, str]:
         """Options with which a run reads the dataset as it is read here: detected fields, and what was chosen."""
@@ -62,16 +65,31 @@ class OpenDataset:
         return list(dict.fromkeys(str(name) for row in self.first_rows for name in row.values or ()))
 
     def field_purposes(self) -> Mapping[str, str]:
-        """What each field is used for, by its name."""
-        fields = self.fields
-        if fields.messages is not None:
-            purposes = {fields.messages: "conversation", fields.image: "images"}
-        elif self.layout == "captions":
-            purposes = {fields.response: "answer", fields.image: "images"}
-        else:
-            purposes = {fields.response: "answer", fields.image: "images", fields.text: "question"}
-        names = self.field_names()
-        return {name: purpose for name, purpose in purposes.items() if name in names}
+        """What each field is used for, by its name: as the first rows are read, the answer first."""
+        from mg_tui.data.sources.columns import read_columns, without_ignored
+
+        found: dict[str, str] = {}
+        for row in self.first_rows:
+            values = without_ignored(row.values or {}, self.fields)
+            found.update(read_columns(values, self.layout, self.fields))
+        purposes = {name: "conversation" if purpose == "turns" else purpose for name, purpose in found.items()}
+        order = ("answer", "images", "question", "conversation")
+        return dict(sorted(purposes.items(), key=lambda item: order.index(item[1]) if item[1] in order else len(order)))
+
+    def _find_image_roots(self) -> "list[ImageRoot]":
+        """Folders beside the dataset's with images that are missing from it."""
+        from mg_tui.core.example import ImageRef
+        from mg_tui.data.image_resolver import is_url
+        from mg_tui.data.image_roots import find_image_roots
+
+        refs: list[ImageRef] = []
+        for row in self.first_rows:
+            example, _problems = self.to_example(row)
+            refs += example.images if example is not None else ()
+        names = [ref.original for ref in refs if not ref.path and not is_url(ref.original)]
+        folder = Path(self.source.base)
+        missing = [name for name in names if not (folder / name).is_file()]
+        return find_image_roots(missing, folder) if missing else []
 
     def to_example(self, row: "Row") -> "tuple[Example | None, list[str]]":
         """The row as an example whose images are not resolved yet, or None and the problems."""
@@ -102,7 +120,9 @@ class OpenDataset:
                 path = ref.path or self._image_resolver.resolve(ref.original).ref.path
                 views.append(probe_image_view(Path(path)))
             except ImageError as error:
-                views.append(ImageView(None, placeholder=f"{printable(ref.original, limit=120)} {error.reason}"))
+                hint = f"; {error.hint}" if error.hint else ""
+                text = f"{printable(ref.original, limit=120)} {error.reason}{hint}"
+                views.append(ImageView(None, placeholder=text))
         return views
 
     def raw_text(self, row: "Row", limit: int) -> str:

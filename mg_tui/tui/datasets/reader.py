@@ -175,7 +175,7 @@ class DatasetReader(threading.Thread):
         if rows and rows[0].number == number:
             detail = build_row_detail(rows[0], dataset)
         else:
-            detail = RowDetail(number, problems=("the line is blank or not there",))
+            detail = RowDetail(number, problems=("blank or missing line",))
         self._post(RowDetailRead(self, detail))
 
     def _build_index(self, dataset: OpenDataset) -> None:
@@ -229,7 +229,7 @@ def read_row_question(reference: str, number: int, *, cwd: Path, cache: Path) ->
     """A row of a dataset as a question for a model, with the expected answer.
 
     Raises:
-        DataError: the dataset cannot be read, has no such row, or the row makes no conversation.
+        DataError: the dataset cannot be read, has no such row, or the row has no conversation.
         EnvironmentProblem: as opening the dataset.
     """
     from mg_tui.tui.models.conversation import ChatQuestion
@@ -238,6 +238,6 @@ def read_row_question(reference: str, number: int, *, cwd: Path, cache: Path) ->
     detail = build_row_detail(dataset.browser.read_row(number), dataset)
     if not detail.question:
         why = detail.problems[0] if detail.problems else None
-        raise DataError(f"row {number:,} asks nothing", where=one_line(reference, limit=200), why=why)
+        raise DataError(f"row {number:,} has no question", where=one_line(reference, limit=200), why=why)
     images = tuple(view.path for view in detail.images if view.path is not None)
     return ChatQuestion(detail.question, images, detail.answer, f"row {number:,}")

@@ -29,7 +29,7 @@ def build_row_view(row: "Row", dataset: OpenDataset) -> RowView:
     example, problems = dataset.to_example(row)
     if example is None:
         text = dataset.raw_text(row, CELL_CHARS * 2)
-        problem = problems[0] if problems else "is no conversation"
+        problem = problems[0] if problems else "has no conversation"
         return RowView(row.number, one_line(text, limit=CELL_CHARS), problem=one_line(problem, limit=CELL_CHARS))
     question, answer = question_and_answer(example)
     return RowView(
@@ -37,6 +37,7 @@ def build_row_view(row: "Row", dataset: OpenDataset) -> RowView:
         one_line(question[: CELL_CHARS * 2], limit=CELL_CHARS),
         one_line(answer[: CELL_CHARS * 2], limit=CELL_CHARS),
         images=len(example.images),
+        more_turns=sum(message.role == "user" for message in example.messages) - 1,
     )
 
 

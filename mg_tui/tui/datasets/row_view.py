@@ -18,7 +18,10 @@ FIELD_CHARS: Final = 6_000  # of a field beside its image
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """A row in the table. `blank`: the line holds no row; `loading`: it was not read yet."""
+    """A row in the table. `blank`: the line holds no row; `loading`: it was not read yet.
+
+    `more_turns`: how many questions follow the first one.
+    """
 
     number: int
     question: str = ""
@@ -27,6 +30,7 @@ class RowView:
     problem: str = ""
     blank: bool = False
     loading: bool = False
+    more_turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class RowDetail:
         images: resolved or not, in the order of the conversation.
         problems: why it cannot be trained on.
         messages: the conversation as the engine takes it; None when an image is missing.
-        question, answer: the first question and the last answer.
+        question, answer: the first question and its answer.
     """
 
     number: int
@@ -61,9 +65,13 @@ class RowDetail:
 
 
 def question_and_answer(example: "Example") -> tuple[str, str]:
-    """The first question and the last answer."""
-    question = next((message.text for message in example.messages if message.role == "user"), "")
-    return question, example.response
+    """The first question and its answer: of a conversation, the first two turns."""
+    index = next((index for index, message in enumerate(example.messages) if message.role == "user"), None)
+    if index is None:
+        return "", example.response
+    later = example.messages[index + 1 :]
+    answer = next((message.text for message in later if message.role == "assistant"), "")
+    return example.messages[index].text, answer
 
 
 def format_field(value: object, limit: int = FIELD_CHARS) -> str:

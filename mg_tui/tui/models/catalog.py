@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mg_tui.core.text import one_line
+from mg_tui.core.text import one_line, pluralize
 from mg_tui.runs import recents
 from mg_tui.tui import evaluation_scores, formatting
 
@@ -116,9 +116,9 @@ def _result_name(folder: Path) -> str:
 
 def _summarize_result(result: "Result") -> str:
     training, parts = result.training, []
-    for key, text in (("steps", "{:,} steps"), ("examples", "{:,} examples")):
+    for key in ("steps", "examples"):
         if isinstance(value := training.get(key), int) and value:
-            parts.append(text.format(value))
+            parts.append(pluralize(value, key.removesuffix("s")))
     if (final := _finite_float(training.get("final_loss"))) is not None:
         parts.append(f"train loss {final:.4f}")
     if trained := _finite_float(training.get("trainable_parameters")):

@@ -1,9 +1,15 @@
 """What a form offers to choose from: known base models and datasets, and devices. Read in threads."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
 from mg_tui.config import Settings
 from mg_tui.runs import recents
 from mg_tui.runs.recents import RecentItem
 from mg_tui.tui.choice import Choice
+
+if TYPE_CHECKING:
+    from mg_tui.runs.devices import Device
 
 
 def known_names(known: str, settings: Settings) -> list[RecentItem]:
@@ -20,15 +26,35 @@ def known_names(known: str, settings: Settings) -> list[RecentItem]:
     return [*items, *(RecentItem(name, 0.0) for name in names if name not in used)]
 
 
-def device_choices() -> list[Choice]:
-    """The devices of this machine, and who uses them.
+_BUSY_PERCENT: Final = 50  # of the CPU: with less to do, other programs hardly slow a run
+
+
+def device_choices(home: Path) -> list[Choice]:
+    """The devices of this machine, and who uses them: runs of this home, and other programs.
 
     Raises:
         EnvironmentProblem: the driver does not answer.
     """
     from mg_tui.runs import devices
 
+    locks = devices.DeviceLocks(home)
     return [
-        Choice(device.name, device.title, f"used by {device.used_by}" if device.used_by else "free")
+        Choice(device.name, device.title, _describe_use(device, locked=not locks.is_free(device.name)))
         for device in devices.find_devices()
     ]
+
+
+def _describe_use(device: "Device", *, locked: bool) -> str:
+    """Who uses a device, or that nobody does."""
+    from mg_tui.runs.devices import CPU
+
+    if device.used_by:
+        return f"used by {device.used_by}"
+    if locked:
+        return "used by a run"
+    if device.name == CPU:
+        import psutil
+
+        if (busy := psutil.cpu_percent(interval=0.1)) >= _BUSY_PERCENT:
+            return f"{busy:.0f}% busy with other programs"
+    return "free"

@@ -1,14 +1,18 @@
-"""The draft of a run: values as typed, their validation, and the command for the same run.
+"""The draft of a run or an evaluation: values as typed, their validation, and the command for the same.
 
 Every field is one of `mg_tui.core.options`; there is no list of fields here.
 """
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from pydantic import BaseModel
 
 from mg_tui.core.errors import FieldProblem, SpecError
-from mg_tui.core.options import Option, format_flags, options_of
+from mg_tui.core.options import Option, format_flags, options_of, split_list
+from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import one_line
 from mg_tui.tui.formatting import as_typed
@@ -17,21 +21,27 @@ PLACEHOLDER: Final = "…"  # stands for a missing value
 _UNSET_VALUES: Final = (None, ())
 
 
-class RunDraft:
-    """Values over the defaults of garden.toml over those of the spec.
+S = TypeVar("S", bound=BaseModel)
+
+
+class SpecDraft(Generic[S]):
+    """Values over defaults of the user over those of the spec. Subclasses name the spec and its command.
 
     Attributes:
         options: every field, by name, in the spec's order.
         cwd: the folder that relative paths start from.
         missing: the required fields without a value.
-        partial_spec: the run with `PLACEHOLDER` for missing values; None while a value is invalid.
+        partial_spec: the spec with `PLACEHOLDER` for missing values; None while a value is invalid.
         problems: invalid values, by field.
     """
 
+    spec_class: ClassVar[Any]
+    command_words: str = ""
+
     def __init__(self, defaults: Mapping[str, Any] | None = None, *, cwd: Path | None = None):
-        self.options = {opt.name: opt for opt in options_of(TrainingSpec)}
+        self.options = {opt.name: opt for opt in options_of(self.spec_class)}
         self.cwd = cwd or Path.cwd()
-        self.partial_spec: TrainingSpec | None = None
+        self.partial_spec: S | None = None
         self.problems: dict[str, FieldProblem] = {}
         self.missing: frozenset[str] = frozenset()
         self._defaults = {name: value for name, value in (defaults or {}).items() if name in self.options}
@@ -39,8 +49,8 @@ class RunDraft:
         self._validate()
 
     @property
-    def spec(self) -> TrainingSpec | None:
-        """The run; None while a value is invalid or missing."""
+    def spec(self) -> S | None:
+        """The spec; None while a value is invalid or missing."""
         return None if self.missing else self.partial_spec
 
     @property
@@ -97,13 +107,8 @@ class RunDraft:
 
     def problem_if_set(self, name: str, value: Any) -> FieldProblem | None:
         """The problem a field would have with this value; the draft does not change."""
-        other = RunDraft.__new__(RunDraft)
-        other.options, other.cwd, other._defaults, other._values = (
-            self.options,
-            self.cwd,
-            self._defaults,
-            dict(self._values),
-        )
+        other = copy(self)
+        other._values = dict(self._values)
         other.set(name, value)
         return other.problems.get(name)
 
@@ -120,6 +125,11 @@ class RunDraft:
         """The fields that differ from the defaults of the spec, in its order."""
         return [name for name in self.options if self.is_changed(name)]
 
+    def parse(self, values: Mapping[str, Any]) -> S:
+        """The spec of these values; raises SpecError."""
+        spec: S = self.spec_class.parse(values)
+        return spec
+
     def preset_values(self) -> dict[str, Any]:
         """The values of a preset: those that differ from the defaults and name no dataset, model or output."""
         if self.partial_spec is None:
@@ -127,16 +137,22 @@ class RunDraft:
         preset = {}
         for name in self.changed_fields():
             opt, value = self.options[name], getattr(self.partial_spec, name)
-            if opt.kind != "path" and opt.group != "Output" and not opt.required and value is not None:
+            if (
+                opt.kind != "path"
+                and not opt.repeats
+                and opt.group != "Output"
+                and not opt.required
+                and value is not None
+            ):
                 preset[name] = list(value) if isinstance(value, tuple) else value
         return preset
 
     def command(self, *, lines: bool = False) -> str:
-        """The command for the same run, whatever garden.toml sets; with `lines`, a flag a line.
+        """The command for the same run here, whatever garden.toml sets; with `lines`, one flag per line.
 
         A missing value is `…`; while a value is invalid, all of them are.
         """
-        words = ["model-garden train-vision", *self._flags()]
+        words = [runnable(self.command_words), *self._flags()]
         return (" \\\n    " if lines else " ").join(words)
 
     def inexpressible_flags(self) -> list[str]:
@@ -161,7 +177,7 @@ class RunDraft:
     def _store(self, name: str, value: Any) -> None:
         opt = self.options[name]
         if opt.kind == "list" and isinstance(value, str):
-            value = tuple(part.strip() for part in value.split(",") if part.strip())
+            value = tuple(split_list(value))
         if isinstance(value, str) and value.strip() == "" and (opt.optional or opt.required):
             value = None
         self._values[name] = value
@@ -173,10 +189,17 @@ class RunDraft:
         required = (name for name, opt in self.options.items() if opt.required)
         self.missing = frozenset(name for name in required if values.get(name) is None)
         try:
-            self.partial_spec = TrainingSpec.parse({**values, **dict.fromkeys(self.missing, PLACEHOLDER)})
+            self.partial_spec = self.parse({**values, **dict.fromkeys(self.missing, PLACEHOLDER)})
             self.problems = {}
         except SpecError as error:
             self.partial_spec, self.problems = None, {problem.field: problem for problem in error.problems}
+
+
+class RunDraft(SpecDraft[TrainingSpec]):
+    """The draft of a run, over the defaults of garden.toml."""
+
+    spec_class = TrainingSpec
+    command_words = "model-garden train-vision"
 
 
 def format_problem(problem: FieldProblem) -> str:

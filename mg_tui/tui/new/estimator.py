@@ -158,7 +158,7 @@ class RunEstimator(threading.Thread):
     def _without_dataset(self, request: EstimateRequest) -> RunEstimate:
         self._advisor = None
         if not request.has_model:
-            return self._with_devices(request, RunEstimate(problems=("Choose a base model to see what it needs.",)))
+            return self._with_devices(request, RunEstimate(problems=("Choose a base model to see its memory.",)))
         from mg_tui.preflight import memory
 
         try:
@@ -219,8 +219,8 @@ class RunEstimator(threading.Thread):
             size, _modified = _file_stat(request)
             if size > MAX_DATASET_BYTES:
                 raise GardenError(
-                    f"the dataset is large ({size / 2**30:.1f} GiB) and is not read while the form is filled in",
-                    hint="a run of the check in Datasets, or the start itself, reads it",
+                    f"the dataset is large ({size / 2**30:.1f} GiB) and is not read while you edit",
+                    hint="check it under Datasets, or start the run to read it",
                 )
             from mg_tui.preflight import memory
 
@@ -279,13 +279,21 @@ def _visible_fits(estimate: RunEstimate) -> list[tuple[bool, int]]:
 
 
 def _file_stat(request: EstimateRequest) -> tuple[int, float]:
+    """The bytes of the dataset's files, or of all datasets' together, and when one was last modified."""
+    from mg_tui.core.dataset_parts import parse_part
     from mg_tui.core.paths import expand_user
 
-    try:
-        stat = (request.cwd / expand_user(request.spec.dataset)).stat()
-    except (OSError, ValueError, GardenError):
-        return 0, 0.0
-    return stat.st_size, stat.st_mtime
+    size, modified = 0, 0.0
+    for text in (request.spec.dataset, *request.spec.additional_dataset):
+        try:
+            path = request.cwd / expand_user(text)
+            if not path.exists():
+                path = request.cwd / expand_user(parse_part(text).name)
+            stat = path.stat()
+        except (OSError, ValueError, GardenError):
+            continue
+        size, modified = size + stat.st_size, max(modified, stat.st_mtime)
+    return size, modified
 
 
 def _format_error(error: GardenError) -> str:

@@ -2,15 +2,16 @@
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from mg_tui.core.options import Option
 from mg_tui.tui import formatting
 from mg_tui.tui.form_row import FieldHelp, FormRow
 from mg_tui.tui.formatting import as_typed
-from mg_tui.tui.new.draft import RunDraft, format_problem
+from mg_tui.tui.new.draft import SpecDraft, format_problem
 
 
-def build_rows(draft: RunDraft, expanded_groups: Collection[str]) -> list[FormRow]:
+def build_rows(draft: SpecDraft[Any], expanded_groups: Collection[str]) -> list[FormRow]:
     """The whole form; of folded groups only the fields with a problem."""
     rows = [build_row(draft, opt) for opt in draft.basic_options]
     for group, options in draft.advanced_groups.items():
@@ -22,13 +23,13 @@ def build_rows(draft: RunDraft, expanded_groups: Collection[str]) -> list[FormRo
     return rows
 
 
-def build_changed_rows(draft: RunDraft) -> list[FormRow]:
+def build_changed_rows(draft: SpecDraft[Any]) -> list[FormRow]:
     """Only the fields that differ from their defaults or have a problem."""
     changed = set(draft.changed_fields()) | set(draft.problems)
     return [build_row(draft, opt) for opt in draft.options.values() if opt.name in changed]
 
 
-def search_rows(draft: RunDraft, query: str) -> list[FormRow]:
+def search_rows(draft: SpecDraft[Any], query: str) -> list[FormRow]:
     """Only the fields that have every word of `query` in their name, title, group or help."""
     words = query.casefold().split()
     matches = [opt for opt in draft.options.values() if _contains_all(_search_text(opt), words)]
@@ -36,7 +37,7 @@ def search_rows(draft: RunDraft, query: str) -> list[FormRow]:
     return [build_row(draft, opt) for opt in matches]
 
 
-def build_row(draft: RunDraft, opt: Option) -> FormRow:
+def build_row(draft: SpecDraft[Any], opt: Option) -> FormRow:
     """One field."""
     return FormRow(
         id=opt.name,
@@ -50,7 +51,7 @@ def build_row(draft: RunDraft, opt: Option) -> FormRow:
     )
 
 
-def _format_value(draft: RunDraft, opt: Option) -> str:
+def _format_value(draft: SpecDraft[Any], opt: Option) -> str:
     """A value as shown: large whole numbers with thousands separators."""
     value = draft.value(opt.name)
     if opt.kind == "integer" and str(value).isdecimal() and int(value) >= 10_000:
@@ -58,7 +59,7 @@ def _format_value(draft: RunDraft, opt: Option) -> str:
     return draft.text(opt.name)
 
 
-def describe_field(draft: RunDraft, name: str, defaults_from: str | None) -> FieldHelp:
+def describe_field(draft: SpecDraft[Any], name: str, defaults_from: str | None) -> FieldHelp:
     """The help of a field; `defaults_from`: the file or variable that configures its default."""
     opt = draft.options[name]
     problem = draft.problems.get(name)
@@ -71,10 +72,10 @@ def describe_field(draft: RunDraft, name: str, defaults_from: str | None) -> Fie
     return FieldHelp(opt.title, note, opt.help, accepted, format_problem(problem) if problem else "", default)
 
 
-def describe_group(draft: RunDraft, group: str) -> FieldHelp:
+def describe_group(draft: SpecDraft[Any], group: str) -> FieldHelp:
     """The help of a group: its fields."""
     names = ", ".join(opt.title for opt in draft.advanced_groups.get(group, ()))
-    return FieldHelp(group, help=names, accepted="enter unfolds and folds it; / finds an option by its words.")
+    return FieldHelp(group, help=names, accepted="enter expands or collapses it; / finds an option.")
 
 
 def _search_text(opt: Option) -> str:

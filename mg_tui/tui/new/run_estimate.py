@@ -102,10 +102,10 @@ def summarize_workload(
     """Steps and tokens of a run of `spec`; tokens only where the model counts them."""
     from mg_tui.data.split import split_by_image
 
-    examples, held_out = len(dataset.examples), 0
+    examples, held_out = sum(dataset.copies) or len(dataset.examples), 0
     if spec.eval_dataset is None and spec.eval_split > 0:
         train, evaluation = split_by_image(dataset.examples, spec.eval_split, spec.seed)
-        examples, held_out = len(train), len(evaluation)
+        examples, held_out = len(dataset.repeat(train)), len(evaluation)
     per_epoch = max(steps_per_epoch(examples, spec.examples_per_step), 1)
     lengths = _row_lengths(spec, rows, advisor)
     mean = sum(lengths) / len(lengths) if lengths else 0.0

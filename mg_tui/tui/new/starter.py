@@ -88,7 +88,7 @@ class RunStarter(threading.Thread):
         except GardenError as error:
             self._post(PreflightFailed(error))
         except Exception as error:  # a bug must not leave the screen open forever
-            self._post(PreflightFailed(RunFailed("the check itself failed", why=describe_exception(error))))
+            self._post(PreflightFailed(RunFailed("the check failed", why=describe_exception(error))))
 
     def _start(self) -> None:
         from mg_tui.preflight import checks
@@ -101,9 +101,7 @@ class RunStarter(threading.Thread):
         preflight = checks.run_preflight(self._spec, self._settings, cwd=self._cwd, progress=self._progress)
         if self._cancelled:
             raise _Cancelled
-        self._post(
-            PreflightStatus("everything is well; the run is being put into the queue" if self._in_queue else "starting")
-        )
+        self._post(PreflightStatus("all checks passed; queueing the run" if self._in_queue else "starting"))
         folder = launch.create_run(preflight.resolve_spec(self._spec), self._settings, cwd=self._cwd)
         launched = operations.start_or_queue(
             folder, control.requester("dashboard"), gpus=self._gpus, in_queue=self._in_queue
@@ -139,7 +137,7 @@ class SampleDatasetMaker(threading.Thread):
         except GardenError as error:
             post(self._target, PreflightFailed(error))
         except Exception as error:  # a bug must not vanish with its thread
-            problem = RunFailed("no sample was made", why=describe_exception(error))
+            problem = RunFailed("could not create the sample dataset", why=describe_exception(error))
             post(self._target, PreflightFailed(problem))
         else:
             post(self._target, SampleDatasetMade(dataset))

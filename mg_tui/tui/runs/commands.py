@@ -40,18 +40,18 @@ class RunCommands:
     # --- running and queued runs
 
     def stop(self, row: "RunRow", *, stopping: bool = False) -> None:
-        """Ask whether to stop a run, or to take it out of the queue. `stopping`: it was asked to stop already."""
+        """Ask whether to stop a run, or to remove it from the queue. `stopping`: it was asked to stop already."""
         if row.state is RunState.QUEUED:
-            detail, yes = "It is taken out of the queue; it can be resumed or removed later.", "Yes, take it out"
-            self._confirm(f"Take {row.title} out of the queue?", detail, yes, lambda: self._request_stop(row))
+            detail, yes = "It leaves the queue; you can resume or remove it later.", "Remove from queue"
+            self._confirm(f"Remove {row.title} from the queue?", detail, yes, lambda: self._request_stop(row))
             return
         if stopping:
-            detail = "It has been asked to stop already. Asked again it ends at once, without a checkpoint."
-            self._confirm(f"End {row.title} now?", detail, "Yes, end it", lambda: self._request_stop(row))
+            detail = "It is already stopping. Stop immediately, without saving a checkpoint?"
+            self._confirm(f"Stop {row.title} now?", detail, "Stop now", lambda: self._request_stop(row))
             return
         progress = f"Step {row.step} of {row.total}. " if row.total else ""
-        detail = f"{progress}It ends the step it is in, saves a checkpoint and stops."
-        self._confirm(f"Stop {row.title}?", detail, "Yes, stop", lambda: self._request_stop(row))
+        detail = f"{progress}It finishes the current step, saves a checkpoint and stops."
+        self._confirm(f"Stop {row.title}?", detail, "Stop", lambda: self._request_stop(row))
 
     def _request_stop(self, row: "RunRow") -> None:
         def job() -> str:
@@ -59,8 +59,8 @@ class RunCommands:
 
             outcome = operations.request_stop(row.folder, _requester(), patience=0.0)
             if outcome.queued:
-                return "taken out of the queue" if outcome.acknowledged else "asked to leave the queue"
-            return "asked to end at once" if outcome.request == "stop_now" else "asked to stop after this step"
+                return "removed from the queue" if outcome.acknowledged else "leaving the queue"
+            return "stopping now" if outcome.request == "stop_now" else "stopping after this step"
 
         self._run_in_thread(row.title, job)
 
@@ -71,7 +71,7 @@ class RunCommands:
             from mg_tui.runs import operations
 
             operations.request_checkpoint(row.folder, _requester(), patience=0.0)
-            return "asked for a checkpoint after this step"
+            return "saving a checkpoint after this step"
 
         self._run_in_thread(row.title, job)
 
@@ -83,11 +83,7 @@ class RunCommands:
 
             held = not queue.read_queue_record(row.folder).held
             queue.set_held(row.folder, held)
-            return (
-                "held: it does not start until it is released"
-                if held
-                else "released: it starts when its position and devices allow"
-            )
+            return "on hold until released" if held else "released; it starts when its devices are free"
 
         self._run_in_thread(row.title, job)
 
@@ -112,8 +108,8 @@ class RunCommands:
             resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
             trash.empty_expired(settings.home)
             restarted = queue.restart_waiters(settings.home, launch.start_waiter)
-            lines = [f"{folder.id} was interrupted and goes on" for folder in resumed]
-            return "\n".join([*lines, *(f"{folder.id} waits again" for folder in restarted)])
+            lines = [f"{folder.id} was interrupted and is running again" for folder in resumed]
+            return "\n".join([*lines, *(f"{folder.id} is queued again" for folder in restarted)])
 
         self._run_in_thread("The queue", job)
 
@@ -135,26 +131,26 @@ class RunCommands:
             from mg_tui.runs import operations
 
             operations.resume_run(row.folder, _requester(), from_start=target.step is None)
-            return "goes on"
+            return "resumed"
 
-        detail = f"It goes on {target.summary}. It stays the same run: its curves and its folder go on."
-        self._confirm(f"Resume {row.title}?", detail, "Yes, resume", lambda: self._run_in_thread(row.title, job))
+        detail = f"It continues {target.summary}. It stays the same run, with its curves and folder."
+        self._confirm(f"Resume {row.title}?", detail, "Resume", lambda: self._run_in_thread(row.title, job))
 
     def remove(self, rows: Sequence["RunRow"]) -> None:
         """Confirm and remove runs."""
         rows = [row for row in rows if row.state.can_remove]
         if not rows:
-            self._app.notify("A run that is running or queued cannot be removed: stop it first.", severity="warning")
+            self._app.notify("Stop running and queued runs before you remove them.", severity="warning")
             return
         single = len(rows) == 1
         what = rows[0].title if single else formatting.count(len(rows), "run")
         names = "" if single else ", ".join(row.title for row in rows[:6]) + (" …" if len(rows) > 6 else "") + ". "
         detail = (
             f"{names}Journal, log, checkpoints and the result in its folder move to the trash for 14 days; "
-            "u brings them back. Output folders stay."
+            "u restores them. Output folders are kept."
         )
         self._confirm(
-            f"Remove {what}?", detail, "Yes, remove", lambda: self._run_in_thread(what, lambda: _remove_runs(rows))
+            f"Remove {what}?", detail, "Remove", lambda: self._run_in_thread(what, lambda: _remove_runs(rows))
         )
 
     def restore(self, home: Path) -> None:
@@ -165,8 +161,8 @@ class RunCommands:
 
             removed = trash.list_trash(home)
             if not removed:
-                return "empty: there is no run to bring back"
-            return f"{trash.restore_run(home, removed[0]).id} is back"
+                return "empty, nothing to restore"
+            return f"{trash.restore_run(home, removed[0]).id} restored"
 
         self._run_in_thread("Trash", job)
 
@@ -197,7 +193,7 @@ def _remove_runs(rows: Sequence["RunRow"]) -> str:
 
     for row in rows:
         remove_run(row.folder)
-    return "removed; u brings it back" if len(rows) == 1 else "removed; u brings them back, one after the other"
+    return "removed; u restores it" if len(rows) == 1 else "removed; u restores them one by one"
 
 
 def _requester() -> str:

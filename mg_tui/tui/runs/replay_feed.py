@@ -8,7 +8,7 @@ from textual.message_pump import MessagePump
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
-from mg_tui.tui.runs.replay_schedule import SPEEDS, ReplaySchedule
+from mg_tui.tui.runs.replay_schedule import SPEEDS, ReplayLog, ReplaySchedule
 
 if TYPE_CHECKING:
     from mg_tui.tui.runs.snapshot import RunDetail
@@ -18,11 +18,16 @@ _MAX_TICK_SECONDS: Final = 3.0  # a longer time between two reads counts as this
 
 
 class ReplayUpdated(RunUpdated):
-    """The run at the replayed moment, and the progress of the replay: seconds played, seconds in total."""
+    """The run at the replayed moment, and the progress of the replay: seconds played, seconds in total.
 
-    def __init__(self, detail: "RunDetail", log: tuple[str, ...], position: float, length: float) -> None:
+    `rewound`: the replay is at its start again, and so is its log.
+    """
+
+    def __init__(
+        self, detail: "RunDetail", log: tuple[str, ...], position: float, length: float, *, rewound: bool = False
+    ) -> None:
         super().__init__(detail, log)
-        self.position, self.length = position, length
+        self.position, self.length, self.rewound = position, length, rewound
 
 
 class ReplayFeed(RunFeed):
@@ -36,6 +41,7 @@ class ReplayFeed(RunFeed):
         self.playing = True
         self.jump_to: str | None = None  # "start" or "end"
         self._schedule: ReplaySchedule | None = None
+        self._replay_log: ReplayLog | None = None
         self._last_read = 0.0
 
     def read(self) -> Message | None:
@@ -47,10 +53,13 @@ class ReplayFeed(RunFeed):
         now, last_read = time.monotonic(), self._last_read
         self._last_read = now
         jump, self.jump_to = self.jump_to, None  # taken at once: a later request is for the next read
-        if self._schedule is None or jump == "start":
+        rewound = self._schedule is None or jump == "start"
+        if self._schedule is None or rewound:
             chunks = JournalReader(self._folder.journal_file).chunks() if self._schedule is None else ()
             self._schedule = self._schedule or ReplaySchedule([event for events in chunks for event in events])
             self._schedule.rewind()
+            self._replay_log = self._replay_log or ReplayLog(self._read_log())
+            self._replay_log.rewind()
             self._view, last_read = RunView(), now
         elif not self.playing and jump is None:
             return None
@@ -63,4 +72,6 @@ class ReplayFeed(RunFeed):
         detail = build_detail(row, self._view, spec, build_curves(self._view), now=moment)
         if self._schedule.finished:
             self.playing = False
-        return ReplayUpdated(detail, self._read_log(), self._schedule.position, self._schedule.length)
+        assert self._replay_log is not None
+        log = tuple(self._replay_log.advance(self._view.step, finished=self._schedule.finished))
+        return ReplayUpdated(detail, log, self._schedule.position, self._schedule.length, rewound=rewound)

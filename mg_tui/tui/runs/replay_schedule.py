@@ -1,5 +1,6 @@
 """The schedule of a replay: the events of a journal with the times at which they are due, long pauses cut short."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -7,6 +8,31 @@ from mg_tui.core.events import Event
 
 MAX_PAUSE_SECONDS: Final = 30.0  # of the run: a run resumed the next day must not pause the replay for a day
 SPEEDS: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+
+
+_LOGGED_STEP: Final = re.compile(r"step\s+(\d+)\b")
+
+
+class ReplayLog:
+    """The lines of a log up to the replayed step. The log has no times, but a line for each logged step."""
+
+    def __init__(self, lines: Sequence[str]):
+        self._lines = lines
+        self._next = 0
+
+    def advance(self, step: int, *, finished: bool) -> Sequence[str]:
+        """The next lines: up to the first one of a later step, or all that are left when the replay has finished."""
+        first = self._next
+        while self._next < len(self._lines):
+            logged = _LOGGED_STEP.match(self._lines[self._next])
+            if logged is not None and int(logged[1]) > step and not finished:
+                break
+            self._next += 1
+        return self._lines[first : self._next]
+
+    def rewind(self) -> None:
+        """Back to the beginning."""
+        self._next = 0
 
 
 class ReplaySchedule:

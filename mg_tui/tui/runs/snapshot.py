@@ -6,6 +6,7 @@ The `RunView` keeps changing in its thread; a screen that held it would draw hal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import PurePath
 from typing import Any, Final
 
 from mg_tui.core.text import one_line
@@ -18,6 +19,7 @@ from mg_tui.runs.view import Decision, LossEvaluation, RunView, RunWarning, Samp
 from mg_tui.tui.text_charts import bucket_means, exponential_mean
 
 CURVE_POINTS: Final = 96
+_USUAL_FILE_NAMES: Final = ("train", "data", "dataset", "annotations", "metadata", "test", "validation", "val")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class RunRow:
     steps: tuple[float, ...]
     losses: tuple[float, ...]
     eta: float | None
-    changed_at: float | None
+    created_at: float | None
     model: str
     phase: str
     status_text: str = ""
@@ -42,6 +44,7 @@ class RunRow:
     pid: int | None = None
     result_path: str | None = None
     queue_position: tuple[int, bool] | None = None  # position in the queue from 1, and whether it is held
+    named: bool = True  # False: the title is made of dataset, model and the end of the id
 
     @property
     def id(self) -> str:
@@ -110,7 +113,8 @@ def build_row(
     share = None if not total else min(view.step / total, 1.0)
     return RunRow(
         folder=folder,
-        title=one_line(view.name or folder.id, limit=200),
+        title=one_line(view.name or default_title(folder.id, spec), limit=200),
+        named=bool(view.name),
         state=state,
         step=view.step,
         total=total,
@@ -121,7 +125,7 @@ def build_row(
             bucket_means(exponential_mean(view.series.loss, window=smoothing_window(len(view.series))), CURVE_POINTS)
         ),
         eta=None if state is not RunState.RUNNING else view.eta_seconds(now),
-        changed_at=view.ended_at or view.started_at or view.created_at,
+        created_at=view.created_at,
         model=one_line(str(spec.get("base_model", "")), limit=200),
         phase=format_phase(view),
         status_text=format_status(view, state),
@@ -129,6 +133,16 @@ def build_row(
         result_path=optional_text(view.result.get("result")),
         pid=view.pid if state is RunState.RUNNING else None,
     )
+
+
+def default_title(id: str, spec: Mapping[str, Any]) -> str:
+    """What a run without a name is called: its dataset, its model and the last characters of its id."""
+    dataset, model = (PurePath(str(spec.get(name) or "")) for name in ("dataset", "base_model"))
+    stem = dataset.name.removesuffix(dataset.suffix)
+    if stem.lower() in _USUAL_FILE_NAMES and dataset.parent.name:
+        stem = dataset.parent.name
+    parts = (stem, model.name, id.rpartition("-")[2])
+    return " · ".join(filter(None, parts)) if dataset.name else id
 
 
 def format_phase(view: RunView) -> str:

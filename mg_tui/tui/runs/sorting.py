@@ -41,9 +41,14 @@ SORT_ORDERS: Final = (
 
 
 def sort_rows(rows: "Iterable[RunRow]", order: SortOrder, *, reverse: bool) -> "list[RunRow]":
-    """`rows` (newest first) in an order; queued runs with equal values are in the order of the queue."""
+    """`rows` (newest first) in an order; queued runs take the places of queued runs in the order of the queue."""
     listed = list(rows)
     with_value = [row for row in listed if order.value(row) is not None]
-    with_value.sort(key=lambda row: row.queue_position or (0, False))
     with_value.sort(key=order.value, reverse=order.descending is not reverse)
-    return [*with_value, *(row for row in listed if order.value(row) is None)]
+    return _queued_in_order([*with_value, *(row for row in listed if order.value(row) is None)])
+
+
+def _queued_in_order(rows: "list[RunRow]") -> "list[RunRow]":
+    """The rows with the queued ones among them in the order of the queue: number 1 never stands below number 2."""
+    queued = iter(sorted((row for row in rows if row.queue_position), key=lambda row: row.queue_position or (0, False)))
+    return [next(queued) if row.queue_position else row for row in rows]

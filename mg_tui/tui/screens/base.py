@@ -1,5 +1,7 @@
 """What every screen of the dashboard has: breakpoints, the application, and the problems of feeds."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from rich.console import RenderableType
@@ -23,6 +25,7 @@ class GardenScreen(Screen[R]):
     HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (MIN_SIZE[0], "-narrow"), (100, "-wide")]  # noqa: RUF012  (as Textual does)
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (MIN_SIZE[1], "-short"), (30, "-tall")]  # noqa: RUF012  (as Textual does)
 
+    footer_labels: Mapping[str, str] = MappingProxyType({})  # in place of those of actions, by id, while they differ
     stylesheets_preloaded = False  # whether its stylesheet is read before the first frame
 
     def __init__(self) -> None:
@@ -54,6 +57,12 @@ class GardenScreen(Screen[R]):
         enabled = tuple((name, self.check_action(name, ())) for name in names)
         if enabled != self._enabled_actions:
             self._enabled_actions = enabled
+            self.refresh_bindings()
+
+    def set_footer_labels(self, labels: Mapping[str, str]) -> None:
+        """What the line of keys calls some actions now, by id."""
+        if dict(labels) != dict(self.footer_labels):
+            self.footer_labels = labels
             self.refresh_bindings()
 
     def show_runs(self) -> None:

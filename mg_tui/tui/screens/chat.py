@@ -11,9 +11,10 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input
 
-from mg_tui.core.errors import GardenError
+from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.text import one_line
 from mg_tui.runs import recents
+from mg_tui.runs.recents import RecentItem
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
 from mg_tui.tui.image_view import ImageView
@@ -52,7 +53,7 @@ class ChatScreen(GardenScreen[None]):
         yield ErrorBand()
         with Horizontal(id="talk"):
             yield ConversationScroll(id="said")
-            yield ImageBox("no image yet: ctrl+o chooses one", id="side")
+            yield ImageBox("no image yet; ctrl+o chooses one", id="side")
         yield Input(one_line(self._draft.question), placeholder="ask about the image", id="ask", compact=True)
         yield KeyBar()
 
@@ -108,6 +109,7 @@ class ChatScreen(GardenScreen[None]):
         follows = message.op == "generate" and not self._loaded and self.query_one(ErrorBand).error is not None
         if not follows:
             self.query_one(ErrorBand).error = message.error
+            self._show_reason_once(message.error)
         if message.op == "load":
             self._loading = False
         if message.process_ended or message.op == "load":
@@ -118,8 +120,15 @@ class ChatScreen(GardenScreen[None]):
         self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
         self.refresh_keys()
 
+    def _show_reason_once(self, error: GardenError | None) -> None:
+        """The image's box does not repeat what the band says."""
+        box = self.query_one(ImageBox)
+        box.reason_shown = isinstance(error, DataError) or (error is not None and "image" in error.what)
+        box.redraw()
+
     def _finish_answer(self) -> None:
         self._answering = False
+        self.set_footer_labels({})
         self.query_one(ChatHead).state = "ready" if self._loaded else "failed"
         self._refresh_conversation()
 
@@ -146,10 +155,12 @@ class ChatScreen(GardenScreen[None]):
         self.exchanges.append(Exchange(question))
         self._draft = ChatQuestion()
         self._answering = True
+        self.set_footer_labels({"chat.back": "stop answer"})
         event.input.value = ""
         if not self._loading:
             self.query_one(ChatHead).state = "answering"
         self.query_one(ErrorBand).error = None
+        self._show_reason_once(None)
         self._engine.request("generate", messages=messages)
         self.query_one(ConversationScroll).scroll_end(animate=False)
         self._refresh_conversation()
@@ -200,8 +211,10 @@ class ChatScreen(GardenScreen[None]):
     def action_row(self) -> None:
         from mg_tui.tui.screens.picker import PickScreen
 
-        recent = recents.read(self.dashboard.settings.home, "datasets")
-        self.dashboard.push_screen(PickScreen("dataset", "Take a row of a dataset", recent), self._ask_row_number)
+        recent = list(recents.read(self.dashboard.settings.home, "datasets"))
+        if self.model.dataset is not None:  # what it was trained on first
+            recent = [RecentItem(self.model.dataset, 0.0), *(r for r in recent if r.reference != self.model.dataset)]
+        self.dashboard.push_screen(PickScreen("dataset", "Choose a dataset", recent), self._ask_row_number)
 
     def _ask_row_number(self, dataset: str | None) -> None:
         from mg_tui.tui.screens.jump import JumpScreen
@@ -253,9 +266,9 @@ class ChatScreen(GardenScreen[None]):
 
 def _hint() -> list[Content]:
     return [
-        Content.styled("Choose an image, ask, and the answer is written here.", tone("dim")),
+        Content.styled("Choose an image and ask a question; the answer appears here.", tone("dim")),
         Content(),
-        line(("ctrl+o ", tone("key", "bold")), ("an image by its path", tone("dim"))),
-        line(("ctrl+r ", tone("key", "bold")), ("a row of a dataset, with its question", tone("dim"))),
+        line(("ctrl+o ", tone("key", "bold")), ("choose an image", tone("dim"))),
+        line(("ctrl+r ", tone("key", "bold")), ("use a row of a dataset", tone("dim"))),
         line(("enter  ", tone("key", "bold")), ("asks", tone("dim"))),
     ]

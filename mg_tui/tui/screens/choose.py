@@ -53,7 +53,7 @@ class ChooseScreen(Dialog[tuple[str, ...] | None]):
         with Vertical(id="dialog") as dialog:
             dialog.border_title = Content(one_line(self._title, limit=70))
             marks = "space marks · " if self._several else ""
-            dialog.border_subtitle = f"{marks}enter takes · esc closes"
+            dialog.border_subtitle = f"{marks}enter selects · esc closes"
             yield ChoiceTable()
             yield Static(id="about")
 
@@ -106,7 +106,7 @@ class NameScreen(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as dialog:
             dialog.border_title = Content(one_line(self._title, limit=70))
-            dialog.border_subtitle = "enter takes · esc closes"
+            dialog.border_subtitle = "enter selects · esc closes"
             yield Input(placeholder="a name", max_length=60, compact=True)
             yield Static(Content.styled(printable(self._description, limit=1_000), tone("dim")))
             yield Static(id="problem")
@@ -120,7 +120,7 @@ class NameScreen(Dialog[str | None]):
         if name and name == printable(name):
             self.dismiss(name)
         else:
-            self.query_one("#problem", Static).update(line(("A name has letters one can see.", tone("failed"))))
+            self.query_one("#problem", Static).update(line(("Enter a name with visible characters.", tone("failed"))))
 
     def action_mark(self) -> None:
         """Nothing to mark: the space is typed."""

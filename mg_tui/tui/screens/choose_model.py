@@ -34,7 +34,7 @@ class ChooseModelScreen(Dialog[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static(
-                line(("Which model is asked about ", "bold"), (self._question.source or "it", "bold"), ("?", "bold"))
+                line(("Which model should answer ", "bold"), (self._question.source or "it", "bold"), ("?", "bold"))
             )
             yield Static(Content(one_line(self._question.question, limit=200)), id="detail")
             yield ModelTable()
@@ -54,7 +54,7 @@ class ChooseModelScreen(Dialog[None]):
 
     def _show(self, rows: tuple[ModelRow, ...]) -> None:
         self.query_one(ModelTable).show(rows)
-        self._show_hint(line(("enter", tone("key", "bold")), " asks it   ", ("esc", tone("key", "bold")), " none"))
+        self._show_hint(line(("enter", tone("key", "bold")), " chat   ", ("esc", tone("key", "bold")), " none"))
 
     def _show_hint(self, text: Content) -> None:
         self.query_one("#keys", Static).update(text)

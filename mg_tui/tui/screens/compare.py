@@ -48,9 +48,7 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
         for feed in self._run_feeds:
             self.call_after_refresh(feed.start)
         if self.omitted:
-            self.notify(
-                f"{MAX_RUNS} runs fit on a chart; {self.omitted} of the marked ones are left out.", markup=False
-            )
+            self.notify(f"{MAX_RUNS} runs fit on a chart; {self.omitted} marked runs are not shown.", markup=False)
 
     def on_unmount(self) -> None:
         for feed in self._run_feeds:
@@ -87,7 +85,7 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
     def draw_chart(self) -> None:
         if self.details:
             self.query_one(Chart).show(
-                comparison_plot(self.details, self.view), "None of these runs has come to a step."
+                comparison_plot(self.details, self.view), "None of these runs has completed a step."
             )
 
     def action_same(self) -> None:

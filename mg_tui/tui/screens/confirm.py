@@ -32,7 +32,7 @@ class ConfirmScreen(Dialog[bool]):
             yield Static(Content.styled(self._question, "bold"))
             yield Static(Content(self._detail), id="detail")
             with Horizontal(id="answers"):
-                yield Button(Content("No, leave it"), id="no", compact=True)
+                yield Button(Content("Cancel"), id="no", compact=True)
                 yield Button(Content(self._yes), id="yes", variant="error", compact=True)
 
     def on_mount(self) -> None:

@@ -46,7 +46,7 @@ class DatasetScreen(DatasetScreenBase):
         yield DatasetTabs()
         with ContentSwitcher(initial="row", id="panes"):
             with Horizontal(id="row"):
-                yield ImageBox("no image")
+                yield ImageBox("no image", missing="✗ image not found or unreadable")
                 with VerticalScroll(can_focus=False):
                     yield RowText()
             yield TokenPane(id="tokens")
@@ -154,7 +154,7 @@ class DatasetScreen(DatasetScreenBase):
 
     async def action_find(self) -> None:
         if not self.query("#find"):
-            box = Input(placeholder="text to find in the rows; enter looks for it", id="find", compact=True)
+            box = Input(placeholder="text to find in the rows; enter searches", id="find", compact=True)
             await self.mount(box, before=self.query_one(ErrorBand))
         self.set_focus(self.query_one("#find", Input))
 
@@ -210,6 +210,7 @@ class DatasetScreen(DatasetScreenBase):
             self.query_one(JobLine).start(f"checking for {self.base_model}")
             self.query_one(FindingsSummary).checking = self.query_one(SizeHistograms).checking = True
             self.query_one(ErrorBand).error = None
+            self.set_footer_labels({"dataset.check": "stop check"})
 
     def action_reading(self) -> None:
         from mg_tui.tui.screens.read_options import ReadOptionsScreen
@@ -250,7 +251,7 @@ class DatasetScreen(DatasetScreenBase):
         if self.dataset is not None:
             model = {"base_model": self.base_model} if self._model_is_chosen else {}
             values = {**self.dataset.run_options(), "dataset": self._dataset_name, **model}
-            self.dashboard.open_new_run_form(values)
+            self.dashboard.open_dataset_form(values)
 
 
 def model_line(model: str) -> Content:

@@ -219,6 +219,7 @@ class DatasetScreenBase(GardenScreen[None]):
             return
         self.query_one(SizeHistograms).max_tokens = message.checker.max_tokens
         self._checker = None
+        self.set_footer_labels({})
         self.query_one(JobLine).finish()
         self.query_one(FindingsSummary).checking = self.query_one(SizeHistograms).checking = False
         if message.error is not None:

@@ -145,10 +145,10 @@ class EvaluateScreen(GardenScreen[None]):
 
     def _placeholder(self) -> str:
         if self.rows:
-            return f"No row: {ROW_FILTERS[self._filter_index][0]} is shown; f shows others."
+            return f"No row: {ROW_FILTERS[self._filter_index][0]} rows are shown; f changes the filter."
         if self._running:
-            return "The model is loaded, then it answers rows that were held out; its base model answers them too."
-        return "No row was answered. a answers the rows of another dataset."
+            return "The adapter and its base model answer the held-out rows."
+        return "No rows were answered. Press a to choose another dataset."
 
     def on_table_moved(self) -> None:
         item = self.query_one(EvaluationTable).current
@@ -188,7 +188,7 @@ class EvaluateScreen(GardenScreen[None]):
         from mg_tui.tui.screens.picker import PickScreen
 
         recent = recents.read(self.dashboard.settings.home, "datasets")
-        picker = PickScreen("dataset", "Answer the rows of a dataset", recent)
+        picker = PickScreen("dataset", "Evaluate on a dataset", recent)
         self.dashboard.push_screen(picker, lambda path: self._evaluate(path) if path is not None else None)
 
     def action_cancel(self) -> None:

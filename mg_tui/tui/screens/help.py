@@ -47,7 +47,7 @@ def _group_lines(actions: Iterable[Action], width: int) -> list[Content]:
 def _action_lines(action: Action, width: int) -> list[Content]:
     title = 23 if width >= 64 else 0
     keys = cell(Content.styled(format_keys(action), "bold"), 13)
-    text = Content.styled(action.help + (" Asks first." if action.destructive else ""), tone("dim"))
+    text = Content.styled(action.help + (" Asks for confirmation." if action.destructive else ""), tone("dim"))
     left = line(keys, " ", cell(Content(action.title), title - 1), " ") if title else line(keys, " ")
     return hanging_indent(left, text, 14 + title, width)
 

@@ -118,7 +118,7 @@ class ImageScreen(GardenScreen[None]):
 
     def _show(self, note: str = "") -> None:
         if not self.images:
-            self.query_one(ImageCaption).show(AnsweredImage(Path("no image")), "–", "These answers are about no image.")
+            self.query_one(ImageCaption).show(AnsweredImage(Path("no image")), "–", "These answers have no image.")
             return
         image, graphics = self.images[self.index], self.dashboard.graphics
         note = note or (f"half cells, for {graphics.why}" if graphics.why else "")

@@ -50,6 +50,10 @@ class MemoryBreakdown(Lines):
             lines += _device_lines(fit, width)
         if self.result.why_no_gpu:
             lines += Content.styled(f"No GPU here: {one_line(self.result.why_no_gpu)}", tone("dim")).wrap(width)
+        if any(not fit.place.here for fit in self.result.fits):
+            from mg_tui.hardware.known_gpus import NOT_LISTED
+
+            lines += Content.styled(NOT_LISTED, tone("dim")).wrap(width)
         for sentence in memory.assumed:
             lines += Content.styled(f"assumed: {one_line(sentence)}", tone("dim")).wrap(width)
         return lines
@@ -66,7 +70,7 @@ def _device_lines(fit: "DeviceFit", width: int) -> list[Content]:
         first = fit.suggestions[0]
         text = f"with {first.flags}: {formatting.size(first.estimate.peak)} ({first.cost})"
     else:
-        text = "no single change makes it fit"
+        text = "no single change is enough"
     return hanging_indent(
         label, Content.styled(one_line(text), tone("dim")), label.cell_length if width >= 70 else 4, width
     )

@@ -37,17 +37,17 @@ class MergeScreen(Dialog[str | None]):
             yield Static(Content.styled(f"Merge {row.title}?", "bold"))
             yield Static(
                 line(
-                    f"One model of the adapter ({formatting.size(row.bytes)}) and its base, ",
+                    f"Merges the adapter ({formatting.size(row.bytes)}) into its base model, ",
                     (row.base, "bold"),
-                    ". It is saved, loaded again, and kept only if it answers like the adapter does. "
-                    "It goes on while the dashboard is open.",
+                    ". The result is reloaded and kept only if its answers match the adapter's. "
+                    "Keep the dashboard open until it is done.",
                 ),
                 id="detail",
             )
-            yield Static(Content.styled("A new or empty folder:", tone("dim")))
+            yield Static(Content.styled("Output folder (new or empty):", tone("dim")))
             yield Input(self._suggested, id="output", compact=True)
             yield Static(Content(), id="problem")
-            keys = line(("enter", tone("key", "bold")), " merge    ", ("esc", tone("key", "bold")), " leave it")
+            keys = line(("enter", tone("key", "bold")), " merge    ", ("esc", tone("key", "bold")), " cancel")
             yield Static(keys, id="keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -75,11 +75,11 @@ def unused_output_folder(folder: Path, row: ModelRow) -> Path:
 
 def _output_problem(folder: str) -> str | None:
     if not folder:
-        return "name a folder"
+        return "enter a folder"
     try:
         path = expand_user(folder).absolute()
         if path.is_dir() and any(path.iterdir()):
-            return "that folder is not empty"
-        return "that is a file" if path.is_file() else None
+            return "the folder is not empty"
+        return "this is a file" if path.is_file() else None
     except (OSError, ValueError, UsageError):
-        return "that cannot be a folder"
+        return "this cannot be a folder"

@@ -29,7 +29,7 @@ class MessageList(Lines):
             head = line((clock, tone("dim")), " ", (sign, tone(color, "bold")))
             title = f"{printable(message.title)}\n" if message.title else ""
             lines += hanging_indent(head, line((title, "bold"), printable(message.text)), 11, width)
-        return lines or [Content.styled("Nothing was said yet.", tone("dim"))]
+        return lines or [Content.styled("No messages yet.", tone("dim"))]
 
 
 class MessagesScreen(TextModal):

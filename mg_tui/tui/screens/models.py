@@ -43,7 +43,7 @@ class ModelsScreen(FilterScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("models")]
     AUTO_FOCUS = "ModelTable"
-    filter_placeholder = "words of a name, kind, base or run"
+    filter_placeholder = "filter by name, kind, base or run"
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class ModelsScreen(FilterScreen):
 
     def on_models_listed(self, message: ModelsListed) -> None:
         if message.problem:
-            self.query_one(ErrorBand).error = UsageError("the models cannot be looked for", why=message.problem)
+            self.query_one(ErrorBand).error = UsageError("cannot list the models", why=message.problem)
             self.rows = self.rows or ()
         elif message.rows != self.rows:
             self.rows = message.rows
@@ -140,7 +140,9 @@ class ModelsScreen(FilterScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         row = self.selected if self.is_mounted and self.query(ModelTable) else None
         match action:
-            case "chat":
+            case "evaluations":
+                return row is not None
+            case "chat" | "evaluate":
                 return row is not None and row.kind != "broken"
             case "exam":
                 return row is not None and row.is_result
@@ -167,6 +169,18 @@ class ModelsScreen(FilterScreen):
 
         if self.selected is not None:
             self.dashboard.push_screen(EvaluateScreen(self.selected))
+
+    def action_evaluations(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import open_model_evaluations
+
+        if self.selected is not None:
+            open_model_evaluations(self.dashboard, self.selected)
+
+    def action_evaluate(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import evaluate_model
+
+        if self.selected is not None:
+            evaluate_model(self.dashboard, self.selected)
 
     def action_run(self) -> None:
         from mg_tui.runs.folder import RunFolder
@@ -212,13 +226,13 @@ class ModelsScreen(FilterScreen):
     def action_cancel(self) -> None:
         from mg_tui.tui.screens.confirm import ConfirmScreen
 
-        question = ConfirmScreen("Cancel the merge?", "Nothing of it is kept.", "Yes, cancel it")
+        question = ConfirmScreen("Cancel the merge?", "Its files are discarded.", "Cancel the merge")
         self.dashboard.push_screen(question, lambda yes: self._cancel_merge() if yes else None)
 
     def _cancel_merge(self) -> None:
         if self._merge_engine is not None:
             self._finish_merge()
-            self.notify("The merge was cancelled; nothing of it is kept.", markup=False)
+            self.notify("Merge canceled; its files were discarded.", markup=False)
 
     def _finish_merge(self) -> None:
         if self._merge_engine is not None:
@@ -253,7 +267,7 @@ class ModelsScreen(FilterScreen):
 def _merge_message(event: Mapping[str, Any]) -> str:
     agreement = event["comparison"]["top1_agreement"]
     output = printable(str(event["output"]))
-    return f"It answers like the adapter ({agreement:.1%} of best tokens are the same): {output}"
+    return f"Merged; answers like the adapter ({agreement:.1%} of top tokens agree): {output}"
 
 
 def _no_models() -> Content:
@@ -261,6 +275,6 @@ def _no_models() -> Content:
         [
             Content.styled("❀  No models yet", tone("key", "bold")),
             Content(),
-            line("A run that has finished leaves its result here; ", ("o", tone("key", "bold")), " opens a folder."),
+            line("Finished runs list their results here; ", ("o", tone("key", "bold")), " opens a folder."),
         ]
     )

@@ -61,15 +61,17 @@ class NewRunScreen(NewRunForm):
         self.table.go_to_field(name)
         self.table.release_keys()
         title = draft.options[name].title
-        problem = "is needed first" if name in draft.missing else "cannot be used as it is"
+        problem = "is required" if name in draft.missing else "is invalid"
         self.notify(f"{title} {problem}.", severity="warning", markup=False)
 
     async def _after_start(self, started: RunStarted | None) -> None:
         if started is None:
             return
+        self.unsaved, self.dashboard.unsaved_options = False, 0
         launched = started.launched
         if started.skipped_rows:
-            self.notify(f"{formatting.count(started.skipped_rows, 'bad row')} left out; they are kept beside the run.")
+            rows = formatting.count(started.skipped_rows, "bad row")
+            self.notify(f"{rows} skipped; see skipped_rows.jsonl in the run's folder.")
         await self.app.switch_mode("runs")
         self.dashboard.runs_feed.resume()
         if launched.queued:
@@ -87,7 +89,7 @@ class NewRunScreen(NewRunForm):
 
         def find_devices() -> None:
             try:
-                choices = device_choices()
+                choices = device_choices(self.dashboard.settings.home)
             except GardenError as error:
                 self.app.call_from_thread(self.dashboard.notify_error, error)
             else:
@@ -102,7 +104,7 @@ class NewRunScreen(NewRunForm):
             if ids is not None:
                 self._start_preflight(in_queue=True, gpus=ids or None)
 
-        help = "It starts when it is first in the queue and these devices are free; none selected means any one."
+        help = "It starts when it is first in the queue and these devices are free. None marked: any device."
         self.push_over_form(ChooseScreen("Devices to wait for", choices, several=True, help=help), queue_on)
 
     def action_sample(self) -> None:
@@ -115,7 +117,7 @@ class NewRunScreen(NewRunForm):
         if "base_model" in missing:
             values["base_model"] = "tiny"
         self.fill(values)
-        self.notify("A sample of drawn shapes is there; r starts.", markup=False)
+        self.notify("Sample dataset created; press r to start.", markup=False)
 
     def on_preflight_failed(self, message: PreflightFailed) -> None:
         self.dashboard.notify_error(message.error)
@@ -132,7 +134,7 @@ class NewRunScreen(NewRunForm):
 
     async def action_find(self) -> None:
         if not self.query("#find"):
-            box = Input(self.filter_text, placeholder="words of an option or its help", id="find", compact=True)
+            box = Input(self.filter_text, placeholder="search options", id="find", compact=True)
             await self.mount(box, before="#new-upper")
         self.set_focus(self.query_one("#find", Input))
         self.table.release_keys()
@@ -170,8 +172,8 @@ class NewRunScreen(NewRunForm):
 
         assert self.draft is not None
         flags = self.draft.inexpressible_flags()
-        note = f"garden.toml sets what no flag can take back: {', '.join(flags)}" if flags else ""
-        self.push_over_form(PlainTextScreen("The same run from the command line", self.draft.command(lines=True), note))
+        note = f"No flag can undo these settings of garden.toml: {', '.join(flags)}" if flags else ""
+        self.push_over_form(PlainTextScreen("Command for this run", self.draft.command(lines=True), note))
 
     def action_memory(self) -> None:
         from mg_tui.tui.screens.memory import MemoryScreen
@@ -189,12 +191,11 @@ class NewRunScreen(NewRunForm):
         def reset(confirmed: bool | None) -> None:
             if confirmed and self.draft is not None:
                 self.draft.clear()
+                self.unsaved = False
                 self.draft.cwd = Path.cwd()
                 self.draft_changed()
 
-        self.push_over_form(
-            ConfirmScreen("Empty the form?", "Every option has its default again.", "Yes, empty it"), reset
-        )
+        self.push_over_form(ConfirmScreen("Reset the form?", "Every option returns to its default.", "Reset"), reset)
 
     def action_presets(self) -> None:
         from mg_tui.tui.screens.presets import choose_preset

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from mg_tui.core.errors import describe_exception
-from mg_tui.core.text import one_line
+from mg_tui.core.text import first_few, one_line
 from mg_tui.runs.recents import RecentItem
 from mg_tui.tui.form_row import FieldHelp, FormRow
 from mg_tui.tui.new.estimator import EstimateReady, EstimateRequest, RunEstimator
@@ -45,6 +45,7 @@ class NewRunForm(FormScreen):
         self.expanded_groups: set[str] = set()
         self.only_changed = False
         self.filter_text = ""
+        self.unsaved = False  # values were changed here since the form was filled in, or started a run
         self._request_number = 0
         # Arguments of calls to `fill` before the draft was ready.
         self._pending_values: list[tuple[Mapping[str, Any], Path | None, bool]] = []
@@ -94,7 +95,7 @@ class NewRunForm(FormScreen):
 
     def on_draft_ready(self, message: DraftReady) -> None:
         if message.draft is None:
-            self.query_one("#empty", Static).update(line(("The form cannot be shown: ", tone("failed")), message.why))
+            self.query_one("#empty", Static).update(line(("Cannot show the form: ", tone("failed")), message.why))
             return
         self.draft = message.draft
         self._show_form(True)
@@ -119,9 +120,23 @@ class NewRunForm(FormScreen):
         assert self.draft is not None
         if anew:
             self.draft.clear()
+            self.unsaved = False
         if cwd is not None:
             self.draft.cwd = cwd
         self.draft.set_all(values)
+
+    def fill_from_dataset(self, values: Mapping[str, Any]) -> None:
+        """Start over with a dataset. Values that were typed here and not used yet are kept, and named."""
+        if self.draft is None or not self.unsaved:
+            self.fill(values, anew=True)
+            return
+        read = [name for name in self.draft.options if _is_about_reading(name)]
+        kept = [self.draft.options[n].title for n in self.draft.changed_fields() if n not in read and n not in values]
+        for name in read:
+            self.draft.reset(name)
+        self.fill(values)
+        if kept:
+            self.notify(f"Kept from the form: {first_few(kept, 6)}. X empties it.", markup=False)
 
     # --- the form
 
@@ -133,6 +148,7 @@ class NewRunForm(FormScreen):
         pane = self.query_one(EstimatePane)
         pane.command = draft.command()
         changed, missing = len(draft.changed_fields()), len(draft.missing)
+        self.dashboard.unsaved_options = changed if self.unsaved else 0
         parts = [line((f"● {changed} changed", tone("eval")))] if changed else []
         if draft.problems:
             parts.append(line((f"✗ {len(draft.problems)} wrong", tone("failed"))))
@@ -141,7 +157,7 @@ class NewRunForm(FormScreen):
         self.query_one(TopBar).right = Content("  ").join(parts)
         self._request_number += 1
         if draft.partial_spec is None:
-            pane.blocked_by = "Correct the values marked ✗ to see what the run needs."
+            pane.blocked_by = "Fix the values marked ✗ to see the memory estimate."
             return
         pane.blocked_by = ""
         pane.stale = True
@@ -189,11 +205,13 @@ class NewRunForm(FormScreen):
 
     def set_value(self, id: str, value: Any) -> None:
         assert self.draft is not None
+        self.unsaved = True
         self.draft.set(id, value)
         self.draft_changed()
 
     def reset(self, id: str) -> None:
         assert self.draft is not None
+        self.unsaved = True
         self.draft.reset(id)
         self.draft_changed()
 
@@ -205,12 +223,12 @@ class NewRunForm(FormScreen):
             return form_rows.describe_group(self.draft, id)
         field_help = form_rows.describe_field(self.draft, id, self.dashboard.settings.train_origins().get(id))
         if id in self.draft.missing and self.draft.options[id].known == "datasets":
-            return replace(field_help, accepted="enter picks one; m makes a sample dataset to try with.")
+            return replace(field_help, accepted="enter chooses one; m creates a sample dataset.")
         return field_help
 
     def empty_help(self) -> FieldHelp:
-        title = "No option has these words." if self.filter_text else "Nothing differs from the defaults."
-        return FieldHelp(title, help="esc shows every option.")
+        title = "No option matches." if self.filter_text else "No option differs from its default."
+        return FieldHelp(title, help="esc shows all options.")
 
     def toggle_group(self, id: str) -> None:
         self.expanded_groups ^= {id}
@@ -245,3 +263,8 @@ class NewRunForm(FormScreen):
             PickScreen("model" if known == "models" else "dataset", title, names),
             lambda chosen: self.set_value(id, chosen) if chosen is not None else None,
         )
+
+
+def _is_about_reading(name: str) -> bool:
+    """Whether an option says which dataset is read, or how."""
+    return name.startswith("dataset") or name.endswith("_field") or name in ("image_root", "ignore_column")

@@ -27,8 +27,8 @@ from mg_tui.tui.widgets.table import Table
 
 PLACEHOLDERS: Final[dict[PathKind, str]] = {
     "image": "path of an image",
-    "dataset": "path of a file or folder, or OWNER/NAME on the hub",
-    "model": "path of a model's folder, or OWNER/NAME on the hub",
+    "dataset": "path of a file or folder, or OWNER/NAME on the Hub",
+    "model": "path of a model folder, or OWNER/NAME on the Hub",
 }
 
 
@@ -156,6 +156,12 @@ class PickScreen(Dialog[str | None]):
 
     def _submit(self) -> None:
         typed, entry = self.query_one("#path", Input).value.strip(), self._current
+        if typed.endswith("/") and not self._cursor_moved and self._defer_until_listed(self._submit):
+            return
+        if typed.endswith("/") and not self._cursor_moved and self._has_datasets():
+            self._cursor_moved = True  # the next enter takes what the cursor is on
+            self._show_message("enter again opens the whole folder as one dataset; ↓ chooses a file in it")
+            return
         if typed and not self._cursor_moved and self._exists(typed):
             self._return_choice(typed)
         elif not self._cursor_moved and self._defer_until_listed(self._submit):
@@ -165,7 +171,12 @@ class PickScreen(Dialog[str | None]):
         elif typed and self._may_be_hub_name(typed):
             self._return_choice(typed)
         elif typed:
-            self._show_message("there is no such file here")
+            self._show_message("no such file")
+
+    def _has_datasets(self) -> bool:
+        """Whether the listed folder has files that are datasets of their own."""
+        rows = self.query_one(PathTable).rows
+        return self._kind == "dataset" and any(not (row.is_folder or row.is_this_folder) for row in rows)
 
     def _open_entry(self, entry: PathEntry) -> None:
         if entry.is_folder:
@@ -175,7 +186,7 @@ class PickScreen(Dialog[str | None]):
 
     def _set_typed(self, text: str) -> None:
         if printable(text) != text:  # an Input draws its value as it is, escape sequences included
-            self._show_message("its name has characters that cannot be shown")
+            self._show_message("its name has unprintable characters")
             return
         box = self.query_one("#path", Input)
         box.value = text
@@ -217,7 +228,7 @@ def list_entries(typed: str, folder: Path, kind: PathKind, recent: Sequence[Rece
         ]
     completion = complete_path(typed, folder, kind)
     if typed.endswith("/") and kind != "image" and _is_folder(folder, typed):
-        entries.append(PathEntry(typed, "this folder", is_this_folder=True))
+        entries.append(PathEntry(typed, "this folder as a dataset", is_this_folder=True))
     entries += completion.entries
     return entries[:MAX_ENTRIES], "" if entries else completion.problem
 

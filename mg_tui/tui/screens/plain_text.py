@@ -15,14 +15,14 @@ from mg_tui.tui.screens.modal import TextModal
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines
 
-CLIPBOARD_NOTICE = "Offered to the terminal's clipboard; it does not say whether it took it."
+CLIPBOARD_NOTICE = "Sent to the clipboard, if the terminal supports OSC 52."
 
 
 class PlainTextScreen(TextModal):
     """Shows `text`, wrapped where it must be."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("plain")]
-    hint = "y offers it to the clipboard · shift and the mouse select · esc closes"
+    hint = "y copies · shift+mouse selects · esc closes"
 
     def __init__(self, heading: str, text: str, note: str = "") -> None:
         """`note`: a sentence below the text."""

@@ -1,4 +1,4 @@
-"""The model families that are installed, and why one of them cannot be used."""
+"""The plugins of model families and of metrics, and why one of them cannot be used."""
 
 from typing import ClassVar
 
@@ -52,20 +52,24 @@ class PluginsScreen(GardenScreen[None]):
     def _read(self) -> None:
         try:
             from mg_tui.families.registry import load_registry
+            from mg_tui.metrics.registry import load_metrics
 
             registry = load_registry()
-            rows = tuple(
+            families = [
                 PluginRow(status, tuple(family for family in registry.families if family.key in status.families))
                 for status in registry.plugins
-            )
-            self.post_message(PluginsListed(rows, registry.unknown_disabled))
+            ]
+            metrics = [PluginRow(plugin, metrics=plugin.values) for plugin in load_metrics().plugins]
+            own = {row.status.name for row in metrics}
+            unknown = tuple(name for name in registry.unknown_disabled if name not in own)
+            self.post_message(PluginsListed((*families, *metrics), unknown))
         except Exception as error:  # the other places go on
             self.post_message(PluginsListed((), problem=describe_exception(error)))
 
     def on_plugins_listed(self, message: PluginsListed) -> None:
         empty = self.query_one("#empty", Static)
         if message.problem:
-            empty.update(line(("Plugins cannot be looked for: ", tone("failed")), message.problem))
+            empty.update(line(("Cannot list plugins: ", tone("failed")), message.problem))
             return
         if not message.rows:
             empty.update(
@@ -91,7 +95,7 @@ class PluginsScreen(GardenScreen[None]):
         self.query_one(TopBar).right = Content("  ").join(parts)
         for name in message.unknown_disabled:
             name = one_line(name, limit=80)
-            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {name}, and no plugin is called so.", severity="warning")
+            self.notify(f"MODEL_GARDEN_DISABLE_PLUGINS names {name}, which is not a plugin.", severity="warning")
 
     def on_table_moved(self) -> None:
         self.query_one(PluginDetail).show(self.query_one(PluginTable).current)

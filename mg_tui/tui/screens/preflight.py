@@ -42,7 +42,7 @@ class PreflightReport(Lines):
         if self.error is not None:
             return _failure_lines(self.error, width)
         if self.progress is None:
-            return [Content.styled("looking …", tone("dim"))]
+            return [Content.styled("checking …", tone("dim"))]
         filled, rest = meter(
             self.progress.done / self.progress.total if self.progress.total else 0.0, max(width - 20, 10)
         )
@@ -109,8 +109,8 @@ class PreflightScreen(ScrollActions, Dialog[RunStarted | None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="dialog") as dialog:
             dialog.can_focus = False
-            dialog.border_title = "Checking before the start"
-            dialog.border_subtitle = "esc cancels; nothing is started"
+            dialog.border_title = "Checking model and data"
+            dialog.border_subtitle = "esc cancels"
             with VerticalScroll(id="findings"):
                 yield PreflightReport()
 
@@ -123,7 +123,7 @@ class PreflightScreen(ScrollActions, Dialog[RunStarted | None]):
     def on_preflight_failed(self, message: PreflightFailed) -> None:
         self.error = message.error
         dialog = self.query_one("#dialog", VerticalScroll)
-        dialog.border_title = "Nothing was started"
+        dialog.border_title = "The run was not started"
         dialog.border_subtitle = "esc closes"
         self.query_one(PreflightReport).show(error=message.error)
 

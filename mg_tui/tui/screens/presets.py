@@ -31,6 +31,7 @@ def choose_preset(screen: "NewRunForm") -> None:
     def apply(ids: tuple[str, ...] | None) -> None:
         if ids:
             values = own.get(ids[0], BUILT_IN_PRESETS.get(ids[0], {}))
+            screen.unsaved = True
             screen.fill(values)
             screen.notify(f"{one_line(ids[0])}: {_format_values(values)}", markup=False)
 
@@ -42,12 +43,8 @@ def save_preset(screen: "NewRunForm") -> None:
     draft: RunDraft | None = screen.draft
     values = draft.preset_values() if draft is not None else {}
     if draft is None or draft.partial_spec is None or not values:
-        why = (
-            "something in the form is wrong"
-            if draft is not None and draft.problems
-            else "nothing that a preset keeps differs"
-        )
-        screen.notify(f"There is nothing to save: {why}.", severity="warning", markup=False)
+        why = "the form has invalid values" if draft is not None and draft.problems else "every option has its default"
+        screen.notify(f"Nothing to save: {why}.", severity="warning", markup=False)
         screen.table.release_keys()
         return
 
@@ -55,7 +52,7 @@ def save_preset(screen: "NewRunForm") -> None:
         if name is not None:
             _write_preset(screen, name, values, f"saved as {name}")
 
-    description = f"Kept in {user_config_file()}: {_format_values(values)}"
+    description = f"Saved in {user_config_file()}: {_format_values(values)}"
     screen.push_over_form(NameScreen("Save as a preset", description), save)
 
 
@@ -67,10 +64,10 @@ def remove_preset(screen: "NewRunForm") -> None:
     def confirm(ids: tuple[str, ...] | None) -> None:
         if ids:
             question = ConfirmScreen(
-                f"Remove the preset {one_line(ids[0])}?", f"It is taken out of {user_config_file()}.", "Yes, remove"
+                f"Remove the preset {one_line(ids[0])}?", f"It is removed from {user_config_file()}.", "Remove"
             )
             screen.push_over_form(
-                question, lambda yes: _write_preset(screen, ids[0], None, f"{ids[0]} is removed") if yes else None
+                question, lambda yes: _write_preset(screen, ids[0], None, f"{ids[0]} removed") if yes else None
             )
 
     screen.push_over_form(ChooseScreen("Remove a preset", choices), confirm)

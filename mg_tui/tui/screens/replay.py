@@ -17,6 +17,7 @@ from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.text_charts import meter
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, justify, line
+from mg_tui.tui.widgets.run.panes import LogPane
 
 
 class ReplayBar(Lines):
@@ -41,8 +42,8 @@ class ReplayBar(Lines):
     def lines(self, width: int) -> list[Content]:
         position, length = self.played
         finished = length > 0 and position >= length
-        sign = "■ replay over" if finished else "▶ replay" if self.playing else "‖ paused"
-        left = line((sign, tone("eval", "bold")), f"  {self.speed:g} times as fast")
+        sign = "■ replay ended" if finished else "▶ replay" if self.playing else "‖ paused"
+        left = line((sign, tone("eval", "bold")), f"  {self.speed:g}×")
         right = line(formatting.duration(position), (" of ", tone("dim")), formatting.duration(length))
         room = max(width - left.cell_length - right.cell_length - 6, 4)
         filled, rest = meter(position / length if length else 0.0, room)
@@ -69,6 +70,9 @@ class ReplayScreen(RunScreen):
 
     def on_replay_updated(self, message: ReplayUpdated) -> None:
         message.stop()
+        if message.rewound:
+            self._pending_log = []
+            self.query_one(LogPane).clear_lines()
         self.query_one(ReplayBar).played = (message.position, message.length)
         self.on_run_updated(message)
         self._show_bar()

@@ -42,8 +42,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         super().__init__()
         self.folder = folder
         self.detail: RunDetail | None = None
-        # State, and whether there are samples: on these depends which keys apply.
-        self._last_enabled: tuple[RunState, bool] | None = None
+        # State, and whether there are samples and checkpoints: on these depends which keys apply.
+        self._last_enabled: tuple[RunState, bool, bool] | None = None
         self.view = ChartView()
         self._pending_log: list[str] = []  # lines that are not shown yet
 
@@ -100,7 +100,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
     def _show_newest(self) -> None:
         # Textual redraws a question in full when the screen below it changes.
-        if self.is_current and self.detail is not None:
+        if self.is_current and self.detail is not None and self.query(RunHead):
             self._show(self.detail)
 
     def _show(self, detail: RunDetail) -> None:
@@ -118,15 +118,16 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         for pane in self.query(DetailPane):
             pane.show(detail)
         self.draw_chart()
-        if (detail.row.state, bool(detail.samples)) != self._last_enabled:
-            self._last_enabled = (detail.row.state, bool(detail.samples))
+        enabled = (detail.row.state, bool(detail.samples), bool(detail.checkpoints))
+        if enabled != self._last_enabled:
+            self._last_enabled = enabled
             self.refresh_bindings()
 
     def on_devices_updated(self, message: DevicesUpdated) -> None:
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
-        if self.is_current:
+        if self.is_current and self.query(DeviceStrip):  # none while the dashboard ends
             self.query_one(DeviceStrip).snapshot = snapshot
 
     def _write_log(self) -> None:
@@ -154,6 +155,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             return state is not None and state.can_resume
         if action == "replay":
             return state is not None and state.ended
+        if action == "evaluate":
+            return state is RunState.FINISHED or bool(self.detail is not None and self.detail.checkpoints)
         if action in ("sample_back", "sample_next", "image"):
             return bool(self.detail is not None and self.detail.samples)
         return True
@@ -190,6 +193,16 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
     def action_devices(self) -> None:
         self.dashboard.open_devices()
+
+    def action_evaluations(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import open_run_evaluations
+
+        self._with_detail(partial(open_run_evaluations, self.dashboard))
+
+    def action_evaluate(self) -> None:
+        from mg_tui.tui.screens.evaluation_keys import evaluate_run
+
+        self._with_detail(partial(evaluate_run, self.dashboard))
 
     def _show_pane(self, name: str) -> None:
         self.query_one("#panes", ContentSwitcher).current = name
@@ -254,7 +267,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
         if self.query_one(RunTabs).pane != "log":
             self._show_pane("log")
         if not self.query("#search"):
-            field = Input(placeholder="words of lines to show", id="search", compact=True)
+            field = Input(placeholder="words to filter by", id="search", compact=True)
             await self.mount(field, after=self.query_one(RunTabs))
         self.set_focus(self.query_one("#search", Input))
 

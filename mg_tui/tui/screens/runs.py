@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from mg_tui.core.program import program
 from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui import formatting
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mg_tui.tui.runs.snapshot import RunRow
 
 BACKGROUND_PERIOD = 3.0
+AGE_SECONDS = 5.0  # an age has minutes as its smallest unit
 
 
 class RunsScreen(FilterScreen):
@@ -37,7 +39,7 @@ class RunsScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("runs")]
     AUTO_FOCUS = "RunTable"
     stylesheets_preloaded = True  # it draws the first frame
-    filter_placeholder = "words of a name, id, state or model"
+    filter_placeholder = "filter by name, id, state or model"
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,12 +58,18 @@ class RunsScreen(FilterScreen):
     def on_mount(self) -> None:
         self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
         self._update_summary()
+        self.set_interval(AGE_SECONDS, self._update_ages)
         # Reading starts after the first frame, which its imports would delay.
         self.call_after_refresh(self.dashboard.runs_feed.start)
         self.call_after_refresh(self._device_feed.start)
 
     def on_unmount(self) -> None:
         self._device_feed.stop()
+
+    def _update_ages(self) -> None:
+        """The feed posts only when a run changed; time passes anyway."""
+        if self.is_current and self.table.display:
+            self.table.redraw_changed()
 
     def on_screen_suspend(self) -> None:
         if self.is_mounted:
@@ -93,7 +101,7 @@ class RunsScreen(FilterScreen):
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
-        if self.is_current:
+        if self.is_current and self.query(DeviceStrip):
             self.query_one(DeviceStrip).snapshot = snapshot
 
     def on_feed_failed(self, message: FeedFailed) -> None:
@@ -272,12 +280,12 @@ def _no_runs(home: str) -> Content:
             line(
                 "Press ",
                 ("3", tone("key", "bold")),
-                " and start one, or start one elsewhere; it is shown here at once:",
+                " to start one, or use the command line:",
             ),
             Content(),
-            Content.styled("model-garden demo", tone("smooth", "bold")),
-            Content.styled("model-garden train-vision --base-model … --dataset …", tone("smooth", "bold")),
+            Content.styled(f"{program()} demo", tone("smooth", "bold")),
+            Content.styled(f"{program()} train-vision --base-model … --dataset …", tone("smooth", "bold")),
             Content(),
-            line(("Runs are kept in ", tone("dim")), (printable(home), tone("dim"))),
+            line(("Runs are stored in ", tone("dim")), (printable(home), tone("dim"))),
         ]
     )

@@ -107,14 +107,14 @@ class SettingsScreen(FormScreen):
     def field_help(self, id: str, group: bool) -> FieldHelp:
         if group:
             names = ", ".join(action.title for action in ACTIONS if action.scope == id)
-            return FieldHelp(f"Keys · {SCOPE_TITLES[id]}", help=names, accepted="enter unfolds and folds it.")
+            return FieldHelp(f"Keys · {SCOPE_TITLES[id]}", help=names, accepted="enter expands or collapses it.")
         if id.startswith(_KEY_PREFIX):
             action = _action_for(id)
             note = f'[keys] "{action.id}"'
             default = f"default {', '.join(action.keys)}"
-            return FieldHelp(action.title, note, action.help, "Give a key, or several with commas.", default=default)
+            return FieldHelp(action.title, note, action.help, "Keys, separated by commas.", default=default)
         setting = SETTINGS_BY_ID[id]
-        later = " From the next start on." if setting.needs_restart else ""
+        later = " Takes effect at the next start." if setting.needs_restart else ""
         return FieldHelp(
             setting.title,
             f"[{setting.table}] {setting.name} · {setting.env_variable}",
@@ -189,10 +189,10 @@ class SettingsScreen(FormScreen):
     def _notify_overridden(self, setting: Setting) -> None:
         origin = self.current.origins.get(setting.id, DEFAULT_ORIGIN)
         if origin not in (DEFAULT_ORIGIN, str(user_config_file())):
-            text = f"{setting.title}: written, but {origin} says otherwise and wins."
+            text = f"{setting.title}: saved, but {origin} overrides it."
             self.notify(text, severity="warning", timeout=12, markup=False)
         elif setting.needs_restart:
-            self.notify(f"{setting.title}: from the next start on.", markup=False)
+            self.notify(f"{setting.title}: takes effect at the next start.", markup=False)
 
     # --- actions
 
@@ -203,8 +203,8 @@ class SettingsScreen(FormScreen):
         from mg_tui.tui.screens.plain_text import PlainTextScreen
 
         own = user_config_file()
-        files = [str(path) for path in self.current.sources] or ["none was there at the start"]
-        note = "Read, later ones over earlier ones: " + ", ".join(files)
+        files = [str(path) for path in self.current.sources] or ["not found at startup"]
+        note = "Read in this order; later files override earlier ones: " + ", ".join(files)
         self.app.push_screen(PlainTextScreen("Your own garden.toml", str(own), note))
 
 

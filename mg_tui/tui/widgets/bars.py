@@ -1,5 +1,7 @@
 """The first and the last line of every screen: the places with the current one, and the keys that apply."""
 
+from collections.abc import Mapping
+
 from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -72,6 +74,10 @@ class KeyBar(Lines):
             actions.remove(max(reversed(actions), key=lambda action: action.footer_rank))
         return [Content()]
 
+    def _label(self, action: Action) -> str:
+        labels: Mapping[str, str] = getattr(self.screen, "footer_labels", {})
+        return labels.get(action.id, action.footer_label)
+
     def _key(self, action: Action) -> str:
         """The key to show."""
         return keys_in_use(self.app, action)[0]
@@ -81,5 +87,5 @@ class KeyBar(Lines):
         return line(
             link(format_key(self._key(action)), call, tone("key", "bold")),
             " ",
-            link(action.footer_label, call, tone("dim")),
+            link(self._label(action), call, tone("dim")),
         )

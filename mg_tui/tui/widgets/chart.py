@@ -14,12 +14,22 @@ from typing import Final
 from textual.content import Content
 
 from mg_tui.tui import formatting
-from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve, nice_ticks
+from mg_tui.tui.braille import (
+    Canvas,
+    Frame,
+    Pen,
+    draw_curve,
+    even_frame,
+    nice_ticks,
+    nice_unit,
+    ticks_between,
+)
 from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
 EVAL_MARK: Final = "◆"
+_STEP_LABEL: Final = "step"  # of the lower axis
 SOLID: Final = (1, 0)
 RULE: Final = (3, 3)
 _GLYPHS: Final = {"mark": EVAL_MARK, "dots": "·", "line": "─", "rule": "╌"}
@@ -82,9 +92,13 @@ def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     scaled = [(item, _log_values(item.values) if plot.logarithmic else item.values) for item in visible]
     frame = _frame(plot, scaled)
     rows = height - 2
-    ticks = nice_ticks(frame.low, frame.high, max(rows // 3, 4)) or [frame.low]
-    labels = {_canvas_row(tick, frame, rows): _tick_label(plot, tick, ticks) for tick in ticks}
-    margin = max(map(len, labels.values()), default=1)
+    scale = _tick_scale(plot, frame)
+    unit = nice_unit(frame.low / scale, frame.high / scale, max(rows // 3, 4)) * scale
+    if unit:
+        frame = even_frame(frame, unit, rows, from_bottom=plot.from_zero and frame.low == 0)
+    ticks = (ticks_between(frame.low, frame.high, unit) if unit else []) or [frame.low]
+    labels = {_canvas_row(tick, frame, rows): _tick_label(plot, tick, ticks, scale) for tick in ticks}
+    margin = max(*map(len, labels.values()), len(_STEP_LABEL))
     canvas = Canvas(width - margin - 2, rows)
     for item, values in scaled:
         if item.style == "mark":
@@ -113,10 +127,19 @@ def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     return [fit(_legend_line(plot), width), *body, _step_axis(frame, margin, canvas.width)]
 
 
-def _tick_label(plot: Plot, tick: float, ticks: Sequence[float]) -> str:
+def _tick_scale(plot: Plot, frame: Frame) -> float:
+    """What ticks are round multiples of: a binary unit on an axis of bytes."""
+    if plot.format_value is not formatting.size or plot.logarithmic:
+        return 1.0
+    return formatting.unit_of(frame.high)[0]
+
+
+def _tick_label(plot: Plot, tick: float, ticks: Sequence[float], scale: float) -> str:
     """A tick as the plot writes values; plain numbers with no more decimals than tell the ticks apart."""
     if plot.logarithmic:
         return plot.format_value(10**tick)
+    if plot.format_value is formatting.size:
+        return f"{tick / scale:g} {formatting.unit_of(scale)[1]}"
     if plot.format_value is not formatting.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:
         return f"{tick:g}" if plot.format_value is formatting.loss else plot.format_value(tick)
     step = ticks[1] - ticks[0]
@@ -185,7 +208,7 @@ def _step_axis(frame: Frame, margin: int, width: int) -> Content:
         start = min(max(start, 0), width - len(label))
         if all(character == " " for character in text[max(start - 1, 0) : start + len(label) + 1]):
             text[start : start + len(label)] = label
-    return line((" " * margin + " └", tone("faint")), ("".join(text), tone("dim")))
+    return line((_STEP_LABEL.rjust(margin), tone("dim")), (" └", tone("faint")), ("".join(text), tone("dim")))
 
 
 class Chart(Lines):

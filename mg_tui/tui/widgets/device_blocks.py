@@ -40,11 +40,11 @@ def gpu_lines(gpu: "Gpu", history: "GpuHistory", titles: Mapping[str, str], widt
         _labelled("", join_fitting(_gpu_readings(gpu), width - _LABEL_WIDTH)),
     ]
     if gpu.throttle_reasons:
-        why = line(("⚠ clocks held down: ", tone("eval", "bold")), ", ".join(gpu.throttle_reasons))
+        why = line(("⚠ throttled: ", tone("eval", "bold")), ", ".join(gpu.throttle_reasons))
         lines.append(_labelled("slowed", fit(why, width - _LABEL_WIDTH)))
     if gpu.ecc_errors:
         errors = formatting.count(gpu.ecc_errors, "memory error")
-        why = line((f"✗ {errors} that could not be corrected", tone("failed", "bold")), "; results may be wrong")
+        why = line((f"✗ {errors} uncorrected", tone("failed", "bold")), "; results may be wrong")
         lines.append(_labelled("ECC", fit(why, width - _LABEL_WIDTH)))
     for part in gpu.mig:
         lines += _mig_lines(part, titles, width)
@@ -80,16 +80,16 @@ def _process_lines(
 ) -> list[Content]:
     """The processes that hold memory, the largest first; our runs by their titles."""
     if not processes:
-        return [_labelled("", Content.styled("no process holds memory", tone("dim")))] if free else []
+        return [_labelled("", Content.styled("no processes", tone("dim")))] if free else []
     lines = []
     for process in sorted(processes, key=lambda item: -(item.memory or 0)):
         ours = process.run_id is not None
-        who = titles.get(process.run_id or "", process.run_id or "") or process.name or "another container's process"
+        who = titles.get(process.run_id or "", process.run_id or "") or process.name or "process in another container"
         pieces: list[LinePiece] = [
             ("▶ " if ours else "  ", tone("running", "bold")),
             cell(Content.styled(one_line(who), tone("running") if ours else ""), max(min(width - 48, 40), 12)),
             cell(Content(formatting.size(process.memory)), 10, right=True),
-            (f"  process {process.pid}" + ("  our run" if ours else ""), tone("dim")),
+            (f"  process {process.pid}" + ("  this home's run" if ours else ""), tone("dim")),
         ]
         lines.append(_labelled("", fit(line(*pieces), width - _LABEL_WIDTH)))
     return lines
@@ -150,4 +150,4 @@ class DeviceBlocks(Lines):
         lines: list[Content] = []
         for gpu in self._snapshot.gpus:
             lines += [*gpu_lines(gpu, self._histories[gpu.index], self._titles, width), Content()]
-        return [*lines, *host_lines(self._snapshot.host, self._snapshot.why_no_gpu, width)]
+        return [*lines, *host_lines(self._snapshot.host, self._snapshot.why_no_gpu, width, wrap=True)]

@@ -4,6 +4,7 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from mg_tui.core.errors import GardenError
+from mg_tui.core.program import runnable
 from mg_tui.core.text import one_line
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
@@ -15,7 +16,7 @@ def error_lines(error: GardenError, width: int) -> list[Content]:
     lines = hanging_indent(Content.styled("✗", tone("failed", "bold")), Content.styled(what[0], "bold"), 2, width)
     for sentence in what[1:]:
         lines += hanging_indent(Content(), Content(sentence), 2, width)
-    for label, text in (("where", error.where), ("why", error.why), ("try", error.hint)):
+    for label, text in (("where", error.where), ("why", error.why), ("try", runnable(error.hint or ""))):
         if text:
             content = Content(one_line(text, limit=1_000))
             lines += hanging_indent(line((f"  {label}", tone("dim"))), content, 8, width)

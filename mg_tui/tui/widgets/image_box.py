@@ -1,6 +1,7 @@
 """A box that shows one of several images, as large as there is room, with its caption."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from textual.content import Content
 
@@ -10,6 +11,8 @@ from mg_tui.tui.image_view import ImageView
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, line
 
+UNREADABLE: Final = "✗ unreadable image"
+
 
 class ImageBox(Lines):
     """Shows one of several images; reads them in a thread."""
@@ -18,9 +21,12 @@ class ImageBox(Lines):
     ImageBox { width: 32; height: 1fr; padding: 0 1; }
     """
 
-    def __init__(self, empty: str = "", *, id: str | None = None) -> None:
-        """`empty`: the text without an image."""
+    def __init__(self, empty: str = "", *, missing: str = "", id: str | None = None) -> None:
+        """`empty`: the text without an image; `missing`: in place of one without a file, where the reason is shown
+        elsewhere."""
         super().__init__(id=id)
+        self.missing = missing
+        self.reason_shown = False  # whether the screen says why the image cannot be read
         self._empty = empty
         self._views: tuple[ImageView, ...] = ()
         self.index = 0
@@ -65,8 +71,11 @@ class ImageBox(Lines):
 
     def _image_lines(self, view: ImageView, columns: int, rows: int) -> list[Content]:
         if view.path is None:
-            return Content.styled(one_line(view.placeholder, limit=400), tone("failed")).wrap(max(columns, 8))
+            text = self.missing or one_line(view.placeholder, limit=400)
+            return Content.styled(text, tone("failed")).wrap(max(columns, 8))
         image = self._images.get(view.path, max(columns, 1), max(rows, 1))
+        if isinstance(image, str) and self.reason_shown:
+            image = UNREADABLE
         return loaded_lines(image, columns, loading="reading …")
 
 

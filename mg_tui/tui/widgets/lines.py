@@ -46,6 +46,11 @@ class Lines(Widget):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return max(len(self.lines(width)), 1)
 
+    def on_show(self) -> None:
+        """What changed while it was hidden was not drawn, though it still has the size it had before."""
+        self._line_cache = None
+        self.refresh(layout=True)
+
     async def on_click(self, event: events.Click) -> None:
         action = event.style.meta.get(CLICK_META)
         if isinstance(action, str):

@@ -99,12 +99,12 @@ def comparison_lines(details: Sequence[RunDetail], width: int, *, show_all: bool
         row("loss", _loss_cells([detail.row.loss for detail in details])),
         row("best eval", _loss_cells([_best_eval(detail) for detail in details])),
         row("tokens/s", [formatting.compact(_mean(detail.curves.tokens_per_second)) for detail in details]),
-        row("most memory", [formatting.size(_largest(memory_curve(detail.curves))) for detail in details]),
+        row("peak memory", [formatting.size(_largest(memory_curve(detail.curves))) for detail in details]),
         row("time", [formatting.duration(detail.elapsed) for detail in details]),
         Content(),
     ]
     fields = differing_options([detail.spec for detail in details], show_all=show_all)
-    heading = "Options" if show_all else "Options that differ" if fields else "Every option is the same"
+    heading = "Options" if show_all else "Options that differ" if fields else "All options are equal"
     lines.append(Content.styled(heading, tone("key", "bold")))
     return lines + [
         row(name, [one_line(_format_option(value), limit=200) for value in values]) for name, values in fields

@@ -106,9 +106,9 @@ class Table(ScrollView, Generic[T], can_focus=True):
             self.refresh()
         self.cursor = min(cursor, max(len(rows) - 1, 0))
         self.post_message(self.Moved())
-        self._redraw_changed()
+        self.redraw_changed()
 
-    def _redraw_changed(self) -> None:
+    def redraw_changed(self) -> None:
         """Draw only the rows that differ from before: over a slow link the bytes sent count."""
         for y, before in list(self._drawn_rows.items()):
             index = y - 1 + self.scroll_offset.y

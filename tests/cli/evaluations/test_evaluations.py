@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from mg_tui.cli.evaluations.harness import harness_commands
-from mg_tui.cli.evaluations.start import settle_spec
 from mg_tui.cli.main import cli
 from mg_tui.config import load_settings
 from mg_tui.core.errors import DataError, EnvironmentProblem, GardenError, SpecError, UsageError
 from mg_tui.core.evaluation_spec import EvaluationSpec
+from mg_tui.preflight.evaluation import settle_spec
 from mg_tui.runs.devices import Device
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.state import RunState
@@ -83,6 +83,30 @@ def test_an_evaluation_from_its_command_to_its_page(
     assert isinstance(again.exception, UsageError) and "already finished" in str(again.exception)
     assert command("evaluations", "rm", "last", "--yes").exit_code == 0
     assert list_runs(tmp_path / "home", EvaluationFolder) == []
+
+
+def test_rows_it_got_wrong_become_a_dataset(
+    command: Command, server: OpenAIServer, dataset: Path, tmp_path: Path
+) -> None:
+    assert evaluate(command, server, dataset, "--metrics", "exact_match_folded").exit_code == 0
+    out = tmp_path / "hard.jsonl"
+    written = command("evaluations", "write-rows", "last", "--only", "wrong", "-o", str(out), "--json")
+    assert written.exit_code == 0, written.output
+    assert json.loads(written.stdout) == {"path": str(out), "rows": 1, "read_with": []}
+    assert out.read_text().splitlines() == [dataset.read_text().splitlines()[7]]  # "q 7" is answered with "answer ?"
+    named = command("evaluations", "write-rows", "last", "--rows", "3, 1", "-o", str(out), "--force")
+    assert named.exit_code == 0 and "2 rows" in named.stderr
+    assert [json.loads(line)["text"] for line in out.read_text().splitlines()] == ["q 0", "q 2"]
+    for words, said in (
+        (["--rows", "99"], "has no row 99"),
+        (["--rows", "x"], "numbers separated by commas"),
+        (["--only", "broken"], "compares nothing"),
+        (["--only", "errors"], "no row is to be written"),
+        ([], "either --rows or --only"),
+        (["--rows", "1"], "already exists"),
+    ):
+        refused = command("evaluations", "write-rows", "last", *words, "-o", str(out))
+        assert isinstance(refused.exception, UsageError) and said in str(refused.exception), words
 
 
 def test_detached_stopped_resumed_and_watched(

@@ -157,7 +157,7 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, mess
         ({"messages": [{"role": "assistant", "content": "a"}]}, "messages", "does not start with a user turn"),
         (
             {"messages": [{"role": "tool", "content": "a"}]},
-            "messages", 'turn 1 is by "tool", expected system, user or assistant',
+            "messages", 'turn 1 is a tool\'s ("tool"), which is not supported',
         ),
         ({"messages": [{"role": 3, "content": "a"}]}, "messages", "turn 1 has a role that is a number (3)"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages", "turn 1 has content that is a number (3)"),
@@ -172,7 +172,7 @@ def test_images_inside_rows_are_kept_once_by_what_they_hold(tmp_path: Path, mess
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
-            "messages", 'turn 1 part 1 is of type "input_audio"',
+            "messages", "turn 1 part 1 is audio, which is not supported",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image"}]}]},

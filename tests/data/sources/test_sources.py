@@ -286,8 +286,9 @@ def test_bad_records_of_a_table(tmp_path: Path) -> None:
         ("a.arrow", b"ARROW1\0\0 and no more", "cannot read the dataset"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 900)[:-20], "cannot read the dataset"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and no more", "cannot read the dataset"),
-        ("a.zip", b"PK\x03\x04..", "is a zip archive"),
-        ("a.xz", b"\xfd7zXZ\0", "compressed with xz"),
+        ("a.zip", b"PK\x03\x04..", "zip archive cannot be read"),
+        ("a.xz", b"\xfd7zXZ\0", "cannot read the dataset"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
         ("a.db", b"SQLite format 3\0", "is an SQLite database"),
     ],
 )
@@ -463,3 +464,31 @@ def test_files_of_several_formats_in_one_folder_are_not_guessed_at(folder: Path)
     (folder / "other.parquet").write_bytes(parquet(folder))
     result = detect_format(open_dataset(".", folder, format="parquet"))
     assert (result.certainty, result.why[:7]) == ("likely", "2 files")
+
+
+@pytest.mark.parametrize(
+    ("available", "requested", "read"),
+    [
+        (["train", "test", "validation"], None, "validation"),
+        (["train", "test"], None, "test"),
+        (["train", "other"], None, "train"),
+        (["train", "test"], "train", "train"),
+        (["answers"], None, "answers"),
+    ],
+)
+def test_an_evaluation_reads_what_was_held_out_on_the_hub(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, available: list[str], requested: str | None, read: str
+) -> None:
+    import datasets
+
+    from mg_tui.core.evaluation_spec import EvaluationSpec
+    from mg_tui.data.evaluation_rows import load_evaluation_rows
+
+    hub = FakeHub(folder, monkeypatch)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_args, **_more: available)
+    spec = EvaluationSpec(model="m", dataset="owner/name", split=requested, text_field="text")
+    found = load_evaluation_rows(spec, cwd=folder, cache=folder / "cache")
+    assert [row.references for row in found.rows] == [("x",), ("y",)]
+    assert [split for _name, _config, split, _revision in hub.requested] == [read]
+    chosen = found.dataset.detected_format
+    assert chosen is not None and (f"split {read} of " in chosen.why) == (read in ("validation", "test"))

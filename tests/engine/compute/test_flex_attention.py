@@ -161,17 +161,19 @@ def test_a_step_in_which_it_fails_is_done_by_blocks(tmp_path: Path, monkeypatch:
     options = {"max_steps": 2, "gradient_accumulation_steps": 3, "learning_rate": 5e-3, "warmup_ratio": 0, **quick}
 
     def losses_and_warnings(name: str) -> tuple[list[float], list[Mapping[str, Any]], str]:
+        """Also gradient norms: Adam hides what is wrong with the size of a gradient."""
         folder = RunFolder.create(tmp_path / name, TrainingSpec.parse(options), versions={})
         assert run_worker(folder.path) == 0
         events = JournalReader(folder.journal_file).read_new()
         (method,) = [
             item.data["value"] for item in events if item.kind == "decision" and item.data["what"] == "tree attention"
         ]
-        losses = [item.data["loss"] for item in events if item.kind == "step"]
+        steps = [item.data for item in events if item.kind == "step"]
+        losses = [step[name] for name in ("loss", "grad_norm") for step in steps]
         return losses, [item.data for item in events if item.kind == "warning"], method
 
     expected, warnings, method = losses_and_warnings("plain")
-    assert (len(expected), warnings, method) == (2, [], "by blocks")
+    assert (len(expected), warnings, method) == (4, [], "by blocks")
     monkeypatch.setattr(flex_attention, "unsuitable_reason", lambda _model: None)
     monkeypatch.setattr(flex_attention, "try_attention", lambda _model: None)
     calls = 0
@@ -200,5 +202,5 @@ def test_a_step_in_which_it_fails_is_done_by_blocks(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(flex_attention, "flex_kernel", lambda _compiled, kernel=kernel: kernel)
         result, (warning,), method = losses_and_warnings(f"broken {number}")
         assert calls and method == "flex"
-        assert result == pytest.approx(expected, rel=1e-5)
+        assert result == pytest.approx(expected, rel=1e-4)
         assert warning["where"] == "step 1" and warning["why"] == "RuntimeError: out of resource: shared memory"

@@ -283,3 +283,36 @@ def _wait(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.01)
+
+
+def test_waits_double_and_a_resumed_evaluation_asks_only_for_what_is_missing(
+    make: MakeEvaluation, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    from mg_tui.engine.evaluation import endpoint
+
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def recorded(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    def limited(body: Any) -> Reply | None:
+        return Reply(429, b"busy") if question_of(body).endswith(" 3") else None
+
+    monkeypatch.setattr("random.uniform", lambda _low, _high: 1.0)
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.5)
+    server.always = limited
+    folder = make(endpoint=server.url, limit=6, concurrency=1, retries=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "sleep", recorded)
+        assert run(folder) == 3
+    assert "did not answer after 5 attempts" in last(folder).data["what"]
+    doubled = [seconds for seconds in waits if seconds >= 0.5]
+    assert doubled == [0.5, 1.0, 2.0, 4.0]
+    server.always = lambda _body: None
+    before = len(server.requests)
+    assert run(folder) == 0
+    assert [question_of(body)[-1] for body in server.requests[before:]] == ["3", "4", "5"]

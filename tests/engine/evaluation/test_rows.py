@@ -152,3 +152,15 @@ def test_boxes_in_thousandths_are_scored_in_pixels(make: MakeEvaluation, dataset
         folder = make(endpoint=server.url, dataset=str(path))
         assert run(folder) == 0
         assert last(folder).data["metrics"]["box_iou"] == 0
+
+
+def test_an_evaluation_reads_rows_as_a_run_does(dataset: Path) -> None:
+    rows = rows_of(["é"], hint="h")
+    path = dataset.with_name("latin.json")
+    path.write_bytes(json.dumps({"train": rows, "test": rows * 2}, ensure_ascii=False).encode("latin-1"))
+    assert "--dataset-encoding" in str(load(path).dataset.problems[0].hint)
+    with pytest.raises(DataError, match="several lists"):
+        load(path, dataset_encoding="latin-1")
+    found = load(path, dataset_encoding="latin-1", json_field="test", ignore_column=["hint"])
+    assert not found.dataset.problems
+    assert [row.references for row in found.rows] == [("é",), ("é",)]

@@ -105,6 +105,22 @@ def test_another_dataset_a_limit_and_an_early_end(session: Callable[..., Recordi
     assert reply["ended"] == "cancelled" and len(reply["rows"]) == 2 and reply["total"] == 9
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_ignored_columns_of_the_dataset_are_not_read(
+    session: Callable[..., RecordingChannel], dataset: Path, cached: bool
+) -> None:
+    row = {"question": "What is it?", "image": "0.png", "response": "A shape.", "hint": "It has corners."}
+    file = dataset.with_name("hints.jsonl")
+    file.write_text(json.dumps(row) + "\n")
+    options: dict[str, Any] = {"dataset": str(file), "text_field": "question", "base_too": False}
+    options |= {} if cached else {"cache": None}
+    with pytest.raises(DataError):
+        session(**options)
+    (answered,) = session(**options, ignore_column=["hint"]).named("exam")[-1]["rows"]
+    assert answered["expected"] == "A shape."
+    assert answered["prompt"] == "What is it?"
+
+
 def test_what_cannot_be_evaluated_is_said(
     session: Callable[..., RecordingChannel], result: Path, tmp_path: Path
 ) -> None:

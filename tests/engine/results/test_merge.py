@@ -120,6 +120,24 @@ def test_every_kind_of_adapter_merges(
     assert result["clear_disagreements"] == 0
 
 
+def test_an_adapter_of_a_quantized_run_is_merged_into_the_whole_base(
+    make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It was trained on 4-bit weights; merged into them, it would be lost in their rounding."""
+    import torch
+
+    from mg_tui.engine.inference.loading import load_for_inference
+
+    model = make_adapted()
+    run_merge(save(model, tmp_path / "adapter", quantization="nf4"), tmp_path / "out")
+    assert read_result_metadata(tmp_path / "out").quantization == "none"
+    expected = dict(model.merge_and_unload().named_parameters())
+    merged = dict(load_for_inference(str(tmp_path / "out"), home=tmp_path, device="cpu").model.named_parameters())
+    assert merged.keys() == expected.keys()
+    for name, weights in merged.items():
+        assert weights.dtype == torch.float32 and float((weights - expected[name]).detach().abs().max()) < 1e-6, name
+
+
 def test_a_merge_that_loses_the_adapter_is_not_kept(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,21 @@ def test_it_loads_in_plain_peft_with_the_same_logits(result: Path, image_file: P
     assert answered.text == "\n".join(their_answer)
 
 
+def test_a_result_answers_with_the_pixel_limits_it_was_trained_with(
+    result: Path, spec: TrainingSpec, tmp_path: Path
+) -> None:
+    from mg_tui.core.example import ImagePart, ImageRef, Message, TextPart
+    from mg_tui.engine.inference.generation import make_encoder
+    from mg_tui.engine.inference.loading import load_for_inference
+
+    assert spec.max_pixels != TrainingSpec.model_fields["max_pixels"].default
+    loaded = load_for_inference(str(result), home=tmp_path, device="cpu")
+    encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
+    question = Message("user", (ImagePart(ImageRef("a.png", "a.png")), TextPart("What is it?")))
+    (grid,) = encoder.encode_prompts([[question]], [[Image.new("RGB", (1400, 1400))]])["image_grid_thw"].tolist()
+    assert spec.max_pixels * 0.8 < grid[1] * grid[2] * 14 * 14 <= spec.max_pixels
+
+
 def test_parts_trained_in_full_are_saved_with_the_adapter(
     make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
 ) -> None:

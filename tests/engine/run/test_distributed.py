@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from mg_tui.engine.layout.partition import World
+from mg_tui.engine.run import distributed
 
 SCRIPT = Path(__file__).with_name("rank_worker.py")
 
@@ -49,6 +51,53 @@ def run_two_processes(folder: Path, kind: str) -> list[dict[str, Any]]:
         for process in processes:
             process.kill()
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+class OtherRank:
+    """Stands in for torch.distributed: a second rank whose numbers are all 10, with a gradient for `owned` weights."""
+
+    def __init__(self, owned: list[bool]):
+        self._owned = torch.tensor(owned, dtype=torch.int32)
+
+    def all_reduce(self, tensor: torch.Tensor, kind: Any = torch.distributed.ReduceOp.SUM) -> None:
+        if kind == torch.distributed.ReduceOp.MAX:
+            tensor.copy_(torch.maximum(tensor, self._owned))
+        else:
+            tensor += 10
+
+
+@pytest.mark.parametrize("bucket", [1, 2**25])
+def test_gradients_are_summed_over_ranks(monkeypatch: pytest.MonkeyPatch, bucket: int) -> None:
+    """In one process, so that it runs every time; below is the same of two."""
+    layers = torch.nn.ModuleList(torch.nn.Linear(2, 3, bias=False) for _ in range(5))
+    layers[4].weight.requires_grad_(False)
+    layers[1].to(torch.bfloat16)
+    for number in (0, 1):
+        layers[number].weight.grad = torch.full_like(layers[number].weight, number + 1.0)
+    monkeypatch.setattr(torch.distributed, "all_reduce", OtherRank([True, True, True, False]).all_reduce)
+    monkeypatch.setattr(distributed, "_BUCKET_ELEMENTS", bucket)
+    sync = distributed.GradientSync(SimpleNamespace(num_processes=2, device=torch.device("cpu")))
+    sync.all_reduce_gradients(layers)
+    gradients = [layer.weight.grad for layer in layers]
+    assert [None if g is None else sorted(set(g.flatten().tolist())) for g in gradients] == [
+        [11.0],  # on both ranks
+        [12.0],
+        [10.0],  # on the other one only
+        None,  # on none: the optimizer skips it, as in one process
+        None,  # not trained
+    ]
+    assert gradients[1] is not None and gradients[1].dtype == torch.bfloat16
+    assert sync.all_reduce_sums(1, 2.5) == [11.0, 12.5]
+
+
+def test_one_process_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_given: pytest.fail("there is nobody to ask"))
+    layer = torch.nn.Linear(2, 3)
+    layer.weight.grad = torch.ones_like(layer.weight)
+    sync = distributed.GradientSync(SimpleNamespace(num_processes=1, device=torch.device("cpu")))
+    sync.all_reduce_gradients(layer)
+    assert sync.all_reduce_sums(1, 2.5) == [1, 2.5]
+    assert bool((layer.weight.grad == 1).all()) and layer.bias.grad is None
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What is trained, on what device, with which arguments: each decided once, with its reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from mg_qwen2_5_vl import QWEN2_5_VL
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.checkpointing import trained_weights
-from mg_tui.engine.run import placement, trainable_parameters, training_arguments
+from mg_tui.engine.run import placement, setup, trainable_parameters, training_arguments
 from mg_tui.families.contract import LoadRequest
+from mg_tui.families.registry import load_registry
 
 TINY = str(QWEN2_5_VL.checkpoints[-1].path)
 
@@ -84,12 +86,61 @@ def test_full_language_beside_lora_is_refused() -> None:
 
 
 def test_a_part_without_weights_is_refused() -> None:
-    from dataclasses import replace
-
     model = QWEN2_5_VL.load_model(QWEN2_5_VL, LoadRequest(TINY, dtype="float32", device="cpu"))
     bare = replace(QWEN2_5_VL, parts=replace(QWEN2_5_VL.parts, projector=("model.nothing",)))
     with pytest.raises(FamilyError, match="projector"):
         trainable_parameters.make_trainable(model, bare, spec(train_projector="full"))
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_of_a_checkpoint_and_its_revision_are_asked_for_as_the_spec_says(
+    monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    asked: list[tuple[str, str | None, bool]] = []
+
+    def load_processor(family: Any, source: str, preprocessing: Any, **hub: Any) -> Any:
+        asked.append(("processor", hub.get("revision"), hub.get("trust_remote_code", False)))
+        return QWEN2_5_VL.load_processor(family, source, preprocessing)
+
+    def load_model(family: Any, request: LoadRequest) -> Any:
+        asked.append(("model", request.revision, request.trust_remote_code))
+        return QWEN2_5_VL.load_model(family, replace(request, revision=None, trust_remote_code=False))
+
+    class Registry:
+        def resolve(self, name: str, *, revision: str | None, fetch: bool) -> Any:
+            asked.append(("config", revision, False))
+            family = replace(QWEN2_5_VL, load_processor=load_processor, load_model=load_model)
+            return replace(load_registry().resolve(name), family=family)
+
+    monkeypatch.setattr(setup, "load_registry", Registry)
+    options = spec(revision="abc123", trust_remote_code=trusted, device="cpu", gradient_checkpointing=False)
+    setup.load_model(options, setup.load_run_context(options))
+    assert asked == [("config", "abc123", False), ("processor", "abc123", trusted), ("model", "abc123", trusted)]
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_model_is_loaded_with_gradient_checkpointing_where_the_spec_says_so(checkpointed: bool) -> None:
+    """Blocks that are checkpointed run a second time in the backward pass."""
+    options = spec(device="cpu", gradient_checkpointing=checkpointed)
+    model, _decisions = setup.load_model(options, setup.load_run_context(options))
+    blocks = model.base_model.model.model.language_model.layers
+    calls: list[int] = []
+    for number, block in enumerate(blocks):
+        block.input_layernorm.register_forward_hook(lambda *_given, number=number: calls.append(number))
+    ids = torch.arange(3, 23)[None]
+    model.train()(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss.backward()
+    assert sorted(calls) == sorted(list(range(len(blocks))) * (2 if checkpointed else 1))
+
+
+def test_dropout_is_on_every_layer_of_the_adapter() -> None:
+    dropped = {
+        module.p
+        for name, module in adapt_tiny(lora_dropout=0.3).named_modules()
+        if "lora_dropout" in name and isinstance(module, torch.nn.Dropout)
+    }
+    assert dropped == {0.3}
+    plain = adapt_tiny(lora_dropout=0.0)
+    assert not [m for n, m in plain.named_modules() if "lora_dropout" in n and isinstance(m, torch.nn.Dropout)]
 
 
 @pytest.mark.parametrize("options", [{}, {"train_language": "none", "train_projector": "full"}], ids=["lora", "full"])
@@ -157,7 +208,9 @@ def test_the_trainer_is_told_what_the_spec_says(tmp_path: Path) -> None:
         scheduler="linear",
         warmup_ratio=0.1,
         weight_decay=0.2,
+        adam_beta1=0.8,
         adam_beta2=0.95,
+        adam_epsilon=1e-4,
         max_grad_norm=0.5,
         seed=7,
         save_steps=9,
@@ -170,10 +223,28 @@ def test_the_trainer_is_told_what_the_spec_says(tmp_path: Path) -> None:
     )
     assert (inputs.learning_rate, inputs.lr_scheduler_type, inputs.weight_decay) == (3e-4, "linear", 0.2)
     assert (inputs.warmup_steps, inputs.max_steps, inputs.save_steps, inputs.eval_steps) == (4, 33, 9, 4)
-    assert (inputs.adam_beta2, inputs.max_grad_norm, inputs.seed, inputs.logging_steps) == (0.95, 0.5, 7, 5)
+    assert (inputs.max_grad_norm, inputs.seed, inputs.logging_steps) == (0.5, 7, 5)
+    assert (inputs.adam_beta1, inputs.adam_beta2, inputs.adam_epsilon) == (0.8, 0.95, 1e-4)
     assert inputs.gradient_accumulation_steps == 1 and inputs.per_device_train_batch_size == 1
     assert inputs.report_to == [] and inputs.disable_tqdm and inputs.use_cpu
     assert training_arguments.warmup_steps(spec(warmup_steps=3), 1000) == 3
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_mixed_precision_is_that_of_the_dtype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any) -> None:
+    """Of a CUDA device there is only the name here: the arguments are made without looking for it."""
+    from transformers import TrainingArguments
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: setattr(self, "_n_gpu", 1))
+    inputs = training_arguments.make_training_arguments(
+        spec(),
+        placement.Placement("cuda:0", "a GPU", dtype, "none", "sdpa"),
+        folder=tmp_path,
+        run="run-1",
+        total_steps=3,
+        evaluates=False,
+    )
+    assert (inputs.bf16, inputs.fp16, inputs.use_cpu) == (dtype == "bfloat16", dtype == "float16", False)
 
 
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

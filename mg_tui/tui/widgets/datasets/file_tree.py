@@ -107,7 +107,7 @@ class FileTree(Table[FileNode]):
         indent = INDENT * row.depth
         match row.kind:
             case "recent":
-                missing = Content.styled("  (not there any more)", tone("failed")) if row.missing else Content()
+                missing = Content.styled("  (missing)", tone("failed")) if row.missing else Content()
                 return line(("↺ ", tone("eval")), _file_name_first(row.label), missing)
             case "folder":
                 return line(indent, ("▾ " if row.expanded else "▸ ", tone("key")), (row.label, tone("key")))

@@ -16,7 +16,7 @@ from mg_tui.tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport, Finding, LengthSuggestion
 
-CHECKING_TEXT: Final = "Rows and images are being looked at …"
+CHECKING_TEXT: Final = "Checking rows and images …"
 
 
 def finding_line(finding: "Finding") -> Content:
@@ -80,7 +80,7 @@ class FindingsSummary(Lines):
     def lines(self, width: int) -> list[Content]:
         report = self.report
         if report is None:
-            text = CHECKING_TEXT if self.checking else "c checks every row and image."
+            text = CHECKING_TEXT if self.checking else "Press c to check every row and image."
             return [Content.styled(text, tone("dim"))]
         bad = report.rows - report.good_rows
         verdict = (

@@ -86,7 +86,7 @@ def _fields_line(dataset: OpenDataset, width: int) -> Content:
         line((f"{purpose} ", tone("dim")), one_line(name, limit=40))
         for name, purpose in reversed(list(dataset.field_purposes().items()))
     ]
-    return join_fitting([*parts, line(("m changes it", tone("faint")))], width)
+    return join_fitting([*parts, line(("m to change", tone("faint")))], width)
 
 
 def _format_line(dataset: OpenDataset, width: int) -> Content:
@@ -96,7 +96,7 @@ def _format_line(dataset: OpenDataset, width: int) -> Content:
     detected = dataset.detected
     chosen = "dataset_format" in dataset.options or "dataset_layout" in dataset.options
     glyph, style = ("▣", "key") if chosen else CERTAINTIES[detected.certainty]
-    certainty = "as you chose" if chosen else detected.certainty
+    certainty = "set by you" if chosen else detected.certainty
     why = "" if chosen else f": {one_line(detected.why, limit=200)}"
     name = FORMATS.get(dataset.source.format, dataset.source.format)
     layout = LAYOUTS.get(dataset.layout, dataset.layout)

@@ -42,7 +42,7 @@ class SizeHistograms(Lines):
     def lines(self, width: int) -> list[Content]:
         report = self.report
         if report is None:
-            text = CHECKING_TEXT if self.checking else "c checks the dataset; then its sizes are shown here."
+            text = CHECKING_TEXT if self.checking else "Press c to check the dataset; its sizes appear here."
             return [Content.styled(text, tone("dim"))]
         side_by_side = width >= 76
         half = (width - 3) // 2 if side_by_side else width
@@ -57,11 +57,11 @@ class SizeHistograms(Lines):
     def _tokens(self, report: "CheckReport", width: int) -> list[Content]:
         histogram = report.total_tokens
         if histogram is None or not histogram.total:
-            text = "Tokens were not counted: b chooses a model, c checks again."
+            text = "Tokens were not counted. Press b to choose a model, then c to check."
             return Content.styled(text, tone("dim")).wrap(width)
         summary = f"median {histogram.percentile(0.5):,}, largest {histogram.largest:,}"
         return [
-            *_heading_lines("Tokens of a row", summary),
+            *_heading_lines("Tokens per row", summary),
             *histogram_lines(histogram, TOKEN_EDGES, _token_label, width, limit=self.max_tokens),
         ]
 
@@ -72,7 +72,7 @@ class SizeHistograms(Lines):
         summary = f"median {_format_side(histogram.percentile(0.5))}, largest {_format_side(histogram.largest)}"
         edges = tuple(side**2 for side in SIDE_EDGES)
         return [
-            *_heading_lines("Images, as the side of a square", summary),
+            *_heading_lines("Image size (√ pixels)", summary),
             *histogram_lines(histogram, edges, _side_label, width),
         ]
 

@@ -16,6 +16,7 @@ PANES: Final = (("row", "Row", "r"), ("tokens", "Tokens", "t"), ("findings", "Fi
 PURPOSE_TONES: Final = {"question": "key", "answer": "finished", "images": "eval", "conversation": "key"}
 ROLE_TONES: Final = {"system": "dim", "user": "key", "assistant": "finished"}
 LABEL_WIDTH: Final = 13
+_SAME_CHARS: Final = 40  # a problem and a finding that end alike are one
 
 
 class DatasetTabs(Lines):
@@ -79,6 +80,9 @@ class RowText(Lines):
             return [Content.styled("reading …", tone("dim"))]
         lines: list[Content] = []
         for problem in detail.problems:
+            # After a check, the findings say the same.
+            if any(one_line(problem)[-_SAME_CHARS:] in one_line(finding.plain) for finding in self.findings):
+                continue
             content = Content.styled(one_line(problem, limit=1_000), tone("failed"))
             lines += hanging_indent(Content.styled("✗", tone("failed", "bold")), content, 2, width)
         for finding in self.findings:

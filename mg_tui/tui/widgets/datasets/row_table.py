@@ -10,6 +10,7 @@ from textual.geometry import Size
 
 from mg_tui.tui.datasets.row_view import RowView
 from mg_tui.tui.theme import tone
+from mg_tui.tui.widgets.lines import fit, line
 from mg_tui.tui.widgets.table import Column, Table
 
 CACHE_ROWS: Final = 2_048
@@ -116,9 +117,13 @@ class RowTable(Table[RowView]):
             case "question":
                 return Content(row.question)
             case "answer":
+                if row.more_turns > 0:
+                    more = Content.styled(f" +{row.more_turns} more", tone("dim"))
+                    answer = Content.styled(row.answer, tone("finished"))
+                    return line(fit(answer, max(width - more.cell_length, 1)), more)
                 return Content.styled(row.answer, tone("finished"))
             case _:
-                return Content.styled(f"{row.images}" if row.images != 1 else "", tone("dim"))
+                return Content.styled(f"{row.images}", tone("dim"))
 
     # --- rows
 
@@ -139,7 +144,7 @@ class RowTable(Table[RowView]):
     def rows_loaded(self, rows: Sequence[RowView]) -> None:
         """Rows were read."""
         self.lazy_rows.store(rows)
-        self._redraw_changed()
+        self.redraw_changed()
 
     @property
     def current_number(self) -> int:

@@ -45,7 +45,7 @@ class TokenPane(VerticalScroll, can_focus=False):
         if not self.is_shown or self._requested_row or detail is None:
             return
         if detail.messages is None:
-            self._show_placeholder("This row makes no conversation; r shows why.")
+            self._show_placeholder("This row has no conversation; r shows why.")
             return
         if self._engine is None:
             self._engine = EngineClient(self, TOKEN_PROGRAM)
@@ -122,8 +122,8 @@ def token_summary(record: Mapping[str, Any], width: int) -> list[Content]:
     for number, image in enumerate(record["images"], 1):
         size, model_size, count = image["size"], image["seen_at"], image["tokens"]
         text = f"▣ image {number}: {size[0]}x{size[1]}"
-        text += f", seen at {model_size[0]}x{model_size[1]}" if model_size else ""
-        text += f", {count:,} tokens" if count is not None else ", its tokens are known only to the processor"
+        text += f", resized to {model_size[0]}x{model_size[1]}" if model_size else ""
+        text += f", {count:,} tokens" if count is not None else ", token count unknown"
         lines.append(fit(Content.styled(text, tone("eval")), width))
     return lines
 

@@ -55,19 +55,19 @@ def format_generation_stats(record: Mapping[str, Any]) -> str:
     """Statistics of an answer: tokens, time, sizes of the images, how it ended."""
     parts = [formatting.count(int(record.get("tokens", 0)), "token")]
     if rate := record.get("tokens_per_second"):
-        parts.append(f"{formatting.compact(float(rate))} a second")
+        parts.append(f"{formatting.compact(float(rate))} tok/s")
     parts.append(f"first after {formatting.compact(float(record.get('first_token_seconds', 0.0)))} s")
     for image in record.get("images", ())[:2]:
         size, model_size = image["size"], image["seen_at"]
         text = f"image {size[0]}x{size[1]}"
         if model_size is not None and list(model_size) != list(size):
-            text += f" seen at {model_size[0]}x{model_size[1]}"
+            text += f" resized to {model_size[0]}x{model_size[1]}"
         parts.append(text)
     if tokens := record.get("image_tokens"):
         parts.append(f"{formatting.count(int(tokens), 'image token')}")
     ended = record.get("ended")
     if ended == "length":
-        parts.append("cut at the longest answer")
+        parts.append("truncated at the token limit")
     elif ended == "cancelled":
         parts.append("cancelled")
     return " · ".join(parts)

@@ -23,9 +23,9 @@ VERDICTS: Final[Mapping[Verdict, tuple[str, str, str]]] = {
 # Filters of the table, in the order in which the key cycles through them.
 ROW_FILTERS: Final[tuple[tuple[str, frozenset[Verdict]], ...]] = (
     ("all rows", frozenset(VERDICTS)),
-    ("only what became right", frozenset({"better"})),
-    ("only what became wrong", frozenset({"worse"})),
-    ("only what is not right", frozenset({"worse", "wrong"})),
+    ("fixed", frozenset({"better"})),
+    ("broken", frozenset({"worse"})),
+    ("wrong", frozenset({"worse", "wrong"})),
 )
 MAX_CHARS: Final = 4_000
 

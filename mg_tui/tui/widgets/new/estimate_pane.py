@@ -114,7 +114,7 @@ def _single_fit_lines(fit: LocalDeviceFit, width: int, *, known: bool) -> Iterat
     room = width - free.cell_length - mark.cell_length - 3
     yield line(mark, " ", cell(Content(name), max(room, 4)), "  ", free)
     if known and not fit.fits:
-        text = f"try {fit.suggestion}" if fit.suggestion else "no single change makes it fit"
+        text = f"try {fit.suggestion}" if fit.suggestion else "no single change is enough"
         yield from hanging_indent(Content(), Content.styled(one_line(text), tone("eval")), 2, width)[:2]
 
 
@@ -156,20 +156,20 @@ def _workload_lines(estimate: RunEstimate, width: int) -> list[Content]:
             return lines
         return [title, Content.styled("known with a dataset", tone("dim"))]
     lines = [
-        justify(title, line((f"{work.steps:,}", "bold"), (f"  {work.steps_per_epoch:,} an epoch", tone("dim"))), width)
+        justify(title, line((f"{work.steps:,}", "bold"), (f"  {work.steps_per_epoch:,}/epoch", tone("dim"))), width)
     ]
     held_out = f", {work.held_out:,} held out" if work.held_out else ""
-    facts = [f"{formatting.count(work.examples, 'example')}{held_out}, {work.examples_per_step} a step"]
+    facts = [f"{formatting.count(work.examples, 'example')}{held_out}, {work.examples_per_step}/step"]
     if work.tokens_per_step is not None:
-        facts.append(f"{work.tokens_per_step:,} tokens a step, longest {work.longest_example:,}")
+        facts.append(f"{work.tokens_per_step:,} tokens/step, longest {work.longest_example:,}")
     for text in facts:
         lines += Content.styled(text, tone("dim")).wrap(max(width, 8))
     if work.bad_rows:
-        lines.append(Content.styled(f"✗ {formatting.count(work.bad_rows, 'bad row')}: r says which", tone("failed")))
+        lines.append(Content.styled(f"✗ {formatting.count(work.bad_rows, 'bad row')}: r shows them", tone("failed")))
     return lines
 
 
 def _command_lines(command: str, width: int, room: int) -> list[Content]:
-    heading = justify(Content.styled("Command", tone("key", "bold")), Content.styled("y to copy", tone("dim")), width)
+    heading = justify(Content.styled("Command", tone("key", "bold")), Content.styled("y shows it", tone("dim")), width)
     lines = Content.styled(one_line(command, limit=2_000), tone("dim")).wrap(max(width, 8))
     return [heading, *(lines if len(lines) < room else [*lines[: max(room - 2, 0)], Content.styled("…", tone("dim"))])]

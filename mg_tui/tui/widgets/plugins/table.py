@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mg_tui.families.contract import Capability
     from mg_tui.families.family import ModelFamily
     from mg_tui.families.registry import PluginStatus
+    from mg_tui.metrics.contract import Metric
+    from mg_tui.metrics.registry import MetricPlugin
 
 STATUS_MARKS: Final = {"ok": ("✓", "finished"), "broken": ("✗", "failed"), "disabled": ("–", "queued")}
 _SUPPORT_MARKS: Final = {
@@ -26,10 +28,16 @@ _SUPPORT_MARKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PluginRow:
-    """A plugin and its usable families."""
+    """A plugin of model families or of metrics, and those of them that are in use."""
 
-    status: "PluginStatus"
-    families: "tuple[ModelFamily, ...]"
+    status: "PluginStatus | MetricPlugin"
+    families: "tuple[ModelFamily, ...]" = ()
+    metrics: "tuple[Metric, ...]" = ()
+
+    @property
+    def brings(self) -> str:
+        """What it adds; not safe to print."""
+        return ", ".join(family.title for family in self.families) or ", ".join(one.name for one in self.metrics)
 
 
 def status_text(status: str) -> Content:
@@ -45,7 +53,7 @@ class PluginTable(Table[PluginRow]):
         Column("status", "Status", 10),
         Column("name", "Plugin", 14, grow=2, max_width=30),
         Column("version", "Version", 11, drop_rank=2),
-        Column("families", "Families", 14, grow=2, drop_rank=1),
+        Column("brings", "Brings", 14, grow=2, drop_rank=1),
     )
 
     def key_of(self, row: PluginRow) -> str:
@@ -60,9 +68,7 @@ class PluginTable(Table[PluginRow]):
             case "version":
                 return Content.styled(one_line(row.status.version or formatting.DASH, limit=40), tone("dim"))
             case _:
-                return Content(
-                    one_line(", ".join(family.title for family in row.families) or formatting.DASH, limit=200)
-                )
+                return Content(one_line(row.brings or formatting.DASH, limit=200))
 
 
 class PluginDetail(Lines):
@@ -80,7 +86,7 @@ class PluginDetail(Lines):
 
 
 def plugin_lines(row: PluginRow, width: int) -> list[Content]:
-    """The plugin, why it is broken if it is, and its families."""
+    """The plugin, why it is broken if it is, and its families or metrics."""
     status = row.status
     lines = [line((one_line(status.name, limit=100), "bold"), "  ", status_text(status.status))]
     if status.problem:
@@ -96,7 +102,18 @@ def plugin_lines(row: PluginRow, width: int) -> list[Content]:
             lines += hanging_indent(Content.styled(label, tone("dim")), Content(one_line(text, limit=400)), 9, width)
     for family in row.families:
         lines += [Content(), *_family_lines(family, width)]
+    if row.metrics:
+        lines += [Content(), Content.styled("Metrics", tone("dim"))]
+    for metric in row.metrics:
+        lines += _metric_lines(metric, width)
     return lines
+
+
+def _metric_lines(metric: "Metric", width: int) -> list[Content]:
+    name = Content(one_line(f"{metric.name} {metric.version}", limit=60))
+    better = "" if metric.higher_is_better else "; less is better"
+    text = line(one_line(metric.title, limit=100), (one_line(f"  {metric.summary}", limit=400) + better, tone("dim")))
+    return hanging_indent(name, text, min(34, width // 2), width)
 
 
 def _family_lines(family: "ModelFamily", width: int) -> list[Content]:

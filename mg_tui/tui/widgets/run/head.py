@@ -3,6 +3,7 @@
 from textual.content import Content
 from textual.reactive import reactive
 
+from mg_tui.core.program import runnable
 from mg_tui.core.text import one_line
 from mg_tui.runs.state import RunState
 from mg_tui.tui import formatting
@@ -34,7 +35,7 @@ def _status_line(detail: RunDetail, width: int) -> Content:
 
 def _progress_line(detail: RunDetail, width: int) -> Content:
     row = detail.row
-    facts = [line(formatting.percent(row.progress)) if row.progress is not None else Content("not planned yet")]
+    facts = [line(formatting.percent(row.progress)) if row.progress is not None else Content("no plan yet")]
     facts.append(line(("step ", tone("dim")), f"{row.step}/{row.total}" if row.total else f"{row.step}"))
     if row.eta is not None:
         facts.append(line(("ETA ", tone("dim")), formatting.duration(row.eta)))
@@ -71,7 +72,7 @@ def outcome_lines(detail: RunDetail, width: int) -> list[Content]:
         return []
     first = line((f"{state.glyph} ", tone(state.value, "bold")), (one_line(outcome.what, limit=1_000), "bold"))
     # The reason first: a small terminal cuts the band off. The dashboard has keys for the commands.
-    facts = {"try": next(iter(outcome.next), None), **dict(outcome.facts)}
+    facts = {"try": runnable(next(iter(outcome.next), "")), **dict(outcome.facts)}
     if state is RunState.CRASHED and facts.get("rows"):
         facts["rows"] = f"{facts['rows']} (in that step; not necessarily the cause)"
     labels = ("why", "try", "where", "rows", "images")

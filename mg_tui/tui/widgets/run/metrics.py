@@ -97,6 +97,15 @@ def metric_column(detail: RunDetail, width: int) -> list[Content]:
                 (sparkline(values, max(width - 27, 0)), tone("spark")),
             )
         )
+    for name, values in answer_scores(detail).items():
+        lines.append(
+            line(
+                cell(Content.styled(one_line(name), tone("dim")), 14),
+                cell(Content(formatting.loss(values[-1])), 10, right=True),
+                "  ",
+                (sparkline(values, max(width - 27, 0)), tone("eval")),
+            )
+        )
     lines.append(Content())
     lines += [
         line((f"{label:<14}", tone("dim")), fit(Content(one_line(text)), width - 14))
@@ -112,7 +121,18 @@ def metric_strip(detail: RunDetail, width: int) -> list[Content]:
     for metric in METRICS:
         values = metric.select(detail.curves)
         parts.append(line((f"{metric.short_title} ", tone("dim")), metric.format_value(values[-1] if values else None)))
+    parts[:0] = [
+        line((f"{one_line(name)} ", tone("eval")), formatting.loss(values[-1]))
+        for name, values in answer_scores(detail).items()
+    ]
     return [join_fitting(parts, width, "  ")]
+
+
+def answer_scores(detail: RunDetail) -> dict[str, list[float]]:
+    """The scores of answers at each evaluation, by metric."""
+    names = dict.fromkeys(name for item in detail.evals for name in item.metrics)
+    scored = [item.metrics for item in detail.evals if item.metrics]
+    return {name: [scores.get(name, float("nan")) for scores in scored] for name in names}
 
 
 def _run_counts(detail: RunDetail) -> list[tuple[str, str]]:

@@ -98,7 +98,7 @@ class LogPane(Log):
     }
     """
 
-    empty_text = "The worker has printed nothing yet."
+    empty_text = "No output from the worker yet."
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, max_lines=MAX_LOG_LINES, highlight=False)
@@ -111,6 +111,11 @@ class LogPane(Log):
         self.all_lines.extend(lines)
         if matching := [line for line in lines if self._matches(line)]:
             self.write_lines(matching, scroll_end=follow)
+
+    def clear_lines(self) -> None:
+        """Forget every line; the filter stays."""
+        self.all_lines.clear()
+        self.clear()
 
     def filter_lines(self, query: str) -> None:
         """Show only lines with all words of `query`, whatever their case."""
@@ -126,7 +131,7 @@ class LogPane(Log):
 
     def render_line(self, y: int) -> Strip:
         if self.line_count == 0 and y == 0:
-            text = "No line of the log has these words; esc shows all." if self.all_lines else self.empty_text
+            text = "No line matches; esc shows all." if self.all_lines else self.empty_text
             content = Content.styled(text, tone("dim")).truncate(self.size.width)
             return Strip([Segment(text, style.rich_style) for text, style in content.render(self.visual_style, end="")])
         return super().render_line(y)
@@ -187,7 +192,7 @@ class RunNotes(PaneLines):
             lines += hanging_indent(Content.styled("·", tone("key")), content, 2, width)
         if detail.warning_count > len(detail.warnings):
             lines.append(Content.styled(f"{detail.warning_count} warnings in all", tone("dim")))
-        return lines or [Content.styled("No warnings, and nothing was decided for you yet.", tone("dim"))]
+        return lines or [Content.styled("No warnings, and no options chosen automatically yet.", tone("dim"))]
 
 
 class CheckpointList(PaneLines):
@@ -207,7 +212,7 @@ class CheckpointList(PaneLines):
                 )
             )
         return [fit(item, width) for item in lines] or [
-            Content.styled("No checkpoint is whole yet; c asks for one after the step being done.", tone("dim"))
+            Content.styled("No checkpoints yet; c saves one after the current step.", tone("dim"))
         ]
 
 

@@ -99,7 +99,7 @@ class SampleAnswers(PaneLines):
             text_lines = _sample_lines(sample, history, width - (columns + 2 if image_lines else 0))
             lines += [*(_side_by_side(image_lines, text_lines, columns) if image_lines else text_lines), Content()]
         if len(samples) > MAX_SAMPLES:
-            lines.append(Content.styled(f"and {len(samples) - MAX_SAMPLES} more answers of this step", tone("dim")))
+            lines.append(Content.styled(f"and {len(samples) - MAX_SAMPLES} more answers at this step", tone("dim")))
         return lines
 
     def _image_lines(self, detail: RunDetail, sample: Sample, columns: int, rows: int) -> list[Content]:

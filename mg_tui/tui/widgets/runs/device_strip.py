@@ -77,8 +77,8 @@ def _memory_owners(processes: "tuple[GpuProcess, ...]", titles: Mapping[str, str
     return names[0] if len(names) == 1 else line(names[0], (f" +{len(names) - 1}", tone("dim")))
 
 
-def host_lines(host: "Host | None", why: str | None, width: int) -> list[Content]:
-    """CPU and memory of the machine, and why it has no GPU."""
+def host_lines(host: "Host | None", why: str | None, width: int, *, wrap: bool = False) -> list[Content]:
+    """CPU and memory of the machine, and why it has no GPU: on one line, unless `wrap`."""
     lines = []
     if host is not None:
         bars = 12 if width >= 100 else 8
@@ -98,7 +98,8 @@ def host_lines(host: "Host | None", why: str | None, width: int) -> list[Content
             )
         )
     if why:
-        lines.append(fit(Content.styled(f"No GPU: {one_line(why)}", tone("dim")), width))
+        text = Content.styled(f"No GPU: {one_line(why)}", tone("dim"))
+        lines += text.wrap(max(width, 8)) if wrap else [fit(text, width)]
     return lines
 
 
@@ -137,9 +138,9 @@ class DeviceStrip(Lines):
         if self.snapshot is None:
             return [Content.styled("looking for devices …", tone("dim"))]
         if self.gpus_lost:
-            why = one_line(self.snapshot.why_no_gpu or "the driver does not say why")
-            text = line(("✗ GPUs cannot be seen any more", tone("failed", "bold")), f": {why}")
-            return [fit(text, width), Content.styled("Runs are not ended by this; it goes on looking.", tone("dim"))]
+            why = one_line(self.snapshot.why_no_gpu or "no reason given by the driver")
+            text = line(("✗ GPUs no longer visible", tone("failed", "bold")), f": {why}")
+            return [fit(text, width), Content.styled("Runs continue; the dashboard keeps checking.", tone("dim"))]
         height = self.app.size.height
         limit = 8 if height >= 36 else 4 if height >= 28 else 2
         return device_lines(self.snapshot, width, limit, self.titles)

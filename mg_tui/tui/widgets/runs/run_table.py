@@ -36,6 +36,11 @@ def progress_cell(row: "RunRow", width: int) -> Content:
     return line((filled, tone(row.state.value)), (rest, tone("track")), f" {formatting.percent(row.progress):>4}")
 
 
+def shorten_middle(text: str, width: int, *, tail: int = 4) -> str:
+    """`text` in `width` characters, its last `tail` ones kept: they tell runs without a name apart."""
+    return text if len(text) <= width or width < tail + 2 else f"{text[: width - tail - 1]}…{text[-tail:]}"
+
+
 def format_steps(row: "RunRow") -> str:
     """Completed and total steps."""
     if row.total is None:
@@ -77,7 +82,9 @@ class RunTable(Table["RunRow"]):
                 return state_text(row.state)
             case "title":
                 mark = (f"{MARKED_GLYPH} ", tone("key", "bold")) if row.id in self.marked else ""
-                return line(mark, row.title, (" !", tone("failed", "bold")) if row.problem else "")
+                room = width - 2 * bool(mark) - 2 * bool(row.problem)
+                title = row.title if row.named else shorten_middle(row.title, room)
+                return line(mark, title, (" !", tone("failed", "bold")) if row.problem else "")
             case "progress":
                 return progress_cell(row, width)
             case "steps":
@@ -90,7 +97,7 @@ class RunTable(Table["RunRow"]):
                 return Content(formatting.duration(row.eta) if row.eta is not None else "")
             case "age":
                 return Content.styled(
-                    formatting.age(None if row.changed_at is None else time() - row.changed_at), tone("dim")
+                    formatting.age(None if row.created_at is None else time() - row.created_at), tone("dim")
                 )
             case _:
                 return Content.styled(row.model, tone("dim"))
@@ -119,7 +126,7 @@ class RunPreview(Lines):
         lines = [fit(about, width), fit(text, width)]
         room = self.size.height - 3
         if room >= 4 and not row.losses:
-            lines += [Content(), Content.styled("Its curve is drawn here from the first step on.", tone("dim"))]
+            lines += [Content(), Content.styled("The loss curve appears with the first step.", tone("dim"))]
         elif room >= 4:
             curve = ChartLine("smoothed", row.steps, row.losses, "smooth")
             lines += [Content(), *draw_plot(Plot("Loss", (curve,), float(row.total or 0) or None), width, room)]

@@ -1,0 +1,113 @@
+"""What a person does to evaluations from the dashboard; whatever touches a disk or a process is for a thread."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from textual.app import App
+
+from mg_tui.core.errors import GardenError, describe_exception
+from mg_tui.tui.evaluations.listing import EvaluationItem
+from mg_tui.tui.terminal import is_over_ssh
+
+REPORT_NAME: Final = "report.html"
+
+
+class EvaluationCommands:
+    """Commands on evaluations, confirmed where needed, done in a thread, reported when done."""
+
+    def __init__(
+        self,
+        app: App[None],
+        confirm: Callable[[str, str, str, Callable[[], None]], None],
+        notify_error: Callable[[GardenError, str], None],
+    ) -> None:
+        """`confirm` and `notify_error`: as of `RunCommands`."""
+        self._app, self._confirm, self._notify_error = app, confirm, notify_error
+
+    def stop(self, item: EvaluationItem) -> None:
+        """Ask whether to stop an evaluation."""
+
+        def job() -> str:
+            from mg_tui.runs import operations
+            from mg_tui.runs.control import requester
+
+            asked = operations.request_stop(item.folder, requester("dashboard"), patience=0.0)
+            return "asked to end at once" if asked.request == "stop_now" else "asked to stop; answers are kept"
+
+        progress = f"{item.answered} of {item.total} answers are there. " if item.total else ""
+        detail = f"{progress}They are kept, and it can be resumed: nothing is answered again."
+        self._confirm(f"Stop the evaluation of {item.title}?", detail, "Yes, stop", lambda: self.run(item.title, job))
+
+    def resume(self, item: EvaluationItem) -> None:
+        """Ask whether to resume an evaluation."""
+
+        def job() -> str:
+            from mg_tui.runs.evaluations import resume_evaluation
+
+            resume_evaluation(item.folder)
+            return "resumed"
+
+        detail = "Rows that have an answer are not answered again."
+        self._confirm(
+            f"Resume the evaluation of {item.title}?", detail, "Yes, resume", lambda: self.run(item.title, job)
+        )
+
+    def remove(self, item: EvaluationItem) -> None:
+        """Ask whether to delete an evaluation."""
+
+        def job() -> str:
+            from mg_tui.runs.remove import remove_run
+
+            remove_run(item.folder, permanently=True)
+            return "deleted"
+
+        detail = f"{item.id} with its answers and scores. It cannot be brought back."
+        self._confirm(
+            f"Delete the evaluation of {item.title}?", detail, "Yes, delete", lambda: self.run(item.title, job)
+        )
+
+    def run(self, title: str, job: Callable[[], str]) -> None:
+        """Run `job` in a thread and notify its result, or its error, under `title`."""
+
+        def work() -> None:
+            try:
+                result = job()
+            except GardenError as error:
+                self._app.call_from_thread(self._notify_error, error, title)
+            except Exception as error:  # a bug must not vanish with its thread
+                self._app.call_from_thread(self._notify_error, GardenError(describe_exception(error)), title)
+            else:
+                self._app.call_from_thread(self._app.notify, f"{title}: {result}")
+
+        self._app.run_worker(work, thread=True, exit_on_error=False)
+
+
+def open_in_browser(path: Path) -> bool:
+    """Open a file in a browser with a window; returns whether one was started.
+
+    Never in the terminal, which is taken, and not over SSH, where nobody would see it.
+    """
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    has_window = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if not has_window or is_over_ssh(os.environ):
+        return False
+    with suppress(OSError):
+        nothing = subprocess.DEVNULL
+        subprocess.Popen([opener, str(path)], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+        return True
+    return False
+
+
+def suggest_output(item: EvaluationItem, cwd: Path) -> Path:
+    """A file for the marked rows that does not exist yet."""
+    dataset = item.dataset.rpartition("/")[2].partition(".")[0]
+    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in dataset).strip("-") or "rows"
+    path, number = cwd / f"{stem}-hard.jsonl", 2
+    while path.exists():
+        path, number = cwd / f"{stem}-hard-{number}.jsonl", number + 1
+    return path

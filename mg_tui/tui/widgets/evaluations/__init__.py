@@ -1,0 +1,1 @@
+"""Widgets of the list of evaluations, and of the screen of one."""
