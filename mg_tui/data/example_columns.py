@@ -35,6 +35,10 @@ class ExampleColumns:
         """The images of an example, as indexes of `paths`."""
         return self.image_ids[self.image_starts[index] : self.image_starts[index + 1]]
 
+    def used_paths(self) -> list[str]:
+        """The distinct images, in the order of their first use."""
+        return list(dict.fromkeys(self.paths[image] for image in dict.fromkeys(self.image_ids)))
+
     def append(self, example: Example, image_ids: Iterable[int]) -> None:
         """Add an example, whose images are in `paths` already."""
         self.rows.append(example.row)
