@@ -91,7 +91,8 @@ def compare_answers(
     from rapidfuzz.distance import Levenshtein
 
     differences, similarity, exact, changed, as_base = [], 0.0, [0, 0], 0, 0
-    for mine, theirs, plain in zip(model, other, base or [None] * len(model), strict=True):
+    bases: Sequence[ModelAnswer | None] = [None] * len(model) if base is None else base
+    for mine, theirs, plain in zip(model, other, bases, strict=True):
         failed = mine.error or theirs.error
         similarity += 0.0 if failed else Levenshtein.normalized_similarity(mine.text, theirs.text)
         reference = mine.example.response.strip()
