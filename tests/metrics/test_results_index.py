@@ -14,9 +14,13 @@ NAMES = ("exact_match_folded", "anls")
 
 
 def _row(number: int, **more: object) -> AnsweredRow:
-    answer = f"answer {number}" if number % 3 else ""
-    columns = {"kind": f"k{number % 2}", "size": number}
-    return AnsweredRow(number, f"q {number}", answer, (f"answer {number}",), columns=columns, **more)  # type: ignore[arg-type]
+    values: dict[str, object] = {
+        "question": f"q {number}",
+        "answer": f"answer {number}" if number % 3 else "",
+        "references": (f"answer {number}",),
+        "columns": {"kind": f"k{number % 2}", "size": number},
+    }
+    return AnsweredRow(number, **{**values, **more})  # type: ignore[arg-type]
 
 
 @pytest.fixture

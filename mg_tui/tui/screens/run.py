@@ -22,7 +22,7 @@ from mg_tui.tui.screens.chart_keys import ChartKeys
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
 from mg_tui.tui.widgets.run.head import OutcomeBand, RunHead
-from mg_tui.tui.widgets.run.metrics import CURVE_COUNT, MetricsPanel, run_plot
+from mg_tui.tui.widgets.run.metrics import MetricsPanel, run_curve_count, run_plot
 from mg_tui.tui.widgets.run.panes import CheckpointList, DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
 from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
@@ -36,7 +36,6 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("run", "chart")]
     AUTO_FOCUS = "LogPane"
-    curve_count = CURVE_COUNT
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
@@ -136,6 +135,10 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             self._pending_log = []
 
     # --- the chart
+
+    @property
+    def curve_count(self) -> int:
+        return run_curve_count(self.detail)
 
     @property
     def steps(self) -> Sequence[int]:

@@ -195,9 +195,11 @@ def test_batches_of_prompts_are_answered_in_a_program_of_their_own(adapter: Path
     rows[1]["images"] = ["/nowhere.png"]
     session.batch({"rows": rows, "max_new_tokens": 2, "batch_size": 2})
     found = {event["row"]: event for event in channel.events if event["event"] == "progress"}
-    assert {1, 2, 3, 4} <= set(found) < set(range(1, 8)), "it ends after the rows being answered"
-    assert "nowhere" in found[2]["error"] and found[1]["error"] is None
-    assert channel.events[-1] == {"event": "answers", "done": len(found), "ended": "cancelled"}
+    # In which order rows are answered is not promised.
+    assert len(found) in (4, 5) and set(found) < set(range(1, 8)), "the two that are decoded together are finished"
+    assert "nowhere" in found.pop(2)["error"]
+    assert all(event["error"] is None and event["answer"] for event in found.values())
+    assert channel.events[-1] == {"event": "answers", "done": len(found) + 1, "ended": "cancelled"}
 
 
 def test_boxes_in_resized_pixels_are_scored_in_those_of_the_original(
