@@ -53,6 +53,10 @@ class OpenAIServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def answer_body(self, body: dict[str, Any]) -> str:
+        """The answer to a request; here to its question alone."""
+        return self.answer(question_of(body))
+
     def reply(self, body: dict[str, Any], headers: dict[str, str]) -> Reply | str:
         """A failure, or the text of an answer."""
         with self._lock:
@@ -63,7 +67,7 @@ class OpenAIServer:
             scripted = self.replies.popleft() if self.replies else self.always(body)
         try:
             time.sleep(self.pause if scripted is None else scripted.after)
-            return self.answer(question_of(body)) if scripted is None else scripted
+            return self.answer_body(body) if scripted is None else scripted
         finally:
             with self._lock:
                 self._at_once -= 1

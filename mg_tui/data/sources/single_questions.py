@@ -216,5 +216,5 @@ def read_answer(reader: RowReader, name: str) -> str | None:
         if reader.read_text(name, answer, which=f"item {index} ") is None:
             return None
     if len(answers) > 1:
-        reader.references = tuple(map(sys.intern, answers))  # many rows have the same few
+        reader.references = tuple(sys.intern(str(answer)) for answer in answers)  # many rows have the same few
     return str(Counter(answers).most_common(1)[0][0])
