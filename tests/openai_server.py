@@ -31,6 +31,7 @@ class OpenAIServer:
 
     def __init__(self, answer: Callable[[str], str], *, models: tuple[str, ...] = ("served",), pause: float = 0.0):
         self.answer, self.models, self.pause = answer, models, pause
+        self.models_status = 200
         self.replies: deque[Reply] = deque()
         self.always: Callable[[dict[str, Any]], Reply | None] = lambda _body: None
         self.requests: list[dict[str, Any]] = []
@@ -101,7 +102,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             listed = [{"id": name, "object": "model"} for name in server.models]
-            self._send(200, json.dumps({"data": listed}).encode() if server.models else b"no list", {})
+            body = json.dumps({"data": listed}).encode() if server.models else b"no list"
+            self._send(server.models_status, body, {})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
