@@ -76,7 +76,10 @@ class ModelServer(OpenAIServer):
         encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
         images = [Image.open(io.BytesIO(data)) for _kind, data in images_of(body)]
         system = [Message(turn["role"], (TextPart(turn["content"]),)) for turn in body["messages"][:-1]]
-        parts = (*(ImagePart(ImageRef(str(n), str(n))) for n in range(len(images))), TextPart(question_of(body)))
+        parts: tuple[TextPart | ImagePart, ...] = (
+            *(ImagePart(ImageRef(str(n), str(n))) for n in range(len(images))),
+            TextPart(question_of(body)),
+        )
         with self.busy:
             sampling = Sampling(max_new_tokens=body["max_tokens"])
             return generate_answer(loaded.model, encoder, (*system, Message("user", parts)), images, sampling).text
