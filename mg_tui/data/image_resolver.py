@@ -105,7 +105,7 @@ class ImageResolver:
 
         with self._lock:
             for root in self._other_roots:
-                if (root / name).is_file():
+                if os.path.isfile(root / name):  # noqa: PTH113 - False for a name that no file can have
                     return root
             if not self._searches_left:
                 return None

@@ -37,7 +37,7 @@ def find_image_roots(names: Sequence[str], folder: Path) -> list[ImageRoot]:
     found: Counter[Path] = Counter()
     candidates = list(_candidate_folders(folder))
     for candidate in candidates:
-        if count := sum((candidate / name).is_file() for name in wanted):
+        if count := sum(os.path.isfile(candidate / name) for name in wanted):  # noqa: PTH113 - False for a name that no file can have
             found[candidate] = count
     nearest = {candidate: rank for rank, candidate in enumerate(candidates)}
     ordered = sorted(found, key=lambda candidate: (-found[candidate], nearest[candidate]))

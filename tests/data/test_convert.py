@@ -263,7 +263,7 @@ def test_fields_go_along_and_what_does_not_is_said(folder: Path) -> None:
 def test_rows_that_cannot_be_said_stop_it_or_are_left_out(folder: Path) -> None:
     with pytest.raises(BadRows) as caught:
         run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields")
-    assert "row 1: has 4 turns; fields supports a single question and answer" in str(caught.value)
+    assert "rows 1, 3: has 4 turns; fields supports a single question and answer" in str(caught.value)
     assert not list(folder.glob("*x*"))
     result = run_convert(folder, "talks.jsonl", "x.jsonl", layout="fields", skip_bad_rows=True)
     assert (result.rows, result.skipped_rows) == (1, 2)

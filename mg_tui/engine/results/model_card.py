@@ -47,6 +47,9 @@ print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 def render_model_card(metadata: ResultMetadata, *, title: str, family: str, folder: Path) -> str:
     """The card as Markdown with a YAML head.
 
+    Of absolute paths it has the last name only: cards are published, and folders of one machine are private and
+    meaningless elsewhere. Its commands work in the folder that contains the result (and a local base model).
+
     Args:
         metadata: the metadata of the result, with the numbers of its training.
         title: the heading: the run's name or the folder's.
@@ -69,7 +72,13 @@ def render_model_card(metadata: ResultMetadata, *, title: str, family: str, fold
 
 def train_command(spec: TrainingSpec) -> str:
     """The `train-vision` command for the same run, quoted for a shell, one option per line."""
-    return " \\\n  ".join(["model-garden train-vision", *format_flags(spec, spec.changed())])
+    values = {name: _portable(value) for name, value in spec.changed().items()}
+    return " \\\n  ".join(["model-garden train-vision", *format_flags(spec, values)])
+
+
+def _portable(value: Any) -> Any:
+    """The last name of an absolute path; any other value as it is."""
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def hub_name(metadata: ResultMetadata) -> str | None:
@@ -106,7 +115,7 @@ def _description(metadata: ResultMetadata, family: str) -> str:
         "model": "A model trained in full from",
         "merged": "A model with its adapter merged in, from",
     }[metadata.kind]
-    base = _inline_code(metadata.base.name)
+    base = _inline_code(_portable(metadata.base.name))
     revision = f" at revision {_inline_code(metadata.base.revision)}" if metadata.base.revision else ""
     examples = metadata.training.get("examples")
     dataset = metadata.spec.get("dataset")
@@ -120,14 +129,15 @@ def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
 
     remote = ", trust_remote_code=True" if metadata.trust_remote_code else ""
     values = {
-        "result": repr(str(folder)),
-        "base": repr(metadata.base.path or metadata.base.name),
+        "result": repr(folder.name),
+        "base": repr(_portable(metadata.base.path or metadata.base.name)),
         "dtype": metadata.dtype,
         "revision": f", revision={metadata.base.revision!r}" if metadata.base.revision else "",
         "remote": remote,
     }
     load = (_LOAD_ADAPTER_CODE if metadata.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
-    ours = f"model-garden generate-vision {shlex.quote(str(folder))} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
+    place = shlex.quote(f"./{folder.name}")
+    ours = f"model-garden generate-vision {place} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
     # As in training: a trained system prompt is part of what the model expects.
     spoken = [{"type": "text", "text": metadata.system_prompt}]
     system = f'    {{"role": "system", "content": {_python_literal(spoken)}}},\n' if metadata.system_prompt else ""
@@ -138,7 +148,7 @@ def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
         _code_block(load, "python"),
         _code_block(ask, "python"),
     ]
-    return "\n\n".join(["## Use it", *codes])
+    return "\n\n".join(["## Use it", "In the folder that contains this one:", *codes])
 
 
 # Numbers by their key in the metadata: heading, and how a number is written.
@@ -193,7 +203,7 @@ def _options_section(metadata: ResultMetadata) -> str:
     for name, value in metadata.spec.items():
         if name in known:
             default = "" if known[name].required else _inline_code(_format_value(known[name].default))
-            rows.append((known[name].title, _inline_code(_format_value(value)), default))
+            rows.append((known[name].title, _inline_code(_format_value(_portable(value))), default))
     return (
         f"## Options that differ from the defaults\n\n{_markdown_table(('Option', 'Value', 'Default'), rows)}"
         if rows
@@ -214,7 +224,7 @@ def _preprocessing_section(metadata: ResultMetadata) -> str:
 def _merge_section(metadata: ResultMetadata) -> str:
     if not metadata.merge:
         return ""
-    rows = [(str(key).replace("_", " "), _format_value(value)) for key, value in metadata.merge.items()]
+    rows = [(str(key).replace("_", " "), _format_value(_portable(value))) for key, value in metadata.merge.items()]
     return f"## Merged and compared with the adapter\n\n{_markdown_table(('', ''), rows)}"
 
 

@@ -1,7 +1,7 @@
 """The components of a run: processor, plan, layout, loader, model. Each choice has a reason, for the journal."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine.batching import token_counts
 from mg_tui.engine.batching.batches import PaddedLayout, StepDataset, StepLayout
 from mg_tui.engine.batching.feature_cache import FeatureCache
+from mg_tui.engine.batching.image_files import FileFacts
 from mg_tui.engine.batching.pixel_codec import PixelCodec
 from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count, has_free_shared_memory
 from mg_tui.engine.compute import optimizations
@@ -28,6 +29,7 @@ from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
+from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
 
@@ -72,6 +74,9 @@ def load_run_context(spec: TrainingSpec) -> RunContext:
     preprocessing = Preprocessing(spec.min_pixels, spec.max_pixels, spec.system_prompt)
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
+    if family.has_default_processor:
+        usual = (TrainingSpec.model_fields[name].default for name in ("min_pixels", "max_pixels"))
+        require_effective_limits(processor, preprocessing, Preprocessing(*usual))
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
     measure, measure_reason = token_counts.choose_token_measure(collator)
     decisions.append(("token counts", "exact", measure_reason))
@@ -204,6 +209,7 @@ def open_step_stream(
     total: int,
     cache: FeatureCache | None = None,
     partition: StepPartition | None = None,
+    image_facts: Mapping[str, FileFacts] | None = None,
 ) -> tuple[StepStream, list[DecisionFields]]:
     """The loader of the steps from `start` to `total`, with its workers already started."""
     from mg_tui.engine.batching.packed_layout import CachedImageOpener
@@ -211,8 +217,9 @@ def open_step_stream(
     workers, why = choose_worker_count(spec.workers, cuda=context.placement.cuda)
     chosen: list[DecisionFields] = [("data workers", workers, why)]
     roomy = has_free_shared_memory()
+    opener = CachedImageOpener(cache) if cache is not None else None
     stream = StepStream(
-        StepDataset(examples, plan, layout, CachedImageOpener(cache) if cache is not None else None, partition),
+        StepDataset(examples, plan, layout, opener, partition, image_facts),
         start=start,
         total=total,
         workers=workers if start < total else 0,

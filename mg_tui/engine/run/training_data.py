@@ -5,20 +5,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import first_few
 from mg_tui.data.dataset import Dataset, require_examples, write_rejects
 from mg_tui.data.images import ImageInfo
 from mg_tui.data.row_problems import BadRows
 from mg_tui.data.split import split_by_image
+from mg_tui.engine.batching import image_files
+from mg_tui.engine.batching.image_files import FileFacts
 from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+
+_MAX_NAMES: Final = 8  # changed images named in a warning; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,14 @@ def _apply_bad_row_policy(
     return measured
 
 
+def compare_images(folder: RunFolder, data: TrainingData) -> tuple[dict[str, FileFacts], list[str]]:
+    """Size and modification time of the images, which the run's folder keeps, and the paths that changed since."""
+    facts = image_files.collect_facts((*data.train, *data.evaluation))
+    changed = image_files.changed_paths(image_files.load_facts(folder.path), facts)
+    image_files.save_facts(folder.path, facts)
+    return facts, changed
+
+
 def data_summary(data: TrainingData) -> dict[str, Any]:
     """The data in the journal's `plan` event."""
     distinct = {ref.path for example in data.train for ref in example.images}
@@ -158,18 +171,26 @@ def fingerprints(examples: Sequence[Example]) -> dict[str, str]:
 
 
 def warn_if_data_changed(
-    spec: TrainingSpec, checkpoint: Path, about: Mapping[str, Any], *, journal: JournalWriter
+    spec: TrainingSpec,
+    checkpoint: Path,
+    about: Mapping[str, Any],
+    *,
+    journal: JournalWriter,
+    images: Sequence[str] = (),
 ) -> None:
     """Warn when rows or images have changed since the checkpoint: the remaining steps then differ from the plan.
 
     `about` has the fingerprints of now, `data` and `images`; checkpoints of older versions have none of images.
+    `images` are the files that changed, as far as they are known.
     """
     then = checkpoint_format.read_manifest(checkpoint)
-    if then.get("images", about["images"]) != about["images"]:
+    if images or then.get("images", about["images"]) != about["images"]:
         journal.write(
             "warning",
             what="image files have changed since the checkpoint was written",
-            where=spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
+            where=first_few(images, _MAX_NAMES)
+            if images
+            else spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
             why="sizes or modification times differ: the remaining steps may see other images",
             hint="restore the files, or start a new run",
         )
