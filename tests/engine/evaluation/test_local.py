@@ -20,6 +20,8 @@ from PIL import Image
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, ImageRef, Message, TextPart
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.evaluation import backend
+from mg_tui.engine.generation.generate import generate_rows
 from mg_tui.metrics.results import read_answers, read_results
 from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.folder import RunFolder
@@ -156,7 +158,9 @@ def test_an_adapter_of_other_keys_names_them_and_the_rename_that_was_tried(
     assert ("would fit with" if known else "tried renaming") in event.data["why"]
 
 
-def test_killed_while_answering_it_is_resumed_to_the_same_bytes(make: MakeEvaluation, adapter: Path) -> None:
+def test_killed_while_answering_it_is_resumed_to_the_same_bytes(
+    make: MakeEvaluation, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = {"model": str(adapter), "limit": 24, "metrics": "exact_match,chrf", **QUICK}
     straight, killed = make(**options), make(**options)
     assert run(straight) == 0
@@ -170,7 +174,16 @@ def test_killed_while_answering_it_is_resumed_to_the_same_bytes(make: MakeEvalua
         os.waitpid(pid, 0)
         assert answered <= _answers(killed) < 24
     kept = (killed.results_dir / "answers.jsonl").read_bytes()
+    there = {row.row for row in read_answers(killed.results_dir)}
+    asked: list[int] = []
+
+    def record(model: Any, part: Any, *more: Any, **options: Any) -> Any:
+        asked.extend(example.row for example in part)
+        return generate_rows(model, part, *more, **options)
+
+    monkeypatch.setattr(backend, "generate_rows", record)
     assert run(killed) == 0
+    assert sorted(asked) == sorted(set(range(1, 25)) - there), "nothing is answered again"
     assert (killed.results_dir / "answers.jsonl").read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
     assert final_bytes(killed.results_dir) == final_bytes(straight.results_dir)
     assert [event.data["attempt"] for event in events(killed) if event.kind == "started"] == [1, 2, 3]

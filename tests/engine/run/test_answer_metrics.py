@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -399,6 +400,8 @@ def test_metrics_are_named_or_chosen_from_the_references() -> None:
     automatic = names(short, eval_metrics="auto")
     assert automatic is not None and automatic[0] == "exact_match_folded"
     assert names(short, eval_metrics="auto", keep_best="cer") == [*automatic, "cer"]
+    several = [replace(item, references=(item.response,) * 4) for item in short]
+    assert (names(several, eval_metrics="auto") or [])[0] == "vqa_accuracy", "by all answers of the rows"
     limited = choose_answer_metrics(spec_of(eval_metrics="anls", eval_limit=3), short)
     assert limited is not None and [item.row for item in limited.examples] == [0, 1, 2]
     with pytest.raises(DataError, match="row 0"):
