@@ -98,7 +98,7 @@ def test_every_row_has_a_line(command: Any, rows: Path, tmp_path: Path) -> None:
     asked = FakeChild.asked[-1]
     image = str(tmp_path / "a.png")
     assert asked["rows"][1] == {"row": 2, "prompt": "two", "images": [image, image]}
-    assert asked["system_prompt"] == "Brief." and asked["batch_size"] == 8
+    assert asked["system_prompt"] == "Brief." and "batch_size" not in asked
     assert json.loads(result.stdout)["answered"] == 3
 
 
