@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mg_tui.core.example import Example
 from mg_tui.core.files import write_atomic
 from mg_tui.core.text import first_few, pluralize
 from mg_tui.runs.journal import JournalWriter
@@ -32,10 +31,9 @@ def read_facts(path: str) -> FileFacts | None:
     return status.st_size, status.st_mtime_ns
 
 
-def collect_facts(examples: Iterable[Example]) -> dict[str, FileFacts]:
-    """Of every image of the examples that exists, by path."""
-    paths = dict.fromkeys(ref.path for example in examples for ref in example.images)
-    return {path: facts for path in paths if (facts := read_facts(path)) is not None}
+def collect_facts(paths: Iterable[str]) -> dict[str, FileFacts]:
+    """Of every image that exists, by path."""
+    return {path: facts for path in dict.fromkeys(paths) if (facts := read_facts(path)) is not None}
 
 
 def load_facts(folder: Path) -> dict[str, FileFacts]:

@@ -9,6 +9,7 @@ from typing import Any
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.example_table import columns_of
 from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine.batching import token_counts
 from mg_tui.engine.batching.batches import PaddedLayout, StepDataset, StepLayout
@@ -32,6 +33,7 @@ from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
 from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
+from mg_tui.preflight.token_counter import counter_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,12 @@ class RunContext:
         return self.collator if isinstance(self.collator, ExampleEncoder) else None
 
 
-def load_run_context(spec: TrainingSpec) -> RunContext:
+def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContext:
     """Load everything but the weights.
+
+    Args:
+        spec: the run.
+        cache: the garden's cache folder, for token counts; None caches none.
 
     Raises:
         FamilyError: no family for the base model.
@@ -78,7 +84,9 @@ def load_run_context(spec: TrainingSpec) -> RunContext:
         usual = (TrainingSpec.model_fields[name].default for name in ("min_pixels", "max_pixels"))
         require_effective_limits(processor, preprocessing, Preprocessing(*usual))
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
-    measure, measure_reason = token_counts.choose_token_measure(collator)
+    measure, measure_reason = token_counts.choose_token_measure(
+        collator, cache=cache, identity=counter_identity(spec, resolved)
+    )
     decisions.append(("token counts", "exact", measure_reason))
     return RunContext(resolved, family, processor, collator, measure, placement, backend, decisions)
 
@@ -154,7 +162,7 @@ def make_memory_probe(
     indices = sorted({index for number in steps[: plan.steps_per_epoch] for index in plan.step(number)})
     worst = [
         [data.train[index] for index in sorted(indices, key=key, reverse=True)[: plan.per_step]]
-        for key in (data.tokens.__getitem__, lambda index: len(data.train[index].response))
+        for key in (data.tokens.__getitem__, columns_of(data.train).answers.__getitem__)
     ]
     return MemoryProbe(meter, token_budget, worst, on_measured), []
 

@@ -94,7 +94,7 @@ class TrainingRun:
             from mg_tui.engine.batching.vision_inputs import VisionInputs
             from mg_tui.engine.run import evaluation_setup, setup, step_planning
 
-            context = setup.load_run_context(self.spec)
+            context = setup.load_run_context(self.spec, self.settings.cache)
         self._write_decisions(context.decisions)
         self._phase("measuring rows")
         data = training_data.prepare_training_data(
