@@ -1,21 +1,25 @@
-"""The model card: README.md of a result, rendered from its metadata alone, so that a merge can render it again."""
+"""The model card: README.md of a result, rendered from its metadata alone, so that a merge can render it again.
+
+A card may be pushed or copied anywhere: it has no path of the machine it was written on.
+"""
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.results.shareable import shareable_metadata
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 result = {result}
-base = AutoModelForImageTextToText.from_pretrained({base}, dtype=torch.{dtype}{revision}{remote})
+base_name = {base}
+base = AutoModelForImageTextToText.from_pretrained(base_name, dtype=torch.{dtype}{revision}{remote})
 model = PeftModel.from_pretrained(base, result).eval()
 processor = AutoProcessor.from_pretrained(result{remote})
 """
@@ -44,25 +48,36 @@ print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 """
 
 
-def render_model_card(metadata: ResultMetadata, *, title: str, family: str, folder: Path) -> str:
+def render_model_card(
+    metadata: ResultMetadata,
+    *,
+    title: str,
+    family: str,
+    place: str | None = None,
+    base_license: Mapping[str, str] | None = None,
+) -> str:
     """The card as Markdown with a YAML head.
 
     Args:
         metadata: the metadata of the result, with the numbers of its training.
         title: the heading: the run's name or the folder's.
         family: the family's title.
-        folder: where the result will be, for the commands that use it.
+        place: the repository on the Hub that the card is for; None for a folder on this machine.
+        base_license: `license`, `license_name` and `license_link` of the base model, as its own card has them.
     """
+    local_base = metadata.base.path is not None
+    metadata = shareable_metadata(metadata)
+    base_license = base_license or {}
     sections = [
-        _front_matter(metadata),
+        _front_matter(metadata, base_license),
         f"# {_escape_text(title)}\n\n{_description(metadata, family)}",
-        _usage_section(metadata, folder),
+        _usage_section(metadata, place, local_base=local_base),
         _training_section(metadata),
         _options_section(metadata),
         _preprocessing_section(metadata),
         _merge_section(metadata),
         _versions_section(metadata),
-        "## Licence\n\nThe licence of the base model applies to it and, as a rule, to what is derived from it.",
+        _license_section(base_license),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
@@ -73,11 +88,12 @@ def train_command(spec: TrainingSpec) -> str:
 
 
 def hub_name(metadata: ResultMetadata) -> str | None:
-    """The base model's name on the hub; None when it was a local folder, which is meaningless elsewhere."""
-    return None if metadata.base.path else metadata.base.name
+    """The base model's name on the hub; None when it was a local folder or an alias, which is meaningless elsewhere."""
+    name = shareable_metadata(metadata).base.name
+    return name if "/" in name else None
 
 
-def _front_matter(metadata: ResultMetadata) -> str:
+def _front_matter(metadata: ResultMetadata, base_license: Mapping[str, str]) -> str:
     """The YAML head. JSON's quoted strings are YAML's, so no text from outside can break out of its place."""
     base = hub_name(metadata)
     adapter = metadata.kind == "adapter"
@@ -86,6 +102,7 @@ def _front_matter(metadata: ResultMetadata) -> str:
         tags.append(f"base_model:{'adapter' if adapter else 'finetune'}:{base}")
     # The hub refuses a card whose base_model is a folder on somebody's disk; the text below names it instead.
     head: list[tuple[str, Any]] = [("base_model", base)] if base else []
+    head += [(key, base_license[key]) for key in ("license", "license_name", "license_link") if key in base_license]
     head += [
         ("library_name", "peft" if adapter else "transformers"),
         ("pipeline_tag", "image-text-to-text"),
@@ -111,23 +128,28 @@ def _description(metadata: ResultMetadata, family: str) -> str:
     examples = metadata.training.get("examples")
     dataset = metadata.spec.get("dataset")
     data = f" on {examples:,} examples" if isinstance(examples, int) else ""
-    data += f" of {_inline_code(Path(str(dataset)).name)}" if dataset else ""
+    data += f" of {_inline_code(str(dataset))}" if dataset else ""
     return f"{what} {base}{revision} ({_escape_text(family)}), fine-tuned with Model Garden{data}."
 
 
-def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
+def _usage_section(metadata: ResultMetadata, place: str | None, *, local_base: bool) -> str:
     import shlex
 
     remote = ", trust_remote_code=True" if metadata.trust_remote_code else ""
+    base = repr(metadata.base.name)
+    if place is None and local_base:
+        base = "PeftConfig.from_pretrained(result).base_model_name_or_path"
+    elif hub_name(metadata) is None:
+        base += "  # not a name on the Hub: put the place of this model here"
     values = {
-        "result": repr(str(folder)),
-        "base": repr(metadata.base.path or metadata.base.name),
+        "result": repr(place or ".") + ("" if place else "  # this folder"),
+        "base": base,
         "dtype": metadata.dtype,
         "revision": f", revision={metadata.base.revision!r}" if metadata.base.revision else "",
         "remote": remote,
     }
     load = (_LOAD_ADAPTER_CODE if metadata.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
-    ours = f"model-garden generate-vision {shlex.quote(str(folder))} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
+    ours = f"model-garden generate-vision {shlex.quote(place or '.')} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
     # As in training: a trained system prompt is part of what the model expects.
     spoken = [{"type": "text", "text": metadata.system_prompt}]
     system = f'    {{"role": "system", "content": {_python_literal(spoken)}}},\n' if metadata.system_prompt else ""
@@ -138,7 +160,7 @@ def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
         _code_block(load, "python"),
         _code_block(ask, "python"),
     ]
-    return "\n\n".join(["## Use it", *codes])
+    return "\n\n".join(["## Use it" if place else "## Use it, in this folder", *codes])
 
 
 # Numbers by their key in the metadata: heading, and how a number is written.
@@ -221,6 +243,13 @@ def _merge_section(metadata: ResultMetadata) -> str:
 def _versions_section(metadata: ResultMetadata) -> str:
     rows = sorted(metadata.versions.items())
     return f"## Versions\n\n{_markdown_table(('', ''), rows)}" if rows else ""
+
+
+def _license_section(base_license: Mapping[str, str]) -> str:
+    known = base_license.get("license_name") or base_license.get("license")
+    named = f" The base model's is {_inline_code(known)}." if known else ""
+    text = "The license of the base model applies to it and, as a rule, to what is derived from it."
+    return f"## License\n\n{text}{named}"
 
 
 def _python_literal(value: object) -> str:
