@@ -104,13 +104,14 @@ class HubRepository:
         others = sorted(self._files.keys() - _MADE_BY_HUB)
         if others and not force:
             shown = ", ".join(one_line(name, limit=60) for name in others[:_SHOWN_NAMES])
+            if len(others) > _SHOWN_NAMES:
+                shown += f" and {len(others) - _SHOWN_NAMES} more"
             raise UsageError(
                 f"{self.name} has other content",
                 where=self.url,
-                why=f"it holds {shown}"
-                + (f" and {len(others) - _SHOWN_NAMES} more" if len(others) > _SHOWN_NAMES else ""),
-                hint="choose another name, a branch with --revision NAME, or replace its result files with --force (the "
-                "old ones stay in the history)",
+                why=f"it holds {shown}",
+                hint="choose another name, a branch with --revision NAME, or replace its result files with --force "
+                "(the old ones stay in the history)",
             )
 
     def holds(self, files: Sequence[PushFile]) -> bool:
@@ -182,15 +183,15 @@ class HubRepository:
             card = self._api.model_info(base, revision=revision).card_data
         except Exception:  # the card only lacks a line then
             return {}
-        return pick_license(card.to_dict() if card is not None else None)
+        return pick_license(vars(card) if card is not None else None)
 
     def _not_allowed(self, why: str | None) -> EnvironmentProblem:
         return EnvironmentProblem(
             f"the token may not write to {self.name}",
             where=endpoint(),
             why=why,
-            hint=f"make one that may write at {endpoint()}/settings/tokens and run `hf auth login`; the name's owner is "
-            "your user or an organization of yours",
+            hint=f"make one that may write at {endpoint()}/settings/tokens and run `hf auth login`; OWNER is your user "
+            "or an organization of yours",
         )
 
     @contextmanager
