@@ -4,7 +4,7 @@ Later wins: built-in defaults, the user's `garden.toml` (the platform's configur
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
 sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
 those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
-`mg_tui.core.named_datasets`; [keys] names actions of the dashboard.
+`mg_tui.core.named_datasets`; [filters] has filters of runs by name; [keys] names actions of the dashboard.
 """
 
 import os
@@ -24,7 +24,8 @@ APP_NAME: Final = "model-garden"
 CONFIG_FILE_NAME: Final = "garden.toml"
 ENV_PREFIX: Final = "MODEL_GARDEN_"
 
-TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), "train", "presets", "datasets", "keys")
+_OTHER_TABLES: Final = ("train", "presets", "datasets", "filters", "keys")
+TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), *_OTHER_TABLES)
 DEFAULT_ORIGIN: Final = "default"
 HOME_FLAG: Final = "--home"
 
@@ -40,6 +41,7 @@ class Settings:
         ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with values from the environment.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
         datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
+        filters: filters of runs by name, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
         sources: the files that were read, later ones over earlier ones.
         origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default"; and the
@@ -54,6 +56,7 @@ class Settings:
     cost: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    filters: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +123,7 @@ def load_settings(
         cost=tables["cost"],
         presets=tables["presets"],
         datasets=tables["datasets"],
+        filters=tables["filters"],
         keys={action: keys if isinstance(keys, str) else ",".join(keys) for action, keys in tables["keys"].items()},
         sources=tuple(sources),
         origins=origins,
@@ -217,6 +221,12 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 raise UsageError(
                     f'[keys] {action}: got {keys!r}; expected a key or a list of keys (e.g. "ctrl+r")', where=where
                 )
+    elif name == "filters":
+        for entry, words in table.items():
+            if not isinstance(words, str) or not words.strip():
+                raise UsageError(
+                    f'[filters] {entry}: got {words!r}; expected words (e.g. "receipts -failed")', where=where
+                )
     elif name in ("presets", "datasets"):
         known = _train_table_keys() if name == "presets" else _dataset_table_keys()
         for entry, values in table.items():
@@ -234,7 +244,9 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
 def _check_keys(name: str, table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"unknown key {key} in [{name}]", where=where, hint="keys are " + ", ".join(sorted(known)))
+            suggestion = _suggest_option(key) if name == "train" or name.startswith("presets.") else ""
+            hint = "keys are " + ", ".join(sorted(known))
+            raise UsageError(f"unknown key {key} in [{name}]{suggestion}", where=where, hint=hint)
 
 
 def _parse_setting(setting: Setting, value: Any, *, where: str, name: str) -> Any:
@@ -250,6 +262,13 @@ def _train_table_keys() -> frozenset[str]:
     return frozenset(TrainingSpec.model_fields)
 
 
+def _suggest_option(name: str) -> str:
+    from mg_tui.core.options import options_of, suggest_option
+    from mg_tui.core.spec import TrainingSpec
+
+    return suggest_option(name, options_of(TrainingSpec))
+
+
 def _dataset_table_keys() -> frozenset[str]:
     from mg_tui.core.named_datasets import DATASET_KEYS
 
@@ -261,7 +280,7 @@ def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values = {name.removeprefix(prefix).lower(): value for name, value in environ.items() if name.startswith(prefix)}
     if values and (unknown := sorted(set(values) - _train_table_keys())):
         raise UsageError(
-            f"{prefix}{unknown[0].upper()} is not an option of train-vision",
+            f"{prefix}{unknown[0].upper()} is not an option of train-vision{_suggest_option(unknown[0])}",
             where="environment",
             hint="see `model-garden train-vision --help`",
         )

@@ -40,11 +40,16 @@ def options_page() -> str:
         GENERATED,
         "Each option is a flag of `train-vision`, `estimate` and `runs rerun`, a key of `[train]` in `garden.toml`",
         "(with `_` for `-`), a field of the form in the dashboard, and a key of a run's `spec.json`.",
-        "[options.md](options.md) explains those that are easily misunderstood.",
+        "[options.md](options.md) explains those that are easily misunderstood. The last column has the words of other",
+        "tools: the search of the form and the command line's “did you mean” know them.",
     ]
     for group, opts in groups.items():
-        lines += ["", f"## {group}", "", "| flag | default | accepts | what it does |", "|---|---|---|---|"]
-        lines += [f"| `{opt.flag}` | {_default(opt)} | {_accepts(opt)} | {_cell(opt.help)} |" for opt in opts]
+        lines += ["", f"## {group}", "", "| flag | default | accepts | what it does | elsewhere |"]
+        lines += ["|---|---|---|---|---|"]
+        lines += [
+            f"| `{opt.flag}` | {_default(opt)} | {_accepts(opt)} | {_cell(opt.help)} | {', '.join(opt.synonyms)} |"
+            for opt in opts
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mg_tui.config import Settings, load_settings, write_config_value
 from mg_tui.core.errors import EnvironmentProblem, UsageError
-from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID
+from mg_tui.core.settings import SETTINGS_BY_ID
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[trian]\n", "trian"),
         ("home = 1\n", "home"),
         ("[train\n", "invalid TOML"),
-        ('[ui]\ntheme = "nord"\n', r"\[ui\] theme: got 'nord'; choose one of garden, garden-light"),
+        ('[ui]\ntheme = "nrod"\n', r"\[ui\] theme: got 'nrod'; choose one of garden, garden-light"),
         (
             "[ui]\nupdates_per_second = 9\n",
             r"updates_per_second: got 9; give a number of updates a second from 0.1 to 2",
@@ -52,9 +52,11 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ("[ui]\nupdates_per_second = true\n", "updates_per_second: got True"),
         ("[paths]\nhome = 3\n", r"\[paths\] home: got 3; give a path"),
         ("[presets]\nmine = 3\n", r"write it as \[presets.mine\]"),
-        ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]"),
+        ("[presets.mine]\nlora_rank = 3\n", r"unknown key lora_rank in \[presets.mine\]; did you mean lora_r"),
         ("[datasets]\nmine = 'a.jsonl'\n", r"write it as \[datasets.mine\]"),
         ("[datasets.mine]\nfile = 'a.jsonl'\n", r"unknown key file in \[datasets.mine\]"),
+        ("[filters]\nmine = 3\n", r"\[filters\] mine: got 3; expected words"),
+        ("[ui]\nrun_columns = ['state', 'color']\n", r"\[ui\] run_columns: got .*; choose any of state, name"),
         ("[keys]\n'run.stop' = 3\n", r"\[keys\] run.stop: got 3"),
     ],
 )
@@ -87,8 +89,15 @@ def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
         "ui.theme": str(user_file),
         "ui.updates_per_second": str(tmp_path / "garden.toml"),
         "ui.images": "MODEL_GARDEN_UI_IMAGES",
+        "ui.notify": "default",
+        "ui.terminal_title": "default",
+        "ui.run_columns": "default",
     }
-    assert [found.value(one) for one in SETTINGS if one.table == "ui"] == ["garden-light", 0.5, "kitty"]
+    assert [found.value(SETTINGS_BY_ID[f"ui.{name}"]) for name in ("theme", "updates_per_second", "images")] == [
+        "garden-light",
+        0.5,
+        "kitty",
+    ]
     assert load_settings(home=tmp_path, environ={}, cwd=tmp_path).origins["paths.home"] == "--home"
     with pytest.raises(UsageError, match="MODEL_GARDEN_UI_IMAGES: got 'ascii'") as caught:
         settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="ascii")

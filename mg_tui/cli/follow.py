@@ -14,9 +14,12 @@ from typing import Literal
 
 import click
 
-from mg_tui.cli.displays import ProgressDisplay, open_display
+from mg_tui.cli.displays import ProgressDisplay, draws_bars, open_display
 from mg_tui.cli.formatting import format_outcome
+from mg_tui.config import Settings
 from mg_tui.core.program import program
+from mg_tui.core.settings import SETTINGS_BY_ID
+from mg_tui.core.terminal_notice import end_notice
 from mg_tui.runs import control
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
@@ -73,7 +76,17 @@ def follow_run(folder: RunFolder, style: FollowStyle | None = None) -> RunState:
                 stopping = True
     for line in style.outcome(folder, watch.view, watch.state):
         click.echo(line, err=True)
+    _tell_end(f"{watch.view.name or folder.id} {watch.state.label}")
     return watch.state
+
+
+def _tell_end(text: str) -> None:
+    """Ring the terminal, where there is one, in the way of the setting `[ui] notify`."""
+    context = click.get_current_context(silent=True)
+    settings = context.obj if context is not None else None
+    if isinstance(settings, Settings) and draws_bars():
+        mode = str(settings.value(SETTINGS_BY_ID["ui.notify"]))
+        click.echo(end_notice("Model Garden", text, mode, os.environ), nl=False, err=True)
 
 
 def play_replay(replay: Replay) -> None:

@@ -11,6 +11,7 @@ from mg_tui.config import load_settings
 from mg_tui.core.errors import GardenError
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
+    "init": LazyCommand("mg_tui.cli.init", "init", "Write a garden.toml by five questions."),
     "demo": LazyCommand("mg_tui.cli.demo", "demo", "Fine-tune the tiny model on a small task and show the result."),
     "create-vision-dataset": LazyCommand(
         "mg_tui.cli.datasets.create", "create_vision_dataset", "Write a sample dataset with synthetic images."
@@ -33,6 +34,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
+    "completion": LazyCommand("mg_tui.cli.completion", "completion", "Print the completion script of a shell."),
 }
 
 

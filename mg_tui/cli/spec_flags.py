@@ -1,19 +1,36 @@
 """Command-line flags of a spec: one click option for every field that `mg_tui.core.options` describes."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import BaseModel
 
 from mg_tui.config import Settings
-from mg_tui.core.options import Option, options_of
+from mg_tui.core.options import Option, options_of, suggest_option
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class SpecCommand(click.Command):
-    """A command whose help lists the flags under the headings of the spec's groups."""
+    """A command whose help lists the flags under the headings of the spec's groups.
+
+    An unknown flag that another tool has (`--per-device-train-batch-size`) is answered with ours.
+    """
 
     groups: Mapping[str, str]
+    spec_options: Sequence[Option] = ()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name, suggestion = error.option_name, suggest_option(error.option_name, self.spec_options, as_flag=True)
+            if not suggestion:
+                raise
+            raise click.NoSuchOption(name, f"No such option {name!r}{suggestion}", ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -48,6 +65,7 @@ def spec_flags(
         ]
         if isinstance(command, SpecCommand):
             command.groups = {opt.name: opt.group for opt in selected}
+            command.spec_options = selected
         return command
 
     return decorate
@@ -62,7 +80,25 @@ def _click_option(opt: Option, help_text: str | None, *, repeated: bool) -> clic
         metavar = "|".join(opt.choices)
     # All values are read as text: the spec parses numbers, so that every front end shows the same messages.
     multiple = repeated or opt.kind == "list"
-    return click.Option([opt.flag, opt.name], type=str, metavar=metavar, multiple=multiple, help=help_text)
+    return click.Option(
+        [opt.flag, opt.name],
+        type=str,
+        metavar=metavar,
+        multiple=multiple,
+        help=help_text,
+        shell_complete=partial(_complete_value, opt),
+    )
+
+
+def _complete_value(
+    opt: Option, _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> "list[CompletionItem]":
+    """The choices of a flag; of one that takes a path, whatever files the shell finds."""
+    from click.shell_completion import CompletionItem
+
+    if opt.kind == "path" or opt.known:
+        return [CompletionItem(incomplete, type="file")]
+    return [CompletionItem(choice) for choice in opt.choices if choice.startswith(incomplete)]
 
 
 def _default_note(opt: Option) -> str:

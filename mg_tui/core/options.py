@@ -5,8 +5,8 @@ the error messages everything they need, so that no second list of the same fiel
 """
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -26,6 +26,8 @@ class Option:
 
     `known` names a list of suggestions: the "models" or "datasets" known on this machine. `repeats` names the field
     whose flag sets this one, too, where it is given more than once.
+    `synonyms` are other words for the field, each with the value that it stands for (None: the field itself): `bf16` is
+    the dtype `bfloat16`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Option:
     choices: tuple[str, ...]
     accepted: str
     known: str | None = None
+    synonyms: Mapping[str, str | None] = field(default_factory=dict)
     repeats: str | None = None
 
     @property
@@ -60,6 +63,7 @@ def option(
     path: bool = False,
     example: str | None = None,
     known: str | None = None,
+    synonyms: str = "",
     repeats: str | None = None,
     **bounds: Any,
 ) -> Any:
@@ -67,7 +71,7 @@ def option(
 
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path`
     marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` and `repeats` are
-    those of `Option`.
+    those of `Option`; `synonyms` are the words for it in other tools, with commas, as `word` or `word=value`.
     """
     extra: dict[str, JsonValue] = {
         "group": group,
@@ -76,6 +80,7 @@ def option(
         "path": path,
         "example": example,
         "known": known,
+        "synonyms": synonyms,
         "repeats": repeats,
     }
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
@@ -115,8 +120,14 @@ def _option_of(name: str, info: FieldInfo) -> Option:
             kind, choices, info, optional=optional, unit=extra.get("unit"), example=extra.get("example")
         ),
         known=extra.get("known"),
+        synonyms=_parse_synonyms(str(extra.get("synonyms") or "")),
         repeats=extra.get("repeats"),
     )
+
+
+def _parse_synonyms(text: str) -> dict[str, str | None]:
+    entries = (entry.strip().partition("=") for entry in text.split(",") if entry.strip())
+    return {word: value or None for word, _, value in entries}
 
 
 def _strip_none(annotation: Any) -> tuple[Any, bool]:
@@ -124,6 +135,8 @@ def _strip_none(annotation: Any) -> tuple[Any, bool]:
         members = [member for member in get_args(annotation) if member is not NoneType]
         if len(members) == 1:
             return members[0], True
+        if all(get_origin(member) is Literal for member in members):  # Literal["auto"] | Literal["jsonl", "csv"]
+            return Literal[tuple(choice for member in members for choice in get_args(member))], False
     return annotation, False
 
 
@@ -215,7 +228,11 @@ def spec_error_from(
     `where` is the file or variable of all values, or a mapping from fields to theirs.
     """
     known = {opt.name: opt for opt in options_of(model)}
-    problems = [_field_problem(details, known) for details in error.errors()]
+    problems: list[FieldProblem] = []
+    for details in error.errors():
+        problem = _field_problem(details, known)
+        if problem not in problems:  # pydantic reports every member of a union
+            problems.append(problem)
     places = where if isinstance(where, Mapping) else dict.fromkeys((problem.field for problem in problems), where)
     return SpecError([replace(problem, where=places.get(problem.field)) for problem in problems])
 
@@ -226,7 +243,7 @@ def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProb
     if details["type"] == "missing":
         return FieldProblem(name, None, known[name].accepted if name in known else "required")
     if details["type"] == "extra_forbidden":
-        return FieldProblem(name, value, f"unknown option{did_you_mean(name, known)}")
+        return FieldProblem(name, value, f"unknown option{suggest_option(name, known.values())}")
     if details["type"] == "value_error":
         # Raised by our own validators, whose messages already name the bad value and what would be accepted.
         message = details["msg"].removeprefix("Value error, ")
@@ -235,5 +252,45 @@ def _field_problem(details: ErrorDetails, known: dict[str, Option]) -> FieldProb
             return FieldProblem(field, details["input"].get(field) if isinstance(value, dict) else value, rest)
         return FieldProblem(name, value, message)
     if name in known:
-        return FieldProblem(name, value, known[name].accepted)
+        return FieldProblem(name, value, known[name].accepted + _suggest_choice(known[name], value))
     return FieldProblem(name, value, details["msg"])
+
+
+def find_by_synonym(word: str, options: Iterable[Option]) -> tuple[Option, str | None] | None:
+    """The field that a word of another tool stands for, and the value, if it stands for one; None for other words.
+
+    Case, a leading `--` and the difference between `-`, `_` and a blank do not matter.
+    """
+    wanted = _simplify(word)
+    for opt in options:
+        for synonym, value in opt.synonyms.items():
+            if _simplify(synonym) == wanted:
+                return opt, value
+    return None
+
+
+def suggest_option(word: str, options: Iterable[Option], *, as_flag: bool = False) -> str:
+    """`; did you mean X?` for an unknown field or flag: by synonym, else by likeness; empty when nothing is near."""
+    listed = list(options)
+    found = find_by_synonym(word, listed)
+    if found is None:
+        names = [opt.flag if as_flag else opt.name for opt in listed]
+        return did_you_mean(word.replace("_", "-") if as_flag else word, names)
+    opt, value = found
+    if opt.kind == "switch" and as_flag:
+        return f"; did you mean {'--no-' + opt.flag[2:] if value == 'off' else opt.flag}?"
+    name, between = (opt.flag, " ") if as_flag else (opt.name, " = ")
+    return f"; did you mean {name}{between + value if value else ''}?"
+
+
+def _suggest_choice(opt: Option, value: Any) -> str:
+    """`; did you mean bfloat16?` for a choice that another tool calls `bf16`, or one with a slip of the pen."""
+    if not opt.choices:
+        return ""
+    word = str(value)
+    meant = next((choice for synonym, choice in opt.synonyms.items() if _simplify(synonym) == _simplify(word)), None)
+    return f"; did you mean {meant}?" if meant in opt.choices else did_you_mean(word, opt.choices)
+
+
+def _simplify(word: str) -> str:
+    return word.casefold().lstrip("-").replace("-", " ").replace("_", " ").strip()

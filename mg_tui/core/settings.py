@@ -8,9 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-SettingKind = Literal["path", "choice", "number", "switch", "text"]
+from mg_tui.core.run_columns import DEFAULT_RUN_COLUMNS, RUN_COLUMN_KEYS
+from mg_tui.core.terminal_notice import NOTICE_MODES
 
-THEMES: Final = ("garden", "garden-light")
+SettingKind = Literal["path", "choice", "number", "switch", "text", "list"]
+
+OWN_THEMES: Final = ("garden", "garden-light")
+# Those of Textual 8.2; a test compares the names, because this module may not import Textual.
+TEXTUAL_THEMES: Final = (
+    *("textual-dark", "textual-light", "nord", "gruvbox", "catppuccin-mocha", "dracula", "tokyo-night", "monokai"),
+    *("flexoki", "catppuccin-latte", "catppuccin-frappe", "catppuccin-macchiato", "solarized-light", "solarized-dark"),
+    *("rose-pine", "rose-pine-moon", "rose-pine-dawn", "atom-one-dark", "atom-one-light", "ansi-dark", "ansi-light"),
+)
+THEMES: Final = (*OWN_THEMES, *TEXTUAL_THEMES)
 _SWITCH_VALUES: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -29,7 +39,7 @@ class Setting:
         help: one sentence.
         kind: what kind of value it takes.
         default: the default; None where the platform decides.
-        choices: of a choice.
+        choices: of a choice or a list.
         low, high: inclusive bounds of a number.
         unit: of a number.
         needs_restart: a change takes effect at the next start.
@@ -62,6 +72,8 @@ class Setting:
         """What would be accepted, as the end of a sentence."""
         if self.kind == "choice":
             return "choose one of " + ", ".join(self.choices)
+        if self.kind == "list":
+            return "choose any of " + ", ".join(self.choices)
         if self.kind == "number":
             return f"give a number{' of ' + self.unit if self.unit else ''} from {self.low:g} to {self.high:g}"
         if self.kind == "switch":
@@ -86,6 +98,12 @@ class Setting:
         elif self.kind == "choice":
             if value in self.choices:
                 return value
+        elif self.kind == "list":
+            items = value.split(",") if isinstance(value, str) else value
+            if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+                chosen = tuple(filter(None, (item.strip() for item in items)))
+                if set(chosen) <= set(self.choices):
+                    return tuple(dict.fromkeys(chosen))
         elif self.kind == "switch":
             if isinstance(value, bool):
                 return value
@@ -111,7 +129,15 @@ SETTINGS: Final = (
     Setting(
         "paths", "cache", "Cache folder", "Downloads and other data that can be recreated.", "path", needs_restart=True
     ),
-    Setting("ui", "theme", "Theme", "Dark or light.", "choice", THEMES[0], THEMES),
+    Setting(
+        "ui",
+        "theme",
+        "Theme",
+        "Colors of the dashboard; ctrl+t changes between dark and light.",
+        "choice",
+        THEMES[0],
+        THEMES,
+    ),
     Setting(
         "ui",
         "updates_per_second",
@@ -134,6 +160,33 @@ SETTINGS: Final = (
         IMAGE_MODES[0],
         IMAGE_MODES,
         needs_restart=True,
+    ),
+    Setting(
+        "ui",
+        "notify",
+        "When a run ends",
+        "How the terminal says that a run ended: auto is a bell and a desktop notification (OSC 9 or 777, whichever "
+        "the terminal knows).",
+        "choice",
+        NOTICE_MODES[0],
+        NOTICE_MODES,
+    ),
+    Setting(
+        "ui",
+        "terminal_title",
+        "Progress in the title",
+        "Show the progress of running runs in the title of the terminal's window.",
+        "switch",
+        True,
+    ),
+    Setting(
+        "ui",
+        "run_columns",
+        "Columns of the runs",
+        "Columns of the list of runs, in this order; in a narrow terminal the last ones are left out first.",
+        "list",
+        DEFAULT_RUN_COLUMNS,
+        RUN_COLUMN_KEYS,
     ),
     Setting(
         "runs",

@@ -48,21 +48,28 @@ class TrainingSpec(BaseModel):
         min_length=1,
         example="Qwen/Qwen2.5-VL-7B-Instruct",
         known="models",
+        synonyms="model_name_or_path, model_id, checkpoint, pretrained, hf",
     )
     revision: str | None = option(
-        None, title="Revision", help="Branch, tag or commit of the base model on the Hub.", group="Model"
+        None,
+        title="Revision",
+        help="Branch, tag or commit of the base model on the Hub.",
+        group="Model",
+        synonyms="commit, branch, model_revision",
     )
     trust_remote_code: bool = option(
         False,
         title="Trust remote code",
         help="Execute Python code shipped with the checkpoint. Only enable this for code you have reviewed.",
         group="Model",
+        synonyms="remote code, custom code",
     )
     backend: Literal["transformers", "unsloth"] = option(
         "transformers",
         title="Backend",
         help="Library that loads the model; falls back from unsloth to transformers with a warning.",
         group="Model",
+        synonyms="use_unsloth=unsloth, library",
     )
 
     # --- Data --------------------------------------------------------------------------------------------------------
@@ -76,6 +83,7 @@ class TrainingSpec(BaseModel):
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+        synonyms="data, train_file, dataset_name, data_path, train_dataset",
     )
     additional_dataset: tuple[str, ...] = option(
         (),
@@ -86,13 +94,14 @@ class TrainingSpec(BaseModel):
         repeats="dataset",
     )
     dataset_format: Literal["auto"] | DatasetFormat = option(
-        "auto", title="Dataset format", help="File format; auto detects it.", group="Data"
+        "auto", title="Dataset format", help="File format; auto detects it.", group="Data", synonyms="file_type, format"
     )
     dataset_layout: Literal["auto"] | DatasetLayout = option(
         "auto",
         title="Dataset layout",
         help="Row layout; auto detects it.",
         group="Data",
+        synonyms="chat_template_format, sharegpt=conversations, llava=conversations, openai=messages, schema",
     )
     dataset_encoding: str | None = option(
         None,
@@ -117,6 +126,7 @@ class TrainingSpec(BaseModel):
         group="Data",
         min_length=1,
         example="train",
+        synonyms="split, train_split",
     )
     dataset_config: str | None = option(
         None,
@@ -124,15 +134,31 @@ class TrainingSpec(BaseModel):
         help="Configuration of a Hub dataset, or entry of a dataset_info.json.",
         group="Data",
         min_length=1,
+        synonyms="subset, dataset_config_name",
     )
     text_field: str = option(
-        "text", title="Text field", help="Field with the question or instruction.", group="Data", min_length=1
+        "text",
+        title="Text field",
+        help="Field with the question or instruction.",
+        group="Data",
+        min_length=1,
+        synonyms="prompt_column, question_column, instruction, text_column, input",
     )
     image_field: str = option(
-        "image", title="Image field", help="Field with the image: a path or URL.", group="Data", min_length=1
+        "image",
+        title="Image field",
+        help="Field with the image: a path or URL.",
+        group="Data",
+        min_length=1,
+        synonyms="image_column, img",
     )
     response_field: str = option(
-        "response", title="Response field", help="Field with the answer.", group="Data", min_length=1
+        "response",
+        title="Response field",
+        help="Field with the answer.",
+        group="Data",
+        min_length=1,
+        synonyms="answer_column, label_column, target, completion, output_column",
     )
     messages_field: str | None = option(
         None,
@@ -141,12 +167,14 @@ class TrainingSpec(BaseModel):
         group="Data",
         min_length=1,
         example="messages",
+        synonyms="conversations_column, chat",
     )
     learned_answers: Literal["all", "last"] = option(
         "all",
         title="Supervised answers",
         help="Which answers of a multi-turn conversation are supervised.",
         group="Data",
+        synonyms="last_turn_only=last, assistant_only_loss=all, mask_history=last",
     )
     caption_prompt: str = option(
         CAPTION_PROMPT,
@@ -163,6 +191,7 @@ class TrainingSpec(BaseModel):
         group="Data",
         min_length=1,
         example="weight",
+        synonyms="sample_weight, loss_weight",
     )
     ignore_column: tuple[str, ...] = option(
         (),
@@ -170,6 +199,7 @@ class TrainingSpec(BaseModel):
         help="Column that rows are read without, or placeholder of another tool, such as <video>, left as text.",
         group="Data",
         example="hint",
+        synonyms="drop_columns, remove_unused_columns",
     )
     image_root: str | None = option(
         None,
@@ -177,9 +207,14 @@ class TrainingSpec(BaseModel):
         help="Base folder for relative image paths, after the dataset's own folder.",
         group="Data",
         path=True,
+        synonyms="image_folder, image_dir, media_dir, base_dir",
     )
     system_prompt: str | None = option(
-        None, title="System prompt", help="System message prepended to every conversation.", group="Data"
+        None,
+        title="System prompt",
+        help="System message prepended to every conversation.",
+        group="Data",
+        synonyms="system_message, default_system",
     )
     eval_dataset: str | None = option(
         None,
@@ -188,6 +223,7 @@ class TrainingSpec(BaseModel):
         group="Data",
         path=True,
         known="datasets",
+        synonyms="validation_file, val_dataset, test set, validation",
     )
     eval_dataset_split: str | None = option(
         None,
@@ -206,12 +242,14 @@ class TrainingSpec(BaseModel):
         ge=0.0,
         lt=1.0,
         example="5%",
+        synonyms="val_size, test_size, validation_split, val_set_size, holdout",
     )
     on_bad_row: Literal["stop", "skip"] = option(
         "stop",
         title="On a bad row",
         help="stop: list all bad rows and do not start. skip: train without them and save them to a file.",
         group="Data",
+        synonyms="skip_errors=skip, ignore_errors=skip",
     )
     max_seq_length: int = option(
         2048,
@@ -221,6 +259,7 @@ class TrainingSpec(BaseModel):
         unit="tokens",
         basic=True,
         ge=16,
+        synonyms="max_length, cutoff_len, model_max_length, context, block_size, truncation",
     )
     min_pixels: int = option(
         DEFAULT_MIN_PIXELS,
@@ -229,6 +268,7 @@ class TrainingSpec(BaseModel):
         group="Data",
         unit="pixels",
         ge=784,
+        synonyms="image_min_pixels, resolution",
     )
     max_pixels: int = option(
         DEFAULT_MAX_PIXELS,
@@ -239,12 +279,14 @@ class TrainingSpec(BaseModel):
         basic=True,
         ge=784,
         example="501760",
+        synonyms="image_max_pixels, image_size, resolution, image_resolution",
     )
     train_on_prompt: bool = option(
         False,
         title="Train on the prompt",
         help="Also supervise the text of the prompt; image tokens are never supervised.",
         group="Data",
+        synonyms="train_on_inputs, mask_prompt=off, completion_only=off",
     )
     workers: int | None = option(
         None,
@@ -254,6 +296,7 @@ class TrainingSpec(BaseModel):
         unit="processes",
         ge=0,
         le=128,
+        synonyms="dataloader_num_workers, num_workers, num_proc, preprocessing_num_workers",
     )
 
     # --- Output ------------------------------------------------------------------------------------------------------
@@ -265,12 +308,27 @@ class TrainingSpec(BaseModel):
         basic=True,
         path=True,
         example="./models/my-vision-model",
+        synonyms="output, save_dir, out_dir",
     )
-    name: str | None = option(None, title="Name", help="Name of the run.", group="Output", basic=True)
+    name: str | None = option(
+        None,
+        title="Name",
+        help="Name of the run.",
+        group="Output",
+        basic=True,
+        synonyms="run_name, experiment, wandb_run",
+    )
 
     # --- Optimization ------------------------------------------------------------------------------------------------
     epochs: float = option(
-        3.0, title="Epochs", help="Passes over the dataset.", group="Optimization", basic=True, gt=0, example="3"
+        3.0,
+        title="Epochs",
+        help="Passes over the dataset.",
+        group="Optimization",
+        basic=True,
+        gt=0,
+        example="3",
+        synonyms="num_train_epochs, num_epochs",
     )
     max_steps: int | None = option(
         None,
@@ -279,6 +337,7 @@ class TrainingSpec(BaseModel):
         group="Optimization",
         unit="optimizer steps",
         ge=1,
+        synonyms="iterations, iters, max_iters",
     )
     batch_size: int = option(
         1,
@@ -288,6 +347,7 @@ class TrainingSpec(BaseModel):
         unit="examples",
         basic=True,
         ge=1,
+        synonyms="per_device_train_batch_size, train_batch_size, micro_batch_size, bs",
     )
     gradient_accumulation_steps: int = option(
         8,
@@ -297,6 +357,7 @@ class TrainingSpec(BaseModel):
         unit="batches",
         basic=True,
         ge=1,
+        synonyms="grad_accum, accumulate_grad_batches, global_batch_size, ga",
     )
     learning_rate: float = option(
         2e-5,
@@ -307,6 +368,7 @@ class TrainingSpec(BaseModel):
         gt=0,
         lt=10,
         example="2e-5",
+        synonyms="lr, peak_lr",
     )
     projector_learning_rate: float | None = option(
         None,
@@ -316,6 +378,7 @@ class TrainingSpec(BaseModel):
         gt=0,
         lt=10,
         example="1e-4",
+        synonyms="mm_projector_lr, aligner_lr, merger_lr",
     )
     vision_learning_rate: float | None = option(
         None,
@@ -325,12 +388,23 @@ class TrainingSpec(BaseModel):
         gt=0,
         lt=10,
         example="2e-6",
+        synonyms="vision_lr, vit_lr, mm_vision_tower_lr",
     )
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"] = option(
-        "cosine", title="Scheduler", help="Learning rate schedule after warm-up.", group="Optimization"
+        "cosine",
+        title="Scheduler",
+        help="Learning rate schedule after warm-up.",
+        group="Optimization",
+        synonyms="lr_scheduler_type, lr_scheduler, lr_decay, cosine decay=cosine",
     )
     warmup_ratio: float = option(
-        0.03, title="Warm-up ratio", help="Fraction of all steps used for warm-up.", group="Optimization", ge=0, lt=1
+        0.03,
+        title="Warm-up ratio",
+        help="Fraction of all steps used for warm-up.",
+        group="Optimization",
+        ge=0,
+        lt=1,
+        synonyms="warm up, lr_warmup",
     )
     warmup_steps: int | None = option(
         None,
@@ -339,22 +413,57 @@ class TrainingSpec(BaseModel):
         group="Optimization",
         unit="optimizer steps",
         ge=0,
+        synonyms="num_warmup_steps, lr_warmup_steps",
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = option(
-        "adamw", title="Optimizer", help="8-bit optimizers require CUDA.", group="Optimization"
+        "adamw",
+        title="Optimizer",
+        help="8-bit optimizers require CUDA.",
+        group="Optimization",
+        synonyms="optim, adam, adamw_torch=adamw, adamw_bnb_8bit=adamw_8bit, 8bit adam=adamw_8bit, "
+        "paged_adamw=paged_adamw_8bit",
     )
-    weight_decay: float = option(0.01, title="Weight decay", help="AdamW's weight decay.", group="Optimization", ge=0)
+    weight_decay: float = option(
+        0.01,
+        title="Weight decay",
+        help="AdamW's weight decay.",
+        group="Optimization",
+        ge=0,
+        synonyms="wd, l2, regularization",
+    )
     adam_beta1: float = option(
-        0.9, title="Adam beta 1", help="Decay of the first moment.", group="Optimization", ge=0, lt=1
+        0.9,
+        title="Adam beta 1",
+        help="Decay of the first moment.",
+        group="Optimization",
+        ge=0,
+        lt=1,
+        synonyms="beta1, betas, momentum",
     )
     adam_beta2: float = option(
-        0.999, title="Adam beta 2", help="Decay of the second moment.", group="Optimization", ge=0, lt=1
+        0.999,
+        title="Adam beta 2",
+        help="Decay of the second moment.",
+        group="Optimization",
+        ge=0,
+        lt=1,
+        synonyms="beta2, betas",
     )
     adam_epsilon: float = option(
-        1e-8, title="Adam epsilon", help="Added to the denominator.", group="Optimization", gt=0
+        1e-8,
+        title="Adam epsilon",
+        help="Added to the denominator.",
+        group="Optimization",
+        gt=0,
+        synonyms="eps, epsilon",
     )
     max_grad_norm: float = option(
-        1.0, title="Gradient clipping", help="Maximum gradient norm; 0 disables clipping.", group="Optimization", ge=0
+        1.0,
+        title="Gradient clipping",
+        help="Maximum gradient norm; 0 disables clipping.",
+        group="Optimization",
+        ge=0,
+        synonyms="gradient_clip, clip_grad, gradient_clip_val, grad_clip",
     )
     label_smoothing: float = option(
         0.0,
@@ -365,6 +474,7 @@ class TrainingSpec(BaseModel):
         ge=0,
         lt=1,
         example="0.1",
+        synonyms="label_smoothing_factor, smoothing",
     )
     seed: int = option(
         42,
@@ -372,6 +482,7 @@ class TrainingSpec(BaseModel):
         help="Random seed for data order, adapter initialization and dropout.",
         group="Optimization",
         ge=0,
+        synonyms="random_state, random_seed, data_seed",
     )
 
     layout: Literal["auto", "packed", "padded"] = option(
@@ -380,12 +491,14 @@ class TrainingSpec(BaseModel):
         help="packed computes shared prefixes once and fills forward passes; padded pads a "
         "batch. Gradients are identical; auto packs if the model family supports it.",
         group="Optimization",
+        synonyms="packing=packed, sample_packing=packed, sequence packing=packed, group_by_length, padding_free=packed",
     )
     share_images: bool = option(
         True,
         title="Share images",
         help="Group examples with the same image into one optimizer step, so it is encoded once.",
         group="Optimization",
+        synonyms="deduplicate images",
     )
     token_budget: int | None = option(
         None,
@@ -395,6 +508,7 @@ class TrainingSpec(BaseModel):
         group="Optimization",
         unit="tokens",
         ge=16,
+        synonyms="max_tokens_per_batch, max_tokens, batch_max_tokens",
     )
 
     vision_cache: Literal["auto", "on", "off"] = option(
@@ -403,6 +517,7 @@ class TrainingSpec(BaseModel):
         help="Cache image features of a frozen vision tower on disk for later epochs and runs; auto enables it if "
         "images repeat and reading is measurably faster.",
         group="Optimization",
+        synonyms="feature_cache, cache_images",
     )
     vision_cache_size: float = option(
         20.0,
@@ -411,38 +526,74 @@ class TrainingSpec(BaseModel):
         group="Optimization",
         unit="GiB",
         gt=0,
+        synonyms="cache size, disk cache",
     )
 
     # --- What is trained ---------------------------------------------------------------------------------------------
     train_language: TrainingMethod = option(
-        "lora", title="Language model", help="How the language model is trained.", group="Trained parts"
+        "lora",
+        title="Language model",
+        help="How the language model is trained.",
+        group="Trained parts",
+        synonyms="finetuning_type, use_peft=lora, peft=lora, lora, freeze_llm=none, full_finetuning=full",
     )
     train_projector: TrainingMethod = option(
-        "none", title="Projector", help="How the projector (vision to language) is trained.", group="Trained parts"
+        "none",
+        title="Projector",
+        help="How the projector (vision to language) is trained.",
+        group="Trained parts",
+        synonyms="freeze_multi_modal_projector=none, freeze_aligner=none, freeze_projector=none, tune_mm_mlp=full, "
+        "merger, aligner, connector, mlp",
     )
     train_vision: TrainingMethod = option(
         "none",
         title="Vision tower",
         help="How the vision tower is trained. Some inference servers ignore vision adapters; merge before serving.",
         group="Trained parts",
+        synonyms="freeze_vision_tower=none, freeze_vit=none, tune_mm_vision=full, finetune_vision_layers=lora, vit, "
+        "vision encoder, image encoder",
     )
     lora_r: int = option(
-        16, title="LoRA rank", help="Rank of the adapter's matrices.", group="Trained parts", basic=True, ge=1, le=4096
+        16,
+        title="LoRA rank",
+        help="Rank of the adapter's matrices.",
+        group="Trained parts",
+        basic=True,
+        ge=1,
+        le=4096,
+        synonyms="lora_rank, rank, r, lora dim",
     )
     lora_alpha: int = option(
-        16, title="LoRA alpha", help="The adapter is scaled by alpha / rank.", group="Trained parts", basic=True, ge=1
+        16,
+        title="LoRA alpha",
+        help="The adapter is scaled by alpha / rank.",
+        group="Trained parts",
+        basic=True,
+        ge=1,
+        synonyms="alpha, lora_scaling",
     )
     lora_dropout: float = option(
-        0.0, title="LoRA dropout", help="Dropout on the adapter's input.", group="Trained parts", ge=0, lt=1
+        0.0,
+        title="LoRA dropout",
+        help="Dropout on the adapter's input.",
+        group="Trained parts",
+        ge=0,
+        lt=1,
+        synonyms="dropout",
     )
     use_rslora: bool = option(
-        False, title="rsLoRA", help="Scale by alpha / sqrt(rank): steadier at high ranks.", group="Trained parts"
+        False,
+        title="rsLoRA",
+        help="Scale by alpha / sqrt(rank): steadier at high ranks.",
+        group="Trained parts",
+        synonyms="rank stabilized lora, rslora",
     )
     use_dora: bool = option(
         False,
         title="DoRA",
         help="Train magnitude and direction separately: slower, sometimes better.",
         group="Trained parts",
+        synonyms="dora, weight decomposed",
     )
 
     # --- Precision and memory ----------------------------------------------------------------------------------------
@@ -452,18 +603,23 @@ class TrainingSpec(BaseModel):
         help="Quantization of the frozen language model; auto is nf4 on CUDA, none otherwise.",
         group="Precision and memory",
         basic=True,
+        synonyms="4bit=nf4, load_in_4bit=nf4, 8bit=int8, load_in_8bit=int8, qlora=nf4, bitsandbytes, bnb, "
+        "bnb_4bit_quant_type=nf4, quantization_bit",
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
         "auto",
         title="Compute dtype",
         help="auto is bfloat16 if supported, otherwise float16 on CUDA and float32 on a CPU.",
         group="Precision and memory",
+        synonyms="bf16=bfloat16, fp16=float16, fp32=float32, half=float16, torch_dtype, mixed precision, amp, "
+        "precision, tf32",
     )
     gradient_checkpointing: bool = option(
         True,
         title="Gradient checkpointing",
         help="Recompute activations in the backward pass: less memory, more time.",
         group="Precision and memory",
+        synonyms="activation checkpointing, recompute, remat, use_gradient_checkpointing",
     )
     checkpointing_interval: int = option(
         1,
@@ -473,6 +629,7 @@ class TrainingSpec(BaseModel):
         unit="blocks",
         ge=1,
         le=1024,
+        synonyms="selective checkpointing, recompute granularity",
     )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex"] = option(
         "auto",
@@ -480,9 +637,15 @@ class TrainingSpec(BaseModel):
         help="Attention implementation. auto is sdpa, or torch's flex attention for packed layouts on CUDA "
         "where supported.",
         group="Precision and memory",
+        synonyms="flash=flash_attention_2, flash_attn=flash_attention_2, use_flash_attention_2=flash_attention_2, "
+        "fa2=flash_attention_2, attn_implementation, xformers, flexattention=flex",
     )
     device: Literal["auto", "cuda", "cpu"] = option(
-        "auto", title="Device", help="auto uses CUDA if available.", group="Precision and memory"
+        "auto",
+        title="Device",
+        help="auto uses CUDA if available.",
+        group="Precision and memory",
+        synonyms="gpu=cuda, use_cpu=cpu, no_cuda=cpu, device_map, accelerator",
     )
 
     # --- Checkpoints and logging -------------------------------------------------------------------------------------
@@ -493,6 +656,7 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         unit="optimizer steps",
         ge=1,
+        synonyms="log_every, log_interval, log_every_n_steps",
     )
     save_steps: int = option(
         100,
@@ -502,6 +666,7 @@ class TrainingSpec(BaseModel):
         unit="optimizer steps",
         basic=True,
         ge=1,
+        synonyms="save_every, checkpoint_every, save_strategy, ckpt_interval",
     )
     save_total_limit: int = option(
         3,
@@ -510,6 +675,7 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         unit="checkpoints",
         ge=1,
+        synonyms="keep_last, max_checkpoints",
     )
     keep_best: str = option(
         BEST_LOSS,
@@ -519,12 +685,14 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         min_length=1,
         example="exact_match",
+        synonyms="load_best_model_at_end, save_best, best checkpoint",
     )
     result_from: Literal["last", "best"] = option(
         "last",
         title="Result from",
         help="Take the result from the last step or from the best checkpoint (see keep_best).",
         group="Checkpoints and logging",
+        synonyms="load_best_model_at_end=best, best model=best",
     )
     early_stopping_patience: int | None = option(
         None,
@@ -534,6 +702,7 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         unit="evaluations",
         ge=1,
+        synonyms="early stopping, patience, early_stopping",
     )
     eval_steps: int | None = option(
         None,
@@ -542,6 +711,7 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         unit="optimizer steps",
         ge=1,
+        synonyms="evaluation_strategy, eval_strategy, eval_every, val_interval, val_check_interval",
     )
     eval_metrics: tuple[str, ...] = option(
         (),
@@ -550,6 +720,7 @@ class TrainingSpec(BaseModel):
         "choose from the references; see docs/evaluation.md.",
         group="Checkpoints and logging",
         example="exact_match,anls",
+        synonyms="compute_metrics, metric_for_best_model, rouge, bleu, anls",
     )
     eval_limit: int | None = option(
         None,
@@ -558,6 +729,7 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         unit="examples",
         ge=1,
+        synonyms="max_eval_samples, eval_num_samples",
     )
     eval_max_new_tokens: int = option(
         128,
@@ -566,6 +738,7 @@ class TrainingSpec(BaseModel):
         group="Checkpoints and logging",
         unit="tokens",
         ge=1,
+        synonyms="generation_max_length, max_new_tokens",
     )
     sample_count: int = option(
         2,
@@ -575,12 +748,15 @@ class TrainingSpec(BaseModel):
         unit="examples",
         ge=0,
         le=64,
+        synonyms="predict_with_generate, num_samples, generation samples, eval samples",
     )
     report_to: tuple[Tracker, ...] = option(
         (),
         title="Trackers",
         help="Experiment trackers to report to, in addition to the journal.",
         group="Checkpoints and logging",
+        synonyms="wandb=wandb, weights and biases=wandb, use_wandb=wandb, tensorboard, mlflow, logger, tracking, "
+        "tracker",
     )
 
     @field_validator("eval_split", mode="before")

@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "spec.json"
 
     @property
+    def annotations_file(self) -> Path:
+        """Name, note and tags that people gave it; see `mg_tui.runs.annotations`. Often absent."""
+        return self.path / "annotations.json"
+
+    @property
     def journal_file(self) -> Path:
         """The journal."""
         return self.path / "events.jsonl"

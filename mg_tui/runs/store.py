@@ -8,7 +8,9 @@ from typing import Any, Final, TypeVar, overload
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.text import closest_matches
+from mg_tui.runs.annotations import NO_ANNOTATIONS, AnnotationReader, Annotations, read_annotations
 from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
@@ -28,6 +30,7 @@ class RunSummary:
     state: RunState
     problem: str | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
+    annotations: Annotations = NO_ANNOTATIONS
 
     @property
     def id(self) -> str:
@@ -36,8 +39,14 @@ class RunSummary:
 
     @property
     def name(self) -> str | None:
-        """The run's name, when it has one."""
-        return self.view.name
+        """The name it was given later, or at its start, when it has one."""
+        return self.annotations.name or self.view.name
+
+    def matches(self, query: str) -> bool:
+        """Whether a filter matches its name, id, state, model, note and tags; see `matches_filter`."""
+        notes = self.annotations
+        texts = (self.name, self.id, self.state.label, self.spec.get("base_model"), notes.note, *notes.tags)
+        return matches_filter(query, " ".join(str(text) for text in texts if text), notes.tags)
 
     def elapsed_seconds(self, now: float) -> float | None:
         """Seconds from the first start to the end; of a run that died, to its last event; None before the start."""
@@ -54,6 +63,8 @@ class RunSummary:
         return {
             "id": self.id,
             "name": self.name,
+            "tags": list(self.annotations.tags),
+            "note": self.annotations.note or None,
             "state": self.state.value,
             "problem": self.problem,
             "path": str(self.folder.path),
@@ -89,6 +100,7 @@ class RunStore:
         self._kind = kind
         self._watches: dict[str, RunWatch] = {}
         self._specs: dict[str, Mapping[str, Any]] = {}
+        self._annotations: dict[str, AnnotationReader] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
@@ -97,13 +109,15 @@ class RunStore:
         for gone in self._watches.keys() - known:
             del self._watches[gone]
             self._specs.pop(gone, None)
+            self._annotations.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
     def _summary(self, folder: RunFolder) -> RunSummary:
         watch = self._watches.get(folder.id)
         if watch is None:
             watch = self._watches[folder.id] = RunWatch(folder, ends_only=LIST_READ_BYTES)
-        summary = _summarize(watch, self._specs.get(folder.id))
+            self._annotations[folder.id] = AnnotationReader(folder)
+        summary = _summarize(watch, self._specs.get(folder.id), self._annotations[folder.id].read())
         if summary.spec:
             self._specs[folder.id] = summary.spec
         return summary
@@ -137,15 +151,15 @@ def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]
 
 def summarize_run(folder: RunFolder) -> RunSummary:
     """One run, from its whole journal; a read error becomes its `problem`."""
-    return _summarize(RunWatch(folder), None)
+    return _summarize(RunWatch(folder), None, read_annotations(folder))
 
 
 def summarize_watch(watch: RunWatch) -> RunSummary:
     """One run that is followed, with what is new of it; a read error becomes its `problem`."""
-    return _summarize(watch, None)
+    return _summarize(watch, None, read_annotations(watch.folder))
 
 
-def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
+def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None, annotations: Annotations) -> RunSummary:
     problem: str | None = None
     try:
         watch.refresh()
@@ -154,7 +168,8 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None) -> RunSummary:
         problem = f"{error.what.rstrip('.')}: {error.why}" if error.why else error.what
     if watch.view.lifecycle is None:
         problem = problem or "The journal is missing, empty or invalid."
-    return RunSummary(watch.folder, watch.view, watch.state, problem or describe_damage(watch), spec or {})
+    damage = problem or describe_damage(watch)
+    return RunSummary(watch.folder, watch.view, watch.state, damage, spec or {}, annotations)
 
 
 @overload
@@ -179,7 +194,7 @@ def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFold
         return folders[0]
     exact = [folder for folder in folders if folder.id == ref]
     matches = exact or [folder for folder in folders if ref and _matches_id(folder.id, ref)]
-    matches = matches or [folder for folder in folders if _run_name(folder) == ref]
+    matches = matches or [folder for folder in folders if ref in _run_names(folder)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -199,12 +214,13 @@ def _matches_id(run_id: str, ref: str) -> bool:
     return run_id.startswith(ref) or run_id.endswith(ref) or f"-{ref}-" in f"{run_id}-"
 
 
-def _run_name(folder: RunFolder) -> str | None:
+def _run_names(folder: RunFolder) -> tuple[str | None, ...]:
+    """The name it was given later, and the one at its start."""
+    renamed = read_annotations(folder).name
     try:
-        name = folder.spec_values().get("name")
+        return renamed, folder.spec_values().get("name")
     except UsageError:
-        return None
-    return name if isinstance(name, str) else None
+        return (renamed,)
 
 
 def _run_at_path(ref: str, kind: type[FolderT]) -> FolderT:

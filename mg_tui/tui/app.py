@@ -6,20 +6,20 @@ It owns nothing that a run needs: runs are other processes, and closing the dash
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
 from mg_tui.runs.state import RunState
-from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, Action, bindings
+from mg_tui.tui.actions import ACTIONS_BY_ID, bindings
 from mg_tui.tui.base_app import BaseApp
 from mg_tui.tui.feeds import FeedFailed
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
@@ -27,7 +27,7 @@ from mg_tui.tui.places import PLACES
 from mg_tui.tui.runs.feeds import RunsUpdated
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.terminal import HANGUP_EXIT_CODE
-from mg_tui.tui.theme import DARK_NAME, LIGHT_NAME
+from mg_tui.tui.theme import other_shade
 
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
@@ -51,11 +51,18 @@ def _create_first_screen(mode: str) -> Screen[Any]:
     return screen
 
 
+def _palette_provider() -> type[Provider]:
+    from mg_tui.tui.screens.palette_entries import PaletteProvider
+
+    return PaletteProvider
+
+
 class GardenApp(BaseApp):
     """Model Garden in a terminal."""
 
     TITLE = "Model Garden"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette_provider}
     MODES = {place.mode: partial(_create_first_screen, place.mode) for place in PLACES}  # noqa: RUF012  (as in Textual)
     DEFAULT_MODE = PLACES[0].mode
 
@@ -89,6 +96,7 @@ class GardenApp(BaseApp):
 
     def on_unmount(self) -> None:
         self.runs_feed.stop()
+        self.terminal_notices.close()
 
     # --- messages of the feeds
 
@@ -103,12 +111,14 @@ class GardenApp(BaseApp):
             if previous.get(row.id) is RunState.RUNNING and row.state.ended:
                 severity: SeverityLevel = "information" if row.state.good else "error"
                 self.notify(f"{row.state.glyph} {row.state.label}: {row.title}", markup=False, severity=severity)
+                self.terminal_notices.tell_end(row, self.settings)
         self.coalescer.schedule("runs", self._show_runs, at_once=first)
 
     def _show_runs(self) -> None:
         # A last update may come while the dashboard ends.
         if self._screen_stack and not self._exit and isinstance(self.screen, GardenScreen):
             self.screen.show_runs()
+        self.terminal_notices.show_progress(self.run_rows or (), self.settings)
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         if isinstance(self.screen, GardenScreen):
@@ -126,6 +136,21 @@ class GardenApp(BaseApp):
 
         self.push_screen(ConfirmScreen(question, detail, yes), lambda confirmed: action() if confirmed else None)
 
+    def ask_text(
+        self,
+        title: str,
+        description: str,
+        done: Callable[[str], None],
+        *,
+        value: str = "",
+        placeholder: str = "",
+        limit: int = 60,
+    ) -> None:
+        from mg_tui.tui.screens.choose import NameScreen
+
+        screen = NameScreen(title, description, value=value, placeholder=placeholder, limit=limit, may_be_empty=True)
+        self.push_screen(screen, lambda text: done(text) if text is not None else None)
+
     def open_run(self, folder: "RunFolder") -> None:
         from mg_tui.tui.screens.run import RunScreen
 
@@ -140,10 +165,7 @@ class GardenApp(BaseApp):
     def _show_form(self, fill: "Callable[[NewRunForm], None]") -> None:
         from mg_tui.tui.screens.new_form import NewRunForm
 
-        if self.current_mode != "new":
-            self.switch_mode("new")
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
+        self._go_to_first("new")
         self.call_next(lambda: fill(self.screen) if isinstance(self.screen, NewRunForm) else None)
 
     def open_rerun_form(self, folder: "RunFolder") -> None:
@@ -159,6 +181,37 @@ class GardenApp(BaseApp):
             self.call_from_thread(self.notify_error, error)
         else:
             self.call_from_thread(partial(self.open_new_run_form, rerun.spec.model_dump(), cwd=rerun.cwd, anew=True))
+
+    def open_dataset(self, reference: str) -> None:
+        from mg_tui.tui.screens.dataset import DatasetScreen
+
+        self._go_to_first("datasets")
+        self.push_screen(DatasetScreen(reference))
+
+    def open_model(self, reference: str) -> None:
+        from mg_tui.tui.screens.models import ModelsScreen
+
+        self._go_to_first("models")
+        self.call_next(lambda: self.screen.go_to(reference) if isinstance(self.screen, ModelsScreen) else None)
+
+    def open_setting(self, id: str) -> None:
+        from mg_tui.tui.screens.settings import SettingsScreen
+
+        self.action_settings()
+        self.call_next(lambda: self.screen.table.go_to_field(id) if isinstance(self.screen, SettingsScreen) else None)
+
+    def open_option(self, name: str) -> None:
+        from mg_tui.tui.screens.new_form import NewRunForm
+
+        self._go_to_first("new")
+        self.call_next(lambda: self.screen.go_to_option(name) if isinstance(self.screen, NewRunForm) else None)
+
+    def _go_to_first(self, mode: str) -> None:
+        """Go to a place and back to its first screen."""
+        if self.current_mode != mode:
+            self.switch_mode(mode)
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
 
     def open_replay(self, folder: "RunFolder") -> None:
         from mg_tui.tui.screens.replay import ReplayScreen
@@ -217,25 +270,11 @@ class GardenApp(BaseApp):
             self.push_screen(SettingsScreen())
 
     def action_shade(self) -> None:
-        self.theme = LIGHT_NAME if self.theme == DARK_NAME else DARK_NAME
+        self.theme = other_shade(self.theme, self.current_theme.dark)
+        self.write_setting(("ui", "theme"), self.theme)
 
     def action_detach(self) -> None:
-        if not self.unsaved_options:
-            self.exit()
-            return
-        options = "1 option" if self.unsaved_options == 1 else f"{self.unsaved_options} options"
-        detail = "3 shows the form; r starts the run, and P saves a preset. Runs continue."
-        self.confirm(f"Quit and lose the new run's {options}?", detail, "Quit", self.exit)
+        self.exit()  # what was typed into the form of a new run is kept for the next session
 
     def action_help_quit(self) -> None:
         self.notify("Press q to quit; runs continue.", markup=False)
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette offers: every action that applies to `screen` now."""
-        active_ids = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
-        for action in ACTIONS:
-            if action.in_palette and action.id in active_ids:
-                yield SystemCommand(action.title, action.help, partial(self._run_palette_action, screen, action))
-
-    async def _run_palette_action(self, screen: Screen[object], action: Action) -> None:
-        await self.run_action(action.name, self if action.scope == "app" else screen)

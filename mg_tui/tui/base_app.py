@@ -6,7 +6,9 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,10 +23,12 @@ from mg_tui.tui.coalesce import UpdateCoalescer
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
 from mg_tui.tui.key_queue import KeyBarrier, KeyQueue
 from mg_tui.tui.messages import MAX_MESSAGES, LoggedMessage
+from mg_tui.tui.runs.annotator import RunAnnotator
 from mg_tui.tui.runs.commands import RunCommands
 from mg_tui.tui.runs.feeds import RunsFeed
+from mg_tui.tui.runs.terminal_notices import TerminalNotices
 from mg_tui.tui.terminal import is_over_ssh
-from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME
+from mg_tui.tui.theme import DARK, DARK_NAME, LIGHT, LIGHT_NAME, variable_defaults
 
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
@@ -43,11 +47,12 @@ class BaseApp(App[None]):
         settings: the settings in force.
         next_settings: the settings as read after a change; some take effect at the next start. None without a change.
         update_period, device_period: least seconds between two updates of the screen, and between two device samples.
+        run_commands, run_annotator: what is done to runs, and written on them.
         key_queue: delivers keys one after the other.
         custom_keys: keys by the id of the action, of actions that `[keys]` gives other keys.
+        terminal_notices: window title, bell and desktop notifications.
         message_log: messages that were notified, oldest first.
         run_rows: every run, newest first; None before the first read.
-        unsaved_options: how many options the form of a new run has that would be lost at the end.
     """
 
     # What the first frame needs; `load_stylesheets` reads the rest of the folder.
@@ -67,9 +72,10 @@ class BaseApp(App[None]):
         self.custom_keys: dict[str, tuple[str, ...]] = {}
         self.message_log: deque[LoggedMessage] = deque(maxlen=MAX_MESSAGES)
         self.run_rows: tuple[RunRow, ...] | None = None
-        self.unsaved_options = 0
+        self.terminal_notices = TerminalNotices(self)
         self.runs_feed = RunsFeed(self, settings.home, self.update_period)
         self.run_commands = RunCommands(self, self.confirm, self.notify_error, self.runs_feed.resume)
+        self.run_annotator = RunAnnotator(self.run_commands, self.ask_text)
         if is_over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self._set_first_theme(str(settings.ui.get("theme", DARK_NAME)))
@@ -83,6 +89,9 @@ class BaseApp(App[None]):
         self.set_class(self.current_theme.dark, "-dark-mode", update=False)
         self.set_class(not self.current_theme.dark, "-light-mode", update=False)
         self.stylesheet.set_variables(self.get_css_variables())
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return variable_defaults(self.current_theme)
 
     def load_stylesheets(self) -> None:
         """Read the stylesheets of all places, once: before the first screen other than the list, or soon after it."""
@@ -146,10 +155,50 @@ class BaseApp(App[None]):
         """Show an error with its lines (where, why, hint) as a passing message."""
         self.notify("\n".join(error.lines()), title=title, severity="error", timeout=ERROR_SECONDS)
 
+    # --- settings
+
+    def write_setting(self, keys: Sequence[str], value: Any, done: Callable[[], None] | None = None) -> None:
+        """Write a value of the person's garden.toml in a thread, put it in force, and call `done`; None removes it."""
+        self.run_worker(partial(self._write_setting, keys, value, done), thread=True, exit_on_error=False)
+
+    def _write_setting(self, keys: Sequence[str], value: Any, done: Callable[[], None] | None) -> None:
+        from mg_tui.config import load_settings, user_config_file, write_config_value
+
+        current = self.next_settings or self.settings
+        try:
+            write_config_value(user_config_file(), keys, value)
+            # As the next start will read them, but with the home that a flag of this start named.
+            home = current.home if current.origins.get("paths.home") == "--home" else None
+            written = load_settings(home=home)
+        except GardenError as error:
+            self.call_from_thread(self.notify_error, error)
+        else:
+            self.call_from_thread(self._after_write, written, done)
+
+    def _after_write(self, written: Settings, done: Callable[[], None] | None) -> None:
+        # Home and cache change at the next start: this dashboard has them open.
+        self.next_settings = written
+        self.settings = replace(written, home=self.settings.home, cache=self.settings.cache)
+        if done is not None:
+            done()
+
     # --- navigation, implemented by `GardenApp`
 
     def confirm(self, question: str, detail: str, yes: str, action: Callable[[], None]) -> None:
         """Ask a question; `action` is called when the answer is yes. `yes` is that answer's label."""
+        raise NotImplementedError
+
+    def ask_text(
+        self,
+        title: str,
+        description: str,
+        done: Callable[[str], None],
+        *,
+        value: str = "",
+        placeholder: str = "",
+        limit: int = 60,
+    ) -> None:
+        """Ask for a text of one line, which may be empty; `done` is called with it unless the question is closed."""
         raise NotImplementedError
 
     def open_run(self, folder: "RunFolder") -> None:
@@ -172,6 +221,22 @@ class BaseApp(App[None]):
 
     def open_rerun_form(self, folder: "RunFolder") -> None:
         """Go to the form of a new run, filled in with the options of an old run except its output folder."""
+        raise NotImplementedError
+
+    def open_dataset(self, reference: str) -> None:
+        """Show a dataset's rows."""
+        raise NotImplementedError
+
+    def open_model(self, reference: str) -> None:
+        """Go to a model in the list of models."""
+        raise NotImplementedError
+
+    def open_setting(self, id: str) -> None:
+        """Go to a setting."""
+        raise NotImplementedError
+
+    def open_option(self, name: str) -> None:
+        """Go to an option in the form of a new run."""
         raise NotImplementedError
 
     def open_replay(self, folder: "RunFolder") -> None:

@@ -8,6 +8,7 @@ them, so nothing is lost without color.
 from collections.abc import Mapping
 from typing import Final
 
+from textual.color import Color
 from textual.theme import Theme
 
 DARK_NAME: Final = "garden"
@@ -73,6 +74,41 @@ TONES: Final = frozenset(_DARK)
 def tone(name: str, *styles: str) -> str:
     """A style for `Content`: the color of a meaning, after text styles such as "bold"."""
     return " ".join([*styles, f"$tone-{name}"])
+
+
+def variable_defaults(theme: Theme) -> dict[str, str]:
+    """Our variables for a theme that is not ours: tones of the dark or the light theme, surfaces of its own colors."""
+    own = DARK if theme.dark else LIGHT
+    if theme.name in (DARK_NAME, LIGHT_NAME) or theme.name.startswith("ansi-"):
+        return dict(own.variables)
+    background = Color.parse(theme.background or ("#121212" if theme.dark else "#f2f2f2"))
+    primary = Color.parse(theme.primary)
+    surfaces = {
+        "cursor": background.blend(primary, 0.28),
+        "cursor-blurred": background.blend(primary, 0.12),
+        "bar": Color.parse(theme.surface) if theme.surface else background.blend(primary, 0.08),
+        "band": background.blend(Color.parse(theme.error or own.error or "#ff0000"), 0.16),
+        "tone-key": primary,
+        "tone-smooth": primary,
+    }
+    return {**own.variables, **{name: color.hex for name, color in surfaces.items()}}
+
+
+def other_shade(name: str, dark: bool) -> str:
+    """The light theme that belongs to a dark one, and the other way round; ours where there is none."""
+    return _PAIRS.get(name) or (LIGHT_NAME if dark else DARK_NAME)
+
+
+_PAIR_LIST: Final = (
+    (DARK_NAME, LIGHT_NAME),
+    ("textual-dark", "textual-light"),
+    ("catppuccin-mocha", "catppuccin-latte"),
+    ("solarized-dark", "solarized-light"),
+    ("rose-pine", "rose-pine-dawn"),
+    ("atom-one-dark", "atom-one-light"),
+    ("ansi-dark", "ansi-light"),
+)
+_PAIRS: Final[Mapping[str, str]] = {**dict(_PAIR_LIST), **{light: dark for dark, light in _PAIR_LIST}}
 
 
 def _variables(tones: Mapping[str, str], **more: str) -> dict[str, str]:

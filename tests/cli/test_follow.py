@@ -63,7 +63,7 @@ class WatchTerminal:
         home = folder.path.parent.parent
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
-            os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
+            os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24", TMUX="", VTE_VERSION="")
             code = "from mg_tui.cli.main import main; main()"
             os.execv(sys.executable, [sys.executable, "-c", code, "--home", str(home), "runs", *arguments])
 
@@ -147,6 +147,7 @@ def test_stopping_follows_to_the_end(folder: RunFolder, worker: None) -> None:
     assert terminal.wait() == 0
     assert "stop requested" in terminal.output
     assert "stopped at step" in terminal.output
+    assert f"\a\x1b]9;Model Garden: {folder.id} stopped\a" in terminal.output
     summary = summarize_run(folder)
     assert summary.state is RunState.STOPPED
     assert summary.view.requests[0]["request"] == "stop"

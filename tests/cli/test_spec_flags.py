@@ -66,3 +66,19 @@ def test_the_guide_s_command() -> None:
 def test_a_spec_can_be_written_as_its_command_and_read_again(extra: str) -> None:
     spec = parse_flags(f"{GUIDE_COMMAND} --system-prompt \"it's 'quoted' $HOME\" {extra}")
     assert parse_flags(" ".join(format_flags(spec, spec.changed()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("flag", "ours"),
+    [
+        ("--per-device-train-batch-size", "--batch-size"),
+        ("--per_device_train_batch_size", "--batch-size"),
+        ("--bf16", "--dtype bfloat16"),
+        ("--load-in-4bit", "--quantization nf4"),
+        ("--lerning-rate", "--learning-rate"),
+    ],
+)
+def test_the_flag_of_another_tool_is_answered_with_ours(flag: str, ours: str) -> None:
+    result = CliRunner().invoke(train_vision, [flag, "1"])
+    assert result.exit_code == 2
+    assert f"did you mean {ours}?" in result.output

@@ -35,6 +35,7 @@ NAMED = (
 PALETTE = ("pageup", "pagedown", "up", "down", "home", "end", "enter", "escape", "backspace", "r", "e", "z", "ctrl+p")
 SIZES = ((60, 20), (64, 22), (74, 24), (80, 24), (100, 30), (120, 40), (160, 50))
 PLACES = "12345"
+CHANGED_FREELY = ("control", "lock", "queue.json", "annotations.json")
 
 
 def random_keys(dice: random.Random, count: int) -> list[str]:
@@ -54,7 +55,8 @@ def palette_keys(dice: random.Random, count: int) -> list[str]:
 def run_files(home: Path) -> dict[str, dict[str, str]]:
     """The digest of every file of every run in the home and its trash, by the run's id.
 
-    Without requests to the worker and the place in the queue, which keys change that do not ask, and without locks.
+    Without requests to the worker, the place in the queue and annotations, which keys change that do not ask, and
+    without locks.
     """
     folders = [*(home / "runs").iterdir()] + [run.path for run in list_trash(home)]
     found = {}
@@ -63,6 +65,6 @@ def run_files(home: Path) -> dict[str, dict[str, str]]:
         found[id] = {
             str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.relative_to(folder).parts[0] not in ("control", "lock", "queue.json")
+            if path.is_file() and path.relative_to(folder).parts[0] not in CHANGED_FREELY
         }
     return found

@@ -47,6 +47,7 @@ from mg_tui.tui.screens.runs import RunsScreen
 from mg_tui.tui.screens.settings import SettingsScreen
 from mg_tui.tui.widgets.form.editor import FieldEditor
 from mg_tui.tui.widgets.form.table import FormTable
+from mg_tui.tui.widgets.run.checkpoints import CheckpointTable
 from mg_tui.tui.widgets.run.panes import DetailPane, LogPane
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 from mg_tui.tui.widgets.table import Table
@@ -55,6 +56,7 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "app": [GardenApp],
     "runs": [RunsScreen],
     "run": [RunScreen, ReplayScreen],
+    "saved": [CheckpointTable],
     "replay": [ReplayScreen],
     "chart": [RunScreen, ReplayScreen, CompareScreen],
     "compare": [CompareScreen],
@@ -84,6 +86,7 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "list": [Table],
     "log": [LogPane, ScrollBox, DetailPane, HelpScreen, MessagesScreen, PlainTextScreen],
     "confirm": [ConfirmScreen],
+    "keys": [HelpScreen],
     "help": [HelpScreen, MessagesScreen, PlainTextScreen],
     "plain": [PlainTextScreen],
 }
@@ -139,7 +142,7 @@ def test_no_key_means_two_things_in_one_place() -> None:
     for pair in (("run", "chart"), ("compare", "chart"), ("run", "replay")):
         both = Counter(key for action in actions_in(*pair) for key in action.keys)
         assert [key for key, times in both.items() if times > 1] == [], pair
-    for screen in set(SCOPE_TITLES) - {"app", "list", "log", "confirm", "help", "plain"}:
+    for screen in set(SCOPE_TITLES) - {"app", "list", "log", "confirm", "help", "keys", "plain"}:
         inner = {key for action in actions_in(screen) for key in action.keys}
         assert not inner & {key for action in actions_in("app") for key in action.keys}
 

@@ -68,6 +68,55 @@ async def test_every_field_is_there_and_explained(tmp_path, dashboard, size, tex
         assert len(screen.table.rows) < len(names)
 
 
+@pytest.mark.parametrize(("typed", "name"), [("bf16", "dtype"), ("wandb", "report_to"), ("batch_size", "batch_size")])
+async def test_slash_finds_an_option_by_the_words_of_other_tools(
+    tmp_path, dashboard, size, text, until, typed, name
+) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        await pilot.press("slash", *typed)
+        await until(pilot, lambda: screen.table.current is not None and screen.table.current.id == name)
+        assert screen.draft.options[name].title in text(app)
+
+
+@pytest.mark.parametrize("end", ["q", "hang-up"])
+async def test_the_form_is_there_again_in_the_next_session(tmp_path, dashboard, size, text, until, end) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        screen.fill({"dataset": "./mine.jsonl", "report_to": ("wandb",)})
+        _select_field(screen, "learning_rate")
+        await pilot.press("enter", *"3e-4", "enter")
+        screen.draft.set("lora_r", "many")  # wrong, and kept as it is
+        if end == "q":
+            await pilot.press("q")
+        else:
+            app.exit(return_code=129)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        await until(pilot, lambda: any("as you left it" in notice.message for notice in app._notifications))
+        values = {"dataset": "./mine.jsonl", "report_to": ("wandb",), "learning_rate": "3e-4", "lora_r": "many"}
+        assert screen.draft.typed_values == values
+        assert list(screen.draft.problems) == ["lora_r"] and screen.draft.cwd == tmp_path
+        await pilot.press("X", "y")
+        await until(pilot, lambda: not screen.draft.typed_values)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        assert not screen.draft.typed_values and not app._notifications
+
+
+@pytest.mark.parametrize("kept", ["", "[]", '{"values": 3}', '{"values": {"gone": 1, "old_option": [2]}, "cwd": 3}'])
+async def test_a_kept_form_that_means_nothing_is_an_empty_form(tmp_path, dashboard, text, until, kept) -> None:
+    (tmp_path / "draft.json").write_text(kept)
+    app = dashboard(tmp_path)
+    async with app.run_test() as pilot:
+        screen = await _open(app, pilot, until)
+        assert not screen.draft.typed_values and not app._notifications
+
+
 async def test_typing_is_checked_as_it_happens(tmp_path, dashboard, size, text, until) -> None:
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:

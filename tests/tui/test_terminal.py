@@ -3,15 +3,21 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
 import sys
 import termios
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.lock import RunLock
+from tests.tui.synthetic_runs import SyntheticRun, make_run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 
@@ -83,7 +89,7 @@ class DashboardTerminal:
 def terminal(home):
     created: list[DashboardTerminal] = []
 
-    def make(**environ: str) -> DashboardTerminal:
+    def make(home: Path = home, **environ: str) -> DashboardTerminal:
         created.append(DashboardTerminal(home, **environ))
         return created[-1]
 
@@ -111,6 +117,47 @@ def test_start_resize_and_q(terminal) -> None:
     assert session.wait() == 0
     _assert_restored(session)
     assert b"invoices-v2 still running" in session.output
+
+
+@pytest.fixture
+def ending_run(tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """A run that trains until the function is called, and then is finished."""
+    run = SyntheticRun("invoices", "running", 100, 62, 300)
+    folder = make_run(tmp_path / "ending", run, now=time.time())
+    lock = RunLock(folder.lock_file).acquire()
+
+    def end() -> None:
+        with JournalWriter(folder.journal_file) as journal:
+            journal.write("finished", steps=100, seconds=130.0, result="/data/models/invoices", metrics={})
+        lock.release()
+
+    yield end
+    lock.release()
+
+
+def test_a_run_s_progress_is_in_the_title_and_its_end_rings(terminal, ending_run, tmp_path) -> None:
+    session = terminal(home=tmp_path / "ending", TMUX="", VTE_VERSION="")
+    session.read_until("\x1b[22;2t\x1b]2;▶ 62% invoices · Model Garden\a".encode())
+    assert b"\x1b]9;" not in session.output
+    ending_run()
+    session.read_until(b"\a\x1b]9;Model Garden: invoices finished\a")
+    session.read_until(b"\x1b]2;Model Garden\a")
+    os.write(session.fd, b"q")
+    assert session.wait() == 0
+    assert session.output.rindex(b"\x1b[23;2t") > session.output.rindex(b"\x1b]2;")
+    _assert_restored(session)
+
+
+def test_settings_turn_title_and_ringing_off(terminal, ending_run, tmp_path) -> None:
+    off = {"MODEL_GARDEN_UI_NOTIFY": "off", "MODEL_GARDEN_UI_TERMINAL_TITLE": "off"}
+    session = terminal(home=tmp_path / "ending", **off)
+    session.read_until(b"invoices")
+    ending_run()
+    session.read_until("✓ finished: invoices".encode())
+    os.write(session.fd, b"q")
+    assert session.wait() == 0
+    assert b"\x1b]9;" not in session.output and b"\x1b]2;" not in session.output
+    assert b"\a" not in re.sub(rb"\x1b\][^\a\x1b]*\a", b"", session.output)  # a bell, not the end of a sequence
 
 
 def test_no_colour_leaves_glyphs_and_words(terminal) -> None:

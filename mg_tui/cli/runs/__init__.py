@@ -11,7 +11,11 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "list": LazyCommand("mg_tui.cli.runs.show", "list_", "List all runs, newest first."),
     "show": LazyCommand("mg_tui.cli.runs.show", "show", "Show a run: options, progress, outcome."),
     "logs": LazyCommand("mg_tui.cli.runs.show", "logs", "Show the worker's log."),
+    "rename": LazyCommand("mg_tui.cli.runs.annotate", "rename", "Give a run another name."),
+    "note": LazyCommand("mg_tui.cli.runs.annotate", "note", "Write or print a run's note."),
+    "tag": LazyCommand("mg_tui.cli.runs.annotate", "tag", "Add or remove a run's tags."),
     "stop": LazyCommand("mg_tui.cli.runs.control", "stop", "Stop a run after saving a checkpoint."),
+    "checkpoints": LazyCommand("mg_tui.cli.runs.checkpoints", "checkpoints", "List checkpoints, or delete one."),
     "checkpoint": LazyCommand("mg_tui.cli.runs.control", "checkpoint", "Save a checkpoint now."),
     "watch": LazyCommand("mg_tui.cli.runs.watch", "watch", "Follow a run until it ends."),
     "rm": LazyCommand("mg_tui.cli.runs.trash", "rm", "Move runs to the trash."),
@@ -36,7 +40,7 @@ def runs(ctx: click.Context, as_json: bool) -> None:
 
     ID is a run id, a unique prefix or suffix of it, a name, a path, or "last". Without a command, lists all runs.
     """
-    if ctx.invoked_subcommand not in ("wake", "logs", "rm", "restore", "trash"):
+    if ctx.invoked_subcommand not in ("wake", "logs", "rm", "restore", "trash", "rename", "note", "tag"):
         from mg_tui.cli.launch import wake_queue
 
         wake_queue(ctx.obj.home, resume=ctx.obj.resume_interrupted)

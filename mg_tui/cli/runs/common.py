@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mg_tui.cli.completion import complete_run
 from mg_tui.core.program import program
 from mg_tui.core.text import printable
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from mg_tui.runs.store import RunSummary
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-RUN_ARGUMENT = click.argument("run", metavar="ID")
+RUN_ARGUMENT = click.argument("run", metavar="ID", shell_complete=complete_run)
+RUNS_ARGUMENT = click.argument("run", metavar="ID...", nargs=-1, required=True, shell_complete=complete_run)
 
 
 def print_json(value: Any) -> None:

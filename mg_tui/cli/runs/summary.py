@@ -16,24 +16,34 @@ from mg_tui.cli.formatting import (
     format_scores,
 )
 from mg_tui.cli.tables import format_rows
+from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
-_COLUMNS: Final = ("ID", "STATE", "STEP", "LOSS", "TIME", "ETA", "MODEL")
-_RIGHT: Final = ("STEP", "LOSS", "TIME", "ETA")
+_COLUMNS: Final = ("id", "state", "step", "loss", "time", "eta", "model")
+_RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age"})
 _MAX_WARNINGS: Final = 10
 
 
-def format_table(summaries: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
-    """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own."""
+def format_table(
+    summaries: Sequence[RunSummary], now: float, *, width: int | None, columns: Sequence[str] = ()
+) -> list[str]:
+    """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own.
+
+    `columns`: keys of `mg_tui.core.run_columns`; by default the usual ones, with names and tags if a run was given any.
+    """
     from rich.cells import cell_len, set_cell_size
 
+    columns = columns or _usual_columns(summaries)
     problems = ["", *(run.problem for run in summaries)]
     lines: list[str] = []
-    rows = format_rows(_COLUMNS, [_format_row(run, now) for run in summaries], width=width, right=_RIGHT)
+    titles = [RUN_COLUMNS_BY_KEY[key].title for key in columns]
+    right = [RUN_COLUMNS_BY_KEY[key].title for key in columns if key in _RIGHT]
+    cells = [[_format_cell(run, key, now) for key in columns] for run in summaries]
+    rows = format_rows(titles, cells, width=width, right=right)
     for row, problem in zip(rows, problems, strict=True):
         lines += row
         if problem:
@@ -47,6 +57,8 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     facts: list[tuple[str, str | None]] = [
         ("run", printable(run.id)),
         ("name", run.name and one_line(run.name)),
+        ("tags", " ".join(f"#{tag}" for tag in run.annotations.tags)),
+        ("note", one_line(run.annotations.note)),
         ("state", f"{run.state.glyph} {run.state.label}"),
         ("problem", run.problem and one_line(run.problem)),
         ("folder", printable(str(folder.path))),
@@ -77,7 +89,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
     lines += [f"eval     step {e.step}: {format_scores({'loss': e.loss, **e.metrics})}" for e in list(view.evals)[-3:]]
-    lines += [_format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
+    lines += [format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
     lines += _warning_lines(run)
@@ -106,21 +118,45 @@ def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[s
     }
 
 
-def _format_row(run: RunSummary, now: float) -> tuple[str, ...]:
+def _usual_columns(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
+    renamed = ("name",) if any(run.annotations.name for run in summaries) else ()
+    tagged = ("tags",) if any(run.annotations.tags for run in summaries) else ()
+    return (*_COLUMNS[:1], *renamed, *_COLUMNS[1:-1], *tagged, *_COLUMNS[-1:])
+
+
+def _format_cell(run: RunSummary, key: str, now: float) -> str:
     view = run.view
-    eta = format_duration(view.eta_seconds(now)) if run.state is RunState.RUNNING else UNKNOWN
-    return (
-        printable(run.id),
-        f"{run.state.glyph} {run.state.label}",
-        format_progress(view),
-        format_number(view.latest_step.get("loss")),
-        format_duration(run.elapsed_seconds(now)),
-        eta,
-        _spec_value(run.spec, "base_model") or UNKNOWN,
-    )
+    match key:
+        case "id":
+            return printable(run.id)
+        case "name":
+            return one_line(run.name or "") or UNKNOWN
+        case "state":
+            return f"{run.state.glyph} {run.state.label}"
+        case "progress":
+            return f"{min(view.step / view.total_steps, 1):.0%}" if view.total_steps else UNKNOWN
+        case "step":
+            return format_progress(view)
+        case "loss":
+            return format_number(view.latest_step.get("loss"))
+        case "eval_loss":
+            return format_number(min((item.loss for item in view.evals), default=None))
+        case "time":
+            return format_duration(run.elapsed_seconds(now))
+        case "eta":
+            return format_duration(view.eta_seconds(now)) if run.state is RunState.RUNNING else UNKNOWN
+        case "age":
+            changed = view.ended_at or view.started_at or view.created_at
+            return UNKNOWN if changed is None else format_duration(now - changed)
+        case "tags":
+            return " ".join(f"#{tag}" for tag in run.annotations.tags)
+        case "note":
+            return one_line(run.annotations.note.partition("\n")[0])
+        case _:
+            return _spec_value(run.spec, {"model": "base_model"}.get(key, key)) or UNKNOWN
 
 
-def _format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
+def format_checkpoint(saved: SavedCheckpoint, *, best: bool) -> str:
     evaluated = f", eval loss {format_number(saved.eval_loss)}" if saved.eval_loss is not None else ""
     if saved.eval_metrics:
         evaluated += f", {format_scores(saved.eval_metrics)}"

@@ -5,19 +5,19 @@ import time
 
 import click
 
-from mg_tui.cli.runs.common import JSON_OPTION, print_json
+from mg_tui.cli.runs.common import JSON_OPTION, RUNS_ARGUMENT, print_json
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.program import runnable
 from mg_tui.core.text import pluralize, printable
 
-_YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
+YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
 
 
 @click.command()
-@click.argument("run", metavar="ID...", nargs=-1, required=True)
-@_YES_OPTION
+@RUNS_ARGUMENT
+@YES_OPTION
 @click.option("--permanently", is_flag=True, help="Delete at once instead of moving to the trash.")
 @click.pass_obj
 def rm(settings: Settings, run: tuple[str, ...], yes: bool, permanently: bool) -> None:
@@ -51,7 +51,7 @@ def restore(settings: Settings, run: tuple[str, ...]) -> None:
 
 @click.command("trash")
 @click.option("--empty", is_flag=True, help="Delete every run in the trash.")
-@_YES_OPTION
+@YES_OPTION
 @JSON_OPTION
 @click.pass_obj
 def trash(settings: Settings, empty: bool, yes: bool, as_json: bool) -> None:

@@ -209,7 +209,8 @@ def _metadata_from_spec(metadata: ResultMetadata, run: Path) -> ResultMetadata:
         return metadata
     values = {"min_pixels": spec.min_pixels, "max_pixels": spec.max_pixels, "system_prompt": spec.system_prompt}
     base = BaseModelRef(name=spec.base_model, revision=spec.revision)
-    return metadata.model_copy(update={**values, "base": base, "assumed": False})
+    described = {"base": base, "spec": spec.model_dump(mode="json"), "assumed": False}
+    return metadata.model_copy(update={**values, **described})
 
 
 def _resolve_base(

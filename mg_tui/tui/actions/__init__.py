@@ -106,7 +106,7 @@ def markdown_table() -> str:
     """Every action as a Markdown table, for the documentation."""
     lines = ["| Where | Key | Action | What it does |", "|---|---|---|---|"]
     for action in ACTIONS:
-        keys = " ".join(f"`{format_key(key)}`" for key in action.keys)
+        keys = " ".join(f"`{format_key(key)}`" for key in action.keys).replace("|", r"\|")
         asks = " Asks for confirmation." if action.destructive else ""
         lines.append(f"| {SCOPE_TITLES[action.scope]} | {keys} | {action.title} | {action.help}{asks} |")
     return "\n".join(lines) + "\n"

@@ -26,8 +26,10 @@ _KEY_NAMES: Final = {
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "equals_sign": "=",
+    "vertical_line": "|",
     "f1": "F1",
     "f2": "F2",
+    "f3": "F3",
 }
 
 

@@ -8,6 +8,7 @@ from mg_tui.tui.places import PLACES
 HEADINGS: Final = {
     "confirm": "Confirming",
     "help": "Help and other texts",
+    "keys": "Help",
     "plain": "Plain text",
     "app": "Everywhere",
 }
@@ -22,6 +23,15 @@ ACTIONS: Final = (
         "Close this text.",
         "help",
         "Help and other texts",
+        in_palette=False,
+    ),
+    Action(
+        "keys.find",
+        ("slash",),
+        "Find a key",
+        "Show only keys whose name or help has the words typed; a key itself works too.",
+        "keys",
+        "In the help and other texts",
         in_palette=False,
     ),
     Action(
@@ -43,13 +53,13 @@ ACTIONS: Final = (
     Action("app.notices", ("exclamation_mark",), "Messages", "Show past messages.", "app", "Everywhere"),
     Action("app.settings", ("f2",), "Settings", "Show all settings and where each is set.", "app", "Everywhere"),
     Action(
-        "app.shade", ("ctrl+t",), "Switch theme", "Switch between the light and the dark theme.", "app", "Everywhere"
+        "app.shade", ("ctrl+t",), "Switch theme", "Switch between dark and light, and keep it.", "app", "Everywhere"
     ),
     Action(
         "app.command_palette",
         ("ctrl+p",),
         "Command palette",
-        "Find an action by its name.",
+        "Find an action, a run, a dataset, a model, a setting or an option by its name.",
         "app",
         "Everywhere",
         in_palette=False,

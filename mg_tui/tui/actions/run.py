@@ -4,7 +4,7 @@ from typing import Final
 
 from mg_tui.tui.actions.action import Action
 
-HEADINGS: Final = {"run": "Run", "replay": "Replay"}
+HEADINGS: Final = {"run": "Run", "saved": "Checkpoints", "replay": "Replay"}
 
 
 def _action(
@@ -24,7 +24,40 @@ def _replay_action(name: str, keys: tuple[str, ...], title: str, help: str, labe
     return Action(f"replay.{name}", keys, title, help, "replay", "Replay", label, rank)
 
 
+def _checkpoint_action(
+    name: str, keys: tuple[str, ...], title: str, help: str, label: str, rank: int, *, destructive: bool = False
+) -> Action:
+    return Action(f"saved.{name}", keys, title, help, "saved", "On a checkpoint", label, rank, destructive)
+
+
 ACTIONS: Final = (
+    _checkpoint_action("chat_with", ("enter",), "Chat with it", "Ask the checkpoint about an image.", "chat", 1),
+    _checkpoint_action(
+        "resume_from",
+        ("r",),
+        "Resume from it",
+        "Resume the run from this checkpoint; later ones are deleted.",
+        "resume from it",
+        1,
+        destructive=True,
+    ),
+    _checkpoint_action(
+        "evaluate",
+        ("b",),
+        "Before and after",
+        "Show its answers to held-out rows, and those of the base model.",
+        "evaluate",
+        2,
+    ),
+    _checkpoint_action(
+        "delete_saved",
+        ("x", "delete"),
+        "Delete the checkpoint",
+        "Delete the checkpoint of a run that is not running.",
+        "delete",
+        3,
+        destructive=True,
+    ),
     _replay_action("pause", ("space",), "Pause", "Pause or continue the replay.", "pause", 2),
     _replay_action("faster", ("right_curly_bracket",), "Faster", "Play the replay faster.", "faster", 2),
     _replay_action("slower", ("left_curly_bracket",), "Slower", "Play the replay slower.", "slower", 3),
@@ -50,6 +83,10 @@ ACTIONS: Final = (
     ),
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
     _action("replay", ("v",), "Replay", "Replay the run's journal at any speed.", "replay", 6),
+    _action("chat", ("C",), "Chat with the result", "Ask the model that the run made.", "chat", 3),
+    _action("rename", ("T",), "Rename the run", "Give the run another name; its id stays."),
+    _action("note", ("N",), "Note", "Write a note on the run."),
+    _action("tags", ("t",), "Tags", "Change the tags of the run."),
     _action("log", ("l",), "Log", "Show the worker's output.", "log", 4),
     _action("search", ("slash",), "Filter the log", "Show log lines that contain the words.", "filter", 7),
     _action("notes", ("n",), "Notes", "Show warnings, and options chosen automatically with the reason.", "notes", 6),

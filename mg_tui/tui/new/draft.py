@@ -71,6 +71,11 @@ class SpecDraft(Generic[S]):
         """The values that are set, in the form or in garden.toml."""
         return {**self._defaults, **self._values}
 
+    @property
+    def typed_values(self) -> dict[str, Any]:
+        """The values that are set in the form, without those of garden.toml."""
+        return dict(self._values)
+
     def configured_default(self, name: str) -> Any:
         """The value of a field in garden.toml or the environment; None without one."""
         return self._defaults.get(name)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from mg_tui.core.options import Option
+from mg_tui.core.options import Option, find_by_synonym
 from mg_tui.tui import formatting
 from mg_tui.tui.form_row import FieldHelp, FormRow
 from mg_tui.tui.formatting import as_typed
@@ -30,10 +30,22 @@ def build_changed_rows(draft: SpecDraft[Any]) -> list[FormRow]:
 
 
 def search_rows(draft: SpecDraft[Any], query: str) -> list[FormRow]:
-    """Only the fields that have every word of `query` in their name, title, group or help."""
-    words = query.casefold().split()
+    """Only the fields that have every word of `query` in their name, synonyms, title, group or help; names first.
+
+    A word that is the name of another tool's option, with `_`, `-` or blanks, finds ours before all others.
+    """
+    words = query.casefold().replace("_", " ").replace("-", " ").split()
     matches = [opt for opt in draft.options.values() if _contains_all(_search_text(opt), words)]
-    matches.sort(key=lambda opt: not _contains_all(f"{opt.title} {opt.name}".casefold(), words))  # names first
+    named = find_by_synonym(query, draft.options.values())
+
+    def rank(opt: Option) -> int:
+        if _contains_all(f"{opt.title} {opt.name}".casefold(), words):
+            return 0
+        if named is not None and opt is named[0]:
+            return 1
+        return 2 if _contains_all(_synonym_text(opt), words) else 3
+
+    matches.sort(key=rank)
     return [build_row(draft, opt) for opt in matches]
 
 
@@ -79,7 +91,12 @@ def describe_group(draft: SpecDraft[Any], group: str) -> FieldHelp:
 
 
 def _search_text(opt: Option) -> str:
-    return f"{opt.name} {opt.flag} {opt.title} {opt.group} {opt.help}".casefold()
+    text = f"{opt.name} {opt.flag} {opt.title} {opt.group} {opt.help} {' '.join(opt.choices)}".casefold()
+    return f"{text} {text.replace('_', ' ').replace('-', ' ')} {_synonym_text(opt)}"
+
+
+def _synonym_text(opt: Option) -> str:
+    return " ".join(opt.synonyms).casefold().replace("_", " ").replace("-", " ")
 
 
 def _contains_all(text: str, words: Iterable[str]) -> bool:

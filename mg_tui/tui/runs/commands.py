@@ -62,7 +62,7 @@ class RunCommands:
                 return "removed from the queue" if outcome.acknowledged else "leaving the queue"
             return "stopping now" if outcome.request == "stop_now" else "stopping after this step"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def save_checkpoint(self, row: "RunRow") -> None:
         """Request a checkpoint."""
@@ -73,7 +73,7 @@ class RunCommands:
             operations.request_checkpoint(row.folder, _requester(), patience=0.0)
             return "saving a checkpoint after this step"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def toggle_hold(self, row: "RunRow") -> None:
         """Hold a queued run, or release it."""
@@ -85,7 +85,7 @@ class RunCommands:
             queue.set_held(row.folder, held)
             return "on hold until released" if held else "released; it starts when its devices are free"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def move_in_queue(self, row: "RunRow", by: int) -> None:
         """Move a queued run towards the front of the queue (negative) or its end."""
@@ -96,7 +96,7 @@ class RunCommands:
             position = queue.queue_position(row.folder) or 1
             return f"number {queue.move_to_position(row.folder, max(position + by, 1))} in the queue"
 
-        self._run_in_thread(row.title, job)
+        self.run_in_thread(row.title, job)
 
     def start_waiting_runs(self, settings: Settings) -> None:
         """Start the waiters of queued runs that have none, e.g. after a reboot, and resume interrupted runs where
@@ -111,30 +111,45 @@ class RunCommands:
             lines = [f"{folder.id} was interrupted and is running again" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} is queued again" for folder in restarted)])
 
-        self._run_in_thread("The queue", job)
+        self.run_in_thread("The queue", job)
 
     # --- runs that have ended
 
-    def resume(self, row: "RunRow") -> None:
-        """Find where a run would resume from, confirm, and resume it."""
+    def resume(self, row: "RunRow", *, at: int | None = None) -> None:
+        """Find where a run would resume from, the newest checkpoint or the one `at` a step, confirm, and resume it."""
+        wanted = None if at is None else str(at)
 
         def find_target() -> None:
             from mg_tui.runs.resume import find_resume_target
 
-            target = find_resume_target(row.folder, from_start=True)
-            self._app.call_from_thread(self._confirm_resume, row, target)
+            target = find_resume_target(row.folder, from_start=True, at=wanted)
+            self._app.call_from_thread(self._confirm_resume, row, target, wanted)
 
-        self._run_in_thread(row.title, find_target)
+        self.run_in_thread(row.title, find_target)
 
-    def _confirm_resume(self, row: "RunRow", target: "ResumeTarget") -> None:
+    def _confirm_resume(self, row: "RunRow", target: "ResumeTarget", at: str | None) -> None:
         def job() -> str:
             from mg_tui.runs import operations
 
-            operations.resume_run(row.folder, _requester(), from_start=target.step is None)
+            operations.resume_run(row.folder, _requester(), from_start=target.step is None, at=at)
             return "resumed"
 
         detail = f"It continues {target.summary}. It stays the same run, with its curves and folder."
-        self._confirm(f"Resume {row.title}?", detail, "Resume", lambda: self._run_in_thread(row.title, job))
+        self._confirm(f"Resume {row.title}?", detail, "Resume", lambda: self.run_in_thread(row.title, job))
+
+    def delete_checkpoint(self, row: "RunRow", step: int) -> None:
+        """Confirm, and delete one checkpoint of a run."""
+
+        def job() -> str:
+            from mg_tui.runs.remove import remove_checkpoint
+
+            remove_checkpoint(row.folder, step, _requester())
+            return f"the checkpoint at step {step} is deleted"
+
+        detail = "It is deleted for good, not moved to the trash."
+        self._confirm(
+            f"Delete the checkpoint at step {step}?", detail, "Delete", lambda: self.run_in_thread(row.title, job)
+        )
 
     def remove(self, rows: Sequence["RunRow"]) -> None:
         """Confirm and remove runs."""
@@ -149,9 +164,7 @@ class RunCommands:
             f"{names}Journal, log, checkpoints and the result in its folder move to the trash for 14 days; "
             "u restores them. Output folders are kept."
         )
-        self._confirm(
-            f"Remove {what}?", detail, "Remove", lambda: self._run_in_thread(what, lambda: _remove_runs(rows))
-        )
+        self._confirm(f"Remove {what}?", detail, "Remove", lambda: self.run_in_thread(what, lambda: _remove_runs(rows)))
 
     def restore(self, home: Path) -> None:
         """Bring the run back that was removed last."""
@@ -164,11 +177,11 @@ class RunCommands:
                 return "empty, nothing to restore"
             return f"{trash.restore_run(home, removed[0]).id} restored"
 
-        self._run_in_thread("Trash", job)
+        self.run_in_thread("Trash", job)
 
     # --- threads
 
-    def _run_in_thread(self, title: str, job: Callable[[], str | None]) -> None:
+    def run_in_thread(self, title: str, job: Callable[[], str | None]) -> None:
         """Run `job` in a thread and notify its result, or its error, under `title`."""
 
         def work() -> None:

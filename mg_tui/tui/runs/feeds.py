@@ -15,6 +15,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.tui.feeds import Feed
 
 if TYPE_CHECKING:
+    from mg_tui.runs.annotations import Annotations
     from mg_tui.runs.folder import RunFolder
     from mg_tui.runs.store import RunStore
     from mg_tui.runs.watch import RunWatch
@@ -61,7 +62,9 @@ class RunsFeed(Feed):
             self._store = RunStore(self._home)
         now = time.time()
         rows = with_queue_positions(
-            build_row(run.folder, run.view, run.state, run.spec, now=now, problem=run.problem)
+            build_row(
+                run.folder, run.view, run.state, run.spec, now=now, problem=run.problem, annotations=run.annotations
+            )
             for run in self._store.refresh()
         )
         if rows == self._last_rows:
@@ -103,9 +106,10 @@ class RunFeed(Feed):
         self._watch: RunWatch | None = None
         self._log: LogReader | None = None
         self._curves: tuple[int, RunCurves] | None = None
-        self._last_state: tuple[int, str] | None = None
+        self._last_state: tuple[int, str, Annotations] | None = None
 
     def read(self) -> Message | None:
+        from mg_tui.runs.annotations import read_annotations
         from mg_tui.runs.store import describe_damage
         from mg_tui.runs.watch import RunWatch
         from mg_tui.tui.runs.snapshot import build_curves, build_detail, build_row
@@ -114,14 +118,17 @@ class RunFeed(Feed):
         watch.refresh()
         lines = self._read_log()
         view, state = watch.view, watch.state
-        current = (view.last_number, state.value)
+        annotations = read_annotations(self._folder)
+        current = (view.last_number, state.value, annotations)
         if current == self._last_state and not lines and state.ended:
             return None
         self._last_state = current
         if self._curves is None or self._curves[0] != view.last_number:
             self._curves = (view.last_number, build_curves(view))
         now, spec = time.time(), self._spec()
-        row = build_row(self._folder, view, state, spec, now=now, problem=describe_damage(watch))
+        row = build_row(
+            self._folder, view, state, spec, now=now, problem=describe_damage(watch), annotations=annotations
+        )
         return RunUpdated(build_detail(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
 
     def _spec(self) -> dict[str, object]:

@@ -10,7 +10,9 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from mg_tui.core.text import one_line
+from mg_tui.runs.annotations import NO_ANNOTATIONS, Annotations
 from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import optional_text
@@ -44,6 +46,10 @@ class RunRow:
     pid: int | None = None
     result_path: str | None = None
     queue_position: tuple[int, bool] | None = None  # position in the queue from 1, and whether it is held
+    dataset: str = ""
+    eval_loss: float | None = None  # the lowest
+    elapsed: float | None = None  # seconds that it ran
+    annotations: Annotations = NO_ANNOTATIONS
     named: bool = True  # False: the title is made of dataset, model and the end of the id
 
     @property
@@ -52,9 +58,10 @@ class RunRow:
         return self.folder.id
 
     def matches(self, query: str) -> bool:
-        """Whether every word of `query` is in the title, the id, the state or the model."""
-        text = f"{self.title} {self.id} {self.state.label} {self.model}".casefold()
-        return all(word in text for word in query.casefold().split())
+        """Whether a filter matches the title, the id, the state, the model, the note or the tags."""
+        notes = self.annotations
+        text = " ".join((self.title, self.id, self.state.label, self.model, notes.note, *notes.tags))
+        return matches_filter(query, text, notes.tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +114,15 @@ def build_row(
     *,
     now: float,
     problem: str | None = None,
+    annotations: Annotations = NO_ANNOTATIONS,
 ) -> RunRow:
     """The list's view of a run at `now` (Unix seconds)."""
     total = view.total_steps
     share = None if not total else min(view.step / total, 1.0)
     return RunRow(
         folder=folder,
-        title=one_line(view.name or default_title(folder.id, spec), limit=200),
-        named=bool(view.name),
+        title=one_line(annotations.name or view.name or default_title(folder.id, spec), limit=200),
+        named=bool(annotations.name or view.name),
         state=state,
         step=view.step,
         total=total,
@@ -132,7 +140,17 @@ def build_row(
         problem=None if problem is None else one_line(problem, limit=400),
         result_path=optional_text(view.result.get("result")),
         pid=view.pid if state is RunState.RUNNING else None,
+        dataset=one_line(str(spec.get("dataset", "")), limit=200),
+        eval_loss=min((item.loss for item in view.evals if isfinite(item.loss)), default=None),
+        elapsed=_elapsed(view, state, now),
+        annotations=annotations,
     )
+
+
+def _elapsed(view: RunView, state: RunState, now: float) -> float | None:
+    """Whole seconds that the run ran: of a running one until now, of one that died until its last event."""
+    seconds = view.elapsed_seconds(now if state is RunState.RUNNING else view.last_time or now)
+    return None if seconds is None else float(round(seconds))
 
 
 def default_title(id: str, spec: Mapping[str, Any]) -> str:

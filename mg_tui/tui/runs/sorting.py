@@ -35,7 +35,7 @@ class SortOrder:
 SORT_ORDERS: Final = (
     SortOrder("time", "age", lambda row: row.id, descending=True),  # an id starts with its creation time
     SortOrder("state", "state", lambda row: _STATE_ORDER.index(row.state)),
-    SortOrder("name", "title", lambda row: row.title.casefold()),
+    SortOrder("name", "name", lambda row: row.title.casefold()),
     SortOrder("loss", "loss", lambda row: row.loss if row.loss is not None and isfinite(row.loss) else None),
 )
 

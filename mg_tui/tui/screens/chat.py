@@ -19,6 +19,7 @@ from mg_tui.tui.actions import bindings
 from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
 from mg_tui.tui.image_view import ImageView
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.chat_memory import QuestionHistory, parse_sampling, read_sampling, write_sampling
 from mg_tui.tui.models.conversation import ChatQuestion, Exchange, build_messages
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.terminal import is_over_ssh
@@ -46,6 +47,8 @@ class ChatScreen(GardenScreen[None]):
         self.model = row
         self._draft = question or ChatQuestion()
         self._loading = self._answering = self._loaded = False
+        self._history = QuestionHistory(self.dashboard.settings.home)
+        self._sampling = read_sampling(self.dashboard.settings.home)
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -62,6 +65,7 @@ class ChatScreen(GardenScreen[None]):
         interval = self.dashboard.update_period if is_over_ssh(os.environ) else TEXT_SECONDS
         self._engine = EngineClient(self, GENERATE_PROGRAM, text_interval=interval)
         self._conversation.hint = _hint()
+        self.query_one(ChatHead).sampling = self._sampling
         self._show_images()
         self._load_model()
 
@@ -149,19 +153,23 @@ class ChatScreen(GardenScreen[None]):
         question = ChatQuestion(typed, self._draft.images)
         if typed == one_line(self._draft.question):  # the row's own question, which may have more than one line
             question = self._draft
+        self._history.add(one_line(question.question))
+        self._draft = ChatQuestion()
+        event.input.value = ""
+        self._ask(question)
+
+    def _ask(self, question: ChatQuestion) -> None:
         messages = build_messages(self.exchanges, question)
         if not self._loaded and not self._loading:
             self._load_model()
         self.exchanges.append(Exchange(question))
-        self._draft = ChatQuestion()
         self._answering = True
         self.set_footer_labels({"chat.back": "stop answer"})
-        event.input.value = ""
         if not self._loading:
             self.query_one(ChatHead).state = "answering"
         self.query_one(ErrorBand).error = None
         self._show_reason_once(None)
-        self._engine.request("generate", messages=messages)
+        self._engine.request("generate", messages=messages, **self._sampling.fields())
         self.query_one(ConversationScroll).scroll_end(animate=False)
         self._refresh_conversation()
         self.refresh_keys()
@@ -193,13 +201,20 @@ class ChatScreen(GardenScreen[None]):
             images = (*self._draft.images, Path(path)) if not self._draft.expected else (Path(path),)
             self.set_question(ChatQuestion("", images))
 
+    @property
+    def _conversation_so_far(self) -> list[Exchange]:
+        """The exchanges; none before the screen is there."""
+        return self.exchanges if self.is_mounted and self.query(ConversationText) else []
+
     # --- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "drop":
             return bool(self._draft.images)
+        if action in ("retry", "answer"):
+            return any(item.finished for item in self._conversation_so_far) and not self._answering
         if action == "fresh":
-            return bool(self.is_mounted and self.query(ConversationText) and self.exchanges) and not self._answering
+            return bool(self._conversation_so_far) and not self._answering
         return True
 
     def action_image(self) -> None:
@@ -250,6 +265,46 @@ class ChatScreen(GardenScreen[None]):
         self._show_images()
         self._refresh_conversation()
         self.refresh_keys()
+
+    def action_retry(self) -> None:
+        if self._conversation_so_far and not self._answering:
+            self._ask(self.exchanges.pop().question)
+
+    def action_answer(self) -> None:
+        from mg_tui.tui.screens.plain_text import PlainTextScreen
+
+        answers = [item.answer.strip() for item in self._conversation_so_far if item.answer.strip()]
+        if answers:
+            self.dashboard.push_screen(PlainTextScreen("The answer", answers[-1]))
+
+    def action_earlier(self) -> None:
+        self._walk_history(-1)
+
+    def action_later(self) -> None:
+        self._walk_history(1)
+
+    def _walk_history(self, by: int) -> None:
+        field = self.query_one("#ask", Input)
+        question = self._history.step(by, field.value)
+        if question is not None:
+            field.value = question
+            field.cursor_position = len(question)
+
+    def action_sampling(self) -> None:
+        description = (
+            "temperature 0 is greedy: the same answer every time. Without a seed one is drawn. Empty: defaults."
+        )
+        title, value = "Sampling", self._sampling.as_text()
+        self.dashboard.ask_text(title, description, self._set_sampling, value=value, limit=120)
+
+    def _set_sampling(self, text: str) -> None:
+        try:
+            self._sampling = parse_sampling(text)
+        except GardenError as error:
+            self.dashboard.notify_error(error)
+            return
+        write_sampling(self.dashboard.settings.home, self._sampling)
+        self.query_one(ChatHead).sampling = self._sampling
 
     def action_page_up(self) -> None:
         self.query_one(ConversationScroll).scroll_page_up(animate=False)

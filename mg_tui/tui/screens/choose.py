@@ -94,20 +94,30 @@ class ChooseScreen(Dialog[tuple[str, ...] | None]):
 
 
 class NameScreen(Dialog[str | None]):
-    """Returns a name, or None."""
+    """Returns a name or another text of one line, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("choose")]
     AUTO_FOCUS = "Input"
 
-    def __init__(self, title: str, description: str) -> None:
+    def __init__(
+        self,
+        title: str,
+        description: str,
+        *,
+        value: str = "",
+        placeholder: str = "a name",
+        limit: int = 60,
+        may_be_empty: bool = False,
+    ) -> None:
         super().__init__()
-        self._title, self._description = title, description
+        self._title, self._description, self._value = title, description, one_line(value)
+        self._placeholder, self._limit, self._may_be_empty = placeholder, limit, may_be_empty
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as dialog:
             dialog.border_title = Content(one_line(self._title, limit=70))
             dialog.border_subtitle = "enter selects · esc closes"
-            yield Input(placeholder="a name", max_length=60, compact=True)
+            yield Input(self._value, placeholder=self._placeholder, max_length=self._limit, compact=True)
             yield Static(Content.styled(printable(self._description, limit=1_000), tone("dim")))
             yield Static(id="problem")
 
@@ -117,7 +127,7 @@ class NameScreen(Dialog[str | None]):
 
     def action_take(self) -> None:
         name = self.query_one(Input).value.strip()
-        if name and name == printable(name):
+        if (name or self._may_be_empty) and name == printable(name):
             self.dismiss(name)
         else:
             self.query_one("#problem", Static).update(line(("Enter a name with visible characters.", tone("failed"))))

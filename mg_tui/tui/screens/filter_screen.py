@@ -41,6 +41,15 @@ class FilterScreen(GardenScreen[None]):
         self.set_focus(self.query_one("#filter", Input))
         self.refresh_bindings()
 
+    async def set_filter(self, words: str) -> None:
+        """Filter by `words`, with the field open and the focus on the table."""
+        self.filter_text = words
+        await self.action_filter()
+        self.query_one("#filter", Input).value = words
+        self.show_filtered()
+        self.set_focus(self.filtered_table)
+        self.refresh_bindings()
+
     async def action_clear(self) -> None:
         self.filter_text, self.filter_open = "", False
         await self.query("#filter").remove()

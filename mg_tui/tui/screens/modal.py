@@ -1,5 +1,6 @@
 """The bases of screens over the screen: of every dialog, and of texts that scroll (help, messages, plain texts)."""
 
+from collections.abc import Awaitable
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -68,8 +69,9 @@ class TextModal(ScrollActions, Dialog[None]):
             text.border_subtitle = self.hint
             yield self.create_body()
 
-    def action_close(self) -> None:
+    def action_close(self) -> Awaitable[None] | None:
         self.dismiss(None)
+        return None
 
     @property
     def _scroll_target(self) -> VerticalScroll:

@@ -48,6 +48,7 @@ class ModelsScreen(FilterScreen):
     def __init__(self) -> None:
         super().__init__()
         self.rows: tuple[ModelRow, ...] | None = None
+        self._wanted: str | None = None  # the model to go to once the models are listed
         self._merge_engine: EngineClient | None = None
 
     def compose(self) -> ComposeResult:
@@ -114,10 +115,21 @@ class ModelsScreen(FilterScreen):
     def show_filtered(self) -> None:
         self._show()
 
+    def go_to(self, reference: str) -> None:
+        """Put the cursor on a model, as soon as it is listed."""
+        self.filter_text = ""
+        self.query("#filter").remove()
+        self.filter_open = False
+        self._wanted = reference
+        self._show()
+
     def _show(self) -> None:
         visible = [row for row in self.rows or () if row.matches(self.filter_text)]
         table, empty = self.query_one(ModelTable), self.query_one("#empty", Static)
         table.show(visible)
+        if self._wanted is not None and self.rows is not None:
+            table.move(next((i for i, row in enumerate(visible) if row.reference == self._wanted), table.cursor))
+            self._wanted = None
         table.display = bool(visible)
         empty.display = not visible
         self.query_one(ModelPreview).display = bool(visible)

@@ -53,12 +53,7 @@ class NewRunScreen(NewRunForm):
         draft = self.draft
         assert draft is not None
         name = next(name for name in draft.options if name in draft.problems or name in draft.missing)
-        self.filter_text, self.only_changed = "", False
-        self.query("#find").remove()
-        if not draft.options[name].basic:
-            self.expanded_groups.add(draft.options[name].group)
-        self.draw_form()
-        self.table.go_to_field(name)
+        self.go_to_option(name)
         self.table.release_keys()
         title = draft.options[name].title
         problem = "is required" if name in draft.missing else "is invalid"
@@ -67,7 +62,7 @@ class NewRunScreen(NewRunForm):
     async def _after_start(self, started: RunStarted | None) -> None:
         if started is None:
             return
-        self.unsaved, self.dashboard.unsaved_options = False, 0
+        self.unsaved = False
         launched = started.launched
         if started.skipped_rows:
             rows = formatting.count(started.skipped_rows, "bad row")

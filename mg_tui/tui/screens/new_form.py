@@ -1,10 +1,10 @@
-"""The form of a new run, made from the spec, and its estimate. It keeps its values while the dashboard is open."""
+"""The form of a new run, made from the spec, and its estimate. Its values are kept for the next session."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from mg_tui.tui.new.draft import RunDraft
 
 
-class DraftReady(Message):
-    """The draft is ready; or why it cannot be made."""
+SAVE_SECONDS: Final = 0.5  # after a change; the end of the dashboard does not wait for it
 
-    def __init__(self, draft: "RunDraft | None", why: str = "") -> None:
+
+class DraftReady(Message):
+    """The draft is ready; or why it cannot be made. `restored`: it has values of an earlier session."""
+
+    def __init__(self, draft: "RunDraft | None", why: str = "", *, restored: bool = False) -> None:
         super().__init__()
-        self.draft, self.why = draft, why
+        self.draft, self.why, self.restored = draft, why, restored
 
 
 class NewRunForm(FormScreen):
@@ -47,7 +50,9 @@ class NewRunForm(FormScreen):
         self.filter_text = ""
         self.unsaved = False  # values were changed here since the form was filled in, or started a run
         self._request_number = 0
+        self._saved_values: dict[str, Any] = {}  # as kept for the next session
         # Arguments of calls to `fill` before the draft was ready.
+        self._pending_option: str | None = None
         self._pending_values: list[tuple[Mapping[str, Any], Path | None, bool]] = []
 
     def compose(self) -> ComposeResult:
@@ -72,13 +77,24 @@ class NewRunForm(FormScreen):
     def _create_draft(self) -> None:
         try:
             from mg_tui.tui.new.draft import RunDraft
+            from mg_tui.tui.new.saved_draft import restore_draft
 
-            self.post_message(DraftReady(RunDraft(self.dashboard.settings.train)))
+            draft = RunDraft(self.dashboard.settings.train)
+            restored = restore_draft(self.dashboard.settings.home, draft)
+            self.post_message(DraftReady(draft, restored=restored))
         except Exception as error:  # the other places go on
             self.post_message(DraftReady(None, describe_exception(error)))
 
     def on_unmount(self) -> None:
         self.estimator.stop()
+        self._save_draft()
+
+    def _save_draft(self) -> None:
+        if self.draft is not None and self.draft.typed_values != self._saved_values:
+            from mg_tui.tui.new.saved_draft import save_draft
+
+            self._saved_values = self.draft.typed_values
+            save_draft(self.dashboard.settings.home, self.draft)
 
     def on_screen_suspend(self) -> None:
         if self.is_mounted:
@@ -98,13 +114,18 @@ class NewRunForm(FormScreen):
             self.query_one("#empty", Static).update(line(("Cannot show the form: ", tone("failed")), message.why))
             return
         self.draft = message.draft
+        self._saved_values = self.draft.typed_values
         self._show_form(True)
+        if message.restored and not self._pending_values:
+            self.notify("The form as you left it; X empties it.", markup=False)
         if not isinstance(self.focused, Input):
             self.set_focus(self.table)
         for values, cwd, anew in self._pending_values:
             self._fill(values, cwd, anew)
         self._pending_values = []
         self.draft_changed()
+        if self._pending_option is not None:
+            self.go_to_option(self._pending_option)
 
     # --- filling the form in
 
@@ -124,6 +145,19 @@ class NewRunForm(FormScreen):
         if cwd is not None:
             self.draft.cwd = cwd
         self.draft.set_all(values)
+
+    def go_to_option(self, name: str) -> None:
+        """Put the cursor on an option, as soon as the form is ready."""
+        if self.draft is None:
+            self._pending_option = name
+            return
+        self.filter_text, self.only_changed = "", False
+        self.query("#find").remove()
+        if not self.draft.options[name].basic:
+            self.expanded_groups.add(self.draft.options[name].group)
+        self.draw_form()
+        self.set_focus(self.table)
+        self.table.go_to_field(name)
 
     def fill_from_dataset(self, values: Mapping[str, Any]) -> None:
         """Start over with a dataset. Values that were typed here and not used yet are kept, and named."""
@@ -148,13 +182,13 @@ class NewRunForm(FormScreen):
         pane = self.query_one(EstimatePane)
         pane.command = draft.command()
         changed, missing = len(draft.changed_fields()), len(draft.missing)
-        self.dashboard.unsaved_options = changed if self.unsaved else 0
         parts = [line((f"● {changed} changed", tone("eval")))] if changed else []
         if draft.problems:
             parts.append(line((f"✗ {len(draft.problems)} wrong", tone("failed"))))
         elif missing:
             parts.append(line((f"{missing} needed", tone("eval"))))
         self.query_one(TopBar).right = Content("  ").join(parts)
+        self.set_timer(SAVE_SECONDS, self._save_draft)
         self._request_number += 1
         if draft.partial_spec is None:
             pane.blocked_by = "Fix the values marked ✗ to see the memory estimate."

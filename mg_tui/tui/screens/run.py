@@ -17,13 +17,14 @@ from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
 from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
 from mg_tui.tui.runs.snapshot import RunDetail
-from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.chart_keys import ChartKeys
+from mg_tui.tui.screens.checkpoint_actions import CheckpointActions
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
+from mg_tui.tui.widgets.run.checkpoints import CheckpointTable
 from mg_tui.tui.widgets.run.head import OutcomeBand, RunHead
 from mg_tui.tui.widgets.run.metrics import CURVE_COUNT, MetricsPanel, run_plot
-from mg_tui.tui.widgets.run.panes import CheckpointList, DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
+from mg_tui.tui.widgets.run.panes import DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
 from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mg_tui.hardware.types import DeviceSnapshot
 
 
-class RunScreen(ChartKeys, GardenScreen[None]):
+class RunScreen(ChartKeys, CheckpointActions):
     """Follows one run's folder for as long as it is open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("run", "chart")]
@@ -59,7 +60,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             yield LogPane(id="log")
             yield DetailPane(RunNotes(), id="notes")
             yield DetailPane(SampleAnswers(), id="samples")
-            yield DetailPane(CheckpointList(), id="saved")
+            yield CheckpointTable(id="saved")
             yield DetailPane(RunOptionList(), id="spec")
         yield KeyBar()
 
@@ -117,6 +118,7 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             widget.detail = detail
         for pane in self.query(DetailPane):
             pane.show(detail)
+        self.query_one(CheckpointTable).show_detail(detail)
         self.draw_chart()
         enabled = (detail.row.state, bool(detail.samples), bool(detail.checkpoints))
         if enabled != self._last_enabled:
@@ -153,6 +155,8 @@ class RunScreen(ChartKeys, GardenScreen[None]):
             return state is RunState.RUNNING or (action == "stop" and state is RunState.QUEUED)
         if action == "resume":
             return state is not None and state.can_resume
+        if action == "chat":
+            return bool(self.detail is not None and self.detail.row.result_path)
         if action == "replay":
             return state is not None and state.ended
         if action == "evaluate":
@@ -187,6 +191,15 @@ class RunScreen(ChartKeys, GardenScreen[None]):
 
     def action_replay(self) -> None:
         self.dashboard.open_replay(self.folder)
+
+    def action_rename(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_annotator.rename(detail.row))
+
+    def action_note(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_annotator.note(detail.row))
+
+    def action_tags(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_annotator.tags([detail.row]))
 
     def action_place(self) -> None:
         self._with_detail(lambda detail: self.dashboard.show_result_path(detail.row))

@@ -17,6 +17,7 @@ from mg_tui.tui.actions import bindings
 from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, FeedFailed
 from mg_tui.tui.runs.feeds import RunsFeed
 from mg_tui.tui.runs.sorting import SORT_ORDERS, sort_rows
+from mg_tui.tui.screens import run_list_options
 from mg_tui.tui.screens.filter_screen import FilterScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
@@ -39,7 +40,7 @@ class RunsScreen(FilterScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("runs")]
     AUTO_FOCUS = "RunTable"
     stylesheets_preloaded = True  # it draws the first frame
-    filter_placeholder = "filter by name, id, state or model"
+    filter_placeholder = "filter by name, id, state, model or note; #tag; -without"
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +58,7 @@ class RunsScreen(FilterScreen):
 
     def on_mount(self) -> None:
         self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
+        self.table.choose_columns(run_list_options.configured_columns(self.dashboard.settings))
         self._update_summary()
         self.set_interval(AGE_SECONDS, self._update_ages)
         # Reading starts after the first frame, which its imports would delay.
@@ -182,6 +184,10 @@ class RunsScreen(FilterScreen):
             return self.rows is None or bool(self.rows)  # what is typed after / while they are read is for it
         if action in ("sort", "reverse"):
             return bool(self.rows)
+        if action == "save_filter":
+            return bool(self.filter_text.strip())
+        if action == "filters":
+            return bool(self.dashboard.settings.filters)
         if action == "compare":
             return len(self.table.marked) > 1
         if action == "clear":
@@ -244,6 +250,24 @@ class RunsScreen(FilterScreen):
     def action_compare(self) -> None:
         self.dashboard.open_compare([row.folder for row in reversed(self.marked)])
 
+    def action_rename(self) -> None:
+        self._with_selected(self.dashboard.run_annotator.rename)
+
+    def action_note(self) -> None:
+        self._with_selected(self.dashboard.run_annotator.note)
+
+    def action_tags(self) -> None:
+        self._with_selected(lambda row: self.dashboard.run_annotator.tags(self.marked or [row]))
+
+    def action_filters(self) -> None:
+        run_list_options.choose_filter(self)
+
+    def action_save_filter(self) -> None:
+        run_list_options.save_or_remove_filter(self)
+
+    def action_columns(self) -> None:
+        run_list_options.choose_columns(self, self.table)
+
     def action_sort(self) -> None:
         self.order_index, self.reversed_order = (self.order_index + 1) % len(SORT_ORDERS), False
         self._show()
@@ -262,8 +286,7 @@ class RunsScreen(FilterScreen):
 _APPLIES: "Final[Mapping[str, Callable[[RunRow], bool]]]" = {
     "open": lambda row: True,
     "mark": lambda row: True,
-    "place": lambda row: True,
-    "rerun": lambda row: True,
+    **dict.fromkeys(("place", "rerun", "rename", "note", "tags"), lambda row: True),
     "stop": lambda row: row.state in (RunState.RUNNING, RunState.QUEUED),
     "resume": lambda row: row.state.can_resume,
     "replay": lambda row: row.state.ended,

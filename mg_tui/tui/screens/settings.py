@@ -1,15 +1,15 @@
 """The settings with their origins, and the keys of actions. Changes are written to the user's garden.toml."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from mg_tui.config import DEFAULT_ORIGIN, Settings, user_config_file, write_config_value
-from mg_tui.core.errors import GardenError
+from mg_tui.config import DEFAULT_ORIGIN, Settings, user_config_file
 from mg_tui.core.settings import SETTINGS, SETTINGS_BY_ID, Setting
 from mg_tui.tui.actions import ACTIONS, ACTIONS_BY_ID, SCOPE_TITLES, Action, bindings
 from mg_tui.tui.form_row import FieldHelp, FormRow
@@ -155,26 +155,10 @@ class SettingsScreen(FormScreen):
         self._write_setting(keys, None)
 
     def _write_setting(self, keys: Sequence[str], value: Any) -> None:
-        def work() -> None:
-            from mg_tui.config import load_settings
+        self.dashboard.write_setting(keys, value, partial(self._after_write, ".".join(keys)))
 
-            try:
-                write_config_value(user_config_file(), keys, value)
-                # As the next start will read them, but with the home that a flag of this start named.
-                home = self.current.home if self.current.origins.get("paths.home") == "--home" else None
-                written = load_settings(home=home)
-            except GardenError as error:
-                self.app.call_from_thread(self.dashboard.notify_error, error)
-            else:
-                self.app.call_from_thread(self._after_write, ".".join(keys), written)
-
-        self.run_worker(work, thread=True, exit_on_error=False)
-
-    def _after_write(self, id: str, written: Settings) -> None:
+    def _after_write(self, id: str) -> None:
         app = self.dashboard
-        # Home and cache change at the next start: this dashboard has them open.
-        app.next_settings = written
-        app.settings = replace(written, home=app.settings.home, cache=app.settings.cache)
         setting = SETTINGS_BY_ID.get(id)
         if setting is None:
             app.apply_keymap(app.settings.keys)

@@ -120,8 +120,19 @@ class Table(ScrollView, Generic[T], can_focus=True):
         if width != self._width:
             self._width = width
             self._gap = 2 if width >= 100 else 1
-            self._layout = layout_columns(self.COLUMNS, width, self._gap)
+            self._layout = layout_columns(self.columns, width, self._gap)
         return self._layout
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns, as far as there is room; `relayout` after a change."""
+        return self.COLUMNS
+
+    def relayout(self) -> None:
+        """Lay the columns out again, because others were chosen."""
+        self._width = -1
+        self._drawn_rows.clear()
+        self.refresh()
 
     def on_resize(self) -> None:
         self.virtual_size = Size(0, len(self.rows) + 1)

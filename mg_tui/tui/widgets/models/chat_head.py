@@ -10,6 +10,7 @@ from textual.reactive import reactive
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.models.catalog import ModelRow
+from mg_tui.tui.models.chat_memory import DEFAULT_SAMPLING, ChatSampling
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, justify, line
 from mg_tui.tui.widgets.models.model_table import kind_text
@@ -23,6 +24,8 @@ class ChatHead(Lines):
     """
     state: reactive[str] = reactive("loading", repaint=False)
     model_info: reactive[Mapping[str, Any] | None] = reactive(None, repaint=False)
+
+    sampling: reactive[ChatSampling] = reactive(DEFAULT_SAMPLING, repaint=False)
 
     def __init__(self, row: ModelRow) -> None:
         super().__init__()
@@ -43,8 +46,13 @@ class ChatHead(Lines):
     def watch_model_info(self) -> None:
         self.redraw()
 
+    def watch_sampling(self) -> None:
+        self.redraw()
+
     def lines(self, width: int) -> list[Content]:
         left = line(kind_text(self._model), "  ", (self._model.title, "bold"))
+        if self.sampling != DEFAULT_SAMPLING:
+            left = line(left, (f"  {self.sampling.as_text()}", tone("eval")))
         return [justify(left, self._right(), width)]
 
     def _right(self) -> Content:

@@ -11,13 +11,15 @@ from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.text_charts import meter
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, fit, join_fitting, justify, line
-from mg_tui.tui.widgets.runs.run_table import state_text
+from mg_tui.tui.widgets.runs.run_table import state_text, tags_text
 
 
 def head_lines(detail: RunDetail, width: int) -> list[Content]:
     """Two lines: state, name and model; progress, steps and time."""
     row = detail.row
     left = line(state_text(row.state, "bold"), "  ", (row.title, "bold"))
+    if row.annotations.tags:
+        left = line(left, "  ", tags_text(row))
     return [justify(left, _status_line(detail, width), width), _progress_line(detail, width)]
 
 

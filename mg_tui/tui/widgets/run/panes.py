@@ -13,7 +13,6 @@ from textual.strip import Strip
 from textual.widgets import Log
 
 from mg_tui.core.text import one_line
-from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings, format_key
 from mg_tui.tui.runs.feeds import MAX_LOG_LINES
 from mg_tui.tui.runs.snapshot import RunDetail
@@ -172,10 +171,16 @@ class PaneLines(Lines):
 
 
 class RunNotes(PaneLines):
-    """Warnings, newest first, then automatic decisions and their reasons."""
+    """What a person noted, then warnings, newest first, then automatic decisions and their reasons."""
 
     def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
         lines: list[Content] = []
+        if note := detail.row.annotations.note:
+            lines += [
+                part
+                for text in note.splitlines()
+                for part in hanging_indent(Content.styled("✎", tone("key", "bold")), Content(text), 2, width)
+            ]
         for warning in reversed(detail.warnings):
             times = f" ({warning.times} times)" if warning.times > 1 else ""
             lines += hanging_indent(
@@ -193,27 +198,6 @@ class RunNotes(PaneLines):
         if detail.warning_count > len(detail.warnings):
             lines.append(Content.styled(f"{detail.warning_count} warnings in all", tone("dim")))
         return lines or [Content.styled("No warnings, and no options chosen automatically yet.", tone("dim"))]
-
-
-class CheckpointList(PaneLines):
-    """Whole checkpoints, newest first, and the result."""
-
-    def detail_lines(self, detail: RunDetail, width: int) -> list[Content]:
-        lines: list[Content] = []
-        if where := detail.result.get("result"):
-            lines.append(line(("result  ", tone("finished", "bold")), one_line(str(where))))
-        for saved in sorted(detail.checkpoints, key=lambda item: -item.step):
-            lines.append(
-                line(
-                    (f"step {saved.step:>6}  ", "bold"),
-                    f"{formatting.size(saved.bytes):>9}  ",
-                    (f"saved in {formatting.duration(saved.seconds)}  ", tone("dim")),
-                    one_line(saved.path),
-                )
-            )
-        return [fit(item, width) for item in lines] or [
-            Content.styled("No checkpoints yet; c saves one after the current step.", tone("dim"))
-        ]
 
 
 class RunOptionList(PaneLines):

@@ -1,11 +1,15 @@
 """The table of runs, and the preview of the selected one."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from time import time
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual.content import Content
 from textual.reactive import reactive
 
+from mg_tui.core.run_columns import DEFAULT_RUN_COLUMNS, RUN_COLUMNS_BY_KEY
+from mg_tui.core.text import one_line
 from mg_tui.runs.state import RunState
 from mg_tui.tui import formatting
 from mg_tui.tui.text_charts import meter, sparkline
@@ -54,24 +58,54 @@ def _short_count(number: int) -> str:
     return f"{number / 1000:.0f}k" if 100_000 <= number < 1_000_000 else formatting.compact(number)
 
 
+def tags_text(row: "RunRow") -> Content:
+    """A run's tags, as they are typed into a filter."""
+    return Content.styled(" ".join(f"#{tag}" for tag in row.annotations.tags), tone("key"))
+
+
+def _column(key: str, width: int, **more: Any) -> Column:
+    return Column(key, RUN_COLUMNS_BY_KEY[key].title, width, **more)
+
+
 class RunTable(Table["RunRow"]):
-    """Every run, newest first."""
+    """Every run, newest first, with the columns of `mg_tui.core.run_columns` that were chosen."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("state", "State", 10, grow=1, max_width=13),
-        Column("title", "Name", 15, grow=3, max_width=44),
-        Column("progress", "Progress", 11, grow=1, max_width=26, drop_rank=1),
-        Column("steps", "Step", 9, drop_rank=4, align_right=True),
-        Column("loss", "Loss", 7, drop_rank=2, align_right=True),
-        Column("curve", "Curve", 8, grow=1, max_width=24, drop_rank=5),
-        Column("eta", "ETA", 7, drop_rank=3, align_right=True),
-        Column("age", "Age", 4, drop_rank=6, align_right=True),
-        Column("model", "Model", 14, grow=1, max_width=30, drop_rank=7),
+        _column("state", 10, grow=1, max_width=13),
+        _column("name", 15, grow=3, max_width=44),
+        _column("progress", 11, grow=1, max_width=26, drop_rank=1),
+        _column("step", 9, drop_rank=4, align_right=True),
+        _column("loss", 7, drop_rank=2, align_right=True),
+        _column("curve", 8, grow=1, max_width=24, drop_rank=5),
+        _column("eta", 7, drop_rank=3, align_right=True),
+        _column("age", 4, drop_rank=6, align_right=True),
+        _column("model", 14, grow=1, max_width=30, drop_rank=7),
+        _column("id", 20, grow=1, max_width=44),
+        _column("dataset", 14, grow=1, max_width=30),
+        _column("eval_loss", 9, align_right=True),
+        _column("time", 7, align_right=True),
+        _column("tags", 10, grow=1, max_width=30),
+        _column("note", 14, grow=2, max_width=60),
     )
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.marked: set[str] = set()
+        self.chosen: tuple[str, ...] = DEFAULT_RUN_COLUMNS
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        by_key = {column.key: column for column in self.COLUMNS}
+        columns = [by_key[key] for key in self.chosen]
+        if self.chosen == DEFAULT_RUN_COLUMNS:
+            return columns
+        return [replace(column, drop_rank=index) for index, column in enumerate(columns)]
+
+    def choose_columns(self, keys: Sequence[str]) -> None:
+        """Show other columns; without any, those shown by default."""
+        if (chosen := tuple(keys) or DEFAULT_RUN_COLUMNS) != self.chosen:
+            self.chosen = chosen
+            self.relayout()
 
     def key_of(self, row: "RunRow") -> str:
         return row.id
@@ -80,14 +114,14 @@ class RunTable(Table["RunRow"]):
         match key:
             case "state":
                 return state_text(row.state)
-            case "title":
+            case "name":
                 mark = (f"{MARKED_GLYPH} ", tone("key", "bold")) if row.id in self.marked else ""
                 room = width - 2 * bool(mark) - 2 * bool(row.problem)
                 title = row.title if row.named else shorten_middle(row.title, room)
                 return line(mark, title, (" !", tone("failed", "bold")) if row.problem else "")
             case "progress":
                 return progress_cell(row, width)
-            case "steps":
+            case "step":
                 return Content(format_steps(row))
             case "loss":
                 return Content(formatting.loss(row.loss))
@@ -99,8 +133,27 @@ class RunTable(Table["RunRow"]):
                 return Content.styled(
                     formatting.age(None if row.created_at is None else time() - row.created_at), tone("dim")
                 )
-            case _:
+            case "model":
                 return Content.styled(row.model, tone("dim"))
+            case _:
+                return _optional_cell(row, key)
+
+
+def _optional_cell(row: "RunRow", key: str) -> Content:
+    """A cell of a column that is not shown by default."""
+    match key:
+        case "id":
+            return Content.styled(row.id, tone("dim"))
+        case "dataset":
+            return Content.styled(row.dataset, tone("dim"))
+        case "eval_loss":
+            return Content(formatting.loss(row.eval_loss))
+        case "time":
+            return Content(formatting.duration(row.elapsed) if row.elapsed is not None else "")
+        case "tags":
+            return tags_text(row)
+        case _:
+            return Content(row.annotations.note.partition("\n")[0])
 
 
 class RunPreview(Lines):
@@ -119,10 +172,14 @@ class RunPreview(Lines):
         if row is None:
             return [Content()]
         about = line((row.id, "bold"), ("  " + row.model, tone("dim")))
+        if row.annotations.tags:
+            about = line(about, "  ", tags_text(row))
         if row.problem:
             text = Content.styled(row.problem, tone("failed"))
         else:
             text = line(state_text(row.state), (f"  {row.status_text}" if row.status_text else "", tone("dim")))
+        if row.annotations.note:
+            text = line(text, ("  ✎ ", tone("key")), one_line(row.annotations.note, limit=200))
         lines = [fit(about, width), fit(text, width)]
         room = self.size.height - 3
         if room >= 4 and not row.losses:
