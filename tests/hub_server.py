@@ -41,7 +41,8 @@ class HubServer(ThreadingHTTPServer):
     """The state of the stand-in, and knobs for its failures.
 
     `cut_uploads_after`: uploads that arrive before connections are cut. `stored`: LFS objects by sha256. `requests`:
-    method and path of everything that was asked. `uploads`: sizes of the LFS objects that arrived, in order.
+    method and path of everything that was asked. `uploads`: sizes of the LFS objects that arrived, in order. `owners`:
+    accounts the write token may write to. `hidden`: repositories that no token sees.
     """
 
     daemon_threads = True
@@ -55,6 +56,7 @@ class HubServer(ThreadingHTTPServer):
         self.cut_uploads_after: int | None = None
         self.cut_downloads_after: int | None = None
         self.owners = {"me"}
+        self.hidden: set[str] = set()
         self.lfs_from = 4096  # bytes; also everything called *.safetensors
 
     @property
@@ -156,7 +158,7 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def _repository(self, name: str, *, write: bool = False) -> Repository | None:
         found = self.server.repositories.get(name)
-        if found is None or (found.private and self._role() is None):
+        if found is None or name in self.server.hidden or (found.private and self._role() is None):
             self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
             return None
         if write and (self._role() != "write" or name.split("/")[0] not in self.server.owners):

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from mg_tui.config import Settings
+
+_ANNOUNCED_BYTES: Final = 1 << 20  # smaller files are sent without a line of their own
 
 
 @click.command("push")
@@ -56,7 +58,7 @@ def push(
             record = event
             if event["event"] == "notice":
                 notify(event["text"])
-            elif event["event"] == "progress" and event["what"]:
+            elif event["event"] == "progress" and event["bytes"] >= _ANNOUNCED_BYTES:
                 at = f"{format_bytes(event['done'])} of {format_bytes(event['total'])}"
                 notify(f"{event['what']} ({at} sent)")
     record.pop("event")

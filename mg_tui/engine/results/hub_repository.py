@@ -139,11 +139,13 @@ class HubRepository:
         """Result files of the repository that this push does not replace: left there, they would be loaded with it."""
         return sorted(name for name in self._files if "/" not in name and is_result_file(name) and name not in names)
 
-    def upload(self, files: Sequence[PushFile], *, public: bool, sent: Callable[[str, int, int], None]) -> str:
+    def upload(
+        self, files: Sequence[PushFile], *, public: bool, sent: Callable[[PushFile | None, int, int], None]
+    ) -> str:
         """Create what is missing, send the files, and commit them; returns the commit.
 
         Args:
-            sent: called before each file is sent, with its name and the bytes done and in all.
+            sent: called before each file is sent with it, the bytes done and the bytes in all; with None at the end.
 
         Raises:
             EnvironmentProblem: no right to write, no network, or the Hub has no room for it.
@@ -153,20 +155,19 @@ class HubRepository:
 
         with self._errors():
             if not self._exists:
-                self._api.create_repo(self.name, private=not public)
-                self._private, self._exists = not public, True
+                self._create(public=public)
             if self.revision != _DEFAULT_BRANCH and not self._branch_exists:
                 self._api.create_branch(self.name, branch=self.revision, exist_ok=True)
                 self._read_state()
             additions = [CommitOperationAdd(file.name, _content(file)) for file in files]
             done, total = 0, sum(file.size for file in files)
             for file, addition in zip(files, additions, strict=True):
-                sent(file.name, done, total)
+                sent(file, done, total)
                 self._api.preupload_lfs_files(
                     self.name, [addition], revision=self.revision, free_memory=False, gitignore_content=""
                 )
                 done += file.size
-            sent("", total, total)
+            sent(None, total, total)
             removals = [CommitOperationDelete(name, is_folder=False) for name in self._stale({f.name for f in files})]
             commit = self._api.create_commit(
                 self.name,
@@ -176,6 +177,17 @@ class HubRepository:
                 parent_commit=self._commit,
             )
         return str(commit.oid)
+
+    def _create(self, *, public: bool) -> None:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            self._api.create_repo(self.name, private=not public)
+        except HfHubHTTPError as error:
+            if error.response.status_code == 409:
+                raise self._not_allowed("a repository of this name exists, and the token does not see it") from error
+            raise
+        self._private, self._exists = not public, True
 
     def license_of(self, base: str, revision: str | None) -> dict[str, str]:
         """The license keys of another model's card; empty where the Hub does not tell."""

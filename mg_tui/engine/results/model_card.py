@@ -14,7 +14,7 @@ from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
 import torch
-from peft import PeftConfig, PeftModel
+from peft import {peft}
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 result = {result}
@@ -136,14 +136,15 @@ def _usage_section(metadata: ResultMetadata, place: str | None, *, local_base: b
     import shlex
 
     remote = ", trust_remote_code=True" if metadata.trust_remote_code else ""
-    base = repr(metadata.base.name)
+    base, peft = repr(metadata.base.name), "PeftModel"
     if place is None and local_base:
-        base = "PeftConfig.from_pretrained(result).base_model_name_or_path"
+        base, peft = "PeftConfig.from_pretrained(result).base_model_name_or_path", "PeftConfig, PeftModel"
     elif hub_name(metadata) is None:
         base += "  # not a name on the Hub: put the place of this model here"
     values = {
         "result": repr(place or ".") + ("" if place else "  # this folder"),
         "base": base,
+        "peft": peft,
         "dtype": metadata.dtype,
         "revision": f", revision={metadata.base.revision!r}" if metadata.base.revision else "",
         "remote": remote,

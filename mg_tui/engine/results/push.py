@@ -2,7 +2,7 @@
 
     {"op": "push", "model": "...", "repository": "owner/name", "home": "...", "cache": "...", "merged", "public",
      "force", "revision", "base_model", "card", "dry_run"}
-        -> notice, progress {"what", "done", "total"} in bytes, ..., pushed
+        -> notice, progress {"what", "bytes", "done", "total"} before each file, ..., pushed
 
 An adapter is merged into the cache folder first if asked; the merged files stay there until they are pushed.
 """
@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import UsageError
+from mg_tui.core.text import one_line
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import resolve_family
@@ -25,8 +26,8 @@ from mg_tui.engine.results.base_license import folder_license
 from mg_tui.engine.results.hub_repository import HubRepository
 from mg_tui.engine.results.merge import Merger
 from mg_tui.engine.results.model_card import hub_name
-from mg_tui.engine.results.push_files import PushPackage, make_package
-from mg_tui.engine.results.shareable import shareable_metadata
+from mg_tui.engine.results.push_files import PushFile, PushPackage, make_package
+from mg_tui.engine.results.shareable import last_part, shareable_metadata
 from mg_tui.families.base_models import is_hub_name
 from mg_tui.families.registry import Registry, load_registry
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, METADATA_FILE
@@ -113,7 +114,8 @@ class Pusher:
         found = folder_license(local)
         if name is None:
             self._channel.send_notice(
-                "the base model was a folder on this machine: others need to know which it is (--base-model OWNER/NAME)"
+                f"the base model {one_line(last_part(base.name), limit=60)} is not on the Hub by that name: others need to "
+                "know which it is (--base-model OWNER/NAME)"
             )
         elif not found and not request.dry_run:
             found = repository.license_of(name, base.revision)
@@ -161,8 +163,9 @@ class Pusher:
             self._channel.send_notice("the repository is private, and stays so: its settings on the Hub change that")
         self._channel.send("pushed", **report, commit=commit, private=repository.is_private)
 
-    def _sent(self, name: str, done: int, total: int) -> None:
-        self._channel.send("progress", what=name, done=done, total=total)
+    def _sent(self, file: PushFile | None, done: int, total: int) -> None:
+        name, size = (file.name, file.size) if file is not None else ("", 0)
+        self._channel.send("progress", what=name, bytes=size, done=done, total=total)
 
 
 class _Unfinished:

@@ -199,8 +199,7 @@ def _require_nothing_private(files: Sequence[PushFile], paths: Sequence[str]) ->
                 f"nothing was pushed: {file.name} holds a path of this machine",
                 where=str(file.source) if isinstance(file.source, Path) else file.name,
                 why=path,
-                hint="take it out of the file"
-                + (", or out of the prompt" if file.name in (CARD, METADATA_FILE) else ""),
+                hint="remove it from the file, or from the text it is made of, such as a system prompt",
             )
 
 

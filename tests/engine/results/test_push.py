@@ -300,6 +300,16 @@ def test_tokens(
     assert server.repositories == {} and server.uploads == []
 
 
+def test_a_repository_that_the_token_does_not_see(
+    server: HubServer, push: Callable[..., dict[str, Any]], copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add("me/shapes", {"secret.txt": b"x"}, private=True)
+    server.hidden = {"me/shapes"}
+    with pytest.raises(EnvironmentProblem, match="may not write to me/shapes") as caught:
+        push(copy)
+    assert "does not see it" in str(caught.value)
+
+
 SECRETS = {
     "Hugging Face": "hf_" + "aB3" * 12,
     "Weights & Biases": "wandb_api_key: " + "0123456789abcdef" * 2 + "01234567",
