@@ -114,8 +114,8 @@ class Pusher:
         found = folder_license(local)
         if name is None:
             self._channel.send_notice(
-                f"the base model {one_line(last_part(base.name), limit=60)} is not on the Hub by that name: others need to "
-                "know which it is (--base-model OWNER/NAME)"
+                f"the base model {one_line(last_part(base.name), limit=60)} is not on the Hub by that name: "
+                "others need to know which it is (--base-model OWNER/NAME)"
             )
         elif not found and not request.dry_run:
             found = repository.license_of(name, base.revision)

@@ -17,20 +17,26 @@ _SECRET_NAMES: Final = (
     "credentials.*", "secrets.*", "token", "token.txt", "*_token", "*_token.txt",
 )  # fmt: skip
 
+# Kind, words of which a text with one has at least one (they are found much faster), and the form.
 _SECRET_TEXTS: Final = tuple(
-    (name, re.compile(pattern))
-    for name, pattern in (
-        ("a Hugging Face token", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}\b"),
-        ("a Weights & Biases key", r"(?i)\bwandb[\w .\"'-]{0,24}[=: ]{1,3}[\"']?[0-9a-f]{40}\b|\bwandb_v1_\w{30,}\b"),
-        ("a Weights & Biases key", r"(?i)api\.wandb\.ai\s+login\s+\S+\s+password\s+\S+"),
-        ("an AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-        ("an AWS secret key", r"(?i)aws_?secret_?access_?key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+=]{40}"),
-        ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"),
-        ("a GitHub token", r"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{50,}\b"),
-        ("an OpenAI or Anthropic key", r"\bsk-(?:proj-|ant-|svcacct-)?[A-Za-z0-9_-]{40,}"),
-        ("a Google API key", r"\bAIza[0-9A-Za-z_-]{35}\b"),
-        ("a Slack token", r"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
-        ("a password in a URL", r"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']{1,64}:[^\s/:@\"']{3,}@[\w.-]+"),
+    (kind, words.split(), re.compile(pattern))
+    for kind, words, pattern in (
+        ("a Hugging Face token", "hf_ api_org_", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}\b"),
+        ("a Weights & Biases key", "wandb WANDB", r"(?i)\bwandb[\w .\"'-]{0,24}[=: ]{1,3}[\"']?[0-9a-f]{40}\b"),
+        ("a Weights & Biases key", "wandb_v1_", r"\bwandb_v1_\w{30,}\b"),
+        ("a Weights & Biases key", "api.wandb.ai", r"(?i)api\.wandb\.ai\s+login\s+\S+\s+password\s+\S+"),
+        ("an AWS access key", "AKIA ASIA", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+        ("an AWS secret key", "aws AWS", r"(?i)aws_?secret_?access_?key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+=]{40}"),
+        ("a private key", "PRIVATE", r"-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
+        (
+            "a GitHub token",
+            "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{50,})\b",
+        ),
+        ("an OpenAI or Anthropic key", "sk-", r"\bsk-(?:proj-|ant-|svcacct-)?[A-Za-z0-9_-]{40,}"),
+        ("a Google API key", "AIza", r"\bAIza[0-9A-Za-z_-]{35}\b"),
+        ("a Slack token", "xoxa xoxb xoxp xoxr xoxs", r"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
+        ("a password in a URL", "://", r"://[^\s/:@\"']{1,64}:[^\s/:@\"']{3,64}@[\w.-]+"),
     )
 )
 
@@ -57,7 +63,9 @@ def has_secret_name(name: str) -> bool:
 
 def find_secrets(file: str, text: str) -> Iterator[SecretFinding]:
     """Every credential in a text, in the order of their kinds; values of this environment's secrets included."""
-    for kind, pattern in _SECRET_TEXTS:
+    for kind, words, pattern in _SECRET_TEXTS:
+        if not any(word in text for word in words):
+            continue
         for match in pattern.finditer(text):
             yield SecretFinding(file, kind, _line(text, match.start()))
     for name, value in os.environ.items():
