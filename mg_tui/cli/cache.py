@@ -18,6 +18,8 @@ CACHES: Final = {
     "indexes": "line indexes of datasets",
     "looks": "sizes and formats of image files",
     "tokens": "token counts of rows",
+    "rows": "rows of large datasets",
+    "checks": "reports of checks of large datasets",
 }
 
 

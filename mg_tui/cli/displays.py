@@ -12,6 +12,7 @@ from mg_tui.core.events import Event
 from mg_tui.core.program import runnable
 from mg_tui.core.text import one_line, pluralize
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import describe_silence
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 
@@ -56,6 +57,10 @@ class RunObserver(Protocol):
     @property
     def state(self) -> RunState:
         """The state at that moment."""
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """How long its worker has not responded, or None."""
 
     def now(self) -> float:
         """The current time, or the time in the journal that a replay has reached, in Unix seconds."""
@@ -187,5 +192,7 @@ class BarDisplay:
 
 def _phase_text(watch: RunObserver) -> str:
     if watch.state is RunState.RUNNING:
+        if watch.silent_seconds is not None:
+            return describe_silence(watch.silent_seconds)
         return watch.view.phase or "starting"
     return {RunState.CREATED: "waiting to start", RunState.QUEUED: "queued"}.get(watch.state, watch.state.label)

@@ -12,7 +12,7 @@ Every front end prints a `GardenError` in full and without a traceback. Any othe
 its traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -115,3 +115,12 @@ class RunFailed(GardenError):
 def describe_exception(error: BaseException, *, limit: int = 400) -> str:
     """An exception that is not a `GardenError` as one printable line of at most `limit` characters: type and text."""
     return one_line(f"{type(error).__name__}: {error}", limit=limit)
+
+
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and everything it was raised from, or while handling."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -23,7 +23,7 @@ KINDS: Final[Mapping[str, str]] = {
     "looked up in), versions",
     "queued": "run queued: gpus (what it asked for), by",
     "started": "worker acquired the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
-    "lifetime (boot, container: what no process outlives), versions",
+    "lifetime (boot, container: what no process outlives), heartbeat (seconds between two), versions",
     "finished": "run completed: steps, seconds, result (folder), result_step, metrics, what it used (see step)",
     "stopped": "run stopped on request: step, checkpoint (folder or null), by, what it used (see step)",
     "failed": "run failed: error, what, where, why, hint, cause (of a failed step), step, rows, "

@@ -17,8 +17,8 @@ def resolve_named_datasets(
 ) -> TrainingSpec:
     """`spec` with the names of datasets resolved.
 
-    A table's value applies where the spec has the option's default or the user's default of `[train]`; an option set
-    for this run wins. With several datasets, the values of a table apply to its dataset alone.
+    A table's value applies where an option was not set or has the user's default of `[train]`; an option set for this
+    run wins, also with its default value. With several datasets, the values of a table apply to its dataset alone.
 
     Args:
         datasets: the tables by name.
@@ -28,16 +28,15 @@ def resolve_named_datasets(
         UsageError: a table has no path.
         SpecError: a value of a table is invalid.
     """
-    plain = {**{name: info.default for name, info in TrainingSpec.model_fields.items()}, **defaults}
     changes: dict[str, Any] = {}
     if spec.additional_dataset:
-        texts = [_resolve_part(text, spec, datasets, plain) for text in (spec.dataset, *spec.additional_dataset)]
+        texts = [_resolve_part(text, spec, datasets, defaults) for text in (spec.dataset, *spec.additional_dataset)]
         if texts != [spec.dataset, *spec.additional_dataset]:
             changes |= {"dataset": texts[0], "additional_dataset": texts[1:]}
     elif table := datasets.get(spec.dataset):
-        changes |= {DATASET_KEYS[key]: value for key, value in _applicable_values(table, spec, plain).items()}
+        changes |= {DATASET_KEYS[key]: value for key, value in _applicable_values(table, spec, defaults).items()}
         changes["dataset"] = _require_path(spec.dataset, table)
-    elif (text := _resolve_part(spec.dataset, spec, datasets, plain)) != spec.dataset:
+    elif (text := _resolve_part(spec.dataset, spec, datasets, defaults)) != spec.dataset:
         changes["dataset"] = text
     if spec.eval_dataset is not None and (table := datasets.get(spec.eval_dataset)):
         changes["eval_dataset"] = _require_path(spec.eval_dataset, table)
@@ -45,13 +44,12 @@ def resolve_named_datasets(
             changes["eval_dataset_split"] = table.get("split")
     if not changes:
         return spec
-    return TrainingSpec.parse(
-        {**spec.model_dump(), **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}")
-    )
+    values = {**spec.model_dump(include=spec.model_fields_set), **changes}
+    return TrainingSpec.parse(values, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}"))
 
 
 def _resolve_part(
-    text: str, spec: TrainingSpec, datasets: Mapping[str, Mapping[str, Any]], plain: Mapping[str, Any]
+    text: str, spec: TrainingSpec, datasets: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]
 ) -> str:
     """One dataset with the values of its table, if it names one; those that it sets itself win."""
     part = DatasetPart(text) if text in datasets else _parse_leniently(text)
@@ -59,7 +57,7 @@ def _resolve_part(
     if part is None or table is None:
         return text
     path = str(_require_path(part.name, table))
-    values = json.loads(json.dumps(_applicable_values(table, spec, plain), default=str))
+    values = json.loads(json.dumps(_applicable_values(table, spec, defaults), default=str))
     return replace(part, name=path, options={**values, **part.options}).format()
 
 
@@ -71,13 +69,17 @@ def _parse_leniently(text: str) -> DatasetPart | None:
         return None
 
 
-def _applicable_values(table: Mapping[str, Any], spec: TrainingSpec, plain: Mapping[str, Any]) -> dict[str, Any]:
+def _applicable_values(table: Mapping[str, Any], spec: TrainingSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a table, but the path, that no option of the run overrides."""
     return {
         key: table[key]
         for key, name in DATASET_KEYS.items()
-        if key != "path" and key in table and getattr(spec, name) == plain.get(name)
+        if key != "path" and key in table and _is_unset(name, spec, defaults)
     }
+
+
+def _is_unset(name: str, spec: TrainingSpec, defaults: Mapping[str, Any]) -> bool:
+    return name not in spec.model_fields_set or (name in defaults and getattr(spec, name) == defaults[name])
 
 
 def _require_path(name: str, table: Mapping[str, Any]) -> Any:

@@ -1,134 +1,37 @@
-"""A dataset as examples and problems: every row is in one or the other.
+"""Loads a dataset as examples and problems: every row is in one or the other.
 
 Rows are read first; then each distinct image is resolved and probed once, in parallel; then examples are built in the
-order of the file.
+order of the file. A large dataset is read in batches, and its examples are written to the cache
+(`mg_tui.data.dataset_cache`), from which a second process reads them.
 """
 
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from mg_tui.core.errors import DataError
-from mg_tui.core.example import Example
-from mg_tui.data.field_map import ExampleDraft, FieldMap
+from mg_tui.data.dataset_cache import DatasetCache, DatasetRecorder
+from mg_tui.data.field_map import FieldMap
 from mg_tui.data.image_probe import ProbeDepth
-from mg_tui.data.images import ImageInfo
+from mg_tui.data.loaded_dataset import MIN_TABLE_ROWS, Dataset, LoadedPart, RowCounter
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
-from mg_tui.data.row_loader import LoadedRow, ReadOptions, RowLoader
-from mg_tui.data.row_problems import BadRows, RowProblem, quote_text, safe_line, write_rejects
-from mg_tui.data.sources.base import DetectedFormat, Source
+from mg_tui.data.row_loader import ReadOptions, RowLoader, load_batches
+from mg_tui.data.row_problems import BadRows, RowProblem, safe_line, write_rejects
+from mg_tui.data.sources.base import Source
 from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.opener import open_source
 
 __all__ = [
     "Dataset",
     "FieldMap",
+    "LoadedPart",
     "RowProblem",
     "load_dataset",
     "require_examples",
     "require_no_bad_rows",
     "write_rejects",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedPart:
-    """One of several datasets that were put together.
-
-    Attributes:
-        name: as the user wrote it, without the weight.
-        weight: how often its rows are taken.
-        first, last: the numbers of its first and last row in the whole.
-        examples, trained: its rows that can be trained on, and the examples they make in an epoch.
-        address: a name that is valid in every working directory.
-        detected_format: its format, layout and fields.
-    """
-
-    name: str
-    weight: float
-    first: int
-    last: int
-    examples: int
-    trained: int
-    address: str
-    detected_format: DetectedFormat | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """The content of a dataset.
-
-    Attributes:
-        path: the file or folder, or the name of a Hub dataset.
-        examples: the rows that can be trained on, in the order of the file.
-        problems: every reason why a row is not among them, by row; a row may have several.
-        image_locations: uses of images by where the image was found (an `ImageLocation`).
-        image_infos: size and format of each image by its path; empty when images were not opened.
-        notes: remarks on good rows, by row, e.g. that only the first frame of an animation is used.
-        detected_format: its format, layout and fields.
-        address: a name of the dataset that is valid in every working directory.
-        unused_columns: columns with a value that were not read, with the number of rows.
-        text_markers: placeholders of other tools that were left as text, with the number of rows.
-        last_row: the number of its last row.
-        copies: how often each example is trained on in an epoch, parallel to `examples`; empty when each is once.
-        parts: the datasets that it was put together from; empty for one dataset.
-    """
-
-    path: Path
-    examples: tuple[Example, ...]
-    problems: tuple[RowProblem, ...]
-    image_locations: Mapping[str, int] = field(default_factory=dict)
-    image_infos: Mapping[str, ImageInfo] = field(default_factory=dict)
-    notes: tuple[RowProblem, ...] = ()
-    detected_format: DetectedFormat | None = None
-    address: str = ""
-    unused_columns: Mapping[str, int] = field(default_factory=dict)
-    text_markers: Mapping[str, int] = field(default_factory=dict)
-    last_row: int = 0
-    copies: Sequence[int] = ()
-    parts: tuple["LoadedPart", ...] = ()
-
-    def repeat(self, examples: Sequence[Example]) -> tuple[Example, ...]:
-        """Some of the dataset's examples, each as often as it is trained on, copies one after another."""
-        if not self.copies:
-            return tuple(examples)
-        copies = {example.row: count for example, count in zip(self.examples, self.copies, strict=True)}
-        return tuple(example for example in examples for _copy in range(copies[example.row]))
-
-    def origin_of(self, row: int) -> str | None:
-        """The row's number and dataset where several were put together, e.g. "row 3 of b.jsonl"; None otherwise."""
-        part = next((part for part in self.parts if part.first <= row <= part.last), None)
-        return f"row {row - part.first + 1:,} of {safe_line(part.name, limit=80)}" if part is not None else None
-
-    def with_origins(self, problems: Sequence[RowProblem]) -> tuple[RowProblem, ...]:
-        """The problems of rows, each with the origin of its row."""
-        if not self.parts:
-            return tuple(problems)
-        return tuple(replace(problem, origin=self.origin_of(problem.row)) for problem in problems)
-
-    @property
-    def bad_rows(self) -> tuple[int, ...]:
-        """Numbers of the rows that cannot be trained on."""
-        return tuple(sorted({problem.row for problem in self.problems}))
-
-    def format_image_locations(self) -> str:
-        """ "12 from the dataset's folder, 3 from the image root"; empty when there are no images."""
-        return ", ".join(
-            f"{count:,} from {_LOCATION_TEXTS[location]}" for location, count in self.image_locations.items()
-        )
-
-
-_LOCATION_TEXTS = {
-    "dataset folder": "the dataset's folder",
-    "image root": "the image root",
-    "working folder": "the working folder",
-    "absolute path": "absolute paths",
-    "address": "addresses",
-    "row": "embedded in rows",
-}
 
 
 def load_dataset(
@@ -163,7 +66,7 @@ def load_dataset(
         cwd: where relative image paths are looked up last; the working directory when None.
         cache: the garden's cache folder, for downloaded and embedded images. None refuses both.
         check_images: "decode" every image, read its "header", or "none": only require that the file exists.
-        progress: called from this thread with (images done, images).
+        progress: called from this thread with (images done, images); for a large dataset as `load_rows` does.
         allow_private_urls: see `ImageResolver`.
         workers: threads; all usable cores when None.
         format, layout: of the dataset; detected when None.
@@ -209,31 +112,21 @@ def load_dataset(
 def _load(
     source: Source, options: ReadOptions, progress: Progress | None, repeats: Iterator[int] | None = None
 ) -> Dataset:
-    loader = RowLoader(source, options)
+    cache = DatasetCache.of(source, options) if repeats is None else None
+    if cache is not None and (cached := cache.open()) is not None:
+        return cached
+    loader = RowLoader(source, options, keep_raw=True)
+    counter = RowCounter(repeats)
     try:
-        drafts, problems, copies, last_row = _read_drafts(source, loader, repeats)
-        loader.probe(drafts, progress)
-        rows = [loader.finish(draft) for draft in drafts]
+        with DatasetRecorder(source, cache, counter) as recorder:
+            rows = counter.taken(source.rows())
+            # A small dataset is read first, so that the progress of its images is known.
+            recorder.add(loader.load(islice(rows, MIN_TABLE_ROWS), progress))
+            for batch in load_batches(source, loader, rows, progress):
+                recorder.add(batch)
+            return recorder.finish(loader.detected_format)
     finally:
         loader.close()
-    image_problems = [problem for row in rows for problem in _image_problems(row)]
-    good_rows = [row for row in rows if row.example is not None]
-    probes = [probe for row in good_rows for probe in row.usable_images]
-    problems += _attach_raw_text(source, image_problems)
-    return Dataset(
-        path=source.path or Path(source.name),
-        examples=tuple(row.example for row in good_rows if row.example is not None),
-        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        image_locations=dict(Counter(str(probe.resolved.location) for probe in probes)),
-        image_infos={probe.resolved.ref.path: probe.info for probe in probes if probe.info is not None},
-        notes=tuple(note for row in good_rows for note in _image_notes(row)),
-        detected_format=loader.detected_format,
-        address=source.address,
-        unused_columns=dict(Counter(name for row in good_rows for name in row.unused_columns)),
-        text_markers=dict(Counter(marker for row in good_rows for marker in row.text_markers)),
-        last_row=last_row,
-        copies=array("H", (copies[row.number] for row in good_rows)) if copies else (),
-    )
 
 
 def require_no_bad_rows(dataset: Dataset) -> None:
@@ -252,60 +145,3 @@ def require_examples(dataset: Dataset) -> None:
             why=str(first) if first else None,
             hint=first.hint if first else None,
         )
-
-
-def _read_drafts(
-    source: Source, loader: RowLoader, repeats: Iterator[int] | None
-) -> tuple[list[ExampleDraft], list[RowProblem], dict[int, int], int]:
-    """Drafts of all rows, problems of those without one, how often each row is taken where that is not once, and the
-    number of the last row. Values of rows, embedded images too, are not retained."""
-    drafts: list[ExampleDraft] = []
-    problems: list[RowProblem] = []
-    copies: dict[int, int] = {}
-    last_row = 0
-    for row in source.rows():
-        last_row = row.number
-        if repeats is not None:
-            times = next(repeats)
-            if not times:
-                continue
-            copies[row.number] = times
-        draft = loader.read_draft(row)
-        if isinstance(draft, ExampleDraft):
-            drafts.append(draft)
-        else:
-            raw = "" if row.values is None else source.raw(row)
-            problems.extend(replace(problem, raw=problem.raw or raw) for problem in draft)
-    return drafts, problems, copies, last_row
-
-
-def _attach_raw_text(source: Source, problems: list[RowProblem]) -> list[RowProblem]:
-    """The problems with the text of their rows, which are read again: rows with bad images are expected to be few."""
-    numbers = {problem.row for problem in problems}
-    texts: dict[int, str] = {}
-    if numbers:
-        for row in source.rows(min(numbers)):
-            if row.number in numbers:
-                texts[row.number] = source.raw(row)
-            if len(texts) == len(numbers):
-                break
-    return [replace(problem, raw=texts.get(problem.row, "")) for problem in problems]
-
-
-def _image_problems(row: LoadedRow) -> list[RowProblem]:
-    return [
-        RowProblem(row.number, row.image_field, f"{quote_text(name)} {error.reason}", error.hint)
-        for name, error in row.image_errors
-    ]
-
-
-def _image_notes(row: LoadedRow) -> list[RowProblem]:
-    return [
-        RowProblem(
-            row.number,
-            row.image_field,
-            f"{quote_text(name)} has several frames or pages; only the first is used",
-        )
-        for (name, _outcome), probe in zip(row.images, row.usable_images, strict=True)
-        if probe.info is not None and probe.info.animated
-    ]

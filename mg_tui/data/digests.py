@@ -4,6 +4,7 @@ Among a million rows two different ones share a digest with a probability of 3 i
 """
 
 import hashlib
+import zlib
 
 from mg_tui.core.example import Example, ImagePart
 
@@ -36,3 +37,25 @@ def token_count_key(example: Example) -> int:
         parts.append(f"\1{message.role}{message.supervised:d}")
         parts += ["\2" if isinstance(part, ImagePart) else part.text for part in message.parts]
     return text_digest(*parts)
+
+
+class ContentFingerprint:
+    """A checksum that changes with the rows, their text, weights, image paths and order."""
+
+    def __init__(self) -> None:
+        self._value = self._count = 0
+
+    def add(self, example: Example) -> None:
+        """Add the next example."""
+        text = "\0".join(
+            [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
+        )
+        text += f"\0{example.weight}" if example.weight != 1.0 else ""
+        paths = "\0".join(ref.path for ref in example.images)
+        self._value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), self._value)
+        self._count += 1
+
+    @property
+    def value(self) -> str:
+        """The number of examples and the checksum."""
+        return f"{self._count}-{self._value:08x}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.pixels import PixelConversionError, orientation, to_rgb
+from mg_tui.data.pixels import PixelConversionError, orientation, require_convertible, to_rgb
 from mg_tui.data.png_checksums import DamagedPng, require_valid_png
 from mg_tui.data.row_problems import quote_text, safe_line
 
@@ -111,7 +111,7 @@ def verify_image(path: str | Path) -> ImageInfo:
         if image.mode in ("F", "LAB"):
             # Whether these can be converted to RGB depends on their pixels.
             with _limit_large_decodes(info):
-                to_rgb(image)
+                require_convertible(image) if image.mode == "F" else to_rgb(image)
             return info
         image.draft(None, (max(info.width // 8, 1), max(info.height // 8, 1)))
         with _limit_large_decodes(info):
@@ -125,7 +125,7 @@ def open_image(path: str | Path) -> "Image.Image":
     Raises:
         ImageError: as `verify_image`, or the pixels cannot be converted to RGB.
     """
-    with _open_checked(path) as (image, _info):
+    with _open_checked(path) as (image, info), _limit_large_decodes(info):
         image.load()
         return to_rgb(image)
 

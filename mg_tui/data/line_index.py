@@ -25,7 +25,7 @@ BYTES_PER_ANCHOR: Final = 2**20
 # Small enough that a scanning thread releases the GIL about every millisecond.
 _BLOCK_BYTES: Final = 2**20
 _DIGEST_BYTES: Final = 4096
-_SAVE_INTERVAL: Final = 5.0  # seconds
+SAVE_INTERVAL: Final = 5.0  # seconds
 _FORMAT: Final = 1
 
 
@@ -56,6 +56,9 @@ def file_identity(path: Path) -> FileIdentity:
 class LineIndex:
     """The line index of one file. One thread may build while any number of threads read.
 
+    Attributes:
+        kind: what is counted.
+
     Args:
         path: the file.
         cache: the garden's cache folder; None caches nothing on disk.
@@ -64,10 +67,14 @@ class LineIndex:
         OSError: the file cannot be read.
     """
 
+    kind = "lines"
+
     def __init__(self, path: Path, cache: Path | None):
         self.path = path
         self.identity = file_identity(path)
         name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:40]
+        if self.kind != "lines":
+            name += f"-{self.kind}"
         self._file = cache / "indexes" / name if cache is not None else None
         self._lock = threading.Lock()
         # Anchors: line numbers from 0, and their byte offsets.
@@ -134,7 +141,7 @@ class LineIndex:
                         progress(self.scanned_share)
                     if stop is not None and stop():
                         break
-                if now - saved > _SAVE_INTERVAL:
+                if now - saved > SAVE_INTERVAL:
                     saved = now
                     self._save()
         if progress is not None:

@@ -10,7 +10,7 @@
 | floats                               | 0..1, 0..255, else lowest black, highest white; NaN is refused               |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def _over_white(image: "Image.Image") -> "Image.Image":
     if image.mode == "La":
         image = image.convert("LA")
     white = Image.new("RGB", image.size, (255, 255, 255))
-    # By bands: copies of a whole image with alpha would take several times its memory.
-    for top in range(0, image.height, _BAND_ROWS):
-        box = (0, top, image.width, min(top + _BAND_ROWS, image.height))
+    for box in _bands(image):
         band = image.crop(box).convert("RGBA")
         white.paste(band, box, band.getchannel("A"))
     return white
@@ -97,22 +95,23 @@ def _over_white(image: "Image.Image") -> "Image.Image":
 
 def _from_sixteen_bits(image: "Image.Image") -> "Image.Image":
     transparent_value = image.info.get("transparency")
-    gray = _scale_to_gray(image.convert("I"), 1 / 257)
-    if isinstance(transparent_value, int):
-        import numpy as np
-        from PIL import Image
 
-        transparent = np.asarray(image.convert("I")) == transparent_value
-        gray.paste(255, mask=Image.fromarray(transparent.astype(np.uint8) * 255))
-    return gray.convert("RGB")
+    def to_gray(band: "Image.Image") -> "Image.Image":
+        numbers = band.convert("I")
+        gray = _scale_to_gray(numbers, 1 / 257)
+        if isinstance(transparent_value, int):
+            import numpy as np
+            from PIL import Image
+
+            transparent = np.asarray(numbers) == transparent_value
+            gray.paste(255, mask=Image.fromarray(transparent.astype(np.uint8) * 255))
+        return gray
+
+    return _gray_to_rgb(image, to_gray)
 
 
 def _from_numbers(image: "Image.Image") -> "Image.Image":
-    if image.mode == "F":
-        import numpy as np
-
-        if not np.isfinite(np.asarray(image)).all():
-            raise PixelConversionError("contains NaN or infinite pixels")
+    require_convertible(image)
     low, high = (float(bound) for bound in _extrema(image))
     if image.format == "PPM":
         scale, offset = 1 / 257, 0.0  # Pillow scales PGM to 16 bits, regardless of its maximum value.
@@ -125,7 +124,38 @@ def _from_numbers(image: "Image.Image") -> "Image.Image":
     else:
         scale = 255 / (high - low) if high > low else 0.0
         offset = -low * scale
-    return _scale_to_gray(image, scale, offset).convert("RGB")
+    return _gray_to_rgb(image, lambda band: _scale_to_gray(band, scale, offset))
+
+
+def require_convertible(image: "Image.Image") -> None:
+    """Require that pixels of mode F have a gray value, without converting them.
+
+    Raises:
+        PixelConversionError: some are not numbers, or there are several channels.
+    """
+    if image.mode != "F":
+        return
+    import numpy as np
+
+    if not all(np.isfinite(np.asarray(image.crop(box))).all() for box in _bands(image)):
+        raise PixelConversionError("contains NaN or infinite pixels")
+    _extrema(image)
+
+
+def _bands(image: "Image.Image") -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of some rows each: copies of a whole image would take several times its memory."""
+    image.load()
+    for top in range(0, image.height, _BAND_ROWS):
+        yield 0, top, image.width, min(top + _BAND_ROWS, image.height)
+
+
+def _gray_to_rgb(image: "Image.Image", to_gray: "Callable[[Image.Image], Image.Image]") -> "Image.Image":
+    from PIL import Image
+
+    rgb = Image.new("RGB", image.size)
+    for box in _bands(image):
+        rgb.paste(to_gray(image.crop(box)).convert("RGB"), box)
+    return rgb
 
 
 def _extrema(image: "Image.Image") -> tuple[float, float]:

@@ -3,8 +3,8 @@
 Row -> `ExampleDraft` (fields read by the layout) -> image probes -> `Example` (system prompt added where none is).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -100,13 +100,20 @@ class ReadOptions:
 class RowLoader:
     """Reads rows as conversations and probes each of their images once.
 
+    Args:
+        source: the dataset.
+        options: how it is read.
+        keep_raw: problems of rows have the row as text, see `RowProblem.raw`.
+
     Raises:
         DataError: from the constructor, when the format has to be detected and the source cannot be read.
         EnvironmentProblem: from every method, when the cache folder cannot be written.
     """
 
-    def __init__(self, source: Source, options: ReadOptions):
+    def __init__(self, source: Source, options: ReadOptions, *, keep_raw: bool = False):
+        self._source = source
         self._options = options
+        self._keep_raw = keep_raw
         self.detected_format = options.detected_format or detect_format(source)
         self._resolver = options.make_resolver(source.base)
         self._store = EmbeddedImageStore(options.cache)
@@ -117,16 +124,24 @@ class RowLoader:
         """A row's conversation before its images are probed, or every problem with its fields."""
         return to_draft(row, self.detected_format.layout, self.detected_format.fields, self._store)
 
-    def load(self, rows: Sequence[Row]) -> list[LoadedRow]:
-        """The rows in order, with their images probed."""
-        drafts = [(row, self.read_draft(row)) for row in rows]
-        self.probe(draft for _row, draft in drafts if isinstance(draft, ExampleDraft))
-        return [
-            self.finish(draft)
-            if isinstance(draft, ExampleDraft)
-            else LoadedRow(row.number, None, tuple(draft), is_row=row.values is not None)
-            for row, draft in drafts
-        ]
+    def load(self, rows: Iterable[Row], progress: Progress | None = None) -> list[LoadedRow]:
+        """The rows in order, with their images probed. Values of rows, embedded images too, are not retained.
+
+        Args:
+            progress: called with (distinct images done, all of them).
+        """
+        drafts = [self._read(row) for row in rows]
+        self.probe((draft for draft in drafts if isinstance(draft, ExampleDraft)), progress)
+        return [self.finish(draft) if isinstance(draft, ExampleDraft) else draft for draft in drafts]
+
+    def _read(self, row: Row) -> ExampleDraft | LoadedRow:
+        draft = self.read_draft(row)
+        if isinstance(draft, ExampleDraft):
+            return draft
+        if self._keep_raw and row.values is not None:
+            raw = self._source.raw(row)
+            draft = [replace(problem, raw=problem.raw or raw) for problem in draft]
+        return LoadedRow(row.number, None, tuple(draft), is_row=row.values is not None)
 
     def probe(self, drafts: Iterable[ExampleDraft], progress: Progress | None = None) -> None:
         """Probe the images of drafts in parallel; `progress` is called with (distinct images done, all of them)."""
@@ -176,18 +191,30 @@ def load_rows(source: Source, options: ReadOptions, *, progress: Progress | None
         EnvironmentProblem: the cache folder cannot be written.
     """
     loader = RowLoader(source, options)
-    in_bytes = _is_measured_in_bytes(source)
-    total = source.path.stat().st_size if in_bytes and source.path is not None else source.count() or 0
-    rows = source.rows()
     try:
-        while batch := list(islice(rows, _BATCH_ROWS)):
-            loaded = loader.load(batch)
-            if progress is not None:
-                last = batch[-1]
-                progress(last.offset + last.length if in_bytes else last.number, total)
-            yield loaded
+        yield from load_batches(source, loader, source.rows(), progress)
     finally:
         loader.close()
+
+
+def load_batches(
+    source: Source, loader: RowLoader, rows: Iterator[Row], progress: Progress | None = None
+) -> Iterator[list[LoadedRow]]:
+    """The remaining `rows` of a source; see `load_rows`."""
+    in_bytes = _is_measured_in_bytes(source)
+    total = source.path.stat().st_size if in_bytes and source.path is not None else source.count() or 0
+    done = 0
+
+    def counted(some: Iterable[Row]) -> Iterator[Row]:
+        nonlocal done
+        for row in some:
+            done = row.offset + row.length if in_bytes else row.number
+            yield row
+
+    while loaded := loader.load(counted(islice(rows, _BATCH_ROWS))):
+        if progress is not None:
+            progress(done, total)
+        yield loaded
 
 
 def _original_name(image: ImageInput) -> str:

@@ -4,11 +4,10 @@ import random
 from collections.abc import Hashable, Sequence
 
 from mg_tui.core.example import Example
+from mg_tui.data.example_table import columns_of, select_examples
 
 
-def split_by_image(
-    examples: Sequence[Example], share: float, seed: int
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def split_by_image(examples: Sequence[Example], share: float, seed: int) -> tuple[Sequence[Example], Sequence[Example]]:
     """Training examples and held-out examples, both in their original order.
 
     Examples that share an image, directly or through other examples, stay together; an example without an image is a
@@ -18,9 +17,20 @@ def split_by_image(
         share: of the examples to hold out, in [0, 1). As near below it as groups allow, but at least one group and
             never all: with a single group nothing is held out.
     """
-    held_out = choose_held_out([[image.path for image in example.images] for example in examples], share, seed)
-    train = tuple(example for index, example in enumerate(examples) if index not in held_out)
-    return train, tuple(example for index, example in enumerate(examples) if index in held_out)
+    train, held_out = split_indices(examples, share, seed)
+    return select_examples(examples, train), select_examples(examples, held_out)
+
+
+def split_indices(examples: Sequence[Example], share: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:
+    """`split_by_image` by the indexes of the examples."""
+    everything = range(len(examples))
+    if share <= 0:
+        return everything, ()
+    columns = columns_of(examples)
+    held_out = choose_held_out([columns.images_of(index) for index in everything], share, seed)
+    if not held_out:
+        return everything, ()
+    return [index for index in everything if index not in held_out], sorted(held_out)
 
 
 def choose_held_out(images: Sequence[Sequence[Hashable]], share: float, seed: int) -> set[int]:

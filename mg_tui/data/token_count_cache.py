@@ -9,14 +9,19 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.example import Example
 from mg_tui.data.checks.lengths import TextTokenCounter, TextTokenCounts
 from mg_tui.data.digests import token_count_key
+from mg_tui.data.example_table import select_examples
+
+if TYPE_CHECKING:
+    import numpy
 
 _MAGIC: Final = b"mgcount1"
 _MAX_STALE_COUNTS: Final = 100_000
+_BLOCK_EXAMPLES: Final = 2**17
 
 
 class CachedTokenCounter:
@@ -25,12 +30,14 @@ class CachedTokenCounter:
     Args:
         counter: counts conversations that are not cached.
         cache: the garden's cache folder; None caches nothing.
-        dataset: name of the dataset, whose counts are stored in one file.
+        dataset: address of the dataset, whose counts are stored in one file.
+        partial: only some of its rows are counted, so that unused counts say nothing.
     """
 
-    def __init__(self, counter: TextTokenCounter, cache: Path | None, dataset: str):
+    def __init__(self, counter: TextTokenCounter, cache: Path | None, dataset: str, *, partial: bool = False):
         self.identity = counter.identity
         self._counter = counter
+        self._partial = partial
         name = hashlib.sha256(f"{counter.identity}\0{dataset}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
         self._file = cache / "tokens" / name if cache is not None else None
         self._digests, self._texts, self._supervised = array("Q"), array("I"), array("I")
@@ -61,14 +68,64 @@ class CachedTokenCounter:
                     self._used_supervised.append(value[1])
         return [counts[key] for key in keys]
 
+    def count_all(
+        self, examples: Sequence[Example], keys: "array[int]"
+    ) -> "tuple[numpy.ndarray[Any, Any], dict[int, str]]":
+        """The tokens of each example, as `count` has them, and by index why those cannot be counted that have none.
+
+        Args:
+            examples: the examples; only those whose counts are not cached are read.
+            keys: the `token_count_key` of each.
+        """
+        import numpy as np
+
+        wanted, first = np.unique(np.asarray(keys, dtype=np.uint64), return_index=True)
+        known = np.asarray(self._digests, dtype=np.uint64)
+        at = np.searchsorted(known, wanted)
+        hit = np.zeros(len(wanted), dtype=bool)
+        inside = at < len(known)
+        hit[inside] = known[at[inside]] == wanted[inside]
+        texts, supervised = np.zeros(len(wanted), dtype=np.uint32), np.zeros(len(wanted), dtype=np.uint32)
+        texts[hit] = np.asarray(self._texts, dtype=np.uint32)[at[hit]]
+        supervised[hit] = np.asarray(self._supervised, dtype=np.uint32)[at[hit]]
+        failed: dict[int, str] = {}
+        # In the order of the file, so that records are read one after the other.
+        missing = sorted(np.flatnonzero(~hit).tolist(), key=first.__getitem__)
+        for start in range(0, len(missing), _BLOCK_EXAMPLES):
+            block = missing[start : start + _BLOCK_EXAMPLES]
+            chosen = select_examples(examples, [int(first[number]) for number in block])
+            for number, count in zip(block, self._counter.count(chosen), strict=True):
+                if isinstance(count, str):
+                    failed[number] = count
+                else:
+                    texts[number], supervised[number] = count
+            self._add_used(wanted, texts, supervised, [number for number in block if number not in failed])
+            self.save(finished=False)  # a run that is stopped need not count them again
+        self._add_used(wanted, texts, supervised, np.flatnonzero(hit))
+        self._changed = bool(missing)
+        place = np.searchsorted(wanted, np.asarray(keys, dtype=np.uint64))
+        if not failed:
+            return texts[place], {}
+        return texts[place], {index: failed[number] for index, number in enumerate(place.tolist()) if number in failed}
+
+    def _add_used(self, keys: Any, texts: Any, supervised: Any, chosen: Any) -> None:
+        with self._lock:
+            self._changed = True
+            self._used.frombytes(keys[chosen].tobytes())
+            self._used_texts.frombytes(texts[chosen].tobytes())
+            self._used_supervised.frombytes(supervised[chosen].tobytes())
+
     def _lookup(self, key: int) -> tuple[int, int] | None:
         at = bisect_left(self._digests, key)
         if at < len(self._digests) and self._digests[at] == key:
             return self._texts[at], self._supervised[at]
         return None
 
-    def save(self) -> None:
+    def save(self, *, finished: bool = True) -> None:
         """Write the counts to the cache; a cache that cannot be written is ignored.
+
+        Args:
+            finished: every row has been counted.
 
         Cached counts that were not used are retained, since a check may have been stopped early, unless they are many.
         """
@@ -76,7 +133,7 @@ class CachedTokenCounter:
             return
         import numpy as np
 
-        too_many = len(self._digests) > 2 * len(self._used) + _MAX_STALE_COUNTS
+        too_many = finished and not self._partial and len(self._digests) > 2 * len(self._used) + _MAX_STALE_COUNTS
         cached = [] if too_many else [(self._digests, self._texts, self._supervised)]
         columns = zip(*cached, (self._used, self._used_texts, self._used_supervised), strict=True)
         digests, texts, supervised = (np.concatenate([np.asarray(part) for part in column]) for column in columns)

@@ -13,12 +13,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.example import ImagePart, Message
 from mg_tui.families.supervision_marks import CUT, MARKS, SUPERVISED_END, SUPERVISED_START
 
+_MAX_CACHED_PROMPTS: Final = 4096
 _IMAGE_TOKEN_PATTERN = re.compile(r"image|img|vision|video|picture|patch|audio", re.IGNORECASE)
 
 
@@ -102,8 +103,11 @@ class ChatTemplate:
             raise DataError(
                 f"{_name_row(row)}: the conversation starts with an assistant turn", hint="start with a user turn"
             )
-        before = self._render(messages[:index], row, answer_next=True)
-        until = self._render(messages[: index + 1], row)
+        before = self._render_before(messages[:index], row)
+        until = full if index + 1 == len(messages) else self._render(messages[: index + 1], row)
+        if not until.startswith(before):  # a template may write today's date, and the cached text is of yesterday
+            self._rendered.clear()
+            before = self._render_before(messages[:index], row)
         if not (until.startswith(before) and full.startswith(until)):
             raise FamilyError(
                 f"{self.title}: cannot locate the answer tokens in the chat template's output",
@@ -111,6 +115,23 @@ class ChatTemplate:
                 hint="the family must provide make_collator",
             )
         return len(before), max(len(until.rstrip()), len(before))
+
+    def _render_before(self, messages: Sequence[Message], row: int | None) -> str:
+        """The generation prompt, cached: datasets ask the same questions of many images."""
+        key = tuple(
+            (m.role, *(None if isinstance(part, ImagePart) else part.text for part in m.parts)) for m in messages
+        )
+        text = self._rendered.get(key)
+        if text is None:
+            text = self._render(messages, row, answer_next=True)
+            if len(self._rendered) >= _MAX_CACHED_PROMPTS:
+                self._rendered.clear()
+            self._rendered[key] = text
+        return text
+
+    @cached_property
+    def _rendered(self) -> dict[tuple[tuple[str | None, ...], ...], str]:
+        return {}
 
     def _render(self, messages: Sequence[Message], row: int | None, *, answer_next: bool = False) -> str:
         chat = [{"role": message.role, "content": self._content(message, row)} for message in messages]

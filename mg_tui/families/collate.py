@@ -121,6 +121,39 @@ class ExampleEncoder:
         never = set(self._never)
         return ids, [is_supervised and token not in never for token, is_supervised in zip(ids, supervised, strict=True)]
 
+    def count_tokens(self, examples: Sequence[Example]) -> list[tuple[int, int] | GardenError]:
+        """For each example its tokens, one for each image, and how many are supervised; or the error of the row.
+
+        As `tokenize_with_supervision`, for many examples at once, which is faster.
+        """
+        results: list[tuple[int, int] | GardenError | None] = [None] * len(examples)
+        by_special: dict[bool, list[tuple[int, str]]] = {}
+        for index, example in enumerate(examples):
+            try:
+                text = self._training_text(example)
+            except GardenError as error:
+                results[index] = error
+            else:
+                by_special.setdefault(self._special([text]), []).append((index, text))
+        tokenizer, never = MarkedTokenizer(self.processor.tokenizer), frozenset(self._never)
+        for special, texts in by_special.items():
+            try:
+                counts = tokenizer.count_marked([text for _index, text in texts], never, special=special)
+            except CannotSplitText:  # by one of them
+                for index, _text in texts:
+                    results[index] = self._count_one(examples[index])
+            else:
+                for (index, _text), count in zip(texts, counts, strict=True):
+                    results[index] = count
+        return [result for result in results if result is not None]
+
+    def _count_one(self, example: Example) -> tuple[int, int] | GardenError:
+        try:
+            ids, supervised = self.tokenize_with_supervision(example)
+        except GardenError as error:
+            return error
+        return len(ids), sum(supervised)
+
     def tokenize_prompt(self, messages: Sequence[Message], *, row: int | None = None) -> list[int]:
         """Token ids of the prompt for an answer to `messages`, with one token per image.
 

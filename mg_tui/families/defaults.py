@@ -105,17 +105,43 @@ def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing
 
 def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
     """Set the limits of a processor that resizes by area, as Qwen's do; returns False for other processors."""
-    images = processor.image_processor
-    size = getattr(images, "size", None)
-    accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
-    if not {"min_pixels", "max_pixels"} <= accepted.keys() or size is None:
+    if not resizes_by_area(processor):
         return False
+    images = processor.image_processor
+    size = images.size
     # These are areas in pixels, whatever their names say. What is saved with a result has them too.
     images.size = type(size)(shortest_edge=preprocessing.min_pixels, longest_edge=preprocessing.max_pixels)
     for name in ("min_pixels", "max_pixels"):
         if getattr(images, name, None) is not None:
             setattr(images, name, getattr(preprocessing, name))
     return True
+
+
+def resizes_by_area(processor: Any) -> bool:
+    """Whether an image processor keeps to limits of an image's area in pixels."""
+    images = processor.image_processor
+    accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
+    return {"min_pixels", "max_pixels"} <= accepted.keys() and getattr(images, "size", None) is not None
+
+
+def require_effective_limits(processor: Any, limits: Preprocessing, usual: Preprocessing) -> None:
+    """Refuse limits of an image's area that a processor with other rules would ignore.
+
+    Args:
+        processor: from `load_processor`.
+        limits: those of the run.
+        usual: the defaults, which nobody asked for.
+
+    Raises:
+        FamilyError: naming the options.
+    """
+    names = [name for name in ("min_pixels", "max_pixels") if getattr(limits, name) != getattr(usual, name)]
+    if names and not resizes_by_area(processor):
+        raise FamilyError(
+            f"{' and '.join(names)} would have no effect on this model",
+            why=f"its {type(processor.image_processor).__name__} has other rules for the size of an image",
+            hint=f"leave {' and '.join(names)} out; make the images smaller themselves",
+        )
 
 
 def make_collator(

@@ -85,6 +85,11 @@ class ModelFamily:
     load_processor: LoadProcessor = _default_load_processor
     make_collator: MakeCollator = _default_make_collator
 
+    @property
+    def has_default_processor(self) -> bool:
+        """Whether its processor is loaded as that of any model, rather than by a function of its own."""
+        return self.load_processor is _default_load_processor
+
     def capability(self, name: CapabilityName) -> Capability:
         """The declared level of a capability; an undeclared one is experimental."""
         return self.capabilities.get(name, Experimental("not declared by the family"))

@@ -7,12 +7,12 @@ is reachable; if not, only the cache is used, and a missing file becomes one err
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError, exception_chain
 from mg_tui.core.files import is_disk_full
 from mg_tui.core.text import closest_model, first_line
 
@@ -155,7 +155,7 @@ def to_garden_error(error: BaseException, source: str, *, known: list[str] | Non
     if not Path(source).is_dir() and not is_reachable():
         # Only the cache was available, and something in it is missing or broken.
         return unreachable_error(source, partly=True)
-    for link in _exception_chain(error):
+    for link in exception_chain(error):
         if (translated := _translate_error(link, source, known or [])) is not None:
             return translated
     return UsageError("cannot load the model files", where=source, why=f"{type(error).__name__}: {first_line(error)}")
@@ -183,11 +183,3 @@ def _translate_error(error: BaseException, source: str, known: list[str]) -> Gar
         hint = "other formats are pickles, which can execute arbitrary code; convert them to safetensors"
         return UsageError("the model has no safetensors weights", where=source, hint=hint)
     return None
-
-
-def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

@@ -13,7 +13,7 @@ nearly always so, the tokens are those of the unmarked text.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ CUT: Final = "\ufdd0"
 SUPERVISED_START: Final = "\ufdd1"
 SUPERVISED_END: Final = "\ufdd2"
 MARKS: Final = (CUT, SUPERVISED_START, SUPERVISED_END)
-_ANY_MARK: Final = re.compile(f"[{CUT}{SUPERVISED_START}{SUPERVISED_END}]")
+_ANY_MARK: Final = re.compile(f"([{CUT}{SUPERVISED_START}{SUPERVISED_END}])")
 
 
 class CannotSplitText(Exception):
@@ -45,15 +45,14 @@ def strip_marks(text: str) -> str:
 def split_at_marks(text: str) -> list[MarkedSpan]:
     """The non-empty spans of text between marks."""
     spans: list[MarkedSpan] = []
-    supervised, cut, start = False, False, 0
-    for mark in _ANY_MARK.finditer(text + SUPERVISED_END):
-        position, character = mark.start(), mark[0]
-        if position > start:
-            spans.append(MarkedSpan(text[start:position], supervised, cut))
+    supervised = cut = False
+    for index, piece in enumerate(_ANY_MARK.split(text)):
+        if index % 2:  # a mark
+            cut = cut or piece == CUT
+            supervised = supervised if piece == CUT else piece == SUPERVISED_START
+        elif piece:
+            spans.append(MarkedSpan(piece, supervised, cut))
             cut = False
-        cut = cut or character == CUT
-        supervised = supervised if character == CUT else character == SUPERVISED_START
-        start = position + 1
     return spans
 
 
@@ -100,6 +99,34 @@ class MarkedTokenizer:
                 return whole
         return self._encode_cut(parts, special=special)
 
+    def count_marked(
+        self, texts: Sequence[str], never: Collection[int] = (), *, special: bool = True
+    ) -> list[tuple[int, int]]:
+        """For each marked text its tokens, and how many of them are supervised and not in `never`.
+
+        The numbers are those of `encode_marked`; texts are tokenized together, which is faster.
+
+        Raises:
+            CannotSplitText: see there.
+        """
+        split = [split_at_marks(text) for text in texts]
+        whole = [i for i, parts in enumerate(split) if self._tokenizer.is_fast and not any(p.after_cut for p in parts)]
+        counts: list[tuple[int, int] | None] = [None] * len(texts)
+        if whole:
+            plain = ["".join(part.text for part in split[index]) for index in whole]
+            encoded = self._tokenizer(
+                plain, add_special_tokens=special, return_offsets_mapping=True, return_attention_mask=False
+            )
+            for index, ids, offsets in zip(whole, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+                supervised = _count_supervised(split[index], ids, offsets, never)
+                counts[index] = None if supervised is None else (len(ids), supervised)
+        for index, count in enumerate(counts):
+            if count is None:
+                ids, flags = self.encode_marked(texts[index], special=special)
+                supervised = sum(flag and token not in never for token, flag in zip(ids, flags, strict=True))
+                counts[index] = len(ids), supervised
+        return [count for count in counts if count is not None]
+
     def _encode_whole(self, parts: list[MarkedSpan], *, special: bool) -> tuple[list[int], list[bool]] | None:
         """Tokens of the whole text; None when a token is partly supervised."""
         text = "".join(part.text for part in parts)
@@ -125,3 +152,27 @@ class MarkedTokenizer:
             ids += tokens
             supervised += [part.supervised] * len(tokens)
         return ids, supervised
+
+
+def _count_supervised(
+    parts: Sequence[MarkedSpan], ids: Sequence[int], offsets: Sequence[tuple[int, int]], never: Collection[int]
+) -> int | None:
+    """Supervised tokens that are not in `never`; None when a token is partly supervised."""
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for part in parts:
+        end = at + len(part.text)
+        if part.supervised:
+            if spans and spans[-1][1] == at:
+                spans[-1] = spans[-1][0], end
+            else:
+                spans.append((at, end))
+        at = end
+    count = 0
+    for first, last in spans:
+        for token, (start, end) in zip(ids, offsets, strict=True):
+            if start < last and end > first and start < end:
+                if start < first or end > last:
+                    return None
+                count += token not in never
+    return count

@@ -71,7 +71,7 @@ def open_check(
     if not count:
         yield CheckInputs(CheckLimits(spec.max_seq_length, spec.min_pixels, spec.max_pixels), evaluation)
         return
-    with open_limits(spec, settings, dataset=str(source.path or source.name)) as limits:
+    with open_limits(spec, settings, dataset=source.address) as limits:
         yield CheckInputs(limits, evaluation)
 
 
@@ -107,7 +107,7 @@ def open_limits(spec: TrainingSpec, settings: Settings, *, dataset: str) -> Iter
     """The limits that rows are checked against, with a token counter that is closed with the context.
 
     Args:
-        dataset: name under which counts are cached.
+        dataset: address under which counts are cached.
 
     Raises:
         FamilyError: no family supports the base model.

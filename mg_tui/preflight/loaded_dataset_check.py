@@ -77,7 +77,7 @@ def _check_loaded(
     image_tokens: ImageTokenCounter | None,
     evaluation: ContentIndex | None,
 ) -> CheckReport:
-    cached = CachedTokenCounter(counter, settings.cache, str(dataset.path))
+    cached = CachedTokenCounter(counter, settings.cache, dataset.address, partial=True)
     long_row_counter = _LongRowCounter(cached, spec, dataset.image_infos, image_tokens)
     limits = CheckLimits(
         spec.max_seq_length,
@@ -87,6 +87,13 @@ def _check_loaded(
         count_image_tokens=image_tokens,
     )
     name = safe_line(dataset.address or str(dataset.path))
+    contents = evaluation.digest() if evaluation is not None else None
+    reports = limits.report_cache(settings.cache, dataset, [contents, "before a run"])
+    # `datasets check` of the same rows and limits has found all that this check would find, and more.
+    complete = limits.report_cache(settings.cache, dataset, [contents, "decode"])
+    for cached_report in (reports, complete):
+        if cached_report is not None and (known := cached_report.load()) is not None:
+            return replace(known, total_tokens=None, image_tokens=None, supervised_tokens=None)
     report = check_loaded_rows(
         checked_rows(dataset),
         limits,
@@ -97,7 +104,10 @@ def _check_loaded(
     )
     cached.save()
     # Counts of some rows are not representative of all.
-    return replace(report, total_tokens=None, image_tokens=None, supervised_tokens=None)
+    report = replace(report, total_tokens=None, image_tokens=None, supervised_tokens=None)
+    if reports is not None:
+        reports.save(report)
+    return report
 
 
 def checked_rows(dataset: Dataset) -> Iterator[list[LoadedRow]]:

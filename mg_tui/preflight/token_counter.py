@@ -76,7 +76,7 @@ class TokenCounterPool:
             "system_prompt": spec.system_prompt,
             "train_on_prompt": spec.train_on_prompt,
         }
-        self.identity = _cache_identity(spec, model)
+        self.identity = counter_identity(spec, model)
         self._idle: queue.LifoQueue[EngineProcess] = queue.LifoQueue()
         self._children: list[EngineProcess] = []
         self._lock = threading.Lock()
@@ -132,8 +132,11 @@ def _conversation_record(example: Example) -> list[tuple[str, list[str | None], 
     ]
 
 
-def _cache_identity(spec: TrainingSpec, model: "ResolvedModel") -> str:
-    """A hash of everything that determines token counts: files of the checkpoint, options, library version."""
+def counter_identity(spec: TrainingSpec, model: "ResolvedModel") -> str:
+    """A hash of everything that determines token counts: files of the checkpoint, options, library version.
+
+    See `TextTokenCounter`.
+    """
     from mg_tui.families import hub
 
     folder = Path(model.source) if model.local else hub.cached_snapshot(model.source, spec.revision)

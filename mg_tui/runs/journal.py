@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.events import CHECKSUM_FIELD, KINDS, Event
-from mg_tui.core.files import is_disk_full
+from mg_tui.core.files import explain_failed_write
 from mg_tui.runs.journal_reader import JournalReader, read_span
 from mg_tui.runs.lock import lock_exclusive, register_close_on_fork
 
@@ -146,12 +146,8 @@ class JournalWriter:
             os.ftruncate(self._fd, self._size)
 
     def _problem(self, error: OSError) -> EnvironmentProblem:
-        return EnvironmentProblem(
-            "Cannot write the journal.",
-            where=str(self.path),
-            why=error.strerror,
-            hint="free space on this disk" if is_disk_full(error) else None,
-        )
+        why, hint = _write_reason(error, self.path.parent)
+        return EnvironmentProblem("Cannot write the journal.", where=str(self.path), why=why, hint=hint)
 
     def _cut_torn_line(self) -> bool:
         """Move everything after the last newline to the side file; sets the size of the complete lines."""
@@ -168,6 +164,12 @@ class JournalWriter:
         except OSError as error:
             raise self._problem(error) from error
         return True
+
+
+def _write_reason(error: OSError, folder: Path) -> tuple[str | None, str | None]:
+    with contextlib.suppress(OSError):  # a folder that is gone
+        return explain_failed_write(error, folder) or (error.strerror, None)
+    return error.strerror, None
 
 
 def _after_last_newline(fd: int, end: int) -> int:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.runs import heartbeat
 
 # File descriptor of a lock that is passed to the program started by `exec`.
 _INHERITED_FD_ENV: Final = "MODEL_GARDEN_LOCK_FD"
@@ -75,6 +76,21 @@ class RunLock:
         """
         assert self._fd is not None
         return {_INHERITED_FD_ENV: str(self._fd)}, (self._fd,)
+
+    def beat(self) -> None:
+        """Show that the holder responds; see `mg_tui.runs.heartbeat`."""
+        if self._fd is not None:
+            heartbeat.beat(self._fd)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the locked file is still the one at `path`: false once its folder was moved, removed or replaced."""
+        try:
+            return self._fd is None or os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # a disk that does not answer
+            return True
 
     def release(self) -> None:
         """Release the lock; may be called twice."""

@@ -52,6 +52,27 @@ def check_output_folder(path: Path) -> None:
         _remove_folders(created)
 
 
+def check_resumed_output(folder: RunFolder, output_dir: Path, home: Path) -> None:
+    """Check the output folder of a run that is to be resumed: found now, and not when its result is saved.
+
+    What an interrupted save left there does not count.
+
+    Raises:
+        UsageError: it cannot be used, with the option that names another.
+    """
+    hint = f"name another: model-garden runs resume {folder.id} --output-dir FOLDER"
+    try:
+        _require_unreserved(output_dir, home, but=folder.id)
+        created = _make_folders(output_dir)
+        try:
+            _require_empty(output_dir, ignored=f".{output_dir.name}.part-")
+            _require_writable(output_dir)
+        finally:
+            _remove_folders(created)
+    except UsageError as error:
+        raise UsageError(error.what, where=error.where, why=error.why, hint=hint) from error
+
+
 def _remove_folders(created: list[Path]) -> None:
     for folder in reversed(created):
         with contextlib.suppress(OSError):
@@ -79,9 +100,9 @@ def _make_folders(path: Path) -> list[Path]:
     return created
 
 
-def _require_empty(path: Path) -> None:
+def _require_empty(path: Path, *, ignored: str | None = None) -> None:
     try:
-        names = sorted(entry.name for entry in path.iterdir())
+        names = sorted(entry.name for entry in path.iterdir() if not (ignored and entry.name.startswith(ignored)))
     except OSError as error:
         raise UsageError("Cannot read the output folder.", where=str(path), why=error.strerror, hint=_HINT) from error
     if names:
@@ -99,8 +120,8 @@ def _require_writable(path: Path) -> None:
         ) from error
 
 
-def _require_unreserved(path: Path, home: Path) -> None:
-    run_id = next((folder.id for folder in run_folders(home) if _reserves(folder, path)), None)
+def _require_unreserved(path: Path, home: Path, *, but: str | None = None) -> None:
+    run_id = next((folder.id for folder in run_folders(home) if folder.id != but and _reserves(folder, path)), None)
     if run_id is not None:
         raise UsageError(
             "The output folder is in use by another run.",

@@ -10,7 +10,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from mg_tui.core.files import write_atomic
 from mg_tui.runs import control
 from mg_tui.runs.devices import ANY
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock, flock_exclusive, is_held
 from mg_tui.runs.state import RunState
@@ -28,6 +29,7 @@ from mg_tui.runs.store import run_folders
 from mg_tui.runs.watch import RunWatch
 
 QUEUE_FILE: Final = "queue.json"
+_CHECKSUM: Final = "crc32"  # of the values of a queue record
 _LOCK_FILE: Final = "queue.lock"
 _LOCK_TIMEOUT: Final = 30.0  # seconds; the lock is only held to read or change the order
 _STATE_READ_BYTES: Final = 64 << 10
@@ -88,13 +90,34 @@ def queue_lock(home: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
 
 
 def read_queue_record(folder: RunFolder) -> QueueRecord:
-    """A run's queue record; a default record at the front when the file cannot be read."""
+    """A run's queue record.
+
+    When the file is missing or damaged, one at the front for the devices that the journal says were requested.
+    """
     try:
         record = json.loads((folder.path / QUEUE_FILE).read_bytes())
+        if _CHECKSUM in record and record != _with_checksum(record):
+            raise ValueError("it was changed after it was written")
         gpus = tuple(str(name) for name in record["gpus"]) or (ANY,)
         return QueueRecord(gpus, float(record["place"]), bool(record["held"]), str(record.get("home", "")))
-    except (OSError, ValueError, TypeError, KeyError):
-        return QueueRecord(home=str(folder.home))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return QueueRecord(_requested_devices(folder), home=str(folder.home))
+
+
+def _requested_devices(folder: RunFolder) -> tuple[str, ...]:
+    """The devices of the newest `queued` event."""
+    requested = ""
+    with contextlib.suppress(GardenError):
+        for event in JournalReader(folder.journal_file).read_new():
+            requested = str(event.data.get("gpus", "")) if event.kind == "queued" else requested
+    return tuple(name for name in requested.split(",") if name) or (ANY,)
+
+
+def _with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with a checksum of its values; those of older versions have none."""
+    values = {name: value for name, value in record.items() if name != _CHECKSUM}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return {**values, _CHECKSUM: zlib.crc32(text.encode())}
 
 
 def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
@@ -104,7 +127,7 @@ def write_queue_record(folder: RunFolder, place: QueueRecord) -> None:
         EnvironmentProblem: it cannot be written.
     """
     try:
-        write_atomic(folder.path / QUEUE_FILE, (json.dumps(asdict(place)) + "\n").encode())
+        write_atomic(folder.path / QUEUE_FILE, (json.dumps(_with_checksum(asdict(place))) + "\n").encode())
     except OSError as error:
         raise EnvironmentProblem(
             "Cannot save the run's queue position.", where=str(folder.path / QUEUE_FILE), why=error.strerror

@@ -36,6 +36,7 @@ class Replay:
     ):
         self.folder, self.speed = folder, speed
         self.view = RunView()
+        self.silent_seconds: float | None = None  # of the run itself, which is not replayed
         self._longest = longest_pause
         self._clock = clock
         self._sleep = sleep

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +10,9 @@ from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.output_folder import check_resumed_output
 from mg_tui.runs.spec_check import accept_spec as write_accepted_spec
-from mg_tui.runs.spec_check import require_unchanged_spec
+from mg_tui.runs.spec_check import change_output_dir, require_unchanged_spec
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -29,6 +30,7 @@ class ResumeTarget:
         last_step: the last step it completed: steps after the checkpoint are repeated.
         attempts: how often it has been started.
         removed_steps: steps of later checkpoints, which are removed on resume.
+        output_dir: another folder for the result than the spec has, or None.
     """
 
     folder: RunFolder
@@ -36,6 +38,7 @@ class ResumeTarget:
     last_step: int
     attempts: int
     removed_steps: tuple[int, ...] = ()
+    output_dir: Path | None = None
 
     @property
     def summary(self) -> str:
@@ -52,7 +55,12 @@ class ResumeTarget:
 
 
 def find_resume_target(
-    folder: RunFolder, *, from_start: bool = False, at: str | None = None, accept_spec: bool = False
+    folder: RunFolder,
+    *,
+    from_start: bool = False,
+    at: str | None = None,
+    accept_spec: bool = False,
+    output_dir: Path | None = None,
 ) -> ResumeTarget:
     """Find the checkpoint a run would resume from.
 
@@ -61,10 +69,11 @@ def find_resume_target(
         from_start: whether a run without a checkpoint may restart from step 0.
         at: the step of an earlier checkpoint, or `best`; by default the newest.
         accept_spec: whether a changed spec.json is used as it is now.
+        output_dir: another folder for the result than the spec has; absolute.
 
     Raises:
-        UsageError: it is running, queued or finished, its spec cannot be read or was changed, or there is no such
-            checkpoint.
+        UsageError: it is running, queued or finished, its spec cannot be read or was changed, there is no such
+            checkpoint, or its output folder cannot be used.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -76,11 +85,13 @@ def find_resume_target(
         raise UsageError(f"Run {run} is already queued.", hint="model-garden runs queue")
     if state is RunState.FINISHED:
         raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
-    folder.read_spec()
+    spec = folder.read_spec()
     if not accept_spec:
         require_unchanged_spec(folder, view.spec_digest, view.spec_values)
+    if (output := output_dir or (Path(spec.output_dir) if spec.output_dir else None)) is not None:
+        check_resumed_output(folder, output, folder.home)
     if at is not None:
-        return _target_at(folder, view, at)
+        return replace(_target_at(folder, view, at), output_dir=output_dir)
     newest = newest_checkpoint(folder)
     if newest is None and not from_start:
         raise UsageError(
@@ -88,7 +99,7 @@ def find_resume_target(
             where=str(folder.checkpoints_dir),
             hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
-    return ResumeTarget(folder, newest and newest[0], view.step, view.attempt)
+    return ResumeTarget(folder, newest and newest[0], view.step, view.attempt, output_dir=output_dir)
 
 
 def commit_resume_target(target: ResumeTarget, *, accept_spec: bool = False, by: str = "") -> None:
@@ -109,6 +120,8 @@ def commit_resume_target(target: ResumeTarget, *, accept_spec: bool = False, by:
         )
     if accept_spec:
         write_accepted_spec(target.folder, by)
+    if target.output_dir is not None:
+        change_output_dir(target.folder, target.output_dir, by)
     write_resume_target(target.folder, target)
 
 

@@ -4,10 +4,13 @@ The journal has its digest and its values. One changed bit in a number would oth
 first half of the run, without a word.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from mg_tui.core.errors import UsageError
+from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.core.files import write_atomic
 from mg_tui.core.text import first_few
 from mg_tui.runs.folder import RunFolder, values_digest
 from mg_tui.runs.journal import JournalWriter
@@ -37,6 +40,21 @@ def require_unchanged_spec(folder: RunFolder, digest: str | None, then: Mapping[
         why=first_few(listed, _MAX_LISTED) if listed else "its values have another digest than the journal",
         hint=f"undo the change, or accept it: model-garden runs resume {folder.id} --accept-spec",
     )
+
+
+def change_output_dir(folder: RunFolder, path: Path, by: str) -> None:
+    """Let a run write its result into another folder, on the word of `by`. Only with the run's lock held.
+
+    Raises:
+        UsageError: spec.json cannot be read.
+        EnvironmentProblem: spec.json or the journal cannot be written.
+    """
+    values = {**folder.spec_values(), "output_dir": str(path)}
+    try:
+        write_atomic(folder.spec_file, (json.dumps(values, indent=2) + "\n").encode())
+    except OSError as error:
+        raise EnvironmentProblem("Cannot write the spec.", where=str(folder.spec_file), why=error.strerror) from error
+    accept_spec(folder, by)
 
 
 def accept_spec(folder: RunFolder, by: str) -> None:

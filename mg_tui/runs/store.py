@@ -12,6 +12,7 @@ from mg_tui.runs.annotations import NO_ANNOTATIONS, AnnotationReader, Annotation
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import describe_silence
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -23,7 +24,11 @@ LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and en
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run in a list. `problem`: why its folder cannot be read; then state and view are from what could be read."""
+    """One run in a list.
+
+    `problem`: why its folder cannot be read; then state and view are from what could be read. `silent_seconds`: how
+    long its worker has not responded, or None.
+    """
 
     folder: RunFolder
     view: RunView
@@ -31,6 +36,13 @@ class RunSummary:
     problem: str | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
     annotations: Annotations = NO_ANNOTATIONS
+    silent_seconds: float | None = None
+
+    @property
+    def state_text(self) -> str:
+        """The state in words: "running, not responding for 42 s"."""
+        silence = f", {describe_silence(self.silent_seconds)}" if self.silent_seconds is not None else ""
+        return f"{self.state.label}{silence}"
 
     @property
     def id(self) -> str:
@@ -66,6 +78,7 @@ class RunSummary:
             "tags": list(self.annotations.tags),
             "note": self.annotations.note or None,
             "state": self.state.value,
+            "not_responding_seconds": None if self.silent_seconds is None else round(self.silent_seconds, 1),
             "problem": self.problem,
             "path": str(self.folder.path),
             "base_model": self.spec.get("base_model"),
@@ -169,7 +182,8 @@ def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None, annotations: Ann
     if watch.view.lifecycle is None:
         problem = problem or "The journal is missing, empty or invalid."
     damage = problem or describe_damage(watch)
-    return RunSummary(watch.folder, watch.view, watch.state, damage, spec or {}, annotations)
+    silent = watch.silent_seconds
+    return RunSummary(watch.folder, watch.view, watch.state, damage, spec or {}, annotations, silent)
 
 
 @overload

@@ -32,7 +32,7 @@ class RunView:
         name: the run's name, or None; `cwd`: the working directory of its creation.
         spec_digest, spec_values: of the spec the run was created with, or of the changed one that was accepted.
         lifecycle: the newest lifecycle kind (created, started, ...), or None before the first.
-        pid, host, attempt, resumed_from, home, lifetime: of the newest `started`.
+        pid, host, attempt, resumed_from, home, lifetime, has_heartbeat: of the newest `started`.
         starts_without_step: how often it was started since its last step.
         phase, phase_detail: the worker's current phase.
         step, total_steps, epoch: progress; `total_steps` is None until planned.
@@ -60,6 +60,7 @@ class RunView:
         self.host: str | None = None
         self.home: str | None = None
         self.lifetime: Mapping[str, Any] = {}
+        self.has_heartbeat = False
         self.starts_without_step = 0
         self.attempt = 0
         self.resumed_from: int | None = None
@@ -192,6 +193,7 @@ class RunView:
         self.attempt = optional_int(data.get("attempt")) or self.attempt + 1
         self.resumed_from = optional_int(data.get("resumed_from"))
         self.home = optional_text(data.get("home"))
+        self.has_heartbeat = bool(data.get("heartbeat"))
         self.lifetime = data["lifetime"] if isinstance(data.get("lifetime"), dict) else {}
         self.starts_without_step += 1
         self._versions(data)

@@ -8,6 +8,7 @@ import time
 
 from mg_tui.core.events import Event
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import seconds_silent
 from mg_tui.runs.journal import JournalReader
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import is_held
@@ -18,6 +19,8 @@ from mg_tui.runs.view import RunView
 class RunWatch:
     """One run, updated by `refresh`, which only reads what was written since.
 
+    `silent_seconds`: how long a running worker has not responded, or None (see `heartbeat`).
+
     `ends_only` reads only this many bytes of the beginning and the end of a journal larger than twice that, once; state
     and newest values are still exact, the curves have a gap. `thin=False` parses every event of a very long journal.
     """
@@ -27,6 +30,7 @@ class RunWatch:
         self.view = RunView()
         self.reader = JournalReader(folder.journal_file)
         self.lock_held = False
+        self.silent_seconds: float | None = None
         self._ends_only = ends_only
         self._thin = thin
 
@@ -45,6 +49,12 @@ class RunWatch:
         Raises:
             EnvironmentProblem: journal or lock cannot be read.
         """
+        news = self._refresh()
+        watched = self.lock_held and self.view.lifecycle == "started" and self.view.has_heartbeat
+        self.silent_seconds = seconds_silent(self.folder.lock_file, self.now()) if watched else None
+        return news
+
+    def _refresh(self) -> list[Event]:
         news = self._read()
         while True:
             self.lock_held = is_held(self.folder.lock_file)

@@ -32,6 +32,12 @@ def test_what_was_said_for_this_run_wins_and_train_does_not() -> None:
     assert resolve_named_datasets(spec(text_field="ask"), TABLES, {"text_field": "ask"}).text_field == "q"
 
 
+def test_a_flag_with_its_default_value_wins_too() -> None:
+    assert resolve_named_datasets(spec(text_field="text"), TABLES, {}).text_field == "text"
+    resolved = resolve_named_datasets(spec(), TABLES, {})
+    assert resolve_named_datasets(resolved.model_copy(update={"dataset": "mine"}), TABLES, {}).text_field == "q"
+
+
 def test_an_evaluation_dataset_has_only_its_place() -> None:
     found = resolve_named_datasets(spec(dataset="a.jsonl", eval_dataset="mine"), TABLES, {})
     assert (found.eval_dataset, found.eval_dataset_split) == ("data/mine.csv", "test")

@@ -10,10 +10,12 @@ import pytest
 
 from mg_tui.core.errors import DataError
 from mg_tui.data import line_index as indexes
-from mg_tui.data.browser import Browser, IndexedBrowser, PagedBrowser, open_browser
+from mg_tui.data.browser import Browser, PagedBrowser, open_browser
+from mg_tui.data.indexed_browser import IndexedBrowser, ItemBrowser
 from mg_tui.data.jsonl import read_rows
 from mg_tui.data.line_index import LineIndex
 from mg_tui.data.rows import Row
+from mg_tui.data.sources.json_array import ArrayScanner
 from mg_tui.data.sources.opener import open_source
 
 
@@ -247,3 +249,61 @@ def test_counting_a_stream_can_be_stopped() -> None:
     assert [browser.last_row] == [None]
     assert browser.build_index()
     assert (browser.last_row, browser.indexed_share) == (1000, 1.0)
+
+
+ITEMS = [
+    {"text": 'a, ] } [ { "\\\\', "response": "\u00e9" * number, "nested": [{"a": [1, {"b": "]"}]}, number]}
+    for number in range(1500)
+]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_items_of_an_array_are_read_through_an_index(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(" " + json.dumps(ITEMS, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+    source = open_source("data.json", cwd=tmp_path, cache=None)
+    expected = list(source.rows())
+    browser = open_browser(source, tmp_path / "cache")
+    assert isinstance(browser, ItemBrowser)
+    assert browser.last_row is None
+    assert browser.read_rows(700, 3) == expected[699:702]  # without an index
+    browser.index_up_to(900)
+    assert 0 < browser.indexed_share < 1
+    assert browser.build_index()
+    assert browser.last_row == 1500
+    again = open_browser(source, tmp_path / "cache")  # the index comes from the cache
+    assert again.last_row == 1500
+    for number in (1, 2, 64, 65, 1024, 1499, 1500):
+        assert again.read_row(number) == expected[number - 1]
+    with pytest.raises(DataError, match="does not exist"):
+        again.read_row(1501)
+    assert list(again.find("\u00e9" * 1499)) == [1500]
+
+
+def test_a_row_of_an_indexed_array_reads_little_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(ITEMS), encoding="utf-8")
+    source = open_source("data.json", cwd=tmp_path, cache=None)
+    open_browser(source, tmp_path / "cache").build_index()
+    browser = open_browser(source, tmp_path / "cache")
+    scanned: list[int] = []
+    real = ArrayScanner._item
+
+    def item(scanner: ArrayScanner, *, last: bool = False) -> Iterator[Row]:
+        scanned.append(scanner._number)
+        return real(scanner, last=last)
+
+    monkeypatch.setattr(ArrayScanner, "_item", item)
+    assert browser.read_row(1450).number == 1450
+    assert len(scanned) <= 64
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"a": 2}', '[{"a": 1}] trailing', "[1, 2]", '[{"a": 1},, {"a": 2}]'])
+def test_damaged_arrays_have_the_same_rows_with_an_index(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(text)
+    source = open_source("data.json", cwd=tmp_path, cache=None, format="json")
+    browser = open_browser(source, tmp_path / "cache")
+    browser.build_index()
+    assert browser.read_rows(1, 10) == list(source.rows())
+    assert browser.last_row == len(list(source.rows()))

@@ -163,7 +163,59 @@ def test_a_parquet_file_of_kilobytes_takes_no_gigabytes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_an_arrow_file_that_expands_to_gigabytes_is_refused(tmp_path: Path, kind: str, compression: str) -> None:
+    import pyarrow as pa
+
+    def write(path: Path, rows: int, text: str) -> None:
+        table = pa.table({"text": [text] * rows, "image": pa.nulls(rows), "response": ["b"] * rows})
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        opener = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+        with opener(str(path), table.schema, options=options) as writer:
+            writer.write_table(table)
+
+    write(tmp_path / "good.arrow", 40, "A wall. " * 50)
+    assert len(load_dataset(tmp_path / "good.arrow").examples) == 40
+    write(tmp_path / "bomb.arrow", 16, "x" * (40 * 2**20))
+    with pytest.raises(DataError, match="claims 671,"):
+        load_dataset(tmp_path / "bomb.arrow")
+
+
+@pytest.mark.parametrize("cell", ["x" * (40 * 2**20), ("x" * 1023 + "\n") * 40_960])
+def test_a_csv_row_of_several_large_cells_is_too_long(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "a.csv").write_text(f'text,image,response\na,,b\n"{cell}","","{cell}"\n')
+    dataset = load_dataset(tmp_path / "a.csv")
+    assert len(dataset.examples) == 1
+    assert "the limit" in dataset.problems[0].what
+
+
 # --- images
+
+
+@pytest.mark.parametrize(
+    ("mode", "what", "bytes_per_pixel"),
+    [("F", "verify", 4.9), ("F", "open", 8.9), ("I;16", "open", 6.9), ("RGBA", "verify", 4.9), ("RGBA", "open", 8.9)],
+)
+def test_large_images_take_the_memory_of_themselves_and_of_their_result(
+    tmp_path: Path, mode: str, what: str, bytes_per_pixel: float
+) -> None:
+    side = 5000
+    path = tmp_path / ("a.png" if mode == "RGBA" else "a.tif")
+    Image.new(mode, (side, side)).save(path)
+    script = (
+        "import resource, sys; import numpy; from PIL import Image; from mg_tui.data import images\n"
+        "images.verify_image(sys.argv[2]); images.open_image(sys.argv[2])\n"  # libraries are loaded
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "getattr(images, sys.argv[3] + '_image')(sys.argv[1])\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)"
+    )
+    small = tmp_path / f"small{path.suffix}"
+    Image.new(mode, (64, 64)).save(small)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path), str(small), what], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < bytes_per_pixel * side * side
 
 
 def test_a_png_with_a_bad_checksum_is_damaged(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The default collator with processors of other families, made on the spot around the tiny checkpoint's tokenizer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
+from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.families import ModelFamily, Parts, Preprocessing
 from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
-from mg_tui.families.defaults import limit_pixels
+from mg_tui.families.defaults import limit_pixels, require_effective_limits
 
 LIMITS = Preprocessing(min_pixels=3_136, max_pixels=200_704)
 OTHER = ModelFamily("other", "Other", ("other",), Parts(("model.language_model",), (), ("model.vision_tower",)))
@@ -146,3 +148,15 @@ def test_labels_cover_the_answers(
         length = len(alone.input_ids)
         assert batch["input_ids"][row, :length].tolist() == alone.input_ids.tolist()
         assert batch["labels"][row, :length].tolist() == alone.labels.tolist()
+
+
+@pytest.mark.parametrize(("make", "by_area"), [(llava, False), (gemma3, False), (qwen3_vl, True)])
+def test_limits_without_effect_are_refused(tiny: Path, make: Callable[[Path], Any], by_area: bool) -> None:
+    processor, smaller = make(tiny), replace(LIMITS, max_pixels=LIMITS.max_pixels // 2)
+    require_effective_limits(processor, LIMITS, LIMITS)
+    if by_area:
+        require_effective_limits(processor, smaller, LIMITS)
+        return
+    with pytest.raises(FamilyError, match=r"^max_pixels would have no effect") as caught:
+        require_effective_limits(processor, smaller, LIMITS)
+    assert type(processor.image_processor).__name__ in str(caught.value)

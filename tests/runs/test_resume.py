@@ -2,10 +2,12 @@
 
 import json
 import zlib
+from pathlib import Path
 
 import pytest
 
 from mg_tui.core.errors import UsageError
+from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder, spec_digest
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
@@ -124,3 +126,28 @@ def test_a_damaged_checkpoint_is_not_promised(folder: RunFolder) -> None:
     with pytest.raises(UsageError, match=r"step 6 .* is damaged") as caught:
         find_resume_target(folder, at="6")
     assert "the content of w" in str(caught.value.why)
+
+
+def test_an_output_folder_that_was_taken_is_found_when_resuming_and_another_can_be_named(
+    tmp_path: Path, spec: TrainingSpec
+) -> None:
+    output, other = tmp_path / "out", tmp_path / "other"
+    run = RunFolder.create(tmp_path / "home", spec.model_copy(update={"output_dir": str(output)}))
+    with JournalWriter(run.journal_file) as journal:
+        journal.write("started", pid=1, attempt=1)
+        journal.write("stopped", step=0, checkpoint=None, by="me")
+    find_resume_target(run, from_start=True)
+    assert not output.exists(), "looking leaves nothing"
+    (output / ".out.part-run").mkdir(parents=True)
+    find_resume_target(run, from_start=True)
+    (output / "model.safetensors").touch()
+    with pytest.raises(UsageError, match="not empty") as caught:
+        find_resume_target(run, from_start=True)
+    assert f"runs resume {run.id} --output-dir" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="not empty"):
+        find_resume_target(run, from_start=True, output_dir=output)
+
+    commit_resume_target(find_resume_target(run, from_start=True, output_dir=other), by="me")
+    assert run.read_spec().output_dir == str(other)
+    assert run.read_spec() == spec.model_copy(update={"output_dir": str(other)}), "and nothing else"
+    find_resume_target(run, from_start=True)  # the journal has the changed spec

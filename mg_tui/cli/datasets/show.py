@@ -148,7 +148,7 @@ def _iterate_rows(
 
 def _index_to(browser: "Browser", number: int) -> None:
     """Build the line index up to a row, so that reading it needs no scan from the start of the file."""
-    from mg_tui.data.browser import IndexedBrowser
+    from mg_tui.data.indexed_browser import IndexedBrowser
 
     if isinstance(browser, IndexedBrowser):
         with progress_bar("indexing") as progress:

@@ -37,7 +37,7 @@ def format_page(evaluation: RunSummary, now: float) -> list[str]:
     spec = {name: value for name, value in evaluation.spec.items() if value not in (None, "", [], False)}
     facts = [
         ("id", printable(evaluation.id)),
-        ("state", f"{evaluation.state.glyph} {evaluation.state.label}"),
+        ("state", f"{evaluation.state.glyph} {evaluation.state_text}"),
         ("problem", evaluation.problem and one_line(evaluation.problem)),
         ("folder", printable(str(folder.path))),
         ("model", _text(spec.get("model"))),

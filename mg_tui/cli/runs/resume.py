@@ -10,6 +10,7 @@ from mg_tui.cli.launch import detach_or_follow, launch_options, parse_gpus, star
 from mg_tui.cli.runs.common import RUN_ARGUMENT
 from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
+from mg_tui.core.paths import expand_user
 from mg_tui.core.spec import TrainingSpec
 
 
@@ -23,6 +24,7 @@ from mg_tui.core.spec import TrainingSpec
     help="Resume from an earlier checkpoint; later ones are deleted. [default: latest]",
 )
 @click.option("--accept-spec", is_flag=True, help="Resume with a spec.json that was changed since the run's creation.")
+@click.option("--output-dir", metavar="FOLDER", help="Save the result there instead of where the run was to save it.")
 @launch_options
 @click.pass_context
 def resume(
@@ -31,6 +33,7 @@ def resume(
     from_start: bool,
     at: str | None,
     accept_spec: bool,
+    output_dir: str | None,
     gpus: str | None,
     queue: bool,
     detach: bool,
@@ -44,7 +47,13 @@ def resume(
     from mg_tui.runs.store import find_run
 
     devices = parse_gpus(gpus)
-    target = find_resume_target(find_run(ctx.obj.home, run), from_start=from_start, at=at, accept_spec=accept_spec)
+    target = find_resume_target(
+        find_run(ctx.obj.home, run),
+        from_start=from_start,
+        at=at,
+        accept_spec=accept_spec,
+        output_dir=(Path.cwd() / expand_user(output_dir)).absolute() if output_dir else None,
+    )
 
     def prepare() -> None:
         commit_resume_target(target, accept_spec=accept_spec, by=requester("cli"))

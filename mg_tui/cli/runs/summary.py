@@ -19,6 +19,7 @@ from mg_tui.cli.tables import format_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.heartbeat import explain_silence
 from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
@@ -59,7 +60,8 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
         ("name", run.name and one_line(run.name)),
         ("tags", " ".join(f"#{tag}" for tag in run.annotations.tags)),
         ("note", one_line(run.annotations.note)),
-        ("state", f"{run.state.glyph} {run.state.label}"),
+        ("state", f"{run.state.glyph} {run.state_text}"),
+        ("why", explain_silence(view.pid, view.host) if run.silent_seconds is not None else None),
         ("problem", run.problem and one_line(run.problem)),
         ("folder", printable(str(folder.path))),
         ("model", _spec_value(run.spec, "base_model")),
@@ -132,7 +134,7 @@ def _format_cell(run: RunSummary, key: str, now: float) -> str:
         case "name":
             return one_line(run.name or "") or UNKNOWN
         case "state":
-            return f"{run.state.glyph} {run.state.label}"
+            return f"{run.state.glyph} {run.state_text}"
         case "progress":
             return f"{min(view.step / view.total_steps, 1):.0%}" if view.total_steps else UNKNOWN
         case "step":

@@ -1,6 +1,9 @@
 """Rows and images of one dataset that are also in another."""
 
+import hashlib
+from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mg_tui.data.checks.duplicates import file_digest, image_signature
@@ -33,6 +36,15 @@ class ContentIndex:
                 self._images.add(path_digest)
                 if (key := image_signature(probe)) is not None:
                     self._paths_by_signature.setdefault(key, []).append(path)
+
+    def digest(self) -> str:
+        """A digest of the rows, and of the images' paths, sizes and modification times."""
+        state = hashlib.sha256(array("Q", sorted(self._rows)).tobytes())
+        for path in sorted(path for paths in self._paths_by_signature.values() for path in paths):
+            with suppress(OSError):
+                status = Path(path).stat()
+                state.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogatepass"))
+        return state.hexdigest()
 
     def has_row(self, row: LoadedRow) -> bool:
         """Whether a row has an equal conversation with the same images."""

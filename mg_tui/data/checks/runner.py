@@ -2,14 +2,15 @@
 
 Rows are processed in batches. While one is counted by the model's tokenizer, in processes of its own, the next is read
 and its images are opened by threads. Image information and token counts are cached by content
-(`mg_tui.data.image_info_cache`, `mg_tui.data.token_count_cache`), so a second check costs what reading costs.
+(`mg_tui.data.image_info_cache`, `mg_tui.data.token_count_cache`), so a second check costs what reading costs; that of a
+large dataset which has not changed is not repeated (`mg_tui.data.checks.report_cache`).
 """
 
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mg_tui.data.checks.answers import AnswerCheck
@@ -20,6 +21,9 @@ from mg_tui.data.checks.findings import CheckReport, FindingCollector
 from mg_tui.data.checks.images import ImageCheck
 from mg_tui.data.checks.lengths import ImageTokenCounter, LengthCheck, TextTokenCounter, TextTokenCounts
 from mg_tui.data.checks.overlap import ContentIndex, OverlapCheck
+from mg_tui.data.checks.report_cache import ReportCache
+from mg_tui.data.dataset_cache import DatasetCache, DatasetRecorder
+from mg_tui.data.loaded_dataset import Dataset
 from mg_tui.data.progress import Progress, Stop
 from mg_tui.data.row_loader import LoadedRow, ReadOptions, load_rows
 from mg_tui.data.sources.base import Source
@@ -44,6 +48,20 @@ class CheckLimits:
     count_image_tokens: ImageTokenCounter | None = None
     parallel_batches: int = 1
 
+    def report_cache(self, cache: Path | None, dataset: Dataset, others: Sequence[str | None]) -> ReportCache | None:
+        """Where the report of a check of `dataset` is cached; None when it cannot be.
+
+        Args:
+            cache: the garden's cache folder.
+            dataset: the dataset.
+            others: whatever else decides the report.
+        """
+        if cache is None or dataset.content is None:
+            return None
+        identity = self.token_counter.identity if self.token_counter is not None else None
+        sizes = [self.max_length, self.min_pixels, self.max_pixels, self.count_image_tokens is not None]
+        return ReportCache(cache, [dataset.content, identity, sizes, *others])
+
 
 def run_checks(
     source: Source,
@@ -65,20 +83,33 @@ def run_checks(
         DataError: the dataset, or the evaluation dataset, cannot be read at all.
         EnvironmentProblem: the cache cannot be written, or the Hub cannot be reached.
     """
+    start = time.monotonic()
     evaluation_index = None
     if evaluation is not None:
         evaluation_index = ContentIndex()
         for batch in load_rows(*evaluation):
             for row in batch:
                 evaluation_index.add(row)
-    return check_loaded_rows(
-        load_rows(source, options, progress=progress),
+    others = [evaluation_index.digest() if evaluation_index is not None else None, options.probe_depth]
+    cache = DatasetCache.of(source, options)
+    stored = cache.open() if cache is not None else None
+    if stored is not None and (known := limits.report_cache(options.cache, stored, others)) is not None:
+        report = known.load()
+        if report is not None:
+            return replace(report, dataset=source.name, path=source.path, seconds=time.monotonic() - start)
+    recorder = DatasetRecorder(source, cache if stored is None else None)
+    report = check_loaded_rows(
+        recorder.record(load_rows(source, options, progress=progress), options.detected_format),
         limits,
         name=source.name,
         path=source.path,
         evaluation=evaluation_index,
         stop=stop,
     )
+    stored = stored or recorder.stored
+    if stored is not None and (known := limits.report_cache(options.cache, stored, others)) is not None:
+        known.save(report)
+    return report
 
 
 def check_loaded_rows(

@@ -7,7 +7,7 @@ them.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -93,9 +93,11 @@ class Source(ABC):
         evidence: what the format was concluded from.
         address: a name that is valid in every working directory.
         has_offsets: whether the offsets of rows are those of bytes in the file, so that they can be read from it.
+        encoding: of a text file, where the user named it.
     """
 
     has_offsets = False
+    encoding: str | None = None
 
     def __init__(self, name: str, format: str, path: Path | None, base: Path, evidence: FormatEvidence):
         self.name = name
@@ -116,6 +118,10 @@ class Source(ABC):
 
     def count(self) -> int | None:
         """The number of rows where the dataset's metadata contains it; None where all rows would have to be read."""
+        return None
+
+    def content_files(self) -> Sequence[Path] | None:
+        """The files that decide what the rows are; None where that is not known, so that rows are not cached."""
         return None
 
     def raw(self, row: Row) -> str:

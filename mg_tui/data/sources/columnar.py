@@ -14,6 +14,7 @@ from mg_tui.core.errors import DataError
 from mg_tui.data.jsonl import unreadable_error
 from mg_tui.data.row_problems import RowProblem, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
+from mg_tui.data.sources.arrow_bounds import decompressed_sizes
 from mg_tui.data.sources.base import FormatEvidence, Source
 from mg_tui.data.sources.file_types import read_small_file, require_regular_file
 
@@ -59,6 +60,10 @@ class ColumnarSource(Source):
         ):
             for offset in range(max(skip - index, 0), batch.num_rows, _BATCH_ROWS):
                 yield from _batch_rows(batch.slice(offset, _BATCH_ROWS), rows_before + index + offset + 1, names)
+
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return self._files
 
     def count(self) -> int | None:
         """See `Source`."""
@@ -152,6 +157,8 @@ def _arrow_batches(file: Path) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa
 
     with pa.memory_map(str(file)) as mapped:
+        _require_bounded_batches(mapped, file)
+        mapped.seek(0)
         if mapped.read(4) == _STREAM_MAGIC:
             mapped.seek(0)
             with pa.ipc.open_stream(mapped) as stream:
@@ -161,6 +168,23 @@ def _arrow_batches(file: Path) -> Iterator["pa.RecordBatch"]:
             with pa.ipc.open_file(mapped) as opened:
                 for number in range(opened.num_record_batches):
                     yield opened.get_batch(number)
+
+
+def _require_bounded_batches(mapped: "pa.MemoryMappedFile", file: Path) -> None:
+    """Require that no batch decompresses to more memory than any dataset needs.
+
+    Raises:
+        DataError: one does.
+    """
+    import pyarrow as pa
+
+    # A file has a magic number of 8 bytes before the messages of a stream.
+    mapped.seek(0 if mapped.read(4) == _STREAM_MAGIC else 8)
+    for stored, size in decompressed_sizes(pa.ipc.MessageReader.open_stream(mapped)):
+        if size > _MAX_SUSPICIOUS_BYTES and size > _SUSPICIOUS_RATIO * stored:
+            raise DataError(
+                f"a batch of {stored:,} bytes claims {size:,} bytes when decompressed", where=safe_line(str(file))
+            )
 
 
 def _class_names(schema: "pa.Schema") -> ClassNames:

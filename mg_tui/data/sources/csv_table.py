@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import dropwhile
 from pathlib import Path
 from typing import Final
@@ -25,17 +25,21 @@ class CsvSource(Source):
     def __init__(self, name: str, path: Path, evidence: FormatEvidence, encoding: str | None = None):
         super().__init__(name, "csv", path, path.parent, evidence)
         self._file = path
-        self._encoding = encoding
+        self.encoding = encoding
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
         return dropwhile(lambda row: row.number < start, self._rows())
 
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return (self._file,)
+
     def _rows(self) -> Iterator[Row]:
         any_row = False
         try:
             # Bytes that are not UTF-8 become lone surrogates, which `_to_row` reports.
-            opened = open_text(self._file, self._encoding)
+            opened = open_text(self._file, self.encoding)
             with io.TextIOWrapper(opened, "utf-8-sig", "surrogateescape", newline="") as file:
                 for row in self._records(file):
                     any_row = True
@@ -53,18 +57,25 @@ class CsvSource(Source):
         names = next(csv.reader([first], delimiter=delimiter), [])
         self._require_header(names)
         # Lines of bounded length: a file without line ends is not read into memory as a whole.
-        reader = csv.reader(iter(lambda: file.readline(MAX_ROW_BYTES), ""), delimiter=delimiter, strict=True)
+        lines = _BoundedLines(file)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         number = 0
         while True:
             try:
                 cells = next(reader)
             except StopIteration:
                 return
+            except _RowTooLong:
+                number += 1
+                what = f"has more than {MAX_ROW_BYTES:,} characters, the limit; the rows after it cannot be read"
+                yield Row(number, None, RowProblem(number, None, what, "is a quote missing?"))
+                return
             except csv.Error as error:
                 number += 1
                 what = f"is invalid CSV near line {reader.line_num + 1:,}: {safe_line(str(error), limit=120)}"
                 yield Row(number, None, RowProblem(number, None, what, "quote values that contain quotes or newlines"))
                 continue
+            lines.pending = 0
             if cells:
                 number += 1
                 yield _to_row(number, names, cells, delimiter)
@@ -80,6 +91,30 @@ class CsvSource(Source):
         raise DataError(
             what, where=safe_line(str(self._file)), hint="its first line is a header, e.g. text,image,response"
         )
+
+
+class _RowTooLong(Exception):
+    """A row has more than `MAX_ROW_BYTES` characters."""
+
+
+class _BoundedLines:
+    """The lines of a file, as long as a row does not exceed its limit; `pending` are the characters of this row."""
+
+    def __init__(self, file: io.TextIOWrapper):
+        self.pending = 0
+        self._file = file
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_ROW_BYTES)
+        if not line:
+            raise StopIteration
+        self.pending += len(line)
+        if self.pending > MAX_ROW_BYTES:
+            raise _RowTooLong
+        return line
 
 
 def _to_row(number: int, names: list[str], cells: list[str], delimiter: str) -> Row:

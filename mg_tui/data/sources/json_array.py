@@ -37,8 +37,8 @@ class JsonArraySource(TextFileSource):
     def _rows(self) -> Iterator[Row]:
         any_row = False
         try:
-            with open_text(self._file, self._encoding) as file:
-                for row in _ArrayScanner(file):
+            with open_text(self._file, self.encoding) as file:
+                for row in ArrayScanner(file):
                     any_row = True
                     yield row
         except READ_ERRORS as error:
@@ -49,23 +49,32 @@ class JsonArraySource(TextFileSource):
 
 def iterate_items(file: BinaryIO) -> Iterator[Row]:
     """The items of the array that a stream is, as rows numbered from 1."""
-    yield from _ArrayScanner(file)
+    yield from ArrayScanner(file)
 
 
-class _ArrayScanner:
-    """Iterates over the items of an array. `_buffer` starts with the current item; `_at` is the scan position in it."""
+class ArrayScanner:
+    """Iterates over the items of an array. `_buffer` starts with the current item; `_at` is the scan position in it.
 
-    def __init__(self, file: BinaryIO):
+    Args:
+        file: at the beginning of the file, or of an item.
+        number: of the items before.
+        offset: of the item; None at the beginning of the file.
+        parse_from: number of the first row whose values are parsed; None parses none.
+    """
+
+    def __init__(self, file: BinaryIO, number: int = 0, offset: int | None = None, *, parse_from: int | None = 1):
         self._file = file
         self._buffer = bytearray()
-        self._dropped = 0  # bytes before the buffer
+        self._depth = 0 if offset is None else 1
+        self._parse_from = parse_from
+        self._dropped = offset or 0  # bytes before the buffer
         self._at = self._begin = 0
         self._length_before = 0  # dropped bytes of the current item
         self._head = b""
-        self._number = 0
+        self._number = number
 
     def __iter__(self) -> Iterator[Row]:
-        depth, inside = 0, False
+        depth, inside = self._depth, False
         while True:
             pattern = _STRING_TOKEN if inside else _TOP_LEVEL_TOKEN if depth == 1 else _NESTED_TOKEN
             match = pattern.search(self._buffer, self._at)
@@ -111,7 +120,8 @@ class _ArrayScanner:
                 yield Row(self._number, None, overlong_problem(self._number, self._head, length), offset, length)
             else:
                 offset += len(text) - len(text.lstrip(_WHITESPACE))
-                values, problem = parse_row(self._number, stripped, stripped, what="item")
+                wanted = self._parse_from is not None and self._number >= self._parse_from
+                values, problem = parse_row(self._number, stripped, stripped, what="item") if wanted else (None, None)
                 yield Row(self._number, values, problem, offset, len(stripped))
         self._begin, self._length_before, self._head = self._at, 0, b""
 

@@ -1,6 +1,6 @@
 """JSON Lines as a source."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import dropwhile
 from pathlib import Path
@@ -17,8 +17,12 @@ class TextFileSource(Source):
     def __init__(self, name: str, kind: str, path: Path, evidence: FormatEvidence, encoding: str | None = None):
         super().__init__(name, kind, path, path.parent, evidence)
         self._file = path
-        self._encoding = encoding
+        self.encoding = encoding
         self.has_offsets = is_plain_text(path, encoding)
+
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return (self._file,)
 
     def raw(self, row: Row) -> str:
         """See `Source`."""
@@ -38,5 +42,5 @@ class JsonLinesSource(TextFileSource):
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`; a row's number is its line's, and blank lines are no rows."""
-        rows = read_rows(self._file, opener=None if self.has_offsets else partial(open_text, encoding=self._encoding))
+        rows = read_rows(self._file, opener=None if self.has_offsets else partial(open_text, encoding=self.encoding))
         return dropwhile(lambda row: row.number < start, rows)

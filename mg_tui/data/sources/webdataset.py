@@ -38,6 +38,10 @@ class WebDatasetSource(Source):
         """See `Source`; shards are read from their start."""
         return dropwhile(lambda row: row.number < start, self._rows())
 
+    def content_files(self) -> Sequence[Path]:
+        """See `Source`."""
+        return self._files
+
     def _rows(self) -> Iterator[Row]:
         number = 0
         for file in self._files:

@@ -14,6 +14,7 @@ import torch
 
 from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.example import Example
+from mg_tui.engine.batching.image_files import FileFacts, read_facts
 from mg_tui.engine.batching.pixel_codec import PixelCodec
 from mg_tui.engine.compute.loss import supervised_positions
 from mg_tui.engine.layout.partition import StepPartition
@@ -56,11 +57,13 @@ class RowFailure:
 
 @dataclass(slots=True)
 class StepBatch:
-    """One optimizer step: its number (from 0), its forward passes, and the examples that could not be read."""
+    """One optimizer step: its number (from 0), its forward passes, the examples that could not be read, and the images
+    that are not what they were."""
 
     number: int
     micro_batches: list[MicroBatch]
     failures: list[RowFailure] = field(default_factory=list)
+    changed_images: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -165,7 +168,8 @@ class StepDataset:
     """Steps by number: a map-style dataset. An unreadable row is returned as a `RowFailure`, since an exception from a
     worker process would lose its fields.
 
-    With `partition` a step has this rank's examples only.
+    With `partition` a step has this rank's examples only. With `image_facts` (see `image_files`) images that differ
+    from them are listed in the step.
     """
 
     def __init__(
@@ -175,7 +179,9 @@ class StepDataset:
         layout: "StepLayout",
         opener: "OpenImage | None" = None,
         partition: StepPartition | None = None,
+        image_facts: Mapping[str, FileFacts] | None = None,
     ):
+        self.image_facts = image_facts or {}
         self.examples = examples
         self.plan = plan
         self.layout = layout
@@ -194,7 +200,12 @@ class StepDataset:
         else:
             for indices in self.partition.rank_passes(step, getattr(self.layout, "budget", None)):
                 self._add(batch, indices, images)
+        batch.changed_images = [path for path in images if self._has_changed(path)]
         return batch
+
+    def _has_changed(self, path: str) -> bool:
+        before = self.image_facts.get(path)
+        return before is not None and read_facts(path) not in (before, None)
 
     def _add(self, batch: StepBatch, indices: Sequence[int], images: dict[str, Any]) -> None:
         """Lay out some examples of the step."""

@@ -5,12 +5,14 @@ model is loaded: from the text and the image's size where the family can tell, e
 long, or has an empty answer, is a bad row like any other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.dataset import Dataset
+from mg_tui.data.example_table import columns_of, select_examples
 from mg_tui.data.from_spec import load_dataset_from_spec
 from mg_tui.data.row_problems import RowProblem
 from mg_tui.engine.batching.token_counts import TokenMeasure
@@ -20,8 +22,8 @@ from mg_tui.engine.batching.token_counts import TokenMeasure
 class MeasuredRows:
     """Good rows with their token counts, in the same order; and the bad rows."""
 
-    examples: tuple[Example, ...]
-    tokens: tuple[int, ...]
+    examples: Sequence[Example]
+    tokens: Sequence[int]
     problems: tuple[RowProblem, ...]
 
 
@@ -46,21 +48,24 @@ def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evalu
 
 def measure_rows(dataset: Dataset, limit: int, measure_tokens: TokenMeasure) -> MeasuredRows:
     """Count every example's tokens and separate those that cannot be trained on."""
-    counts = measure_tokens(dataset.examples, dataset.image_infos)
-    good: list[Example] = []
-    tokens: list[int] = []
+    counts = measure_tokens(dataset)
+    examples, answers = dataset.examples, columns_of(dataset.examples).answers
+    good: list[int] = []
     problems = list(dataset.problems)
-    longest = max((count for count, _images in counts), default=0)
-    for example, (count, images) in zip(dataset.examples, counts, strict=True):
+    longest = max(counts.totals, default=0)
+    for index, (count, answer) in enumerate(zip(counts.totals, answers, strict=True)):
         if count > limit:
-            problems.append(_too_long(example, count, images, limit, longest))
-        elif not example.response.strip():
-            problems.append(RowProblem(example.row, None, "the answer is empty, so there are no supervised tokens"))
+            problems.append(_too_long(examples[index], count, counts.images[index], limit, longest))
+        elif not answer:
+            what = "the answer is empty, so there are no supervised tokens"
+            problems.append(RowProblem(examples[index].row, None, what))
         else:
-            good.append(example)
-            tokens.append(count)
+            good.append(index)
     problems.sort(key=lambda problem: problem.row)
-    return MeasuredRows(tuple(good), tuple(tokens), dataset.with_origins(problems))
+    if len(good) == len(examples):
+        return MeasuredRows(examples, counts.totals, dataset.with_origins(problems))
+    tokens = [counts.totals[index] for index in good]
+    return MeasuredRows(select_examples(examples, good), tokens, dataset.with_origins(problems))
 
 
 def _too_long(example: Example, count: int, images: int, limit: int, longest: int) -> RowProblem:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
+from mg_tui.engine.batching import data_workers
 from mg_tui.engine.batching.batches import StepBatch, StepDataset, to_tensor
 from mg_tui.engine.compute import malloc
 
@@ -78,7 +79,12 @@ class StepStream:
         while self.next_step < self.total:
             if self._trim_memory:
                 malloc.trim()
-            batch = next(self._stream).map_values(to_tensor)
+            try:
+                batch = next(self._stream)
+            except (RuntimeError, OSError, EOFError) as error:
+                data_workers.raise_if_died(self._stream, error)
+                raise
+            batch = batch.map_values(to_tensor)
             self.next_step += 1
             yield batch
             if self.next_step % len(self) == 0:

@@ -14,10 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem
-from mg_tui.core.files import fsync_folder, write_atomic
+from mg_tui.core.files import (
+    NEARLY_FULL_BYTES,
+    explain_failed_write,
+    fsync_folder,
+    has_free_inodes,
+    require_in_place,
+    write_atomic,
+)
 from mg_tui.runs.checkpoint_format import (
     MANIFEST_FILE,
     UNFINISHED_PREFIX,
@@ -30,8 +37,6 @@ from mg_tui.runs.checkpoint_format import (
     step_of,
     with_checksum,
 )
-
-_FREE_SPACE_MARGIN: Final = 64 * 2**20  # bytes left free for the journal, the log and everybody else
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ def write_checkpoint(
     """Yield a folder to write a checkpoint into; it is renamed to `step-...` when the block ends without an exception.
 
     Args:
-        checkpoints: the folder of all checkpoints; created when missing.
+        checkpoints: the folder of all checkpoints; created when missing, in the run's folder, which exists.
         step: optimizer steps done.
         about: facts stored in the manifest beside the files' sizes and checksums.
         needed: bytes the checkpoint is expected to take; checked against the free space first.
@@ -60,25 +65,26 @@ def write_checkpoint(
     Raises:
         EnvironmentProblem: the disk is full. Older checkpoints are intact.
     """
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoints.mkdir(exist_ok=True)  # not its parents: a run whose folder is gone is not begun anew
     _require_space(checkpoints, step, needed)
     unfinished = checkpoints / f"{UNFINISHED_PREFIX}{folder_of(checkpoints, step).name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     done: list[WrittenCheckpoint] = []
     try:
-        yield unfinished, done
-        total = _write_manifest(unfinished, step, about)
+        with require_in_place(unfinished):
+            yield unfinished, done
+            total = _write_manifest(unfinished, step, about)
         target = folder_of(checkpoints, step)
         if target.exists():  # a damaged one: a complete one is never written twice
             shutil.rmtree(target)
         unfinished.rename(target)
         _sync(checkpoints)
     except Exception as error:
-        full = _is_out_of_space(error, checkpoints)  # before the removal frees space
+        reason = explain_failed_write(error, checkpoints)  # before the removal frees space
         shutil.rmtree(unfinished, ignore_errors=True)
-        if full:
-            raise _no_space_error(checkpoints, step, needed) from error
+        if reason is not None:
+            raise _no_space_error(checkpoints, step, *reason) from error
         raise
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -158,25 +164,18 @@ def _sync(path: Path) -> None:
 
 
 def _require_space(checkpoints: Path, step: int, needed: int) -> None:
-    if shutil.disk_usage(checkpoints).free < needed + _FREE_SPACE_MARGIN:
-        raise _no_space_error(checkpoints, step, needed)
-
-
-def _is_out_of_space(error: BaseException, checkpoints: Path) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    if os.strerror(errno.ENOSPC) in str(error):  # safetensors has an error of its own
-        return True
-    # torch reports a full disk as a RuntimeError without an errno.
-    return isinstance(error, RuntimeError) and shutil.disk_usage(checkpoints).free < _FREE_SPACE_MARGIN
-
-
-def _no_space_error(checkpoints: Path, step: int, needed: int) -> EnvironmentProblem:
     free = shutil.disk_usage(checkpoints).free
+    if free < needed + NEARLY_FULL_BYTES:
+        why = f"it takes about {needed / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free"
+        raise _no_space_error(checkpoints, step, why, "free some space, or lower save_total_limit")
+    if not has_free_inodes(checkpoints) and (reason := explain_failed_write(OSError(errno.ENOSPC, ""), checkpoints)):
+        raise _no_space_error(checkpoints, step, *reason)
+
+
+def _no_space_error(checkpoints: Path, step: int, why: str, hint: str) -> EnvironmentProblem:
     return EnvironmentProblem(
         f"no room for the checkpoint of step {step}",
         where=str(checkpoints),
-        why=f"it takes about {needed / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free; "
-        "earlier checkpoints are intact",
-        hint="free some space and resume the run, or lower save_total_limit",
+        why=f"{why}; earlier checkpoints are intact",
+        hint=f"{hint}; then resume the run",
     )

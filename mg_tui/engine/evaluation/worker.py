@@ -14,10 +14,13 @@ from mg_tui.config import load_settings
 from mg_tui.core.errors import GardenError
 from mg_tui.engine.evaluation.job import EvaluationJob
 from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
+from mg_tui.engine.monitoring.known_causes import find_known_cause
 from mg_tui.engine.monitoring.run_history import read_run_history
-from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
+from mg_tui.engine.monitoring.scratch import scratch_folder
+from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested, folder_gone_error
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.evaluations import EvaluationFolder
+from mg_tui.runs.heartbeat import HEARTBEAT_SECONDS
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
@@ -28,14 +31,14 @@ def run_worker(path: Path) -> int:
     """Run or resume an evaluation; returns the exit code."""
     folder = EvaluationFolder(path.absolute())
     try:
-        with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
-            return _run(folder, journal)
+        with RunLock(folder.lock_file) as lock, JournalWriter(folder.journal_file) as journal, scratch_folder():
+            return _run(folder, journal, lock)
     except GardenError as error:  # no lock, or no journal to write it into
         sys.stderr.write(f"{error}\n")
         return error.exit_code
 
 
-def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
+def _run(folder: EvaluationFolder, journal: JournalWriter, lock: RunLock) -> int:
     history = read_run_history(folder)
     home = folder.path.parent.parent
     locks = DeviceLocks(home)  # held for as long as this process lives
@@ -47,12 +50,13 @@ def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
         resumed_from=None,
         home=str(home),
         lifetime=current_lifetime().as_dict(),
+        heartbeat=HEARTBEAT_SECONDS,
         versions=package_versions(),
     )
     if shared := locks.adopt():
         journal.write("warning", what=shared)
     job: EvaluationJob | None = None
-    with StopHandler(folder, journal) as stopper:
+    with StopHandler(folder, journal, lock) as stopper:
         try:
             settings = load_settings(home=home, cwd=history.cwd)  # the home is where the evaluation lies
             job = EvaluationJob(folder, journal, stopper, cwd=history.cwd, home=home, cache=settings.cache)
@@ -62,11 +66,15 @@ def _run(folder: EvaluationFolder, journal: JournalWriter) -> int:
             reached = job.answered if job is not None else 0
             write_final_event(journal, "stopped", step=reached, checkpoint=None, by=stopper.stop_by or stopped.by)
             return 0
-        except GardenError as error:
-            return write_failure(journal, error.as_dict(), error.exit_code)
         except Exception as error:
-            traceback.print_exc()
-            return write_failure(journal, _describe(folder, error), 1)
+            known = error if isinstance(error, GardenError) else None
+            if known is None:
+                traceback.print_exc()
+                known = find_known_cause(error, folder.path)
+            if not lock.in_place:  # whatever failed, failed for this
+                known = folder_gone_error(folder)
+            described, code = (_describe(folder, error), 1) if known is None else (known.as_dict(), known.exit_code)
+            return write_failure(journal, described, code)
     write_final_event(journal, "finished", **result)
     return 0
 

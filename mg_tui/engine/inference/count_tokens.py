@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
+from mg_tui.engine.batching.token_counting import describe_failure
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.inspect_tokens import TokenInspector, open_encoder
 from mg_tui.families.collate import ExampleEncoder
@@ -26,22 +27,23 @@ class ConversationCounter(TokenInspector):
         """Count conversations; replies `counts`."""
         if self._encoder is None:
             raise UsageError("no base model is open")
-        counts = [count_conversation(self._encoder, turns) for turns in values["conversations"]]
-        self._channel.send("counts", counts=counts)
+        self._channel.send("counts", counts=count_conversations(self._encoder, values["conversations"]))
 
 
-def count_conversation(encoder: ExampleEncoder, turns: list[Any]) -> tuple[int, int] | str:
-    """Tokens of a conversation, one for each image, and its supervised tokens; or why they cannot be counted."""
-    messages = tuple(
-        Message(role, tuple(_IMAGE if part is None else TextPart(part) for part in parts), learn)
-        for role, parts, learn in turns
-    )
-    try:
-        ids, supervised = encoder.tokenize_with_supervision(Example(0, messages))
-    except GardenError as error:
-        what = error.what.removeprefix("row 0: ")
-        return f"{what} ({error.why})" if error.why else what
-    return len(ids), sum(supervised)
+def count_conversations(encoder: ExampleEncoder, conversations: list[list[Any]]) -> list[tuple[int, int] | str]:
+    """Tokens of each conversation, one for each image, and its supervised tokens; or why they cannot be counted."""
+    examples = [
+        Example(
+            0,
+            tuple(
+                Message(role, tuple(_IMAGE if part is None else TextPart(part) for part in parts), learn)
+                for role, parts, learn in turns
+            ),
+        )
+        for turns in conversations
+    ]
+    counts = encoder.count_tokens(examples)
+    return [describe_failure(count) if isinstance(count, GardenError) else count for count in counts]
 
 
 def main() -> NoReturn:
@@ -52,7 +54,7 @@ def main() -> NoReturn:
     exit_process()
 
 
-__all__ = ["ConversationCounter", "count_conversation", "main", "open_encoder"]
+__all__ = ["ConversationCounter", "count_conversations", "main", "open_encoder"]
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ _NAN_HINT = (
 )
 
 
-FailureCause = Literal["not finite", "nothing to learn", "no memory"]
+FailureCause = Literal["not finite", "nothing to learn", "no memory", "unreadable"]
 
 
 class StepFailed(RunFailed):
@@ -78,6 +78,19 @@ def require_supervised_tokens(tokens: int, *, step: int, rows: Sequence[int]) ->
             cause="nothing to learn",
             why="every answer of the step is empty after the template was applied",
             hint="look at the rows' response field",
+        )
+
+
+def require_readable_rows(*, step: int, rows: Sequence[int], readable: int, why: str | None, hint: str | None) -> None:
+    """Raises StepFailed when none of a step's rows can be read any more: there is nothing to skip them for."""
+    if readable == 0:
+        raise StepFailed(
+            f"no row of step {step} can be read any more",
+            step=step,
+            rows=rows,
+            cause="unreadable",
+            why=why,
+            hint=hint or "they could be read when the run started; restore the images and resume the run",
         )
 
 

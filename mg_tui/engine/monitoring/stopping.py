@@ -12,13 +12,17 @@ import contextlib
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Literal
 
+from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.runs.control import ControlInbox, ControlRequest
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import HEARTBEAT_SECONDS
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.lock import RunLock
 
 _POLL_SECONDS = 0.25  # seconds between two reads of the control folder
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -35,18 +39,35 @@ class StopRequested(BaseException):  # not an Exception: an `except Exception` o
         self.by = by
 
 
+def folder_gone_error(folder: RunFolder) -> EnvironmentProblem:
+    """The error of a worker whose folder was moved, removed or replaced: nothing is written in its old place.
+
+    Its journal is still open, so that the error is found in a folder that was moved.
+    """
+    return EnvironmentProblem(
+        f"The folder of this {folder.noun} was moved or removed.",
+        where=str(folder.path),
+        why=f"it was there when the {folder.noun} started",
+        hint=f"resume it where it is now: `model-garden {folder.command} resume FOLDER`",
+    )
+
+
 class StopHandler:
     """Collects the requests to a worker; a context manager that installs the signal handlers.
+
+    With `lock`, the run's, it shows that the worker responds, and ends it when the run's folder is no longer there.
 
     Attributes:
         stop_by: who requested a stop, or None.
         stop_now: whether to stop without a checkpoint.
     """
 
-    def __init__(self, folder: RunFolder, journal: JournalWriter):
+    def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock | None = None):
         self.stop_by: str | None = None
         self.stop_now = False
+        self._folder = folder
         self._journal = journal
+        self._lock = lock
         self._inbox = ControlInbox(folder)
         self._received: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
         self._checkpoint_requested = False
@@ -100,7 +121,10 @@ class StopHandler:
 
         Raises:
             StopRequested: see `raise_on`.
+            EnvironmentProblem: the run's folder was moved or removed; not with "never".
         """
+        if raise_on != "never" and self._lock is not None and not self._lock.in_place:
+            raise folder_gone_error(self._folder)
         with contextlib.suppress(queue.Empty):
             while True:
                 self._accept(self._received.get_nowait())
@@ -135,7 +159,11 @@ class StopHandler:
             raise StopRequested(self.stop_by or "a request")
 
     def _watch(self) -> None:
+        next_beat = 0.0
         while not self._ended.wait(_POLL_SECONDS):
+            if self._lock is not None and time.monotonic() >= next_beat:
+                self._lock.beat()
+                next_beat = time.monotonic() + HEARTBEAT_SECONDS
             for request in self._inbox.take():
                 self._received.put(request)
                 if request.request != "checkpoint":

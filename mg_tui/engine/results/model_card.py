@@ -5,16 +5,17 @@ A card may be pushed or copied anywhere: it has no path of the machine it was wr
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.results.shareable import shareable_metadata
+from mg_tui.engine.results.shareable import last_part, shareable_metadata
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
 import torch
-from peft import {peft}
+from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 result = {result}
@@ -53,25 +54,30 @@ def render_model_card(
     *,
     title: str,
     family: str,
-    place: str | None = None,
+    folder: Path,
+    repository: str | None = None,
     base_license: Mapping[str, str] | None = None,
 ) -> str:
     """The card as Markdown with a YAML head.
+
+    Of absolute paths it has the last name only: cards are published, and folders of one machine are private and
+    meaningless elsewhere. Its commands work in the folder that contains the result (and a local base model).
 
     Args:
         metadata: the metadata of the result, with the numbers of its training.
         title: the heading: the run's name or the folder's.
         family: the family's title.
-        place: the repository on the Hub that the card is for; None for a folder on this machine.
+        folder: where the result is, for the commands that use it.
+        repository: the name on the Hub of the repository that the card is for.
         base_license: `license`, `license_name` and `license_link` of the base model, as its own card has them.
     """
-    local_base = metadata.base.path is not None
+    local_base = last_part(metadata.base.path) if metadata.base.path and repository is None else None
     metadata = shareable_metadata(metadata)
     base_license = base_license or {}
     sections = [
         _front_matter(metadata, base_license),
         f"# {_escape_text(title)}\n\n{_description(metadata, family)}",
-        _usage_section(metadata, place, local_base=local_base),
+        _usage_section(metadata, folder, repository, local_base=local_base),
         _training_section(metadata),
         _options_section(metadata),
         _preprocessing_section(metadata),
@@ -84,7 +90,13 @@ def render_model_card(
 
 def train_command(spec: TrainingSpec) -> str:
     """The `train-vision` command for the same run, quoted for a shell, one option per line."""
-    return " \\\n  ".join(["model-garden train-vision", *format_flags(spec, spec.changed())])
+    values = {name: _portable(value) for name, value in spec.changed().items()}
+    return " \\\n  ".join(["model-garden train-vision", *format_flags(spec, values)])
+
+
+def _portable(value: Any) -> Any:
+    """The last name of an absolute path; any other value as it is."""
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def hub_name(metadata: ResultMetadata) -> str | None:
@@ -132,25 +144,23 @@ def _description(metadata: ResultMetadata, family: str) -> str:
     return f"{what} {base}{revision} ({_escape_text(family)}), fine-tuned with Model Garden{data}."
 
 
-def _usage_section(metadata: ResultMetadata, place: str | None, *, local_base: bool) -> str:
+def _usage_section(metadata: ResultMetadata, folder: Path, repository: str | None, *, local_base: str | None) -> str:
     import shlex
 
     remote = ", trust_remote_code=True" if metadata.trust_remote_code else ""
-    base, peft = repr(metadata.base.name), "PeftModel"
-    if place is None and local_base:
-        base, peft = "PeftConfig.from_pretrained(result).base_model_name_or_path", "PeftConfig, PeftModel"
-    elif hub_name(metadata) is None:
+    base = repr(local_base or metadata.base.name)
+    if local_base is None and hub_name(metadata) is None:
         base += "  # not a name on the Hub: put the place of this model here"
     values = {
-        "result": repr(place or ".") + ("" if place else "  # this folder"),
+        "result": repr(repository or folder.name),
         "base": base,
-        "peft": peft,
         "dtype": metadata.dtype,
         "revision": f", revision={metadata.base.revision!r}" if metadata.base.revision else "",
         "remote": remote,
     }
     load = (_LOAD_ADAPTER_CODE if metadata.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
-    ours = f"model-garden generate-vision {shlex.quote(place or '.')} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
+    place = shlex.quote(repository or f"./{folder.name}")
+    ours = f"model-garden generate-vision {place} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
     # As in training: a trained system prompt is part of what the model expects.
     spoken = [{"type": "text", "text": metadata.system_prompt}]
     system = f'    {{"role": "system", "content": {_python_literal(spoken)}}},\n' if metadata.system_prompt else ""
@@ -161,7 +171,7 @@ def _usage_section(metadata: ResultMetadata, place: str | None, *, local_base: b
         _code_block(load, "python"),
         _code_block(ask, "python"),
     ]
-    return "\n\n".join(["## Use it" if place else "## Use it, in this folder", *codes])
+    return "\n\n".join(["## Use it", *codes])
 
 
 # Numbers by their key in the metadata: heading, and how a number is written.
@@ -216,7 +226,7 @@ def _options_section(metadata: ResultMetadata) -> str:
     for name, value in metadata.spec.items():
         if name in known:
             default = "" if known[name].required else _inline_code(_format_value(known[name].default))
-            rows.append((known[name].title, _inline_code(_format_value(value)), default))
+            rows.append((known[name].title, _inline_code(_format_value(_portable(value))), default))
     return (
         f"## Options that differ from the defaults\n\n{_markdown_table(('Option', 'Value', 'Default'), rows)}"
         if rows
@@ -237,7 +247,7 @@ def _preprocessing_section(metadata: ResultMetadata) -> str:
 def _merge_section(metadata: ResultMetadata) -> str:
     if not metadata.merge:
         return ""
-    rows = [(str(key).replace("_", " "), _format_value(value)) for key, value in metadata.merge.items()]
+    rows = [(str(key).replace("_", " "), _format_value(_portable(value))) for key, value in metadata.merge.items()]
     return f"## Merged and compared with the adapter\n\n{_markdown_table(('', ''), rows)}"
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
-from mg_tui.core.files import fsync_folder
+from mg_tui.core.files import explain_failed_write, fsync_folder, require_in_place
 
 
 @contextmanager
@@ -39,8 +39,9 @@ def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str |
         staging.mkdir(parents=True)
     try:
         with _translate_os_errors(target):
-            yield staging
-            _sync_tree(staging)
+            with require_in_place(staging):
+                yield staging
+                _sync_tree(staging)
             if not (beside and _rename_onto(staging, target, replace=replace)):
                 _move_files(staging, target, replace=replace, last=last)
             fsync_folder(target.parent)
@@ -116,15 +117,19 @@ def _translate_os_errors(target: Path) -> Iterator[None]:
     except GardenError:
         raise
     except OSError as error:
-        hints = {errno.ENOSPC: "free space, or choose another disk", errno.EDQUOT: "free space in your quota"}
-        raise EnvironmentProblem(
-            "the result could not be written",
-            where=str(error.filename or target),
-            why=error.strerror or str(error),
-            hint=hints.get(error.errno or 0, "choose a folder you may write to with --output-dir or --output"),
-        ) from error
+        why, hint = explain_failed_write(error, _existing_folder(target)) or (
+            error.strerror or str(error),
+            "choose a folder you may write to with --output-dir or --output",
+        )
+        where = str(error.filename or target)
+        raise EnvironmentProblem("the result could not be written", where=where, why=why, hint=hint) from error
     except Exception as error:
         # safetensors reports a full disk with an error of its own; imported here, it would cost every error its import.
         if type(error).__name__ != "SafetensorError":
             raise
-        raise EnvironmentProblem("the weights could not be written", where=str(target), why=str(error)) from error
+        why, hint = explain_failed_write(error, _existing_folder(target)) or (str(error), "the log has the traceback")
+        raise EnvironmentProblem("the weights could not be written", where=str(target), why=why, hint=hint) from error
+
+
+def _existing_folder(target: Path) -> Path:
+    return next(folder for folder in (target, *target.absolute().parents) if folder.is_dir())

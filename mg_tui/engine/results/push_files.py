@@ -119,7 +119,9 @@ def _make_card(
     metadata: ResultMetadata, family: ModelFamily, repository: str, base_license: Mapping[str, str] | None
 ) -> str:
     title = repository.partition("/")[2]
-    return render_model_card(metadata, title=title, family=family.title, place=repository, base_license=base_license)
+    return render_model_card(
+        metadata, title=title, family=family.title, folder=Path(title), repository=repository, base_license=base_license
+    )
 
 
 def _read_card(card: Path) -> str:

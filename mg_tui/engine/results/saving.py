@@ -162,6 +162,6 @@ def write_result_files(
     spec_name = metadata.spec.get("name")
     title = spec_name if isinstance(spec_name, str) and spec_name else target.name
     known = folder_license(metadata.base.path)
-    card = render_model_card(metadata, title=title, family=family.title, base_license=known)
+    card = render_model_card(metadata, title=title, family=family.title, folder=target, base_license=known)
     (staging / "README.md").write_text(card, encoding="utf-8")
     write_result_metadata(staging, metadata)

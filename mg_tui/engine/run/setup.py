@@ -1,7 +1,7 @@
 """The components of a run: processor, plan, layout, loader, model. Each choice has a reason, for the journal."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.example_table import columns_of
 from mg_tui.data.feature_store import FeatureStore
 from mg_tui.engine.batching import token_counts
 from mg_tui.engine.batching.batches import PaddedLayout, StepDataset, StepLayout
 from mg_tui.engine.batching.feature_cache import FeatureCache
+from mg_tui.engine.batching.image_files import FileFacts
 from mg_tui.engine.batching.pixel_codec import PixelCodec
 from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count, has_free_shared_memory
 from mg_tui.engine.compute import optimizations
@@ -28,8 +30,10 @@ from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
+from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
+from mg_tui.preflight.token_counter import counter_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,12 @@ class RunContext:
         return self.collator if isinstance(self.collator, ExampleEncoder) else None
 
 
-def load_run_context(spec: TrainingSpec) -> RunContext:
+def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContext:
     """Load everything but the weights.
+
+    Args:
+        spec: the run.
+        cache: the garden's cache folder, for token counts; None caches none.
 
     Raises:
         FamilyError: no family for the base model.
@@ -72,8 +80,13 @@ def load_run_context(spec: TrainingSpec) -> RunContext:
     preprocessing = Preprocessing(spec.min_pixels, spec.max_pixels, spec.system_prompt)
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
+    if family.has_default_processor:
+        usual = (TrainingSpec.model_fields[name].default for name in ("min_pixels", "max_pixels"))
+        require_effective_limits(processor, preprocessing, Preprocessing(*usual))
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
-    measure, measure_reason = token_counts.choose_token_measure(collator)
+    measure, measure_reason = token_counts.choose_token_measure(
+        collator, cache=cache, identity=counter_identity(spec, resolved)
+    )
     decisions.append(("token counts", "exact", measure_reason))
     return RunContext(resolved, family, processor, collator, measure, placement, backend, decisions)
 
@@ -149,7 +162,7 @@ def make_memory_probe(
     indices = sorted({index for number in steps[: plan.steps_per_epoch] for index in plan.step(number)})
     worst = [
         [data.train[index] for index in sorted(indices, key=key, reverse=True)[: plan.per_step]]
-        for key in (data.tokens.__getitem__, lambda index: len(data.train[index].response))
+        for key in (data.tokens.__getitem__, columns_of(data.train).answers.__getitem__)
     ]
     return MemoryProbe(meter, token_budget, worst, on_measured), []
 
@@ -204,6 +217,7 @@ def open_step_stream(
     total: int,
     cache: FeatureCache | None = None,
     partition: StepPartition | None = None,
+    image_facts: Mapping[str, FileFacts] | None = None,
 ) -> tuple[StepStream, list[DecisionFields]]:
     """The loader of the steps from `start` to `total`, with its workers already started."""
     from mg_tui.engine.batching.packed_layout import CachedImageOpener
@@ -211,8 +225,9 @@ def open_step_stream(
     workers, why = choose_worker_count(spec.workers, cuda=context.placement.cuda)
     chosen: list[DecisionFields] = [("data workers", workers, why)]
     roomy = has_free_shared_memory()
+    opener = CachedImageOpener(cache) if cache is not None else None
     stream = StepStream(
-        StepDataset(examples, plan, layout, CachedImageOpener(cache) if cache is not None else None, partition),
+        StepDataset(examples, plan, layout, opener, partition, image_facts),
         start=start,
         total=total,
         workers=workers if start < total else 0,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.example_table import columns_of
 from mg_tui.engine.layout.partition import StepPartition, World
 from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.engine.run.training_data import TrainingData
@@ -15,11 +16,12 @@ def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
     """The plan: which examples form each step."""
     image_groups = None
     if spec.share_images and spec.examples_per_step > 1:
-        numbers: dict[tuple[str, ...], int] = {}
+        columns = columns_of(examples)
+        numbers: dict[object, int] = {}
         image_groups = [
-            # Text without images shares nothing: each such example, copies of a row too, is a group of its own.
-            numbers.setdefault(tuple(ref.path for ref in example.images) or (f"example {index}",), len(numbers))
-            for index, example in enumerate(examples)
+            # Text without images shares nothing: each such example is a group of its own.
+            numbers.setdefault(columns.images_of(index).tobytes() or index, len(numbers))
+            for index in range(len(examples))
         ]
         if len(numbers) == len(examples):
             image_groups = None

@@ -9,6 +9,7 @@ from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import format_gib
+from mg_tui.data.example_table import columns_of
 from mg_tui.engine.layout import budget
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.training_data import TrainingData
@@ -151,7 +152,8 @@ def workload_rows(
 def largest_examples(examples: Sequence[Example], tokens: Sequence[int], keep: int) -> list[int]:
     """Indices of the longest examples and of those with the longest answers, up to `keep` of each, longest first."""
     longest = sorted(range(len(examples)), key=lambda index: -tokens[index])[:keep]
-    answers = sorted(range(len(examples)), key=lambda index: -len(examples[index].response))[:keep]
+    lengths = columns_of(examples).answers
+    answers = sorted(range(len(examples)), key=lambda index: -lengths[index])[:keep]
     return list(dict.fromkeys([*longest, *answers]))
 
 

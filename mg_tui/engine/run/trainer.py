@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.text import first_line
 from mg_tui.engine.batching.batches import EvaluationBatches, MicroBatch, StepBatch
+from mg_tui.engine.batching.image_files import ChangedImages
 from mg_tui.engine.batching.step_stream import DataWait, StepStream
 from mg_tui.engine.batching.vision_inputs import VisionInputs
 from mg_tui.engine.checkpointing import trained_weights
@@ -86,6 +87,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.probe: Callable[[GardenTrainer, Any], None] | None = None
         self.step_metrics = StepMetrics()
         self.row_failures: list[Any] = []
+        self.changed_images = ChangedImages(journal)
         self._data_wait = DataWait()
         super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
         self.remove_callback(PrinterCallback)
@@ -110,6 +112,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         if batch is None:
             return [], None
         self.step_metrics = StepMetrics(started=started, data_wait=self._data_wait.seconds)
+        self.changed_images.report(batch.number + 1, batch.changed_images)
         if batch.failures:
             self._handle_row_failures(batch)
         return [batch], None
@@ -156,6 +159,11 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         facts, step = self.step_metrics, self.state.global_step + 1
         # One all-reduce, before anything can fail on a single rank.
         (supervised,) = self.gradient_sync.all_reduce_sums(inputs.supervised)
+        if inputs.failures and not supervised:
+            rows, first = [failure.row for failure in inputs.failures], inputs.failures[0]
+            step_checks.require_readable_rows(
+                step=step, rows=rows, readable=len(inputs.rows), why=first.what, hint=first.hint
+            )
         step_checks.require_supervised_tokens(int(supervised), step=step, rows=inputs.rows)
         while True:
             try:

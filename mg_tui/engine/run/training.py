@@ -55,6 +55,7 @@ class TrainingRun:
         self.resume_from = resume_from
         self._history = history or RunHistory(cwd)
         self._previous_usage = dict(self._history.gpu_usage)
+        self._changed_images: list[str] = []
         self._usage: GpuUsage | None = None
         require_unchanged_spec(folder, self._history.spec_digest, self._history.spec_values)
         self.spec: TrainingSpec = folder.read_spec()
@@ -93,12 +94,13 @@ class TrainingRun:
             from mg_tui.engine.batching.vision_inputs import VisionInputs
             from mg_tui.engine.run import evaluation_setup, setup, step_planning
 
-            context = setup.load_run_context(self.spec)
+            context = setup.load_run_context(self.spec, self.settings.cache)
         self._write_decisions(context.decisions)
         self._phase("measuring rows")
         data = training_data.prepare_training_data(
             self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
         )
+        image_facts, self._changed_images = training_data.compare_images(self.folder, data)
         chosen = evaluation_setup.choose_metrics(self.spec, data, self.journal)
         plan = step_planning.plan_steps(self.spec, data.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
@@ -116,6 +118,7 @@ class TrainingRun:
             start=self._start_step,
             total=total,
             cache=cache,
+            image_facts=image_facts,
             partition=step_planning.make_step_partition(self.spec, context.resolved, data, plan),
         )
         self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
@@ -253,7 +256,9 @@ class TrainingRun:
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
         about: dict[str, Any] = {"run": self.folder.id, "steps": total, **training_data.fingerprints(data.train)}
         if self.resume_from is not None:
-            training_data.warn_if_data_changed(spec, self.resume_from, about, journal=self.journal)
+            training_data.warn_if_data_changed(
+                spec, self.resume_from, about, journal=self.journal, images=self._changed_images
+            )
         store = CheckpointStore(
             self.folder,
             self.journal,

@@ -5,36 +5,43 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.core.text import first_few
 from mg_tui.data.dataset import Dataset, require_examples, write_rejects
+from mg_tui.data.digests import ContentFingerprint
+from mg_tui.data.example_table import ExampleTable, columns_of, select_examples
 from mg_tui.data.images import ImageInfo
 from mg_tui.data.row_problems import BadRows
-from mg_tui.data.split import split_by_image
+from mg_tui.data.split import split_indices
+from mg_tui.engine.batching import image_files
+from mg_tui.engine.batching.image_files import FileFacts
 from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 
+_MAX_NAMES: Final = 8  # changed images named in a warning; the others are counted
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """The examples of a run; `tokens` has the tokens of each training example, images included."""
 
-    train: tuple[Example, ...]
-    tokens: tuple[int, ...]
-    evaluation: tuple[Example, ...] = ()
+    train: Sequence[Example]
+    tokens: Sequence[int]
+    evaluation: Sequence[Example] = ()
     skipped: int = 0
     infos: dict[str, ImageInfo] = field(default_factory=dict)
 
     @property
     def lengths(self) -> dict[int, int]:
         """Tokens of the training examples by row."""
-        return {example.row: count for example, count in zip(self.train, self.tokens, strict=True)}
+        return dict(zip(columns_of(self.train).rows, self.tokens, strict=True))
 
     def infos_of(self, example: Example) -> list[ImageInfo]:
         """The infos of an example's images; images without an info are omitted."""
@@ -63,9 +70,8 @@ def prepare_training_data(
         rejects_file = folder.skipped_rows_file.with_name("skipped_eval_rows.jsonl")
         held_out = _apply_bad_row_policy(spec, evaluation, measure_tokens, rejects_file, folder, journal)
         infos.update(evaluation.image_infos)
-        train = dataset.repeat(measured.examples)
-        return TrainingData(train, _tokens_of(train, measured), held_out.examples, skipped, infos)
-    train, held_out_rows = split_by_image(measured.examples, spec.eval_split, spec.seed)
+        return _training_data(dataset, measured, range(len(measured.examples)), held_out.examples, skipped, infos)
+    train, held_out_rows = split_indices(measured.examples, spec.eval_split, spec.seed)
     if spec.eval_split and not held_out_rows:
         journal.write(
             "warning",
@@ -73,13 +79,26 @@ def prepare_training_data(
             why="all rows show the same image, or there is only one row",
             hint="give an evaluation dataset with --eval-dataset",
         )
-    train = dataset.repeat(train)
-    return TrainingData(train, _tokens_of(train, measured), held_out_rows, skipped, infos)
+    held_out_examples = select_examples(measured.examples, held_out_rows)
+    return _training_data(dataset, measured, train, held_out_examples, skipped, infos)
 
 
-def _tokens_of(examples: Sequence[Example], measured: MeasuredRows) -> tuple[int, ...]:
-    tokens = dict(zip((example.row for example in measured.examples), measured.tokens, strict=True))
-    return tuple(tokens[example.row] for example in examples)
+def _training_data(
+    dataset: Dataset,
+    measured: MeasuredRows,
+    indices: Sequence[int],
+    evaluation: Sequence[Example],
+    skipped: int,
+    infos: dict[str, ImageInfo],
+) -> TrainingData:
+    """The data of a run that trains on some of the measured examples, each as often as the dataset says."""
+    train = select_examples(measured.examples, indices)
+    tokens = measured.tokens if len(indices) == len(measured.tokens) else [measured.tokens[index] for index in indices]
+    if dataset.copies:
+        lengths = dict(zip((example.row for example in train), tokens, strict=True))
+        train = dataset.repeat(train)
+        tokens = [lengths[example.row] for example in train]
+    return TrainingData(train, tokens, evaluation, skipped, infos)
 
 
 def _apply_bad_row_policy(
@@ -115,36 +134,42 @@ def _apply_bad_row_policy(
     return measured
 
 
+def compare_images(folder: RunFolder, data: TrainingData) -> tuple[dict[str, FileFacts], list[str]]:
+    """Size and modification time of the images, which the run's folder keeps, and the paths that changed since."""
+    parts = (columns_of(data.train), columns_of(data.evaluation))
+    facts = image_files.collect_facts(path for columns in parts for path in columns.used_paths())
+    changed = image_files.changed_paths(image_files.load_facts(folder.path), facts)
+    image_files.save_facts(folder.path, facts)
+    return facts, changed
+
+
 def data_summary(data: TrainingData) -> dict[str, Any]:
     """The data in the journal's `plan` event."""
-    distinct = {ref.path for example in data.train for ref in example.images}
+    images = columns_of(data.train).image_ids
     return {
         "examples": len(data.train),
         "eval_examples": len(data.evaluation),
-        "images": sum(len(example.images) for example in data.train),
-        "distinct_images": len(distinct),
+        "images": len(images),
+        "distinct_images": len(set(images)),
         "tokens_per_epoch": sum(data.tokens),
         "longest": max(data.tokens, default=0),
     }
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A checksum that changes with the rows, their text, weights, image paths and order."""
-    value = 0
+    """See `ContentFingerprint`."""
+    if isinstance(examples, ExampleTable) and examples.fingerprint is not None:
+        return examples.fingerprint
+    content = ContentFingerprint()
     for example in examples:
-        text = "\0".join(
-            [str(example.row), *(f"{m.role}\1{m.text}" + ("" if m.supervised else "\1") for m in example.messages)]
-        )
-        text += f"\0{example.weight}" if example.weight != 1.0 else ""
-        paths = "\0".join(ref.path for ref in example.images)
-        value = zlib.crc32(f"{text}\2{paths}\3".encode("utf-8", "surrogatepass"), value)
-    return f"{len(examples)}-{value:08x}"
+        content.add(example)
+    return content.value
 
 
 def image_fingerprint(examples: Sequence[Example]) -> str:
     """A checksum of the size and the modification time of every image file, by path."""
     value = 0
-    for path in sorted({ref.path for example in examples for ref in example.images}):
+    for path in sorted(columns_of(examples).used_paths()):
         with suppress(OSError):  # a file that is missing is reported where it is read
             status = Path(path).stat()
             text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
@@ -158,18 +183,26 @@ def fingerprints(examples: Sequence[Example]) -> dict[str, str]:
 
 
 def warn_if_data_changed(
-    spec: TrainingSpec, checkpoint: Path, about: Mapping[str, Any], *, journal: JournalWriter
+    spec: TrainingSpec,
+    checkpoint: Path,
+    about: Mapping[str, Any],
+    *,
+    journal: JournalWriter,
+    images: Sequence[str] = (),
 ) -> None:
     """Warn when rows or images have changed since the checkpoint: the remaining steps then differ from the plan.
 
     `about` has the fingerprints of now, `data` and `images`; checkpoints of older versions have none of images.
+    `images` are the files that changed, as far as they are known.
     """
     then = checkpoint_format.read_manifest(checkpoint)
-    if then.get("images", about["images"]) != about["images"]:
+    if images or then.get("images", about["images"]) != about["images"]:
         journal.write(
             "warning",
             what="image files have changed since the checkpoint was written",
-            where=spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
+            where=first_few(images, _MAX_NAMES)
+            if images
+            else spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
             why="sizes or modification times differ: the remaining steps may see other images",
             hint="restore the files, or start a new run",
         )

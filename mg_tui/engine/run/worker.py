@@ -17,12 +17,15 @@ from mg_tui.core.errors import GardenError
 from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
+from mg_tui.engine.monitoring.known_causes import find_known_cause
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
-from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
+from mg_tui.engine.monitoring.scratch import scratch_folder
+from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested, folder_gone_error
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import HEARTBEAT_SECONDS
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock
@@ -38,17 +41,18 @@ def run_worker(path: Path) -> int:
     """
     folder = RunFolder(path.absolute())
     try:
-        with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
-            return _Worker(folder, journal).run()
+        with RunLock(folder.lock_file) as lock, JournalWriter(folder.journal_file) as journal, scratch_folder():
+            return _Worker(folder, journal, lock).run()
     except GardenError as error:  # no lock, or no journal to write it into
         sys.stderr.write(f"{error}\n")
         return error.exit_code
 
 
 class _Worker:
-    def __init__(self, folder: RunFolder, journal: JournalWriter):
+    def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock):
         self.folder = folder
         self.journal = journal
+        self.lock = lock
         self.resume_from: Path | None = None
         self.devices = DeviceLocks(folder.path.parent.parent)  # held for as long as this process lives
 
@@ -65,6 +69,7 @@ class _Worker:
             resumed_from=checkpoint_format.step_of(self.resume_from) if self.resume_from else None,
             home=str(self.folder.path.parent.parent),
             lifetime=current_lifetime().as_dict(),
+            heartbeat=HEARTBEAT_SECONDS,
             versions=package_versions(),
         )
         remove_queue_record(self.folder)  # it has started
@@ -86,7 +91,7 @@ class _Worker:
                 where=broken.relative_to(self.folder.path).as_posix(),
                 why=problem,
             )
-        with StopHandler(self.folder, self.journal) as stopper:
+        with StopHandler(self.folder, self.journal, self.lock) as stopper:
             return self._run_training(stopper, history)
 
     def _remove_later_checkpoints(self, step: int) -> None:
@@ -121,13 +126,22 @@ class _Worker:
             usage = _gpu_usage(training)
             write_final_event(self.journal, "stopped", **reached, **usage, by=stopper.stop_by or stopped.by)
             return 0
-        except GardenError as error:
-            return self._failed(error.as_dict(), error.exit_code, training, error)
         except Exception as error:
-            traceback.print_exc()
-            return self._failed(self._describe_unexpected(error), 1, training, error)
+            if not isinstance(error, GardenError):
+                traceback.print_exc()
+            return self._failed(*self._describe(error), training, error)
         write_final_event(self.journal, "finished", **result, **_gpu_usage(training))
         return 0
+
+    def _describe(self, error: Exception) -> tuple[dict[str, Any], int]:
+        """The record of an error, and the exit code."""
+        if not self.lock.in_place:  # whatever failed, failed for this
+            known: GardenError | None = folder_gone_error(self.folder)
+        elif isinstance(error, GardenError):
+            known = error
+        else:
+            known = find_known_cause(error, self.folder.path)
+        return (self._describe_unexpected(error), 1) if known is None else (known.as_dict(), known.exit_code)
 
     def _describe_unexpected(self, error: Exception) -> dict[str, Any]:
         """The error record of an exception that is not a GardenError."""

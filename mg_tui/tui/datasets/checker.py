@@ -75,7 +75,7 @@ class DatasetChecker(threading.Thread):
         spec = TrainingSpec.parse({**settings.train, **dataset.options, **values})
         # Every pixel, as a run does before it starts: a truncated image has a valid header.
         options = read_options(spec, dataset.detected, cwd=dataset.cwd, cache=dataset.cache, depth="decode")
-        with open_limits(spec, settings, dataset=str(dataset.source.path or dataset.source.name)) as limits:
+        with open_limits(spec, settings, dataset=dataset.source.address) as limits:
             self.max_tokens = spec.max_seq_length
             return run_checks(dataset.source, options, limits, progress=self._progress, stop=lambda: self._stopped)
 

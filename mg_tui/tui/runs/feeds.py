@@ -63,7 +63,14 @@ class RunsFeed(Feed):
         now = time.time()
         rows = with_queue_positions(
             build_row(
-                run.folder, run.view, run.state, run.spec, now=now, problem=run.problem, annotations=run.annotations
+                run.folder,
+                run.view,
+                run.state,
+                run.spec,
+                now=now,
+                problem=run.problem,
+                silent_seconds=run.silent_seconds,
+                annotations=run.annotations,
             )
             for run in self._store.refresh()
         )
@@ -127,7 +134,14 @@ class RunFeed(Feed):
             self._curves = (view.last_number, build_curves(view))
         now, spec = time.time(), self._spec()
         row = build_row(
-            self._folder, view, state, spec, now=now, problem=describe_damage(watch), annotations=annotations
+            self._folder,
+            view,
+            state,
+            spec,
+            now=now,
+            problem=describe_damage(watch),
+            annotations=annotations,
+            silent_seconds=watch.silent_seconds,
         )
         return RunUpdated(build_detail(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
 

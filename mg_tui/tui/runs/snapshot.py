@@ -14,6 +14,7 @@ from mg_tui.runs.annotations import NO_ANNOTATIONS, Annotations
 from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.heartbeat import describe_silence, explain_silence
 from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import optional_text
 from mg_tui.runs.state import RunState
@@ -43,6 +44,7 @@ class RunRow:
     phase: str
     status_text: str = ""
     problem: str | None = None
+    silence: str = ""  # "not responding for 42 s", or nothing
     pid: int | None = None
     result_path: str | None = None
     queue_position: tuple[int, bool] | None = None  # position in the queue from 1, and whether it is held
@@ -115,8 +117,11 @@ def build_row(
     now: float,
     problem: str | None = None,
     annotations: Annotations = NO_ANNOTATIONS,
+    silent_seconds: float | None = None,
 ) -> RunRow:
-    """The list's view of a run at `now` (Unix seconds)."""
+    """The list's view of a run at `now` (Unix seconds). `silent_seconds`: see `RunWatch`."""
+    if silent_seconds is not None:
+        problem = f"{describe_silence(silent_seconds)}: {explain_silence(view.pid, view.host)}"
     total = view.total_steps
     share = None if not total else min(view.step / total, 1.0)
     return RunRow(
@@ -138,6 +143,7 @@ def build_row(
         phase=format_phase(view),
         status_text=format_status(view, state),
         problem=None if problem is None else one_line(problem, limit=400),
+        silence="" if silent_seconds is None else describe_silence(silent_seconds),
         result_path=optional_text(view.result.get("result")),
         pid=view.pid if state is RunState.RUNNING else None,
         dataset=one_line(str(spec.get("dataset", "")), limit=200),

@@ -199,7 +199,7 @@ def test_the_queue_from_the_command_line(command: Command, dataset: Path, home: 
         assert command("runs", "move", "c", "first").exit_code == 0
         assert command("runs", "hold", "a").exit_code == 0
         wait_until(lambda: "the CPU: in use by another run" in command("runs", "queue").stdout)
-        lines = command("runs", "queue").stdout.splitlines()
+        _header, *lines = command("runs", "queue").stdout.splitlines()
         assert [line.split()[1] for line in lines] == [ids[2], ids[0], ids[1]]
         assert lines[1].endswith("held")
         assert [run["state"] for run in json.loads(command("runs", "--json").stdout)] == ["queued"] * 3

@@ -7,9 +7,10 @@ from PIL import Image
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.data.images import probe_image
+from mg_tui.data.loaded_dataset import Dataset
 from mg_tui.engine.batching.batches import collate, open_images
 from mg_tui.engine.batching.token_counts import choose_token_measure
-from mg_tui.engine.inference.count_tokens import count_conversation
+from mg_tui.engine.inference.count_tokens import count_conversations
 from mg_tui.engine.inference.inspect_tokens import OpenRequest, open_encoder
 from mg_tui.preflight.token_counter import _conversation_record
 
@@ -47,8 +48,9 @@ def test_counts_without_images_are_those_of_training(encoder, tmp_path: Path) ->
     rows = examples(tmp_path)
     infos = {ref.path: probe_image(ref.path) for example in rows for ref in example.images}
     measure, _why = choose_token_measure(encoder)
-    for example, (total, images) in zip(rows, measure(rows, infos), strict=True):
-        counted = count_conversation(encoder, _conversation_record(example))
+    tokens = measure(Dataset(tmp_path, rows, (), image_infos=infos))
+    for example, total, images in zip(rows, tokens.totals, tokens.images, strict=True):
+        (counted,) = count_conversations(encoder, [_conversation_record(example)])
         assert isinstance(counted, tuple)
         text, supervised = counted
         assert text - len(example.images) + images == total
@@ -61,5 +63,6 @@ def test_counts_without_images_are_those_of_training(encoder, tmp_path: Path) ->
 
 def test_what_cannot_be_counted_says_why(encoder) -> None:
     turns = [["user", ["a\ufdd0"], True], ["assistant", ["b"], True]]
-    assert "Unicode noncharacter" in count_conversation(encoder, turns)
-    assert "does not end with a supervised answer" in count_conversation(encoder, [["user", ["a"], True]])
+    noncharacter, no_answer = count_conversations(encoder, [turns, [["user", ["a"], True]]])
+    assert "Unicode noncharacter" in noncharacter
+    assert "does not end with a supervised answer" in no_answer

@@ -27,6 +27,8 @@ def _status_line(detail: RunDetail, width: int) -> Content:
     parts = []
     if detail.stop_requested:
         parts.append(Content.styled("stopping after this step …", tone("eval")))
+    elif detail.row.silence:
+        parts.append(Content.styled(detail.row.silence, tone("failed")))
     elif detail.row.state is RunState.RUNNING and detail.row.phase:
         parts.append(Content.styled(detail.row.phase, tone("running")))
     if detail.attempt > 1:
