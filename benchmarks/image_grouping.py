@@ -118,16 +118,23 @@ def run_steps(model: Any, base: Any, spec: Any, steps: Sequence[Sequence[Any]]) 
 
 def exact_match(model: Any, base: Any, options: Sequence[Any], at_once: int = 40) -> float:
     """The share of questions whose greedy answer is the expected one."""
-    from mg_tui.cli.demo import MAX_ANSWER_TOKENS, is_exact_match
+    from mg_tui.cli.demo_evaluation import MAX_ANSWER_TOKENS, METRIC
     from mg_tui.engine.inference.evaluate import generate_answers
+    from mg_tui.metrics import Prediction
+    from mg_tui.metrics.registry import load_metrics
+    from mg_tui.metrics.scoring import score
 
+    (metric,) = load_metrics().named([METRIC])
     model.eval()
-    right = 0
+    answered: list[Prediction] = []
     for start in range(0, len(options), at_once):
         some = options[start : start + at_once]
         texts = generate_answers(model, base.encoder, some, max_new_tokens=MAX_ANSWER_TOKENS)
-        right += sum(is_exact_match(text, example.response) for text, example in zip(texts, some, strict=True))
-    return right / len(options)
+        answered += [
+            Prediction(start + number, text, (example.response,))
+            for number, (text, example) in enumerate(zip(texts, some, strict=True), start=1)
+        ]
+    return float(score(answered, metric).aggregate)
 
 
 def format_table(result: Sequence[dict[str, Any]]) -> str:

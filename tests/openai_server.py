@@ -31,6 +31,7 @@ class OpenAIServer:
 
     def __init__(self, answer: Callable[[str], str], *, models: tuple[str, ...] = ("served",), pause: float = 0.0):
         self.answer, self.models, self.pause = answer, models, pause
+        self.models_status = 200
         self.replies: deque[Reply] = deque()
         self.always: Callable[[dict[str, Any]], Reply | None] = lambda _body: None
         self.requests: list[dict[str, Any]] = []
@@ -53,6 +54,10 @@ class OpenAIServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def answer_body(self, body: dict[str, Any]) -> str:
+        """The answer to a request; here to its question alone."""
+        return self.answer(question_of(body))
+
     def reply(self, body: dict[str, Any], headers: dict[str, str]) -> Reply | str:
         """A failure, or the text of an answer."""
         with self._lock:
@@ -63,7 +68,7 @@ class OpenAIServer:
             scripted = self.replies.popleft() if self.replies else self.always(body)
         try:
             time.sleep(self.pause if scripted is None else scripted.after)
-            return self.answer(question_of(body)) if scripted is None else scripted
+            return self.answer_body(body) if scripted is None else scripted
         finally:
             with self._lock:
                 self._at_once -= 1
@@ -97,7 +102,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             listed = [{"id": name, "object": "model"} for name in server.models]
-            self._send(200, json.dumps({"data": listed}).encode() if server.models else b"no list", {})
+            body = json.dumps({"data": listed}).encode() if server.models else b"no list"
+            self._send(server.models_status, body, {})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

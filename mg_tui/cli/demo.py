@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mg_tui.cli.demo_evaluation import METRIC, change_record, evaluate_demo, forgetting_lines, forgetting_report
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import RunFailed
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from mg_tui.metrics.results import Results
     from mg_tui.runs.evaluations import EvaluationFolder
 
-# Long enough for every expected answer; longer answers of the base model are truncated and wrong either way.
-MAX_ANSWER_TOKENS = 16
-METRIC = "exact_match_vqa"
 TINY_MAX_PIXELS = 12_544  # the largest images the tiny checkpoint was trained on
 
 
@@ -33,13 +31,15 @@ TINY_MAX_PIXELS = 12_544  # the largest images the tiny checkpoint was trained o
     "--dashboard/--no-dashboard", default=None, help="Show progress in the dashboard (default in a terminal)."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed for the images.")
+@click.option("--forgetting", is_flag=True, help="Also show which answers of the base model the fine-tuning broke.")
 @click.option("--json", "as_json", is_flag=True, help="Print scores, answers and times as JSON.")
 @click.pass_obj
-def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -> None:
+def demo(settings: Settings, dashboard: bool | None, seed: int, forgetting: bool, as_json: bool) -> None:
     """Fine-tune the tiny model on a small task and show the result.
 
     The base model is bundled and was trained on synthetic images; the task is new to it. The final table compares
-    answers to held-out images, including real photos, before and after fine-tuning.
+    answers to held-out images, including real photos, before and after fine-tuning. The task shares nothing with what
+    the base model was trained on, so some of that is forgotten: --forgetting lists what.
     """
     from mg_tui.data.synthetic.demo import make_demo_dataset
 
@@ -47,8 +47,10 @@ def demo(settings: Settings, dashboard: bool | None, seed: int, as_json: bool) -
     data = make_demo_dataset(settings.home / "demo" / f"seed-{seed}", seed=seed)
     click.echo(f"{data.train_rows} training rows, {data.held_out_rows} held-out rows: {data.folder}", err=True)
     folder = _train(settings, demo_spec(data.train, settings), dashboard=dashboard, as_json=as_json)
-    evaluation = _evaluate(settings, folder, data.held_out)
+    evaluation = evaluate_demo(settings, folder, data.held_out, "demo")
     report = _build_report(folder, evaluation, time.monotonic() - started_at)
+    if forgetting:
+        report["forgetting"] = forgetting_report(settings, folder, data.folder, seed=seed)
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -96,32 +98,6 @@ def _train(settings: Settings, spec: TrainingSpec, *, dashboard: bool | None, as
     return folder
 
 
-def _evaluate(settings: Settings, folder: RunFolder, held_out: Path) -> "EvaluationFolder":
-    """The result and its base model on the held-out rows, by an evaluation as `evaluate-vision` makes it."""
-    from mg_tui.cli.evaluations.display import EvaluationStyle
-    from mg_tui.cli.evaluations.start import start_evaluation
-    from mg_tui.cli.follow import follow_run
-    from mg_tui.core.evaluation_spec import EvaluationSpec
-
-    spec = EvaluationSpec.parse(
-        {
-            "name": "demo",
-            "model": folder.id,
-            "compare": "base",
-            "dataset": str(held_out),
-            "metrics": METRIC,
-            "max_new_tokens": MAX_ANSWER_TOKENS,
-            "batch_size": 32,
-        }
-    )
-    evaluation = start_evaluation(spec, settings)
-    state = follow_run(evaluation, EvaluationStyle())
-    if state.value != "finished":
-        hint = f"see `model-garden evaluations show {evaluation.id}`"
-        raise RunFailed(f"the evaluation did not finish ({state.label})", hint=hint)
-    return evaluation
-
-
 def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: float) -> dict[str, Any]:
     """Exact match by kind of question with intervals, what changed, sample answers, time and memory."""
     from mg_tui.data.synthetic.demo import QUESTIONS
@@ -145,15 +121,7 @@ def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: fl
         "evaluation": evaluation.id,
         "metric": change.name,
         "scores": {kind: score for kind, score in scores.items() if score["questions"]},
-        "change": {
-            "change": change.change,
-            "low": change.interval.low,
-            "high": change.interval.high,
-            "verdict": change.verdict,
-            "fixed": list(change.fixed),
-            "broken": list(change.broken),
-            "sentence": change.sentence,
-        },
+        "change": change_record(change),
         "samples": _first_row_per_question(before, after),
         "training_seconds": watch.view.elapsed_seconds(time.time()),
         "seconds": seconds,
@@ -218,6 +186,8 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
         for row in report["samples"]
     ]
     lines += [*format_table(("image", "question", "expected", "before", "after"), samples, width=width), ""]
+    if "forgetting" in report:
+        lines += forgetting_lines(report["forgetting"], width)
     memory = f", {report['host_memory'] / 2**30:.1f} GiB of memory" if report["host_memory"] else ""
     lines.append(f"training {report['training_seconds']:.0f} s, total {report['seconds']:.0f} s{memory}")
     lines.append(runnable(f"try it: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION"))

@@ -60,12 +60,14 @@ class Message:
 class Example:
     """One conversation. `row` counts rows of the source file from 1, as an editor counts its lines.
 
-    `weight` multiplies the losses of its supervised tokens in training.
+    `weight` multiplies the losses of its supervised tokens in training. `references` are the answers that the row has
+    for its question, where they are several; the last message is the one that is trained on.
     """
 
     row: int
     messages: tuple[Message, ...]
     weight: float = 1.0
+    references: tuple[str, ...] = ()
 
     @property
     def images(self) -> tuple[ImageRef, ...]:

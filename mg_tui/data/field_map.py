@@ -132,7 +132,7 @@ class ExampleDraft:
     """A row whose fields are valid and whose images have not been probed. `offset`, `length`: its bytes in the file.
 
     `unused_columns` are its columns, and keys of its turns, that have a value but are not read; `text_markers` are
-    placeholders of other tools that were left as text.
+    placeholders of other tools that were left as text; `references` are its answers, where they are several.
     """
 
     row: int
@@ -144,6 +144,7 @@ class ExampleDraft:
     image_field: str = "image"
     unused_columns: tuple[str, ...] = ()
     text_markers: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -161,7 +162,7 @@ class ExampleDraft:
             Message(turn.role, tuple(_to_message_part(part, images) for part in turn.parts), turn.supervised)
             for turn in self.turns
         ]
-        return Example(self.row, with_system_prompt(messages, system_prompt), self.weight)
+        return Example(self.row, with_system_prompt(messages, system_prompt), self.weight, self.references)
 
 
 def _to_message_part(part: str | int, images: Sequence[ImageRef]) -> MessagePart:

@@ -26,6 +26,7 @@ class RowReader:
         ignored: see `FieldMap`.
         text_markers: placeholders of other tools that were left as text.
         unused_keys: keys of turns that were not read.
+        references: the answers of the row, where they are several.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class RowReader:
         self.ignored = ignored
         self.text_markers: set[str] = set()
         self.unused_keys: set[str] = set()
+        self.references: tuple[str, ...] = ()
         self.row = row
         self.values = values
         self.problems: list[RowProblem] = []

@@ -98,8 +98,10 @@ def test_every_row_has_a_line(command: Any, rows: Path, tmp_path: Path) -> None:
     asked = FakeChild.asked[-1]
     image = str(tmp_path / "a.png")
     assert asked["rows"][1] == {"row": 2, "prompt": "two", "images": [image, image]}
-    assert asked["system_prompt"] == "Brief." and asked["batch_size"] == 8
+    assert asked["system_prompt"] == "Brief." and "batch_size" not in asked, "as many at once as memory allows"
     assert json.loads(result.stdout)["answered"] == 3
+    assert command("--batch", str(rows), "--output", str(tmp_path / "more.jsonl"), "--batch-size", "3").exit_code == 0
+    assert FakeChild.asked[-1]["batch_size"] == 3
 
 
 def test_interrupted_it_goes_on_after_what_is_there(command: Any, rows: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.cli.demo import METRIC
+from mg_tui.cli.demo_evaluation import METRIC
 from mg_tui.metrics import Prediction
 from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.scoring import score
@@ -18,7 +18,7 @@ from mg_tui.metrics.scoring import score
 def test_the_demo_learns_a_task_that_is_new_to_the_tiny_model(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("model-garden")
     done = subprocess.run(
-        [str(program), "--home", str(tmp_path / "home"), "demo", "--no-dashboard", "--json"],
+        [str(program), "--home", str(tmp_path / "home"), "demo", "--no-dashboard", "--forgetting", "--json"],
         cwd=tmp_path,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "MODEL_GARDEN_CONFIG": str(tmp_path / "none.toml")},
         capture_output=True,
@@ -37,6 +37,14 @@ def test_the_demo_learns_a_task_that_is_new_to_the_tiny_model(tmp_path: Path) ->
     assert {"photo subject", "photo album"} < set(report["scores"])  # real photos are among them
     for sample in report["samples"]:
         assert sample["answer"] is not None and sample["base_answer"] is not None
+    forgotten = report["forgetting"]
+    assert forgotten["rows"] == 120 and forgotten["before"] > 0.5, "the base model was trained on these questions"
+    change, broken = forgotten["change"], forgotten["broken_rows"]
+    assert change["verdict"] == "worse" and change["low"] <= change["change"] <= change["high"] < 0
+    assert len(broken) == len(change["broken"]) > 10
+    assert change["change"] == pytest.approx((len(change["fixed"]) - len(broken)) / forgotten["rows"])
+    for row in broken:
+        assert _is_right(row["base_answer"], row["expected"]) and not _is_right(row["answer"], row["expected"])
 
 
 @pytest.mark.parametrize(
@@ -44,5 +52,9 @@ def test_the_demo_learns_a_task_that_is_new_to_the_tiny_model(tmp_path: Path) ->
     [("north", "north", True), (" North. ", "north", True), ("north bay", "north", False), ("", "north", False)],
 )
 def test_exact_match(answer: str, expected: str, right: bool) -> None:
+    assert _is_right(answer, expected) == right
+
+
+def _is_right(answer: str, expected: str) -> bool:
     (metric,) = load_metrics().named([METRIC])
-    assert score([Prediction(1, answer, (expected,))], metric).aggregate == float(right)
+    return score([Prediction(1, answer, (expected,))], metric).aggregate == 1.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mg_tui.core.errors import DataError
+from mg_tui.core.errors import DataError, EnvironmentProblem
 from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter, read_results
 from mg_tui.metrics.results.index import RowIndex, read_summary
@@ -14,9 +14,13 @@ NAMES = ("exact_match_folded", "anls")
 
 
 def _row(number: int, **more: object) -> AnsweredRow:
-    answer = f"answer {number}" if number % 3 else ""
-    columns = {"kind": f"k{number % 2}", "size": number}
-    return AnsweredRow(number, f"q {number}", answer, (f"answer {number}",), columns=columns, **more)  # type: ignore[arg-type]
+    values: dict[str, object] = {
+        "question": f"q {number}",
+        "answer": f"answer {number}" if number % 3 else "",
+        "references": (f"answer {number}",),
+        "columns": {"kind": f"k{number % 2}", "size": number},
+    }
+    return AnsweredRow(number, **{**values, **more})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -94,3 +98,26 @@ def test_the_summary_that_was_written_is_accepted(finished: Path) -> None:
     summary = read_summary(finished)
     assert summary is not None and summary["rows"] == 40
     assert summary == json.loads((finished / "summary.json").read_text())
+
+
+def test_rows_are_found_by_words_of_their_texts_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        _row(3, question="Wie heißt die STRASSE?", answer="Große Straße"),
+        _row(1, question="total?", references=({"sum": 12.5}, "twelve"), columns={"kind": "Invoice"}),
+        _row(2, question="total?", answer="\x1b[31m", error="photo.jpg cannot be read"),
+    ]
+    path.write_bytes(b"".join(row.line() for row in rows))
+    index = _all(RowIndex(path))
+
+    def found(text: str, count: int = 3) -> list[int]:
+        return list(index.search(text.casefold().split(), count))
+
+    assert found("strasse") == found("GROSSE heisst") == [0]
+    assert found("total?") == [1, 2] and found("total? invoice") == found("12.5") == [1]
+    assert found("cannot be read") == [2] and found("total? strasse") == []
+    assert found("total?", 2) == [1], "only the first places"
+    assert list(index.search(["total?"], 3, lambda: False)) == [], "nobody wants it any more"
+    path.unlink()
+    with pytest.raises(EnvironmentProblem):
+        found("total?")

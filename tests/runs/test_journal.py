@@ -128,7 +128,8 @@ while not refused:
         journal.write("phase", name="x" * 100)
         written += 1
     except EnvironmentProblem as error:
-        assert error.exit_code == 3 and error.hint in ("free space on this disk", "raise the limit: ulimit -f unlimited"), error
+        assert error.exit_code == 3, error
+        assert error.hint in ("free space on this disk", "raise the limit: ulimit -f unlimited"), error
         refused += 1
 text = Path(sys.argv[1]).read_bytes()
 assert text.endswith(b"\\n") and text.count(b"\\n") == written, text[-200:]

@@ -1,17 +1,35 @@
 """What is chosen of a chart: zoom, pan, smoothing; and how curves, rules and several runs are drawn."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.records import LossEvaluation, Sample
+from mg_tui.runs.state import RunState
+from mg_tui.runs.view import RunView
 from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve
 from mg_tui.tui.runs.chart_view import ChartView
-from mg_tui.tui.runs.snapshot import RunCurves, RunDetail
+from mg_tui.tui.runs.snapshot import RunCurves, RunDetail, build_curves, build_detail, build_row
 from mg_tui.tui.widgets.chart import ChartLine, Plot, draw_plot
-from mg_tui.tui.widgets.run.metrics import answer_scores, metric_column, metric_strip
+from mg_tui.tui.widgets.run.metrics import (
+    METRICS,
+    answer_scores,
+    metric_column,
+    metric_strip,
+    run_curve_count,
+    run_plot,
+)
 from mg_tui.tui.widgets.run.samples import history_marks, sample_steps, samples_at_step
-from mg_tui.tui.widgets.run_comparison import GLYPHS, differing_options
+from mg_tui.tui.widgets.run_comparison import (
+    GLYPHS,
+    comparison_curve_count,
+    comparison_lines,
+    comparison_plot,
+    differing_options,
+)
 
 STEPS = list(range(1, 101))
 
@@ -124,11 +142,6 @@ def test_answers_to_nothing_expected_are_marked_where_they_change() -> None:
 
 @pytest.mark.parametrize("width", [20, 59, 80, 200])
 def test_the_table_of_compared_runs_fits(width, tmp_path) -> None:
-    from mg_tui.runs.folder import RunFolder
-    from mg_tui.runs.state import RunState
-    from mg_tui.runs.view import RunView
-    from mg_tui.tui.runs.snapshot import build_curves, build_detail, build_row
-    from mg_tui.tui.widgets.run_comparison import comparison_lines
 
     view = RunView()
     row = build_row(RunFolder(tmp_path), view, RunState.CREATED, {}, now=0.0)
@@ -149,3 +162,40 @@ def test_scores_of_answers_stand_beside_the_other_metrics() -> None:
     assert "0.7500  ▁▇" in line, "with its curve"
     assert metric_strip(detail, 80)[0].plain.startswith("anls 0.75")
     assert answer_scores(RunDetail(row, RunCurves(), 0, evals=(evaluation(2),))) == {}
+
+
+def _scored_run(folder: Path, *evaluations: tuple[int, dict[str, float]]) -> RunDetail:
+    view = RunView()
+    row = build_row(RunFolder(folder), view, RunState.CREATED, {}, now=0.0)
+    detail = build_detail(row, view, {}, build_curves(view), now=0.0)
+    curves = RunCurves(range(1, 11), *[[0.5] * 10] * 9)
+    evals = tuple(LossEvaluation(step, 0.5, 1.0, 4, metrics) for step, metrics in evaluations)
+    return replace(detail, curves=curves, evals=evals)
+
+
+def test_scores_of_answers_are_curves_of_the_chart(tmp_path) -> None:
+    nan = float("nan")
+    detail = _scored_run(tmp_path, (2, {"anls": 0.25}), (4, {}), (6, {"anls": 0.75, "cer": nan}))
+    assert run_curve_count(detail) == 1 + len(METRICS) + 2
+    plots = [run_plot(detail, ChartView(curve_index=index)) for index in range(run_curve_count(detail))]
+    assert [plot.title for plot in plots[-2:]] == ["anls", "cer"]
+    assert {(tuple(line.steps), tuple(line.values)) for line in plots[-2].lines} == {((2, 6), (0.25, 0.75))}
+    legend, *body = (drawn.plain for drawn in draw_plot(plots[-2], 80, 12))
+    assert legend.split() == ["anls", "◆", "eval", "0.7500"]
+    assert "".join(body).count("◆") == 2
+    assert plots[-1].is_empty, "a score that is no number is no point"
+    beyond = run_plot(_scored_run(tmp_path), ChartView(curve_index=run_curve_count(detail) - 1))
+    assert beyond.is_empty, "in a replay from the start the scores are not there yet"
+
+
+def test_scores_of_answers_are_compared_between_runs(tmp_path) -> None:
+    one = _scored_run(tmp_path, (2, {"anls": 0.25}), (6, {"anls": 0.75}))
+    other = _scored_run(tmp_path, (3, {"cer": 0.125}), (5, {"cer": float("nan")}))
+    runs = [one, other]
+    table = [drawn.plain.split() for drawn in comparison_lines(runs, 100, show_all=False)]
+    assert ["anls", "0.7500", "–"] in table and ["cer", "–", "0.1250"] in table
+    assert comparison_curve_count(runs) == len(METRICS) + 4
+    plots = [comparison_plot(runs, ChartView(curve_index=index)) for index in range(comparison_curve_count(runs))]
+    assert [plot.title for plot in plots[-2:]] == ["anls", "cer"]
+    assert [(list(line.steps), list(line.values)) for line in plots[-2].lines] == [([2, 6], [0.25, 0.75]), ([], [])]
+    assert all(draw_plot(plot, 80, 12) for plot in plots)

@@ -307,6 +307,39 @@ async def test_rows_worst_first_only_some_by_group_and_by_metric(
         assert "1 row could not be answered" in text(app) and f"{summary['metrics'][1]['low']:.3f}" in text(app)
 
 
+async def test_rows_with_the_words_typed(own_home, dashboard, dataset, size, text, until) -> None:
+    folder = evaluate(own_home, dataset)
+    app = dashboard(own_home)
+    async with app.run_test(size=size) as pilot:
+        screen = await _result(app, pilot, until, folder)
+        await until(pilot, lambda: len(screen.table.rows) == 60)
+        await pilot.press("slash", *"Paper", "space", *"12", "question_mark")
+        await until(pilot, lambda: _numbers(screen) == [12] and "“Paper 12?”" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.current is not None and screen.current.number == 12)
+        await pilot.press("slash", *"dollars")
+        told = {n for n in range(1, 61) if _tells(folder, n, "dollars")}
+        await until(pilot, lambda: set(_numbers(screen)) == told)
+        assert len(told) > len({n for n in told if _tells(folder, n, "dollars", both=False)}), "of either answer"
+        await pilot.press("enter", "f")
+        await until(pilot, lambda: screen.choice.only == "wrong" and set(_numbers(screen)) < told)
+        await pilot.press("slash", *"nowhere")
+        await until(pilot, lambda: not _numbers(screen) and "No row: with “nowhere”, only wrong" in text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: not screen.query(Input) and len(screen.table.rows) > 0)
+        assert screen.choice.only == "wrong" and not screen.choice.text
+        await pilot.press("escape")
+        await until(pilot, lambda: len(screen.table.rows) == 60)
+        assert app.screen is screen
+
+
+def _tells(folder: EvaluationFolder, number: int, word: str, *, both: bool = True) -> bool:
+    """Whether the answer to a row, or to `both` also the one before, has a word."""
+    folders = [folder.results_dir, *([folder.before_dir] if both else [])]
+    rows = [json.loads((path / "rows.jsonl").read_text().splitlines()[number - 1]) for path in folders]
+    return any(word in row["answer"] for row in rows)
+
+
 async def test_a_row_with_both_answers_its_reference_and_its_image(
     own_home, dashboard, dataset, size, text, until, monkeypatch
 ) -> None:

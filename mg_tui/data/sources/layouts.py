@@ -94,6 +94,7 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
         find_images_field(values, fields) or fields.image,
         _shared(account.unused + tuple(sorted(reader.unused_keys))),
         _shared(tuple(sorted(reader.text_markers))),
+        reader.references,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import string
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -190,7 +191,10 @@ def read_system(reader: RowReader, fields: FieldMap) -> list[DraftTurn]:
 
 
 def read_answer(reader: RowReader, name: str) -> str | None:
-    """The answer of a field; of several answers the most frequent, of equally frequent ones the first."""
+    """The answer of a field; of several answers the most frequent, of equally frequent ones the first.
+
+    All of several answers become the reader's `references`.
+    """
     if name not in reader.values:
         reader.add_missing_field("response", name)
         return None
@@ -211,4 +215,6 @@ def read_answer(reader: RowReader, name: str) -> str | None:
     for index, answer in enumerate(answers, 1):
         if reader.read_text(name, answer, which=f"item {index} ") is None:
             return None
+    if len(answers) > 1:
+        reader.references = tuple(sys.intern(str(answer)) for answer in answers)  # many rows have the same few
     return str(Counter(answers).most_common(1)[0][0])

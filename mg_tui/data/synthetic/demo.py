@@ -21,7 +21,14 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from mg_tui.data.synthetic.drawings import BACKGROUNDS, COLORS, PHOTO_BACKGROUND, SHAPES, draw_image
+from mg_tui.data.synthetic.drawings import (
+    BACKGROUNDS,
+    COLORS,
+    PHOTO_BACKGROUND,
+    SHAPES,
+    draw_image,
+    make_questions,
+)
 from mg_tui.data.synthetic.photos import PHOTOS, PhotoRegion, crop_photo
 
 # Hyperparameters that train the tiny checkpoint to 97 % accuracy in about a minute on two cores (2026-11-24;
@@ -130,3 +137,21 @@ def make_demo_dataset(folder: Path, *, seed: int = 0, train: int = 432, held_out
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         rows[region] = len(lines)
     return DemoDataset(folder, files["train"], files["held_out"], rows["train"], rows["held_out"])
+
+
+def make_earlier_questions(folder: Path, *, seed: int = 0, rows: int = 120) -> Path:
+    """Write ``earlier.jsonl`` and its images into a folder: questions as the tiny checkpoint was trained on, each about
+    a new drawing; the demo asks none of them. Returns the file.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rng = random.Random(f"earlier {seed}")
+    lines = []
+    for number in range(rows):
+        image, facts = draw_image(rng, size=IMAGE_SIZE, region="held_out")
+        question = next(item for item in make_questions(rng, facts) if item.kind != "caption")
+        name = f"images/earlier-{number:04d}.jpg"
+        image.save(folder / name, "JPEG", quality=92)
+        lines.append(json.dumps({"text": question.text, "image": name, "response": question.answer}))
+    path = folder / "earlier.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path

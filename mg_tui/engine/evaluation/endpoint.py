@@ -9,7 +9,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import DataError, EnvironmentProblem
@@ -113,7 +114,9 @@ class Endpoint:
         import httpx
 
         try:
-            response = await self._with_retries(lambda: client.get(models_url(str(self._spec.endpoint))))
+            # Its list may fail where its answers do not, as of `transformers serve` without a cache: not tried again.
+            get = partial(client.get, models_url(str(self._spec.endpoint)))
+            response = await self._with_retries(get, retried=RETRIED - {500})
         except httpx.InvalidURL as error:
             raise EnvironmentProblem("the endpoint is not a URL", where=self._spec.endpoint, why=str(error)) from None
         if response.status_code in (401, 403):
@@ -181,8 +184,8 @@ class Endpoint:
         seconds = round(time.monotonic() - began, 4)
         return ModelAnswer(example, text.strip(), timing={"seconds": seconds, **facts})
 
-    async def _with_retries(self, send: Any) -> "httpx.Response":
-        """Send a request until it gets an answer that is worth reading.
+    async def _with_retries(self, send: Any, *, retried: Container[int] = RETRIED) -> "httpx.Response":
+        """Send a request until it gets an answer that is worth reading: not one of the statuses `retried`.
 
         Raises:
             EnvironmentProblem: it got none within the number of attempts.
@@ -194,7 +197,7 @@ class Endpoint:
             pause = None
             try:
                 response: httpx.Response = await send()
-                if response.status_code not in RETRIED:
+                if response.status_code not in retried:
                     return response
                 why = f"status {response.status_code}: {server_message(response)}"
                 pause = retry_after(response)

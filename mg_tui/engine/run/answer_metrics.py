@@ -71,7 +71,8 @@ def choose_answer_metrics(spec: TrainingSpec, held_out: Sequence[Example]) -> Ch
     if not (spec.eval_metrics or best) or not examples:
         return None
     blank = [
-        Prediction(item.row, "", (item.response,), tuple(image.path for image in item.images)) for item in examples
+        Prediction(item.row, "", item.references or (item.response,), tuple(image.path for image in item.images))
+        for item in examples
     ]
     if best is not None and (names or not spec.eval_metrics):
         names = tuple(dict.fromkeys((*names, best)))

@@ -6,7 +6,7 @@ values in the columns that are grouped by. One thread calls `refresh`, any numbe
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -119,6 +119,29 @@ class RowIndex:
         self._places[number] = place
         self.numbers.append(number)  # last: from now on the place can be read
 
+    def search(self, words: Sequence[str], count: int, wanted: Callable[[], bool] = lambda: True) -> Iterator[int]:
+        """Places under `count` whose question, references, answer, error or columns have every word, in any case.
+
+        Args:
+            words: folded (`str.casefold`).
+            count: how many places are searched.
+            wanted: asked now and then; the search ends when it says no.
+
+        Raises:
+            EnvironmentProblem: the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                for place in range(count):
+                    if place % 256 == 0 and not wanted():
+                        return
+                    file.seek(self._offsets[place])
+                    text = _text_of(file.readline())
+                    if all(word in text for word in words):
+                        yield place
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
     def read(self, place: int) -> IndexedRow:
         """A row in full.
 
@@ -143,6 +166,18 @@ class RowIndex:
                 hint="open the evaluation again",
             )
         return IndexedRow(row, {name: values[place] for name, values in self.scores.items()})
+
+
+def _text_of(line: bytes) -> str:
+    """What a person may search for in a row, folded; empty for a line that is no row any more."""
+    row = parse_row(line)
+    if row is None:
+        return ""
+    values = [row.question, row.answer, row.error or "", *row.references, *row.columns.values()]
+    texts = (
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str) for value in values
+    )
+    return "\n".join(texts).casefold()
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:

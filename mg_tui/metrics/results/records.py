@@ -43,7 +43,7 @@ class AnsweredRow:
         """The answer to an example of a dataset.
 
         Args:
-            references: correct answers; the example's own last answer where there are none.
+            references: correct answers; those of the example where there are none, or else its last answer.
             fields: others of this class, such as `columns`, `timing`, `boxes` or `error`.
         """
         questions = [message.text for message in example.prompt if message.role == "user"]
@@ -51,7 +51,7 @@ class AnsweredRow:
             row=example.row,
             question=questions[-1].strip() if questions else "",
             answer=answer,
-            references=tuple(references) or (example.response,),
+            references=tuple(references) or example.references or (example.response,),
             images=tuple(image.path for image in example.images),
             **fields,
         )

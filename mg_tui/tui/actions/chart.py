@@ -16,7 +16,7 @@ ACTIONS: Final = (
         "curve",
         ("m",),
         "Next curve",
-        "Plot the next metric: loss, learning rate, gradient norm, memory, tokens/s, images/s, data wait.",
+        "Plot the next metric: loss, learning rate, gradient norm, memory, tokens/s, images/s, data wait, scores.",
         "curve",
         6,
     ),

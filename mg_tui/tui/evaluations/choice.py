@@ -32,17 +32,19 @@ class RowChoice:
         only: a key of `FILTERS`.
         order: `WORST` or `DATASET`.
         group: a column and a group of it, whose rows alone are shown.
+        text: words that the rows shown have.
     """
 
     metric: str = ""
     only: str = ALL
     order: str = WORST
     group: tuple[str, str] | None = None
+    text: str = ""
 
     @property
     def is_everything(self) -> bool:
         """Whether no row is left out."""
-        return self.only == ALL and self.group is None
+        return self.only == ALL and self.group is None and not self.text.strip()
 
 
 def available_filters(detail: EvaluationDetail, metric: str, marked: Collection[int]) -> list[str]:
@@ -71,8 +73,8 @@ class RowSelector:
         self._ranked: dict[str, list[int]] = {}  # every place by metric, the worst first
         self._groups: dict[str, list[str]] = {}  # the group of every place by column
 
-    def select(self, choice: RowChoice, marked: Collection[int]) -> Sequence[int]:
-        """Places of the rows that are shown, in order."""
+    def select(self, choice: RowChoice, marked: Collection[int], found: Collection[int] | None = None) -> Sequence[int]:
+        """Places of the rows that are shown, in order; `found`: of those that have the words searched for."""
         places = self._ordered(choice)
         if choice.only != ALL:
             chosen = set(self._filtered(choice, marked))
@@ -81,6 +83,8 @@ class RowSelector:
             column, group = choice.group
             labels = self._labels(column)
             places = [place for place in places if labels[place] == group]
+        if found is not None:
+            places = [place for place in places if place in found]
         return places
 
     def _ordered(self, choice: RowChoice) -> Sequence[int]:

@@ -9,7 +9,11 @@ class ChartKeys:
     """For a screen with `curve_count` curves over `steps`, whose `draw_chart` draws `view`."""
 
     view: ChartView
-    curve_count: int
+
+    @property
+    def curve_count(self) -> int:
+        """How many curves there are to go through."""
+        raise NotImplementedError
 
     @property
     def steps(self) -> Sequence[int]:

@@ -15,7 +15,7 @@ from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.chart_keys import ChartKeys
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
-from mg_tui.tui.widgets.run_comparison import COMPARISON_CURVES, MAX_RUNS, ComparisonTable, comparison_plot
+from mg_tui.tui.widgets.run_comparison import MAX_RUNS, ComparisonTable, comparison_curve_count, comparison_plot
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
@@ -24,7 +24,6 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("compare", "chart")]
     AUTO_FOCUS = "#table"
-    curve_count = COMPARISON_CURVES
 
     def __init__(self, folders: Sequence[RunFolder]) -> None:
         super().__init__()
@@ -77,6 +76,10 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
     def _show(self) -> None:
         self.query_one(ComparisonTable).show(self.details, show_all=self.show_all_options)
         self.draw_chart()
+
+    @property
+    def curve_count(self) -> int:
+        return comparison_curve_count(self.details)
 
     @property
     def steps(self) -> Sequence[int]:

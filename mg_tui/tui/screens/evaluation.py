@@ -77,6 +77,8 @@ class ResultScreen(ResultScreenBase):
                 return self.current is not None and (action == "copy" or bool(self.current.images))
             case "mark" | "mark_all":
                 return in_rows
+            case "filter":
+                return self.pane == "rows" and bool(detail.count)
             case "only":
                 return self.pane == "rows" and len(available_filters(detail, self.choice.metric, self.marked)) > 1
             case "order":
@@ -116,8 +118,10 @@ class ResultScreen(ResultScreenBase):
     def action_rows(self) -> None:
         self._show_pane("rows")
 
-    def action_back(self) -> None:
-        if self.pane == "rows" and not self.choice.is_everything:
+    async def action_back(self) -> None:
+        if self.filter_open:
+            await self.action_clear()
+        elif self.pane == "rows" and not self.choice.is_everything:
             self.choice = replace(self.choice, only="all", group=None)
             self.show_chosen()
         else:

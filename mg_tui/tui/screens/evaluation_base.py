@@ -1,9 +1,10 @@
 """The state of the screen of an evaluation: what its threads post ends up here, and which rows are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
 from mg_tui.core.text import one_line
@@ -14,8 +15,9 @@ from mg_tui.tui.evaluations.choice import ALL, FILTERS, RowChoice, RowSelector, 
 from mg_tui.tui.evaluations.commands import EvaluationCommands
 from mg_tui.tui.evaluations.detail import EvaluationDetail
 from mg_tui.tui.evaluations.feeds import EvaluationFeed, EvaluationUpdated
+from mg_tui.tui.evaluations.search import RowSearch, RowsFound, SearchKey
 from mg_tui.tui.image_view import ImageView
-from mg_tui.tui.screens.base import GardenScreen
+from mg_tui.tui.screens.filter_screen import FilterScreen
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
@@ -26,8 +28,10 @@ from mg_tui.tui.widgets.image_box import ImageBox
 from mg_tui.tui.widgets.lines import line
 
 
-class ResultScreenBase(GardenScreen[None]):
+class ResultScreenBase(FilterScreen):
     """One evaluation; `ResultScreen` has the layout and the keys."""
+
+    filter_placeholder = "words of questions, references, answers or columns"
 
     def __init__(self, folder: EvaluationFolder) -> None:
         super().__init__()
@@ -37,6 +41,7 @@ class ResultScreenBase(GardenScreen[None]):
         self._shown: EvaluationDetail | None = None  # whose rows are in the table
         self._kinds: dict[int, str] = {}  # what became of rows by the metric, by their number
         self._selector: RowSelector | None = None  # once every row is read
+        self._found: RowsFound | None = None  # the last search
 
     def on_mount(self) -> None:
         app = self.dashboard
@@ -44,6 +49,7 @@ class ResultScreenBase(GardenScreen[None]):
         self.commands = EvaluationCommands(app, app.confirm, app.notify_error)
         self._reader = AnswerReader(self)
         self._reader.start()
+        self._search = RowSearch(self)
         self._feed = EvaluationFeed(self, self.folder, app.update_period)
         self.call_after_refresh(self._feed.start)
         self.call_after_refresh(self._show_nothing_yet)
@@ -55,6 +61,7 @@ class ResultScreenBase(GardenScreen[None]):
     def on_unmount(self) -> None:
         self._feed.stop()
         self._reader.stop()
+        self._search.end()
 
     def on_screen_suspend(self) -> None:
         if self.is_mounted:
@@ -69,6 +76,18 @@ class ResultScreenBase(GardenScreen[None]):
     def table(self) -> AnswerTable:
         """The rows."""
         return self.query_one(AnswerTable)
+
+    @property
+    def filtered_table(self) -> AnswerTable:
+        return self.table
+
+    @property
+    def below_filter(self) -> Widget:
+        return self.query_one("#panes")
+
+    def show_filtered(self) -> None:
+        self.choice = replace(self.choice, text=self.filter_text)
+        self.show_chosen(keep_cursor=False)
 
     @property
     def pane(self) -> str:
@@ -105,6 +124,13 @@ class ResultScreenBase(GardenScreen[None]):
             return  # of the rows before they were scored
         self.table.answers_read(message.answers)
         self._show_current_row()
+
+    def on_rows_found(self, message: RowsFound) -> None:
+        self._found = message
+        self._search.end()
+        if message.problem:
+            self.notify(message.problem, severity="error", markup=False)
+        self.show_chosen()
 
     def request_rows(self, places: list[int]) -> None:
         """Read rows that became visible."""
@@ -193,10 +219,21 @@ class ResultScreenBase(GardenScreen[None]):
         places: Sequence[int] = range(detail.count)
         if not detail.reading:  # sorted and filtered when all are there
             self._selector = self._selector or RowSelector(detail)
-            places = self._selector.select(self.choice, self.marked)
+            places = self._selector.select(self.choice, self.marked, self._places_found(detail))
         self.table.show_places(places, keep_cursor=keep_cursor)
         self._show_state(detail, places)
         self._show_empty(_placeholder(detail))
+
+    def _places_found(self, detail: EvaluationDetail) -> Collection[int] | None:
+        """Places that have the words searched for, of the last search while a thread searches; None without words."""
+        key = SearchKey.of(self.choice.text, detail)
+        if key is None:
+            self._search.end()
+            self._found = None
+            return None
+        if self._found is None or self._found.key != key:
+            self._search.request(key)
+        return self._found.places if self._found is not None and self._found.key.rows is detail.rows else None
 
     def _show_state(self, detail: EvaluationDetail, places: Sequence[int]) -> None:
         """What is shown, at the right of the tabs."""
@@ -208,6 +245,7 @@ class ResultScreenBase(GardenScreen[None]):
         if not choice.is_everything:
             only = [FILTERS[choice.only]] if choice.only != ALL else []
             only += [one_line(choice.group[1], limit=30)] if choice.group is not None else []
+            only += [f"“{one_line(choice.text.strip(), limit=30)}”"] if choice.text.strip() else []
             parts.append(Content.styled(f"{', '.join(only)}: {len(places)}", tone("eval")))
         if choice.metric and not detail.reading:
             by = f" by {choice.metric}" if len(detail.metric_names) > 1 else ""
@@ -223,6 +261,8 @@ class ResultScreenBase(GardenScreen[None]):
             self.set_focus(self.table)  # a hidden widget has lost the focus
         if not has_rows:
             only = FILTERS[self.choice.only] if self._shown is not None and self._shown.count else ""
+            if only and self.choice.text.strip():
+                only = f"with “{one_line(self.choice.text.strip(), limit=30)}”, {only}"
             shown = line(f"No row: {only} is shown; f shows others, esc all.") if only else Content(text)
             empty.update(shown.stylize(tone("dim")))  # type: ignore[attr-defined]
 

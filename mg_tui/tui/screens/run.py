@@ -23,7 +23,7 @@ from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
 from mg_tui.tui.widgets.run.checkpoints import CheckpointTable
 from mg_tui.tui.widgets.run.head import OutcomeBand, RunHead
-from mg_tui.tui.widgets.run.metrics import CURVE_COUNT, MetricsPanel, run_plot
+from mg_tui.tui.widgets.run.metrics import MetricsPanel, run_curve_count, run_plot
 from mg_tui.tui.widgets.run.panes import DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
 from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
@@ -37,7 +37,6 @@ class RunScreen(ChartKeys, CheckpointActions):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("run", "chart")]
     AUTO_FOCUS = "LogPane"
-    curve_count = CURVE_COUNT
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
@@ -138,6 +137,10 @@ class RunScreen(ChartKeys, CheckpointActions):
             self._pending_log = []
 
     # --- the chart
+
+    @property
+    def curve_count(self) -> int:
+        return run_curve_count(self.detail)
 
     @property
     def steps(self) -> Sequence[int]:

@@ -37,7 +37,7 @@ _GLYPHS: Final = {"mark": EVAL_MARK, "dots": "·", "line": "─", "rule": "╌"}
 
 @dataclass(frozen=True, slots=True)
 class ChartLine:
-    """A curve: its name in the legend, values over `steps`, which rise, and a tone.
+    """A curve: its name in the legend (none: it is not there), values over `steps`, which rise, and a tone.
 
     `style` is "line" (joined), "dots", "mark" (a glyph each) or "rule" (a dashed line that is always in sight). A line
     may be dashed and carry a glyph from place to place: see `braille.Pen`.
@@ -188,7 +188,7 @@ def _legend_line(plot: Plot) -> Content:
     for item in plot.lines:
         newest = next((value for value in reversed(item.values) if value is not None), None)
         glyph = item.glyph or _GLYPHS[item.style]
-        if item.values:
+        if item.values and item.name:
             parts.append(
                 line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.format_value(newest))
             )

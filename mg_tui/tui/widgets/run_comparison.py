@@ -14,15 +14,24 @@ from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.chart import SOLID, ChartLine, Plot
 from mg_tui.tui.widgets.lines import Lines, cell, line
-from mg_tui.tui.widgets.run.metrics import METRICS, memory_curve, smoothed_lines
+from mg_tui.tui.widgets.run.metrics import METRICS, answer_scores, memory_curve, scored_steps, smoothed_lines
 from mg_tui.tui.widgets.runs.run_table import state_text
 
 # A run's index gives its color (theme tones run-1 ...), its glyph and its dashes: any of them tells runs apart.
 GLYPHS: Final = ("●", "■", "▲", "◆", "✚", "○")
 _DASHES: Final = (SOLID, (6, 2), (2, 2), (10, 3), (4, 4), (1, 2))
 MAX_RUNS: Final = len(GLYPHS)
-COMPARISON_CURVES: Final = len(METRICS) + 2  # the loss, the metrics, the loss of evaluations
 _OMITTED_OPTIONS: Final = frozenset({"name"})  # shown in the heading
+
+
+def comparison_curve_count(details: Sequence[RunDetail]) -> int:
+    """The loss, the metrics of steps, the loss of evaluations, and the scores of answers that any run has."""
+    return len(METRICS) + 2 + len(scored_metrics(details))
+
+
+def scored_metrics(details: Sequence[RunDetail]) -> list[str]:
+    """The metrics by which any of the runs scored answers."""
+    return list(dict.fromkeys(name for detail in details for name in answer_scores(detail)))
 
 
 def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
@@ -38,14 +47,17 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
         metric = METRICS[view.curve_index - 1]
         title, write, zero = metric.title[0].upper() + metric.title[1:], metric.format_value, metric.from_zero
         values = [metric.select(detail.curves) for detail in details]
-    else:
+    elif view.curve_index == len(METRICS) + 1:
         title, zero = "Loss of evaluations", False
         values = [[item.loss for item in detail.evals] for detail in details]
-    evals = view.curve_index > len(METRICS)
+    else:
+        title = (scored_metrics(details)[view.curve_index - len(METRICS) - 2 :] or ["Scores of answers"])[0]
+        zero, values = True, [answer_scores(detail).get(title, ()) for detail in details]
+        title = one_line(title)
     lines = tuple(
         ChartLine(
             _run_label(detail),
-            [item.step for item in detail.evals] if evals else detail.curves.steps,
+            _plotted_steps(detail, view) if len(series) else (),
             series,
             f"run-{index + 1}",
             dash=_DASHES[index],
@@ -56,6 +68,14 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
     )
     last = max((float(detail.row.total or 0) for detail in details), default=0.0)
     return Plot(title, lines, last or None, write, zero, view.logarithmic, window)
+
+
+def _plotted_steps(detail: RunDetail, view: ChartView) -> Sequence[int]:
+    if view.curve_index <= len(METRICS):
+        return detail.curves.steps
+    if view.curve_index == len(METRICS) + 1:
+        return [item.step for item in detail.evals]
+    return scored_steps(detail)
 
 
 def _loss_values(detail: RunDetail, view: ChartView) -> Sequence[float]:
@@ -85,6 +105,7 @@ def comparison_lines(details: Sequence[RunDetail], width: int, *, show_all: bool
             parts += [cell(item if isinstance(item, Content) else Content(item), column), Content("  ")]
         return line(*parts)
 
+    all_scores = [answer_scores(detail) for detail in details]
     titles = [
         line(
             (f"{GLYPHS[index]} ", tone(f"run-{index + 1}", "bold")),
@@ -98,6 +119,13 @@ def comparison_lines(details: Sequence[RunDetail], width: int, *, show_all: bool
         row("step", [f"{detail.row.step}/{detail.row.total or formatting.DASH}" for detail in details]),
         row("loss", _loss_cells([detail.row.loss for detail in details])),
         row("best eval", _loss_cells([_best_eval(detail) for detail in details])),
+        *(
+            row(
+                name,
+                [formatting.loss(_last(scores.get(name, ()))) for scores in all_scores],
+            )
+            for name in scored_metrics(details)
+        ),
         row("tokens/s", [formatting.compact(_mean(detail.curves.tokens_per_second)) for detail in details]),
         row("peak memory", [formatting.size(_largest(memory_curve(detail.curves))) for detail in details]),
         row("time", [formatting.duration(detail.elapsed) for detail in details]),
@@ -132,6 +160,10 @@ def _best_eval(detail: RunDetail) -> float | None:
 def _mean(values: Sequence[float]) -> float | None:
     numbers = finite(values)
     return sum(numbers) / len(numbers) if numbers else None
+
+
+def _last(values: Sequence[float]) -> float | None:
+    return next((value for value in reversed(values) if isfinite(value)), None)
 
 
 def _largest(values: Sequence[float]) -> float | None:

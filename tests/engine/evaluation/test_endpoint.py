@@ -132,6 +132,8 @@ def test_a_server_that_is_down_or_has_other_models(make: MakeEvaluation, server:
     assert "no model 'served'" in last(folder).data["what"] and "other, another" in last(folder).data["hint"]
     server.models = ()  # a server that has no list of models is asked all the same
     assert run(make(endpoint=server.url, limit=2)) == 0
+    server.models_status = 500  # and one whose list fails, as that of `transformers serve` without a cache
+    assert run(make(endpoint=server.url, limit=2, retries=0)) == 0
 
 
 def test_two_models_of_a_server_are_compared(make: MakeEvaluation, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Metrics of answers while training: equal those of evaluate-vision, change nothing, decide the best and the end."""
 
+import json
 import os
 import random
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,34 @@ def test_scores_and_answers_are_those_of_evaluate_vision_on_the_checkpoint(start
     assert [item.metrics for item in view.evals] == [event["metrics"] for event in evals]
     assert events(folder, "finished")[0]["metrics"].items() >= evals[-1]["metrics"].items()
     assert f"| {evals[-1]['metrics']['anls']:.4f} |" in (folder.model_dir / "README.md").read_text()
+
+
+def test_a_row_is_scored_against_all_its_answers(start: Start, tmp_path: Path) -> None:
+    answers = ["red", "crimson", "red", "scarlet"]
+    held_out = tmp_path / "held_out.jsonl"
+    rows = [
+        {"question": "what color?", "image": f"held_out{number}.png", "answers": answers if number else ["blue"]}
+        for number in range(2)
+    ]
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "train.jsonl").write_text(held_out.read_text().replace("held_out", "train"))
+    folder = start(max_steps=2)
+    assert run_worker(folder.path) == 0
+    (event,) = events(folder, "eval")
+    there = read_results(folder.path / event["answers"]).rows
+    assert [row.references for row in there] == [("blue",), tuple(answers)]
+    spec = EvaluationSpec(
+        model=f"{folder.id}@2",
+        dataset=str(held_out),
+        metrics=("exact_match_folded", "anls"),
+        max_new_tokens=6,
+        device="cpu",
+    )
+    evaluation = EvaluationFolder.create(tmp_path / "home", spec)
+    assert run_evaluation(evaluation.path) == 0
+    results = read_results(evaluation.results_dir)
+    assert [row.references for row in results.rows] == [row.references for row in there]
+    assert {one["name"]: one["score"] for one in results.summary["metrics"]} == pytest.approx(event["metrics"])
 
 
 def test_training_is_the_same_with_and_without(start: Start) -> None:
@@ -370,6 +400,8 @@ def test_metrics_are_named_or_chosen_from_the_references() -> None:
     automatic = names(short, eval_metrics="auto")
     assert automatic is not None and automatic[0] == "exact_match_folded"
     assert names(short, eval_metrics="auto", keep_best="cer") == [*automatic, "cer"]
+    several = [replace(item, references=(item.response,) * 4) for item in short]
+    assert (names(several, eval_metrics="auto") or [])[0] == "vqa_accuracy", "by all answers of the rows"
     limited = choose_answer_metrics(spec_of(eval_metrics="anls", eval_limit=3), short)
     assert limited is not None and [item.row for item in limited.examples] == [0, 1, 2]
     with pytest.raises(DataError, match="row 0"):

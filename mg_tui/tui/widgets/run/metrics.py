@@ -42,11 +42,15 @@ METRICS: Final = (
     RunMetric("images/s", "img/s", lambda curves: curves.images_per_second, formatting.compact),
     RunMetric("data wait", "wait", lambda curves: curves.data_wait, formatting.percent),
 )
-CURVE_COUNT: Final = len(METRICS) + 1
+
+
+def run_curve_count(detail: RunDetail | None) -> int:
+    """The curves of a run: the loss, the metrics of its steps, the scores of its answers."""
+    return 1 + len(METRICS) + len(answer_scores(detail) if detail is not None else ())
 
 
 def run_plot(detail: RunDetail, view: ChartView) -> Plot:
-    """The plot of the loss (curve 0) or of a metric."""
+    """The plot of the loss (curve 0), of a metric, or of the scores of answers by one."""
     curves, last = detail.curves, float(detail.row.total or 0) or None
     window = view.window(curves.steps)
     if view.curve_index == 0:
@@ -57,6 +61,11 @@ def run_plot(detail: RunDetail, view: ChartView) -> Plot:
             ChartLine("eval", [item.step for item in evals], [item.loss for item in evals], "eval", "mark"),
         ]
         return Plot("Loss", tuple(lines), last, formatting.loss, logarithmic=view.logarithmic, step_window=window)
+    if view.curve_index > len(METRICS):
+        scores = list(answer_scores(detail).items())[view.curve_index - len(METRICS) - 1 :]
+        if not scores:  # a replay before the first of them
+            return Plot("Scores of answers", (), last)
+        return _score_plot(detail, view, *scores[0])
     metric = METRICS[view.curve_index - 1]
     lines = [ChartLine("each step", curves.steps, metric.select(curves), "smooth")]
     if metric.title == "memory" and (estimate := estimated_memory(detail)) is not None and curves.steps:
@@ -64,6 +73,19 @@ def run_plot(detail: RunDetail, view: ChartView) -> Plot:
         lines.append(ChartLine("estimate", ends, (estimate, estimate), "eval", "rule"))
     title = metric.title[0].upper() + metric.title[1:]
     return Plot(title, tuple(lines), last, metric.format_value, metric.from_zero, view.logarithmic, window)
+
+
+def _score_plot(detail: RunDetail, view: ChartView, name: str, scores: Sequence[float]) -> Plot:
+    """The scores of answers by a metric, with a mark at each evaluation."""
+    points = [(step, score) for step, score in zip(scored_steps(detail), scores, strict=True) if isfinite(score)]
+    evaluated, scores = [step for step, _ in points], [score for _, score in points]
+    lines = (
+        ChartLine("", evaluated, scores, "eval"),
+        ChartLine("eval", evaluated, scores, "eval", "mark"),
+    )
+    last = float(detail.row.total or 0) or None
+    window = view.window(detail.curves.steps)
+    return Plot(one_line(name), lines, last, formatting.loss, True, view.logarithmic, window)
 
 
 def smoothed_lines(
@@ -129,10 +151,15 @@ def metric_strip(detail: RunDetail, width: int) -> list[Content]:
 
 
 def answer_scores(detail: RunDetail) -> dict[str, list[float]]:
-    """The scores of answers at each evaluation, by metric."""
+    """The scores of answers at each of `scored_steps`, by metric; NaN where a metric was not scored."""
     names = dict.fromkeys(name for item in detail.evals for name in item.metrics)
     scored = [item.metrics for item in detail.evals if item.metrics]
     return {name: [scores.get(name, float("nan")) for scores in scored] for name in names}
+
+
+def scored_steps(detail: RunDetail) -> list[int]:
+    """The steps of the evaluations that scored answers."""
+    return [item.step for item in detail.evals if item.metrics]
 
 
 def _run_counts(detail: RunDetail) -> list[tuple[str, str]]:
