@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
         "mg_tui.cli.export", "export", "Export a result as a merged model or for vLLM, and verify what was written."
     ),
     "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
+    "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),

@@ -101,13 +101,18 @@ def local_folder(name: str) -> Path | None:
     return None
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether a text has the form of a Hub name, OWNER/NAME."""
+    return _HUB_NAME.fullmatch(name) is not None and ".." not in name and "--" not in name
+
+
 def require_hub_name(name: str, known: list[str]) -> None:
     """Require that `name` has the form of a Hub name, OWNER/NAME.
 
     Raises:
         UsageError: it has not; the hint suggests a close known name.
     """
-    if _HUB_NAME.fullmatch(name) and ".." not in name and "--" not in name:
+    if is_hub_name(name):
         return
     close = closest_model(name, known)
     hint = f"did you mean {close}?" if close else f"known base models: {', '.join(known)}"

@@ -73,7 +73,7 @@ def fetch_config(name: str, revision: str | None = None, *, known: list[str] | N
     from huggingface_hub import hf_hub_download
 
     try:
-        file = hf_hub_download(name, "config.json", revision=revision)
+        file = hf_hub_download(name, "config.json", revision=revision, endpoint=endpoint())
         config = json.loads(Path(file).read_text(encoding="utf-8"))
     except Exception as error:
         raise to_garden_error(error, name, known=known) from error

@@ -9,6 +9,7 @@ from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.text import one_line
 from mg_tui.engine.inference.checkpoint_reference import find_checkpoint
+from mg_tui.engine.inference.hub_results import download_result, split_revision
 from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -59,13 +60,15 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
 
     Args:
         model: a folder with a result, a run (its folder, id, name, or "last"), a checkpoint of a run (RUN@120,
-            RUN@best, RUN/checkpoints/step-000120), a hub name, or an alias such as `tiny`.
+            RUN@best, RUN/checkpoints/step-000120), a name on the Hub of a result or a base model (OWNER/NAME,
+            OWNER/NAME@REVISION), or an alias such as `tiny`.
         home: where runs are.
         base_model: takes the place of the base model that an adapter's folder names.
 
     Raises:
         UsageError: it means nothing, its files are incomplete or damaged, or the base model is not there.
         FamilyError: no installed family can handle it.
+        EnvironmentProblem: a result on the Hub cannot be downloaded.
     """
     known = {checkpoint.name for checkpoint in registry.checkpoints}
     if (checkpoint_folder := find_checkpoint(model, home)) is not None:
@@ -76,6 +79,8 @@ def locate_model(model: str, *, home: Path, registry: "Registry", base_model: st
     if model not in known and _looks_like_path(model):
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise UsageError(f"the model {what}", where=str(folder.absolute()), hint=_HINT)
+    if model not in known and (downloaded := download_result(model, registry)) is not None:
+        return replace(_from_folder(downloaded, registry, base_model, foreign=True), label=model)
     if model in known or model.count("/") == 1:
         base = registry.resolve(model)
         if base_model:
@@ -103,18 +108,20 @@ _HINT: Final = (
 
 
 def _looks_like_path(model: str) -> bool:
-    if model.startswith((".", "/", "~")) or model.count("/") > 1 or expand_user(model).exists():
+    if model.startswith((".", "/", "~")) or split_revision(model)[0].count("/") > 1 or expand_user(model).exists():
         return True
     # OWNER/NAME could be a hub name; if a folder OWNER exists, a mistyped path is likelier.
     return "/" in model and Path(model).parent.is_dir()
 
 
-def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> LocatedModel:
+def _from_folder(folder: Path, registry: "Registry", base_model: str | None, *, foreign: bool = False) -> LocatedModel:
     notes: list[str] = []
     run = _containing_run(folder)
     if run == folder:
         folder = _result_folder_of(run)
     metadata = read_result_metadata(folder, base=base_model)
+    if foreign:
+        metadata = _distrusted(metadata, notes)
     if metadata.assumed and run is not None:
         metadata = _metadata_from_spec(metadata, run)
     if metadata.assumed:
@@ -131,6 +138,14 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None) -> 
     base = _resolve_base(metadata, folder, registry, base_model)
     _require_same_family(metadata, base, folder)
     return LocatedModel(folder.name, folder, base, metadata, tuple(notes))
+
+
+def _distrusted(metadata: ResultMetadata, notes: list[str]) -> ResultMetadata:
+    """What somebody else wrote neither runs code nor names folders of this machine."""
+    if metadata.trust_remote_code:
+        notes.append("it was trained with --trust-remote-code; code from the Hub is not run here")
+    base = metadata.base.model_copy(update={"path": None})
+    return metadata.model_copy(update={"trust_remote_code": False, "base": base})
 
 
 def _require_same_family(metadata: ResultMetadata, base: "ResolvedModel", folder: Path) -> None:

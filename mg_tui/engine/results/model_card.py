@@ -1,12 +1,16 @@
-"""The model card: README.md of a result, rendered from its metadata alone, so that a merge can render it again."""
+"""The model card: README.md of a result, rendered from its metadata alone, so that a merge can render it again.
+
+A card may be pushed or copied anywhere: it has no path of the machine it was written on.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.results.shareable import last_part, shareable_metadata
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
@@ -15,7 +19,8 @@ from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 result = {result}
-base = AutoModelForImageTextToText.from_pretrained({base}, dtype=torch.{dtype}{revision}{remote})
+base_name = {base}
+base = AutoModelForImageTextToText.from_pretrained(base_name, dtype=torch.{dtype}{revision}{remote})
 model = PeftModel.from_pretrained(base, result).eval()
 processor = AutoProcessor.from_pretrained(result{remote})
 """
@@ -44,7 +49,15 @@ print(processor.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 """
 
 
-def render_model_card(metadata: ResultMetadata, *, title: str, family: str, folder: Path) -> str:
+def render_model_card(
+    metadata: ResultMetadata,
+    *,
+    title: str,
+    family: str,
+    folder: Path,
+    repository: str | None = None,
+    base_license: Mapping[str, str] | None = None,
+) -> str:
     """The card as Markdown with a YAML head.
 
     Of absolute paths it has the last name only: cards are published, and folders of one machine are private and
@@ -54,18 +67,23 @@ def render_model_card(metadata: ResultMetadata, *, title: str, family: str, fold
         metadata: the metadata of the result, with the numbers of its training.
         title: the heading: the run's name or the folder's.
         family: the family's title.
-        folder: where the result will be, for the commands that use it.
+        folder: where the result is, for the commands that use it.
+        repository: the name on the Hub of the repository that the card is for.
+        base_license: `license`, `license_name` and `license_link` of the base model, as its own card has them.
     """
+    local_base = last_part(metadata.base.path) if metadata.base.path and repository is None else None
+    metadata = shareable_metadata(metadata)
+    base_license = base_license or {}
     sections = [
-        _front_matter(metadata),
+        _front_matter(metadata, base_license),
         f"# {_escape_text(title)}\n\n{_description(metadata, family)}",
-        _usage_section(metadata, folder),
+        _usage_section(metadata, folder, repository, local_base=local_base),
         _training_section(metadata),
         _options_section(metadata),
         _preprocessing_section(metadata),
         _merge_section(metadata),
         _versions_section(metadata),
-        "## Licence\n\nThe licence of the base model applies to it and, as a rule, to what is derived from it.",
+        _license_section(base_license),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
@@ -82,11 +100,12 @@ def _portable(value: Any) -> Any:
 
 
 def hub_name(metadata: ResultMetadata) -> str | None:
-    """The base model's name on the hub; None when it was a local folder, which is meaningless elsewhere."""
-    return None if metadata.base.path else metadata.base.name
+    """The base model's name on the hub; None when it was a local folder or an alias, which is meaningless elsewhere."""
+    name = shareable_metadata(metadata).base.name
+    return name if "/" in name else None
 
 
-def _front_matter(metadata: ResultMetadata) -> str:
+def _front_matter(metadata: ResultMetadata, base_license: Mapping[str, str]) -> str:
     """The YAML head. JSON's quoted strings are YAML's, so no text from outside can break out of its place."""
     base = hub_name(metadata)
     adapter = metadata.kind == "adapter"
@@ -95,6 +114,7 @@ def _front_matter(metadata: ResultMetadata) -> str:
         tags.append(f"base_model:{'adapter' if adapter else 'finetune'}:{base}")
     # The hub refuses a card whose base_model is a folder on somebody's disk; the text below names it instead.
     head: list[tuple[str, Any]] = [("base_model", base)] if base else []
+    head += [(key, base_license[key]) for key in ("license", "license_name", "license_link") if key in base_license]
     head += [
         ("library_name", "peft" if adapter else "transformers"),
         ("pipeline_tag", "image-text-to-text"),
@@ -115,28 +135,31 @@ def _description(metadata: ResultMetadata, family: str) -> str:
         "model": "A model trained in full from",
         "merged": "A model with its adapter merged in, from",
     }[metadata.kind]
-    base = _inline_code(_portable(metadata.base.name))
+    base = _inline_code(metadata.base.name)
     revision = f" at revision {_inline_code(metadata.base.revision)}" if metadata.base.revision else ""
     examples = metadata.training.get("examples")
     dataset = metadata.spec.get("dataset")
     data = f" on {examples:,} examples" if isinstance(examples, int) else ""
-    data += f" of {_inline_code(Path(str(dataset)).name)}" if dataset else ""
+    data += f" of {_inline_code(str(dataset))}" if dataset else ""
     return f"{what} {base}{revision} ({_escape_text(family)}), fine-tuned with Model Garden{data}."
 
 
-def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
+def _usage_section(metadata: ResultMetadata, folder: Path, repository: str | None, *, local_base: str | None) -> str:
     import shlex
 
     remote = ", trust_remote_code=True" if metadata.trust_remote_code else ""
+    base = repr(local_base or metadata.base.name)
+    if local_base is None and hub_name(metadata) is None:
+        base += "  # not a name on the Hub: put the place of this model here"
     values = {
-        "result": repr(folder.name),
-        "base": repr(_portable(metadata.base.path or metadata.base.name)),
+        "result": repr(repository or folder.name),
+        "base": base,
         "dtype": metadata.dtype,
         "revision": f", revision={metadata.base.revision!r}" if metadata.base.revision else "",
         "remote": remote,
     }
     load = (_LOAD_ADAPTER_CODE if metadata.kind == "adapter" else _LOAD_MODEL_CODE).format(**values)
-    place = shlex.quote(f"./{folder.name}")
+    place = shlex.quote(repository or f"./{folder.name}")
     ours = f"model-garden generate-vision {place} --image image.jpg --prompt {_EXAMPLE_PROMPT!r}"
     # As in training: a trained system prompt is part of what the model expects.
     spoken = [{"type": "text", "text": metadata.system_prompt}]
@@ -148,7 +171,7 @@ def _usage_section(metadata: ResultMetadata, folder: Path) -> str:
         _code_block(load, "python"),
         _code_block(ask, "python"),
     ]
-    return "\n\n".join(["## Use it", "In the folder that contains this one:", *codes])
+    return "\n\n".join(["## Use it", *codes])
 
 
 # Numbers by their key in the metadata: heading, and how a number is written.
@@ -231,6 +254,13 @@ def _merge_section(metadata: ResultMetadata) -> str:
 def _versions_section(metadata: ResultMetadata) -> str:
     rows = sorted(metadata.versions.items())
     return f"## Versions\n\n{_markdown_table(('', ''), rows)}" if rows else ""
+
+
+def _license_section(base_license: Mapping[str, str]) -> str:
+    known = base_license.get("license_name") or base_license.get("license")
+    named = f" The base model's is {_inline_code(known)}." if known else ""
+    text = "The license of the base model applies to it and, as a rule, to what is derived from it."
+    return f"## License\n\n{text}{named}"
 
 
 def _python_literal(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.core.errors import GardenError, RunFailed
 from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.results.base_license import folder_license
 from mg_tui.engine.results.model_card import render_model_card
 from mg_tui.engine.results.publish import publish_folder
 from mg_tui.families.family import ModelFamily
@@ -160,6 +161,7 @@ def write_result_files(
     processor.save_pretrained(staging)
     spec_name = metadata.spec.get("name")
     title = spec_name if isinstance(spec_name, str) and spec_name else target.name
-    card = render_model_card(metadata, title=title, family=family.title, folder=target)
+    known = folder_license(metadata.base.path)
+    card = render_model_card(metadata, title=title, family=family.title, folder=target, base_license=known)
     (staging / "README.md").write_text(card, encoding="utf-8")
     write_result_metadata(staging, metadata)

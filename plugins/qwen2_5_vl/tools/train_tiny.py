@@ -513,7 +513,11 @@ def train_model(
     return mean
 
 
-README = """# tiny: a Qwen2.5-VL in every respect but size
+README = """---
+license: apache-2.0
+---
+
+# tiny: a Qwen2.5-VL in every respect but size
 
 {parameters:.2f} million parameters, {vocabulary} tokens, images of up to {pixels} pixels. The architecture,
 configuration classes, tokenizer structure, special tokens, chat template and processor are Qwen2.5-VL's; only the sizes

@@ -77,6 +77,7 @@ def test_the_card_has_a_yaml_head_and_what_was_asked(result: Path, spec: Trainin
     assert "| Learning rate | `0.001` | `2e-05` |" in card
     assert "| Dataset | ``a \\| b `odd`.jsonl`` |  |" in card
     assert train_command(spec) in card and "--max-pixels 50176" in card
+    assert head["license"] == "apache-2.0"  # of the base model's own card
 
 
 def test_the_card_has_no_path_of_this_machine(result: Path, tiny_folder: Path) -> None:
