@@ -330,7 +330,7 @@ async def test_queueing_asks_for_devices(tmp_path, dashboard, dataset, size, unt
 
 
 async def test_a_device_that_is_not_here_is_said(tmp_path, dashboard, dataset, until, monkeypatch) -> None:
-    def broken():
+    def broken(_home):
         raise EnvironmentProblem("the driver does not answer")
 
     monkeypatch.setattr("mg_tui.tui.new.choices.device_choices", broken)

@@ -233,7 +233,7 @@ async def test_images_of_a_folder_beside_are_found_and_offered(tmp_path, dashboa
         await until(pilot, lambda: f"--image-root {tmp_path / 'data'}" in " ".join(text(app).replace("│", " ").split()))
         await pilot.press("m")
         await until(pilot, lambda: "Image root" in text(app))
-        await pilot.press("down", "down", "down", "down", "down", "down", "right")
+        await pilot.press("down", "down", "down", "down", "down", "down", "down", "right")
         await until(pilot, lambda: "3 of 3 missing images" in text(app))
         await pilot.press("enter")
         await until(pilot, lambda: screen.row_detail is not None and screen.row_detail.images[0].path is not None)

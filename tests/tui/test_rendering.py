@@ -100,11 +100,11 @@ def test_rounding_does_not_look_like_a_mountain_range() -> None:
 @pytest.mark.parametrize("width", range(20, 260, 7))
 def test_columns_fit(width) -> None:
     gap = 2 if width >= 100 else 1
-    columns = layout_columns(RunTable.COLUMNS, width, gap)
+    columns = layout_columns(RunTable().columns, width, gap)
     assert sum(wide for _, wide in columns) + gap * (len(columns) - 1) <= max(width, 10)
     assert columns[0][0].key == "state"
     if width >= 78:
-        assert {"title", "progress", "steps", "loss", "curve", "eta"} <= {column.key for column, _ in columns}
+        assert {"name", "progress", "step", "loss", "curve", "eta"} <= {column.key for column, _ in columns}
 
 
 def test_wrapped_text_hangs() -> None:

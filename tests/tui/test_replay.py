@@ -69,9 +69,9 @@ async def test_a_replay_is_a_live_screen_with_speed_keys(home, dashboard, size, 
         await pilot.pause(0.3)
         assert _row(screen).step == step
         await pilot.press("right_curly_bracket", "right_curly_bracket")
-        assert f"{SPEEDS[5]:g} times" in text(app)
+        assert f"{SPEEDS[5]:g}×" in text(app)
         await pilot.press("left_curly_bracket")
-        assert f"{SPEEDS[4]:g} times" in text(app)
+        assert f"{SPEEDS[4]:g}×" in text(app)
         await pilot.press("s", "c", "r", "v")  # a replay has nothing to stop or to resume
         assert app.screen is screen
         await pilot.press("space")

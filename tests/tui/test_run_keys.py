@@ -176,7 +176,8 @@ async def test_a_second_stop_ends_at_once(tmp_path, dashboard, text, until) -> N
             journal.write("request", request="stop", by="me")
             await until(pilot, lambda: "stopping after this step" in text(app))
             await pilot.press("s")
-            assert "Stop run now?" in text(app) and "without a checkpoint" in text(app) and app.focused.id == "no"
+            await until(pilot, lambda: "Stop run now?" in text(app))
+            assert "without saving" in text(app) and app.focused.id == "no"
             await pilot.press("y")
             await until(pilot, lambda: any("-stop_now-" in file.name for file in folder.control_dir.iterdir()))
 

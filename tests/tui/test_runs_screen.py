@@ -147,6 +147,6 @@ async def test_runs_that_a_restart_interrupted_are_offered(tmp_path, dashboard, 
     async with app.run_test(size=size) as pilot:
         await _ready(app, pilot, until)
         await until(pilot, lambda: "↺ interrupted" in text(app))
-        assert any("A restart interrupted a run" in notice.message for notice in app._notifications)
+        assert any("1 run was interrupted by a restart" in notice.message for notice in app._notifications)
         await pilot.press("enter")
         await until(pilot, lambda: "interrupted at step 3" in text(app) and "was restarted" in text(app))

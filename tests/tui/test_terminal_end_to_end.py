@@ -74,7 +74,7 @@ def test_runs_are_compared_replayed_and_removed(tmp_path, in_tmux) -> None:
         tmux.send_keys("Escape", "d")
         tmux.wait_for("RAM")
         tmux.send_keys("Escape", "Escape", "G", "v")
-        tmux.wait_for("▶ replay +30 times")
+        tmux.wait_for("▶ replay +30×")
         tmux.send_keys("}", "End")
         tmux.wait_for("■ replay over(.|\n)*✓ finished")
         tmux.send_keys("a", ",")
