@@ -177,7 +177,8 @@ async def test_a_second_stop_ends_at_once(tmp_path, dashboard, text, until) -> N
             await until(pilot, lambda: "stopping after this step" in text(app))
             await pilot.press("s")
             await until(pilot, lambda: "Stop run now?" in text(app))
-            assert "without saving" in text(app) and app.focused.id == "no"
+            shown = " ".join(text(app).replace("│", " ").split())
+            assert "immediately" in shown and "saving a checkpoint?" in shown and app.focused.id == "no"
             await pilot.press("y")
             await until(pilot, lambda: any("-stop_now-" in file.name for file in folder.control_dir.iterdir()))
 
