@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.from_spec import image_resolver_from_spec, load_dataset_from_spec, open_source_from_spec
 from mg_tui.data.image_resolver import ImageResolver
 from mg_tui.data.images import ImageError
+from mg_tui.preflight.dataset_check import read_options
 
 
 @pytest.fixture
@@ -92,3 +95,21 @@ def test_reasons_other_than_missing_are_said(places: dict[str, Path]) -> None:
     for reference in ("loop.png", "x" * 300, "a\0b"):
         with pytest.raises(ImageError, match="is not a file; tried"):
             resolver.resolve(reference)
+
+
+def test_a_home_folder_in_the_image_root_is_expanded(
+    places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every place that reads the option: the run, its resolver, and the check before it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    image = save_image(places["root"], "1.png")
+    file = places["data"] / "rows.jsonl"
+    file.write_text('{"text": "what?", "image": "1.png", "response": "that"}\n')
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": str(file), "image_root": "~/root"})
+    dataset = load_dataset_from_spec(spec, cwd=places["cwd"], cache=tmp_path / "cache", check_images="header")
+    assert [shown.path for shown in dataset.examples[0].images] == [str(image)]
+    source, detected = open_source_from_spec(spec, cwd=places["cwd"], cache=tmp_path / "cache")
+    resolver = image_resolver_from_spec(spec, source, cwd=places["cwd"], cache=tmp_path / "cache")
+    assert resolver.resolve("1.png").ref.path == str(image)
+    options = read_options(spec, detected, cwd=places["cwd"], cache=tmp_path / "cache")
+    assert options.image_root == places["root"]
