@@ -76,7 +76,7 @@ def test_runs_are_compared_replayed_and_removed(tmp_path, in_tmux) -> None:
         tmux.send_keys("Escape", "Escape", "G", "v")
         tmux.wait_for("▶ replay +30×")
         tmux.send_keys("}", "End")
-        tmux.wait_for("■ replay over(.|\n)*✓ finished")
+        tmux.wait_for("■ replay ended(.|\n)*✓ finished")
         tmux.send_keys("a", ",")
         tmux.wait_for("3 of 4")
         tmux.send_keys("i")
