@@ -1,41 +1,36 @@
 """What `export` and `verify` share: the options of what is asked, and how an agreement is printed."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
-_CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
+from mg_tui.cli.model_options import option_group
+
 _SHOWN: Final = 5
 
 
-def asking_options(command: _CommandT) -> _CommandT:
-    """Add the options of what both models are asked."""
-    options = (
-        click.option(
-            "--dataset", help="Rows to ask: a file, a folder or a Hub dataset. Default: the run's held-out rows."
-        ),
-        click.option(
-            "--rows", type=click.IntRange(min=1), default=16, show_default=True, help="Number of rows to ask, at most."
-        ),
-        click.option(
-            "--max-new-tokens",
-            type=click.IntRange(min=1),
-            default=128,
-            show_default=True,
-            help="Maximum length of an answer.",
-        ),
-        click.option(
-            "--min-agreement",
-            type=click.FloatRange(min=0, max=1, min_open=True),
-            default=1.0,
-            show_default=True,
-            help="Share of rows that have to be answered alike. Rounding can change a long answer.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+# What both models are asked.
+asking_options = option_group(
+    click.option("--dataset", help="Rows to ask: a file, a folder or a Hub dataset. Default: the run's held-out rows."),
+    click.option(
+        "--rows", type=click.IntRange(min=1), default=16, show_default=True, help="Number of rows to ask, at most."
+    ),
+    click.option(
+        "--max-new-tokens",
+        type=click.IntRange(min=1),
+        default=128,
+        show_default=True,
+        help="Maximum length of an answer.",
+    ),
+    click.option(
+        "--min-agreement",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="Share of rows that have to be answered alike. Rounding can change a long answer.",
+    ),
+)
 
 
 def print_agreement(record: Mapping[str, Any], other: str) -> None:

@@ -61,7 +61,7 @@ def generate_batch(
         GardenError: the model cannot be loaded.
         EnvironmentProblem: the output cannot be written.
     """
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.runs.engine_process import EngineProcess
 
     prompts = read_prompts(rows, settings.cache, default_prompt)
@@ -78,10 +78,9 @@ def generate_batch(
         if not pending:
             return counts
         with EngineProcess(BATCH_PROGRAM) as child:
-            with spinner(f"loading {printable(model)}") as say:
-                for event in child.stream("load", model=model, home=str(settings.home), **load):
-                    if event["event"] == "notice":
-                        say(event["text"])
+            request_with_spinner(
+                child, f"loading {printable(model)}", "load", model=model, home=str(settings.home), **load
+            )
             sent = [{"row": p.row, "prompt": p.prompt, "images": p.paths} for p in pending.values()]
             with _progress(len(pending)) as show:
                 for event in child.stream("batch", rows=sent, **drawn):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mg_tui.cli.model_options import LOADING_NAMES, loading_options, sampling_options
 from mg_tui.config import Settings
 from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.core.text import printable
@@ -31,57 +32,25 @@ HELP: Final = """\
 @click.command("chat")
 @click.argument("model")
 @click.option("--image", "images", multiple=True, metavar="PATH", help="Show an image or URL first; repeatable.")
-@click.option("--system-prompt", help="Overrides the system prompt used in training.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest answer.")
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, max=100),
-    default=0.0,
-    show_default=True,
-    help="Sampling temperature; 0 is greedy decoding.",
-)
-@click.option(
-    "--top-p",
-    type=click.FloatRange(min=0, max=1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Nucleus sampling; requires a temperature above 0.",
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Random seed for sampling.")
-@click.option("--base-model", help="Path or name of the adapter's base model, if it has moved.")
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
-    default="auto",
-    show_default=True,
-    help="auto: as in training; float32 on a CPU.",
-)
-@click.option(
-    "--quantization",
-    type=click.Choice(["auto", "nf4", "int8", "none"]),
-    default="auto",
-    show_default=True,
-    help="auto: as in training; none on a CPU.",
-)
+@sampling_options
+@loading_options
 @click.pass_obj
 def chat(settings: Settings, /, model: str, images: tuple[str, ...], **sampling: Any) -> None:
     """Chat with a model about images.
 
     MODEL is as for generate-vision. A line is a question; /help lists the commands. Answers go to stdout.
     """
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.runs.engine_process import EngineProcess
 
-    load_options = {name: sampling.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    load_options = {name: sampling.pop(name) for name in LOADING_NAMES}
     talk = Conversation(settings)
     for image in images:
         talk.show(image)
     with EngineProcess("mg_tui.engine.inference.generate") as child:
-        with spinner(f"loading {printable(model)}") as say:
-            for event in child.stream("load", model=model, home=str(settings.home), **load_options):
-                if event["event"] == "notice":
-                    say(event["text"])
+        request_with_spinner(
+            child, f"loading {printable(model)}", "load", model=model, home=str(settings.home), **load_options
+        )
         click.echo("/image PATH shows an image, /help lists commands, ctrl+d leaves", err=True)
         for line in _lines():
             if not _handle(line.strip(), talk, child, sampling):

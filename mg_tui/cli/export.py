@@ -39,22 +39,24 @@ def export(settings: Settings, /, model: str, output: Path, merged: bool, as_jso
     --dataset; what was written is loaded again and asked the same rows. An export that answers differently is
     discarded.
     """
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.core.text import printable
     from mg_tui.runs.engine_process import EngineProcess
 
     if merged and options["format"] != "vllm":
         raise click.UsageError("--merged goes with --format vllm; --format merged merges anyway")
-    places = {"home": str(settings.home), "cache": str(settings.cache), "cwd": str(Path.cwd())}
-    record: dict[str, Any] = {}
-    with EngineProcess("mg_tui.engine.export.export") as child, spinner(f"exporting {model}") as notify:
-        for event in child.stream(
-            "export", model=model, output=str(output.absolute()), merged=merged, **places, **options
-        ):
-            record = event
-            if event["event"] == "notice":
-                notify(event["text"])
-    record.pop("event")
+    places: dict[str, Any] = {"home": str(settings.home), "cache": str(settings.cache), "cwd": str(Path.cwd())}
+    with EngineProcess("mg_tui.engine.export.export") as child:
+        record = request_with_spinner(
+            child,
+            f"exporting {model}",
+            "export",
+            model=model,
+            output=str(output.absolute()),
+            merged=merged,
+            **places,
+            **options,
+        )
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False))
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mg_tui.cli.model_options import LOADING_NAMES, loading_options, sampling_options
 from mg_tui.config import Settings
 
 
@@ -28,41 +29,8 @@ from mg_tui.config import Settings
 @click.option(
     "--batch-size", type=click.IntRange(min=1), help="Rows at once in --batch. Default: as many as memory allows."
 )
-@click.option("--system-prompt", help="Overrides the system prompt used in training.")
-@click.option(
-    "--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Maximum length of the answer."
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, max=100),
-    default=0.0,
-    show_default=True,
-    help="Sampling temperature; 0 is greedy decoding.",
-)
-@click.option(
-    "--top-p",
-    type=click.FloatRange(min=0, max=1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Nucleus sampling; requires a temperature above 0.",
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Random seed for sampling.")
-@click.option("--base-model", help="Path or name of the adapter's base model, if it has moved.")
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
-    default="auto",
-    show_default=True,
-    help="auto: as in training; float32 on a CPU.",
-)
-@click.option(
-    "--quantization",
-    type=click.Choice(["auto", "nf4", "int8", "none"]),
-    default="auto",
-    show_default=True,
-    help="auto: as in training; none on a CPU.",
-)
+@sampling_options
+@loading_options
 @click.option("--json", "as_json", is_flag=True, help="Print answer, token counts, timings and image sizes as JSON.")
 @click.pass_obj
 def generate_vision(
@@ -83,11 +51,11 @@ def generate_vision(
     to stdout.
     """
     from mg_tui.cli.images import resolve_image
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.core.text import printable
     from mg_tui.runs.engine_process import EngineProcess
 
-    load_options = {name: options.pop(name) for name in ("base_model", "device", "dtype", "quantization")}
+    load_options = {name: options.pop(name) for name in LOADING_NAMES}
     if batch is not None:
         sampling = {**options, "batch_size": batch_size}
         _generate_batch(settings, model, images, batch, output, load_options, sampling, prompt, as_json=as_json)
@@ -101,11 +69,9 @@ def generate_vision(
     options["prompt"] = _read_prompt(prompt)
     with EngineProcess("mg_tui.engine.inference.generate") as child:
         began = time.monotonic()
-        with spinner(f"loading {printable(model)}") as notify:
-            for event in child.stream("load", model=model, home=str(settings.home), **load_options):
-                ready = event
-                if event["event"] == "notice":
-                    notify(event["text"])
+        ready = request_with_spinner(
+            child, f"loading {printable(model)}", "load", model=model, home=str(settings.home), **load_options
+        )
         load_seconds = round(time.monotonic() - began, 2)
         record: dict[str, Any] = {}
         for event in child.stream("generate", images=paths, **options):

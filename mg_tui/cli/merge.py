@@ -31,22 +31,20 @@ def merge(settings: Settings, /, model: str, output: Path, as_json: bool, **opti
     MODEL is a result folder or a run (its id, its name, or `last`). The base model is loaded in full precision. The
     saved model is reloaded and its logits are compared with the adapter's; a merge that does not match is discarded.
     """
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.core.text import printable
     from mg_tui.runs.engine_process import EngineProcess
 
-    record: dict[str, Any] = {}
-    with (
-        EngineProcess("mg_tui.engine.results.merge") as child,
-        spinner(f"merging {model}") as notify,
-    ):
-        for event in child.stream(
-            "merge", model=model, output=str(output.absolute()), home=str(settings.home), **options
-        ):
-            record = event
-            if event["event"] == "notice":
-                notify(event["text"])
-    record.pop("event")
+    with EngineProcess("mg_tui.engine.results.merge") as child:
+        record = request_with_spinner(
+            child,
+            f"merging {model}",
+            "merge",
+            model=model,
+            output=str(output.absolute()),
+            home=str(settings.home),
+            **options,
+        )
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False))
         return

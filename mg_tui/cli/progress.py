@@ -1,14 +1,15 @@
 """Progress on standard error: a bar where the total is known, a spinner where it is not. Silent outside a terminal."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from mg_tui.data.progress import Progress
+    from mg_tui.runs.engine_process import EngineProcess
 
 
 @contextmanager
@@ -57,3 +58,27 @@ def spinner(label: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(one_line(label), total=None)
         yield lambda text: console.print(Text(one_line(text)))
+
+
+def request_with_spinner(
+    child: "EngineProcess",
+    label: str,
+    operation: str,
+    *,
+    on_event: Callable[[Mapping[str, Any], Callable[[str], None]], None] | None = None,
+    **request: Any,
+) -> dict[str, Any]:
+    """Send one request to an engine process, with its notices beside a spinner; returns the fields of the last event.
+
+    Args:
+        on_event: called with every other event, and a function that prints a notice.
+    """
+    record: dict[str, Any] = {}
+    with spinner(label) as notify:
+        for event in child.stream(operation, **request):
+            record = event
+            if event["event"] == "notice":
+                notify(event["text"])
+            elif on_event is not None:
+                on_event(event, notify)
+    return {name: value for name, value in record.items() if name != "event"}

@@ -1,6 +1,7 @@
 """`model-garden push`: a result, a checkpoint or a merged model to the Hugging Face Hub."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +41,9 @@ def push(
     it again. The token is that of `hf auth login`, or HF_TOKEN.
     """
     from mg_tui.cli.formatting import format_bytes
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.runs.engine_process import EngineProcess
 
-    record: dict[str, Any] = {}
     request = {
         "model": model,
         "repository": repository,
@@ -53,15 +53,14 @@ def push(
         "card": str(card.absolute()) if card else None,
         **options,
     }
-    with EngineProcess("mg_tui.engine.results.push") as child, spinner(f"pushing {model}") as notify:
-        for event in child.stream("push", **request):
-            record = event
-            if event["event"] == "notice":
-                notify(event["text"])
-            elif event["event"] == "progress" and event["bytes"] >= _ANNOUNCED_BYTES:
-                at = f"{format_bytes(event['done'])} of {format_bytes(event['total'])}"
-                notify(f"{event['what']} ({at} sent)")
-    record.pop("event")
+
+    def announce(event: Mapping[str, Any], notify: Callable[[str], None]) -> None:
+        if event["event"] == "progress" and event["bytes"] >= _ANNOUNCED_BYTES:
+            at = f"{format_bytes(event['done'])} of {format_bytes(event['total'])}"
+            notify(f"{event['what']} ({at} sent)")
+
+    with EngineProcess("mg_tui.engine.results.push") as child:
+        record = request_with_spinner(child, f"pushing {model}", "push", on_event=announce, **request)
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False))
     else:

@@ -44,19 +44,16 @@ def verify(ctx: click.Context, /, model: str, against: str, as_json: bool, **opt
     MODEL is a result folder, a run (id, name or `last`) or a base model. Both answer greedily. Exits with 1 when they
     do not agree. An API key of the server is read from MODEL_GARDEN_API_KEY.
     """
-    from mg_tui.cli.progress import spinner
+    from mg_tui.cli.progress import request_with_spinner
     from mg_tui.core.text import one_line
     from mg_tui.runs.engine_process import EngineProcess
 
     settings: Settings = ctx.obj
-    places = {"home": str(settings.home), "cache": str(settings.cache), "cwd": str(Path.cwd())}
-    record: dict[str, Any] = {}
-    with EngineProcess("mg_tui.engine.export.verify") as child, spinner(f"verifying {model}") as notify:
-        for event in child.stream("verify", model=model, against=against, **places, **options):
-            record = event
-            if event["event"] == "notice":
-                notify(event["text"])
-    record.pop("event")
+    places: dict[str, Any] = {"home": str(settings.home), "cache": str(settings.cache), "cwd": str(Path.cwd())}
+    with EngineProcess("mg_tui.engine.export.verify") as child:
+        record = request_with_spinner(
+            child, f"verifying {model}", "verify", model=model, against=against, **places, **options
+        )
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False))
     else:
