@@ -29,7 +29,7 @@ from mg_tui.data.row_loader import LoadedRow, ReadOptions
 from mg_tui.data.row_problems import RowProblem
 from mg_tui.data.sources.base import DetectedFormat, Source
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _BLOCK_BYTES: Final = 2**20
 _MAX_PROBLEMS: Final = 100_000
 _STALE_SECONDS: Final = 3600  # another process may be writing a younger file

@@ -1,7 +1,7 @@
 """Examples in a file: a large dataset is read once, and afterwards an example is parsed when it is asked for.
 
-A record is one line of JSON: `[row, weight, [[role, supervised, [text or image number, ...]], ...]]`. After the records
-come the arrays of `ExampleColumns` and the offsets of the records. The file is written once and never changed.
+A record is one line of JSON: `[row, weight, [[role, supervised, [text or image number, ...]], ...], references]`.
+After the records come the arrays of `ExampleColumns` and the offsets of the records. The file is written once and never changed.
 """
 
 import json
@@ -121,7 +121,7 @@ class ExampleTable(Sequence[Example]):
 
     def _parse(self, record: bytes) -> Example:
         try:
-            row, weight, turns = json.loads(record.decode("utf-8", "surrogatepass"))
+            row, weight, turns, references = json.loads(record.decode("utf-8", "surrogatepass"))
             parts = self._image_parts
             messages = tuple(
                 Message(role, tuple(TextPart(p) if isinstance(p, str) else parts[p] for p in content), supervised)
@@ -129,7 +129,7 @@ class ExampleTable(Sequence[Example]):
             )
         except (ValueError, TypeError, IndexError) as error:
             raise self._unreadable(str(error)) from None
-        return Example(row, messages, weight)
+        return Example(row, messages, weight, tuple(references))
 
     def _unreadable(self, why: str | None) -> EnvironmentProblem:
         return EnvironmentProblem(
@@ -165,7 +165,7 @@ class ExampleTableWriter:
             ]
             for message in example.messages
         ]
-        record = _ENCODER.encode([example.row, example.weight, turns])
+        record = _ENCODER.encode([example.row, example.weight, turns, example.references])
         line = record.encode("utf-8", "surrogatepass") + b"\n"
         self._file.write(line)
         self._offsets.append(self._offsets[-1] + len(line))

@@ -150,7 +150,10 @@ def _require_scorable(spec: TrainingSpec, evaluation: "Dataset") -> None:
 
         settle_metrics(
             names,
-            [Prediction(e.row, "", (e.response,), tuple(image.path for image in e.images)) for e in examples],
+            [
+                Prediction(e.row, "", e.references or (e.response,), tuple(image.path for image in e.images))
+                for e in examples
+            ],
         )
 
 

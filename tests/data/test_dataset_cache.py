@@ -95,6 +95,16 @@ def test_cached_rows_are_the_rows(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert second.content == first.content is not None
 
 
+def test_cached_rows_keep_all_their_references(file: Path) -> None:
+    rows = [{"question": f"q{n}", "answers": ["blue", "navy", f"{n}"], "image": "1.png"} for n in range(150)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for _time in ("written", "read again"):
+        examples = load(file).examples
+        assert isinstance(examples, ExampleTable)
+        assert list(examples) == list(load_uncached(file).examples)
+        assert examples[7].references == ("blue", "navy", "7")
+
+
 def test_columns_split_and_fingerprint_are_those_of_rows_in_memory(file: Path) -> None:
     plain, table = load_uncached(file).examples, load(file).examples
     assert isinstance(table, ExampleTable)

@@ -159,3 +159,13 @@ def test_metrics_of_evaluations_are_checked_before_a_run_exists(
     with pytest.raises(error) as caught:
         run_preflight(settings, good, eval_dataset=str(good), **options)
     assert words in str(caught.value)
+
+
+def test_a_metric_of_several_references_is_checked_against_all_of_a_row(settings: Settings, dataset: Path) -> None:
+    answers = dataset.with_name("answers.jsonl")
+    row = {"question": "which?", "image": "a.png", "answers": ["blue", "blue", "navy", "blue"]}
+    answers.write_text(json.dumps(row) + "\n")
+    good = dataset.with_name("good.jsonl")
+    good.write_text(dataset.read_text().splitlines()[0] + "\n")
+    checked = run_preflight(settings, good, eval_dataset=str(answers), eval_metrics="vqa_accuracy")
+    assert checked.evaluation is not None and len(checked.evaluation.examples[0].references) == 4
