@@ -1,7 +1,8 @@
 """Examples in a file: a large dataset is read once, and afterwards an example is parsed when it is asked for.
 
 A record is one line of JSON: `[row, weight, [[role, supervised, [text or image number, ...]], ...], references]`.
-After the records come the arrays of `ExampleColumns` and the offsets of the records. The file is written once and never changed.
+After the records come the arrays of `ExampleColumns` and the offsets of the records. The file is written once and never
+changed.
 """
 
 import json

@@ -18,7 +18,7 @@ from mg_tui.tui.screens.chat import ChatScreen
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.widgets.run.checkpoints import CheckpointTable
+from mg_tui.tui.widgets.run.checkpoints import CheckpointTable, is_adapter
 from tests.tui.synthetic_runs import synthetic_home
 
 
@@ -144,3 +144,17 @@ def test_by_command(home) -> None:
         run("chart-questions", "--delete", "50", "--yes")
     assert caught.value.hint == "there is 100, 150, 200, 250, 300"
     assert "has no checkpoint" in run("floor-plans").stderr
+
+
+@pytest.mark.parametrize(
+    ("parts", "adapter"),
+    [
+        ({"train_language": "lora", "train_projector": "none"}, True),
+        ({"train_language": "lora", "train_projector": "full"}, True),
+        ({"train_language": "full", "train_projector": "full"}, False),
+        ({"train_language": "none", "train_projector": "full"}, False),
+    ],
+)
+def test_a_checkpoint_with_lora_on_any_part_is_an_adapter(parts: dict[str, str], adapter: bool) -> None:
+    """PEFT saves parts that are trained in full with the adapter."""
+    assert is_adapter(parts) is adapter

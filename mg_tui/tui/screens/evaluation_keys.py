@@ -75,8 +75,9 @@ def evaluate_run(app: BaseApp, detail: "RunDetail") -> None:
 
 
 def _subject_of(detail: "RunDetail") -> EvaluationSubject:
-    adapter = any(detail.spec.get(f"train_{part}") == "lora" for part in ("language", "projector", "vision"))
-    return run_subject(detail.row, adapter=adapter, has_weights=bool(weight_choices(detail)))
+    from mg_tui.tui.widgets.run.checkpoints import is_adapter
+
+    return run_subject(detail.row, adapter=is_adapter(detail.spec), has_weights=bool(weight_choices(detail)))
 
 
 def _choose_weights(app: BaseApp, choices: "Sequence[Choice]", take: "Callable[[str], None]") -> None:

@@ -50,7 +50,7 @@ def model_of(row: CheckpointRow, detail: RunDetail) -> ModelRow:
     """What a chat or an evaluation loads for a row."""
     folder = detail.row.folder.path / row.path  # an absolute path stays as it is
     where = "result" if row.step is None else f"step {row.step}"
-    kind: ModelKind = "adapter" if _is_adapter(detail.spec) else "model"
+    kind: ModelKind = "adapter" if is_adapter(detail.spec) else "model"
     return ModelRow(
         str(folder),
         kind,
@@ -63,8 +63,9 @@ def model_of(row: CheckpointRow, detail: RunDetail) -> ModelRow:
     )
 
 
-def _is_adapter(spec: Mapping[str, Any]) -> bool:
-    return "full" not in (spec.get(f"train_{part}") for part in ("language", "projector", "vision"))
+def is_adapter(spec: Mapping[str, Any]) -> bool:
+    """Whether a run with this spec trains an adapter: parts that are trained in full are then saved with it."""
+    return any(spec.get(f"train_{part}") == "lora" for part in ("language", "projector", "vision"))
 
 
 class CheckpointTable(Table[CheckpointRow]):
