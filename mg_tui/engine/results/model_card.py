@@ -10,7 +10,7 @@ from typing import Any
 
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.engine.results.shareable import last_part, shareable_metadata
+from mg_tui.engine.results.shareable import last_part, shareable_metadata, shareable_spec
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
@@ -90,13 +90,8 @@ def render_model_card(
 
 def train_command(spec: TrainingSpec) -> str:
     """The `train-vision` command for the same run, quoted for a shell, one option per line."""
-    values = {name: _portable(value) for name, value in spec.changed().items()}
-    return " \\\n  ".join(["model-garden train-vision", *format_flags(spec, values)])
-
-
-def _portable(value: Any) -> Any:
-    """The last name of an absolute path; any other value as it is."""
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    flags = format_flags(spec, shareable_spec(spec.changed()))
+    return " \\\n  ".join(["model-garden train-vision", *flags])
 
 
 def hub_name(metadata: ResultMetadata) -> str | None:
@@ -226,7 +221,7 @@ def _options_section(metadata: ResultMetadata) -> str:
     for name, value in metadata.spec.items():
         if name in known:
             default = "" if known[name].required else _inline_code(_format_value(known[name].default))
-            rows.append((known[name].title, _inline_code(_format_value(_portable(value))), default))
+            rows.append((known[name].title, _inline_code(_format_value(value)), default))
     return (
         f"## Options that differ from the defaults\n\n{_markdown_table(('Option', 'Value', 'Default'), rows)}"
         if rows
@@ -247,7 +242,7 @@ def _preprocessing_section(metadata: ResultMetadata) -> str:
 def _merge_section(metadata: ResultMetadata) -> str:
     if not metadata.merge:
         return ""
-    rows = [(str(key).replace("_", " "), _format_value(_portable(value))) for key, value in metadata.merge.items()]
+    rows = [(str(key).replace("_", " "), _format_value(value)) for key, value in metadata.merge.items()]
     return f"## Merged and compared with the adapter\n\n{_markdown_table(('', ''), rows)}"
 
 

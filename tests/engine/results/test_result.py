@@ -86,6 +86,12 @@ def test_the_card_has_no_path_of_this_machine(result: Path, tiny_folder: Path) -
     assert "model-garden generate-vision ./my-model --image" in card
 
 
+def test_a_prompt_with_a_slash_is_no_path() -> None:
+    spec = TrainingSpec(base_model="tiny", dataset="/data/rows.jsonl", system_prompt="/no_think and be brief")
+    command = train_command(spec)
+    assert "'/no_think and be brief'" in command and "/data/" not in command and "rows.jsonl" in command
+
+
 def test_a_hub_base_is_named_for_the_hub(
     make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
