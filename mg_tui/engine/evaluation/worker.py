@@ -12,12 +12,13 @@ from typing import Any
 
 from mg_tui.config import load_settings
 from mg_tui.core.errors import GardenError
+from mg_tui.core.text import first_line
 from mg_tui.engine.evaluation.job import EvaluationJob
 from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
-from mg_tui.engine.monitoring.known_causes import find_known_cause
+from mg_tui.engine.monitoring.known_causes import to_known_error
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.monitoring.scratch import scratch_folder
-from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested, folder_gone_error
+from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.heartbeat import HEARTBEAT_SECONDS
@@ -67,12 +68,9 @@ def _run(folder: EvaluationFolder, journal: JournalWriter, lock: RunLock) -> int
             write_final_event(journal, "stopped", step=reached, checkpoint=None, by=stopper.stop_by or stopped.by)
             return 0
         except Exception as error:
-            known = error if isinstance(error, GardenError) else None
-            if known is None:
+            if not isinstance(error, GardenError):
                 traceback.print_exc()
-                known = find_known_cause(error, folder.path)
-            if not lock.in_place:  # whatever failed, failed for this
-                known = folder_gone_error(folder)
+            known = to_known_error(error, folder, lock)
             described, code = (_describe(folder, error), 1) if known is None else (known.as_dict(), known.exit_code)
             return write_failure(journal, described, code)
     write_final_event(journal, "finished", **result)
@@ -81,9 +79,9 @@ def _run(folder: EvaluationFolder, journal: JournalWriter, lock: RunLock) -> int
 
 def _describe(folder: EvaluationFolder, error: Exception) -> dict[str, Any]:
     """An error that is none of ours."""
-    why = (str(error).strip().splitlines() or ["no message"])[0][:500]
+    why = first_line(error)[:500]
     payload = {"error": type(error).__name__, "where": str(folder.log_file), "why": why}
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in why:
         hint = "lower --batch-size, or use --quantization nf4"
         return {**payload, "what": "out of memory", "hint": hint, "cause": "no memory"}
     what = f"the evaluation failed with an unexpected {type(error).__name__}"

@@ -12,6 +12,16 @@ from typing import Final
 from mg_tui.core.errors import EnvironmentProblem, GardenError, exception_chain
 from mg_tui.core.files import explain_failed_write
 from mg_tui.engine.batching.data_workers import find_death
+from mg_tui.engine.monitoring.stopping import folder_gone_error
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.lock import RunLock
+
+
+def to_known_error(error: Exception, folder: RunFolder, lock: RunLock) -> GardenError | None:
+    """The error for the user that ends a run or an evaluation; None for an exception without a known cause."""
+    if not lock.in_place:  # whatever failed, failed for this
+        return folder_gone_error(folder)
+    return error if isinstance(error, GardenError) else find_known_cause(error, folder.path)
 
 
 def find_known_cause(error: Exception, folder: Path) -> GardenError | None:

@@ -17,10 +17,10 @@ from mg_tui.core.errors import GardenError
 from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
 from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
-from mg_tui.engine.monitoring.known_causes import find_known_cause
+from mg_tui.engine.monitoring.known_causes import to_known_error
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.scratch import scratch_folder
-from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested, folder_gone_error
+from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.devices import DeviceLocks
@@ -135,12 +135,7 @@ class _Worker:
 
     def _describe(self, error: Exception) -> tuple[dict[str, Any], int]:
         """The record of an error, and the exit code."""
-        if not self.lock.in_place:  # whatever failed, failed for this
-            known: GardenError | None = folder_gone_error(self.folder)
-        elif isinstance(error, GardenError):
-            known = error
-        else:
-            known = find_known_cause(error, self.folder.path)
+        known = to_known_error(error, self.folder, self.lock)
         return (self._describe_unexpected(error), 1) if known is None else (known.as_dict(), known.exit_code)
 
     def _describe_unexpected(self, error: Exception) -> dict[str, Any]:

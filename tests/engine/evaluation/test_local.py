@@ -380,3 +380,16 @@ def test_an_adapter_of_another_family_than_its_base_model(make: MakeEvaluation, 
     event = last(folder)
     assert "family other_vl, and its base model is of qwen2_5_vl" in event.data["what"]
     assert "--base-model" in event.data["hint"] and not folder.results_dir.exists()
+
+
+def test_no_memory_of_the_machine_is_named(
+    make: MakeEvaluation, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*arguments: Any, **more: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("mg_tui.engine.evaluation.job.load_evaluation_rows", out_of_memory)
+    folder = make(model=str(adapter), limit=4, **QUICK)
+    assert run(folder) == 1
+    failed = last(folder)
+    assert (failed.kind, failed.data["what"], failed.data["cause"]) == ("failed", "out of memory", "no memory")
