@@ -9,7 +9,7 @@ from mg_tui.core.dataset_parts import DATASET_KEYS, DatasetPart, parse_part
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
 
-__all__ = ["DATASET_KEYS", "resolve_named_datasets"]
+__all__ = ["DATASET_KEYS", "require_path", "resolve_named_datasets"]
 
 
 def resolve_named_datasets(
@@ -35,11 +35,11 @@ def resolve_named_datasets(
             changes |= {"dataset": texts[0], "additional_dataset": texts[1:]}
     elif table := datasets.get(spec.dataset):
         changes |= {DATASET_KEYS[key]: value for key, value in _applicable_values(table, spec, defaults).items()}
-        changes["dataset"] = _require_path(spec.dataset, table)
+        changes["dataset"] = require_path(spec.dataset, table)
     elif (text := _resolve_part(spec.dataset, spec, datasets, defaults)) != spec.dataset:
         changes["dataset"] = text
     if spec.eval_dataset is not None and (table := datasets.get(spec.eval_dataset)):
-        changes["eval_dataset"] = _require_path(spec.eval_dataset, table)
+        changes["eval_dataset"] = require_path(spec.eval_dataset, table)
         if spec.eval_dataset_split is None:
             changes["eval_dataset_split"] = table.get("split")
     if not changes:
@@ -56,7 +56,7 @@ def _resolve_part(
     table = datasets.get(part.name) if part is not None else None
     if part is None or table is None:
         return text
-    path = str(_require_path(part.name, table))
+    path = str(require_path(part.name, table))
     values = json.loads(json.dumps(_applicable_values(table, spec, defaults), default=str))
     return replace(part, name=path, options={**values, **part.options}).format()
 
@@ -82,7 +82,12 @@ def _is_unset(name: str, spec: TrainingSpec, defaults: Mapping[str, Any]) -> boo
     return name not in spec.model_fields_set or (name in defaults and getattr(spec, name) == defaults[name])
 
 
-def _require_path(name: str, table: Mapping[str, Any]) -> Any:
+def require_path(name: str, table: Mapping[str, Any]) -> Any:
+    """The path in the table of this name.
+
+    Raises:
+        UsageError: it has none.
+    """
     if "path" not in table:
         raise UsageError(f"[datasets.{name}] has no path", hint="set it, e.g. path = 'data/mine.jsonl'")
     return table["path"]

@@ -6,8 +6,8 @@ from typing import Final
 
 from mg_tui.config import Settings
 from mg_tui.core.dataset_parts import DATASET_KEYS
-from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
+from mg_tui.core.named_datasets import require_path
 from mg_tui.core.paths import expand_user
 from mg_tui.data.evaluation_rows import open_evaluation_source
 from mg_tui.families.registry import load_registry
@@ -60,9 +60,7 @@ def settle_spec(spec: EvaluationSpec, settings: Settings, cwd: Path) -> Evaluati
     source = open_evaluation_source(spec, cwd=cwd, cache=settings.cache)
     next(iter(source.rows()), None)  # an empty or unreadable dataset is an error here, and not in the worker
     spec = spec.model_copy(update={"dataset": source.address})
-    names = [name for name in ("dataset", "image_root", "report") if getattr(spec, name) is not None]
-    paths = {name: launch._absolute_path(getattr(spec, name), cwd) for name in names}
-    return spec.model_copy(update=paths)
+    return launch.with_absolute_paths(spec, cwd)
 
 
 def _settle_model(model: str, home: Path, cwd: Path) -> str:
@@ -77,7 +75,7 @@ def _settle_model(model: str, home: Path, cwd: Path) -> str:
 
 
 def _with_named_dataset(spec: EvaluationSpec, settings: Settings) -> EvaluationSpec:
-    """What [datasets.NAME] says of the dataset holds where no flag does.
+    """What [datasets.NAME] says of the dataset holds for options that were not set.
 
     Raises:
         UsageError: the table has no path.
@@ -86,15 +84,13 @@ def _with_named_dataset(spec: EvaluationSpec, settings: Settings) -> EvaluationS
     table = settings.datasets.get(spec.dataset)
     if not table:
         return spec
-    if "path" not in table:
-        raise UsageError(f"[datasets.{spec.dataset}] has no path", hint="set it, e.g. path = 'data/mine.jsonl'")
-    plain = {name: info.default for name, info in EvaluationSpec.model_fields.items()}
-    values = spec.model_dump()
     changes = {
         name: table[key]
         for key, name in _DATASET_KEYS.items()
-        if key in table and (key == "path" or values[name] == plain[name])
+        if key != "path" and key in table and name not in spec.model_fields_set
     }
+    changes["dataset"] = require_path(spec.dataset, table)
+    values = spec.model_dump(include=spec.model_fields_set)
     return EvaluationSpec.parse({**values, **changes}, where=dict.fromkeys(changes, f"[datasets] {spec.dataset}"))
 
 

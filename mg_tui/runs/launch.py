@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.core.paths import expand_user, is_remote
@@ -21,7 +21,11 @@ from mg_tui.runs.watch import RunWatch
 from mg_tui.runs.worker_log import read_tail
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from mg_tui.core.spec import TrainingSpec
+
+SpecT = TypeVar("SpecT", bound="BaseModel")
 
 # A shell in between, because a signal that is ignored stays ignored across `exec`, and because running Python code
 # between fork and exec can hang a process that has threads, which the dashboard is.
@@ -76,8 +80,8 @@ def check_output_dir(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
         output_folder.check_output_folder(Path(_absolute_path(spec.output_dir, cwd or Path.cwd())))
 
 
-def with_absolute_paths(spec: "TrainingSpec", cwd: Path) -> "TrainingSpec":
-    """`spec` with absolute paths, except `base_model`, which may be an alias (see `mg_tui.preflight.checks`)."""
+def with_absolute_paths(spec: "SpecT", cwd: Path) -> "SpecT":
+    """`spec` with its paths absolute, except `base_model`, which may be an alias (see `mg_tui.preflight.checks`)."""
     from mg_tui.core.options import options_of
 
     names = [option.name for option in options_of(type(spec)) if option.kind == "path"]
