@@ -1,6 +1,5 @@
 """Evaluations as lines and as plain values: the list, and the page of one with its scores and changes."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -195,8 +194,3 @@ def _speed_lines(speed: Mapping[str, Any] | None) -> list[str]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else one_line(str(value))
-
-
-def now() -> float:
-    """The moment, in Unix time."""
-    return time.time()

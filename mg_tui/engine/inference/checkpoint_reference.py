@@ -6,7 +6,7 @@ from typing import Final
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user
-from mg_tui.runs.folder import RunFolder
+from mg_tui.runs import checkpoint_format
 from mg_tui.runs.resume import newest_checkpoint
 from mg_tui.runs.store import find_run, summarize_run
 
@@ -23,7 +23,8 @@ def find_checkpoint(model: str, home: Path) -> Path | None:
     if matched is None or expand_user(model).is_dir():
         return None
     run = find_run(home, matched["run"])
-    steps = _steps(run)
+    folders = checkpoint_format.list_checkpoints(run.checkpoints_dir)
+    steps = {step: path for path in folders if (step := checkpoint_format.step_of(path)) is not None}
     at = matched["at"] or matched["step"]
     if at == "last":
         newest = newest_checkpoint(run)
@@ -40,13 +41,3 @@ def find_checkpoint(model: str, home: Path) -> Path | None:
             hint="there is " + ", ".join(f"{run.id}@{known}" for known in sorted(steps)) if steps else None,
         )
     return steps[step]
-
-
-def _steps(run: RunFolder) -> dict[int, Path]:
-    checkpoints = {}
-    if run.checkpoints_dir.is_dir():
-        for path in run.checkpoints_dir.iterdir():
-            digits = path.name.removeprefix("step-")
-            if path.name.startswith("step-") and digits.isdecimal():
-                checkpoints[int(digits)] = path
-    return checkpoints

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -31,8 +31,6 @@ from mg_tui.runs import checkpoint_format
 from mg_tui.runs.checkpoint_format import BestBy
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-
-_STEP_FOLDER: Final = "step-{:06d}"
 
 
 def best_by(spec: TrainingSpec) -> BestBy | None:
@@ -151,7 +149,7 @@ class AnswerMetrics:
             StopRequested: a stop without a checkpoint was requested.
         """
         began = time.monotonic()
-        folder = self._folder.evaluations_dir / _STEP_FOLDER.format(step)
+        folder = checkpoint_format.folder_of(self._folder.evaluations_dir, step)
         shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that was interrupted, or of steps that are redone
         try:
             scores = self._answer_and_score(trainer, folder, step)
@@ -205,8 +203,8 @@ class AnswerMetrics:
     def _prune(self, trainer: Any) -> None:
         """Keep the rows of as many evaluations as checkpoints, and those of the best one."""
         best = trainer.store.best
-        kept = None if best is None else _STEP_FOLDER.format(best.step)
-        folders = sorted(path for path in self._folder.evaluations_dir.iterdir() if checkpoint_format.step_of(path))
-        for path in folders[: -self._spec.save_total_limit]:
-            if path.name != kept:
+        place = self._folder.evaluations_dir
+        kept = None if best is None else checkpoint_format.folder_of(place, best.step)
+        for path in checkpoint_format.list_checkpoints(place)[: -self._spec.save_total_limit]:
+            if path != kept:
                 shutil.rmtree(path, ignore_errors=True)

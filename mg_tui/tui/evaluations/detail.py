@@ -51,11 +51,6 @@ class EvaluationDetail:
         """Metrics that were computed, the first one first; empty while there are no scores."""
         return [one["name"] for one in self.summary["metrics"]] if self.summary is not None else []
 
-    def title_of(self, metric: str) -> str:
-        """A metric's title."""
-        titles = {one["name"]: one["title"] for one in (self.summary or {}).get("metrics", ())}
-        return str(titles.get(metric, metric))
-
     def higher_is_better(self, metric: str) -> bool:
         """Whether a larger score of a metric is better."""
         better = {one["name"]: one["higher_is_better"] for one in (self.summary or {}).get("metrics", ())}

@@ -76,12 +76,6 @@ class AnswerTable(Table[int]):
         self.post_message(self.Moved())
         self.refresh()
 
-    def add_places(self, places: Sequence[int]) -> None:
-        """Show `places`, which begin with the ones that are shown: only new rows are drawn."""
-        self.rows = places
-        self.virtual_size = Size(0, len(places) + 1)
-        self.refresh()
-
     def answers_read(self, answers: Iterable[AnswerView]) -> None:
         """Rows were read."""
         for answer in answers:
