@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,8 +25,12 @@ VARIANTS = {
     "cu12": ("--no-group=current", "--group=cu12"),
     "cu13-unsloth": ("--no-group=current", "--extra=unsloth"),
 }
-# Extras of every image: small, and a first step may need them.
-EXTRAS = ()
+# Extras of every image: small, and used on rented machines.
+EXTRAS = [
+    name
+    for name in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    if name in ("notify", "s3")
+]
 HEADER = "# Written by `uv run python docker/export_requirements.py{arguments}`; not to be edited.\n"
 # torch and the libraries whose exact versions it names.
 OF_TORCH = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton|torch(vision)?(?![a-z-]))")

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by login shells (/etc/profile.d), whose PATH Debian resets: the program's place, and what runs here.
 case ":$PATH:" in
 *:/opt/garden/bin:*) ;;

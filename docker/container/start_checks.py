@@ -97,9 +97,11 @@ def find_problems(facts: Facts) -> Iterator[str]:
             "start the container with `--shm-size 8g` (Kubernetes: an emptyDir with `medium: Memory` at /dev/shm)."
         )
     if facts.home_problem:
+        advice = "mount a folder of this user there, or start with `--user` and the number of its owner"
+        if "read-only" in facts.home_problem:
+            advice = "mount it without `:ro`, or with a read-only root mount a volume there"
         yield (
-            f"User {facts.user} cannot write to {facts.home} ({facts.home_problem}), so nothing can be kept: mount a "
-            f"folder of this user there, or start with `--user` and the number of its owner."
+            f"User {facts.user} cannot write to {facts.home} ({facts.home_problem}), so nothing can be kept: {advice}."
         )
     elif facts.home_free is not None and facts.home_free < MIN_FREE_BYTES:
         yield (

@@ -55,6 +55,7 @@ def test_a_healthy_container_says_nothing(checks, healthy) -> None:
         ({"cuda": (11, 8), "image_cuda": 12}, "built for CUDA 12: update", "525 or later"),
         ({"shared_bytes": 64 << 20}, "Shared memory is 67 MB", "--shm-size 8g"),
         ({"home_problem": "permission denied"}, "User 1000 cannot write", "--user"),
+        ({"home_problem": "read-only file system"}, "(read-only file system)", "without `:ro`"),
         ({"home_free": 3 * 10**9}, "Only 3.0 GB are free", "model-garden cache clear"),
         ({"clock": 0.0}, "The clock says 1970-01-01 00:00 and this image was built on 2027", "timedatectl"),
         ({"newest": NOW + 9000}, "and the newest run is of 2027-01-15 10:30", "timedatectl"),
