@@ -181,6 +181,7 @@ stopped() {
     [ "$(state_of last)" = interrupted ] || fail "the run is not listed as interrupted"
     inside 'ls -d /data/runs/*-detached/checkpoints/step-*' || fail "there is no checkpoint"
     garden runs list 2>&1 | grep 'runs resume' || fail "resuming it is not offered"
+    garden runs rm detached --yes 2>&1 | tail -n 1 # or the next part would resume it as well
     "$runner" rm --force "$container" >/dev/null
 }
 

@@ -1,7 +1,7 @@
 """Run in the image by try.sh: everything that Triton compiles before it launches a kernel, without a GPU.
 
 A kernel to machine code of an H100; and the C module that loads and launches kernels, compiled, linked and imported
-by Triton's own code. A library with the names of the driver's functions stands in for the driver, so nothing is launched.
+by Triton's own code. A library with the names of the driver's functions stands in for the driver: nothing is launched.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ from triton.compiler import ASTSource
 
 
 @triton.jit
-def add(x, y, n, BLOCK: tl.constexpr):
-    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+def add(x, y, n, width: tl.constexpr):
+    place = tl.program_id(0) * width + tl.arange(0, width)
     inside = place < n
     tl.store(y + place, tl.load(x + place, mask=inside) + tl.load(y + place, mask=inside), mask=inside)
 
@@ -35,8 +35,8 @@ def stand_in_for_driver(folder: Path, names: set[str]) -> Path:
 
 
 def main() -> None:
-    signature = {"x": "*fp32", "y": "*fp32", "n": "i32", "BLOCK": "constexpr"}
-    kernel = triton.compile(ASTSource(add, signature, {"BLOCK": 128}), target=GPUTarget("cuda", 90, 32))
+    signature = {"x": "*fp32", "y": "*fp32", "n": "i32", "width": "constexpr"}
+    kernel = triton.compile(ASTSource(add, signature, {"width": 128}), target=GPUTarget("cuda", 90, 32))
     print(f"kernel: {len(kernel.asm['cubin'])} bytes of machine code for compute capability 9.0")
 
     with tempfile.TemporaryDirectory() as text:

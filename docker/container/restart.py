@@ -45,9 +45,10 @@ class Starts:
         if before is None:
             return Plan(self.command)
         if resumed := wake(self.command[0]):
+            verb = "resumes" if len(resumed) == 1 else "resume"
             return Plan(
                 [self.command[0], "runs", "watch", resumed[-1]],
-                f"This container was started again: {', '.join(resumed)} resumes, and no second run is started.",
+                f"This container was started again: {', '.join(resumed)} {verb}, and no second run is started.",
             )
         if before == "0":
             return Plan(
