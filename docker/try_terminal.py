@@ -27,6 +27,7 @@ class Terminal:
 
     def __init__(self, command: list[str]) -> None:
         self.shown = b""
+        self.seen = 0  # characters up to the end of the last text that was waited for
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execvp(command[0], command)
@@ -51,10 +52,10 @@ class Terminal:
 
     def wait(self, text: str) -> None:
         until = time.monotonic() + PATIENCE_SECONDS
-        while text not in self.text():
+        while text not in self.text()[self.seen :]:
             if time.monotonic() > until or not self.read(0.5):
                 sys.exit(f"{text!r} does not appear; the end of what is shown:\n{self.text()[-2000:]}")
-        self.shown = b""
+        self.seen = self.text().index(text, self.seen) + len(text)
 
     def end(self) -> int:
         until = time.monotonic() + PATIENCE_SECONDS
