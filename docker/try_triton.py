@@ -4,6 +4,9 @@ A kernel to machine code of an H100; and the C module that loads and launches ke
 by Triton's own code. A library with the names of the driver's functions stands in for the driver: nothing is launched.
 """
 
+# mypy: ignore-errors
+# Triton has no types, and this file runs in the image only.
+
 import ctypes
 import os
 import re
