@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     ),
     "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
+    "models": LazyCommand("mg_tui.cli.models", "models", "List results by score; delete and restore them."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),

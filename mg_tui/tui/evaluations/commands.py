@@ -8,9 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from textual.app import App
-
-from mg_tui.core.errors import GardenError, describe_exception
 from mg_tui.tui.evaluations.listing import EvaluationItem
 from mg_tui.tui.terminal import is_over_ssh
 
@@ -18,16 +15,15 @@ REPORT_NAME: Final = "report.html"
 
 
 class EvaluationCommands:
-    """Commands on evaluations, confirmed where needed, done in a thread, reported when done."""
+    """Commands on evaluations, confirmed where needed."""
 
     def __init__(
         self,
-        app: App[None],
         confirm: Callable[[str, str, str, Callable[[], None]], None],
-        notify_error: Callable[[GardenError, str], None],
+        run: Callable[[str, Callable[[], str]], None],
     ) -> None:
-        """`confirm` and `notify_error`: as of `RunCommands`."""
-        self._app, self._confirm, self._notify_error = app, confirm, notify_error
+        """`confirm`: as of `RunCommands`. `run`: runs a job in a thread and notifies its result under a title."""
+        self._confirm, self.run = confirm, run
 
     def stop(self, item: EvaluationItem) -> None:
         """Ask whether to stop an evaluation."""
@@ -70,21 +66,6 @@ class EvaluationCommands:
         self._confirm(
             f"Delete the evaluation of {item.title}?", detail, "Yes, delete", lambda: self.run(item.title, job)
         )
-
-    def run(self, title: str, job: Callable[[], str]) -> None:
-        """Run `job` in a thread and notify its result, or its error, under `title`."""
-
-        def work() -> None:
-            try:
-                result = job()
-            except GardenError as error:
-                self._app.call_from_thread(self._notify_error, error, title)
-            except Exception as error:  # a bug must not vanish with its thread
-                self._app.call_from_thread(self._notify_error, GardenError(describe_exception(error)), title)
-            else:
-                self._app.call_from_thread(self._app.notify, f"{title}: {result}")
-
-        self._app.run_worker(work, thread=True, exit_on_error=False)
 
 
 def open_in_browser(path: Path) -> bool:

@@ -1,15 +1,12 @@
 """The command palette, safe against fast keys."""
 
-from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
 
+from mg_tui.tui.screens.base import DismissOnce
 
-class GardenPalette(CommandPalette):
+
+class GardenPalette(DismissOnce[None], CommandPalette):
     """Textual's, which pages through lines that are not laid out yet, and closes twice on two keys in one read."""
-
-    def dismiss(self, result: None = None) -> AwaitComplete:
-        """As Textual's; nothing when this screen is not on top, because it was dismissed already."""
-        return super().dismiss(result) if self.is_current else AwaitComplete()
 
     def _action_command_list(self, action: str) -> None:
         commands = self.query_one(CommandList)
