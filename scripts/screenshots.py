@@ -1,6 +1,7 @@
 """Make the screenshots and tables of the docs from the program itself.
 
-    uv run python scripts/screenshots.py    # docs/screens/*.png and docs/keys.md
+    uv run python scripts/screenshots.py                # docs/screens/*.png and docs/keys.md
+    uv run python scripts/screenshots.py runs run chat  # only these images
 
 Screenshots need rsvg-convert (Debian: librsvg2-bin). Their runs are synthetic (`tests.tui.synthetic_runs`), and so are
 the GPUs: `sample_gpus` stands in for NVML, as its caption says wherever an image is shown.
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -39,6 +41,7 @@ CHAT = ["4", PAUSE, "j", "enter", PAUSE, "ctrl+o", PAUSE, "enter", PAUSE, *"What
 SCREENSHOTS = {
     "runs": [],
     "run": ["j", "enter"],
+    "grid": ["j", "enter", PAUSE, "number_sign"],
     "failed": ["j", "j", "j", "enter"],
     "memory": ["j", "enter", PAUSE, "m", "m", "m"],
     "answers": ["G", "enter", PAUSE, "a", "z"],
@@ -103,9 +106,13 @@ def strip_padding(svg: str) -> str:
     return TEXT.sub(strip_text, svg)
 
 
-async def save_screenshots(home: Path, folder: Path, size: tuple[int, int], theme: str) -> None:
-    """Save every screenshot at one size, as SVG."""
+async def save_screenshots(
+    home: Path, folder: Path, size: tuple[int, int], theme: str, names: Collection[str] = SCREENSHOTS
+) -> None:
+    """Save screenshots, by default all, at one size, as SVG."""
     for name, keys in SCREENSHOTS.items():
+        if name not in names:
+            continue
         app = GardenApp(Settings(home=home, cache=home / "cache", ui={"theme": theme}))
         async with app.run_test(size=size) as pilot:
             while not app.run_rows:
@@ -119,6 +126,9 @@ async def save_screenshots(home: Path, folder: Path, size: tuple[int, int], them
 
 
 def main() -> None:
+    names = sys.argv[1:] or list(SCREENSHOTS)
+    if unknown := [name for name in names if name not in SCREENSHOTS]:
+        sys.exit(f"no screenshot {unknown[0]!r}; there is {', '.join(SCREENSHOTS)}")
     (DOCS / "keys.md").write_text(KEYS_HEADER + markdown_table(), encoding="utf-8")
     convert = shutil.which("rsvg-convert")
     if convert is None:
@@ -139,7 +149,7 @@ def main() -> None:
         showcase(home, work)
         for size in SIZES:
             for theme in ("dark", "light"):
-                asyncio.run(save_screenshots(home, Path(scratch), size, theme))
+                asyncio.run(save_screenshots(home, Path(scratch), size, theme, names))
         for svg in sorted(Path(scratch).glob("*.svg")):
             png = target / f"{svg.stem}.png"
             svg.write_text(strip_padding(svg.read_text(encoding="utf-8")), encoding="utf-8")

@@ -88,7 +88,8 @@ class Garden:
             title = next(run.name for run in (*SYNTHETIC_RUNS, *QUEUED) if id.endswith(run.name))
             # An item keeps its name here: renames are annotations, which change the title of a question.
             allowed = bool(asked) and any(title in one or " runs?" in one for one in asked)
-            allowed = allowed or any(annotated(self.home, id) in one for one in asked if annotated(self.home, id))
+            name = annotated(self.home, id)
+            allowed = allowed or (name is not None and any(name in one for one in asked))
             assert allowed or (after.get(id) == self.runs[id] and id in names), f"{id} changed without a question"
             assert id in after, f"{id} is neither there nor in the trash"
         deleted = any(one.startswith("Delete ") for one in asked)
