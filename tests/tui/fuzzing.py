@@ -56,21 +56,25 @@ def palette_keys(dice: random.Random, count: int) -> list[str]:
 
 
 class LiveRun(threading.Thread):
-    """Stands in for the worker of a running run: a step every quarter of a second, with a line of log."""
+    """Stands in for the worker of a running run: a step every `seconds`, with a line of log."""
 
-    def __init__(self, folder: RunFolder, step: int) -> None:
+    def __init__(self, folder: RunFolder, step: int, seconds: float = 0.25, *, scores: bool = True) -> None:
         super().__init__(daemon=True)
+        self._scores = scores
         self.folder = folder
-        self._step, self._ended = step, threading.Event()
+        self._step, self._seconds, self._ended = step, seconds, threading.Event()
 
     def run(self) -> None:
         with JournalWriter(self.folder.journal_file) as journal, self.folder.log_file.open("a") as log:
-            while not self._ended.wait(0.25):
+            while not self._ended.wait(self._seconds):
                 self._step += 1
                 loss = 1 / self._step
-                journal.write("step", step=self._step, loss=loss, seconds=0.25, tokens=900, device_memory=1 << 30)
+                journal.write(
+                    "step", step=self._step, loss=loss, seconds=self._seconds, tokens=900, device_memory=1 << 30
+                )
                 if self._step % 20 == 0:
-                    journal.write("eval", step=self._step, loss=loss, seconds=0.1, examples=8, metrics={"anls": loss})
+                    metrics = {"anls": loss} if self._scores else {}
+                    journal.write("eval", step=self._step, loss=loss, seconds=0.1, examples=8, metrics=metrics)
                 log.write(f"step {self._step} loss {loss:.4f}\n")
                 log.flush()
 

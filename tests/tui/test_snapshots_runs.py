@@ -14,6 +14,7 @@ from mg_tui.hardware.sampler import DeviceSampler
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import find_run
+from mg_tui.tui.device_history import DeviceHistory
 from mg_tui.tui.places import PLACES
 from tests.tui import synthetic_runs
 
@@ -203,7 +204,7 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         screen = app.screen
         screen._feed.pause()
         screen.query_one("DeviceBlocks")._histories.clear()
-        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {})
+        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {}, DeviceHistory())
         await pilot.pause()
         compared(app, "devices")
 

@@ -46,7 +46,7 @@ class DevicesScreen(GardenScreen[None]):
     def on_devices_updated(self, message: DevicesUpdated) -> None:
         titles = {row.id: row.title for row in self.dashboard.run_rows or ()}
         self.dashboard.device_history.add(message.snapshot)
-        self.query_one(DeviceBlocks).show_snapshot(message.snapshot, titles)
+        self.query_one(DeviceBlocks).show_snapshot(message.snapshot, titles, self.dashboard.device_history)
         self._draw_chart()
 
     def _draw_chart(self) -> None:
