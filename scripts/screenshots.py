@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,6 +34,7 @@ from tests.tui.synthetic_runs import synthetic_home
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SIZES = ((80, 24), (120, 40))
 KEYS_HEADER = "# Keys of the dashboard\n\nMade from the registry of actions by `scripts/screenshots.py`.\n\n"
+COLORS = 160
 CELL_WIDTH = 12.2  # units of the SVG that Textual writes
 GLYPH_WIDTH = 0.602  # of DejaVu Sans Mono, in which rsvg-convert draws for want of Textual's font: a cell is as wide
 FONT_SIZE = re.compile(r"font-size: 20px")
@@ -97,7 +98,7 @@ def sample_history() -> list[DeviceSnapshot]:
     (busy, idle), _ = sample_gpus(None)
     host = Host(0.0, 22 << 30, 256 << 30, "AMD EPYC 9654", 32)
     snapshots, now = [], time.time()
-    for ago in range(600, 1, -2):
+    for ago in range(580, 1, -2):
         share = min(max((540 - ago) / 60, 0.0), 1.0) * (0.55 if ago % 110 < 8 else 1 - 0.04 * (ago % 7) / 7)
         load = replace(
             busy,
@@ -119,14 +120,25 @@ def place_texts(svg: str) -> str:
         before, x, between, after, text = match.groups()
         placed, column = [], 0
         for word in text.split(BLANK):
-            cells = cell_len(unescape(word))
-            if word:
-                start = float(x) + column * CELL_WIDTH
-                placed.append(f"{before}{start:.1f}{between}{cells * CELL_WIDTH:.1f}{after}{word}</text>")
-            column += cells + 1
+            # Braille and lines come from other fonts, whose letters are not as wide as cells either.
+            for piece in [word] if unescape(word).isascii() else unescape(word):
+                start, cells = float(x) + column * CELL_WIDTH, cell_len(unescape(piece))
+                written = escape(unescape(piece))
+                if piece:
+                    placed.append(f"{before}{start:.1f}{between}{cells * CELL_WIDTH:.1f}{after}{written}</text>")
+                column += cells
+            column += 1
         return "".join(placed)
 
     return TEXT.sub(place_words, FONT_SIZE.sub(f"font-size: {CELL_WIDTH / GLYPH_WIDTH:.3f}px", svg))
+
+
+def reduce_colors(image: Image.Image) -> Image.Image:
+    """The image in its commonest colors, of which a terminal has few: a quarter of the bytes."""
+    counted = sorted(image.getcolors(1 << 24) or (), reverse=True)[:COLORS]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for _, color in counted for part in color])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 async def save_screenshots(
@@ -179,8 +191,8 @@ def main() -> None:
             png = target / f"{svg.stem}.png"
             svg.write_text(place_texts(svg.read_text(encoding="utf-8")), encoding="utf-8")
             subprocess.run([convert, "--width", "1400", "-o", png, svg], check=True)
-            with Image.open(png) as image:  # a terminal has few colors: a quarter of the bytes
-                image.convert("RGB").quantize(128, method=Image.Quantize.MAXCOVERAGE).save(png, optimize=True)
+            with Image.open(png) as image:
+                reduce_colors(image.convert("RGB")).save(png, optimize=True)
             print(png)
 
 

@@ -88,7 +88,7 @@ def _process_lines(
         who = titles.get(process.run_id or "", process.run_id or "") or process.name or "process in another container"
         pieces: list[LinePiece] = [
             ("▶ " if ours else "  ", tone("running", "bold")),
-            cell(Content.styled(one_line(who), tone("running") if ours else ""), max(min(width - 48, 40), 12)),
+            cell(Content.styled(one_line(who), tone("running") if ours else ""), max(min(width - 56, 40), 12)),
             cell(Content(formatting.size(process.memory)), 10, right=True),
             (f"  process {process.pid}" + ("  a run here" if ours else ""), tone("dim")),
         ]

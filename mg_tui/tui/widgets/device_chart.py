@@ -5,7 +5,7 @@ from typing import Final
 from mg_tui.tui.device_history import METRICS, DeviceHistory
 from mg_tui.tui.widgets.chart import CURVE_DASHES, CURVE_GLYPHS, ChartLine, Plot
 
-_WINDOWS: Final = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes that a chart spans
+_WINDOWS: Final = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)  # minutes that a chart spans
 
 
 def device_plots(history: DeviceHistory, first: int = 0) -> list[Plot]:
