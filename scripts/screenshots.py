@@ -137,7 +137,7 @@ def reduce_colors(image: Image.Image) -> Image.Image:
     """The image in its commonest colors, of which a terminal has few: a quarter of the bytes."""
     counted = sorted(image.getcolors(1 << 24) or (), reverse=True)[:COLORS]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for _, color in counted for part in color])
+    palette.putpalette([part for _, color in counted if isinstance(color, tuple) for part in color])
     return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

@@ -203,7 +203,9 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         await until(pilot, lambda: "throttled" in text(app))
         screen = app.screen
         screen._feed.pause()
-        screen.query_one("DeviceBlocks")._histories.clear()
+        app.device_history._samples.clear()
+        app.device_history._times.clear()
+        screen._draw_chart()
         screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {}, DeviceHistory())
         await pilot.pause()
         compared(app, "devices")

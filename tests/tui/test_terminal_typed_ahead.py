@@ -87,7 +87,7 @@ def test_letters_after_the_find_and_jump_keys_of_a_dataset(garden, tmp_path, in_
         tmux.type("/qxob1")
         tmux.wait_for("qxob1")
         tmux.send_keys("Escape")
-        tmux.wait_for("paper 1")
+        tmux.wait_for(r"(user|question|row).*paper \d")
     _say(":NUMBER enter and /qxob1 in a dataset", BURSTS)
 
 
