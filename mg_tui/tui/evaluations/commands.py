@@ -35,9 +35,9 @@ class EvaluationCommands:
             asked = operations.request_stop(item.folder, requester("dashboard"), patience=0.0)
             return "asked to end at once" if asked.request == "stop_now" else "asked to stop; answers are kept"
 
-        progress = f"{item.answered} of {item.total} answers are there. " if item.total else ""
-        detail = f"{progress}They are kept, and it can be resumed: nothing is answered again."
-        self._confirm(f"Stop the evaluation of {item.title}?", detail, "Yes, stop", lambda: self.run(item.title, job))
+        progress = f"{item.answered} of {item.total} answers are done. " if item.total else ""
+        detail = f"{progress}Answers are kept; resumed, it answers only the others."
+        self._confirm(f"Stop the evaluation of {item.title}?", detail, "Stop", lambda: self.run(item.title, job))
 
     def resume(self, item: EvaluationItem) -> None:
         """Ask whether to resume an evaluation."""
@@ -49,9 +49,7 @@ class EvaluationCommands:
             return "resumed"
 
         detail = "Rows that have an answer are not answered again."
-        self._confirm(
-            f"Resume the evaluation of {item.title}?", detail, "Yes, resume", lambda: self.run(item.title, job)
-        )
+        self._confirm(f"Resume the evaluation of {item.title}?", detail, "Resume", lambda: self.run(item.title, job))
 
     def remove(self, item: EvaluationItem) -> None:
         """Ask whether to delete an evaluation."""
@@ -62,10 +60,8 @@ class EvaluationCommands:
             remove_run(item.folder, permanently=True)
             return "deleted"
 
-        detail = f"{item.id} with its answers and scores. It cannot be brought back."
-        self._confirm(
-            f"Delete the evaluation of {item.title}?", detail, "Yes, delete", lambda: self.run(item.title, job)
-        )
+        detail = f"{item.id} with its answers and scores. They cannot be restored."
+        self._confirm(f"Delete the evaluation of {item.title}?", detail, "Delete", lambda: self.run(item.title, job))
 
 
 def open_in_browser(path: Path) -> bool:

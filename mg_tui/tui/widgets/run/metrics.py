@@ -232,7 +232,7 @@ def _run_counts(detail: RunDetail) -> list[tuple[str, str]]:
         ("used", detail.cost),
         ("estimate", "" if estimate is None else f"{formatting.size(estimate)} of device memory"),
         ("warnings", str(detail.warning_count) if detail.warning_count else ""),
-        ("examples", "" if examples is None else str(examples)),
+        ("examples", "" if examples is None else f"{examples:,}" if isinstance(examples, int) else str(examples)),
     ]
 
 
