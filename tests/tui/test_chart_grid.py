@@ -14,7 +14,7 @@ from mg_tui.tui.screens.choose import ChoiceTable, ChooseScreen
 from mg_tui.tui.screens.compare import CompareScreen
 from mg_tui.tui.screens.devices import DevicesScreen
 from mg_tui.tui.screens.run import RunScreen
-from mg_tui.tui.widgets.chart import Chart, ChartLine, Plot, draw_grid, grid_shape
+from mg_tui.tui.widgets.chart import Chart, ChartLine, Plot, draw_grid, draw_plot, grid_shape
 from mg_tui.tui.widgets.device_chart import device_plots
 from mg_tui.tui.widgets.run.metrics import METRICS as RUN_METRICS
 
@@ -128,6 +128,13 @@ async def test_runs_are_compared_by_any_journaled_number(home, dashboard, text, 
         await pilot.press("number_sign")
         await until(pilot, lambda: len(app.screen.query_one(Chart)._plots) >= 1 + len(RUN_METRICS))
         assert "Loss" in text(app) and "Gradient norm" in text(app)
+
+
+def test_no_share_is_more_than_all_of_it() -> None:
+    steps = list(range(20))
+    plot = Plot("Busy", (ChartLine("GPU 0", steps, [0.9] * 19 + [1.0], "raw"),), None, formatting.percent, True)
+    labels = [line.plain.split("┤")[0].strip() for line in draw_plot(plot, 40, 12) if "┤" in line.plain]
+    assert len(labels) == len(set(labels)) and labels[0] == "100%"
 
 
 # --- devices

@@ -6,6 +6,7 @@ A change is written anew with MODEL_GARDEN_SNAPSHOTS=write, and read in the diff
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,10 +204,12 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         await until(pilot, lambda: "throttled" in text(app))
         screen = app.screen
         screen._feed.pause()
-        app.device_history._samples.clear()
-        app.device_history._times.clear()
+        app.device_history = history = DeviceHistory()
+        for second in range(0, 100, 5):
+            busy = replace(GPUS[0], utilization=50.0 + second % 40)
+            history.add(DeviceSnapshot((busy, *GPUS[1:]), HOST, None, NOW - 100 + second))
         screen._draw_chart()
-        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {}, DeviceHistory())
+        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {}, history)
         await pilot.pause()
         compared(app, "devices")
 

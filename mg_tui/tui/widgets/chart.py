@@ -104,6 +104,8 @@ def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     if unit:
         frame = even_frame(frame, unit, rows, from_bottom=plot.from_zero and frame.low == 0)
     ticks = (ticks_between(frame.low, frame.high, unit) if unit else []) or [frame.low]
+    if plot.format_value is formatting.percent and not plot.logarithmic:
+        ticks = [tick for tick in ticks if tick < 1.001] or ticks  # nothing is more than all of it
     labels = {_canvas_row(tick, frame, rows): _tick_label(plot, tick, ticks, scale) for tick in ticks}
     margin = max(*map(len, labels.values()), len(plot.x_label))
     canvas = Canvas(width - margin - 2, rows)
