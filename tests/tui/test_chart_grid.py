@@ -1,5 +1,6 @@
 """Several charts side by side, any journaled number as a curve, and what devices did lately by device."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,6 +129,19 @@ async def test_runs_are_compared_by_any_journaled_number(home, dashboard, text, 
         await pilot.press("number_sign")
         await until(pilot, lambda: len(app.screen.query_one(Chart)._plots) >= 1 + len(RUN_METRICS))
         assert "Loss" in text(app) and "Gradient norm" in text(app)
+
+
+def test_a_logarithmic_axis_has_powers_of_two_for_bytes_and_plain_numbers_for_losses() -> None:
+    steps = list(range(1, 20))
+
+    def labels(values: list[float], write: Callable[[float | None], str]) -> list[str]:
+        plot = Plot("x", (ChartLine("each", steps, values, "raw"),), None, write, True, True)
+        return [line.plain.split("┤")[0].strip() for line in draw_plot(plot, 60, 16) if "┤" in line.plain]
+
+    assert labels([GIB * (1.0 + step) for step in steps], formatting.size) == [
+        "16.0 GiB", "8.00 GiB", "4.00 GiB", "2.00 GiB"
+    ]  # fmt: skip
+    assert labels([10.0 ** (1 - step / 6) for step in steps], formatting.loss) == ["10", "1", "0.1", "0.01"]
 
 
 def test_no_share_is_more_than_all_of_it() -> None:

@@ -43,8 +43,8 @@ class ModelCommands:
             removed = list_removed(self._app.settings.home)
             if not removed:
                 return "no models to restore"
-            origin = restore_model(removed[0])
+            restore_model(removed[0])
             self._app.call_from_thread(self._changed)
-            return f"{origin} restored"
+            return f"{removed[0].name} restored"
 
         self._app.run_commands.run_in_thread("Trash", job)

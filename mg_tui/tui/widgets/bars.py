@@ -44,7 +44,7 @@ class TopBar(Lines):
         crumb = line((" › ", tone("faint")), one_line(self.breadcrumb, limit=120)) if self.breadcrumb else Content()
         for name in ("❀ Model Garden", "❀"):  # the places are worth more than the name
             left = line((name, tone("key", "bold")), "  ", *places, crumb)
-            if left.cell_length + (self.right.cell_length + 2 if self.right else 0) <= width:
+            if left.cell_length + 2 + self.right.cell_length <= width:
                 break
         return [justify(left, self.right, width)]
 

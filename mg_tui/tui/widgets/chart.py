@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from math import isfinite, log10
+from math import ceil, floor, isfinite, log10
 from typing import Final
 
 from textual.content import Content
@@ -100,10 +100,13 @@ def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     frame = _frame(plot, scaled)
     rows = height - 2
     scale = _tick_scale(plot, frame)
-    unit = nice_unit(frame.low / scale, frame.high / scale, max(rows // 3, 4)) * scale
+    binary = plot.logarithmic and plot.format_value is formatting.size
+    unit = 0.0 if binary else nice_unit(frame.low / scale, frame.high / scale, max(rows // 3, 4)) * scale
     if unit:
         frame = even_frame(frame, unit, rows, from_bottom=plot.from_zero and frame.low == 0)
     ticks = (ticks_between(frame.low, frame.high, unit) if unit else []) or [frame.low]
+    if binary:
+        ticks = _binary_ticks(frame, max(rows // 3, 2)) or ticks
     if plot.format_value is formatting.percent and not plot.logarithmic:
         ticks = [tick for tick in ticks if tick < 1.001] or ticks  # nothing is more than all of it
     labels = {_canvas_row(tick, frame, rows): _tick_label(plot, tick, ticks, scale) for tick in ticks}
@@ -157,6 +160,13 @@ def draw_grid(plots: Sequence[Plot], width: int, height: int) -> list[Content]:
     return lines
 
 
+def _binary_ticks(frame: Frame, most: int) -> list[float]:
+    """Powers of two on a logarithmic axis of bytes, at most so many."""
+    first, last = ceil(frame.low / log10(2)), floor(frame.high / log10(2))
+    every = max(-(-(last - first + 1) // most), 1)
+    return [power * log10(2) for power in range(first, last + 1, every)]
+
+
 def _tick_scale(plot: Plot, frame: Frame) -> float:
     """What ticks are round multiples of: a binary unit on an axis of bytes."""
     if plot.format_value is not formatting.size or plot.logarithmic:
@@ -167,7 +177,8 @@ def _tick_scale(plot: Plot, frame: Frame) -> float:
 def _tick_label(plot: Plot, tick: float, ticks: Sequence[float], scale: float) -> str:
     """A tick as the plot writes values; plain numbers with no more decimals than tell the ticks apart."""
     if plot.logarithmic:
-        return plot.format_value(10**tick)
+        value = 10.0**tick
+        return f"{value:.3g}" if plot.format_value is formatting.loss and value >= 1e-3 else plot.format_value(value)
     if plot.format_value is formatting.size:
         return f"{tick / scale:g} {formatting.unit_of(scale)[1]}"
     if plot.format_value is not formatting.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:

@@ -45,6 +45,13 @@ METRICS: Final = (
 )
 
 
+_FIELD_TITLES: Final = {
+    "data_wait": "Data wait in s",
+    "energy_j": "Energy in J",
+    "gpu_seconds": "GPU time in s",
+    "laid_out": "Tokens computed",
+    "seconds": "Step time in s",
+}
 _MAIN_FIELDS: Final = frozenset({"step", "loss", "learning_rate", "grad_norm"})  # curves of their own
 
 
@@ -75,7 +82,7 @@ def curve_choices(titles: Sequence[str], fields: Iterable[str], view: ChartView)
 
 def field_title(name: str) -> str:
     """The title of a field of the step events."""
-    return _heading(one_line(name.replace("_", " ")))
+    return _FIELD_TITLES.get(name) or _heading(one_line(name.replace("_", " ")))
 
 
 def field_format(name: str) -> Callable[[float | None], str]:
