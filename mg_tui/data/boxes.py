@@ -61,11 +61,19 @@ class DraftBox:
     shares: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RowObjects:
+    """The names and boxes of a row, in the order of their placeholders."""
+
+    names: tuple[str, ...]
+    boxes: tuple[DraftBox, ...]
+
+
 class BoxProblem(ValueError):
     """Boxes that cannot be read; the text completes a sentence whose subject is the column."""
 
 
-def read_objects(value: Any, images: int) -> tuple[list[str], list[DraftBox]]:
+def read_objects(value: Any, images: int) -> RowObjects:
     """The names and boxes of a row's column `objects`; `images` is how many images the row has.
 
     Raises:
@@ -88,28 +96,33 @@ def read_objects(value: Any, images: int) -> tuple[list[str], list[DraftBox]]:
         if not isinstance(image, int) or not 0 <= image < images:
             raise BoxProblem(f"has a box {number} of image {image!r}, but the row has {images} images")
         boxes.append(DraftBox(image, tuple(map(float, numbers)), kind == "norm1"))
-    return names, boxes
+    return RowObjects(tuple(names), tuple(boxes))
 
 
-def place_objects(texts: Sequence[str], names: Sequence[str], boxes: Sequence[DraftBox]) -> list[str]:
-    """The texts with names at their placeholders; those of boxes stay until the images' sizes are known.
+def require_placeholders(objects: RowObjects, texts: Sequence[str]) -> None:
+    """Require that the texts have a placeholder for each name and box.
 
     Raises:
-        BoxProblem: there are other numbers of placeholders.
+        BoxProblem: there are other numbers of them.
     """
-    for mark, items, noun in ((BOX_MARK, boxes, "box"), (NAME_MARK, names, "name")):
+    for mark, items, noun in ((BOX_MARK, objects.boxes, "box"), (NAME_MARK, objects.names, "name")):
         count = sum(text.count(mark) for text in texts)
         if count != len(items):
             plural = {"box": "boxes", "name": "names"}[noun] if len(items) != 1 else noun
             raise BoxProblem(f"has {len(items)} {plural}, and the text has {count} of {mark}")
-    return _fill(texts, NAME_MARK, names)
 
 
-def write_boxes(
-    texts: Sequence[str], boxes: Sequence[DraftBox], sizes: Sequence[tuple[int, int]], format: BoxFormat
+def write_objects(
+    texts: Sequence[str], objects: RowObjects, sizes: Sequence[tuple[int, int]] | None, format: BoxFormat
 ) -> list[str]:
-    """The texts with boxes at their placeholders; `sizes` are the width and height of each image of the row."""
-    return _fill(texts, BOX_MARK, [format.write(box, sizes[box.image]) for box in boxes])
+    """The texts with names and boxes at their placeholders.
+
+    `sizes` are the width and height of each image of the row; without them the placeholders of boxes stay.
+    """
+    named = _fill(texts, NAME_MARK, objects.names)
+    if sizes is None:
+        return named
+    return _fill(named, BOX_MARK, [format.write(box, sizes[box.image]) for box in objects.boxes])
 
 
 def _fill(texts: Sequence[str], mark: str, values: Sequence[str]) -> list[str]:

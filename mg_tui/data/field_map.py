@@ -8,7 +8,7 @@ from typing import Final, Literal
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart, with_system_prompt
 from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
-from mg_tui.data.boxes import BoxFormat, DraftBox, write_boxes
+from mg_tui.data.boxes import BoxFormat, RowObjects, write_objects
 from mg_tui.data.embedded_images import EmbeddedImage, ImageInput
 from mg_tui.data.row_problems import quote_text
 
@@ -137,8 +137,8 @@ class ExampleDraft:
     """A row whose fields are valid and whose images have not been probed. `offset`, `length`: its bytes in the file.
 
     `unused_columns` are its columns, and keys of its turns, that have a value but are not read; `text_markers` are
-    placeholders of other tools that were left as text; `references` are its answers, where they are several. `boxes`
-    are those of its placeholders, which are written as `box_format` says when the images' sizes are known.
+    placeholders of other tools that were left as text; `references` are its answers, where they are several. `objects`
+    are the names and boxes of its placeholders, which an example has in their place, written as `box_format` says.
     """
 
     row: int
@@ -151,7 +151,7 @@ class ExampleDraft:
     unused_columns: tuple[str, ...] = ()
     text_markers: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
-    boxes: tuple[DraftBox, ...] = ()
+    objects: RowObjects | None = None
     box_format: BoxFormat | None = None
 
     @property
@@ -169,11 +169,12 @@ class ExampleDraft:
     ) -> Example:
         """The conversation, with `system_prompt` as its first message unless it has a system message.
 
-        `sizes` are the width and height of each image; without them boxes stay placeholders.
+        `sizes` are the width and height of each image; without them placeholders of boxes stay.
         """
         turns = self.turns
-        if self.box_format is not None and self.boxes and sizes is not None:
-            turns = map_texts(turns, partial(write_boxes, boxes=self.boxes, sizes=sizes, format=self.box_format))
+        if self.box_format is not None and self.objects is not None:
+            write = partial(write_objects, objects=self.objects, sizes=sizes, format=self.box_format)
+            turns = map_texts(turns, write)
         messages = [
             Message(turn.role, tuple(_to_message_part(part, images) for part in turn.parts), turn.supervised)
             for turn in turns

@@ -165,7 +165,7 @@ class RowLoader:
         usable = len(refs) == len(images)
         example = None
         if usable:
-            sizes = [_image_size(outcome) for _name, outcome in images] if draft.boxes else None
+            sizes = [_image_size(outcome) for _name, outcome in images] if draft.objects else None
             example = draft.to_example(refs, self._options.system_prompt, sizes)
         return LoadedRow(
             draft.row,

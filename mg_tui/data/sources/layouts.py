@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final
 
-from mg_tui.data.boxes import BOX_COLUMN, BoxProblem, DraftBox, place_objects, read_objects
+from mg_tui.data.boxes import BOX_COLUMN, BoxProblem, RowObjects, read_objects, require_placeholders
 from mg_tui.data.embedded_images import EmbeddedImageStore
-from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap, map_texts
+from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap
 from mg_tui.data.row_problems import RowProblem, safe_line
 from mg_tui.data.row_reader import RowReader, list_fields
 from mg_tui.data.row_weight import parse_weight
@@ -80,7 +80,7 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
     for name, (what, hint) in account.refused.items():
         reader.add_problem(name, what, hint)
     turns = _READERS[layout](reader, fields)
-    turns, boxes = _place_objects(reader, turns, fields)
+    objects = _read_objects(reader, turns or (), fields)
     weight = parse_weight(row.number, values, fields.weight)
     if isinstance(weight, RowProblem):
         reader.problems.append(weight)
@@ -97,24 +97,23 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
         _shared(account.unused + tuple(sorted(reader.unused_keys))),
         _shared(tuple(sorted(reader.text_markers))),
         reader.references,
-        boxes,
+        objects,
         fields.boxes,
     )
 
 
-def _place_objects(
-    reader: RowReader, turns: list[DraftTurn] | None, fields: FieldMap
-) -> tuple[list[DraftTurn] | None, tuple[DraftBox, ...]]:
-    """The turns with the names of the row's objects, and its boxes; a problem is added where they do not fit."""
+def _read_objects(reader: RowReader, turns: Sequence[DraftTurn], fields: FieldMap) -> RowObjects | None:
+    """The names and boxes of the row, where they are read; a problem is added where they do not fit its text."""
     value = reader.values.get(BOX_COLUMN)
-    if turns is None or fields.boxes is None or is_empty(value):
-        return turns, ()
+    if not turns or fields.boxes is None or is_empty(value):
+        return None
     try:
-        names, boxes = read_objects(value, len(reader.images))
-        return list(map_texts(turns, partial(place_objects, names=names, boxes=boxes))), tuple(boxes)
+        objects = read_objects(value, len(reader.images))
+        require_placeholders(objects, [part for turn in turns for part in turn.parts if isinstance(part, str)])
     except BoxProblem as error:
         reader.add_problem(BOX_COLUMN, str(error))
-        return None, ()
+        return None
+    return objects
 
 
 @lru_cache(maxsize=4096)

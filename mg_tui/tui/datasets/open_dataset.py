@@ -105,7 +105,7 @@ class OpenDataset:
             ImageRef(image.path, image.original) if isinstance(image, EmbeddedImage) else ImageRef("", image)
             for image in draft.images
         ]
-        return draft.to_example(refs, None, self._sizes_of(refs) if draft.boxes else None), []
+        return draft.to_example(refs, None, self._sizes_of(refs) if draft.objects else None), []
 
     def _sizes_of(self, refs: "Sequence[ImageRef]") -> list[tuple[int, int]] | None:
         """Width and height of images; None when one cannot be opened."""
