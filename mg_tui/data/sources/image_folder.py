@@ -80,7 +80,7 @@ class ImageFolderSource(Source):
                 if (media := media_kind(path.suffix)) is not None:
                     name = path.relative_to(self._folder).as_posix()
                     what = "a video" if media == "video" else "audio"
-                    hint = "move it out of the folder, or leave it out with --on-bad-row skip"
+                    hint = "move it out of the folder, or skip its rows with --on-bad-row skip"
                     yield None, (None, f"{safe_line(name, limit=80)} is {what}, which is not supported", hint, name)
                 continue
             relative = path.relative_to(self._folder)
