@@ -81,7 +81,7 @@ _MEANINGFUL_TO_QUESTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(CONTEXT_COLUMNS, _CONTEXT),
 }
 _HINTS: Final[Mapping[str, str]] = {
-    _BOXES: "write the boxes into the answer; those of ms-swift's objects with --box-format",
+    _BOXES: "include the boxes in the answer, as --box-format does for ms-swift's objects",
     _PREFERENCE: "write a dataset of the good answers",
     _LOSS: "read it with --weight-field {flag}",
     _OPTIONS: "have them written into the question with --dataset-layout choices",
