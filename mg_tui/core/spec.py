@@ -18,6 +18,7 @@ DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "im
 DatasetLayout = Literal[
     "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
 ]
+BoxUnits = Literal["resized", "thousandths", "pixels"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
@@ -200,6 +201,14 @@ class TrainingSpec(BaseModel):
         group="Data",
         example="hint",
         synonyms="drop_columns, remove_unused_columns",
+    )
+    box_format: BoxUnits | None = option(
+        None,
+        title="Box format",
+        help="Write boxes of ms-swift's column objects into the text, in pixels of the image as resized for "
+        "Qwen2.5-VL, in thousandths of its sides, or in pixels of the original. Default: such rows are bad.",
+        group="Data",
+        synonyms="bbox, grounding, norm_bbox",
     )
     image_root: str | None = option(
         None,

@@ -19,6 +19,7 @@ from mg_tui.data.dataset import Dataset, load_dataset
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import DetectedFormat, Source
+from mg_tui.data.sources.columns import CHAT_LAYOUTS
 from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.hub import HubSource
 from mg_tui.data.sources.opener import open_source
@@ -27,7 +28,6 @@ from mg_tui.data.sources.opener import open_source
 HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")
 _MAX_COLUMN_TEXT: Final = 200
 _MAX_QUESTIONS: Final = 50
-_CHAT_LAYOUTS: Final = frozenset({"messages", "conversations", "texts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class ReferenceSource(Source):
         self._columns[row.number] = {
             name: value for name, value in values.items() if name not in used and _is_column_value(value)
         }
-        if self.detected_format.layout in _CHAT_LAYOUTS or values.get(fields.response) is None:
+        if self.detected_format.layout in CHAT_LAYOUTS or values.get(fields.response) is None:
             return row
         references = find_references(values[fields.response])
         if not references:

@@ -70,6 +70,8 @@ def run_preflight(
     if model.family is not None:
         _require_supported(spec, model)
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
+    if model.family is not None and resolved.box_format == "resized":
+        _require_box_rules(resolved, model)
     dataset = _load_dataset(resolved, settings, cwd, progress)
     evaluation = _load_dataset(resolved, settings, cwd, progress, evaluation=True) if resolved.eval_dataset else None
     if evaluation is not None:
@@ -184,6 +186,26 @@ def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:
         if isinstance(capability, Unsupported):
             raise FamilyError(
                 f"{model.family.title} does not support {field} = {getattr(spec, field)}", why=capability.why
+            )
+
+
+def _require_box_rules(spec: TrainingSpec, model: "ResolvedModel") -> None:
+    """Raise FamilyError when the family resizes images otherwise than boxes are written for."""
+    from mg_tui.core.preprocessing import Preprocessing
+    from mg_tui.core.resizing import resize_to_multiples
+    from mg_tui.data.boxes import RESIZE_FACTOR
+
+    assert model.family is not None
+    limits = Preprocessing(spec.min_pixels, spec.max_pixels)
+    area = {"min_pixels": spec.min_pixels, "max_pixels": spec.max_pixels}
+    for size in ((1400, 900), (300, 500)):
+        wide, high = resize_to_multiples(*size, factor=RESIZE_FACTOR, **area)
+        count = model.family.image_tokens
+        if count is None or count(*size, limits) != wide * high // RESIZE_FACTOR**2:
+            raise FamilyError(
+                f"{model.family.title} does not resize images as box_format = resized assumes",
+                why="that is how Qwen2.5-VL does: to multiples of 28 pixels",
+                hint="give the units of its boxes: --box-format thousandths or pixels",
             )
 
 

@@ -1,11 +1,13 @@
 """An evaluation before its process: names and paths settled, what it names looked at, and the process started."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from mg_tui.config import Settings
 from mg_tui.core.dataset_parts import DATASET_KEYS
+from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.named_datasets import require_path
 from mg_tui.core.paths import expand_user
@@ -21,6 +23,8 @@ from mg_tui.runs.versions import package_versions
 _DATASET_KEYS: Final = {"split": "split"} | {
     key: name for key, name in DATASET_KEYS.items() if name in EvaluationSpec.model_fields
 }
+
+_MODEL_HINT: Final = "give a result folder, a run (`model-garden runs` lists them), RUN@STEP or a base model"
 
 
 def launch_evaluation(
@@ -64,13 +68,23 @@ def settle_spec(spec: EvaluationSpec, settings: Settings, cwd: Path) -> Evaluati
 
 
 def _settle_model(model: str, home: Path, cwd: Path) -> str:
-    """A folder by its absolute path, and `last` by the run it means now; other names stay."""
+    """A folder by its absolute path, and `last` by the run it means now; other names stay.
+
+    Raises:
+        UsageError: a path that is no folder.
+    """
     folder = cwd / expand_user(model)
     if folder.is_dir() and model not in {checkpoint.name for checkpoint in load_registry().checkpoints}:
         return str(folder.absolute())
     name, at, step = model.partition("@")
     if name == "last":
         return f"{find_run(home, name).id}{at}{step}"
+    if model.startswith((".", "/", "~")):
+        place = (cwd / expand_user(name)).absolute()
+        if not place.is_dir():
+            what = "is a file, not a folder" if place.is_file() else "does not exist"
+            raise UsageError(f"the model {what}", where=os.path.normpath(place), hint=_MODEL_HINT)
+        return f"{place}{at}{step}"
     return model
 
 

@@ -1,13 +1,12 @@
 """`model-garden evaluations`: the evaluations of this home, as `runs` has the runs."""
 
-import sys
 import time
 from pathlib import Path
 from typing import cast
 
 import click
 
-from mg_tui.cli.runs.common import print_json
+from mg_tui.cli.runs.common import print_json, print_log_line
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
@@ -82,10 +81,10 @@ def logs(settings: Settings, evaluation: str, lines: int) -> None:
     """Show the worker's log."""
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import find_run
-    from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
+    from mg_tui.runs.worker_log import read_tail
 
     for line in read_tail(find_run(settings.home, evaluation, EvaluationFolder).log_file, lines):
-        click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
+        print_log_line(line)
 
 
 @evaluations.command()

@@ -20,7 +20,7 @@ from mg_tui.core.text import one_line, pluralize
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.export.agreement import compare_answers
 from mg_tui.engine.export.questions import ask_model, ask_server, ask_without_adapter, error_of_first, load_rows
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.families.registry import Registry, load_registry
@@ -118,9 +118,7 @@ class Verifier:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    serve(channel, {"verify": Verifier(channel).verify})
-    exit_process()
+    serve_stdio(lambda channel: {"verify": Verifier(channel).verify})
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ base model. A merge that is terminated leaves no files.
 import gc
 import os
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
@@ -261,11 +259,7 @@ def disagreement_error(compared: LogitComparison) -> RunFailed:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    # As an exception, so that partial output is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    channel = Channel.from_stdio()
-    serve(channel, {"merge": Merger(channel).merge})
-    exit_process()
+    serve_stdio(lambda channel: {"merge": Merger(channel).merge}, cleans_up=True)
 
 
 if __name__ == "__main__":

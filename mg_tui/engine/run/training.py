@@ -100,7 +100,7 @@ class TrainingRun:
         data = training_data.prepare_training_data(
             self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
         )
-        image_facts, self._changed_images = training_data.compare_images(self.folder, data)
+        self._image_facts, self._changed_images = training_data.compare_images(self.folder, data)
         chosen = evaluation_setup.choose_metrics(self.spec, data, self.journal)
         plan = step_planning.plan_steps(self.spec, data.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
@@ -118,7 +118,7 @@ class TrainingRun:
             start=self._start_step,
             total=total,
             cache=cache,
-            image_facts=image_facts,
+            image_facts=self._image_facts,
             partition=step_planning.make_step_partition(self.spec, context.resolved, data, plan),
         )
         self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
@@ -254,7 +254,8 @@ class TrainingRun:
             note=CurrentStepWriter(self.folder),
         )
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
-        about: dict[str, Any] = {"run": self.folder.id, "steps": total, **training_data.fingerprints(data.train)}
+        known = training_data.fingerprints(data.train, self._image_facts)
+        about: dict[str, Any] = {"run": self.folder.id, "steps": total, **known}
         if self.resume_from is not None:
             training_data.warn_if_data_changed(
                 spec, self.resume_from, about, journal=self.journal, images=self._changed_images

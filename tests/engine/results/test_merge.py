@@ -9,19 +9,7 @@ from safetensors import safe_open
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
 from mg_tui.runs.result_metadata import read_result_metadata
-
-
-class RecordingChannel:
-    """Stands in for a Channel: keeps what was said."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def send_notice(self, text: str) -> None:
-        self.send("notice", text=text)
+from tests.recording_channel import RecordingChannel
 
 
 def run_merge(model: Path, output: Path, **options: Any) -> dict[str, Any]:
