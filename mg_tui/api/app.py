@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 
 from mg_tui import __version__
-from mg_tui.api import docs, job_actions, jobs
+from mg_tui.api import datasets, docs, evaluations, job_actions, jobs, machine, models, openai_files, openai_jobs
 from mg_tui.api.access import NATIVE, OPENAI, RULES
 from mg_tui.api.errors import install_error_handlers
 from mg_tui.api.garden import Garden
@@ -17,7 +17,16 @@ from mg_tui.api.job_events import EventFeeds
 from mg_tui.api.resources import json_answer
 from mg_tui.gate import AuditLog, Gate, GateLimits, Listener, TokenStore
 
-ROUTERS = (jobs.router, job_actions.router)
+ROUTERS = (
+    jobs.router,
+    job_actions.router,
+    evaluations.router,
+    datasets.router,
+    models.router,
+    machine.router,
+    openai_files.router,
+    openai_jobs.router,
+)
 
 
 def create_app(garden: Garden) -> FastAPI:

@@ -107,6 +107,26 @@ def evaluation_body() -> dict[str, Any]:
     )
 
 
+def fine_tuning_body() -> dict[str, Any]:
+    """The body of OpenAI's fine-tuning job: its own fields, and every option of a run beside them."""
+    text = {"type": ["string", "null"]}
+    own = {
+        "model": _TEXT,
+        "training_file": {"type": "string", "description": "The id of an uploaded file."},
+        "validation_file": text,
+        "suffix": text,
+        "seed": {"type": ["integer", "null"]},
+        "method": {"type": ["object", "null"], "description": "type supervised, and its hyperparameters."},
+        "hyperparameters": {
+            "type": ["object", "null"],
+            "description": "n_epochs, batch_size, learning_rate_multiplier.",
+        },
+    }
+    options = {name: value for name, value in body_schema(TrainingSpec)["properties"].items() if name not in own}
+    schema = {"type": "object", "properties": {**options, **own}, "required": ["model", "training_file"]}
+    return _request(schema, REQUESTS["fine_tuning_job"])
+
+
 def dataset_body(example: str) -> dict[str, Any]:
     """The body of a request about a dataset: the options that decide how it is read."""
     options = [opt for opt in options_of(TrainingSpec) if opt.group == "Data" or opt.name in ("base_model", "revision")]

@@ -131,6 +131,8 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     408: ("body-too-slow", "The body took too long."),
     409: ("conflict", f"Run {_ID} is not running (state: finished)."),
     410: ("job-deleted", "The job of this Idempotency-Key was deleted."),
+    206: ("partial", "Part of the file."),
+    416: ("bad-range", "The range is not of this file."),
     413: ("body-too-large", "The body may have 1,048,576 bytes."),
     415: ("wrong-content-type", "Send the body as application/json."),
     421: ("wrong-host", "The Host header names no name of this server; --allow-host adds one."),

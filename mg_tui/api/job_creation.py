@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from mg_tui.api.errors import ApiError, spec_problem
 from mg_tui.api.garden import Garden, requester
+from mg_tui.api.paths import OUTSIDE, PathForbidden
 from mg_tui.core.errors import RunFailed, SpecError
 from mg_tui.core.options import options_of
 from mg_tui.core.presets import find_preset
@@ -15,14 +16,16 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.mixture import parts_of
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
-from mg_tui.preflight.checks import run_preflight
+from mg_tui.preflight.checks import PreflightResult, run_preflight
 from mg_tui.runs import devices, launch, operations
 from mg_tui.runs.folder import RunFolder, new_run_id
 from mg_tui.runs.queue import restart_waiters
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarize_run
+from mg_tui.runs.trash import list_trash
 
 LAUNCH_FIELDS: Final = ("gpus", "queue", "preset")
+NO_DATASET: Final = "(none)"  # of an estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
         if option.kind == "path" and option.name != "dataset" and value is not None and value not in named:
             garden.paths.require(value, option.name)
     for dataset in datasets:
-        if dataset not in named:
+        if dataset not in (*named, NO_DATASET):
             garden.paths.require(dataset, "dataset")
     garden.paths.require_model(spec.base_model, [])
 
@@ -133,12 +136,23 @@ def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
         raise ApiError(410, "job-deleted", f"The job {run_id} of this Idempotency-Key was deleted.")
     launch.check_output_dir(spec, cwd=cwd)
     checked = run_preflight(spec, settings, cwd=cwd, policy=garden.paths.policy)
+    _require_inside(checked)
     return launch.create_run(checked.resolve_spec(spec), settings, cwd=cwd, run_id=run_id, bounds=garden.bounds)
 
 
-def _was_removed(garden: Garden, run_id: str) -> bool:
-    from mg_tui.runs.trash import list_trash
+def _require_inside(checked: PreflightResult) -> None:
+    """Refuse rows whose images lie outside the roots, also where bad rows are skipped.
 
+    Raises:
+        PathForbidden: there is such a row.
+    """
+    for dataset in (checked.dataset, checked.evaluation):
+        for problem in dataset.problems if dataset is not None else ():
+            if OUTSIDE in problem.what:
+                raise PathForbidden(str(problem))
+
+
+def _was_removed(garden: Garden, run_id: str) -> bool:
     return any(removed.id == run_id for removed in list_trash(garden.home))
 
 

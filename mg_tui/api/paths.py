@@ -84,10 +84,14 @@ class AllowedPaths:
 
     def redact(self, text: str) -> str:
         """`text` without absolute paths outside the roots."""
-        return _PATH_IN_TEXT.sub(lambda match: match[0] if self._is_shown(match[0]) else "(a path)", text)
+        return _PATH_IN_TEXT.sub(self._redact_match, text)
 
-    def _is_shown(self, text: str) -> bool:
+    def _redact_match(self, match: re.Match[str]) -> str:
+        path = match[0].rstrip(".:")
+        return match[0] if self._is_shown(path) else "(a path)" + match[0][len(path) :]
+
+    def _is_shown(self, path: str) -> bool:
         try:
-            return self.policy.allows(Path(text.rstrip(".:")))
+            return self.policy.allows(Path(path))
         except (OSError, ValueError):
             return False
