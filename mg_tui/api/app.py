@@ -83,8 +83,22 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         components = document.setdefault("components", {})
-        components.setdefault("schemas", {}).update(docs.SCHEMAS)
+        schemas = components.setdefault("schemas", {})
+        schemas.update(docs.SCHEMAS)
+        for unused in ("HTTPValidationError", "ValidationError"):  # of the framework, which are never sent
+            schemas.pop(unused, None)
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
+        _drop_default_answers(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _drop_default_answers(document: dict[str, Any]) -> None:
+    """The framework adds an answer of any JSON to every route; ours have schemas and examples."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                content = answer.get("content", {})
+                if "example" not in content.get("application/json", {"example": None}):
+                    del content["application/json"]

@@ -15,6 +15,8 @@ from mg_tui.gate import openai_error, problem
 from mg_tui.gate.refusals import PROBLEM_TYPE
 
 _JSON: Final = "application/json"
+# What the gate answers on every route, and what every route may.
+_GATE_ERRORS: Final = (400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 429, 503)
 _EVENTS: Final = "text/event-stream"
 _TEXT: Final = {"type": "string"}
 _NUMBER_OR_TEXT: Final = {"type": ["number", "string", "null"], "description": 'NaN and infinities are "nan", "inf".'}
@@ -69,8 +71,7 @@ def answers(
         value = EXAMPLES[example]
         good["content"] = {_JSON: {"schema": schema_of(value), "example": value}}
     found: dict[int | str, dict[str, Any]] = {
-        code: _error(code, openai=openai)
-        for code in sorted({*errors, 400, 403, 404, 405, 408, 413, 415, 421, 429, 503})
+        code: _error(code, openai=openai) for code in sorted({*errors, *_GATE_ERRORS})
     }
     return {status: good, **found}
 

@@ -139,7 +139,7 @@ def start_server(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **(environ or {})},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **(environ or {})},
     )
     assert process.stderr is not None
     lines = []
