@@ -91,7 +91,7 @@ _ANSWERS: Final[Mapping[str, Any]] = {
     "device_list": _page({"object": "device", "name": "0", "used_by": None}),
     "estimate": {"base_model": "Qwen/Qwen2.5-VL-7B-Instruct", "peak": 18253611008, "places": []},
     "plugin_list": _page({"name": "qwen2_5_vl", "version": "0.3.0", "status": "ok"}),
-    "setting_list": _page({"object": "setting", "id": "runs.resume_interrupted", "value": False, "origin": "default"}),
+    "setting_list": _page({"object": "setting", "id": "runs.resume_interrupted", "value": None, "origin": "default"}),
     "health": {"status": "ok", "version": "0.3.0", "runs": 3, "running": 1, "queued": 0},
     "file": {
         "id": "file-0123456789abcdef01234567",

@@ -102,7 +102,7 @@ async def generate(garden: GardenOf, body: GenerateBody) -> Response:
     loading = {name: values.pop(name) for name in ("model", "base_model", "device", "dtype", "quantization")}
     values["images"] = images
     requests: list[EngineRequest] = [("load", {**loading, "home": str(garden.home)}), ("generate", values)]
-    return _streamed(garden, "mg_tui.engine.inference.generate", requests)
+    return await _streamed(garden, "mg_tui.engine.inference.generate", requests)
 
 
 @router.post(
@@ -111,7 +111,7 @@ async def generate(garden: GardenOf, body: GenerateBody) -> Response:
     responses=docs.event_stream("engine_events", 401, 403, 422, 429),
 )
 async def merge(garden: GardenOf, body: MergeBody) -> Response:
-    return _streamed(garden, "mg_tui.engine.results.merge", [("merge", _places(garden, body))])
+    return await _streamed(garden, "mg_tui.engine.results.merge", [("merge", _places(garden, body))])
 
 
 @router.post(
@@ -123,7 +123,7 @@ async def export(garden: GardenOf, body: ExportBody) -> Response:
     if body.dataset is not None:
         garden.paths.require(body.dataset, "dataset")
     values = {**_places(garden, body), "cache": str(garden.settings.cache), "cwd": str(garden.cwd)}
-    return _streamed(garden, "mg_tui.engine.export.export", [("export", values)])
+    return await _streamed(garden, "mg_tui.engine.export.export", [("export", values)])
 
 
 def _places(garden: Garden, body: MergeBody) -> dict[str, Any]:
@@ -155,8 +155,8 @@ def _image(garden: Garden, image: str) -> str:
     return path
 
 
-def _streamed(garden: Garden, program: str, requests: list[EngineRequest]) -> Response:
-    return EventSourceResponse(stream_engine(garden, program, requests), headers=_HEADERS)
+async def _streamed(garden: Garden, program: str, requests: list[EngineRequest]) -> Response:
+    return EventSourceResponse(await stream_engine(garden, program, requests), headers=_HEADERS)
 
 
 def _result(result: Result) -> dict[str, Any]:
