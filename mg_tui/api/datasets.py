@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
@@ -16,13 +16,10 @@ from mg_tui.core.errors import SpecError
 from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.options import options_of
 from mg_tui.core.spec import DatasetFormat, DatasetLayout, TrainingSpec
-from mg_tui.data.browser import Browser, open_browser
-from mg_tui.data.indexed_browser import IndexedBrowser
-from mg_tui.data.row_loader import RowLoader
-from mg_tui.data.row_record import json_value, row_record
-from mg_tui.preflight.dataset_check import check_dataset, open_dataset
-from mg_tui.preflight.token_view import inspect_row, open_token_inspector
 from mg_tui.runs import recents
+
+if TYPE_CHECKING:
+    from mg_tui.data.browser import Browser
 
 router = APIRouter(prefix=f"{NATIVE}/datasets", tags=["datasets"])
 
@@ -52,6 +49,11 @@ def rows(
     dataset_layout: Annotated[DatasetLayout | None, Query()] = None,
     dataset_split: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
 ) -> Response:
+    from mg_tui.data.browser import open_browser
+    from mg_tui.data.row_loader import RowLoader
+    from mg_tui.data.row_record import row_record
+    from mg_tui.preflight.dataset_check import open_dataset
+
     values = {
         "dataset": dataset,
         "dataset_format": dataset_format,
@@ -78,6 +80,8 @@ def rows(
     openapi_extra=docs.dataset_body("check"),
 )
 def check(garden: GardenOf, body: Annotated[dict[str, Any], Body()]) -> Response:
+    from mg_tui.preflight.dataset_check import check_dataset
+
     own, values = _split(body)
     report = check_dataset(
         _spec(garden, values),
@@ -97,6 +101,12 @@ def check(garden: GardenOf, body: Annotated[dict[str, Any], Body()]) -> Response
     openapi_extra=docs.dataset_body("tokens"),
 )
 def tokens(garden: GardenOf, body: Annotated[dict[str, Any], Body()]) -> Response:
+    from mg_tui.data.browser import open_browser
+    from mg_tui.data.row_loader import RowLoader
+    from mg_tui.data.row_record import row_record
+    from mg_tui.preflight.dataset_check import open_dataset
+    from mg_tui.preflight.token_view import inspect_row, open_token_inspector
+
     own, values = _split(body)
     number = own.get("row", 1)
     spec = _spec(garden, values)
@@ -145,7 +155,9 @@ def _spec(garden: Garden, values: Mapping[str, Any]) -> TrainingSpec:
     return resolve_named_datasets(spec, garden.settings.datasets, garden.settings.train)
 
 
-def _index_to(browser: Browser, number: int) -> None:
+def _index_to(browser: "Browser", number: int) -> None:
+    from mg_tui.data.indexed_browser import IndexedBrowser
+
     if isinstance(browser, IndexedBrowser) and number > 64:
         browser.index_up_to(number, lambda _share: None)
 
@@ -156,4 +168,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    from mg_tui.data.row_record import json_value
+
     return value if value is None or isinstance(value, str | int | float | bool) else json_value(value)

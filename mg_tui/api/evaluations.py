@@ -28,9 +28,6 @@ from mg_tui.core.options import options_of
 from mg_tui.core.request_body import read_spec_body
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
-from mg_tui.metrics.results.files import ANSWERS, ROWS
-from mg_tui.metrics.results.index import RowIndex, read_summary
-from mg_tui.preflight.evaluation import launch_evaluation
 from mg_tui.runs import devices, launch, operations
 from mg_tui.runs.evaluations import EvaluationFolder, resume_evaluation
 from mg_tui.runs.folder import new_run_id
@@ -63,6 +60,8 @@ def create(
     body: Annotated[dict[str, Any], Body()],
     idempotency_key: KeyHeader = None,
 ) -> Response:
+    from mg_tui.preflight.evaluation import launch_evaluation
+
     gpus, spec = _read_order(garden, caller, body)
     claimed = garden.keys.claim(
         idempotency_key,
@@ -128,6 +127,9 @@ def rows(
     limit: LimitQuery = 50,
 ) -> Response:
     """In the dataset's order once the evaluation has finished; in the order of the answers before."""
+    from mg_tui.metrics.results.files import ANSWERS, ROWS
+    from mg_tui.metrics.results.index import RowIndex, read_summary
+
     folder = garden.find(EvaluationFolder, evaluation_id).results_dir
     summary = read_summary(folder)
     names = [metric["name"] for metric in summary["metrics"]] if summary else []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.api.errors import ApiError, spec_problem
 from mg_tui.api.garden import Garden, requester
@@ -13,16 +13,17 @@ from mg_tui.core.options import options_of
 from mg_tui.core.presets import find_preset
 from mg_tui.core.request_body import read_spec_body
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.data.mixture import parts_of
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
-from mg_tui.preflight.checks import PreflightResult, run_preflight
 from mg_tui.runs import devices, launch, operations
 from mg_tui.runs.folder import RunFolder, new_run_id
 from mg_tui.runs.queue import restart_waiters
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarize_run
 from mg_tui.runs.trash import list_trash
+
+if TYPE_CHECKING:
+    from mg_tui.preflight.checks import PreflightResult
 
 LAUNCH_FIELDS: Final = ("gpus", "queue", "preset")
 NO_DATASET: Final = "(none)"  # of an estimate
@@ -101,6 +102,8 @@ def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
         raise ApiError(403, "scope-too-small", "trust_remote_code: runs code of the checkpoint; needs scope admin.")
     if spec.report_to and not (garden.own_tokens or includes(caller.scope, "admin")):
         raise ApiError(403, "scope-too-small", "report_to: sends data elsewhere; needs scope admin.")
+    from mg_tui.data.mixture import parts_of
+
     named = garden.settings.datasets
     datasets = [part.name for part in parts_of(spec, garden.cwd)]
     for option in options_of(type(spec)):
@@ -131,6 +134,8 @@ def create_job(garden: Garden, caller: Caller, order: JobOrder, *, key: str | No
 
 
 def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
+    from mg_tui.preflight.checks import run_preflight
+
     spec, settings, cwd = order.spec, garden.settings, order.cwd
     if _was_removed(garden, run_id):
         raise ApiError(410, "job-deleted", f"The job {run_id} of this Idempotency-Key was deleted.")
@@ -140,7 +145,7 @@ def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
     return launch.create_run(checked.resolve_spec(spec), settings, cwd=cwd, run_id=run_id, bounds=garden.bounds)
 
 
-def _require_inside(checked: PreflightResult) -> None:
+def _require_inside(checked: "PreflightResult") -> None:
     """Refuse rows whose images lie outside the roots, also where bad rows are skipped.
 
     Raises:

@@ -12,12 +12,6 @@ from mg_tui.api.garden import CallerOf, GardenOf
 from mg_tui.api.job_creation import NO_DATASET, read_order
 from mg_tui.api.resources import json_answer, list_body
 from mg_tui.core.settings import SETTINGS
-from mg_tui.families.registry import load_registry
-from mg_tui.hardware.memory.candidates import find_candidates, fit_on
-from mg_tui.metrics.registry import load_metrics
-from mg_tui.preflight import memory
-from mg_tui.preflight.estimate_record import estimate_record
-from mg_tui.preflight.plugin_records import metric_plugin_record, plugin_record
 from mg_tui.runs.devices import DeviceLocks, find_devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
@@ -64,6 +58,10 @@ def devices(garden: GardenOf) -> Response:
     openapi_extra=docs.estimate_body(),
 )
 def estimate(garden: GardenOf, caller: CallerOf, body: Annotated[dict[str, Any], Body()]) -> Response:
+    from mg_tui.hardware.memory.candidates import find_candidates, fit_on
+    from mg_tui.preflight import memory
+    from mg_tui.preflight.estimate_record import estimate_record
+
     has_dataset = any(name in body for name in ("dataset", "dataset_path"))
     spec = read_order(garden, caller, body if has_dataset else {**body, "dataset": NO_DATASET}).spec
     dataset = None
@@ -83,6 +81,10 @@ def estimate(garden: GardenOf, caller: CallerOf, body: Annotated[dict[str, Any],
 
 @router.get("/plugins", summary="Model families and metrics", responses=docs.answers("plugin_list", 401))
 def plugins(garden: GardenOf) -> Response:
+    from mg_tui.families.registry import load_registry
+    from mg_tui.metrics.registry import load_metrics
+    from mg_tui.preflight.plugin_records import metric_plugin_record, plugin_record
+
     registry = load_registry()
     records = [plugin_record(plugin, registry) for plugin in registry.plugins]
     records += [metric_plugin_record(plugin) for plugin in load_metrics().plugins]

@@ -12,10 +12,6 @@ from mg_tui.api.access import NATIVE
 from mg_tui.api.engine_stream import EngineRequest, stream_engine
 from mg_tui.api.garden import Garden, GardenOf
 from mg_tui.api.resources import json_answer, list_body
-from mg_tui.data.image_resolver import ImageResolver
-from mg_tui.data.images import ImageError, probe_image
-from mg_tui.families import hub
-from mg_tui.families.registry import load_registry
 from mg_tui.runs.results import Result, find_results
 
 router = APIRouter(prefix=f"{NATIVE}/models", tags=["models"])
@@ -81,6 +77,9 @@ class ExportBody(MergeBody):
 
 @router.get("", summary="Results, and base models on this machine", responses=docs.answers("model_list", 401))
 def list_models(garden: GardenOf) -> Response:
+    from mg_tui.families import hub
+    from mg_tui.families.registry import load_registry
+
     results = [_result(result) for result in find_results(garden.home)]
     known = [
         {"object": "model", "id": item.name, "kind": "base", "title": item.title, "parameters": item.parameters}
@@ -144,6 +143,9 @@ def _image(garden: Garden, image: str) -> str:
     Raises:
         ImageError: it is neither, or no image.
     """
+    from mg_tui.data.image_resolver import ImageResolver
+    from mg_tui.data.images import ImageError, probe_image
+
     resolver = ImageResolver(garden.cwd, None, garden.cwd, garden.settings.cache, policy=garden.paths.policy)
     try:
         path = resolver.resolve(image).ref.path

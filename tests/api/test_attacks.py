@@ -45,7 +45,7 @@ DISGUISED = (
 def routes_of(app) -> list[tuple[str, str]]:
     """Every method and path that the framework serves, by its own walker."""
     return [
-        (method, context.path)
+        (method, str(context.path))
         for context in iter_route_contexts(app.routes)
         for method in sorted(getattr(context.route, "methods", None) or {"GET"})
     ]

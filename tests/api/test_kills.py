@@ -55,7 +55,7 @@ def test_every_job_exists_once_however_often_the_server_is_killed(tmp_path, kill
         for caller in callers:
             caller.join(120)
             assert not caller.is_alive()
-        names = [run.name for run in list_runs(home)]
+        names = [run.name or "" for run in list_runs(home)]
         assert sorted(names) == sorted(answered) and len(names) >= CALLERS
         assert {run.name: run.id for run in list_runs(home)} == answered
         assert {run.state.value for run in list_runs(home)} == {"queued"}
