@@ -84,6 +84,7 @@ class TrainingSpec(BaseModel):
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+        alias="dataset_path",
         synonyms="data, train_file, dataset_name, data_path, train_dataset",
     )
     additional_dataset: tuple[str, ...] = option(
@@ -337,6 +338,7 @@ class TrainingSpec(BaseModel):
         basic=True,
         gt=0,
         example="3",
+        alias="num_epochs",
         synonyms="num_train_epochs, num_epochs",
     )
     max_steps: int | None = option(

@@ -32,9 +32,10 @@ def evaluations(ctx: click.Context, as_json: bool) -> None:
 @click.pass_obj
 def list_(settings: Settings, as_json: bool) -> None:
     """List all evaluations, newest first."""
-    from mg_tui.cli.evaluations.summary import format_table, summary_record
+    from mg_tui.cli.evaluations.summary import format_table
     from mg_tui.cli.tables import terminal_width
     from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.run_records import summary_record
     from mg_tui.runs.store import list_runs
 
     evaluations, now = list_runs(settings.home, EvaluationFolder), time.time()
@@ -55,8 +56,9 @@ def list_(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def show(settings: Settings, evaluation: str, report: str | None, as_json: bool) -> None:
     """Show an evaluation: options, scores with intervals, changes, groups, speed."""
-    from mg_tui.cli.evaluations.summary import evaluation_record, format_page
+    from mg_tui.cli.evaluations.summary import format_page
     from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.run_records import evaluation_record
     from mg_tui.runs.store import find_run, summarize_run
 
     folder = find_run(settings.home, evaluation, EvaluationFolder)

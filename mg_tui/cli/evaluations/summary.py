@@ -105,43 +105,6 @@ def _limits_text(spec: Mapping[str, Any]) -> str:
     return f"to {spec['min_pixels']:,} to {spec['max_pixels']:,} pixels ({source})"
 
 
-def evaluation_record(evaluation: RunSummary, now: float) -> dict[str, Any]:
-    """An evaluation as plain values, with its summary, comparison and speed where there are any."""
-    folder = EvaluationFolder(evaluation.folder.path)
-    return {
-        **summary_record(evaluation, now),
-        "spec": dict(evaluation.spec),
-        "warnings": [{"what": warning.what, "why": warning.why} for warning in evaluation.view.warnings],
-        "error": dict(evaluation.view.error),
-        "summary": read_json_file(folder.results_dir / "summary.json"),
-        "before": read_json_file(folder.before_dir / "summary.json"),
-        "comparison": read_json_file(folder.comparison_file),
-        "speed": read_json_file(folder.speed_file),
-    }
-
-
-def summary_record(evaluation: RunSummary, now: float) -> dict[str, Any]:
-    """An evaluation in a list, as plain values; times in seconds, moments as Unix time."""
-    view = evaluation.view
-    return {
-        "id": evaluation.id,
-        "state": evaluation.state.value,
-        "problem": evaluation.problem,
-        "path": str(evaluation.folder.path),
-        "model": evaluation.spec.get("model"),
-        "compare": evaluation.spec.get("compare"),
-        "endpoint": evaluation.spec.get("endpoint"),
-        "dataset": evaluation.spec.get("dataset"),
-        "answered": view.step,
-        "total": view.total_steps,
-        "eta_seconds": view.eta_seconds(now) if evaluation.state is RunState.RUNNING else None,
-        "elapsed_seconds": evaluation.elapsed_seconds(now),
-        "created_at": view.created_at,
-        "ended_at": view.ended_at,
-        "metrics": view.result.get("metrics"),
-    }
-
-
 def _format_row(evaluation: RunSummary, now: float) -> tuple[str, ...]:
     scores: Mapping[str, Any] = view_scores(evaluation)
     name = next(iter(scores), None)

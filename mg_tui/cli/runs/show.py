@@ -80,7 +80,8 @@ def _saved_filter(settings: Settings, name: str | None) -> str | None:
 @click.pass_obj
 def show(settings: Settings, run: str, as_json: bool) -> None:
     """Show a run: options, progress, outcome."""
-    from mg_tui.cli.runs.summary import format_page, run_record
+    from mg_tui.cli.runs.summary import format_page
+    from mg_tui.runs.run_records import run_record
     from mg_tui.runs.store import find_run, summarize_run
 
     summary, now = summarize_run(find_run(settings.home, run)), time.time()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from mg_tui.cli.formatting import (
@@ -88,27 +87,6 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     lines += _warning_lines(run)
     last = format_outcome(folder, view, run.state)
     return [*lines, "", *last] if last else lines
-
-
-def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything about a run except its curves, as plain values."""
-    view = run.view
-    return {
-        **run.as_dict(now, prices),
-        "spec": dict(run.spec),
-        "versions": dict(view.versions),
-        "plan": dict(view.plan),
-        "latest": dict(view.latest_step),
-        "evals": [asdict(item) for item in view.evals],
-        "saved": [asdict(item) for item in view.checkpoints],
-        "samples": [asdict(item) for item in view.samples],
-        "decisions": [asdict(item) for item in view.decisions],
-        "notices": [asdict(item) for item in view.warnings],
-        "requests": [dict(item) for item in view.requests],
-        "skipped_rows": view.skipped_rows,
-        "result": dict(view.result),
-        "error": dict(view.error),
-    }
 
 
 def _usual_columns(summaries: Sequence[RunSummary]) -> tuple[str, ...]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.mixture import describe_parts
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run import due_work, gc_pause, training_arguments, training_data
 from mg_tui.runs import checkpoint_format
+from mg_tui.runs.caller_bounds import read_caller_bounds
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -187,10 +189,11 @@ class TrainingRun:
 
     def _read(self) -> tuple[Any, Any]:
         spec, cwd, cache = self.spec, self.cwd, self.settings.cache
+        policy = read_policy(read_caller_bounds(self.folder.path))
         held_out = None
         if spec.eval_dataset:
-            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
-        dataset = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
+            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True, policy=policy)
+        dataset = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache, policy=policy)
         if dataset.detected_format is not None:
             value = f"{dataset.detected_format.format}, {dataset.detected_format.layout}"
             self._write_decisions([("dataset", value, dataset.detected_format.why)])
