@@ -1,8 +1,8 @@
 """Merges an adapter into the files of its base model, one layer in memory at a time.
 
 The model is built without weights. Each layer that the adapter changes gets its weights from the base model's file,
-is merged by PEFT itself, so that every kind of adapter gives PEFT's numbers bit for bit, and is emptied again. All other
-tensors are copied from file to file. Files and names of tensors are those of the base model.
+is merged by PEFT itself, so that every kind of adapter gives PEFT's numbers bit for bit, and is emptied again. All
+other tensors are copied from file to file. Files and names of tensors are those of the base model.
 """
 
 import copy

@@ -1,0 +1,344 @@
+"""`python -m mg_tui.engine.export.gguf.export`: a result as GGUF files, which answer rows like the result.
+
+    {"op": "export", "model": "...", "output": "...", "home", "cwd", "cache", "quantizations": ["Q8_0", ...], "adapter",
+     "dataset", "rows", "max_new_tokens", "min_agreement", "base_model", "dtype", "device"}
+        -> notice, progress {"what", "done", "total"}, ..., exported
+
+The model answers rows first. It is merged, converted to 16 bit by llama.cpp's own converter and asked by
+llama-mtmd-cli. Only if these answers are the model's is it quantized, and the folder gets its name; where they are not, the conversion
+is at fault and not quantization. Files in between are removed as soon as they are not needed.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn
+
+from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.core.paths import expand_user
+from mg_tui.core.precision import DTypeName
+from mg_tui.core.text import pluralize
+from mg_tui.engine.evaluation.answerer import ModelAnswer
+from mg_tui.engine.export.agreement import AnswerAgreement, compare_answers
+from mg_tui.engine.export.export import refused_error
+from mg_tui.engine.export.gguf.asking import GgufAsker, choose_questions
+from mg_tui.engine.export.gguf.convert import (
+    ConvertedFiles,
+    convert_lora,
+    convert_model,
+    probe_model,
+    quantize,
+    require_same_template,
+)
+from mg_tui.engine.export.gguf.files import GgufFolder, GgufVariant, write_gguf_files
+from mg_tui.engine.export.gguf.llama_answers import LlamaFiles, LlamaQuestion
+from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
+from mg_tui.engine.export.gguf.rules import (
+    DEFAULT_QUANTIZATIONS,
+    WEIGHT_BYTES,
+    require_llama_model,
+    require_lora,
+    require_probed,
+)
+from mg_tui.engine.export.questions import ask_model, ask_without_adapter, error_of_first, load_rows
+from mg_tui.engine.export.verify import RowCount, Share
+from mg_tui.engine.export.vllm_files import served_name
+from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
+from mg_tui.engine.inference.loading import LoadedModel, load_located, resolve_family, translate_out_of_memory
+from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.engine.results.base_files import copy_licenses, find_base_folder
+from mg_tui.engine.results.merge import merged_metadata, require_disk_space, write_merged
+from mg_tui.engine.results.publish import publish_folder, require_empty_target
+from mg_tui.engine.results.safetensors_files import list_weight_files, read_tensors
+from mg_tui.families.chat_template import ChatTemplate
+from mg_tui.families.registry import Registry, load_registry
+from mg_tui.runs.result_metadata import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    METADATA_FILE,
+    MODEL_CONFIG,
+    read_json_object,
+    write_result_metadata,
+)
+
+Quantization = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"]
+_F16: Final = "F16"
+_WORK: Final = ".work"
+
+
+class GgufRequest(ChannelRequest):
+    """What to export, in which quantizations, where to, and the rows that all are asked."""
+
+    model: str
+    output: Path
+    home: Path
+    cwd: Path
+    cache: Path
+    quantizations: tuple[Quantization, ...] = DEFAULT_QUANTIZATIONS  # type: ignore[assignment]
+    adapter: bool = False
+    dataset: str | None = None
+    rows: RowCount = 16
+    max_new_tokens: RowCount = 128
+    min_agreement: Share = 0.9
+    base_model: str | None = None
+    dtype: DTypeName | Literal["auto"] = "auto"
+    device: Literal["auto", "cuda", "cpu"] = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class GgufJob:
+    """An export that can be done: everything that files alone tell has been checked.
+
+    `source` is the folder that the text model's configuration and tokenizer are in.
+    """
+
+    request: GgufRequest
+    target: Path
+    located: LocatedModel
+    registry: Registry
+    llama: LlamaCpp
+    source: Path
+
+    @property
+    def merges(self) -> bool:
+        """Whether an adapter is merged into its base model."""
+        return self.located.is_adapter and not self.request.adapter
+
+    @property
+    def quantizations(self) -> tuple[str, ...]:
+        """In the order given, each once."""
+        return tuple(dict.fromkeys(self.request.quantizations))
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What the model itself answers."""
+
+    questions: list[LlamaQuestion]
+    model: list[ModelAnswer]
+    base: list[ModelAnswer] | None
+
+    def compare(self, answers: list[ModelAnswer], required: float) -> AnswerAgreement:
+        return compare_answers(self.model, answers, self.base, required=required)
+
+
+class GgufExporter:
+    """Does exports to GGUF, one at a time, without state between them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._done = self._phases = 0
+
+    def export(self, values: dict[str, Any]) -> None:
+        """Check, answer, convert, ask, quantize, ask, publish; replies `exported` with the table."""
+        request = parse_request(GgufRequest, values)
+        began = time.monotonic()
+        job = prepare_gguf(request, self._channel.send_notice)
+        for note in job.located.notes:
+            self._channel.send_notice(note)
+        silence_libraries()
+        self._done, self._phases = 0, (12 if job.merges else 7) + 2 * len(job.quantizations)
+        with translate_out_of_memory("exporting"):
+            folder = self._export(job)
+        preferred = folder.preferred
+        self._channel.send(
+            "exported",
+            output=str(job.target),
+            format="gguf",
+            model=job.located.label,
+            base_model=job.located.base.name,
+            merged=job.merges or not job.located.is_adapter,
+            command=f"cd {job.target} && sh run.sh --image IMAGE -p QUESTION",
+            agreement=preferred.agreement.as_dict(),
+            variants=[each.as_dict() for each in folder.variants],
+            projector=folder.projector,
+            llama_cpp=job.llama.origin,
+            max_new_tokens=request.max_new_tokens,
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    def _at(self, what: str) -> None:
+        self._channel.send_notice(what)
+        self._channel.send("progress", what=what, done=self._done, total=self._phases)
+        self._done += 1
+
+    def _export(self, job: GgufJob) -> GgufFolder:
+        request, located = job.request, job.located
+        dtype = located.metadata.dtype if request.dtype == "auto" and job.merges else request.dtype
+        self._at(f"loading {located.label}")
+        loaded = load_located(located, job.registry, device=request.device, dtype=dtype, quantization="none")
+        expected = self._ask_model(job, loaded)
+        metadata = merged_metadata(loaded) if located.is_adapter else loaded.metadata
+        template = ChatTemplate(loaded.processor, loaded.family.title).source
+        asker = GgufAsker(job.llama, loaded.processor, metadata, request.max_new_tokens)
+        name = served_name(metadata, job.target)
+        with publish_folder(job.target, tag=f"export-{os.getpid()}", last=METADATA_FILE) as staging:
+            work = staging / _WORK
+            work.mkdir()
+            folder = self._merge(job, loaded, work)
+            del loaded
+            self._at("converting to 16 bit by llama.cpp's own converter")
+            projector = staging / f"mmproj-{name}-F16.gguf"
+            files = convert_model(job.llama, folder, work / f"{name}-F16.gguf", projector, work)
+            require_same_template(files.text_head, template)
+            adapter = None
+            if request.adapter:
+                adapter = staging / f"{name}-adapter.gguf"
+                assert located.folder is not None
+                convert_lora(job.llama, located.folder, folder, adapter, work)
+            if folder.is_relative_to(work):
+                shutil.rmtree(folder)
+            variants = self._variants(job, expected, asker, files, staging, adapter)
+            shutil.rmtree(work)
+            exported = GgufFolder(
+                name, projector.name, variants, asker.limits, metadata, adapter.name if adapter else None
+            )
+            write_gguf_files(staging, exported)
+            copy_licenses(job.source, staging)
+            write_result_metadata(staging, metadata)
+        return exported
+
+    def _ask_model(self, job: GgufJob, loaded: LoadedModel) -> _Expected:
+        request = job.request
+        examples, source = load_rows(
+            loaded, cwd=request.cwd, cache=request.cache, dataset=request.dataset, count=request.rows
+        )
+        questions = choose_questions(examples, loaded.metadata, self._channel.send_notice)
+        asked = [question.example for question in questions]
+        self._at(f"asking the model {pluralize(len(asked), 'row')}: {source}")
+        answers = ask_model(loaded, asked, request.max_new_tokens)
+        if (error := error_of_first(answers)) is not None:
+            raise error
+        return _Expected(questions, answers, ask_without_adapter(loaded, asked, request.max_new_tokens))
+
+    def _merge(self, job: GgufJob, loaded: LoadedModel, work: Path) -> Path:
+        """The folder to convert: the merged model, or the one that is there."""
+        if not job.merges:
+            return job.source
+        merged = work / "merged"
+        merged.mkdir()
+        write_merged(loaded, merged, job.target, lambda _done, what: self._at(what))
+        return merged
+
+    def _variants(
+        self,
+        job: GgufJob,
+        expected: _Expected,
+        asker: GgufAsker,
+        files: ConvertedFiles,
+        staging: Path,
+        adapter: Path | None,
+    ) -> list[GgufVariant]:
+        """16 bit first: if its answers are others, nothing is quantized."""
+        required = job.request.min_agreement
+        self._at("asking the file in 16 bit the same rows")
+        found = asker.ask(LlamaFiles(files.text, files.projector, adapter), expected.questions, self._channel)
+        agreement = expected.compare(found, required)
+        if not agreement.agrees:
+            error = refused_error(agreement, "float32")
+            raise RunFailed(
+                "the GGUF file in 16 bit does not answer like the model, and was deleted",
+                why=f"the conversion is at fault, not quantization: {error.why}",
+                hint="allow for rounding in long answers with --min-agreement",
+            )
+        variants = [GgufVariant(_F16, files.text.name, files.text.stat().st_size, agreement)]
+        for kind in job.quantizations:
+            if kind == _F16:
+                continue
+            target = staging / files.text.name.replace("-F16.gguf", f"-{kind}.gguf")
+            self._at(f"quantizing to {kind}")
+            log = files.text.parent / "llama.log"
+            fallbacks = quantize(job.llama, files.text, target, kind, log, asker.threads)
+            self._at(f"asking the file in {kind} the same rows")
+            found = asker.ask(LlamaFiles(target, files.projector, adapter), expected.questions, self._channel)
+            agreement = expected.compare(found, required)
+            variants.append(GgufVariant(kind, target.name, target.stat().st_size, agreement, fallbacks))
+        if _F16 in job.quantizations:
+            files.text.rename(staging / files.text.name)
+            return variants
+        # What is not kept is told nevertheless.
+        self._channel.send_notice(
+            f"16 bit: {variants[0].agreement.alike} of {variants[0].agreement.rows} answers alike; the file is not kept"
+        )
+        return variants[1:] or variants
+
+
+def prepare_gguf(request: GgufRequest, say: Any) -> GgufJob:
+    """Check what files alone tell, before a model is loaded and anything is written.
+
+    Args:
+        request: of the export.
+        say: tells the user what takes a moment.
+
+    Raises:
+        UsageError: llama.cpp cannot have this model or this adapter.
+        EnvironmentProblem: llama.cpp is not here, or there is no room.
+    """
+    target = expand_user(request.output).resolve()
+    require_empty_target(target)
+    registry = load_registry()
+    located = locate_model(request.model, home=request.home, registry=registry, base_model=request.base_model)
+    if located.folder is None:
+        raise UsageError(
+            "there is nothing to export",
+            where=located.label,
+            why="this is a base model, not the result of a run",
+            hint="name a result folder or a run (`model-garden runs` lists them)",
+        )
+    if request.adapter:
+        _require_adapter(located, registry)
+    source = find_base_folder(located) if located.is_adapter else located.folder
+    if source is None or not (source / MODEL_CONFIG).is_file():
+        raise UsageError("the base model is not on this machine", where=located.base.name)
+    require_llama_model(read_json_object(source / MODEL_CONFIG), located.label)
+    llama = find_llama_cpp(request.cache)
+    _require_room(source, request, located, target)
+    say(f"asking llama.cpp's converter whether it knows this model ({llama.origin})")
+    work = request.cache / "llama.cpp"
+    work.mkdir(parents=True, exist_ok=True)
+    require_probed(probe_model(llama, source, work), located.label)
+    return GgufJob(request, target, located, registry, llama, source)
+
+
+def _require_adapter(located: LocatedModel, registry: Registry) -> None:
+    folder = located.folder
+    assert folder is not None
+    if not located.is_adapter:
+        raise UsageError("--adapter exports an adapter", where=str(folder), why="this is a whole model")
+    keys = [tensor.name for tensor in read_tensors(folder / ADAPTER_WEIGHTS)]
+    config: Mapping[str, Any] = read_json_object(folder / ADAPTER_CONFIG)
+    require_lora(config, keys, resolve_family(located, registry), str(folder))
+
+
+def _require_room(source: Path, request: GgufRequest, located: LocatedModel, target: Path) -> None:
+    """The most that lies on the disk at a time: merged and 16-bit weights, then the 16-bit and the quantized ones."""
+    count = 0
+    for file in list_weight_files(source):
+        for tensor in read_tensors(file):
+            numbers = 1
+            for size in tensor.shape:
+                numbers *= size
+            count += numbers
+    width = 4 if request.dtype == "float32" or located.metadata.dtype == "float32" else 2
+    merged = count * width if located.is_adapter and not request.adapter else 0
+    kept = sum(count * WEIGHT_BYTES[kind] for kind in set(request.quantizations) - {_F16})
+    require_disk_space(int(max(merged + 2 * count, 2 * count + kept)), target)
+
+
+def main() -> NoReturn:
+    """Serve requests on standard input until it closes."""
+    # As an exception, so that partial output is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    channel = Channel.from_stdio()
+    serve(channel, {"export": GgufExporter(channel).export})
+    exit_process()
+
+
+if __name__ == "__main__":
+    main()
