@@ -89,7 +89,7 @@ class NewTensor:
         count = 1
         for size in self.shape:
             count *= size
-        return count * getattr(torch, self.dtype).itemsize
+        return count * int(getattr(torch, self.dtype).itemsize)
 
 
 def has_weight_files(folder: Path) -> bool:

@@ -56,9 +56,7 @@ def locate_gguf(text: Path, projector: Path | None, cache: Path) -> GgufModel:
             raise UsageError(
                 "which vision tower belongs to the GGUF file is not clear",
                 where=str(text.parent),
-                why=f"there are {len(beside)} mmproj*.gguf beside it"
-                if beside
-                else "there is no mmproj*.gguf beside it",
+                why=f"{len(beside) or 'no'} mmproj*.gguf beside it",
                 hint="name it with --mmproj",
             )
         projector = beside[0]

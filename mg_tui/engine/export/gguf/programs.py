@@ -25,6 +25,7 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
     hint: str | None = None,
+    accepted: Sequence[int] = (0,),
 ) -> None:
     """Run a program to its end; one that is left by an exception is ended, with all that it started.
 
@@ -35,6 +36,7 @@ def run_program(
         environment: variables to add; a value of "" removes one.
         on_line: called with every line of the output.
         hint: what to try then.
+        accepted: exit codes that are no failure.
 
     Raises:
         EnvironmentProblem: the program cannot be started.
@@ -70,7 +72,7 @@ def run_program(
             code = process.wait()
         finally:
             _end(process)
-    if code:
+    if code not in accepted:
         ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         raise RunFailed(what, where=str(log), why=f"{ending}: {last_words(last)}", hint=hint)
 

@@ -114,7 +114,9 @@ class LlamaCppBuilder:
             hint="the log has everything the compiler said; run the command again to continue",
         )
         for name in (QUANTIZE, ASK):
-            run_program([build / "bin" / name, "--help"], f"{name} was compiled and does not start", log=log)
+            # llama-quantize exits with 1 after its help.
+            command = [build / "bin" / name, "--help"]
+            run_program(command, f"{name} was compiled and does not start", log=log, accepted=(0, 1))
         self._publish(work, source, target, {"version": VERSION, "seconds": round(time.monotonic() - began, 1)})
 
     def _report_step(self, line: str) -> None:
@@ -128,7 +130,16 @@ class LlamaCppBuilder:
             self._at(f"downloading {_PACKAGE} {VERSION}, which has the source of llama.cpp")
             requirement = work / "requirements.txt"
             requirement.write_text(f"{_PACKAGE}=={VERSION} --hash=sha256:{SDIST_SHA256}\n", encoding="utf-8")
-            options = ["--no-deps", "--no-binary", _PACKAGE, "--require-hashes", "--dest", work, "-r", requirement]
+            options: list[str | Path] = [
+                "--no-deps",
+                "--no-binary",
+                _PACKAGE,
+                "--require-hashes",
+                "--dest",
+                work,
+                "-r",
+                requirement,
+            ]
             run_program(
                 [*_pip(), "download", "--disable-pip-version-check", "--progress-bar", "off", *options],
                 "the source of llama.cpp could not be downloaded",
