@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -162,6 +162,24 @@ class GgufExporter:
         write_merged(loaded, merged, job.target, lambda _done, what: self._at(what))
         return merged
 
+    def _ask_resized(
+        self,
+        asker: GgufAsker,
+        files: ConvertedFiles,
+        expected: _Expected,
+        found: list[ModelAnswer],
+        adapter: Path | None,
+    ) -> int:
+        """How many of the rows that were answered otherwise are answered alike if llama.cpp has nothing to resize."""
+        pairs = zip(expected.questions, expected.model, found, strict=True)
+        differing = [(question, mine) for question, mine, theirs in pairs if mine.text != theirs.text]
+        resized = [
+            replace(question, sizes=tuple(size or original for original, size in mine.image_sizes))
+            for question, mine in differing
+        ]
+        answers = asker.ask(LlamaFiles(files.text, files.projector, adapter), resized, self._channel)
+        return sum(mine.text == theirs.text for (_, mine), theirs in zip(differing, answers, strict=True))
+
     def _variants(
         self,
         job: GgufJob,
@@ -177,12 +195,8 @@ class GgufExporter:
         found = asker.ask(LlamaFiles(files.text, files.projector, adapter), expected.questions, self._channel)
         agreement = expected.compare(found, required)
         if not agreement.agrees:
-            error = refused_error(agreement, "float32")
-            raise RunFailed(
-                "the GGUF file in 16 bit does not answer like the model, and was deleted",
-                why=f"the conversion is at fault, not quantization: {error.why}",
-                hint="allow for rounding in long answers with --min-agreement",
-            )
+            self._at("asking these rows again, with images resized as in training")
+            raise _refused(agreement, self._ask_resized(asker, files, expected, found, adapter))
         variants = [GgufVariant(_F16, files.text.name, files.text.stat().st_size, agreement)]
         for kind in job.quantizations:
             if kind == _F16:
@@ -203,6 +217,25 @@ class GgufExporter:
             f"16 bit: {variants[0].agreement.alike} of {variants[0].agreement.rows} answers alike; the file is not kept"
         )
         return variants[1:] or variants
+
+
+def _refused(agreement: AnswerAgreement, resized: int) -> RunFailed:
+    """The error for a 16-bit file that answers differently; `resized` rows do not if images are resized beforehand."""
+    error = refused_error(agreement, "float32")
+    if resized:
+        cause = (
+            f"{resized} of the {len(agreement.differences)} rows are answered alike if their images are resized as in "
+            "training before: llama.cpp resizes images in another way"
+        )
+    else:
+        cause = "it is not how llama.cpp resizes images: the conversion is at fault, not quantization"
+    return RunFailed(
+        "the GGUF file in 16 bit does not answer like the model, and was deleted",
+        why=f"{cause}; {error.why}",
+        hint="allow for it with --min-agreement"
+        if resized
+        else "allow for rounding in long answers with --min-agreement",
+    )
 
 
 def main() -> NoReturn:

@@ -48,11 +48,16 @@ class ImageTokenLimits:
 
 @dataclass(frozen=True, slots=True)
 class LlamaQuestion:
-    """A row as llama-mtmd-cli can be asked it; `prompt` has a mark for each image."""
+    """A row as llama-mtmd-cli can be asked it; `prompt` has a mark for each image.
+
+    `sizes` are widths and heights that the images are resized to beforehand, where they are; as by the model's own
+    processor, so that llama.cpp has nothing to resize.
+    """
 
     example: Example
     system: str | None
     prompt: str
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 def image_token_limits(processor: Any, preprocessing: Preprocessing) -> ImageTokenLimits | None:
@@ -137,6 +142,8 @@ class LlamaCli:
         return answers
 
     def _ask(self, files: LlamaFiles, question: LlamaQuestion) -> ModelAnswer:
+        from PIL.Image import Resampling
+
         from mg_tui.data.images import open_image
 
         began = time.monotonic()
@@ -144,8 +151,11 @@ class LlamaCli:
             folder = Path(name)
             try:
                 # As PNG in RGB: llama.cpp reads fewer formats, and does not turn a photo as its EXIF says.
-                for index, image in enumerate(question.example.images):
-                    open_image(image.path).save(folder / f"{index}.png")
+                for index, reference in enumerate(question.example.images):
+                    image = open_image(reference.path)
+                    if question.sizes:
+                        image = image.resize(question.sizes[index], Resampling.BICUBIC)
+                    image.save(folder / f"{index}.png")
             except GardenError as error:
                 return ModelAnswer(question.example, "", error=error.what)
             except OSError as error:

@@ -115,7 +115,7 @@ class LlamaCppBuilder:
         )
         for name in (QUANTIZE, ASK):
             # llama-quantize exits with 1 after its help.
-            command = [build / "bin" / name, "--help"]
+            command: list[str | Path] = [build / "bin" / name, "--help"]
             run_program(command, f"{name} was compiled and does not start", log=log, accepted=(0, 1))
         self._publish(work, source, target, {"version": VERSION, "seconds": round(time.monotonic() - began, 1)})
 
