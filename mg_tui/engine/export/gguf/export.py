@@ -162,14 +162,7 @@ class GgufExporter:
         write_merged(loaded, merged, job.target, lambda _done, what: self._at(what))
         return merged
 
-    def _ask_resized(
-        self,
-        asker: GgufAsker,
-        files: ConvertedFiles,
-        expected: _Expected,
-        found: list[ModelAnswer],
-        adapter: Path | None,
-    ) -> int:
+    def _ask_resized(self, asker: GgufAsker, files: LlamaFiles, expected: _Expected, found: list[ModelAnswer]) -> int:
         """How many of the rows that were answered otherwise are answered alike if llama.cpp has nothing to resize."""
         pairs = zip(expected.questions, expected.model, found, strict=True)
         differing = [(question, mine) for question, mine, theirs in pairs if mine.text != theirs.text]
@@ -177,7 +170,7 @@ class GgufExporter:
             replace(question, sizes=tuple(size or original for original, size in mine.image_sizes))
             for question, mine in differing
         ]
-        answers = asker.ask(LlamaFiles(files.text, files.projector, adapter), resized, self._channel)
+        answers = asker.ask(files, resized, self._channel)
         return sum(mine.text == theirs.text for (_, mine), theirs in zip(differing, answers, strict=True))
 
     def _variants(
@@ -192,11 +185,12 @@ class GgufExporter:
         """16 bit first: if its answers are others, nothing is quantized."""
         required = job.request.min_agreement
         self._at("asking the file in 16 bit the same rows")
-        found = asker.ask(LlamaFiles(files.text, files.projector, adapter), expected.questions, self._channel)
+        sixteen = LlamaFiles(files.text, files.projector, adapter)
+        found = asker.ask(sixteen, expected.questions, self._channel)
         agreement = expected.compare(found, required)
         if not agreement.agrees:
             self._at("asking these rows again, with images resized as in training")
-            raise _refused(agreement, self._ask_resized(asker, files, expected, found, adapter))
+            raise _refused(agreement, self._ask_resized(asker, sixteen, expected, found))
         variants = [GgufVariant(_F16, files.text.name, files.text.stat().st_size, agreement)]
         for kind in job.quantizations:
             if kind == _F16:
@@ -232,9 +226,7 @@ def _refused(agreement: AnswerAgreement, resized: int) -> RunFailed:
     return RunFailed(
         "the GGUF file in 16 bit does not answer like the model, and was deleted",
         why=f"{cause}; {error.why}",
-        hint="allow for it with --min-agreement"
-        if resized
-        else "allow for rounding in long answers with --min-agreement",
+        hint=f"allow for {'it' if resized else 'rounding in long answers'} with --min-agreement",
     )
 
 
