@@ -30,12 +30,14 @@ def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
     arguments = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
     source, options = hub.resolve_source(request.source, arguments)
     try:
+        if (quantization := _quantization_config(family, request, source, options)) is not None:
+            # Left out otherwise: None would hide that the checkpoint itself is quantized.
+            options["quantization_config"] = quantization
         model, report = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=getattr(torch, request.dtype),
             device_map={"": request.device},
             attn_implementation=request.attention,
-            quantization_config=_quantization_config(family, request, source, options),
             use_safetensors=True,
             output_loading_info=True,
             **options,
