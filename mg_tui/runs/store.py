@@ -1,5 +1,6 @@
 """All runs of a home folder, and finding one from user input."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,7 @@ class RunStore:
         self.home = home
         self._kind = kind
         self._summarizers: dict[str, RunSummarizer] = {}
+        self._ended: dict[str, tuple[tuple[int, ...], RunSummary]] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
@@ -119,14 +121,25 @@ class RunStore:
         known = {folder.id for folder in folders}
         for gone in self._summarizers.keys() - known:
             del self._summarizers[gone]
+            self._ended.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
     def _summary(self, folder: RunFolder) -> RunSummary:
+        # Most runs of a long list have ended: as long as nobody wrote into one, it is what it was.
+        written = _when_written(folder)
+        known = self._ended.get(folder.id)
+        if known is not None and known[0] == written:
+            return known[1]
         summarizer = self._summarizers.get(folder.id)
         if summarizer is None:
             watch = RunWatch(folder, ends_only=LIST_READ_BYTES)
             summarizer = self._summarizers[folder.id] = RunSummarizer(watch)
-        return summarizer.refresh()
+        summary = summarizer.refresh()
+        if summary.view.lifecycle in ("finished", "stopped", "failed") and written is not None:
+            self._ended[folder.id] = (written, summary)
+        else:
+            self._ended.pop(folder.id, None)
+        return summary
 
 
 class RunSummarizer:
@@ -149,6 +162,19 @@ class RunSummarizer:
         return summary
 
 
+def _when_written(folder: RunFolder) -> tuple[int, ...] | None:
+    """Sizes and times of a run's journal and annotations; None when the journal cannot be looked at."""
+    try:
+        journal = os.stat(f"{folder.path}/{folder.journal_file.name}")  # noqa: PTH116 - for each of a thousand runs
+    except OSError:
+        return None
+    try:
+        notes = os.stat(f"{folder.path}/{folder.annotations_file.name}").st_mtime_ns  # noqa: PTH116
+    except OSError:
+        notes = 0
+    return journal.st_size, journal.st_mtime_ns, journal.st_ino, notes
+
+
 def describe_damage(watch: RunWatch) -> str | None:
     """The damage of the journal that `watch` has read, in a sentence, or None."""
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
@@ -164,7 +190,7 @@ def run_folders(home: Path, kind: type[FolderT]) -> list[FolderT]: ...
 def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFolder]:
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
     try:
-        names = [entry.name for entry in (home / kind.parent).iterdir() if entry.is_dir()]
+        names = [entry.name for entry in os.scandir(home / kind.parent) if entry.is_dir()]
     except OSError:
         return []
     return [kind(home / kind.parent / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
