@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from textual.command import CommandList, CommandPalette
 from textual.css.query import NoMatches
+from textual.worker import Worker
 
 from mg_tui.tui.screens.base import DismissOnce
 
@@ -11,10 +12,10 @@ from mg_tui.tui.screens.base import DismissOnce
 class GardenPalette(DismissOnce[None], CommandPalette):
     """Textual's, which pages through lines that are not laid out yet, and closes twice on two keys in one read."""
 
-    def _gather_commands(self, search_value: str) -> None:
+    def _gather_commands(self, search_value: str) -> Worker[None]:  # type: ignore[override]
         """As Textual's, in a worker whose list may be gone before it is done: nothing is left to fill then."""
         work = self._gather_while_open(search_value)
-        self.run_worker(work, exclusive=True, group=self._GATHER_COMMANDS_GROUP)
+        return self.run_worker(work, exclusive=True, group=self._GATHER_COMMANDS_GROUP)
 
     async def _gather_while_open(self, search_value: str) -> None:
         with suppress(NoMatches):
