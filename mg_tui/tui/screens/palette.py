@@ -12,7 +12,7 @@ from mg_tui.tui.screens.base import DismissOnce
 class GardenPalette(DismissOnce[None], CommandPalette):
     """Textual's, which pages through lines that are not laid out yet, and closes twice on two keys in one read."""
 
-    def _gather_commands(self, search_value: str) -> Worker[None]:  # type: ignore[override]
+    def _gather_commands(self, search_value: str) -> Worker[None]:
         """As Textual's, in a worker whose list may be gone before it is done: nothing is left to fill then."""
         work = self._gather_while_open(search_value)
         return self.run_worker(work, exclusive=True, group=self._GATHER_COMMANDS_GROUP)
