@@ -92,7 +92,7 @@ def export(base: Path, rows: Path, llama: LlamaCpp, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def exported(result: Path, export: Callable[..., Any]) -> tuple[Path, dict[str, Any]]:
-    return export(result, "mine", quantizations=["F16", "Q8_0", "Q4_K_M"])  # type: ignore[no-any-return]
+    return export(result, "mine", quantizations=["F16", "Q8_0", "Q4_K_M"])
 
 
 def verify(model: Path, against: Path, rows: Path, base: Path, llama: LlamaCpp, **options: Any) -> dict[str, Any]:
