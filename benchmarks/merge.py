@@ -65,7 +65,7 @@ print(json.dumps([seconds, peak[0], largest, plan.nbytes]))
 
 
 def make_model(folder: Path, adapter: Path, layers: int) -> None:
-    """A random Qwen2.5-VL in bfloat16, in files of 300 MB, with an adapter on all linear layers of its language part."""
+    """A random Qwen2.5-VL in bfloat16, in files of 300 MB, with an adapter on all linear layers of its text model."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForImageTextToText
