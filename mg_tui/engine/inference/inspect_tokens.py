@@ -188,20 +188,11 @@ def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> 
     try:
         if family.image_tokens is not None:
             tokens = family.image_tokens(*size, preprocessing)
-        if family.layout is not None:
-            size_seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
+        if family.layout is not None and family.layout.resized is not None:
+            size_seen = family.layout.resized(*size, preprocessing)
     except GardenError:
         tokens = None  # the dataset check reports why an image is refused
     return {"path": path, "size": size, "seen_at": size_seen, "tokens": tokens}
-
-
-def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height in pixels of an image that becomes `grid` (rows, columns) of tokens; None if not known."""
-    image_processor = getattr(processor, "image_processor", None)
-    patch, merge = (getattr(image_processor, name, None) for name in ("patch_size", "merge_size"))
-    if not isinstance(patch, int) or not isinstance(merge, int):
-        return None
-    return grid[1] * patch * merge, grid[0] * patch * merge
 
 
 def main() -> NoReturn:

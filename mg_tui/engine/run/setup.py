@@ -29,7 +29,7 @@ from mg_tui.engine.run.placement import Placement, choose_placement
 from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
+from mg_tui.families.contract import Collator, LoadRequest, Preprocessing, Unsupported
 from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
@@ -81,8 +81,7 @@ def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContex
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
     if family.has_default_processor:
-        usual = (TrainingSpec.model_fields[name].default for name in ("min_pixels", "max_pixels"))
-        require_effective_limits(processor, preprocessing, Preprocessing(*usual))
+        require_effective_limits(family, processor, preprocessing)
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
     measure, measure_reason = token_counts.choose_token_measure(
         collator, cache=cache, identity=counter_identity(spec, resolved)
@@ -168,8 +167,9 @@ def make_memory_probe(
 
 
 def _why_not_packed(context: RunContext) -> str | None:
-    if context.family.layout is None:
-        return f"{context.family.title} does not say how its images are laid out"
+    shared = context.family.capability("shared_prefixes")
+    if isinstance(shared, Unsupported):
+        return shared.why
     if context.encoder is None:
         return f"{context.family.title} has a collator of its own"
     if context.placement.attention != "sdpa":  # the others take additive masks or none
@@ -188,6 +188,8 @@ def make_feature_cache(
         why_not = "requested"
     elif not is_vision_frozen(spec):
         why_not = "the vision tower or the projector is trained"
+    elif isinstance(kept := context.family.capability("kept_features"), Unsupported):
+        why_not = kept.why
     elif isinstance(layout, PaddedLayout) or context.encoder is None:
         why_not = "only the packed layout takes images apart from text"
     elif spec.vision_cache == "auto" and total <= plan.steps_per_epoch:

@@ -1,7 +1,6 @@
 """From an image's size to its tokens, and from tokens to their positions: arithmetic alone, no torch."""
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 from mg_tui.core.errors import DataError
@@ -49,28 +48,3 @@ def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int
 def image_tokens(width: int, height: int, limits: Preprocessing) -> int:
     """Tokens of an image of this size, in pixels; raises as `smart_resize` does."""
     return math.prod(token_grid(width, height, limits))
-
-
-def rope_positions(runs: Sequence[int | tuple[int, int]]) -> list[list[int]]:
-    """M-RoPE positions (time, row, column) of runs of text tokens and of images' (rows, columns).
-
-    As `get_rope_index` of transformers, models/qwen2_5_vl/modeling_qwen2_5_vl.py: text counts up on all three axes, an
-    image's tokens share one time index and count rows and columns from there, and the following tokens start after its
-    longer side.
-    """
-    time: list[int] = []
-    row: list[int] = []
-    column: list[int] = []
-    start = 0
-    for run in runs:
-        if isinstance(run, int):
-            for axis in (time, row, column):
-                axis += range(start, start + run)
-            start += run
-        else:
-            rows, columns = run
-            time += [start] * (rows * columns)
-            row += [start + r for r in range(rows) for _ in range(columns)]
-            column += [start + c for _ in range(rows) for c in range(columns)]
-            start += max(rows, columns)
-    return [time, row, column]
