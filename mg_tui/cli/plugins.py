@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mg_tui.cli.plugin_template import new_plugin
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.core.text import one_line, printable
 
@@ -22,15 +23,17 @@ _STATUS_MARKS = {"ok": "✓", "broken": "✗", "disabled": "–"}
 _WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the table
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--check", is_flag=True, help="Run the conformance tests without weights; exit 1 on failure.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
-    """List model families, metric plugins and plugin errors.
+    """List model families, what they support, metric plugins and plugin errors.
 
     Broken plugins are skipped. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME disables plugins.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from mg_tui.families.registry import DISABLE_ENV, load_registry
     from mg_tui.metrics.registry import load_metrics
 
@@ -44,12 +47,16 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
         _print_table(registry, findings)
+        _print_limits(registry)
         _print_metric_plugins(metric_plugins)
     for name in sorted(set(registry.unknown_disabled) - {plugin.name for plugin in metric_plugins}):
         click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
     statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in metric_plugins]
     if findings is not None and (any(findings.values()) or "broken" in statuses):
         ctx.exit(1)
+
+
+plugins.add_command(new_plugin)
 
 
 def _check_families(registry: "Registry") -> dict[str, list[str]]:
@@ -96,6 +103,23 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
         click.echo(line)
 
 
+def _print_limits(registry: "Registry") -> None:
+    """What each family does not support, or not yet for sure, with the reason."""
+    for family in registry.families:
+        for name, capability in _capabilities(family).items():
+            if why := getattr(capability, "why", None):
+                level = type(capability).__name__.lower()
+                click.echo(f"{one_line(family.title)}: {name} is {level}: {one_line(why)}")
+
+
+def _capabilities(family: "ModelFamily") -> "dict[str, Capability]":
+    from typing import get_args
+
+    from mg_tui.families.contract import CapabilityName
+
+    return {name: family.capability(name) for name in get_args(CapabilityName)}
+
+
 def _plugin_record(
     plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None
 ) -> dict[str, Any]:
@@ -130,10 +154,6 @@ def _metric_plugin_record(plugin: "MetricPlugin") -> dict[str, Any]:
 
 
 def _family_record(family: "ModelFamily") -> dict[str, Any]:
-    from typing import get_args
-
-    from mg_tui.families.contract import CapabilityName
-
     return {
         "key": family.key,
         "title": family.title,
@@ -142,7 +162,7 @@ def _family_record(family: "ModelFamily") -> dict[str, Any]:
             {"name": item.name, "title": item.title, "parameters": item.parameters, "note": item.note}
             for item in family.checkpoints
         ],
-        "capabilities": {name: _capability_record(family.capability(name)) for name in get_args(CapabilityName)},
+        "capabilities": {name: _capability_record(value) for name, value in _capabilities(family).items()},
     }
 
 
