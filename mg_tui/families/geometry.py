@@ -12,7 +12,7 @@ MAX_ASPECT_RATIO: Final = 200  # the most that an image may be longer than it is
 def resize_by_area(width: int, height: int, limits: Preprocessing, *, factor: int, title: str) -> tuple[int, int]:
     """The size, in pixels, that a processor resizes an image to: multiples of `factor` within the limits of its area.
 
-    The same arithmetic as `smart_resize` in transformers, models/qwen2_vl/image_processing_qwen2_vl.py.
+    The same arithmetic as `smart_resize` of the image processors in transformers that have a function of that name.
 
     Args:
         width, height: of the image.

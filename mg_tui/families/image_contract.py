@@ -27,7 +27,7 @@ def sequential_positions(runs: Sequence[Run]) -> list[list[int]]:
 def grid_positions(runs: Sequence[Run]) -> list[list[int]]:
     """Three axes (time, row, column), as models with M-RoPE count; interleaved M-RoPE takes the same numbers.
 
-    As `get_rope_index` of transformers, models/qwen2_vl and those made from it: text counts up on all three axes, an
+    As `get_rope_index` of the models in transformers that have one: text counts up on all three axes, an
     image's tokens share one time index and count rows and columns from there, and the following tokens start after its
     longer side.
     """

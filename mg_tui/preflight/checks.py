@@ -66,7 +66,7 @@ def run_preflight(
 
     _require_possible(spec)
     _require_metrics(spec)
-    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
     if model.family is not None:
         _require_supported(spec, model)
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)

@@ -53,7 +53,7 @@ def open_token_inspector(spec: TrainingSpec) -> "EngineProcess":
     from mg_tui.runs.engine_process import EngineProcess
 
     child = EngineProcess("mg_tui.engine.inference.inspect_tokens")
-    fields = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
+    fields = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt", "family")
     try:
         with spinner(f"loading the tokenizer of {spec.base_model}") as notify:
             for event in child.stream("open", **{name: getattr(spec, name) for name in fields}):

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Role, TextPart
-from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS
+from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, FamilyChoice
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 
@@ -39,6 +39,7 @@ class OpenRequest(ChannelRequest):
     max_pixels: Annotated[int, Field(ge=1)] = DEFAULT_MAX_PIXELS
     system_prompt: str | None = None
     train_on_prompt: bool = False
+    family: FamilyChoice = "known"
 
 
 class TextContent(ChannelRequest):
@@ -114,7 +115,7 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     from mg_tui.families.contract import Preprocessing
     from mg_tui.families.registry import load_registry
 
-    resolved = load_registry().resolve(request.base_model, revision=request.revision, fetch=True)
+    resolved = load_registry().resolve(request.base_model, revision=request.revision, fetch=True, choice=request.family)
     family = resolved.family
     if family is None:
         raise FamilyError(f"no model family is installed for {request.base_model}")

@@ -11,6 +11,7 @@ from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.engine.inference.adapter_keys import describe_keys, find_rename, tried_renames
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.families.auto import AUTO_KEY, make_auto_family
 from mg_tui.families.contract import LoadRequest
 from mg_tui.families.family import ModelFamily
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, ResultMetadata
@@ -137,6 +138,8 @@ def resolve_family(located: LocatedModel, registry: "Registry") -> ModelFamily:
     named = next((family for family in registry.families if family.key == metadata.family), None)
     if named is not None:
         return named
+    if metadata.family == AUTO_KEY and metadata.model_type:
+        return make_auto_family(metadata.model_type)
     if metadata.model_type:
         return registry.by_model_type(metadata.model_type)
     resolved = registry.resolve(located.base.source, revision=located.revision, fetch=True)

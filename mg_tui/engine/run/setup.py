@@ -28,6 +28,7 @@ from mg_tui.engine.run.memory_probe import MemoryProbe, memory_meter_of
 from mg_tui.engine.run.placement import Placement, choose_placement
 from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
 from mg_tui.engine.run.training_data import TrainingData
+from mg_tui.families.auto import AUTO_KEY, NOT_GUARANTEED
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, Preprocessing, Unsupported
 from mg_tui.families.defaults import require_effective_limits
@@ -73,7 +74,7 @@ def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContex
         why_not = unsloth_backend.import_unsloth(placement)
         backend = "unsloth" if why_not is None else "transformers"
         decisions.append(("backend", backend, why_not or "requested"))
-    resolved = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    resolved = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
     family = resolved.family
     if family is None:
         raise FamilyError(f"no model family is installed for {spec.base_model}")
@@ -86,6 +87,8 @@ def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContex
     measure, measure_reason = token_counts.choose_token_measure(
         collator, cache=cache, identity=counter_identity(spec, resolved)
     )
+    if family.key == AUTO_KEY:
+        decisions.append(("family", family.title, f"--family auto: {NOT_GUARANTEED}"))
     decisions.append(("token counts", "exact", measure_reason))
     return RunContext(resolved, family, processor, collator, measure, placement, backend, decisions)
 
