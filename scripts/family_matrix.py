@@ -7,32 +7,38 @@ columns alone are replaced; `--print` prints the table instead. Exits with 1 if 
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import load_registry
-from mg_tui.families.testing import check_family, live_results
+from mg_tui.families.testing import check_family, live_folder, live_results
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "families.md"
 START, END = "<!-- matrix: scripts/family_matrix.py -->", "<!-- end of matrix -->"
-DECLARATION = "declaration and inputs"
+DECLARATION = "declaration"
 
 Column = dict[str, str]  # by check: "yes", "no", or why it does not apply
 
 
 def run_family(family: ModelFamily) -> Column:
     """The kit's results for a family; findings go to standard error."""
-    with_weights = [result for result in live_results(family)]
-    findings = check_family(family)
-    for finding in findings:
-        print(finding, file=sys.stderr)
-    column: Column = {DECLARATION: "no" if findings else "yes"}
-    for result in with_weights:
-        for finding in result.findings if result.status == "failed" else ():
-            print(f"{family.key}: {result.name}: {finding}", file=sys.stderr)
+    from mg_tui.families import conformance
+
+    with tempfile.TemporaryDirectory() as work:
+        folder = live_folder(family, Path(work))
+        findings = check_family(family, folder)
+        results = live_results(family, folder)
+    names = [check.__name__.replace("_", " ") for check in conformance.INPUT_CHECKS + conformance.WEIGHT_CHECKS]
+    column = {name: "no" if any(f": {name}:" in finding for finding in findings) else "yes" for name in names}
+    column = {DECLARATION: "no" if findings and "no" not in column.values() else "yes", **column}
+    for result in results:
+        findings += [f"{family.key}: {result.name}: {finding}" for finding in result.findings if result.failed]
         reason = result.findings[0] if result.status == "not applicable" else ""
         column[result.name] = {"ok": "yes", "failed": "no"}.get(result.status, reason)
+    for finding in findings:
+        print(finding, file=sys.stderr)
     return column
 
 
@@ -57,7 +63,8 @@ def format_matrix(columns: Mapping[str, Column]) -> str:
 def read_matrix(page: str) -> dict[str, Column]:
     """The columns of the table in a page."""
     table = page.partition(START)[2].partition(END)[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     if not rows:
         return {}
     notes = dict(re.findall(r"^(\d+)\. (.+)$", table, re.MULTILINE))

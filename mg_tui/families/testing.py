@@ -26,7 +26,7 @@ from mg_tui.families.validation import declaration_problems, offline_problems
 if TYPE_CHECKING:
     from mg_tui.families.conformance import ConformanceFixture
 
-__all__ = ["check_family", "check_family_live", "live_results"]
+__all__ = ["check_family", "check_family_live", "live_folder", "live_results"]
 
 _LIVE_CHECKS: Final = "mg_tui.engine.conformance.checks"
 
@@ -64,7 +64,7 @@ def check_family_live(family: ModelFamily, checkpoint: Path | None = None, *, na
         names: of checks of the engine, to run no others.
     """
     with tempfile.TemporaryDirectory() as work:
-        folder = _live_folder(family, checkpoint, Path(work))
+        folder = live_folder(family, Path(work), checkpoint)
         findings = [] if names else check_family(family, folder)
         results = live_results(family, folder, names=names)
         return findings + [
@@ -86,11 +86,12 @@ def live_results(family: ModelFamily, checkpoint: Path | None = None, *, names: 
     with tempfile.TemporaryDirectory() as work:
         images = Path(work) / "images"
         images.mkdir()
-        results: list[Any] = checks.run_live_checks(family, _live_folder(family, checkpoint, Path(work)), images, names)
+        results: list[Any] = checks.run_live_checks(family, live_folder(family, Path(work), checkpoint), images, names)
         return results
 
 
-def _live_folder(family: ModelFamily, checkpoint: Path | None, work: Path) -> Path:
+def live_folder(family: ModelFamily, work: Path, checkpoint: Path | None = None) -> Path:
+    """A small checkpoint: the given one, a bundled one, or one made from the family's recipe in the folder `work`."""
     folder = checkpoint or next((item.path for item in family.checkpoints if item.path and item.path.is_dir()), None)
     if folder is None:
         from mg_tui.families.tiny_checkpoints import make_tiny_checkpoint

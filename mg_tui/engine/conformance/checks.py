@@ -22,6 +22,11 @@ class CheckResult:
     status: Literal["ok", "failed", "not applicable"]
     findings: tuple[str, ...] = ()
 
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong."""
+        return self.status == "failed"
+
 
 # Each check with the capability that it is about; None for what every family has to do.
 LIVE_CHECKS: Final[tuple[tuple[Check, CapabilityName | None], ...]] = (
