@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,11 +106,13 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
 
 def _print_limits(registry: "Registry") -> None:
     """What each family does not support, or not yet for sure, with the reason."""
+    width = terminal_width()
     for family in registry.families:
         for name, capability in _capabilities(family).items():
             if why := getattr(capability, "why", None):
                 level = type(capability).__name__.lower()
-                click.echo(f"{one_line(family.title)}: {name} is {level}: {one_line(why)}")
+                text = f"{one_line(family.title)}: {name} is {level}: {one_line(why)}"
+                click.echo("\n".join(textwrap.wrap(text, width or len(text), subsequent_indent="  ")))
 
 
 def _capabilities(family: "ModelFamily") -> "dict[str, Capability]":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from mg_gemma3.shape import CONFIG_4B, CONFIG_12B, CONFIG_27B, model_shape
 from mg_gemma3.tiny import TINY
 from mg_tui.families import (
     CONTRACT_VERSION as CONTRACT_VERSION,
@@ -38,9 +39,23 @@ GEMMA3: Final = ModelFamily(
         vision=("model.vision_tower",),
     ),
     checkpoints=(
-        Checkpoint("google/gemma-3-4b-it", title="Gemma 3 4B", parameters=4_300_079_472, note="Gemma license"),
-        Checkpoint("google/gemma-3-12b-it", title="Gemma 3 12B", parameters=12_187_325_040, note="Gemma license"),
-        Checkpoint("google/gemma-3-27b-it", title="Gemma 3 27B", parameters=27_432_406_640, note="Gemma license"),
+        Checkpoint(
+            "google/gemma-3-4b-it", title="Gemma 3 4B", parameters=4_300_079_472, note="Gemma license", config=CONFIG_4B
+        ),
+        Checkpoint(
+            "google/gemma-3-12b-it",
+            title="Gemma 3 12B",
+            parameters=12_187_325_040,
+            note="Gemma license",
+            config=CONFIG_12B,
+        ),
+        Checkpoint(
+            "google/gemma-3-27b-it",
+            title="Gemma 3 27B",
+            parameters=27_432_406_640,
+            note="Gemma license",
+            config=CONFIG_27B,
+        ),
     ),
     capabilities={
         "lora_language": Supported(),
@@ -59,6 +74,7 @@ GEMMA3: Final = ModelFamily(
     attention=Attention("image_blocks", windows=True),
     vision=Vision(features="tensor"),
     image_size=ImageSize("`do_pan_and_scan` and `size` in the checkpoint's processor_config.json"),
+    shape=model_shape,
     tiny=TINY,
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from mg_qwen2_vl.shape import CONFIG_2B, CONFIG_7B, CONFIG_72B, model_shape
 from mg_qwen2_vl.tiny import TINY
 from mg_tui.families import (
     CONTRACT_VERSION as CONTRACT_VERSION,
@@ -48,9 +49,27 @@ QWEN2_VL: Final = ModelFamily(
         vision=("model.visual",),
     ),
     checkpoints=(
-        Checkpoint("Qwen/Qwen2-VL-2B-Instruct", title="Qwen2-VL 2B", parameters=2_208_985_600, note="Apache-2.0"),
-        Checkpoint("Qwen/Qwen2-VL-7B-Instruct", title="Qwen2-VL 7B", parameters=8_291_375_616, note="Apache-2.0"),
-        Checkpoint("Qwen/Qwen2-VL-72B-Instruct", title="Qwen2-VL 72B", parameters=73_405_560_320, note="Qwen license"),
+        Checkpoint(
+            "Qwen/Qwen2-VL-2B-Instruct",
+            title="Qwen2-VL 2B",
+            parameters=2_208_985_600,
+            note="Apache-2.0",
+            config=CONFIG_2B,
+        ),
+        Checkpoint(
+            "Qwen/Qwen2-VL-7B-Instruct",
+            title="Qwen2-VL 7B",
+            parameters=8_291_375_616,
+            note="Apache-2.0",
+            config=CONFIG_7B,
+        ),
+        Checkpoint(
+            "Qwen/Qwen2-VL-72B-Instruct",
+            title="Qwen2-VL 72B",
+            parameters=73_405_560_320,
+            note="Qwen license",
+            config=CONFIG_72B,
+        ),
     ),
     capabilities={
         "lora_language": Supported(),
@@ -66,6 +85,7 @@ QWEN2_VL: Final = ModelFamily(
     },
     layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=resized),
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list"),
+    shape=model_shape,
     tiny=TINY,
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from mg_qwen3_vl.shape import CONFIG_2B, CONFIG_4B, CONFIG_8B, CONFIG_32B, model_shape
 from mg_qwen3_vl.tiny import TINY
 from mg_tui.families import (
     CONTRACT_VERSION as CONTRACT_VERSION,
@@ -48,10 +49,34 @@ QWEN3_VL: Final = ModelFamily(
         vision=("model.visual",),
     ),
     checkpoints=(
-        Checkpoint("Qwen/Qwen3-VL-2B-Instruct", title="Qwen3-VL 2B", parameters=2_127_532_032, note="Apache-2.0"),
-        Checkpoint("Qwen/Qwen3-VL-4B-Instruct", title="Qwen3-VL 4B", parameters=4_437_815_808, note="Apache-2.0"),
-        Checkpoint("Qwen/Qwen3-VL-8B-Instruct", title="Qwen3-VL 8B", parameters=8_767_123_696, note="Apache-2.0"),
-        Checkpoint("Qwen/Qwen3-VL-32B-Instruct", title="Qwen3-VL 32B", parameters=33_357_240_560, note="Apache-2.0"),
+        Checkpoint(
+            "Qwen/Qwen3-VL-2B-Instruct",
+            title="Qwen3-VL 2B",
+            parameters=2_127_532_032,
+            note="Apache-2.0",
+            config=CONFIG_2B,
+        ),
+        Checkpoint(
+            "Qwen/Qwen3-VL-4B-Instruct",
+            title="Qwen3-VL 4B",
+            parameters=4_437_815_808,
+            note="Apache-2.0",
+            config=CONFIG_4B,
+        ),
+        Checkpoint(
+            "Qwen/Qwen3-VL-8B-Instruct",
+            title="Qwen3-VL 8B",
+            parameters=8_767_123_696,
+            note="Apache-2.0",
+            config=CONFIG_8B,
+        ),
+        Checkpoint(
+            "Qwen/Qwen3-VL-32B-Instruct",
+            title="Qwen3-VL 32B",
+            parameters=33_357_390_064,
+            note="Apache-2.0",
+            config=CONFIG_32B,
+        ),
     ),
     capabilities={
         "lora_language": Supported(),
@@ -68,6 +93,7 @@ QWEN3_VL: Final = ModelFamily(
     layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=resized),
     # Deepstack: features of inner layers of the tower are added to the hidden states of the first decoder layers.
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list", companions="deepstack_features"),
+    shape=model_shape,
     tiny=TINY,
 )
 
