@@ -276,7 +276,7 @@ cloud_run() {
     in_net python3 docker/try_terminal.py 'wait Active runs:' 'wait far  step' 'type exit\r' end -- \
         ssh -tt -i "$files/key" "${ssh_options[@]}" "root@$host"
     "$runner" stop "$container" >/dev/null
-    "$runner" start "$container" >/dev/null
+    in_net "$runner" start "$container" >/dev/null
     until_true 60 "sshd does not listen again" by_ssh true
     by_ssh model-garden runs list 2>&1 | grep interrupted
 }
