@@ -41,7 +41,7 @@ docker)
 buildah)
     # As root, chroot isolation also works where containers may not be nested; docker's format keeps every setting.
     if [ "$(id -u)" = 0 ]; then arguments+=(--isolation chroot); fi
-    buildah bud --format docker --layers "${arguments[@]}" "$@" .
+    buildah bud --format docker --layers --force-rm "${arguments[@]}" "$@" .
     ;;
 *)
     echo "build.sh: neither docker (with buildx and a running daemon) nor buildah is here; install one (Debian: apt-get install buildah podman)" >&2
