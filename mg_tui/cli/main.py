@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
+    "tokens": LazyCommand("mg_tui.cli.tokens", "tokens", "List, create and revoke tokens of the API."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
     "completion": LazyCommand("mg_tui.cli.completion", "completion", "Print the completion script of a shell."),

@@ -1,0 +1,1 @@
+"""The REST API: a front end beside the command line and the dashboard."""
