@@ -133,7 +133,6 @@ class ServeSpec(BaseModel):
         title="Dataset",
         help="Rows of the proof: a file, a folder or a Hub dataset. Default: the run's held-out rows.",
         group="Proof",
-        path=True,
         min_length=1,
         known="datasets",
     )

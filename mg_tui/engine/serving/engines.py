@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.serve_spec import ServeSpec, split_served
 from mg_tui.engine.inference.generate import silence_libraries
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.serving.answering import ServingEngine
+from mg_tui.engine.serving.gpu_holders import with_gpu_holders
 from mg_tui.engine.serving.proof import ExpectedAnswers, expect_answers
-from mg_tui.engine.serving.served_models import NamedModel, load_served, locate_served
+from mg_tui.engine.serving.served_models import ServedModels, load_served, locate_served
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.servers import ServerFolder
 
@@ -111,40 +112,10 @@ def start_engine(
     return StartedEngine(_builtin(spec, models, note), kind, base, expected)
 
 
-def _builtin(spec: ServeSpec, models: "ServedModels", note: Callable[[str], None]) -> ServingEngine:
+def _builtin(spec: ServeSpec, models: ServedModels, note: Callable[[str], None]) -> ServingEngine:
     from mg_tui.engine.serving.builtin import BuiltinEngine
 
     engine = BuiltinEngine(models, max_waiting=spec.queue, batch_size=spec.batch_size)
     if engine.sequential_reason is not None:
         note(f"requests are answered one at a time: {engine.sequential_reason}")
     return engine
-
-
-def with_gpu_holders(error: GardenError) -> GardenError:
-    """An error of a full GPU, with who holds its memory."""
-    if "GPU" not in error.what or (holders := gpu_holders()) is None:
-        return error
-    return EnvironmentProblem(error.what, where=error.where, why=holders, hint=error.hint)
-
-
-def gpu_holders() -> str | None:
-    """Which processes hold the memory of the GPUs, the largest first; None when it is not known."""
-    import contextlib
-
-    import psutil
-
-    from mg_tui.hardware.nvml import Nvml
-
-    nvml = Nvml()
-    try:
-        gpus, _why = nvml.sample()
-    finally:
-        nvml.close()
-    held = [(process.memory or 0, process.pid) for gpu in gpus for process in gpu.processes]
-    texts = []
-    for memory, pid in sorted(held, reverse=True)[:4]:
-        name = "?"
-        with contextlib.suppress(psutil.Error):
-            name = psutil.Process(pid).name()
-        texts.append(f"process {pid} ({name}) holds {memory / 2**30:.1f} GiB")
-    return ", ".join(texts) or None

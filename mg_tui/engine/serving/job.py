@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,5 +142,3 @@ class ServeJob:
     def _note(self, what: str) -> None:
         self._journal.write("warning", what=what)
 
-
-Note = Callable[[str], None]

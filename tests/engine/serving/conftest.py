@@ -13,16 +13,18 @@ from mg_tui.core.serve_spec import ServeSpec
 from mg_tui.engine.inference.generation import Sampling
 from mg_tui.families.registry import load_registry
 
-QUESTIONS = ("what shape is it?", "what color is it?", "how many?", "describe it at length, please, in all detail", "?")
+QUESTIONS = ("what shape is it?", "?", "how many?", "describe it at length, please, in all detail", "what color is it?")
 
 
 @pytest.fixture(scope="session")
-def other_result(
+def trained(
     make_adapted: Callable[..., Any], save: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Another adapter: it changes the vision tower too, and its answers are long."""
-    model = make_adapted(strength=0.5, target_modules=r".*(language_model.*(q|v)_proj|visual.*qkv)")
-    return save(model, tmp_path_factory.mktemp("results") / "other")
+) -> dict[str, Path]:
+    """Two adapters: `mine`, whose answer to the fourth question does not end, and `other`, which changes the vision
+    tower too."""
+    folder = tmp_path_factory.mktemp("trained")
+    other = make_adapted(strength=0.7, target_modules=r".*(language_model.*(q|v|down)_proj|visual.*qkv)")
+    return {"mine": save(make_adapted(strength=0.5), folder / "mine"), "other": save(other, folder / "other")}
 
 
 @pytest.fixture(scope="session")
@@ -40,12 +42,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def served(result: Path, other_result: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def served(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The loaded models: `tiny`, `mine` and `other`."""
     from mg_tui.engine.serving.served_models import load_served, locate_served
 
     home, registry = tmp_path_factory.mktemp("home"), load_registry()
-    spec = ServeSpec.parse({"models": ["tiny", f"mine={result}", f"other={other_result}"], "device": "cpu"})
+    spec = ServeSpec.parse({"models": ["tiny", *map(str, trained.values())], "device": "cpu"})
     return load_served(spec, locate_served(spec, home=home, registry=registry), registry)
 
 
@@ -105,6 +107,7 @@ def ask(engine: Any, *tasks: Any) -> list[tuple[str, Any]]:
     """The answers to tasks that are asked at the same time."""
 
     async def all_of_them() -> list[Any]:
-        return list(await asyncio.gather(*(collect(engine, task) for task in tasks)))
+        async with asyncio.timeout(120):
+            return list(await asyncio.gather(*(collect(engine, task) for task in tasks)))
 
     return asyncio.run(all_of_them())
