@@ -57,7 +57,11 @@ class ServeSpec(BaseModel):
         group="Server",
     )
     allow_host: tuple[str, ...] = option(
-        (), title="Allowed hosts", help="Accept requests under this name, too.", group="Server", example="gpu.example.org"
+        (),
+        title="Allowed hosts",
+        help="Accept requests under this name, too.",
+        group="Server",
+        example="gpu.example.org",
     )
     queue: int = option(
         64,
@@ -68,9 +72,7 @@ class ServeSpec(BaseModel):
         ge=1,
         le=10_000,
     )
-    timeout: float = option(
-        600.0, title="Timeout", help="Limit for one request.", group="Server", unit="seconds", gt=0
-    )
+    timeout: float = option(600.0, title="Timeout", help="Limit for one request.", group="Server", unit="seconds", gt=0)
     image_urls: Literal["public", "none"] = option(
         "public",
         title="Image URLs",

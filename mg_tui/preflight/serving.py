@@ -15,9 +15,7 @@ from mg_tui.runs.store import find_run
 from mg_tui.runs.versions import package_versions
 
 
-def launch_server(
-    spec: ServeSpec, settings: Settings, *, cwd: Path, gpus: Sequence[str] | None = None
-) -> ServerFolder:
+def launch_server(spec: ServeSpec, settings: Settings, *, cwd: Path, gpus: Sequence[str] | None = None) -> ServerFolder:
     """Check what can be checked without the models, make the server's folder, and start its process, detached.
 
     Args:
@@ -49,9 +47,14 @@ def settle_spec(spec: ServeSpec, settings: Settings, cwd: Path) -> ServeSpec:
         place = cwd / expand_user(dataset)
         changes["dataset"] = str(place.absolute()) if place.exists() else dataset
     settled = launch.with_absolute_paths(spec.model_copy(update=changes), cwd)
-    files = [None if name is None else Path(name) for name in (settled.tls_cert, settled.tls_key)]
-    check_listener(Listener(settled.host, settled.port, *files, settled.behind_proxy, settled.allow_host))
+    check_listener(listener_of(settled))
     return settled
+
+
+def listener_of(spec: ServeSpec) -> Listener:
+    """The address of a server."""
+    cert, key = (None if name is None else Path(name) for name in (spec.tls_cert, spec.tls_key))
+    return Listener(spec.host, spec.port, cert, key, spec.behind_proxy, spec.allow_host)
 
 
 def _settle_model(model: str, home: Path, cwd: Path) -> str:

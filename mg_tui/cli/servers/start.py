@@ -55,11 +55,10 @@ def serve(
 
 def _tell_access(spec: ServeSpec, settings: Settings) -> None:
     from mg_tui.cli.listening import print_access
-    from mg_tui.gate import Listener, TokenStore
+    from mg_tui.gate import TokenStore
+    from mg_tui.preflight.serving import listener_of
 
-    files = [None if name is None else Path(name) for name in (spec.tls_cert, spec.tls_key)]
-    listener = Listener(spec.host, spec.port, *files, spec.behind_proxy, spec.allow_host)
-    print_access(TokenStore(settings.home), listener)
+    print_access(TokenStore(settings.home), listener_of(spec))
 
 
 def _follow(folder: "ServerFolder") -> int:

@@ -39,7 +39,9 @@ def format_server_page(server: RunSummary, now: float) -> list[str]:
     lines = [f"{label:<13}{value}" for label, value in facts if value not in (None, "", UNKNOWN)]
     for name, proof in (record["proof"] or {}).items():
         lines.append(one_line(f"{'proof':<13}{proof_text({'model': name, **proof})}", limit=400))
-    lines += [one_line(f"warning  {w.what}" + (f": {w.why}" if w.why else "")) for w in list(server.view.warnings)[-10:]]
+    lines += [
+        one_line(f"warning  {w.what}" + (f": {w.why}" if w.why else "")) for w in list(server.view.warnings)[-10:]
+    ]
     last = format_server_outcome(ServerFolder(server.folder.path), server.view, server.state)
     return [*lines, "", *last] if last else lines
 

@@ -101,7 +101,7 @@ class Scheduler:
 
     @property
     def next_rows(self) -> tuple[RowState, ...]:
-        """The rows at the front of the queue; after an error in `step` with nothing being decoded, those it is about."""
+        """The rows at the front of the queue; if `step` fails and nothing is being decoded, those it failed on."""
         return self._queue[0].rows if self._queue else ()
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from mg_tui.core.errors import GardenError
@@ -65,7 +65,12 @@ class _BadRequest(Exception):
     """A request that is answered with an error of OpenAI's shape."""
 
     def __init__(
-        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, outcome: str = "refused"
+        self,
+        status: int,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        outcome: str = "refused",
     ):
         super().__init__(str(body))
         self.status, self.body, self.headers, self.outcome = status, dict(body), dict(headers or {}), outcome

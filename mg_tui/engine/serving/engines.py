@@ -93,7 +93,8 @@ def start_engine(
     if kind == "vllm":
         from mg_tui.engine.serving.vllm import start_vllm
 
-        return StartedEngine(*start_vllm(spec, found, folder, stopper, phase, cwd=cwd, home=home, cache=cache), base)
+        engine, expected = start_vllm(spec, found, folder, stopper, phase, cwd=cwd, home=home, cache=cache)
+        return StartedEngine(engine, kind, base, expected)
     phase("loading model", base)
     with stopper.interruptible():
         silence_libraries()
@@ -103,7 +104,7 @@ def start_engine(
             raise with_gpu_holders(error) from error
     expected = []
     if spec.proof_rows:
-        for named, served in zip(found, models.models, strict=True):
+        for served in models.models:
             phase("asking the trained model", served.name)
             with stopper.interruptible():
                 expected.append(

@@ -1,4 +1,4 @@
-"""A server from its spec to its end: engine started, address opened, answers proven, status written until it is stopped."""
+"""A server from its spec to its end: engine, address, proof, and the status that is written until it is stopped."""
 
 import json
 import time
@@ -16,11 +16,11 @@ from mg_tui.engine.serving.listening import (
     ListeningThread,
     call_on_loopback,
     limits_for,
-    listener_of,
     require_free_port,
 )
 from mg_tui.engine.serving.proof import ExpectedAnswers, describe_proof, prove
 from mg_tui.engine.serving.statistics import ServingStatistics
+from mg_tui.preflight.serving import listener_of
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.servers import STATUS_SECONDS, ServerFolder
 
@@ -60,8 +60,14 @@ class ServeJob:
         listener = listener_of(spec)
         require_free_port(listener)
         started = start_engine(
-            spec, folder=self.folder, stopper=self._stopper, phase=self._phase, cwd=self._cwd, home=self._home,
-            cache=self._cache, note=self._note,
+            spec,
+            folder=self.folder,
+            stopper=self._stopper,
+            phase=self._phase,
+            cwd=self._cwd,
+            home=self._home,
+            cache=self._cache,
+            note=self._note,
         )
         images = ImageStore(urls=spec.image_urls == "public")
         try:
@@ -141,4 +147,3 @@ class ServeJob:
 
     def _note(self, what: str) -> None:
         self._journal.write("warning", what=what)
-

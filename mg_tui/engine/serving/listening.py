@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.core.serve_spec import ServeSpec
-from mg_tui.gate import AccessRule, Gate, GateLimits, Listener, TokenStore, check_listener, serve
+from mg_tui.gate import AccessRule, Gate, GateLimits, Listener, TokenStore, serve
 
 MAX_BODY_BYTES: Final = 64 * 2**20  # of a request with its images
 BODY_SECONDS: Final = 60.0
@@ -21,18 +21,6 @@ RULES: Final = (
     AccessRule("GET", "/v1/models/{name}", "read"),
     AccessRule("POST", "/v1/chat/completions", "run", max_body=MAX_BODY_BYTES, body_seconds=BODY_SECONDS),
 )
-
-
-def listener_of(spec: ServeSpec) -> Listener:
-    """The address of a server.
-
-    Raises:
-        UsageError, EnvironmentProblem: it is refused; see `mg_tui.gate.check_listener`.
-    """
-    files = [None if name is None else Path(name) for name in (spec.tls_cert, spec.tls_key)]
-    listener = Listener(spec.host, spec.port, files[0], files[1], spec.behind_proxy, spec.allow_host)
-    check_listener(listener)
-    return listener
 
 
 def require_free_port(listener: Listener) -> None:

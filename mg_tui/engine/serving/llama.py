@@ -74,7 +74,9 @@ def find_vision_file(file: Path) -> Path:
     if len(found) == 1:
         return found[0]
     why = "there are " + ", ".join(path.name for path in found[:4]) if found else "none is beside it"
-    raise UsageError("the vision file of the .gguf model is not clear", where=str(file), why=why, hint="name it with --mmproj")
+    raise UsageError(
+        "the vision file of the .gguf model is not clear", where=str(file), why=why, hint="name it with --mmproj"
+    )
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

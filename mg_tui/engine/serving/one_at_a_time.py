@@ -1,4 +1,4 @@
-"""Answers of models that do not support batched generation: one request after the other, by the model's own generate."""
+"""Answers of models that do not support batched generation: one after the other, by its own generate."""
 
 from collections.abc import Callable
 from typing import Any

@@ -119,4 +119,3 @@ def _as_loaded(models: ServedModels, served: ServedModel) -> LoadedModel:
         models.dtype,  # type: ignore[arg-type]
         models.quantization,  # type: ignore[arg-type]
     )
-

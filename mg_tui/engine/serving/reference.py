@@ -41,9 +41,9 @@ def expect(values: dict[str, Any], channel: Channel) -> None:
     home, registry = Path(values["home"]), load_registry()
     found = locate_served(spec, home=home, registry=registry)
     models = load_served(spec, found, registry)
-    places = {"cwd": Path(values["cwd"]), "cache": Path(values["cache"])}
+    cwd, cache = Path(values["cwd"]), Path(values["cache"])
     expected = [
-        expect_answers(models, served, count=spec.proof_rows, dataset=spec.dataset, **places)
+        expect_answers(models, served, count=spec.proof_rows, dataset=spec.dataset, cwd=cwd, cache=cache)
         for served in models.models
     ]
     channel.send("expected", models=[_to_record(each) for each in expected])

@@ -47,14 +47,16 @@ class ServingStatistics:
         self._requests = Counter("model_garden_requests", "Requests by outcome", names, registry=self.registry)
         tokens = ("model",)
         self._prompt = Counter("model_garden_prompt_tokens", "Tokens of prompts", tokens, registry=self.registry)
-        self._generated = Counter(
-            "model_garden_generated_tokens", "Generated tokens", tokens, registry=self.registry
-        )
+        self._generated = Counter("model_garden_generated_tokens", "Generated tokens", tokens, registry=self.registry)
         self._seconds = Histogram(
             "model_garden_request_seconds", "Whole requests", tokens, buckets=_BUCKETS, registry=self.registry
         )
         self._first = Histogram(
-            "model_garden_first_token_seconds", "Until the first token", tokens, buckets=_BUCKETS, registry=self.registry
+            "model_garden_first_token_seconds",
+            "Until the first token",
+            tokens,
+            buckets=_BUCKETS,
+            registry=self.registry,
         )
         answering = Gauge("model_garden_requests_answering", "Requests being answered", registry=self.registry)
         answering.set_function(lambda: engine.answering)

@@ -104,7 +104,9 @@ class UpstreamProcess:
                         return
                 if time.monotonic() > deadline:
                     raise EnvironmentProblem(
-                        f"{self.command} was not ready within {seconds:g} s.", where=str(self.log), why=self.last_words()
+                        f"{self.command} was not ready within {seconds:g} s.",
+                        where=str(self.log),
+                        why=self.last_words(),
                     )
                 time.sleep(0.2)
 

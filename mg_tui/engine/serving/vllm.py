@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.serve_spec import ServeSpec
@@ -34,7 +34,7 @@ def start_vllm(
     cwd: Path,
     home: Path,
     cache: Path,
-) -> tuple[UpstreamEngine, Literal["vllm"], list[ExpectedAnswers]]:
+) -> tuple[UpstreamEngine, list[ExpectedAnswers]]:
     """Start vLLM with the models of a server, after they were asked what they have to answer.
 
     Raises:
@@ -62,11 +62,8 @@ def start_vllm(
     except BaseException:
         process.close()
         raise
-    models = {
-        named.name: UpstreamModel(named.name, named.located.metadata.system_prompt, _NEUTRAL) for named in found
-    }
-    engine = UpstreamEngine(process, models, key, max_waiting=spec.queue, timeout=spec.timeout)
-    return engine, "vllm", expected
+    models = {named.name: UpstreamModel(named.name, named.located.metadata.system_prompt, _NEUTRAL) for named in found}
+    return UpstreamEngine(process, models, key, max_waiting=spec.queue, timeout=spec.timeout), expected
 
 
 def vllm_command(spec: ServeSpec, found: Sequence[NamedModel], port: int) -> list[str]:
