@@ -1,12 +1,14 @@
 """A server before its process: names and paths settled, the address looked at, and the process started."""
 
+import contextlib
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from mg_tui.config import Settings
 from mg_tui.core.named_datasets import require_path
 from mg_tui.core.paths import expand_user
-from mg_tui.core.serve_spec import ServeSpec, split_served
+from mg_tui.core.serve_spec import DEFAULT_PORT, ServeSpec, split_served
 from mg_tui.families.registry import load_registry
 from mg_tui.gate import Listener, check_listener
 from mg_tui.runs import launch
@@ -55,6 +57,16 @@ def listener_of(spec: ServeSpec) -> Listener:
     """The address of a server."""
     cert, key = (None if name is None else Path(name) for name in (spec.tls_cert, spec.tls_key))
     return Listener(spec.host, spec.port, cert, key, spec.behind_proxy, spec.allow_host)
+
+
+def first_free_port(host: str = "127.0.0.1", first: int = DEFAULT_PORT, tried: int = 20) -> int:
+    """The first port from `first` on that nobody listens on; 0, any free one, after `tried` attempts."""
+    for port in range(first, first + tried):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return port
+    return 0
 
 
 def _settle_model(model: str, home: Path, cwd: Path) -> str:
