@@ -250,3 +250,34 @@ def test_without_its_command_or_vision_file_it_is_said(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(EnvironmentProblem, match="llama-server is not there"):
         start_llama(spec, folder, Calm())  # type: ignore[arg-type]
+
+
+def test_what_a_process_of_its_own_expects_arrives_as_it_was(
+    trained: dict[str, Path], tmp_path: Path, pictures: list[str]
+):
+    from mg_tui.engine.serving import reference
+    from mg_tui.engine.serving.proof import expect_answers
+    from mg_tui.engine.serving.served_models import load_served, locate_served
+
+    rows = tmp_path / "rows.jsonl"
+    lines = [{"question": f"{text}?", "image": pictures[0], "response": "circle"} for text in ("what", "how many")]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    spec = ServeSpec.parse({"models": [f"mine={trained['mine']}", "tiny"], "device": "cpu", "dataset": str(rows)})
+    sent: dict[str, Any] = {}
+
+    class Channel:
+        def send(self, event: str, **fields: Any) -> None:
+            sent.update(json.loads(json.dumps({"event": event, **fields})))
+
+    places = {"home": str(tmp_path), "cwd": str(tmp_path), "cache": str(tmp_path / "cache")}
+    reference.expect({"spec": spec.model_dump(mode="json"), **places}, Channel())  # type: ignore[arg-type]
+    assert sent["event"] == "expected"
+    arrived = [reference._from_record(each) for each in sent["models"]]
+    registry = load_registry()
+    models = load_served(spec, locate_served(spec, home=tmp_path, registry=registry), registry)
+    for each, served in zip(arrived, models.models, strict=True):
+        here = expect_answers(models, served, count=4, dataset=str(rows), cwd=tmp_path, cache=tmp_path / "cache")
+        assert (each.model, each.why, each.source) == (here.model, here.why, here.source)
+        assert list(each.examples) == list(here.examples) and list(each.answers) == list(here.answers)
+        assert (each.base is None) == (served.adapter is None) and each.base == here.base
+    assert arrived[0].answers[0].text != "" and len(arrived[0].examples) == 2
