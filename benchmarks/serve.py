@@ -30,7 +30,6 @@ from harness.model import make_model
 from harness.synthetic_data import DataKind, make_questions, make_rows, read_rows
 
 QUESTIONS = DataKind("serve5", "5 questions an image", per_image=5, per_step=10, pairs=make_questions)
-FIRST_TOKENS = 9  # requests of which the median counts
 
 
 def free_port() -> int:
@@ -154,6 +153,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--first", type=int, default=9, help="streamed requests of which the median counts")
     arguments = parser.parse_args()
     work, model = arguments.work, arguments.model
     if not model:
@@ -163,13 +163,13 @@ def main() -> None:
         from mg_tui.families.registry import load_registry
 
         model = load_registry().resolve("tiny").source
-    count = arguments.images + FIRST_TOKENS + 3
+    count = arguments.images + arguments.first + 3
     groups: dict[str, list[Any]] = {}
     for row in read_rows(make_rows(work / f"data-serve-{count}", QUESTIONS, (count + 1) // 2)):
         groups.setdefault(row.image, []).append(row)
     by_image = [groups[image] for image in sorted(groups)]
     warm_up, timed, first = by_image[:2], by_image[2 : 2 + arguments.images], by_image[2 + arguments.images :]
-    alone = [questions[0] for questions in first[:FIRST_TOKENS]]
+    alone = [questions[0] for questions in first[: arguments.first]]
     figures: dict[str, dict[str, Any]] = {}
     for contender, command, name in (("model-garden", garden, "benchmarked"), ("transformers", transformers, model)):
         port = free_port()
@@ -181,6 +181,8 @@ def main() -> None:
                 "first_token_seconds": round(first_token(url, name, alone, arguments.tokens), 4),
                 "answers": answers,
             }
+        shown = {key: value for key, value in figures[contender].items() if key != "answers"}
+        print(f"{contender}: {shown}", file=sys.stderr, flush=True)
     answers_alike = sum(
         mine == theirs
         for mine, theirs in zip(

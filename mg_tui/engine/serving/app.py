@@ -27,7 +27,7 @@ from mg_tui.engine.serving.answering import (
     TextPiece,
     TooManyWaiting,
 )
-from mg_tui.engine.serving.chat_replies import Completion, error_body, error_event, model_entry, model_list
+from mg_tui.engine.serving.chat_replies import ChatCompletion, error_body, error_event, model_entry, model_list
 from mg_tui.engine.serving.chat_request import ChatRequest
 from mg_tui.engine.serving.client_watch import ClientWatch
 from mg_tui.engine.serving.image_store import ImageStore
@@ -191,7 +191,7 @@ class _Answer:
             if event is None:
                 return PlainTextResponse("", 499)
             self._count(event)
-            return JSONResponse(Completion(self.body.model).whole("".join(text), event))
+            return JSONResponse(ChatCompletion(self.body.model).whole("".join(text), event))
         except (GardenError, TimeoutError) as error:
             self._ended = True  # counted by whoever answers with the error
             raise _to_bad_request(error) from error
@@ -200,7 +200,7 @@ class _Answer:
 
     async def chunks(self) -> AsyncIterator[str]:
         """The answer in the chunks of a stream."""
-        completion, options = Completion(self.body.model), self.body.stream_options
+        completion, options = ChatCompletion(self.body.model), self.body.stream_options
         try:
             yield completion.first()
             event = self.first

@@ -49,7 +49,7 @@ MAX_FAILURES: Final = 3  # of the engine in a row: then it is not the requests
 # Requests that come together are answered together: a client that asks five questions sends them within milliseconds,
 # and a prefill takes tens of them.
 GATHER_SECONDS: Final = 0.003
-# Steps of one model before another one with requests has its turn: switching adapters takes as long as a small step.
+# Steps of one model before another one with requests is served: switching adapters takes as long as a small step.
 STEPS_IN_A_ROW: Final = 4
 
 

@@ -13,7 +13,7 @@ DONE = "data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class ChatCompletion:
     """One answer as OpenAI's objects, whole or in chunks."""
 
     model: str

@@ -26,14 +26,14 @@ class ImageUrl(_Part):
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class TextContent(_Part):
+class ChatText(_Part):
     """A text."""
 
     type: Literal["text"]
     text: str
 
 
-class ImageContent(_Part):
+class ChatImage(_Part):
     """An image."""
 
     type: Literal["image_url"]
@@ -44,22 +44,22 @@ class ChatMessage(_Part):
     """One turn. `developer` is OpenAI's newer word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Annotated[TextContent | ImageContent, Field(discriminator="type")]]
+    content: str | list[Annotated[ChatText | ChatImage, Field(discriminator="type")]]
     name: str | None = None
 
     @model_validator(mode="after")
     def _images_of_users(self) -> "ChatMessage":
-        if self.role != "user" and any(isinstance(part, ImageContent) for part in self._parts()):
+        if self.role != "user" and any(isinstance(part, ChatImage) for part in self._parts()):
             raise ValueError("only a user's message can have images")
         return self
 
-    def _parts(self) -> "list[TextContent | ImageContent]":
-        return [TextContent(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
+    def _parts(self) -> "list[ChatText | ChatImage]":
+        return [ChatText(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
 
     @property
     def urls(self) -> list[str]:
         """The images, in order."""
-        return [part.image_url.url for part in self._parts() if isinstance(part, ImageContent)]
+        return [part.image_url.url for part in self._parts() if isinstance(part, ChatImage)]
 
     def message(self, files: list[str]) -> Message:
         """The turn, its images being the first of `files`, which are taken from it."""
@@ -67,9 +67,9 @@ class ChatMessage(_Part):
         return Message(
             role,
             tuple(
-                TextPart(part.text) if isinstance(part, TextContent) else ImagePart(ImageRef(path, path))
+                TextPart(part.text) if isinstance(part, ChatText) else ImagePart(ImageRef(path, path))
                 for part in self._parts()
-                for path in ([""] if isinstance(part, TextContent) else [files.pop(0)])
+                for path in ([""] if isinstance(part, ChatText) else [files.pop(0)])
             ),
         )
 

@@ -28,11 +28,11 @@ def trained(
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def image_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Files of three images."""
     from mg_tui.data.synthetic.drawings import draw_image
 
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("image_files")
     files = []
     for number, size in enumerate([(112, 112), (140, 84), (60, 170)]):
         image, _facts = draw_image(random.Random(number), size=size)

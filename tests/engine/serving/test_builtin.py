@@ -23,8 +23,8 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> dict[Any, list[int]]:
     return found
 
 
-def test_a_request_alone_is_answered_as_by_generate_vision(engine: Any, make_task: Any, alone: Any, pictures: Any):
-    task = make_task("mine", pictures[:1], QUESTIONS[0])
+def test_a_request_alone_is_answered_as_by_generate_vision(engine: Any, make_task: Any, alone: Any, image_files: Any):
+    task = make_task("mine", image_files[:1], QUESTIONS[0])
     expected = alone(task)
     [(text, end)] = ask(engine, task)
     assert text == expected.text
@@ -34,14 +34,14 @@ def test_a_request_alone_is_answered_as_by_generate_vision(engine: Any, make_tas
 
 
 def test_eight_batched_requests_are_answered_token_for_token_as_by_generate_vision(
-    engine: Any, make_task: Any, alone: Any, pictures: Any, served: Any, tokens: dict[Any, list[int]]
+    engine: Any, make_task: Any, alone: Any, image_files: Any, served: Any, tokens: dict[Any, list[int]]
 ):
     tasks = [
-        *(make_task("mine", pictures[:1], question) for question in QUESTIONS[:4]),
-        make_task("mine", pictures[:2], "compare them"),
+        *(make_task("mine", image_files[:1], question) for question in QUESTIONS[:4]),
+        make_task("mine", image_files[:2], "compare them"),
         make_task("mine", [], "hello there"),
-        make_task("mine", pictures[1:2], QUESTIONS[3]),
-        make_task("mine", pictures[2:], QUESTIONS[4]),
+        make_task("mine", image_files[1:2], QUESTIONS[3]),
+        make_task("mine", image_files[2:], QUESTIONS[4]),
     ]
     expected = [alone(task) for task in tasks]
     answers = ask(engine, *tasks)
@@ -54,40 +54,40 @@ def test_eight_batched_requests_are_answered_token_for_token_as_by_generate_visi
 
 
 def test_requests_to_several_adapters_at_once_are_answered_by_each(
-    engine: Any, make_task: Any, alone: Any, pictures: Any
+    engine: Any, make_task: Any, alone: Any, image_files: Any
 ):
     tasks = [
-        make_task(model, pictures[:1], question) for question in QUESTIONS[:3] for model in ("tiny", "mine", "other")
+        make_task(model, image_files[:1], question) for question in QUESTIONS[:3] for model in ("tiny", "mine", "other")
     ]
     expected = [alone(task).text for task in tasks]
     assert [text for text, _end in ask(engine, *tasks)] == expected
     assert len(set(expected[:3])) == 3, "each model answers differently"
 
 
-def test_a_later_question_on_an_image_does_not_encode_it_again(engine: Any, make_task: Any, pictures: Any):
-    ask(engine, *(make_task("mine", pictures[:1], question) for question in QUESTIONS))
+def test_a_later_question_on_an_image_does_not_encode_it_again(engine: Any, make_task: Any, image_files: Any):
+    ask(engine, *(make_task("mine", image_files[:1], question) for question in QUESTIONS))
     assert engine.images_encoded == 1
-    ask(engine, make_task("mine", pictures[:1], "and now?"))
+    ask(engine, make_task("mine", image_files[:1], "and now?"))
     assert engine.images_encoded == 1
-    ask(engine, make_task("other", pictures[:1], "and now?"))
+    ask(engine, make_task("other", image_files[:1], "and now?"))
     assert engine.images_encoded == 2, "its adapter changes the vision tower"
 
 
-def test_an_answer_ends_before_its_stop_string(engine: Any, make_task: Any, alone: Any, pictures: Any):
-    task = make_task("mine", pictures[:1], QUESTIONS[3])
+def test_an_answer_ends_before_its_stop_string(engine: Any, make_task: Any, alone: Any, image_files: Any):
+    task = make_task("mine", image_files[:1], QUESTIONS[3])
     whole = alone(task).text
     middle = len(whole) // 2
     stop = whole[middle : middle + 3]
-    stopped = make_task("mine", pictures[:1], QUESTIONS[3], stop=["never seen", stop])
+    stopped = make_task("mine", image_files[:1], QUESTIONS[3], stop=["never seen", stop])
     [(text, end), (other, other_end)] = ask(engine, stopped, task)
     assert text == whole[: whole.index(stop)] and end.finish_reason == "stop"
     assert end.completion_tokens < alone(task).tokens
     assert other == whole and other_end.completion_tokens == alone(task).tokens
 
 
-def test_a_seed_decides_a_sampled_answer_whatever_it_is_batched_with(engine: Any, make_task: Any, pictures: Any):
+def test_a_seed_decides_a_sampled_answer_whatever_it_is_batched_with(engine: Any, make_task: Any, image_files: Any):
     def sampled(seed: int) -> Any:
-        return make_task("mine", pictures[:1], QUESTIONS[3], temperature=1.0, top_p=0.9, seed=seed)
+        return make_task("mine", image_files[:1], QUESTIONS[3], temperature=1.0, top_p=0.9, seed=seed)
 
     [first] = ask(engine, sampled(1))
     again, other, *_ = ask(engine, sampled(1), sampled(2), make_task("other", [], "hello"))
@@ -95,10 +95,10 @@ def test_a_seed_decides_a_sampled_answer_whatever_it_is_batched_with(engine: Any
 
 
 def test_a_cancelled_request_frees_its_place_and_the_others_go_on(
-    engine: Any, make_task: Any, alone: Any, pictures: Any
+    engine: Any, make_task: Any, alone: Any, image_files: Any
 ):
-    long = make_task("mine", pictures[:1], QUESTIONS[3], tokens=2_000)
-    short = make_task("mine", pictures[1:2], QUESTIONS[0])
+    long = make_task("mine", image_files[:1], QUESTIONS[3], tokens=2_000)
+    short = make_task("mine", image_files[1:2], QUESTIONS[0])
     expected = alone(short).text
 
     async def go() -> str:
@@ -116,14 +116,14 @@ def test_a_cancelled_request_frees_its_place_and_the_others_go_on(
     assert all(lane.scheduler.is_idle for lane in engine._lanes)
 
 
-def test_too_many_waiting_requests_are_refused(served: Any, make_task: Any, pictures: Any):
+def test_too_many_waiting_requests_are_refused(served: Any, make_task: Any, image_files: Any):
     from mg_tui.engine.serving.builtin import BuiltinEngine
 
     engine = BuiltinEngine(served, max_waiting=2)
     try:
 
         async def go() -> None:
-            tasks = [engine.start(make_task("tiny", pictures[:1], f"{number}?")) for number in range(2)]
+            tasks = [engine.start(make_task("tiny", image_files[:1], f"{number}?")) for number in range(2)]
             with pytest.raises(TooManyWaiting):
                 engine.start(make_task("tiny", [], "one more"))
             for pending in tasks:
@@ -137,9 +137,9 @@ def test_too_many_waiting_requests_are_refused(served: Any, make_task: Any, pict
 
 
 def test_a_request_that_is_too_long_or_has_a_control_token_is_refused_alone(
-    engine: Any, make_task: Any, alone: Any, pictures: Any
+    engine: Any, make_task: Any, alone: Any, image_files: Any
 ):
-    good = make_task("mine", pictures[:1], QUESTIONS[0])
+    good = make_task("mine", image_files[:1], QUESTIONS[0])
     for bad, message in (
         (make_task("mine", [], "x", tokens=1_000_000), "at most"),
         (make_task("mine", [], "a word " * 40_000), "at most"),
@@ -156,9 +156,9 @@ def test_a_request_that_is_too_long_or_has_a_control_token_is_refused_alone(
 
 
 def test_a_failure_of_the_engine_fails_its_requests_and_later_ones_are_answered(
-    engine: Any, make_task: Any, alone: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
+    engine: Any, make_task: Any, alone: Any, image_files: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    task = make_task("mine", pictures[:1], QUESTIONS[0])
+    task = make_task("mine", image_files[:1], QUESTIONS[0])
     lane = next(lane for lane in engine._lanes if lane.served.name == "mine")
     with monkeypatch.context() as patch:
         patch.setattr(lane.scheduler, "step", lambda: 1 / 0)
@@ -168,13 +168,13 @@ def test_a_failure_of_the_engine_fails_its_requests_and_later_ones_are_answered(
     assert ask(engine, task)[0][0] == alone(task).text
 
 
-def test_closing_fails_what_is_under_way(served: Any, make_task: Any, pictures: Any):
+def test_closing_fails_what_is_under_way(served: Any, make_task: Any, image_files: Any):
     from mg_tui.engine.serving.builtin import BuiltinEngine
 
     engine = BuiltinEngine(served, max_waiting=9)
 
     async def go() -> None:
-        pending = engine.start(make_task("mine", pictures[:1], QUESTIONS[3], tokens=2_000))
+        pending = engine.start(make_task("mine", image_files[:1], QUESTIONS[3], tokens=2_000))
         await pending.next()
         await asyncio.to_thread(engine.close)
         with pytest.raises(EngineEnded):
@@ -187,14 +187,14 @@ def test_closing_fails_what_is_under_way(served: Any, make_task: Any, pictures: 
 
 
 def test_a_model_without_batched_generation_answers_one_request_after_the_other(
-    served: Any, make_task: Any, alone: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
+    served: Any, make_task: Any, alone: Any, image_files: Any, monkeypatch: pytest.MonkeyPatch
 ):
     from mg_tui.engine.serving import builtin
 
-    tasks = [make_task(model, pictures[:1], question) for model in ("mine", "other") for question in QUESTIONS[:2]]
+    tasks = [make_task(model, image_files[:1], question) for model in ("mine", "other") for question in QUESTIONS[:2]]
     expected = [alone(task).text for task in tasks]
     whole = expected[2]
-    stopped = make_task("other", pictures[:1], QUESTIONS[0], stop=[whole[3:5]])
+    stopped = make_task("other", image_files[:1], QUESTIONS[0], stop=[whole[3:5]])
     monkeypatch.setattr(builtin, "unsupported_reason", lambda _model: "a test says so")
     engine = builtin.BuiltinEngine(served, max_waiting=9)
     try:

@@ -79,11 +79,11 @@ def test_models_are_listed(running: RunningServer):
 
 
 def test_an_answer_with_two_images_and_its_usage(
-    running: RunningServer, alone: Any, make_task: Any, pictures: list[str]
+    running: RunningServer, alone: Any, make_task: Any, image_files: list[str]
 ):
-    expected = alone(make_task("mine", pictures[:2], "compare them"))
+    expected = alone(make_task("mine", image_files[:2], "compare them"))
     completion = running.client().chat.completions.create(
-        model="mine", messages=question([data_uri(path) for path in pictures[:2]], "compare them"), max_tokens=24
+        model="mine", messages=question([data_uri(path) for path in image_files[:2]], "compare them"), max_tokens=24
     )
     [choice] = completion.choices
     assert choice.message.content == expected.text
@@ -95,12 +95,14 @@ def test_an_answer_with_two_images_and_its_usage(
     )
 
 
-def test_a_stream_has_the_same_text_in_pieces(running: RunningServer, alone: Any, make_task: Any, pictures: list[str]):
-    expected = alone(make_task("mine", pictures[:1], QUESTIONS[3]))
+def test_a_stream_has_the_same_text_in_pieces(
+    running: RunningServer, alone: Any, make_task: Any, image_files: list[str]
+):
+    expected = alone(make_task("mine", image_files[:1], QUESTIONS[3]))
     chunks = list(
         running.client().chat.completions.create(
             model="mine",
-            messages=question([data_uri(pictures[0])], QUESTIONS[3]),
+            messages=question([data_uri(image_files[0])], QUESTIONS[3]),
             max_completion_tokens=24,
             stream=True,
             stream_options={"include_usage": True},
@@ -113,10 +115,12 @@ def test_a_stream_has_the_same_text_in_pieces(running: RunningServer, alone: Any
     assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 24
 
 
-def test_stop_strings_and_the_default_length(running: RunningServer, alone: Any, make_task: Any, pictures: list[str]):
-    whole = alone(make_task("mine", pictures[:1], QUESTIONS[3])).text
+def test_stop_strings_and_the_default_length(
+    running: RunningServer, alone: Any, make_task: Any, image_files: list[str]
+):
+    whole = alone(make_task("mine", image_files[:1], QUESTIONS[3])).text
     ask = running.client().chat.completions.create
-    messages = question([data_uri(pictures[0])], QUESTIONS[3])
+    messages = question([data_uri(image_files[0])], QUESTIONS[3])
     assert ask(model="mine", messages=messages).choices[0].message.content == whole
     stopped = ask(model="mine", messages=messages, stop=[whole[9:14]])
     assert stopped.choices[0].message.content == whole[: whole.index(whole[9:14])]
@@ -124,12 +128,12 @@ def test_stop_strings_and_the_default_length(running: RunningServer, alone: Any,
 
 
 def test_fifty_concurrent_requests_are_each_answered_as_alone(
-    running: RunningServer, alone: Any, make_task: Any, pictures: list[str]
+    running: RunningServer, alone: Any, make_task: Any, image_files: list[str]
 ):
     cases = [
         (model, image, text)
         for model in ("mine", "other")
-        for image in pictures
+        for image in image_files
         for text in (*QUESTIONS, "who", "a", "b")
     ]
     cases = (cases + cases)[:50]
@@ -182,9 +186,9 @@ def test_a_body_that_is_no_json_is_refused_in_openais_shape(running: RunningServ
     assert response.status_code == 400 and response.json()["error"]["message"] == "The body is not valid JSON."
 
 
-def test_a_client_that_goes_away_ends_its_answer(running: RunningServer, pictures: list[str]):
+def test_a_client_that_goes_away_ends_its_answer(running: RunningServer, image_files: list[str]):
     stream = running.client().chat.completions.create(
-        model="mine", messages=question([data_uri(pictures[0])], QUESTIONS[3]), max_tokens=2_000, stream=True
+        model="mine", messages=question([data_uri(image_files[0])], QUESTIONS[3]), max_tokens=2_000, stream=True
     )
     next(iter(stream))
     assert running.engine.answering or running.engine.waiting
@@ -192,7 +196,7 @@ def test_a_client_that_goes_away_ends_its_answer(running: RunningServer, picture
     _until(lambda: not running.engine.answering)
     with pytest.raises(openai.APITimeoutError):
         running.client().with_options(timeout=0.3).chat.completions.create(
-            model="mine", messages=question([data_uri(pictures[0])], QUESTIONS[3]), max_tokens=2_000
+            model="mine", messages=question([data_uri(image_files[0])], QUESTIONS[3]), max_tokens=2_000
         )
     _until(lambda: not running.engine.answering)
 
@@ -204,7 +208,7 @@ def _until(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_health_needs_no_token_and_metrics_count(running: RunningServer, pictures: list[str]):
+def test_health_needs_no_token_and_metrics_count(running: RunningServer, image_files: list[str]):
     base = running.url.removesuffix("/v1")
     assert httpx.get(f"{base}/health").json() == {"status": "ok"}
     running.client().chat.completions.create(model="tiny", messages=question([], "hello"), max_tokens=2)
@@ -261,13 +265,13 @@ def secret_server() -> Iterator[HostileServer]:
 
 
 @pytest.fixture
-def public_server(monkeypatch: pytest.MonkeyPatch, pictures: list[str]) -> Iterator[HostileServer]:
+def public_server(monkeypatch: pytest.MonkeyPatch, image_files: list[str]) -> Iterator[HostileServer]:
     """A server at 127.0.0.2, which counts as an address of the public internet."""
     from mg_tui.data import addresses
 
     original = addresses.is_public
     monkeypatch.setattr(addresses, "is_public", lambda address: str(address) == "127.0.0.2" or original(address))
-    with HostileServer("127.0.0.2", Path(pictures[0]).read_bytes()) as server:
+    with HostileServer("127.0.0.2", Path(image_files[0]).read_bytes()) as server:
         yield server
 
 
@@ -320,12 +324,12 @@ def test_a_redirect_to_this_machine_is_not_followed(
 
 
 def test_an_image_of_a_public_address_is_fetched(
-    running: RunningServer, public_server: HostileServer, alone: Any, make_task: Any, pictures: list[str]
+    running: RunningServer, public_server: HostileServer, alone: Any, make_task: Any, image_files: list[str]
 ):
     completion = running.client().chat.completions.create(
         model="mine", messages=question([f"{public_server.url}/image"], QUESTIONS[0]), max_tokens=24
     )
-    assert completion.choices[0].message.content == alone(make_task("mine", pictures[:1], QUESTIONS[0])).text
+    assert completion.choices[0].message.content == alone(make_task("mine", image_files[:1], QUESTIONS[0])).text
 
 
 def test_images_that_do_not_end_or_are_huge_are_cut_off(running: RunningServer, public_server: HostileServer):
@@ -352,11 +356,11 @@ def bomb() -> bytes:
     )
 
 
-def test_images_that_are_bombs_or_no_images_are_refused(running: RunningServer, pictures: list[str]):
+def test_images_that_are_bombs_or_no_images_are_refused(running: RunningServer, image_files: list[str]):
     def uri(data: bytes, kind: str = "png") -> str:
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
-    cut = Path(pictures[0]).read_bytes()[:-40]
+    cut = Path(image_files[0]).read_bytes()[:-40]
     assert "claims 900,000,000 pixels" in refused(running, uri(bomb()))
     assert "truncated" in refused(running, uri(cut)) or "damaged" in refused(running, uri(cut))
     assert "SVG" in refused(running, uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml"))
@@ -381,10 +385,10 @@ def test_a_server_without_downloads_asks_nobody(shared_engine: Any, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, pictures: list[str]) -> Path:
+def dataset(tmp_path_factory: pytest.TempPathFactory, image_files: list[str]) -> Path:
     lines = [
         {"question": f"{text} {number}", "image": path, "response": "circle"}
-        for number, path in enumerate(pictures)
+        for number, path in enumerate(image_files)
         for text in QUESTIONS[:3]
     ]
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"

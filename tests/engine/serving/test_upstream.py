@@ -101,9 +101,9 @@ def test_llama_server_gets_both_files_and_the_saved_pixel_limits(llama: Any, sta
 
 
 def test_a_request_reaches_it_with_data_uris_and_the_trained_system_prompt(
-    llama: Any, stand_in: Path, make_task: Any, pictures: list[str]
+    llama: Any, stand_in: Path, make_task: Any, image_files: list[str]
 ):
-    task = make_task("demo", pictures[:2], "compare", tokens=9, stop=["x"], temperature=0.5, seed=4)
+    task = make_task("demo", image_files[:2], "compare", tokens=9, stop=["x"], temperature=0.5, seed=4)
     [(text, end)] = ask(llama, task)
     assert text == "an answer" and (end.prompt_tokens, end.completion_tokens, end.finish_reason) == (11, 2, "stop")
     [request] = requests(stand_in)
@@ -111,7 +111,9 @@ def test_a_request_reaches_it_with_data_uris_and_the_trained_system_prompt(
     assert request["authorization"].startswith("Bearer ") and len(request["authorization"]) > 30
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     images = [part["image_url"]["url"] for part in body["messages"][1]["content"] if part["type"] == "image_url"]
-    assert [base64.b64decode(url.partition(",")[2]) for url in images] == [Path(p).read_bytes() for p in pictures[:2]]
+    assert [base64.b64decode(url.partition(",")[2]) for url in images] == [
+        Path(p).read_bytes() for p in image_files[:2]
+    ]
     assert (body["max_tokens"], body["stop"], body["seed"], body["temperature"]) == (9, ["x"], 4, 0.5)
     assert body["top_k"] == 0 and body["repeat_penalty"] == 1.0, "its own sampling defaults are switched off"
 
@@ -253,14 +255,14 @@ def test_without_its_command_or_vision_file_it_is_said(
 
 
 def test_what_a_process_of_its_own_expects_arrives_as_it_was(
-    trained: dict[str, Path], tmp_path: Path, pictures: list[str]
+    trained: dict[str, Path], tmp_path: Path, image_files: list[str]
 ):
     from mg_tui.engine.serving import reference
     from mg_tui.engine.serving.proof import expect_answers
     from mg_tui.engine.serving.served_models import load_served, locate_served
 
     rows = tmp_path / "rows.jsonl"
-    lines = [{"question": f"{text}?", "image": pictures[0], "response": "circle"} for text in ("what", "how many")]
+    lines = [{"question": f"{text}?", "image": image_files[0], "response": "circle"} for text in ("what", "how many")]
     rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
     spec = ServeSpec.parse({"models": [f"mine={trained['mine']}", "tiny"], "device": "cpu", "dataset": str(rows)})
     sent: dict[str, Any] = {}
@@ -281,3 +283,23 @@ def test_what_a_process_of_its_own_expects_arrives_as_it_was(
         assert list(each.examples) == list(here.examples) and list(each.answers) == list(here.answers)
         assert (each.base is None) == (served.adapter is None) and each.base == here.base
     assert arrived[0].answers[0].text != "" and len(arrived[0].examples) == 2
+
+
+def test_a_full_gpu_is_told_with_who_holds_it(monkeypatch: pytest.MonkeyPatch):
+    from mg_tui.engine.inference.loading import out_of_memory_error
+    from mg_tui.engine.serving import gpu_holders
+
+    class Driver:
+        def sample(self) -> Any:
+            process = type("P", (), {"pid": os.getpid(), "memory": 7 * 2**30})
+            return (type("G", (), {"processes": (process,)}),), None
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    monkeypatch.setattr("mg_tui.hardware.nvml.Nvml", Driver)
+    told = gpu_holders.with_gpu_holders(out_of_memory_error("my-model"))
+    assert told.what == "my-model does not fit into the GPU's free memory"
+    assert f"process {os.getpid()} (" in str(told.why) and "holds 7.0 GiB" in str(told.why)
+    other = EnvironmentProblem("no network")
+    assert gpu_holders.with_gpu_holders(other) is other
