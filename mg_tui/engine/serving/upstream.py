@@ -64,7 +64,7 @@ class UpstreamProcess:
     """
 
     def __init__(self, words: Sequence[str], port: int, log: Path, environment: Mapping[str, str]):
-        self.command = words[0]
+        self.command = Path(words[0]).name
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         try:

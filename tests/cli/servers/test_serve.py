@@ -85,6 +85,7 @@ def test_a_detached_server_is_listed_shown_and_stopped(
     assert started.exit_code == 0, started.output
     record = json.loads(started.stdout)
     assert record["models"] == ["demo"] and record["engine"] == "llama" and record["state"] == "running"
+    assert record["proof"]["demo"]["outcome"] == "none" and "which run it is from" in started.stderr
     assert ask(record["url"], "demo") == "an answer"
     _until(lambda: ServerFolder(tmp_path / "home" / "servers" / record["id"]).read_status()["requests"] == 1)
     [listed] = json.loads(command("servers", "--json").stdout)

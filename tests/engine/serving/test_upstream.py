@@ -240,6 +240,28 @@ def test_the_engine_is_chosen_by_the_model_and_what_is_on_path(
     assert chosen("tiny") == "builtin"
 
 
+def test_a_file_is_compared_with_the_run_it_is_from(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from mg_tui.engine.serving import llama
+
+    spec = ServeSpec.parse({"models": [str(gguf)]})
+    places: dict[str, Any] = {"cwd": tmp_path, "home": tmp_path, "cache": tmp_path}
+    [unknown] = llama.expected_of_file(spec, "demo", **places)
+    assert unknown.why is not None and "which run" in unknown.why
+    facts = json.loads((gguf.parent / "model_garden.json").read_text())
+    (gguf.parent / "model_garden.json").write_text(json.dumps({**facts, "run": "20260101-000000-abcd"}))
+    asked: list[ServeSpec] = []
+    monkeypatch.setattr(llama, "ask_reference", lambda spec, **_places: asked.append(spec) or ["expected"])
+    assert llama.expected_of_file(spec, "demo", **places) == ["expected"]
+    assert asked[0].models == ("demo=20260101-000000-abcd",)
+
+    def fail(*_arguments: Any, **_places: Any) -> None:
+        raise UsageError("no folder, run or base model is called that")
+
+    monkeypatch.setattr(llama, "ask_reference", fail)
+    [gone] = llama.expected_of_file(spec, "demo", **places)
+    assert gone.why is not None and "is called that" in gone.why
+
+
 def test_without_its_command_or_vision_file_it_is_said(
     gguf: Path, folder: ServerFolder, stand_in: Path, monkeypatch: pytest.MonkeyPatch
 ):
