@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import socket
 import statistics
 import subprocess
@@ -30,6 +31,24 @@ from harness.model import make_model
 from harness.synthetic_data import DataKind, make_questions, make_rows, read_rows
 
 QUESTIONS = DataKind("serve5", "5 questions an image", per_image=5, per_step=10, pairs=make_questions)
+
+
+def with_saved_limits(model: Path, folder: Path) -> str:
+    """A copy of a model that says it was trained with its processor's own limits of images' areas.
+
+    Without that `serve` would take the defaults of training, and the two would be asked about images of other sizes.
+    """
+    from mg_tui.runs.result_metadata import METADATA_FILE
+
+    if not (folder / METADATA_FILE).is_file():
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        size = json.loads((model / "preprocessor_config.json").read_bytes())
+        least = size.get("min_pixels") or size["size"]["shortest_edge"]
+        most = size.get("max_pixels") or size["size"]["longest_edge"]
+        facts = {"schema": 1, "kind": "model", "family": "qwen2_5_vl", "model_type": "qwen2_5_vl"}
+        facts |= {"base": {"name": str(model)}, "min_pixels": least, "max_pixels": most}
+        (folder / METADATA_FILE).write_text(json.dumps(facts))
+    return str(folder)
 
 
 def free_port() -> int:
@@ -79,12 +98,12 @@ def body_of(name: str, image: str, question: str, tokens: int, *, stream: bool =
     return {"model": name, "messages": messages, "max_tokens": tokens, "temperature": 0, "stream": stream}
 
 
-def ask_all(url: str, name: str, images: Sequence[Sequence[Any]], clients: int, tokens: int) -> tuple[float, list[str]]:
-    """Seconds until every question is answered, and the answers in order."""
+def ask_all(url: str, name: str, images: Sequence[Sequence[Any]], clients: int, tokens: int) -> tuple[float, list[Any]]:
+    """Seconds until every question is answered, and the answers in order with the tokens of their prompts."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(images)):
         waiting.put(number)
-    answers: dict[tuple[int, int], str] = {}
+    answers: dict[tuple[int, int], tuple[str, int]] = {}
 
     def client() -> None:
         with httpx.Client(timeout=600) as connection:
@@ -97,7 +116,9 @@ def ask_all(url: str, name: str, images: Sequence[Sequence[Any]], clients: int, 
                     body = body_of(name, row.image, row.text, tokens)
                     response = connection.post(f"{url}/v1/chat/completions", json=body)
                     response.raise_for_status()
-                    answers[number, at] = response.json()["choices"][0]["message"]["content"]
+                    record = response.json()
+                    text, counts = record["choices"][0]["message"]["content"], record["usage"]
+                    answers[number, at] = (text, int(counts["prompt_tokens"]))
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     began = time.perf_counter()
@@ -170,16 +191,20 @@ def main() -> None:
     by_image = [groups[image] for image in sorted(groups)]
     warm_up, timed, first = by_image[:2], by_image[2 : 2 + arguments.images], by_image[2 + arguments.images :]
     alone = [questions[0] for questions in first[: arguments.first]]
+    ours = with_saved_limits(Path(model), work / f"served-{Path(model).name}")
     figures: dict[str, dict[str, Any]] = {}
     for contender, command, name in (("model-garden", garden, "benchmarked"), ("transformers", transformers, model)):
         port = free_port()
-        with running(command(model, port), port, work / f"serve-{contender}.log") as url:
+        with running(
+            command(ours if contender == "model-garden" else model, port), port, work / f"serve-{contender}.log"
+        ) as url:
             ask_all(url, name, warm_up, 2, arguments.tokens)
             seconds, answers = ask_all(url, name, timed, arguments.clients, arguments.tokens)
             figures[contender] = {
                 "requests_per_second": round(len(answers) / seconds, 3),
                 "first_token_seconds": round(first_token(url, name, alone, arguments.tokens), 4),
-                "answers": answers,
+                "prompt_tokens": sum(tokens for _text, tokens in answers),
+                "answers": [text for text, _tokens in answers],
             }
         shown = {key: value for key, value in figures[contender].items() if key != "answers"}
         print(f"{contender}: {shown}", file=sys.stderr, flush=True)
@@ -189,7 +214,7 @@ def main() -> None:
             figures["model-garden"].pop("answers"), figures["transformers"].pop("answers"), strict=True
         )
     )
-    figures["generate"] = {"first_token_seconds": round(first_token_of_generate(model, alone, arguments.tokens), 4)}
+    figures["generate"] = {"first_token_seconds": round(first_token_of_generate(ours, alone, arguments.tokens), 4)}
     ratio = figures["model-garden"]["requests_per_second"] / figures["transformers"]["requests_per_second"]
     first_ratio = figures["model-garden"]["first_token_seconds"] / figures["generate"]["first_token_seconds"]
     record = {
