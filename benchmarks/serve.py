@@ -38,13 +38,14 @@ def with_saved_limits(model: Path, folder: Path) -> str:
 
     Without that `serve` would take the defaults of training, and the two would be asked about images of other sizes.
     """
+    from transformers import AutoProcessor
+
     from mg_tui.runs.result_metadata import METADATA_FILE
 
     if not (folder / METADATA_FILE).is_file():
         shutil.copytree(model, folder, dirs_exist_ok=True)
-        size = json.loads((model / "preprocessor_config.json").read_bytes())
-        least = size.get("min_pixels") or size["size"]["shortest_edge"]
-        most = size.get("max_pixels") or size["size"]["longest_edge"]
+        size = AutoProcessor.from_pretrained(model).image_processor.size
+        least, most = size["shortest_edge"], size["longest_edge"]
         facts = {"schema": 1, "kind": "model", "family": "qwen2_5_vl", "model_type": "qwen2_5_vl"}
         facts |= {"base": {"name": str(model)}, "min_pixels": least, "max_pixels": most}
         (folder / METADATA_FILE).write_text(json.dumps(facts))

@@ -352,7 +352,7 @@ class _Lane:
 
 
 def _make_lanes(models: ServedModels, batch_size: int | None) -> list[_Lane]:
-    runner = ModelRunner(models.model)
+    runner = ModelRunner(models.model, models.family.vision)
     budget = GenerationBudget.from_free_memory(models.model)
     share = len(models.models)  # each lane has its own rows in memory
     budget = replace(budget, rows=max(1, budget.rows // share), kv_tokens=max(1, budget.kv_tokens // share))

@@ -250,8 +250,13 @@ def test_a_file_is_compared_with_the_run_it_is_from(gguf: Path, tmp_path: Path, 
     facts = json.loads((gguf.parent / "model_garden.json").read_text())
     (gguf.parent / "model_garden.json").write_text(json.dumps({**facts, "run": "20260101-000000-abcd"}))
     asked: list[ServeSpec] = []
-    monkeypatch.setattr(llama, "ask_reference", lambda spec, **_places: asked.append(spec) or ["expected"])
-    assert llama.expected_of_file(spec, "demo", **places) == ["expected"]
+
+    def answer(spec: ServeSpec, **_places: Any) -> list[Any]:
+        asked.append(spec)
+        return ["expected"]
+
+    monkeypatch.setattr(llama, "ask_reference", answer)
+    assert [str(each) for each in llama.expected_of_file(spec, "demo", **places)] == ["expected"]
     assert asked[0].models == ("demo=20260101-000000-abcd",)
 
     def fail(*_arguments: Any, **_places: Any) -> None:
