@@ -50,7 +50,7 @@ async def test_a_server_is_listed_with_what_it_does_and_stopped_with_one_key(
         async with app.run_test(size=size) as pilot:
             await pilot.press("4")
             await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
-            await pilot.press("S")
+            await pilot.press("V")
             await until(pilot, lambda: isinstance(app.screen, ServersScreen) and app.screen.rows)
             await until(pilot, lambda: "4 of 4 answers as trained" in text(app))
             shown = text(app)
@@ -86,7 +86,7 @@ async def test_a_model_is_served_after_a_question_and_an_error_is_shown(
     async with app.run_test(size=size) as pilot:
         await pilot.press("4")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.rows and app.screen.selected)
-        await pilot.press("s")
+        await pilot.press("v")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         assert "Serve receipts?" in text(app)
         await pilot.press("y")

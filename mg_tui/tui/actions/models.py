@@ -51,7 +51,7 @@ ACTIONS: Final = (
     ),
     Action(
         "models.serve",
-        ("s",),
+        ("v",),
         "Serve",
         "Serve the selected model behind an OpenAI-compatible API on this machine.",
         "models",
@@ -61,7 +61,7 @@ ACTIONS: Final = (
     ),
     Action(
         "models.servers",
-        ("S",),
+        ("V",),
         "Servers",
         "Show the servers that run, their requests and latency, and stop them.",
         "models",

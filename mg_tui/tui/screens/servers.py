@@ -106,7 +106,7 @@ class ServersScreen(GardenScreen[None]):
         if self.rows is None:
             empty.update(Content.styled("reading servers …", tone("dim")))
         else:
-            empty.update(line("No server runs; ", ("s", tone("key", "bold")), " on a model serves it."))
+            empty.update(line("No server runs; ", ("v", tone("key", "bold")), " on a model serves it."))
         if self.rows and self.focused is None:
             self.set_focus(table)
         self.refresh_keys()
