@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
+    "doctor": LazyCommand("mg_tui.cli.doctor", "doctor", "Check this machine and what is installed."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
     "completion": LazyCommand("mg_tui.cli.completion", "completion", "Print the completion script of a shell."),
 }

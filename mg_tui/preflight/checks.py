@@ -20,6 +20,7 @@ from mg_tui.data.progress import Progress
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
     from mg_tui.data.dataset import Dataset
+    from mg_tui.doctor.findings import MachineFinding
     from mg_tui.families.registry import ResolvedModel
 
 
@@ -32,6 +33,8 @@ class PreflightResult:
         dataset, evaluation: the loaded datasets; `evaluation` is None when there is none.
         changes: spec values replaced by ones that are valid in every working directory.
         report: the check of the data; None when no family is installed for the model.
+        machine: warnings and problems of this machine that matter to the run (`model-garden doctor`); none of them
+            keeps it from starting.
     """
 
     model: "ResolvedModel"
@@ -39,6 +42,7 @@ class PreflightResult:
     evaluation: "Dataset | None"
     changes: Mapping[str, Any] = dataclass_field(default_factory=dict)
     report: "CheckReport | None" = None
+    machine: "tuple[MachineFinding, ...]" = ()
 
     def resolve_spec(self, spec: TrainingSpec) -> TrainingSpec:
         """`spec` with names in full: the worker runs in another directory without garden.toml. Aliases stay."""
@@ -62,6 +66,7 @@ def run_preflight(
         DataError: a dataset that cannot be read, or bad rows while `on_bad_row` is "stop".
         EnvironmentProblem: the base model is on the Hub, which cannot be reached.
     """
+    from mg_tui.doctor.examination import findings_for_run
     from mg_tui.families.registry import load_registry
 
     _require_possible(spec)
@@ -79,9 +84,9 @@ def run_preflight(
         from mg_tui.preflight.loaded_dataset_check import check_loaded_dataset
 
         report = check_loaded_dataset(resolved, settings, model, dataset, evaluation)
-    return PreflightResult(
-        model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation, cwd), report
-    )
+    changes = _resolved_names(spec, resolved, dataset, evaluation, cwd)
+    machine = findings_for_run(spec, settings.home, settings.cache)
+    return PreflightResult(model, dataset, evaluation, changes, report, machine)
 
 
 def _resolved_names(

@@ -1,4 +1,4 @@
-"""Every GPU in full, and the host."""
+"""Every GPU in full, the host, and what the doctor found."""
 
 from typing import ClassVar
 
@@ -6,10 +6,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from mg_tui.tui.actions import bindings
-from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
+from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, MachineExamined, MachineExaminer
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.device_blocks import DeviceBlocks
+from mg_tui.tui.widgets.machine_findings import MachineFindings
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
@@ -21,13 +22,15 @@ class DevicesScreen(GardenScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield ScrollBox(DeviceBlocks(), id="devices")
+        yield ScrollBox(DeviceBlocks(), MachineFindings(), id="devices")
         yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one(TopBar).breadcrumb = "devices"
         self._feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
         self.call_after_refresh(self._feed.start)
+        settings = self.dashboard.settings
+        self.call_after_refresh(MachineExaminer(self, settings.home, settings.cache).start)
 
     def on_unmount(self) -> None:
         self._feed.stop()
@@ -38,6 +41,9 @@ class DevicesScreen(GardenScreen[None]):
     def on_devices_updated(self, message: DevicesUpdated) -> None:
         titles = {row.id: row.title for row in self.dashboard.run_rows or ()}
         self.query_one(DeviceBlocks).show_snapshot(message.snapshot, titles)
+
+    def on_machine_examined(self, message: MachineExamined) -> None:
+        self.query_one(MachineFindings).show_findings(message.findings)
 
     def action_back(self) -> None:
         self.dashboard.pop_screen()
