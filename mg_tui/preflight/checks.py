@@ -16,6 +16,7 @@ from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.paths import is_remote
 from mg_tui.core.spec import AUTO_METRICS, BEST_LOSS, BEST_NONE, TrainingSpec
 from mg_tui.data.progress import Progress
+from mg_tui.runs.cost import PRICE_NAMES
 
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
@@ -70,6 +71,7 @@ def run_preflight(
     from mg_tui.families.registry import load_registry
 
     _require_possible(spec)
+    _require_watching(spec, settings, cwd)
     _require_metrics(spec)
     model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
     if model.family is not None:
@@ -129,6 +131,23 @@ def _require_possible(spec: TrainingSpec) -> None:
             f"optimizer: {spec.optimizer} requires a CUDA device",
             why="the run uses the CPU" if spec.device == "cpu" else "NVML finds no GPU on this machine",
             hint="give --optimizer adamw",
+        )
+
+
+def _require_watching(spec: TrainingSpec, settings: Settings, cwd: Path) -> None:
+    """Raise UsageError for an address, destination or command that cannot be used, or a budget without a price."""
+    import os
+
+    from mg_tui.runs.watch_request import separate_secrets
+    from mg_tui.watching.requirements import check_request
+
+    _public, request = separate_secrets(spec, settings.notify, cwd)
+    if request is not None:
+        check_request(request, os.environ)
+    if spec.max_cost is not None and not any(settings.cost.get(name) for name in PRICE_NAMES):
+        raise UsageError(
+            "max_cost: what a run costs is not known without a price",
+            hint="set one in garden.toml, e.g. [cost] per_hour = 2.50, or MODEL_GARDEN_COST_PER_HOUR",
         )
 
 

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from mg_tui.runs.watch import RunWatch
 @dataclass(frozen=True)
 class Settings:
     home: Path
+    notify: Mapping[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture

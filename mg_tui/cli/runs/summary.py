@@ -18,11 +18,11 @@ from mg_tui.cli.formatting import (
 from mg_tui.cli.tables import format_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
-from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.heartbeat import explain_silence
 from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
+from mg_tui.runs.watcher_process import describe_watching
 
 _COLUMNS: Final = ("id", "state", "step", "loss", "time", "eta", "model")
 _RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age"})
@@ -83,7 +83,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
             if view.latest_step.get("device_memory_peak")
             else None,
         ),
-        ("used", compute_cost(view.energy_j, view.gpu_seconds, prices).summary),
+        ("used", _format_cost(run, now, prices)),
         (
             "skipped",
             f"{view.skipped_rows} rows; see {folder.skipped_rows_file.name}" if view.skipped_rows else None,
@@ -95,8 +95,16 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
     lines += _warning_lines(run)
+    lines += [one_line(f"watch    {line}") for line in describe_watching(folder.path)]
     last = format_outcome(folder, view, run.state)
     return [*lines, "", *last] if last else lines
+
+
+def _format_cost(run: RunSummary, now: float, prices: Mapping[str, Any]) -> str | None:
+    """What a run has used, and what it will still cost."""
+    cost, left = run.cost(now, prices), run.cost_to_end(now, prices)
+    more = f"; about {left:,.2f} {printable(cost.currency or '')} more to the end" if left is not None else ""
+    return f"{cost.summary}{more}" if cost.summary else None
 
 
 def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,10 +103,11 @@ class RunCommands:
         the settings say so."""
 
         def job() -> str:
-            from mg_tui.runs import interrupted, launch, queue, trash
+            from mg_tui.runs import interrupted, launch, queue, trash, watcher_process
 
             resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
             trash.empty_expired(settings.home)
+            watcher_process.restart_watchers(settings.home)
             restarted = queue.restart_waiters(settings.home, launch.start_waiter)
             lines = [f"{folder.id} was interrupted and is running again" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} is queued again" for folder in restarted)])
