@@ -202,12 +202,13 @@ def _print_dry_run(request: "WatchRequest", folder: Path) -> None:
 def _end(folder: Path, *, cancel: bool) -> None:
     from mg_tui.runs import watch_request, watcher_process
 
-    if not watcher_process.is_watched(folder):
-        raise UsageError(f"{folder.name} is not watched.")
-    (folder / (watch_request.CANCEL_FILE if cancel else watch_request.STOP_FILE)).touch()
     if cancel:
+        watcher_process.cancel_ending(folder)
         click.echo("cancelled: the machine keeps running; messages and copies go on", err=True)
         return
+    if not watcher_process.is_watched(folder):
+        raise UsageError(f"{folder.name} is not watched.")
+    (folder / watch_request.STOP_FILE).touch()
     deadline = time.monotonic() + _STOP_SECONDS
     while watcher_process.is_watched(folder) and time.monotonic() < deadline:
         time.sleep(0.1)

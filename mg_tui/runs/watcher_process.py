@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError
+from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
 from mg_tui.runs import json_store, watch_request
 from mg_tui.runs.detached import start_detached
 from mg_tui.runs.folder import RunFolder
@@ -51,6 +51,24 @@ def is_watched(folder: Path) -> bool:
     with contextlib.suppress(GardenError):
         return is_held(folder / watch_request.LOCK_FILE)
     return False
+
+
+def cancel_ending(folder: Path) -> None:
+    """Cancel what happens when the run is done; messages and copies go on.
+
+    Raises:
+        UsageError: nothing happens, or no process watches the run.
+        EnvironmentProblem: the folder cannot be written.
+    """
+    request = watch_request.read_watch_request(folder)
+    if request is None or request.when_done is None:
+        raise UsageError(f"Nothing happens when {folder.name} is done.")
+    if not is_watched(folder):
+        raise UsageError(f"{folder.name} is not watched.")
+    try:
+        (folder / watch_request.CANCEL_FILE).touch()
+    except OSError as error:
+        raise EnvironmentProblem("Cannot cancel it.", where=str(folder), why=error.strerror) from error
 
 
 def read_watch_state(folder: Path) -> dict[str, Any]:

@@ -25,16 +25,22 @@ from mg_tui.runs.store import RunSummary
 from mg_tui.runs.watcher_process import describe_watching
 
 _COLUMNS: Final = ("id", "state", "step", "loss", "time", "eta", "model")
-_RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age"})
+_RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age", "cost"})
 _MAX_WARNINGS: Final = 10
 
 
 def format_table(
-    summaries: Sequence[RunSummary], now: float, *, width: int | None, columns: Sequence[str] = ()
+    summaries: Sequence[RunSummary],
+    now: float,
+    *,
+    width: int | None,
+    columns: Sequence[str] = (),
+    prices: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own.
 
     `columns`: keys of `mg_tui.core.run_columns`; by default the usual ones, with names and tags if a run was given any.
+    `prices`: the settings' [cost] table.
     """
     from rich.cells import cell_len, set_cell_size
 
@@ -43,7 +49,7 @@ def format_table(
     lines: list[str] = []
     titles = [RUN_COLUMNS_BY_KEY[key].title for key in columns]
     right = [RUN_COLUMNS_BY_KEY[key].title for key in columns if key in _RIGHT]
-    cells = [[_format_cell(run, key, now) for key in columns] for run in summaries]
+    cells = [[_format_cell(run, key, now, prices or {}) for key in columns] for run in summaries]
     rows = format_rows(titles, cells, width=width, right=right)
     for row, problem in zip(rows, problems, strict=True):
         lines += row
@@ -134,7 +140,7 @@ def _usual_columns(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
     return (*_COLUMNS[:1], *renamed, *_COLUMNS[1:-1], *tagged, *_COLUMNS[-1:])
 
 
-def _format_cell(run: RunSummary, key: str, now: float) -> str:
+def _format_cell(run: RunSummary, key: str, now: float, prices: Mapping[str, Any]) -> str:
     view = run.view
     match key:
         case "id":
@@ -158,6 +164,8 @@ def _format_cell(run: RunSummary, key: str, now: float) -> str:
         case "age":
             changed = view.ended_at or view.started_at or view.created_at
             return UNKNOWN if changed is None else format_duration(now - changed)
+        case "cost":
+            return run.cost(now, prices).formatted_money or UNKNOWN
         case "tags":
             return " ".join(f"#{tag}" for tag in run.annotations.tags)
         case "note":

@@ -75,6 +75,17 @@ class RunCommands:
 
         self.run_in_thread(row.title, job)
 
+    def keep_machine(self, row: "RunRow") -> None:
+        """Cancel what happens when the run is done."""
+
+        def job() -> str:
+            from mg_tui.runs import watcher_process
+
+            watcher_process.cancel_ending(row.folder.path)
+            return "cancelled: the machine keeps running when the run is done"
+
+        self.run_in_thread(row.title, job)
+
     def toggle_hold(self, row: "RunRow") -> None:
         """Hold a queued run, or release it."""
 

@@ -22,7 +22,8 @@ OPTIONS = {"layout": "padded", "lora_dropout": 0.2, "save_steps": 100, "max_step
 
 def terminate_in(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Send SIGTERM after the first forward pass of a step, once."""
-    real, sent = GardenTrainer._forward_backward, []
+    real = GardenTrainer._forward_backward
+    sent: list[int] = []
 
     def forward_backward(self: GardenTrainer, model: Any, part: Any, scale: float) -> torch.Tensor:
         loss = real(self, model, part, scale)
