@@ -38,7 +38,7 @@ class DeliveryFailed(Exception):
         self.why, self.retry_after, self.refused = why, retry_after, refused
 
 
-class Channel(Protocol):
+class MessageChannel(Protocol):
     """One address that messages are sent to."""
 
     def send(self, message: RunMessage) -> None:
@@ -95,7 +95,7 @@ class AppriseChannel:
             raise DeliveryFailed("apprise could not deliver it")
 
 
-def open_channel(url: str, label: str) -> Channel:
+def open_channel(url: str, label: str) -> MessageChannel:
     """The channel of an address.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.text import one_line
-from mg_tui.watching.channels import Channel, DeliveryFailed, open_channel
+from mg_tui.watching.channels import DeliveryFailed, MessageChannel, open_channel
 from mg_tui.watching.messages import RunMessage
 from mg_tui.watching.watch_state import WatchState
 
@@ -36,7 +36,7 @@ class Deliverer:
         clock: Callable[[], float] = time.time,
     ):
         self._state, self._first_pause, self._clock = state, first_pause, clock
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, MessageChannel] = {}
         for label, url in urls.items():
             try:
                 self._channels[label] = open_channel(url, label)
@@ -78,7 +78,7 @@ class Deliverer:
                 if not self._deliver(channel, entry):
                     break
 
-    def _deliver(self, channel: Channel, entry: dict[str, Any]) -> bool:
+    def _deliver(self, channel: MessageChannel, entry: dict[str, Any]) -> bool:
         try:
             channel.send(RunMessage(**entry["message"]))
         except DeliveryFailed as error:

@@ -8,7 +8,8 @@ from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.redaction import redact_target
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
-from mg_tui.watching.targets import CopyFailed, CopyTarget, open_target
+from mg_tui.watching.copying import CopyFailed, CopyTarget
+from mg_tui.watching.targets import open_target
 
 _UNFINISHED: Final = ".fetching-"
 

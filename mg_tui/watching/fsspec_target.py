@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.redaction import redact_target
-from mg_tui.watching.targets import CopyFailed, clean, sha256
+from mg_tui.watching.copying import CopyFailed, clean, sha256
 
 _PART_BYTES: Final = 50 << 20  # of an upload in parts
 _CHUNK: Final = 4 << 20

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
-from mg_tui.watching.targets import CopyFailed, clean, sha256
+from mg_tui.watching.copying import CopyFailed, clean, sha256
 
 _KINDS: Final = {"models": "model", "datasets": "dataset"}
 

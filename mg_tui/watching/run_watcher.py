@@ -76,10 +76,11 @@ class RunWatcher:
     def stop(self, *, for_good: bool = False) -> None:
         """End the threads; what is left is done by the next process, unless it is `for_good`."""
         self._deliverer.stop()
+        done = for_good or self.is_done
         if self._syncer is not None:
             self._syncer.stop()
         with self.state.changing():
-            self.state.done = for_good or self.is_done
+            self.state.done = done
 
     @property
     def is_done(self) -> bool:

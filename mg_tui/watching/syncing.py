@@ -20,7 +20,8 @@ from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.result_place import result_folder
 from mg_tui.runs.watch_request import OWN_FILES
-from mg_tui.watching.targets import CopyFailed, CopyTarget, open_target
+from mg_tui.watching.copying import CopyFailed, CopyTarget
+from mg_tui.watching.targets import open_target
 from mg_tui.watching.watch_state import WatchState
 
 FIRST_PAUSE: Final = 15.0  # seconds after the first failure; doubled after each
@@ -111,7 +112,8 @@ class Syncer:
                 raise CopyFailed(error.what) from None
         target = self._target
         whole = self._copy_checkpoints(target)
-        if ended and (result := result_folder(self._folder)) is not None:
+        result = result_folder(self._folder) if ended else None
+        if result is not None:
             target.put(result, _files_in(result), RESULT_FOLDER)
         self._copy_files(target)
         self._remove_old(target, whole)
@@ -120,7 +122,7 @@ class Syncer:
             at = time.strftime("%H:%M", time.localtime(self._clock()))
             self._state.sync.update(
                 copied=wanted,
-                text=f"{text}{' and the result' if ended else ''}, {at}",
+                text=f"{text}{' and the result' if result is not None else ''}, {at}",
                 problem=None,
                 failing_since=None,
             )

@@ -3,45 +3,24 @@
 A file is there when its content was compared with the local one by hash; what was cut is resumed or sent again.
 """
 
-import hashlib
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user
-from mg_tui.core.redaction import redact_target, scrub, secrets_of
+from mg_tui.core.redaction import redact_target
 from mg_tui.core.text import one_line
 from mg_tui.runs.watch_request import is_folder
+from mg_tui.watching.copying import CopyFailed, CopyTarget, sha256
 
-_CHUNK: Final = 4 << 20
 _SSH: Final = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 _STALL_SECONDS: Final = 120  # rsync gives up when nothing moves for so long
 _LISTED_FIELDS: Final = 5  # of `rsync --list-only`: mode, size, date, time, name
-
-
-class CopyFailed(Exception):
-    """Something could not be copied, removed or listed; the text says why, without secrets."""
-
-
-class CopyTarget(Protocol):
-    """A place for the files of one run. Names are relative, with `/`; every method raises CopyFailed."""
-
-    def put(self, local: Path, names: Sequence[str], folder: str) -> None:
-        """Copy files under `local` into a folder of the target, in this order, each compared by hash."""
-
-    def remove(self, folder: str) -> None:
-        """Remove a folder of the target with everything in it; one that is not there is no error."""
-
-    def names(self, folder: str) -> list[str]:
-        """Every file in a folder of the target, at any depth; empty when there is none."""
-
-    def get(self, folder: str, names: Sequence[str], local: Path) -> None:
-        """Copy files from a folder of the target into `local`; those that are there already are kept."""
 
 
 class FolderTarget:
@@ -94,15 +73,6 @@ def _copy_file(source: Path, destination: Path) -> None:
         part.replace(destination)
     except OSError as error:
         raise CopyFailed(_os_text(error)) from None
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _os_text(error: OSError) -> str:
@@ -204,8 +174,3 @@ def _open_rsync(text: str, run: str) -> RsyncTarget:
         raise UsageError(f"sync: {redact_target(text)} needs a host and a path", hint="e.g. ssh://user@host:22/path")
     user = f"{parts.username}@" if parts.username else ""
     return RsyncTarget(f"{user}{parts.hostname}:{parts.path.rstrip('/')}/{run}", parts.port)
-
-
-def clean(error: BaseException, target: str) -> str:
-    """An error of a library as one line without the secrets of the destination."""
-    return scrub(one_line(f"{type(error).__name__}: {error}", limit=300), secrets_of(target)[:1])

@@ -15,9 +15,10 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.resume import find_resume_target
 from mg_tui.watching import targets
+from mg_tui.watching.copying import CopyFailed
 from mg_tui.watching.fetching import fetch_run, list_copies
 from mg_tui.watching.syncing import Syncer
-from mg_tui.watching.targets import CopyFailed, open_target
+from mg_tui.watching.targets import open_target
 from mg_tui.watching.watch_state import WatchState
 from tests.hub_server import WRITE_TOKEN, HubServer
 
