@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 from harness.environments import make_environment
 from harness.model import make_model
+from harness.peak_memory import PeakMemory
 from harness.synthetic_data import DataKind, make_questions, make_rows, read_rows
 from peers import PEERS
 
@@ -32,33 +32,6 @@ QUESTIONS = (
     DataKind("generate5", "5 questions an image", per_image=5, per_step=10, pairs=make_questions),
     DataKind("generate1", "1 question an image", per_image=1, per_step=10, pairs=make_questions),
 )
-
-
-class PeakMemory:
-    """The largest resident size of this process within a block, in MiB above that at its start."""
-
-    def __enter__(self) -> "PeakMemory":
-        import psutil
-
-        self._process = psutil.Process()
-        self._before = self._peak = self._process.memory_info().rss
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.005):
-            self._peak = max(self._peak, self._process.memory_info().rss)
-
-    @property
-    def mib(self) -> float:
-        """The difference."""
-        return (self._peak - self._before) / 2**20
 
 
 def examples_of(file: Path, count: int) -> list[Any]:

@@ -37,6 +37,8 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "watch": LazyCommand("mg_tui.cli.watch", "watch", "Send messages about a run, copy it away, end the machine."),
+    "api": LazyCommand("mg_tui.cli.api", "api", "Serve the REST API."),
+    "tokens": LazyCommand("mg_tui.cli.tokens", "tokens", "List, create and revoke tokens of the API."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "doctor": LazyCommand("mg_tui.cli.doctor", "doctor", "Check this machine and what is installed."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),

@@ -18,6 +18,7 @@ DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "im
 DatasetLayout = Literal[
     "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
 ]
+BoxUnits = Literal["resized", "thousandths", "pixels"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
@@ -85,6 +86,7 @@ class TrainingSpec(BaseModel):
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+        alias="dataset_path",
         synonyms="data, train_file, dataset_name, data_path, train_dataset",
     )
     additional_dataset: tuple[str, ...] = option(
@@ -202,6 +204,14 @@ class TrainingSpec(BaseModel):
         group="Data",
         example="hint",
         synonyms="drop_columns, remove_unused_columns",
+    )
+    box_format: BoxUnits | None = option(
+        None,
+        title="Box format",
+        help="Write boxes of ms-swift's column objects into the text, in pixels of the image as resized for "
+        "Qwen2.5-VL, in thousandths of its sides, or in pixels of the original. Default: such rows are bad.",
+        group="Data",
+        synonyms="bbox, grounding, norm_bbox",
     )
     image_root: str | None = option(
         None,
@@ -330,6 +340,7 @@ class TrainingSpec(BaseModel):
         basic=True,
         gt=0,
         example="3",
+        alias="num_epochs",
         synonyms="num_train_epochs, num_epochs",
     )
     max_steps: int | None = option(

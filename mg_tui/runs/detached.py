@@ -29,7 +29,7 @@ def start_detached(
     """Start a command in a session of its own, without standard input, writing to `log`; it ignores SIGHUP.
 
     Args:
-        environ: variables in addition to those of this process.
+        environ: the environment; by default that of this process.
         descriptors: file descriptors that it inherits.
 
     Raises:
@@ -42,6 +42,6 @@ def start_detached(
         stderr=subprocess.STDOUT,
         start_new_session=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+        env={**(os.environ if environ is None else environ), "PYTHONUNBUFFERED": "1"},
         pass_fds=descriptors,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.core.paths import expand_user, is_remote
 from mg_tui.runs import output_folder, watch_request, watcher_process
+from mg_tui.runs.caller_bounds import CallerBounds, bounded_environment
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.detached import DetachedProcess, start_detached
 from mg_tui.runs.device_request import worker_environment
@@ -47,12 +48,19 @@ class RunSettings(Protocol):
         ...
 
 
-def create_run(spec: "TrainingSpec", settings: RunSettings, *, cwd: Path | None = None) -> RunFolder:
+def create_run(
+    spec: "TrainingSpec",
+    settings: RunSettings,
+    *,
+    cwd: Path | None = None,
+    run_id: str | None = None,
+    bounds: CallerBounds | None = None,
+) -> RunFolder:
     """Check the output folder and create the run's folder; `start_worker` starts it.
 
     Paths of the spec are made absolute relative to `cwd` (default: the working directory), since the worker runs in
-    another folder; `cwd` is also the base of relative image paths. Secrets in it (URLs of notification services) go
-    into a file of their own; see `mg_tui.runs.watch_request`.
+    another folder; `cwd` is also the base of relative image paths. `run_id` and `bounds`: see `RunFolder.create`.
+    Secrets in it (URLs of notification services) go into a file of their own; see `mg_tui.runs.watch_request`.
 
     Raises:
         UsageError: there is no such name in [notify], or the output folder is not empty, not a folder, not writable, or
@@ -64,7 +72,9 @@ def create_run(spec: "TrainingSpec", settings: RunSettings, *, cwd: Path | None 
     public, request = watch_request.separate_secrets(spec, settings.notify, cwd)
     absolute = with_absolute_paths(public, cwd)
     with output_folder.reserve_output_folder(absolute.output_dir, settings.home):
-        folder = RunFolder.create(settings.home, absolute, versions=package_versions(), cwd=cwd)
+        folder = RunFolder.create(
+            settings.home, absolute, versions=package_versions(), cwd=cwd, run_id=run_id, bounds=bounds
+        )
     if request is not None:
         watch_request.write_watch_request(folder.path, request)
     return folder
@@ -163,11 +173,16 @@ def _start_locked(
 ) -> int:
     for earlier in _started_processes.values():
         earlier.poll()  # reap zombies in a long-lived front end
+    base = bounded_environment(folder.path, os.environ)
     handed, descriptors = lock.for_child()
     try:
         with folder.log_file.open("ab") as log:
             process = start_detached(
-                command(folder), log=log, cwd=folder.path, environ={**environ, **handed}, descriptors=descriptors
+                command(folder),
+                log=log,
+                cwd=folder.path,
+                environ={**base, **environ, **handed},
+                descriptors=descriptors,
             )
     except OSError as error:
         raise EnvironmentProblem(

@@ -1,5 +1,6 @@
 """All runs of a home folder, and finding one from user input."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +128,7 @@ class RunStore:
         self._watches: dict[str, RunWatch] = {}
         self._specs: dict[str, Mapping[str, Any]] = {}
         self._annotations: dict[str, AnnotationReader] = {}
+        self._ended: dict[str, tuple[tuple[int, ...], RunSummary]] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
@@ -136,9 +138,15 @@ class RunStore:
             del self._watches[gone]
             self._specs.pop(gone, None)
             self._annotations.pop(gone, None)
+            self._ended.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
     def _summary(self, folder: RunFolder) -> RunSummary:
+        # Most runs of a long list have ended: as long as nobody wrote into one, it is what it was.
+        written = _when_written(folder)
+        known = self._ended.get(folder.id)
+        if known is not None and known[0] == written:
+            return known[1]
         watch = self._watches.get(folder.id)
         if watch is None:
             watch = self._watches[folder.id] = RunWatch(folder, ends_only=LIST_READ_BYTES)
@@ -146,7 +154,24 @@ class RunStore:
         summary = _summarize(watch, self._specs.get(folder.id), self._annotations[folder.id].read())
         if summary.spec:
             self._specs[folder.id] = summary.spec
+        if summary.view.lifecycle in ("finished", "stopped", "failed") and written is not None:
+            self._ended[folder.id] = (written, summary)
+        else:
+            self._ended.pop(folder.id, None)
         return summary
+
+
+def _when_written(folder: RunFolder) -> tuple[int, ...] | None:
+    """Sizes and times of a run's journal and annotations; None when the journal cannot be looked at."""
+    try:
+        journal = os.stat(f"{folder.path}/{folder.journal_file.name}")  # noqa: PTH116 - for each of a thousand runs
+    except OSError:
+        return None
+    try:
+        notes = os.stat(f"{folder.path}/{folder.annotations_file.name}").st_mtime_ns  # noqa: PTH116
+    except OSError:
+        notes = 0
+    return journal.st_size, journal.st_mtime_ns, journal.st_ino, notes
 
 
 def describe_damage(watch: RunWatch) -> str | None:
@@ -164,7 +189,7 @@ def run_folders(home: Path, kind: type[FolderT]) -> list[FolderT]: ...
 def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFolder]:
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
     try:
-        names = [entry.name for entry in (home / kind.parent).iterdir() if entry.is_dir()]
+        names = [entry.name for entry in os.scandir(home / kind.parent) if entry.is_dir()]
     except OSError:
         return []
     return [kind(home / kind.parent / name) for name in sorted(names, reverse=True) if not name.startswith(".")]

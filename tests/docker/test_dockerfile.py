@@ -123,6 +123,29 @@ def test_compose_file_has_gpus_grace_period_and_volumes() -> None:
     assert compose["services"]["garden-cpu"]["deploy"] == {}
 
 
+def test_compose_up_starts_the_api_on_loopback_alone() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    assert [name for name, service in services.items() if not service.get("profiles")] == ["api"]
+    for name in ("api", "api-cpu"):
+        service = services[name]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert service["restart"] == "unless-stopped" and service["stop_grace_period"] == "3m"
+        arguments = service["command"]
+        assert arguments[0] == "api" and "--behind-proxy" in arguments  # so that every request needs a token
+    assert not any("ports" in services[name] for name in ("garden", "garden-cpu"))
+
+
+def test_the_command_of_compose_is_one_that_the_api_takes() -> None:
+    from mg_tui.cli.api import api
+    from mg_tui.gate import Listener, check_listener
+
+    command = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["api"]["command"]
+    values = api.make_context("api", list(command[1:])).params
+    listener = Listener(values["host"], values["port"], None, None, values["behind_proxy"], values["allowed_hosts"])
+    check_listener(listener)
+    assert listener.needs_token and {"localhost", "127.0.0.1"} <= listener.hosts
+
+
 @pytest.mark.parametrize("script", ["build.sh", "try.sh"])
 def test_scripts_are_shell_and_executable(script: str) -> None:
     path = DOCKER / script

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mg_tui.core.errors import DataError
+from mg_tui.core.resizing import resize_to_multiples
 from mg_tui.families import Preprocessing
 
 PATCH_SIZE: Final = 14  # pixels: side of a patch of the vision tower
@@ -14,9 +15,6 @@ MAX_ASPECT_RATIO: Final = 200  # the most that an image may be longer than it is
 
 def smart_resize(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
     """The size, in pixels, that the processor resizes an image to: multiples of 28 within the limits.
-
-    The same arithmetic as `smart_resize` in transformers, models/qwen2_vl/image_processing_qwen2_vl.py, which is that
-    of qwen-vl-utils by the Qwen team.
 
     Raises:
         DataError: the image is more than 200 times as long as it is wide.
@@ -28,16 +26,7 @@ def smart_resize(width: int, height: int, limits: Preprocessing) -> tuple[int, i
             hint="crop it",
         )
     factor = PATCH_SIZE * MERGE_SIZE
-    wide, high = round(width / factor) * factor, round(height / factor) * factor
-    if wide * high > limits.max_pixels:
-        shrink = math.sqrt((height * width) / limits.max_pixels)
-        wide = max(factor, math.floor(width / shrink / factor) * factor)
-        high = max(factor, math.floor(height / shrink / factor) * factor)
-    elif wide * high < limits.min_pixels:
-        grow = math.sqrt(limits.min_pixels / (height * width))
-        wide = math.ceil(width * grow / factor) * factor
-        high = math.ceil(height * grow / factor) * factor
-    return wide, high
+    return resize_to_multiples(width, height, factor=factor, min_pixels=limits.min_pixels, max_pixels=limits.max_pixels)
 
 
 def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
