@@ -13,7 +13,7 @@ import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.runs import control, launch
+from mg_tui.runs import control, detached, launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
 from mg_tui.runs.journal import JournalWriter
@@ -314,7 +314,7 @@ def test_what_cannot_be_started(folder: RunFolder, monkeypatch: pytest.MonkeyPat
     def refuse(*_args: object, **_more: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(launch, "_DetachedProcess", refuse)
+    monkeypatch.setattr(detached, "DetachedProcess", refuse)
     with pytest.raises(EnvironmentProblem, match="Cannot start the training process"):
         launch.start_worker(folder)
 

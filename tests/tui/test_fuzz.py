@@ -32,7 +32,7 @@ def nothing_starts(monkeypatch) -> None:
     for name in ("launch.start_worker", "launch.start_waiter", "launch.start_run", "operations.resume_run"):
         monkeypatch.setattr(f"mg_tui.runs.{name}", refuse, raising=False)
     monkeypatch.setattr("mg_tui.runs.engine_process.EngineProcess.__init__", refuse, raising=False)
-    monkeypatch.setattr("mg_tui.runs.launch._DetachedProcess", refuse, raising=False)
+    monkeypatch.setattr("mg_tui.runs.detached.DetachedProcess", refuse)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
