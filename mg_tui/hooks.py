@@ -35,6 +35,8 @@ class Hook(Generic[T]):
         kind: the type of the values.
         noun: what the values are called, in the plural.
         problems: what is wrong with a value; empty when nothing is.
+        contract: version of what values have to be; a plugin's module may say in `CONTRACT_VERSION` which one it was
+            written for. None: there are no versions.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Hook(Generic[T]):
     kind: type[T]
     noun: str
     problems: Callable[[T], Sequence[str]]
+    contract: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,13 @@ def load(entry: EntryPoint, hook: Hook[T], *, disabled: bool = False) -> Loaded[
 
 def _load_values(entry: EntryPoint, hook: Hook[T]) -> tuple[T, ...]:
     plugin = entry.load()
+    written_for = getattr(plugin, "CONTRACT_VERSION", hook.contract)
+    if hook.contract is not None and written_for != hook.contract:
+        newer = "Model Garden" if isinstance(written_for, int) and written_for > hook.contract else "the plugin"
+        raise _ContractViolation(
+            f"written for version {written_for} of the contract, and this is {hook.contract}: update {newer} "
+            f"({inspect.getfile(plugin)}:1)"
+        )
     manager = pluggy.PluginManager(hook.project)
     manager.add_hookspecs(hook.spec)
     try:

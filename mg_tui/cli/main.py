@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     ),
     "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
+    "models": LazyCommand("mg_tui.cli.models", "models", "List results by score; delete and restore them."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "watch": LazyCommand("mg_tui.cli.watch", "watch", "Send messages about a run, copy it away, end the machine."),
     "api": LazyCommand("mg_tui.cli.api", "api", "Serve the REST API."),

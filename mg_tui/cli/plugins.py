@@ -3,10 +3,12 @@
 import contextlib
 import json
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
 
+from mg_tui.cli.plugin_template import new_plugin
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.core.text import one_line, printable
 
@@ -20,15 +22,17 @@ _STATUS_MARKS = {"ok": "✓", "broken": "✗", "disabled": "–"}
 _WIDE_COLUMNS = 140  # terminal width from which reasons get a column of the table
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--check", is_flag=True, help="Run the conformance tests without weights; exit 1 on failure.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
-    """List model families, metric plugins and plugin errors.
+    """List model families, what they support, metric plugins and plugin errors.
 
     Broken plugins are skipped. MODEL_GARDEN_DISABLE_PLUGINS=NAME,NAME disables plugins.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from mg_tui.families.registry import DISABLE_ENV, load_registry
     from mg_tui.metrics.registry import load_metrics
     from mg_tui.preflight.plugin_records import metric_plugin_record, plugin_record
@@ -43,12 +47,16 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
         _print_table(registry, findings)
+        _print_limits(registry)
         _print_metric_plugins(metric_plugins)
     for name in sorted(set(registry.unknown_disabled) - {plugin.name for plugin in metric_plugins}):
         click.echo(f"warning: {DISABLE_ENV} names {printable(name)!r}, but there is no such plugin", err=True)
     statuses = [plugin.status for plugin in registry.plugins] + [plugin.status for plugin in metric_plugins]
     if findings is not None and (any(findings.values()) or "broken" in statuses):
         ctx.exit(1)
+
+
+plugins.add_command(new_plugin)
 
 
 def _check_families(registry: "Registry") -> dict[str, list[str]]:
@@ -91,6 +99,22 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
     headings = ("plugin", "version", "status", "families", "model types", *(["why"] if why_column else []))
     for line in [*format_table(headings, rows, width=width), *(below if not why_column else [])]:
         click.echo(line)
+
+
+def _print_limits(registry: "Registry") -> None:
+    """What each family does not support, or not yet for sure, with the reason."""
+    from typing import get_args
+
+    from mg_tui.families.contract import CapabilityName
+
+    width = terminal_width()
+    for family in registry.families:
+        for name in get_args(CapabilityName):
+            capability = family.capability(name)
+            if why := getattr(capability, "why", None):
+                level = type(capability).__name__.lower()
+                text = f"{one_line(family.title)}: {name} is {level}: {one_line(why)}"
+                click.echo("\n".join(textwrap.wrap(text, width or len(text), subsequent_indent="  ")))
 
 
 def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:

@@ -199,7 +199,7 @@ class EvaluationSpec(BaseModel):
     boxes: Literal["pixels", "resized", "thousandths", "unit"] | None = option(
         None,
         title="Box units",
-        help="Units of boxes in answers; resized: pixels of the image as resized for the model (Qwen2.5-VL), not of a "
+        help="Units of boxes in answers; resized: pixels of the image as resized for the model, not of a "
         "server. Default: pixels of the original image.",
         group="Scores",
     )

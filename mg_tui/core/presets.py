@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
 
-# Learning rates: about ten times as high for an adapter as for all weights, as in the examples of Qwen2.5-VL's own
-# repository, ms-swift and LLaMA-Factory.
+# Learning rates: about ten times as high for an adapter as for all weights, as in the examples of
+# ms-swift and LLaMA-Factory.
 BUILT_IN_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "QLoRA, 24 GB": {
         "train_language": "lora",

@@ -6,8 +6,7 @@ import math
 def resize_to_multiples(width: int, height: int, *, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
     """The width and height, in pixels, that an image of a size is resized to: multiples of `factor` within the limits.
 
-    The same arithmetic as `smart_resize` in transformers, models/qwen2_vl/image_processing_qwen2_vl.py, which is that
-    of qwen-vl-utils by the Qwen team.
+    The same arithmetic as `smart_resize` of the image processors in transformers that have a function of that name.
     """
     wide, high = round(width / factor) * factor, round(height / factor) * factor
     if wide * high > max_pixels:

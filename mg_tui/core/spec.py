@@ -18,11 +18,12 @@ DatasetFormat = Literal["jsonl", "json", "csv", "parquet", "arrow", "saved", "im
 DatasetLayout = Literal[
     "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
 ]
+FamilyChoice = Literal["known", "auto"]
 BoxUnits = Literal["resized", "thousandths", "pixels"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
-# One megapixel, as in Qwen's own training examples. The family's default of 12.8 megapixels is 16,384 tokens per image
-# and the most common cause of running out of memory.
+# One megapixel. The default of models that take images of any size, 12.8 megapixels, is 16,384 tokens per image and the
+# most common cause of running out of memory.
 DEFAULT_MAX_PIXELS = 1_003_520
 DEFAULT_MIN_PIXELS = 3_136
 CAPTION_PROMPT = "Describe this image."
@@ -45,11 +46,11 @@ class TrainingSpec(BaseModel):
     # --- Model -------------------------------------------------------------------------------------------------------
     base_model: str = option(
         title="Base model",
-        help="A Hub name, a local folder, or `tiny` (a small bundled Qwen2.5-VL).",
+        help="A Hub name, a local folder, or `tiny` (a small bundled model).",
         group="Model",
         basic=True,
         min_length=1,
-        example="Qwen/Qwen2.5-VL-7B-Instruct",
+        example="Qwen/Qwen2.5-VL-3B-Instruct",
         known="models",
         synonyms="model_name_or_path, model_id, checkpoint, pretrained, hf",
     )
@@ -59,6 +60,14 @@ class TrainingSpec(BaseModel):
         help="Branch, tag or commit of the base model on the Hub.",
         group="Model",
         synonyms="commit, branch, model_revision",
+    )
+    family: FamilyChoice = option(
+        "known",
+        title="Family",
+        help="known: an installed model family has to handle the model type; auto: else any model of transformers for "
+        "images and text, generically: padded batches, parts by their names, nothing verified for it.",
+        group="Model",
+        synonyms="architecture, generic, model_type, unknown model",
     )
     trust_remote_code: bool = option(
         False,
@@ -208,8 +217,8 @@ class TrainingSpec(BaseModel):
     box_format: BoxUnits | None = option(
         None,
         title="Box format",
-        help="Write boxes of ms-swift's column objects into the text, in pixels of the image as resized for "
-        "Qwen2.5-VL, in thousandths of its sides, or in pixels of the original. Default: such rows are bad.",
+        help="Write boxes of ms-swift's column objects into the text, in pixels of the image as resized for the "
+        "model, in thousandths of its sides, or in pixels of the original. Default: such rows are bad.",
         group="Data",
         synonyms="bbox, grounding, norm_bbox",
     )

@@ -5,7 +5,7 @@
 
 `<ref-object>` stands for the next name and `<bbox>` for the next box, through all turns. A box is two or four numbers
 in pixels of its image, or shares of its sides with `"bbox_type": "norm1"`; `image_id` has the image of each box, by
-default the first. A box is written as `[x1, y1, x2, y2]` in whole numbers, as ms-swift does for Qwen2.5-VL.
+default the first. A box is written as `[x1, y1, x2, y2]` in whole numbers, as ms-swift does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from mg_tui.data.jsonl import describe_type
 BOX_COLUMN: Final = "objects"
 BOX_MARK: Final = "<bbox>"
 NAME_MARK: Final = "<ref-object>"
-RESIZE_FACTOR: Final = 28  # of Qwen2.5-VL: patches of 14 pixels, two along a side for a token
+RESIZE_FACTOR: Final = 28  # pixels: patches of 14, two along a side for a token
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ imports neither torch nor transformers.
 """
 
 from mg_tui.families.contract import (
+    CONTRACT_VERSION,
+    Attention,
     Batch,
     Checkpoint,
     Collator,
@@ -13,23 +15,37 @@ from mg_tui.families.contract import (
     Parts,
     Preprocessing,
     Supported,
-    TokenLayout,
     Unsupported,
 )
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.hookspec import hookimpl
+from mg_tui.families.image_contract import (
+    ImageSize,
+    TinyCheckpoint,
+    TokenLayout,
+    Vision,
+    grid_positions,
+    sequential_positions,
+)
 
 __all__ = [
+    "CONTRACT_VERSION",
+    "Attention",
     "Batch",
     "Checkpoint",
     "Collator",
     "Experimental",
+    "ImageSize",
     "LoadRequest",
     "ModelFamily",
     "Parts",
     "Preprocessing",
     "Supported",
+    "TinyCheckpoint",
     "TokenLayout",
     "Unsupported",
+    "Vision",
+    "grid_positions",
     "hookimpl",
+    "sequential_positions",
 ]

@@ -167,7 +167,7 @@ class ChatTemplate:
     def _plain(self, text: str, row: int | None) -> str:
         if any(mark in text for mark in MARKS):
             raise DataError(
-                f"{_name_row(row)}: the text contains a Unicode noncharacter (U+FDD0 to U+FDD2)",
+                f"{_name_row(row)}: the text contains a Unicode noncharacter (U+FDD0 to U+FDD4)",
                 hint="remove it",
             )
         for match in reversed(list(self._control.finditer(text))):

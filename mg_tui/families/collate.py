@@ -6,7 +6,7 @@ since image keys differ between families; all its outputs are passed on.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import DataError, FamilyError, GardenError
@@ -14,13 +14,16 @@ from mg_tui.core.example import Example, Message, with_system_prompt
 from mg_tui.core.text import first_line
 from mg_tui.families.chat_template import ChatTemplate
 from mg_tui.families.contract import Batch, FamilyInfo, Preprocessing
-from mg_tui.families.supervision_marks import CannotSplitText, MarkedTokenizer, strip_marks
+from mg_tui.families.image_contract import ImagePiece
+from mg_tui.families.processor_settings import processor_settings
+from mg_tui.families.supervision_marks import IMAGE_END, IMAGE_START, CannotSplitText, MarkedTokenizer, strip_marks
 
 if TYPE_CHECKING:
     from PIL import Image
 
     Images = Sequence[Image.Image]
 
+_NOMINAL_SIZE: Final = (336, 336)  # pixels: any size does, as the text around an image's tokens does not depend on it
 IGNORE_INDEX: Final = -100  # label of a token that is not supervised; the default of torch's cross entropy
 
 
@@ -31,7 +34,7 @@ class EncodedExample:
     Attributes:
         input_ids, labels: integers of shape (tokens,); a label is its token's id where it is supervised, else -100.
         per_token: the processor's other outputs of one number per token (`mm_token_type_ids`, ...): (tokens,).
-        vision: its outputs for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
+        vision: its outputs for the images (`pixel_values`, ...), in its own shapes.
     """
 
     input_ids: Any
@@ -54,7 +57,7 @@ class ExampleEncoder:
     ):
         self.family = family
         self.processor = processor
-        self.preprocessing = preprocessing
+        self.preprocessing = replace(preprocessing, settings=processor_settings(processor))
         self.train_on_prompt = train_on_prompt
         self.template = ChatTemplate(processor, family.title)
         _ = self.template.source
@@ -91,6 +94,14 @@ class ExampleEncoder:
         texts = [self.template.prompt(messages) for messages in whole]
         return self._process(texts, images, [None] * len(texts), side="left")[0]
 
+    @property
+    def feature_token_id(self) -> int:
+        """Id of the token that stands for a feature of an image; the template's own, unless the layout names one."""
+        named = self.family.layout.feature_token if self.family.layout is not None else None
+        if named is not None:
+            return int(self.processor.tokenizer.convert_tokens_to_ids(named))
+        return int(self.processor.image_token_id)
+
     def length(self, example: Example, sizes: Sequence[tuple[int, int]]) -> int | None:
         """Number of tokens of an example from the sizes (width, height) of its images, without decoding them.
 
@@ -100,19 +111,27 @@ class ExampleEncoder:
             return None
         if len(sizes) != len(example.images):
             raise ValueError(f"{len(sizes)} sizes for {len(example.images)} images")
-        ids, _supervised = self.tokenize_with_supervision(example)
+        (count,) = self.count_tokens([example])
+        if isinstance(count, GardenError):
+            raise count
         try:
             # The template writes one token per image.
-            return len(ids) + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
+            return count[0] + sum(self.family.image_tokens(*size, self.preprocessing) - 1 for size in sizes)
         except GardenError as error:
             raise DataError(f"row {example.row}: {error.what}", why=error.why, hint=error.hint) from error
 
-    def tokenize_with_supervision(self, example: Example) -> tuple[list[int], list[bool]]:
+    def tokenize_with_supervision(
+        self, example: Example, images: Sequence[Sequence[ImagePiece]] | None = None
+    ) -> tuple[list[int], list[bool]]:
         """Token ids of an example with one token per image, and whether each is supervised.
+
+        Args:
+            example: the conversation.
+            images: the pieces of its images; with them, ids have one token for each run of feature tokens.
 
         Raises DataError as a call does.
         """
-        text = self._training_text(example)
+        text = self._with_pieces(self._training_text(example), images, example.row)
         try:
             tokenizer = MarkedTokenizer(self.processor.tokenizer)
             ids, supervised = tokenizer.encode_marked(text, special=self._special([text]))
@@ -128,9 +147,10 @@ class ExampleEncoder:
         """
         results: list[tuple[int, int] | GardenError | None] = [None] * len(examples)
         by_special: dict[bool, list[tuple[int, str]]] = {}
+        pieces, more = self._nominal_pieces()
         for index, example in enumerate(examples):
             try:
-                text = self._training_text(example)
+                text = self._with_pieces(self._training_text(example), [pieces] * len(example.images), example.row)
             except GardenError as error:
                 results[index] = error
             else:
@@ -143,24 +163,32 @@ class ExampleEncoder:
                 for index, _text in texts:
                     results[index] = self._count_one(examples[index])
             else:
-                for (index, _text), count in zip(texts, counts, strict=True):
-                    results[index] = count
+                for (index, _text), (tokens, supervised) in zip(texts, counts, strict=True):
+                    results[index] = tokens - more * len(examples[index].images), supervised
         return [result for result in results if result is not None]
 
     def _count_one(self, example: Example) -> tuple[int, int] | GardenError:
+        pieces, more = self._nominal_pieces()
         try:
-            ids, supervised = self.tokenize_with_supervision(example)
+            ids, supervised = self.tokenize_with_supervision(example, [pieces] * len(example.images))
         except GardenError as error:
             return error
-        return len(ids), sum(supervised)
+        return len(ids) - more * len(example.images), sum(supervised)
 
-    def tokenize_prompt(self, messages: Sequence[Message], *, row: int | None = None) -> list[int]:
-        """Token ids of the prompt for an answer to `messages`, with one token per image.
+    def tokenize_prompt(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[Sequence[ImagePiece]] | None = None,
+        *,
+        row: int | None = None,
+    ) -> list[int]:
+        """Token ids of the prompt for an answer to `messages`, with one token per image; `images` as above.
 
         Raises:
             DataError: the conversation cannot be encoded; `row` is named.
         """
         text = self.template.prompt(with_system_prompt(messages, self.preprocessing.system_prompt), row=row)
+        text = self._with_pieces(text, images, row)
         try:
             return MarkedTokenizer(self.processor.tokenizer).encode_marked(text, special=self._special([text]))[0]
         except CannotSplitText:
@@ -168,7 +196,37 @@ class ExampleEncoder:
 
     def _training_text(self, example: Example) -> str:
         messages = with_system_prompt(example.messages, self.preprocessing.system_prompt)
-        return self.template.training(messages, row=example.row, on_prompt=self.train_on_prompt)
+        text = self.template.training(messages, row=example.row, on_prompt=self.train_on_prompt)
+        if self.train_on_prompt and (token := getattr(self.processor, "image_token", None)):
+            # What the processor writes around an image's tokens (tile markers, row breaks) is not to be learned.
+            text = text.replace(token, IMAGE_START + token + IMAGE_END)
+        return text
+
+    def _nominal_pieces(self) -> tuple[tuple[ImagePiece, ...], int]:
+        """The pieces of some image, and how many tokens more than one they have where a run of features is one."""
+        layout = self.family.layout
+        if layout is None or layout.pieces is None:
+            return (), 0
+        pieces = layout.image_pieces(*_NOMINAL_SIZE, self.preprocessing)
+        return pieces, sum(layout.count_text(piece) if isinstance(piece, str) else 1 for piece in pieces) - 1
+
+    def _with_pieces(self, text: str, images: Sequence[Sequence[ImagePiece]] | None, row: int | None) -> str:
+        """The text with the pieces of its images in place of the template's tokens, a run of features as one token.
+
+        Unchanged without `images`, and where feature tokens alone replace the template's, of which one is there.
+        """
+        layout = self.family.layout
+        if images is None or layout is None or layout.pieces is None:
+            return text
+        before, *after = text.split(self.processor.image_token)
+        if len(after) != len(images):
+            raise FamilyError(
+                f"{self.family.title}: {_name_rows([row])} shows {len(images)} images, and its text has "
+                f"{len(after)} places for them"
+            )
+        token = layout.feature_token or self.processor.image_token
+        shown = ["".join(piece if isinstance(piece, str) else token for piece in pieces) for pieces in images]
+        return before + "".join(image + rest for image, rest in zip(shown, after, strict=True))
 
     def _special(self, texts: Sequence[str]) -> bool:
         """Whether the tokenizer adds its own special tokens: not when the template already wrote them."""

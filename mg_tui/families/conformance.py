@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
@@ -95,19 +95,64 @@ def supervised_ids(batch: dict[str, Any], row: int) -> list[int]:
 
 
 def image_tokens(bench: ConformanceFixture) -> Iterator[str]:
-    """`image_tokens` equals the processor's token count, also for limits other than the checkpoint's."""
-    count = bench.family.image_tokens
-    if count is None:
+    """Tokens counted from size alone are the processor's, also for limits other than the checkpoint's."""
+    if bench.family.image_tokens is None:
         return
     for limits in (PREPROCESSING, replace(PREPROCESSING, max_pixels=4 * PREPROCESSING.max_pixels)):
         processor = bench.family.load_processor(bench.family, str(bench.folder), limits)
         collator = bench.family.make_collator(bench.family, processor, limits)
-        image_token = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-        for width, height in (*IMAGE_SIZES, LARGE_SIZE):
-            batch = collator(bench.examples[:1], [[make_image(width, height)]])
-            actual, expected = int((batch["input_ids"] == image_token).sum()), count(width, height, limits)
-            if actual != expected:
-                yield f"{width} x {height} at {limits.max_pixels} pixels: the processor makes {actual}, not {expected}"
+        yield from count_findings(bench, collator, (*IMAGE_SIZES, LARGE_SIZE), limits)
+
+
+def count_findings(
+    bench: "CountedFamily", collator: Any, sizes: Sequence[tuple[int, int]], limits: Preprocessing
+) -> Iterator[str]:
+    """Sizes of images of which a row has other tokens than are counted.
+
+    Args:
+        bench: the family, its processor, and an example of one image.
+        collator: made with the limits.
+        sizes: (width, height) in pixels.
+        limits: of an image's area.
+    """
+    count = bench.family.image_tokens
+    assert count is not None
+    example = bench.examples[0]
+    settings = collator.preprocessing if isinstance(collator, ExampleEncoder) else limits
+    without = _tokens_without_image(bench, collator, example)
+    for width, height in sizes:
+        made = len(collator([example], [[make_image(width, height)]])["input_ids"][0])
+        actual, expected = made - without, count(width, height, settings)
+        if actual != expected:
+            yield f"{width} x {height} at {limits.max_pixels} pixels: the processor makes {actual}, not {expected}"
+
+
+class CountedFamily(Protocol):
+    """What `count_findings` needs."""
+
+    @property
+    def family(self) -> ModelFamily:
+        """The family."""
+
+    @property
+    def processor(self) -> Any:
+        """Of its checkpoint."""
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        """The first one has an image."""
+
+
+def _tokens_without_image(bench: CountedFamily, collator: Any, example: Example) -> int:
+    """Tokens of an example of one image beside those of the image."""
+    if isinstance(collator, ExampleEncoder):
+        count = collator.count_tokens([example])[0]
+        if isinstance(count, GardenError):
+            raise count
+        return count[0] - 1
+    image_token = bench.processor.tokenizer.convert_tokens_to_ids(bench.processor.image_token)
+    ids = collator([example], [[make_image(*IMAGE_SIZES[0])]])["input_ids"][0]
+    return int((ids != image_token).sum())
 
 
 def supervised_labels(bench: ConformanceFixture) -> Iterator[str]:
@@ -132,15 +177,30 @@ def supervised_labels(bench: ConformanceFixture) -> Iterator[str]:
 def _labels_of_prompts(bench: ConformanceFixture) -> Iterator[str]:
     collator = bench.family.make_collator(bench.family, bench.processor, PREPROCESSING, train_on_prompt=True)
     batch = collator(bench.examples, bench.images)
-    image_token = bench.processor.tokenizer.convert_tokens_to_ids(bench.processor.image_token)
-    if bool((batch["labels"] == image_token).any()):
-        yield "with train_on_prompt, image tokens are supervised"
+    supervised = set(batch["labels"][batch["labels"] != IGNORE_INDEX].tolist())
+    for token in _tokens_of_images(bench, collator):
+        if bench.processor.tokenizer.convert_tokens_to_ids(token) in supervised:
+            yield f"with train_on_prompt, image tokens are supervised: {token}"
     if bool((batch["labels"][batch["attention_mask"] == 0] != IGNORE_INDEX).any()):
         yield "with train_on_prompt, padding is supervised"
     for row, example in enumerate(bench.examples):
         text = bench.processor.tokenizer.decode(supervised_ids(batch, row))
         if example.messages[0].text not in text:
             yield f"row {example.row}: with train_on_prompt, the question is not supervised"
+
+
+def _tokens_of_images(bench: ConformanceFixture, collator: Any) -> list[str]:
+    """The token of an image, that of its features, and the added tokens between them, as of tiles and row breaks."""
+    layout = bench.family.layout
+    tokens = {bench.processor.image_token, layout.feature_token if layout is not None else None} - {None}
+    if layout is not None and isinstance(collator, ExampleEncoder):
+        added = bench.processor.tokenizer.get_added_vocab()
+        for size in (*IMAGE_SIZES, LARGE_SIZE):
+            text = "".join(
+                piece for piece in layout.image_pieces(*size, collator.preprocessing) if isinstance(piece, str)
+            )
+            tokens |= {token for token in added if token in text}
+    return sorted(map(str, tokens))
 
 
 def control_tokens_in_text(bench: ConformanceFixture) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""What a model family is described with: parts, checkpoints, capabilities, token layout, batches.
+"""What a model family is described with: parts, checkpoints, capabilities, attention, batches.
 
-`mg_tui.families.family` puts them together into a `ModelFamily`. What feeds a model (`collate`, `split_encoding`,
+`mg_tui.families.family` puts them together into a `ModelFamily`; what concerns images is in `image_contract`. What
+feeds a model (`collate`, `split_encoding`,
 `defaults`) needs only the properties of `FamilyInfo`, so that none of it imports the family's own defaults back.
 Importing this module imports neither torch nor transformers.
 """
@@ -8,7 +9,7 @@ Importing this module imports neither torch nor transformers.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from mg_tui.core.example import Example
 from mg_tui.core.model_parts import PartName
@@ -17,6 +18,12 @@ from mg_tui.core.preprocessing import Preprocessing as Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from mg_tui.families.image_contract import ImageSize, TokenLayout, Vision
+
+# Increased when a plugin that was written for an older contract would no longer work. A plugin's module says which one
+# it was written for in a constant of the same name; without it, nothing is compared.
+CONTRACT_VERSION: Final = 2
 
 CapabilityName = Literal[
     "lora_language",
@@ -28,7 +35,18 @@ CapabilityName = Literal[
     "multi_image",
     "merge",
     "batched_generation",
+    "shared_prefixes",
+    "packing",
+    "kept_features",
+    "vllm_tower_adapter",
 ]
+# How the tokens of the language model see each other:
+#   causal        each sees those before it
+#   image_blocks  the feature tokens of an image also see each other, in both directions
+#   prefix_lm     the whole prompt sees itself, in both directions
+#   cross         images are no tokens: layers of their own attend to them
+#   recurrent     some layers carry a state from token to token, or mix neighbors (linear attention, short convolutions)
+AttentionKind = Literal["causal", "image_blocks", "prefix_lm", "cross", "recurrent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,22 @@ class Unsupported:
 
 
 Capability = Supported | Experimental | Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How tokens of the language model see each other.
+
+    Attributes:
+        kind: see `AttentionKind`.
+        windows: some layers see only the last tokens. The window is counted along an example's own tokens, never by
+            places in a packed pass; its size is the model's.
+        why: which layers make it so, for the reason of what is not supported; a plain sentence without a period.
+    """
+
+    kind: AttentionKind = "causal"
+    windows: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +144,6 @@ class LoadRequest:
     trust_remote_code: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLayout:
-    """How images become tokens, for families whose text and images can be encoded separately (`split_encoding`).
-
-    Attributes:
-        grid: (width, height, preprocessing) of an image, in pixels, to the rows and columns of its tokens.
-        positions: position ids of a sequence given as runs, each a number of text tokens or the (rows, columns) of
-            an image: one sequence of integers per axis (one, or three for M-RoPE), one number per token.
-    """
-
-    grid: Callable[[int, int, Preprocessing], tuple[int, int]]
-    positions: Callable[[Sequence[int | tuple[int, int]]], Sequence[Sequence[int]]]
-
-
 # A batch is what the model's forward takes, by name, plus `labels`; tensors on the CPU.
 Batch = dict[str, Any]
 
@@ -165,8 +185,20 @@ class FamilyInfo(Protocol):
         """(width, height, preprocessing) of an image, in pixels, to its number of tokens."""
 
     @property
-    def layout(self) -> TokenLayout | None:
+    def layout(self) -> "TokenLayout | None":
         """How images become tokens, where text and images can be encoded separately."""
+
+    @property
+    def attention(self) -> Attention:
+        """How the tokens of the language model see each other."""
+
+    @property
+    def vision(self) -> "Vision":
+        """How images are encoded, and how their features enter the language model."""
+
+    @property
+    def image_size(self) -> "ImageSize | None":
+        """What limits the size of an image, where it is not its area in pixels."""
 
     def capability(self, name: CapabilityName) -> Capability:
         """The declared level of a capability."""

@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mg_tui.families.capabilities import derive, narrower
 from mg_tui.families.contract import (
+    Attention,
     Capability,
     CapabilityName,
     Checkpoint,
     Collator,
-    Experimental,
     LoadRequest,
     Parts,
     Preprocessing,
-    TokenLayout,
 )
+from mg_tui.families.image_contract import ImageSize, TinyCheckpoint, TokenLayout, Vision
 from mg_tui.hardware.model_shape import ModelShape
 
 
@@ -65,11 +66,24 @@ def _default_make_collator(
 class ModelFamily:
     """One architecture: its model types, parts, capabilities, and how it is loaded and fed.
 
-    `key` is an identifier; `model_types` are the values of `model_type` in a checkpoint's `config.json` that select the
-    family. `image_tokens(width, height, preprocessing)` counts the tokens of an image from its size alone, in pixels;
-    None when that needs the processor. `layout` is required for sharing tokens between examples; without it batches are
-    padded. `shape` reads the sizes that decide memory out of a `config.json`,
-    raising KeyError when one is missing; None: the shape is derived from the checkpoint's files.
+    Attributes:
+        key: an identifier.
+        title: its name for messages.
+        model_types: the values of `model_type` in a checkpoint's `config.json` that select the family.
+        parts: which modules are language model, projector and vision tower.
+        checkpoints: those that people start from.
+        capabilities: what is supported; those that follow from `layout` and `attention` can only be narrowed.
+        image_tokens: counts the tokens of an image from (width, height, preprocessing) alone, in pixels; by default
+            that of `layout`, and None without one: then the processor counts.
+        layout: how images become tokens and positions; without it batches are padded.
+        attention: how the tokens of the language model see each other.
+        vision: how images are encoded, and how their features enter the language model.
+        image_size: what limits the size of an image where the processor takes no area in pixels; None: it does, or
+            what it takes is found out from its class.
+        shape: reads the sizes that decide memory out of a `config.json`, raising KeyError when one is missing; None:
+            the shape is derived from the checkpoint's files.
+        tiny: a recipe for a random checkpoint, for the conformance kit and the demo.
+        load_model, load_processor, make_collator: see the protocols; the defaults suit most models.
     """
 
     key: str
@@ -80,10 +94,18 @@ class ModelFamily:
     capabilities: Mapping[CapabilityName, Capability] = field(default_factory=dict)
     image_tokens: Callable[[int, int, Preprocessing], int] | None = None
     layout: TokenLayout | None = None
+    attention: Attention = field(default_factory=Attention)
+    vision: Vision = field(default_factory=Vision)
+    image_size: ImageSize | None = None
     shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
+    tiny: TinyCheckpoint | None = None
     load_model: LoadModel = _default_load_model
     load_processor: LoadProcessor = _default_load_processor
     make_collator: MakeCollator = _default_make_collator
+
+    def __post_init__(self) -> None:
+        if self.image_tokens is None and isinstance(self.layout, TokenLayout):
+            object.__setattr__(self, "image_tokens", self.layout.count)
 
     @property
     def has_default_processor(self) -> bool:
@@ -91,5 +113,5 @@ class ModelFamily:
         return self.load_processor is _default_load_processor
 
     def capability(self, name: CapabilityName) -> Capability:
-        """The declared level of a capability; an undeclared one is experimental."""
-        return self.capabilities.get(name, Experimental("not declared by the family"))
+        """The level of a capability: what follows from the declaration, narrowed by what is declared."""
+        return narrower(derive(name, self.title, self.layout, self.attention), self.capabilities.get(name))

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from mg_tui import hooks
 from mg_tui.families import hookspec
+from mg_tui.families.contract import CONTRACT_VERSION
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.validation import declaration_problems
 
@@ -16,6 +17,7 @@ _HOOK: Final = hooks.Hook(
     ModelFamily,
     "families",
     lambda family: declaration_problems(family),
+    CONTRACT_VERSION,
 )
 
 

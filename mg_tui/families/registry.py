@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from mg_tui.core.errors import FamilyError
+from mg_tui.core.spec import FamilyChoice
 from mg_tui.core.text import one_line
 from mg_tui.families.base_models import ResolvedModel, has_vision, local_folder, read_config, require_hub_name
 from mg_tui.families.contract import Checkpoint
@@ -24,8 +25,8 @@ from mg_tui.hooks import DISABLE_ENV, METRICS_GROUP
 
 __all__ = ["DISABLE_ENV", "INSTALL_HINT", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
 
-# The core distribution has no family of its own; `pip install 'model-garden-tui[qwen2-5-vl]'` does the same.
-INSTALL_HINT: Final = "install a model family, e.g. `pip install model-garden-qwen2-5-vl`"
+# The core distribution has no family of its own: they are plugins.
+INSTALL_HINT: Final = "install a model family, e.g. `pip install 'model-garden-tui[families]'`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,15 @@ class Registry:
             hint=self._hint(),
         )
 
-    def family_for_config(self, config: Mapping[str, Any], *, where: str) -> ModelFamily:
-        """The family of a checkpoint by its configuration; `where` is the checkpoint, for messages.
+    def family_for_config(
+        self, config: Mapping[str, Any], *, where: str, choice: FamilyChoice = "known"
+    ) -> ModelFamily:
+        """The family of a checkpoint by its configuration.
+
+        Args:
+            config: its `config.json`.
+            where: the checkpoint, for messages.
+            choice: auto: where no installed family handles the model type, the generic one of `auto`.
 
         Raises:
             FamilyError: as `by_model_type`; or it has no model type, or is a text-only model.
@@ -83,8 +91,15 @@ class Registry:
         try:
             return self.by_model_type(model_type)
         except FamilyError as error:
-            if model_type in self.conflicting_model_types or has_vision(config):
+            if model_type in self.conflicting_model_types:
                 raise FamilyError(error.what, where=where, why=error.why, hint=error.hint) from None
+            if has_vision(config):
+                if choice == "auto":
+                    from mg_tui.families.auto import make_auto_family
+
+                    return make_auto_family(model_type)
+                hint = f"train it generically with --family auto, or {error.hint}"
+                raise FamilyError(error.what, where=where, why=error.why, hint=hint) from None
             raise FamilyError(
                 f"this is a text-only model (model type {one_line(model_type, limit=100)}): it has no vision input",
                 where=where,
@@ -92,7 +107,14 @@ class Registry:
                 hint="choose a vision-language checkpoint",
             ) from None
 
-    def resolve(self, base_model: str, *, revision: str | None = None, fetch: bool = False) -> ResolvedModel:
+    def resolve(
+        self,
+        base_model: str,
+        *,
+        revision: str | None = None,
+        fetch: bool = False,
+        choice: FamilyChoice = "known",
+    ) -> ResolvedModel:
         """Resolve a base model: an alias such as `tiny`, else a folder, else a Hub name.
 
         Args:
@@ -100,20 +122,21 @@ class Registry:
             revision: branch, tag or commit on the Hub.
             fetch: download the configuration when it is not available locally. Without it there is no network access,
                 and `family` is None for a Hub name that no plugin lists and that is not cached.
+            choice: see `family_for_config`.
 
         Raises:
             FamilyError: no family is installed, none handles it, it is text-only, or its folder holds no model.
             UsageError: the path does not exist, the name is no Hub name, or (`fetch`) the Hub has no such model.
             EnvironmentProblem: (`fetch`) the Hub is unreachable, or requires a login.
         """
-        if not self.families and not self.plugins:
+        if not self.families and not self.plugins and choice != "auto":
             raise FamilyError("no model family is installed", why="families are plugins", hint=INSTALL_HINT)
         listed = {checkpoint.name: checkpoint for checkpoint in self.checkpoints}
         alias = listed.get(base_model)
         folder = alias.path if alias and alias.path else local_folder(base_model)
         if folder is not None:
             config = read_config(folder)
-            owner = self.family_for_config(config, where=str(folder))
+            owner = self.family_for_config(config, where=str(folder), choice=choice)
             return ResolvedModel(base_model, str(folder), True, owner, config, alias=alias is not None)
         require_hub_name(base_model, list(listed))
         from mg_tui.families import hub
@@ -122,7 +145,7 @@ class Registry:
         if cached is None and fetch:
             cached = hub.fetch_config(base_model, revision, known=list(listed))
         if cached is not None:
-            owner = self.family_for_config(cached, where=base_model)
+            owner = self.family_for_config(cached, where=base_model, choice=choice)
             return ResolvedModel(base_model, base_model, False, owner, cached)
         family = next((family for family in self.families if alias and alias in family.checkpoints), None)
         return ResolvedModel(base_model, base_model, False, family)

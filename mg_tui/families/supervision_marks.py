@@ -1,11 +1,13 @@
 """Marks in rendered text: which characters are supervised, and where a token must end.
 
 A chat template turns a conversation into one text, and the processor inserts image tokens into it; both shift
-characters, so offsets known before are wrong after. Three Unicode noncharacters in the text mark positions instead:
+characters, so offsets known before are wrong after. Five Unicode noncharacters in the text mark positions instead:
 
     CUT               a token ends here: inside text that would otherwise be tokenized as a control token
     SUPERVISED_START  the following text is supervised
     SUPERVISED_END    the following text is not
+    IMAGE_START       the following text stands for an image: no token that has a part of it is supervised
+    IMAGE_END         the following text does not
 
 `MarkedTokenizer` replaces the processor's tokenizer during one call. It removes the marks, tokenizes, and records for
 each text which of its tokens are supervised. Without a CUT, and when token boundaries coincide with the marks, which is
@@ -20,8 +22,10 @@ from typing import Any, Final
 CUT: Final = "\ufdd0"
 SUPERVISED_START: Final = "\ufdd1"
 SUPERVISED_END: Final = "\ufdd2"
-MARKS: Final = (CUT, SUPERVISED_START, SUPERVISED_END)
-_ANY_MARK: Final = re.compile(f"([{CUT}{SUPERVISED_START}{SUPERVISED_END}])")
+IMAGE_START: Final = "\ufdd3"
+IMAGE_END: Final = "\ufdd4"
+MARKS: Final = (CUT, SUPERVISED_START, SUPERVISED_END, IMAGE_START, IMAGE_END)
+_ANY_MARK: Final = re.compile(f"([{''.join(MARKS)}])")
 
 
 class CannotSplitText(Exception):
@@ -30,11 +34,12 @@ class CannotSplitText(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MarkedSpan:
-    """A span of text between marks: whether it is supervised, and whether a CUT precedes it."""
+    """A span of text between marks: whether it is supervised, a CUT precedes it, and it stands for an image."""
 
     text: str
     supervised: bool
     after_cut: bool
+    image: bool = False
 
 
 def strip_marks(text: str) -> str:
@@ -45,13 +50,14 @@ def strip_marks(text: str) -> str:
 def split_at_marks(text: str) -> list[MarkedSpan]:
     """The non-empty spans of text between marks."""
     spans: list[MarkedSpan] = []
-    supervised = cut = False
+    supervised = cut = image = False
     for index, piece in enumerate(_ANY_MARK.split(text)):
         if index % 2:  # a mark
             cut = cut or piece == CUT
-            supervised = supervised if piece == CUT else piece == SUPERVISED_START
+            supervised = piece == SUPERVISED_START if piece in (SUPERVISED_START, SUPERVISED_END) else supervised
+            image = piece == IMAGE_START if piece in (IMAGE_START, IMAGE_END) else image
         elif piece:
-            spans.append(MarkedSpan(piece, supervised, cut))
+            spans.append(MarkedSpan(piece, supervised and not image, cut, image))
             cut = False
     return spans
 
@@ -131,9 +137,12 @@ class MarkedTokenizer:
         """Tokens of the whole text; None when a token is partly supervised."""
         text = "".join(part.text for part in parts)
         encoding = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        flags = b"".join((b"\1" if part.supervised else b"\0") * len(part.text) for part in parts)
+        flags = b"".join(_flag(part) * len(part.text) for part in parts)
         supervised = []
         for start, end in encoding["offset_mapping"]:
+            if flags.find(2, start, end) >= 0:
+                supervised.append(False)
+                continue
             any_supervised = flags.find(1, start, end) >= 0
             if any_supervised and flags.find(0, start, end) >= 0:
                 return None
@@ -152,6 +161,10 @@ class MarkedTokenizer:
             ids += tokens
             supervised += [part.supervised] * len(tokens)
         return ids, supervised
+
+
+def _flag(part: MarkedSpan) -> bytes:
+    return b"\2" if part.image else b"\1" if part.supervised else b"\0"
 
 
 def _count_supervised(

@@ -4,17 +4,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
 
+from mg_tui.families.capabilities import derive, widened
 from mg_tui.families.contract import (
+    Attention,
+    AttentionKind,
     CapabilityName,
     Checkpoint,
     Experimental,
     Parts,
     Preprocessing,
     Supported,
-    TokenLayout,
     Unsupported,
 )
 from mg_tui.families.family import ModelFamily
+from mg_tui.families.image_contract import ImageSize, TokenLayout, Vision
 
 CAPABILITIES: Final = frozenset(get_args(CapabilityName))
 _KEY_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -44,8 +47,40 @@ def _declaration_problems(family: Any) -> Iterator[str]:
             yield f"{name} cannot be called"
     if family.image_tokens is not None and not callable(family.image_tokens):
         yield "image_tokens cannot be called"
-    if family.layout is not None and not isinstance(family.layout, TokenLayout):
-        yield f"layout is {type(family.layout).__name__}, not TokenLayout"
+    yield from _image_problems(family)
+    yield from _derived_problems(family)
+
+
+def _image_problems(family: Any) -> Iterator[str]:
+    layout = family.layout
+    if layout is not None and not isinstance(layout, TokenLayout):
+        yield f"layout is {type(layout).__name__}, not TokenLayout"
+    elif layout is not None and (layout.grid is None) == (layout.pieces is None):
+        yield "layout has both grid and pieces" if layout.grid else "layout has neither grid nor pieces"
+    if not isinstance(family.attention, Attention):
+        yield f"attention is {type(family.attention).__name__}, not Attention"
+    elif family.attention.kind not in get_args(AttentionKind):
+        yield f"attention.kind {family.attention.kind!r} is none of {', '.join(get_args(AttentionKind))}"
+    if not isinstance(family.vision, Vision):
+        yield f"vision is {type(family.vision).__name__}, not Vision"
+    if family.image_size is not None and not isinstance(family.image_size, ImageSize):
+        yield f"image_size is {type(family.image_size).__name__}, not ImageSize"
+
+
+def _derived_problems(family: Any) -> Iterator[str]:
+    """Capabilities that are promised although something declared rules them out."""
+    if not (
+        isinstance(family.capabilities, Mapping)
+        and isinstance(family.attention, Attention)
+        and (family.layout is None or isinstance(family.layout, TokenLayout))
+    ):
+        return
+    for name, declared in family.capabilities.items():
+        if name not in CAPABILITIES or not isinstance(declared, Supported | Experimental | Unsupported):
+            continue
+        derived = derive(name, str(family.title), family.layout, family.attention)
+        if isinstance(derived, Unsupported) and widened(derived, declared):
+            yield f"capability {name} is declared as {type(declared).__name__}, and cannot be: {derived.why}"
 
 
 def _text_tuple_problems(name: str, value: Any, *, empty: str) -> Iterator[str]:

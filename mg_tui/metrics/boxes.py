@@ -12,7 +12,7 @@ from mg_tui.metrics.references import INVALID, parse_json, require_references, w
 Box = tuple[float, float, float, float]
 
 _NUMBER: Final = r"-?\d{1,9}(?:\.\d{1,9})?"
-# (x1,y1),(x2,y2) of Qwen-VL and Qwen2-VL, with or without their special tokens; [x1, y1, x2, y2] of the others.
+# (x1,y1),(x2,y2), with or without the special tokens that some models write; [x1, y1, x2, y2] of the others.
 _CORNERS: Final = re.compile(rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)\s*,?\s*\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)")
 _FOUR: Final = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
 BOX_KEYS: Final = ("bbox_2d", "bbox", "box_2d", "box")

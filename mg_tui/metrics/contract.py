@@ -20,8 +20,8 @@ class BoxFrame:
     """In which units boxes are written, and the sizes that turn them into pixels of the original image.
 
     Attributes:
-        answer, reference: "pixels" of the original image; pixels of the image as "resized" for the model (Qwen2.5-VL);
-            "thousandths" of its sides, 0 to 1000 (Qwen3-VL, Qwen2-VL); shares of its sides ("unit"), 0 to 1.
+        answer, reference: "pixels" of the original image; pixels of the image as "resized" for the model;
+            "thousandths" of its sides, 0 to 1000; shares of its sides ("unit"), 0 to 1.
         image: (width, height) of the original image in pixels; None when not known.
         seen: (width, height) of the image as the model saw it.
     """

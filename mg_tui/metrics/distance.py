@@ -15,7 +15,7 @@ def anls(answer: str, reference: str) -> float:
     """1 - NL where the normalized Levenshtein distance NL is below 0.5, else 0, in lower case, spaces collapsed.
 
     Biten et al., "Scene Text Visual Question Answering" (2019). At NL = 0.5 this is 0 as in the paper; lmms-eval,
-    VLMEvalKit and Qwen's script give 0.5 there.
+    VLMEvalKit gives 0.5 there.
     """
     from rapidfuzz.distance import Levenshtein
 

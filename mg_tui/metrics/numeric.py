@@ -16,7 +16,7 @@ RELATIVE_ERROR: Final = 0.05
 
 
 def relaxed(answer: str, reference: str) -> float:
-    """Relaxed accuracy of ChartQA (Masry et al. 2022) as pix2struct and Qwen-VL compute it, their quirks included.
+    """Relaxed accuracy of ChartQA (Masry et al. 2022) as pix2struct computes it, its quirks included.
 
     Within 5 % of a reference that is a number and not 0, else equality but for case. A percent sign divides by 100, on
     each side alone: `5%` is 0.05 and not 5. `1,000` and `$10` are no numbers. Unlike there, `nan` and `inf` are words.
@@ -189,7 +189,7 @@ def metrics() -> Iterator[Metric]:
         version="1",
         title="Relaxed accuracy",
         summary="Within 5 % of a number, else equal but for case; `1,000` and `$10` are not numbers here.",
-        source="ChartQA; pix2struct, Qwen-VL",
+        source="ChartQA; pix2struct",
         compute=per_row(best_of(relaxed), texts),
     )
     yield Metric(

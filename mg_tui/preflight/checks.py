@@ -80,7 +80,7 @@ def run_preflight(
     _require_possible(spec)
     _require_watching(spec, settings, cwd)
     _require_metrics(spec)
-    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
     if model.family is not None:
         _require_supported(spec, model)
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
@@ -237,7 +237,7 @@ def _require_box_rules(spec: TrainingSpec, model: "ResolvedModel") -> None:
         if count is None or count(*size, limits) != wide * high // RESIZE_FACTOR**2:
             raise FamilyError(
                 f"{model.family.title} does not resize images as box_format = resized assumes",
-                why="that is how Qwen2.5-VL does: to multiples of 28 pixels",
+                why=f"that is to multiples of {RESIZE_FACTOR} pixels within the limits of the area",
                 hint="give the units of its boxes: --box-format thousandths or pixels",
             )
 

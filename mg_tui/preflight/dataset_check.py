@@ -139,7 +139,7 @@ def open_limits(spec: TrainingSpec, settings: Settings, *, dataset: str) -> Iter
     """
     from mg_tui.families.registry import load_registry
 
-    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
     counter = TokenCounterPool(spec, model)
     cached = CachedTokenCounter(counter, settings.cache, dataset)
     try:

@@ -56,7 +56,7 @@ def make_advisor(
     """
     from mg_tui.families.registry import load_registry
 
-    model = load_registry().resolve(spec.base_model, revision=spec.revision)
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, choice=spec.family)
     if rows is None:
         if dataset is None and read_dataset:
             dataset = load_dataset_headers(spec, settings, cwd=cwd)

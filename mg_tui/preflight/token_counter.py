@@ -46,15 +46,19 @@ def family_image_tokens(model: "ResolvedModel", system_prompt: str | None = None
     """
     from functools import lru_cache
 
+    from mg_tui.families import hub
     from mg_tui.families.contract import Preprocessing
+    from mg_tui.families.processor_settings import read_processor_settings
 
     count = model.family.image_tokens if model.family is not None else None
     if count is None:
         return None
+    folder = Path(model.source) if model.local else hub.cached_snapshot(model.source, None)
+    settings = read_processor_settings(folder)
 
     @lru_cache(maxsize=65_536)
     def tokens(width: int, height: int, min_pixels: int, max_pixels: int) -> int:
-        return count(width, height, Preprocessing(min_pixels, max_pixels, system_prompt))
+        return count(width, height, Preprocessing(min_pixels, max_pixels, system_prompt, settings))
 
     return tokens
 
@@ -75,6 +79,7 @@ class TokenCounterPool:
             "max_pixels": spec.max_pixels,
             "system_prompt": spec.system_prompt,
             "train_on_prompt": spec.train_on_prompt,
+            "family": spec.family,
         }
         self.identity = counter_identity(spec, model)
         self._idle: queue.LifoQueue[EngineProcess] = queue.LifoQueue()

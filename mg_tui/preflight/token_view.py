@@ -12,7 +12,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.row_loader import LoadedRow
 from mg_tui.runs.engine_process import EngineProcess
 
-_FIELDS = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt")
+_FIELDS = ("base_model", "revision", "min_pixels", "max_pixels", "system_prompt", "train_on_prompt", "family")
 
 
 def open_token_inspector(spec: TrainingSpec, notify: Callable[[str], None] = lambda _text: None) -> EngineProcess:

@@ -125,19 +125,15 @@ class RunStore:
     def __init__(self, home: Path, kind: type[RunFolder] = RunFolder):
         self.home = home
         self._kind = kind
-        self._watches: dict[str, RunWatch] = {}
-        self._specs: dict[str, Mapping[str, Any]] = {}
-        self._annotations: dict[str, AnnotationReader] = {}
+        self._summarizers: dict[str, RunSummarizer] = {}
         self._ended: dict[str, tuple[tuple[int, ...], RunSummary]] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
         folders = run_folders(self.home, self._kind)
         known = {folder.id for folder in folders}
-        for gone in self._watches.keys() - known:
-            del self._watches[gone]
-            self._specs.pop(gone, None)
-            self._annotations.pop(gone, None)
+        for gone in self._summarizers.keys() - known:
+            del self._summarizers[gone]
             self._ended.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
@@ -147,17 +143,35 @@ class RunStore:
         known = self._ended.get(folder.id)
         if known is not None and known[0] == written:
             return known[1]
-        watch = self._watches.get(folder.id)
-        if watch is None:
-            watch = self._watches[folder.id] = RunWatch(folder, ends_only=LIST_READ_BYTES)
-            self._annotations[folder.id] = AnnotationReader(folder)
-        summary = _summarize(watch, self._specs.get(folder.id), self._annotations[folder.id].read())
-        if summary.spec:
-            self._specs[folder.id] = summary.spec
+        summarizer = self._summarizers.get(folder.id)
+        if summarizer is None:
+            watch = RunWatch(folder, ends_only=LIST_READ_BYTES)
+            summarizer = self._summarizers[folder.id] = RunSummarizer(watch)
+        summary = summarizer.refresh()
         if summary.view.lifecycle in ("finished", "stopped", "failed") and written is not None:
             self._ended[folder.id] = (written, summary)
         else:
             self._ended.pop(folder.id, None)
+        return summary
+
+
+class RunSummarizer:
+    """Follows one run and summarizes it; the spec, once it was readable, is not read again."""
+
+    def __init__(self, watch: RunWatch) -> None:
+        self._watch = watch
+        self._spec: Mapping[str, Any] | None = None
+        self._digest: str | None = None  # of the spec, by the journal
+        self._annotations = AnnotationReader(watch.folder)
+
+    def refresh(self) -> RunSummary:
+        """The run with what is new of it; a read error becomes its `problem`."""
+        summary = _summarize(self._watch, self._spec, self._annotations.read())
+        digest = summary.view.spec_digest
+        if digest != self._digest:  # the spec was changed and accepted, or is known now
+            self._digest, self._spec = digest, None
+        else:
+            self._spec = summary.spec or None
         return summary
 
 
@@ -203,11 +217,6 @@ def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]
 def summarize_run(folder: RunFolder) -> RunSummary:
     """One run, from its whole journal; a read error becomes its `problem`."""
     return _summarize(RunWatch(folder), None, read_annotations(folder))
-
-
-def summarize_watch(watch: RunWatch) -> RunSummary:
-    """One run that is followed, with what is new of it; a read error becomes its `problem`."""
-    return _summarize(watch, None, read_annotations(watch.folder))
 
 
 def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None, annotations: Annotations) -> RunSummary:

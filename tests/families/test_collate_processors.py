@@ -153,10 +153,10 @@ def test_labels_cover_the_answers(
 @pytest.mark.parametrize(("make", "by_area"), [(llava, False), (gemma3, False), (qwen3_vl, True)])
 def test_limits_without_effect_are_refused(tiny: Path, make: Callable[[Path], Any], by_area: bool) -> None:
     processor, smaller = make(tiny), replace(LIMITS, max_pixels=LIMITS.max_pixels // 2)
-    require_effective_limits(processor, LIMITS, LIMITS)
+    require_effective_limits(OTHER, processor, LIMITS, LIMITS)
     if by_area:
-        require_effective_limits(processor, smaller, LIMITS)
+        require_effective_limits(OTHER, processor, smaller, LIMITS)
         return
     with pytest.raises(FamilyError, match=r"^max_pixels would have no effect") as caught:
-        require_effective_limits(processor, smaller, LIMITS)
+        require_effective_limits(OTHER, processor, smaller, LIMITS)
     assert type(processor.image_processor).__name__ in str(caught.value)

@@ -59,8 +59,9 @@ def test_limits_that_have_no_effect(family: ModelFamily) -> None:
 
 def test_a_layout_that_is_not_the_processors(family: ModelFamily) -> None:
     real = family.layout
-    assert real is not None
-    turned = replace(real, grid=lambda w, h, limits: (real.grid(w, h, limits)[0] + 1, real.grid(w, h, limits)[1]))
+    grid = real.grid if real is not None else None
+    assert real is not None and grid is not None
+    turned = replace(real, grid=lambda w, h, limits: (grid(w, h, limits)[0] + 1, grid(w, h, limits)[1]))
     assert "split encoding: row 1: tokens or labels differ" in run_check(replace(family, layout=turned))
     assert "layout is dict, not TokenLayout" in run_check(replace(family, layout=cast(Any, {})))
 

@@ -175,7 +175,7 @@ def test_without_any_plugin_every_base_model_is_refused_with_what_to_install(ins
     for ask in (lambda: registry.resolve("tiny"), lambda: registry.resolve("Owner/Model", fetch=True)):
         with pytest.raises(FamilyError, match="no model family is installed") as caught:
             ask()
-        assert "pip install model-garden-qwen2-5-vl" in (caught.value.hint or "")
+        assert "pip install 'model-garden-tui[families]'" in (caught.value.hint or "")
 
 
 def test_an_unknown_model_type_lists_what_is_installed(install: Installer) -> None:
@@ -211,3 +211,26 @@ def test_loading_every_installed_plugin_imports_neither_torch_nor_transformers()
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("version", "who"), [(1, "the plugin"), (99, "Model Garden")])
+def test_a_plugin_for_another_contract(install: Installer, version: int, who: str) -> None:
+    file = install.add("old", f"CONTRACT_VERSION = {version}\n" + plugin_source(family_source("old")))
+    install.add("sound", plugin_source(family_source("sound")))
+    registry = install.registry()
+    status = plugin_status(registry, "old")
+    assert status.status == "broken" and status.problem is not None
+    assert f"written for version {version} of the contract" in status.problem and f"update {who}" in status.problem
+    assert str(file) in status.problem
+    assert [family.key for family in registry.families] == ["sound"]
+
+
+def test_a_promise_that_the_declaration_rules_out(install: Installer) -> None:
+    """Capabilities that follow from attention and layout can be narrowed and not widened."""
+    extra = ", attention=Attention('recurrent', why='its state layers'), capabilities={'packing': Supported()}, "
+    extra += "layout=TokenLayout(grid=lambda width, height, limits: (1, 1))"
+    imports = "from mg_tui.families import Attention, Supported, TokenLayout\n"
+    install.add("bold", imports + plugin_source(family_source("bold", extra=extra)))
+    status = plugin_status(install.registry(), "bold")
+    assert status.status == "broken"
+    assert "capability packing is declared as Supported, and cannot be: its state layers" in str(status.problem)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, UsageError
-from mg_tui.families import Checkpoint, ModelFamily, Parts, hub
+from mg_tui.families import Checkpoint, Experimental, ModelFamily, Parts, Unsupported, hub
 from mg_tui.families.registry import Registry
+from mg_tui.families.validation import declaration_problems
 
 VISION_CONFIG = {"model_type": "seer", "vision_config": {"depth": 2}}
 PARTS = Parts(language=("model.language_model",), projector=(), vision=("model.visual",))
@@ -200,3 +201,23 @@ def test_fetching_while_downloads_are_forbidden(registry: Registry) -> None:
 def test_what_is_in_the_cache_is_not_fetched(registry: Registry, empty_cache: Path) -> None:
     write_cached_config(empty_cache, "Somebody/Seer-tuned")
     assert registry.resolve("Somebody/Seer-tuned", fetch=True).family is registry.families[0]
+
+
+def test_an_unknown_type_names_the_families_and_the_generic_way(registry: Registry, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "other", {"model_type": "stranger", "vision_config": {"depth": 2}})
+    with pytest.raises(FamilyError) as caught:
+        registry.resolve(str(folder))
+    assert "'stranger'" in caught.value.what and "Seer (seer)" in str(caught.value.why)
+    assert "--family auto" in str(caught.value.hint)
+    generic = registry.resolve(str(folder), choice="auto").family
+    assert generic is not None and generic.key == "auto" and generic.model_types == ("stranger",)
+    assert isinstance(generic.capability("shared_prefixes"), Unsupported)
+    assert isinstance(generic.capability("lora_language"), Experimental)
+    assert declaration_problems(generic) == []
+
+
+def test_the_generic_way_leaves_known_types_and_text_models_alone(registry: Registry, tmp_path: Path) -> None:
+    assert registry.resolve("small", choice="auto").family is registry.families[0]
+    text = write_checkpoint(tmp_path / "text", {"model_type": "writer", "vocab_size": 10})
+    with pytest.raises(FamilyError, match="text-only model"):
+        registry.resolve(str(text), choice="auto")

@@ -27,7 +27,7 @@ _MAX_READ_SHARE = 0.5  # reading must take less than this share of the time of e
 
 
 class CachedImage:
-    """An image whose features are known: `size` (width, height) in pixels, and `features` (tokens, width)."""
+    """An image whose features are known: `size` (width, height) in pixels, and `features`, see `Vision`."""
 
     def __init__(self, size: tuple[int, int], features: torch.Tensor):
         self.size = size
@@ -78,7 +78,7 @@ class FeatureCache:
         return CachedImage(entry.size, raw.view(entry.shape))
 
     def put(self, content: str, size: tuple[int, int], features: torch.Tensor) -> bool:
-        """Store an image's features (tokens, width); False when the store is full."""
+        """Store an image's features, see `Vision`; False when the store is full."""
         if not self._known.value:
             return False
         on_cpu = features.detach().to("cpu").contiguous()

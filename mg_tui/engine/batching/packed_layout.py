@@ -1,8 +1,10 @@
 """The packed layout of a step: each shared token laid out once, each distinct image preprocessed once.
 
 The inputs of a forward pass of L places (see `trie`): `input_ids` (1, L), `position_ids` (axes, 1, L) as every example
-has them alone, and `tree_ends` (L,), of which `dense_tree_mask` makes the attention mask. A place may predict several
-next tokens where examples branch, so it may occur more than once among the supervised positions.
+has them alone, and `tree_paths` (1 or 3, L), of which the attention mask is made: where the subtree of each place ends
+and, for families whose attention depends on more, its depth (the number of tokens before it in its own example) and the
+block of feature tokens it is in (-1: none). A place may predict several next tokens where examples branch, so it may
+occur more than once among the supervised positions.
 """
 
 import multiprocessing
@@ -15,16 +17,18 @@ import torch
 from mg_tui.core.example import Example
 from mg_tui.engine.batching.batches import MicroBatch
 from mg_tui.engine.batching.feature_cache import CachedImage, FeatureCache
+from mg_tui.engine.batching.image_rows import join_images
 from mg_tui.engine.batching.pixel_codec import PixelCodec, decode_pixels
 from mg_tui.engine.compute.attention import visibility_mask
 from mg_tui.engine.layout.packing import pack
 from mg_tui.engine.layout.trie import Trie, build_trie
-from mg_tui.families.split_encoding import SplitEncoder, SplitTokens
+from mg_tui.families.contract import Attention
+from mg_tui.families.split_encoding import SplitEncoder, SplitTokens, find_image_starts
 
-SUBTREE_ENDS = "tree_ends"
+TREE_PATHS = "tree_paths"
 IMAGE_ORDER = "image_order"
 IMAGE_DIGESTS = "image_names"
-IMAGE_SIZES = "image_sizes"
+FILE_SIZES = "file_sizes"  # width and height of each fresh image, in pixels
 CACHED_FEATURES = "known_features"
 CACHED_TOKENS = "known_tokens"
 CACHED_DTYPE = "known_dtype"
@@ -89,6 +93,11 @@ class _PackedStep:
     _numbers: dict[str, int] = field(default_factory=dict)
     _prepared: dict[int, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def attention(self) -> Attention:
+        """Of the family."""
+        return self.split_encoder.encoder.family.attention
+
     def add(self, example: Example) -> None:
         skeleton = self.split_encoder.text(example, [self.images[ref.path].size for ref in example.images])
         numbers = [self._numbers.setdefault(ref.path, len(self._numbers)) for ref in example.images]
@@ -118,7 +127,7 @@ class _PackedStep:
             inputs={
                 "input_ids": ids[None],
                 "position_ids": position_input(positions),
-                SUBTREE_ENDS: torch.tensor(trie.subtree_ends()),
+                TREE_PATHS: tree_paths(trie, [self.skeletons[index].blocks for index in group], self.attention),
                 **self._vision_inputs(trie, group),
             },
             positions=sources,
@@ -154,10 +163,9 @@ class _PackedStep:
         for segment in trie.segments:
             index = group[segment.example]
             numbers = [self._numbers[ref.path] for ref in self.examples[index].images]
-            run = self.skeletons[index].image_index
-            for at in range(segment.start, segment.stop):
-                if run[at] >= 0 and (at == 0 or run[at - 1] != run[at]):
-                    image_order.append(numbers[run[at]])
+            for at, image in find_image_starts(self.skeletons[index].image_index):
+                if segment.start <= at < segment.stop:
+                    image_order.append(numbers[image])
         if not image_order:
             return {}
         opened = {number: self.images[self._path(number)] for number in dict.fromkeys(image_order)}
@@ -167,10 +175,10 @@ class _PackedStep:
         inputs: dict[str, Any] = {IMAGE_ORDER: torch.tensor([distinct.index(number) for number in image_order])}
         if fresh:
             prepared = [self._prepare(number) for number in fresh]
-            inputs.update({name: torch.cat([item[name] for item in prepared]) for name in prepared[0]})
+            inputs.update(join_images(prepared))
             self._encode_pixels(inputs)
             inputs[IMAGE_DIGESTS] = [getattr(opened[number], "digest", None) for number in fresh]
-            inputs[IMAGE_SIZES] = [opened[number].size for number in fresh]
+            inputs[FILE_SIZES] = [opened[number].size for number in fresh]
         if cached:
             features = [opened[number].features for number in cached]
             inputs[CACHED_TOKENS] = [len(item) for item in features]
@@ -232,14 +240,39 @@ class CachedImageOpener:
         return known or HashedImage(open_image(path), content)
 
 
-def dense_tree_mask(ends: torch.Tensor) -> torch.Tensor:
+def tree_paths(trie: Trie, blocks: Sequence[Sequence[int]], kind: Attention) -> torch.Tensor:
+    """What the attention mask of a layout is made of: (1, L), or (3, L) where depths and blocks matter; see above.
+
+    Args:
+        trie: the layout.
+        blocks: for each example `SplitTokens.blocks`.
+        kind: of the family.
+    """
+    ends = torch.tensor(trie.subtree_ends())
+    if kind.kind == "causal" and not kind.windows:
+        return ends[None]
+    depths, block_of = torch.empty_like(ends), torch.full_like(ends, -1)
+    for segment in trie.segments:
+        places = slice(segment.at, segment.at + segment.stop - segment.start)
+        depths[places] = torch.arange(segment.start, segment.stop)
+        if kind.kind == "image_blocks":
+            # A run of feature tokens lies in one segment: the examples of a branch differ outside of images only. Its
+            # number is the place of its first token.
+            first: dict[int, int] = {-1: -1}
+            own = blocks[segment.example][segment.start : segment.stop]
+            block_of[places] = torch.tensor([first.setdefault(block, segment.at + at) for at, block in enumerate(own)])
+    return torch.stack([ends, depths, block_of])
+
+
+def dense_tree_mask(paths: torch.Tensor) -> torch.Tensor:
     """The attention mask of a layout: (1, 1, L, L), true where a query (row) sees a key (column).
 
     Args:
-        ends: (L,) for each place, where the subtree of its token ends.
+        paths: (L,), for each place, where the subtree of its token ends; or as `tree_paths` gives it.
     """
-    places = torch.arange(ends.shape[0], device=ends.device)
-    return visibility_mask(places, places, ends)[None, None]
+    paths = paths.view(-1, paths.shape[-1])
+    places = torch.arange(paths.shape[-1], device=paths.device)
+    return visibility_mask(places, places, paths)[None, None]
 
 
 def position_input(positions: torch.Tensor) -> torch.Tensor:

@@ -1,19 +1,22 @@
 """The image inputs of a forward pass: each distinct image is encoded once, and its features used wherever it is shown.
 
-With a frozen tower the features are computed without a graph and given to the model as `mm_encoder_outputs`, which
-transformers takes in place of pixels; the model's own code inserts them into the token embeddings. They may also come
-from the disk (see `feature_cache`). A tower that is trained gets pixels in the forward pass, as usual.
+The features are given to the model in place of pixels, as its family says (`families.image_features`); the model's own
+code inserts them into the token embeddings. Those of a frozen tower are computed without a graph, and may come from the
+disk (see `feature_cache`). A trained tower's are computed with a graph.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from mg_tui.engine.batching import packed_layout, pixel_codec
 from mg_tui.engine.batching.feature_cache import FeatureCache
+from mg_tui.engine.batching.image_rows import split_images
 from mg_tui.engine.compute import attention
+from mg_tui.families import image_features
+from mg_tui.families.image_contract import ImageInputs, Vision
 
 
 class VisionInputs:
@@ -21,6 +24,7 @@ class VisionInputs:
 
     Args:
         frozen: whether neither the vision tower nor the projector is trained.
+        vision: of the family: how images are encoded and inserted.
         cache: the feature cache, if used.
         decided: called once with (value, why) when it is known whether caching is worthwhile.
         always: cache even if it is not.
@@ -30,46 +34,49 @@ class VisionInputs:
         self,
         *,
         frozen: bool,
+        vision: Vision | None = None,
         cache: FeatureCache | None = None,
         decided: Callable[[str, str], None] | None = None,
         always: bool = False,
     ):
         self.frozen = frozen
+        self.vision = vision or Vision()
         self.encoded = 0
         self.cached = 0
         self._cache = cache
         self._on_decision = decided
         self._always_cache = always
 
-    def __call__(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, model: Any, inputs: dict[str, Any], *, images: int = 0) -> dict[str, Any]:
         """The forward's arguments.
 
         Args:
             model: the model, inside PEFT or not, without wrappers around that.
             inputs: of a packed or padded batch, on the model's device; left as they are.
+            images: of a padded batch, to be counted: the model encodes them itself.
         """
         inputs = dict(inputs)
         pixel_codec.decode_pixels(inputs)
-        ends = inputs.pop(packed_layout.SUBTREE_ENDS, None)
+        paths = inputs.pop(packed_layout.TREE_PATHS, None)
         order = inputs.pop(packed_layout.IMAGE_ORDER, None)
-        if ends is not None:
+        if paths is not None:
             inputs["attention_mask"] = (
-                attention.to_attention_mask(ends)
+                attention.to_attention_mask(paths)
                 if attention.is_installed(model)
-                else packed_layout.dense_tree_mask(ends)
+                else packed_layout.dense_tree_mask(paths)
             )
+        else:
+            self.encoded += images
         if order is None:
-            grid = inputs.get("image_grid_thw")
-            self.encoded += 0 if grid is None else len(grid)
             return inputs
-        names, sizes = inputs.pop(packed_layout.IMAGE_DIGESTS, []), inputs.pop(packed_layout.IMAGE_SIZES, [])
+        names, sizes = inputs.pop(packed_layout.IMAGE_DIGESTS, []), inputs.pop(packed_layout.FILE_SIZES, [])
+        fresh = split_images(inputs)
         if self.frozen:
-            features = self._encode_new(model, inputs, names, sizes) + self._cached_features(inputs)
-            inputs["mm_encoder_outputs"] = {"image": _PooledOutput([features[index] for index in order.tolist()])}
-            return inputs
-        if order.tolist() != list(range(len(inputs["image_grid_thw"]))):
-            inputs.update(_repeat_images(inputs["pixel_values"], inputs["image_grid_thw"], order))
-        self.encoded += len(order)
+            features = self._encode_new(model, fresh, names, sizes) + self._cached_features(inputs)
+        else:
+            features = image_features.encode(model, self.vision, fresh)
+            self.encoded += len(fresh)
+        inputs.update(image_features.insert(model, self.vision, [features[index] for index in order.tolist()]))
         return inputs
 
     def pop_counts(self) -> tuple[int, int]:
@@ -79,12 +86,12 @@ class VisionInputs:
         return counts
 
     def _encode_new(
-        self, model: Any, inputs: dict[str, Any], names: list[str | None], sizes: list[tuple[int, int]]
+        self, model: Any, images: Sequence[ImageInputs], names: list[str | None], sizes: list[tuple[int, int]]
     ) -> list[torch.Tensor]:
-        if "pixel_values" not in inputs:
+        if not images:
             return []
         started = time.perf_counter()
-        features = encode_images(model, inputs.pop("pixel_values"), inputs.pop("image_grid_thw"))
+        features = encode_images(model, self.vision, images)
         self.encoded += len(features)
         cache = self._cache
         if cache is not None and cache.enabled:
@@ -115,34 +122,18 @@ class VisionInputs:
         return list(raw.view(dtype).split(tokens))
 
 
-def encode_images(model: Any, pixel_values: torch.Tensor, grid: torch.Tensor) -> list[torch.Tensor]:
-    """Features of images, (tokens, width) each, without a graph.
+def encode_images(model: Any, vision: Vision, images: Sequence[ImageInputs]) -> list[torch.Tensor]:
+    """Features of images, see `Vision`, without a graph.
 
     On a CPU one image after another: that is no slower, peak memory is that of one image, and the last bits of features
     do not depend on which other images were encoded.
 
     Args:
-        pixel_values: (patches, values), the images' patches one after another.
-        grid: (images, 3), patches of each over time, height and width.
+        model: has the tower.
+        vision: of the family.
+        images: what the image processor made of each, on the model's device.
     """
-    parts = [(pixel_values, grid)]
-    if not pixel_values.is_cuda:
-        parts = list(zip(pixel_values.split(grid.prod(-1).tolist()), grid.split(1), strict=True))
+    one_by_one = not images[0][vision.inputs[0]].is_cuda
+    parts = [[image] for image in images] if one_by_one else [list(images)]
     with torch.no_grad():
-        return [features for part in parts for features in model.get_image_features(*part).pooler_output]
-
-
-class _PooledOutput:
-    """The field of an encoder's output that the model reads."""
-
-    def __init__(self, features: list[torch.Tensor]):
-        self.pooler_output = features
-
-
-def _repeat_images(pixel_values: torch.Tensor, grid: torch.Tensor, order: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The pixels for each place that shows an image: with a trained tower, each is encoded separately."""
-    images = pixel_values.split(grid.prod(-1).tolist())
-    return {
-        "pixel_values": torch.cat([images[index] for index in order.tolist()]),
-        "image_grid_thw": grid[order],
-    }
+        return [features for part in parts for features in image_features.encode(model, vision, part)]

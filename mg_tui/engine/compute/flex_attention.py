@@ -105,7 +105,8 @@ def flex_attention(
 ) -> tuple[Tensor, None]:
     """As `attention.tree_attention`, which handles the inputs that this does not support."""
     packed = attention_mask is not None and attention_mask.dtype == torch.int64
-    if attention_mask is None or not packed or dropout or getattr(module, attention.QUERY_POSITIONS, None) is not None:
+    plain = packed and attention_mask is not None and attention_mask.shape[2] == 1  # of causal attention alone
+    if attention_mask is None or not plain or dropout or getattr(module, attention.QUERY_POSITIONS, None) is not None:
         return attention.tree_attention(module, query, key, value, attention_mask, dropout, scaling, **others)
     if query.is_cuda and torch.is_autocast_enabled("cuda"):  # autocast does not cast for flex
         dtype = torch.get_autocast_dtype("cuda")

@@ -11,15 +11,11 @@ from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import first_few
+from mg_tui.families.contract import Supported
 from mg_tui.families.family import ModelFamily
 from mg_tui.runs.result_metadata import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_json_object
 
 RANK_SIZES: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # choices of --max-lora-rank
-# Model types whose vision tower takes LoRA, with --enable-tower-connector-lora.
-TOWER_MODEL_TYPES: Final = frozenset(
-    "llava llava_next llava_next_video internvl qwen2_vl qwen2_5_vl qwen3_vl gemma3 gemma4 idefics3 pixtral paligemma "
-    "lfm2_vl glm4v glm4_1v dots_ocr keye blip-2 llama4 ultravox".split()
-)
 _SAVED_MODULES: Final = frozenset({"classifier", "score"})
 _REFUSED_INITS: Final = ("pissa", "olora", "corda", "loftq")
 _REFUSED_KEYS: Final = {
@@ -68,7 +64,8 @@ def require_vllm_adapter(folder: Path, family: ModelFamily, model_type: str) -> 
     rank = largest_rank(config)
     tower = has_tower_weights(keys, family)
     reasons = [*_config_reasons(config), *_rank_reasons(rank), *_key_reasons(keys, family)]
-    if tower and model_type not in TOWER_MODEL_TYPES:
+    # With --enable-tower-connector-lora; the family knows whether vLLM has that for its type.
+    if tower and not isinstance(family.capability("vllm_tower_adapter"), Supported):
         reasons.append(f"it changes the vision tower, which vLLM ignores in models of the type {model_type}")
     if reasons:
         raise UsageError(
@@ -125,5 +122,5 @@ def _key_reasons(keys: list[str], family: ModelFamily) -> Iterator[str]:
         and not key.startswith(f"{_PREFIX}lm_head.")
     ]
     if lost:
-        # Qwen3-VL in vLLM loads such an adapter, activates nothing and answers as the base model.
+        # vLLM loads such an adapter for some models, activates nothing and answers as the base model.
         yield f"it has weights under names that the model does not have: {first_few(lost, 3)}"

@@ -8,6 +8,7 @@ attention of the current forward pass is in a context variable, since a model's 
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import torch
@@ -15,25 +16,33 @@ from torch import Tensor
 
 GENERATION_ATTENTION: Final = "batched_generation"
 # Arguments with which a model asks for something other than causal attention.
-_UNSUPPORTED_ARGUMENTS: Final = ("sliding_window", "softcap", "s_aux")
+_UNSUPPORTED_ARGUMENTS: Final = ("softcap", "s_aux")
 
 
 class UnsupportedAttention(Exception):
     """The model asks for attention that is not implemented here; the message says which."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """A layer's attention: its index, its module, the scale of the scores, and how many tokens it sees (None: all)."""
+
+    index: int
+    module: Any
+    scale: float
+    window: int | None = None
+
+
 class AttentionLayers(Protocol):
     """Computes the attention of a forward pass."""
 
-    def attend(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(self, layer: LayerCall, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention of one layer.
 
         Args:
-            layer: its index.
-            module: the layer's attention module.
+            layer: which one.
             query: (batch, query heads, tokens, width).
             key, value: (batch, heads, tokens, width).
-            scale: of the scores.
 
         Returns:
             (batch, tokens, query heads, width).
@@ -93,7 +102,8 @@ def generation_attention(
     if layers is None:
         raise UnsupportedAttention("attention was called outside of a generation pass")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return layers.attend(module.layer_idx, module, query, key, value, scale), None
+    call = LayerCall(module.layer_idx, module, scale, others.get("sliding_window"))
+    return layers.attend(call, query, key, value), None
 
 
 def placeholder_mask(device: torch.device) -> Tensor:

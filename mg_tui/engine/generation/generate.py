@@ -79,17 +79,16 @@ def _generate_batched(
 ) -> Iterator[RowAnswer]:
     from mg_tui.engine.generation.image_features import ImageFeatures
     from mg_tui.engine.generation.model_runner import ModelRunner
-    from mg_tui.engine.generation.row_queue import RowQueue, pixels_per_token
+    from mg_tui.engine.generation.row_queue import RowQueue
     from mg_tui.engine.generation.scheduler import Scheduler
     from mg_tui.families.split_encoding import SplitEncoder
 
     encoder, processor = SplitEncoder(model.encoder), model.encoder.processor
     images = ImageFeatures(model.model, encoder, cache=model.feature_cache)
     queue = RowQueue(encoder, examples, samplings, images, on_text=callbacks.on_text, on_problem=callbacks.on_problem)
-    runner = ModelRunner(model.model)
+    runner = ModelRunner(model.model, model.encoder.family.vision)
     budget = budget or GenerationBudget.from_free_memory(model.model)
     scheduler = Scheduler(runner, images, budget, end_token_ids(model.model))
-    pixels = pixels_per_token(processor)
     try:
         while callbacks.cancelled is None or not callbacks.cancelled():
             while not queue.is_empty and scheduler.waiting < scheduler.budget.rows:
@@ -100,7 +99,7 @@ def _generate_batched(
                 if row.problem is not None:
                     queue.report(row.prompt.index, row.problem)
                 else:
-                    yield RowAnswer(row.prompt.index, row.prompt.example, row.to_answer(processor.tokenizer, pixels))
+                    yield RowAnswer(row.prompt.index, row.prompt.example, row.to_answer(processor.tokenizer))
     finally:
         runner.close()
         scheduler.close()

@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from mg_tui.core.errors import DataError
 from mg_tui.engine.batching.feature_cache import CachedImage, FeatureCache
 from mg_tui.engine.batching.packed_layout import CachedImageOpener, HashedImage
 from mg_tui.engine.batching.vision_inputs import encode_images
+from mg_tui.families.contract import FamilyInfo
 from mg_tui.families.split_encoding import SplitEncoder
 
 MAX_HELD_TOKENS: Final = 32_768  # of images of waiting rows; beyond that the oldest are encoded again when needed
-MAX_CUDA_PATCHES: Final = 16_384  # encoded in one call
+MAX_CUDA_VALUES: Final = 16_384 * 1_176  # of pixels encoded in one call: 3,211,264 pixels of three channels, twice
 
 
 @dataclass(frozen=True, slots=True)
 class _Preprocessed:
     path: str
     image: Any
-    pixels: Tensor
-    grid: Tensor
+    inputs: dict[str, Tensor]
+    size: int
 
 
 class ImageFeatures:
@@ -61,8 +61,13 @@ class ImageFeatures:
                 del self._uses[path]
                 self._held.pop(path, None)
 
+    @property
+    def family(self) -> FamilyInfo:
+        """Of the model."""
+        return self._encoder.encoder.family
+
     def get(self, paths: Sequence[str]) -> dict[str, Tensor]:
-        """The features of each distinct image, (tokens, width).
+        """The features of each distinct image, see `Vision`.
 
         Raises:
             DataError: an image cannot be read.
@@ -98,8 +103,8 @@ class ImageFeatures:
         batch: list[_Preprocessed] = []
         for path, image in fresh:
             preprocessed = self._preprocess(path, image)
-            patches = sum(len(item.pixels) for item in (*batch, preprocessed))
-            if batch and (patches > MAX_CUDA_PATCHES or self._model.device.type == "cpu"):
+            values = sum(item.size for item in (*batch, preprocessed))
+            if batch and (values > MAX_CUDA_VALUES or self._model.device.type == "cpu"):
                 yield batch
                 batch = []
             batch.append(preprocessed)
@@ -111,13 +116,13 @@ class ImageFeatures:
             inputs = self._encoder.encode_image(image.image if isinstance(image, HashedImage) else image)
         except (ValueError, TypeError, RuntimeError) as error:
             raise DataError(f"the processor rejects the image {path}", why=str(error)) from error
-        return _Preprocessed(path, image, inputs["pixel_values"], inputs["image_grid_thw"])
+        size = inputs[self.family.vision.inputs[0]].numel()
+        return _Preprocessed(path, image, dict(inputs), size)
 
     def _encode(self, batch: Sequence[_Preprocessed]) -> dict[str, Tensor]:
         device = self._model.device
-        pixels = batch[0].pixels if len(batch) == 1 else torch.cat([item.pixels for item in batch])
-        grid = torch.cat([item.grid for item in batch])
-        features = encode_images(self._model, pixels.to(device), grid.to(device))
+        images = [{name: value.to(device) for name, value in item.inputs.items()} for item in batch]
+        features = encode_images(self._model, self.family.vision, images)
         self.encoded += len(features)
         if self._cache is not None:
             for item, tensor in zip(batch, features, strict=True):

@@ -29,7 +29,7 @@ _TOLERANCE: Final = 3e-2  # of 16-bit dtypes
 
 def compare_logits(model: Any, encoder: SplitEncoder) -> str | None:
     """Why batched generation does not work for a model; None if the logits agree."""
-    runner = ModelRunner(model)
+    runner = ModelRunner(model, encoder.encoder.family.vision)
     vocabulary = model.config.get_text_config().vocab_size
     texts = [[token % vocabulary for token in text] for text in _TEXTS]
     try:
@@ -74,5 +74,5 @@ def _batched_logits(runner: ModelRunner, encoder: SplitEncoder, texts: list[list
 def _row_state(index: int, ids: tuple[int, ...], encoder: SplitEncoder) -> RowState:
     positions = tuple(map(tuple, encoder.layout.positions([len(ids)])))
     no_image = (-1,) * len(ids)
-    prompt = Prompt(index, Example(0, ()), ids, positions, ids, no_image, (), (), (), next_position=len(ids))
+    prompt = Prompt(index, Example(0, ()), ids, positions, ids, no_image, (), (), no_image, (), next_position=len(ids))
     return RowState(prompt, Sampling(max_new_tokens=2), None)

@@ -10,6 +10,8 @@ from torch import Tensor
 from mg_tui.engine.compute.last_layer import RestrictedLastLayer
 from mg_tui.engine.generation import attention
 from mg_tui.engine.generation.cpu_kernels import fast_cpu_kernels
+from mg_tui.families import image_features
+from mg_tui.families.image_contract import Vision
 
 
 class ModelRunner:
@@ -17,10 +19,12 @@ class ModelRunner:
 
     Args:
         model: inside PEFT or not; in evaluation mode while it is used.
+        vision: of the family: how features enter the model.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, vision: Vision | None = None):
         self.model = model
+        self._vision = vision or Vision()
         self._last_layer = RestrictedLastLayer(model)
 
     @property
@@ -48,13 +52,13 @@ class ModelRunner:
             ids: (L,).
             positions: (axes, L).
             places: distinct and sorted.
-            features: of the images, (tokens, width) each, in the order of the layout.
+            features: of the images, see `Vision`, in the order of the layout.
             layers: computes attention.
 
         Returns:
             (places, vocabulary).
         """
-        inputs: dict[str, Any] = {"mm_encoder_outputs": {"image": _PooledOutput(list(features))}} if features else {}
+        inputs = image_features.insert(self.model, self._vision, features) if features else {}
         selected = torch.tensor(places, dtype=torch.long, device=ids.device)
         if self._last_layer.available:
             self._last_layer.restrict(selected, (1, len(ids)))
@@ -83,10 +87,3 @@ class ModelRunner:
     def close(self) -> None:
         """Remove the hooks."""
         self._last_layer.close()
-
-
-class _PooledOutput:
-    """The field of an encoder's output that the model reads."""
-
-    def __init__(self, features: list[Tensor]):
-        self.pooler_output = features

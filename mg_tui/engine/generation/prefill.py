@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mg_tui.engine.batching.packed_layout import tree_paths
 from mg_tui.engine.compute.attention import to_attention_mask, tree_attention
+from mg_tui.engine.generation.attention import LayerCall
 from mg_tui.engine.generation.budget import GenerationBudget
 from mg_tui.engine.generation.image_features import ImageFeatures
 from mg_tui.engine.generation.model_runner import ModelRunner
@@ -21,6 +23,7 @@ from mg_tui.engine.generation.prefix_cache import CachePlaces, PrefixCache
 from mg_tui.engine.generation.row_state import RowState
 from mg_tui.engine.layout.packing import pack
 from mg_tui.engine.layout.trie import Trie, build_trie
+from mg_tui.families.split_encoding import find_image_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def prefill(
         layers = _PrefillAttention(
             cache,
             _cache_places(cache, groups, group_of, indices, paths),
-            torch.tensor(trie.subtree_ends(), device=runner.device),
+            tree_paths(trie, [row.prompt.blocks for row in pass_rows], images.family.attention).to(runner.device),
         )
         last_places = [path[-1] for path in paths]
         distinct = sorted(set(last_places))
@@ -106,15 +109,16 @@ def prefill(
 class _PrefillAttention:
     """Attention over a layout of prompts; stores keys and values."""
 
-    def __init__(self, cache: PrefixCache, places: CachePlaces, ends: Tensor):
+    def __init__(self, cache: PrefixCache, places: CachePlaces, paths: Tensor):
         self._cache = cache
         self._places = places
-        self._mask = to_attention_mask(ends)
+        self._mask = to_attention_mask(paths)
 
-    def attend(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(self, layer: LayerCall, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `attention.AttentionLayers`."""
-        self._cache.store(layer, key, value, self._places)
-        return tree_attention(module, query, key, value, self._mask, scaling=scale)[0]
+        self._cache.store(layer.index, key, value, self._places)
+        options: dict[str, Any] = {"scaling": layer.scale, "sliding_window": layer.window}
+        return tree_attention(layer.module, query, key, value, self._mask, **options)[0]
 
 
 def _cache_places(
@@ -151,8 +155,7 @@ def _image_order(trie: Trie, rows: Sequence[RowState]) -> list[str]:
     order: list[str] = []
     for segment in trie.segments:
         prompt = rows[segment.example].prompt
-        for at in range(segment.start, segment.stop):
-            image = prompt.image_index[at]
-            if image >= 0 and (at == 0 or prompt.image_index[at - 1] != image):
+        for at, image in find_image_starts(prompt.image_index):
+            if segment.start <= at < segment.stop:
                 order.append(prompt.images[image])
     return order

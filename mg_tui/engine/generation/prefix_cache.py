@@ -115,7 +115,9 @@ class PrefixCache:
             self._own[layer] = (key, value)
         self._padding = self._make_padding()
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None = None
+    ) -> Tensor:
         """Store the keys and values of each row's newest token, and compute its attention.
 
         Args:
@@ -123,6 +125,7 @@ class PrefixCache:
             query: (rows, query heads, width).
             key, value: (rows, heads, width).
             scale: of the scores.
+            window: the most tokens of its row that the newest sees, itself included; None: all.
 
         Returns:
             (rows, query heads, width).
@@ -139,6 +142,8 @@ class PrefixCache:
         scores = torch.cat([prefix_scores, grouped @ own_key.transpose(-1, -2)], dim=-1).float().mul_(scale)
         if self._padding is not None:
             scores += self._padding[..., : scores.shape[-1]]
+        if window is not None:
+            scores = scores.masked_fill(~self._in_window(window, scores.shape[-1]), float("-inf"))
         weights = scores.softmax(-1).to(value.dtype)
         length = prefix_key.shape[2]
         output = weights[..., length:] @ own_value
@@ -195,8 +200,7 @@ class PrefixCache:
 
     def _make_padding(self) -> Tensor | None:
         """(rows, 1, 1, prefix + own) float32, -inf at padding; None if there is no padding."""
-        prefixes = [self._prefixes[group] for group, _tail in self._tails]
-        tails = [tail for _group, tail in self._tails]
+        prefixes, tails = self._lengths()
         if all(n == self._longest_prefix for n in prefixes) and all(n == self._longest_tail for n in tails):
             return None
         length = self._longest_prefix + self._longest_tail + self._room
@@ -205,6 +209,22 @@ class PrefixCache:
         is_padding = (place >= prefix) & (place < self._longest_prefix + self._longest_tail - tail)
         padding = torch.zeros((len(prefixes), length), device=self._device).masked_fill_(is_padding, float("-inf"))
         return padding[:, None, None]
+
+    def _in_window(self, window: int, length: int) -> Tensor:
+        """(rows, 1, 1, prefix + own) whether a place holds one of the last `window` tokens of its row.
+
+        A row's token n is at place n of the prefix, or at its tail, whose padding is on the left.
+        """
+        prefix, tail = (torch.tensor(values, device=self._device)[:, None] for values in self._lengths())
+        place = torch.arange(length, device=self._device)[None]
+        own = place - self._longest_prefix - (self._longest_tail - tail) + prefix
+        depth = torch.where(place < self._longest_prefix, place, own)
+        newest = prefix + tail + self.generated
+        return (newest - depth < window)[:, None, None]
+
+    def _lengths(self) -> tuple[list[int], list[int]]:
+        """For each row, tokens of its prefix and of its tail."""
+        return [self._prefixes[group] for group, _tail in self._tails], [tail for _group, tail in self._tails]
 
     def _to_groups(self, by_row: Tensor) -> Tensor:
         """(rows, heads, n, m) to (groups, heads, rows per group x n, m); empty cells repeat a row."""

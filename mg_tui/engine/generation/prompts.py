@@ -21,9 +21,10 @@ class Prompt:
         image_index: (n,) for each token the index in `images` of its image, or -1.
         images: paths, in the order of the prompt.
         sizes: (width, height) of the images in pixels.
-        grids: (rows, columns) of the images' tokens.
+        blocks: (n,) see `SplitTokens`.
+        resized: (width, height) in pixels that each image is resized to, None where that does not matter.
         next_position: of the first generated token, on all axes: one more than the largest position, as in
-            `get_rope_index` of transformers' Qwen2.5-VL, where `rope_deltas` is this minus the number of tokens.
+            `get_rope_index` of transformers' models, where `rope_deltas` is this minus the number of tokens.
     """
 
     index: int
@@ -34,7 +35,8 @@ class Prompt:
     image_index: tuple[int, ...]
     images: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
-    grids: tuple[tuple[int, int], ...]
+    blocks: tuple[int, ...]
+    resized: tuple[tuple[int, int] | None, ...]
     next_position: int
 
 
@@ -75,7 +77,8 @@ class PromptEncoder:
             image_index=tokens.image_index,
             images=tuple(images),
             sizes=tuple(sizes),
-            grids=tuple(layout.grid(*size, preprocessing) for size in sizes),
+            blocks=tokens.blocks,
+            resized=tuple(layout.resized(*size, preprocessing) if layout.resized else None for size in sizes),
             next_position=max(map(max, tokens.positions)) + 1,
         )
 

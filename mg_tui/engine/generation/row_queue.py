@@ -1,7 +1,7 @@
 """Examples on their way to the scheduler: ordered by image, encoded and grouped one window at a time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
@@ -94,10 +94,3 @@ class RowQueue:
         if on_text is not None:
             stream = TextStream(self._tokenizer, lambda piece: on_text(index, piece))
         return RowState(prompt, sampling, self._seeds[id(sampling)], stream)
-
-
-def pixels_per_token(processor: Any) -> int | None:
-    """The side in pixels of the square that one image token covers; None if the image processor does not define it."""
-    images = getattr(processor, "image_processor", None)
-    patch, merge = getattr(images, "patch_size", None), getattr(images, "merge_size", None)
-    return patch * merge if isinstance(patch, int) and isinstance(merge, int) else None

@@ -57,27 +57,18 @@ class RowState:
         if self.stream is not None:
             self.stream.update(self.tokens, last=self.finish_reason is not None)
 
-    def to_answer(self, tokenizer: Any, pixels_per_token: int | None) -> GeneratedAnswer:
-        """The answer.
-
-        Args:
-            tokenizer: decodes it.
-            pixels_per_token: side of the square that an image token covers, if known.
-        """
+    def to_answer(self, tokenizer: Any) -> GeneratedAnswer:
+        """The answer; `tokenizer` decodes it."""
         prompt = self.prompt
-        processed = [
-            (columns * pixels_per_token, rows * pixels_per_token) if pixels_per_token else None
-            for rows, columns in prompt.grids
-        ]
         return GeneratedAnswer(
             text=tokenizer.decode(self.tokens, skip_special_tokens=True),
             tokens=len(self.tokens),
             prompt_tokens=len(prompt.ids),
-            image_tokens=sum(rows * columns for rows, columns in prompt.grids),
+            image_tokens=sum(image >= 0 for image in prompt.image_index),
             seconds=time.monotonic() - self.started,
             first_token_seconds=self.first_token - self.started,
             finish_reason=self.finish_reason or "cancelled",
-            image_sizes=tuple(zip(prompt.sizes, processed, strict=True)),
+            image_sizes=tuple(zip(prompt.sizes, prompt.resized, strict=True)),
             seed=self.seed,
         )
 

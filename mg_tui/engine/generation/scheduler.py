@@ -9,13 +9,14 @@ import gc
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.core.text import first_line
+from mg_tui.engine.generation.attention import LayerCall
 from mg_tui.engine.generation.budget import GenerationBudget, is_out_of_memory
 from mg_tui.engine.generation.image_features import ImageFeatures
 from mg_tui.engine.generation.model_runner import ModelRunner
@@ -262,12 +263,12 @@ class DecodeAttention:
     def __init__(self, caches: Sequence[PrefixCache]):
         self._caches = caches
 
-    def attend(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(self, layer: LayerCall, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `attention.AttentionLayers`."""
         counts = [cache.rows for cache in self._caches]
         queries, keys, values = (tensor[:, :, 0].split(counts) for tensor in (query, key, value))
         outputs = [
-            cache.attend(layer, own_query, own_key, own_value, scale)
+            cache.attend(layer.index, own_query, own_key, own_value, layer.scale, layer.window)
             for cache, own_query, own_key, own_value in zip(self._caches, queries, keys, values, strict=True)
         ]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[:, None]

@@ -1,9 +1,9 @@
 """Whether batched generation supports a model: only causal attention may mix tokens.
 
-The cache stores keys and values per layer, and every later token attends to them. A sliding window attends to fewer,
-images with bidirectional attention to more, a recurrent layer stores a state instead. A family declares the capability
-`batched_generation`; in addition the model's modules and configuration are inspected, and a model whose family does not
-declare it as supported has its logits compared (see `logit_check`).
+The cache stores keys and values per layer, and later tokens attend to them: to all, or to those in a window, and within
+an image in both directions, where the family declares it. A recurrent layer stores a state instead. A family declares
+the capability `batched_generation`; in addition the model's modules and configuration are inspected, and a model whose
+family does not declare it as supported has its logits compared (see `logit_check`).
 """
 
 from typing import Any, Final
@@ -11,9 +11,10 @@ from typing import Any, Final
 from torch import nn
 
 from mg_tui.engine.generation.interface import GenerationModel
-from mg_tui.families.contract import Supported, Unsupported
+from mg_tui.families.contract import Attention, Supported, Unsupported
 
 FULL_ATTENTION: Final = "full_attention"
+SLIDING_ATTENTION: Final = "sliding_attention"
 _OTHER_MIXERS: Final = ("cross_attn", "mamba", "linear_attn", "conv")
 
 
@@ -25,7 +26,7 @@ def unsupported_reason(model: GenerationModel) -> str | None:
         return capability.why
     if family.layout is None:
         return f"{family.title} defines no token layout"
-    reason = inspect_model(model.model)
+    reason = inspect_model(model.model, family.attention)
     if reason is None and not isinstance(capability, Supported):
         from mg_tui.engine.generation.logit_check import compare_logits
         from mg_tui.families.split_encoding import SplitEncoder
@@ -34,22 +35,31 @@ def unsupported_reason(model: GenerationModel) -> str | None:
     return reason
 
 
-def inspect_model(model: Any) -> str | None:
-    """Why the configuration or the modules of a model rule out batched generation; None if they do not."""
+def inspect_model(model: Any, declared: Attention | None = None) -> str | None:
+    """Why the configuration or the modules of a model rule out batched generation; None if they do not.
+
+    Args:
+        model: inside PEFT or not.
+        declared: of the family: windows, and images whose tokens see each other, if it says so.
+    """
+    declared = declared or Attention()
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = inner.config.get_text_config()
-    other_types = set(getattr(config, "layer_types", None) or ()) - {FULL_ATTENTION}
+    known_types = {FULL_ATTENTION, *([SLIDING_ATTENTION] if declared.windows else [])}
+    other_types = set(getattr(config, "layer_types", None) or ()) - known_types
     if other_types:
         return f"its text model has layers of type {', '.join(sorted(other_types))}"
     if (
         not getattr(config, "layer_types", None)
         and getattr(config, "sliding_window", None)
         and getattr(config, "use_sliding_window", True)
+        and not declared.windows
     ):
         return "its text model has sliding-window attention"
     if getattr(config, "num_kv_shared_layers", None):
         return "layers of its text model share keys and values"
-    if getattr(config, "use_bidirectional_attention", None) or _makes_own_masks(inner):
+    own_masks = _makes_own_masks(inner) and declared.kind != "image_blocks"
+    if getattr(config, "use_bidirectional_attention", None) or own_masks:
         return "its attention is not causal everywhere (bidirectional image tokens, for example)"
     if getattr(config, "is_encoder_decoder", False) or getattr(inner.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder model"

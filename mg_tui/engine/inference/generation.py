@@ -122,9 +122,7 @@ def generate_answer(
         seconds=seconds,
         first_token_seconds=(stream.first or time.monotonic()) - stream.began,
         finish_reason=_finish_reason(written, config.eos_token_id, sampling.max_new_tokens),
-        image_sizes=tuple(
-            zip([image.size for image in images], processed_sizes(processor, inputs, len(images)), strict=True)
-        ),
+        image_sizes=tuple(zip([image.size for image in images], processed_sizes(encoder, inputs, images), strict=True)),
         seed=seed,
     )
 
@@ -139,7 +137,7 @@ def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
         chance = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
-        # A checkpoint may set a penalty (Qwen's does), which would change greedy answers, those of trained models most.
+        # A checkpoint may set a penalty, which would change greedy answers, those of trained models most.
         repetition_penalty=1.0,
         num_beams=1,
         eos_token_id=own.eos_token_id,
@@ -149,19 +147,18 @@ def generation_config(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
     )
 
 
-def processed_sizes(processor: Any, inputs: Batch, count: int) -> list[tuple[int, int] | None]:
-    """Width and height of each image as processed, in pixels; None where the inputs do not show it.
-
-    Two layouts show it: a grid of patches per image, and pixels of shape (images, channels, height, width).
-    """
-    grid = inputs.get("image_grid_thw")
-    patch = getattr(getattr(processor, "image_processor", None), "patch_size", None)
-    if grid is not None and isinstance(patch, int) and len(grid) == count:
-        return [(int(w) * patch, int(h) * patch) for _t, h, w in grid.tolist()]
+def processed_sizes(
+    encoder: ExampleEncoder, inputs: Batch, images: Sequence["Image.Image"]
+) -> list[tuple[int, int] | None]:
+    """Width and height of each image as processed, in pixels; None where neither the family's layout nor the shape of
+    the pixels (images, channels, height, width) tells it."""
+    resized = encoder.family.layout.resized if encoder.family.layout is not None else None
+    if resized is not None:
+        return [resized(*image.size, encoder.preprocessing) for image in images]
     pixels = inputs.get("pixel_values")
-    if pixels is not None and pixels.ndim == 4 and len(pixels) == count:
-        return [(int(pixels.shape[3]), int(pixels.shape[2]))] * count
-    return [None] * count
+    if pixels is not None and pixels.ndim == 4 and len(pixels) == len(images):
+        return [(int(pixels.shape[3]), int(pixels.shape[2]))] * len(images)
+    return [None] * len(images)
 
 
 def _count_image_tokens(inputs: Batch) -> int | None:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Role, TextPart
-from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS
+from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, FamilyChoice
 from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 
@@ -39,6 +39,7 @@ class OpenRequest(ChannelRequest):
     max_pixels: Annotated[int, Field(ge=1)] = DEFAULT_MAX_PIXELS
     system_prompt: str | None = None
     train_on_prompt: bool = False
+    family: FamilyChoice = "known"
 
 
 class TextContent(ChannelRequest):
@@ -114,7 +115,7 @@ def open_encoder(request: OpenRequest) -> "ExampleEncoder":
     from mg_tui.families.contract import Preprocessing
     from mg_tui.families.registry import load_registry
 
-    resolved = load_registry().resolve(request.base_model, revision=request.revision, fetch=True)
+    resolved = load_registry().resolve(request.base_model, revision=request.revision, fetch=True, choice=request.family)
     family = resolved.family
     if family is None:
         raise FamilyError(f"no model family is installed for {request.base_model}")
@@ -188,20 +189,11 @@ def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> 
     try:
         if family.image_tokens is not None:
             tokens = family.image_tokens(*size, preprocessing)
-        if family.layout is not None:
-            size_seen = processed_size(encoder.processor, family.layout.grid(*size, preprocessing))
+        if family.layout is not None and family.layout.resized is not None:
+            size_seen = family.layout.resized(*size, preprocessing)
     except GardenError:
         tokens = None  # the dataset check reports why an image is refused
     return {"path": path, "size": size, "seen_at": size_seen, "tokens": tokens}
-
-
-def processed_size(processor: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height in pixels of an image that becomes `grid` (rows, columns) of tokens; None if not known."""
-    image_processor = getattr(processor, "image_processor", None)
-    patch, merge = (getattr(image_processor, name, None) for name in ("patch_size", "merge_size"))
-    if not isinstance(patch, int) or not isinstance(merge, int):
-        return None
-    return grid[1] * patch * merge, grid[0] * patch * merge
 
 
 def main() -> NoReturn:

@@ -13,6 +13,7 @@ from mg_tui.core.text import first_few
 from mg_tui.engine.inference.adapter_keys import find_rename, tried_renames
 from mg_tui.engine.inference.locator import LocatedModel, locate_model, processor_source
 from mg_tui.engine.inference.pixel_limits import LimitSource, RequestedLimits, settle_limits
+from mg_tui.families.auto import AUTO_KEY, make_auto_family
 from mg_tui.families.contract import LoadRequest
 from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
@@ -109,7 +110,7 @@ def load_located(
     if limits:
         usual = replace(located.metadata.preprocessing, min_pixels=0, max_pixels=0)
         asked = replace(usual, min_pixels=limits.min_pixels or 0, max_pixels=limits.max_pixels or 0)
-        require_effective_limits(processor, asked, usual)
+        require_effective_limits(family, processor, asked, usual)
     with translate_out_of_memory(located.base.name):
         model = family.load_model(family, request)
         if located.is_adapter:
@@ -157,6 +158,8 @@ def resolve_family(located: LocatedModel, registry: "Registry") -> ModelFamily:
     named = next((family for family in registry.families if family.key == metadata.family), None)
     if named is not None:
         return named
+    if metadata.family == AUTO_KEY and metadata.model_type:
+        return make_auto_family(metadata.model_type)
     if metadata.model_type:
         return registry.by_model_type(metadata.model_type)
     resolved = registry.resolve(located.base.source, revision=located.revision, fetch=True)

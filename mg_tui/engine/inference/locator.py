@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
+from mg_tui.core.spec import FamilyChoice
 from mg_tui.core.text import one_line
 from mg_tui.engine.inference.checkpoint_reference import find_checkpoint
 from mg_tui.engine.inference.hub_results import download_result, split_revision
+from mg_tui.families.auto import AUTO_KEY
 from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -133,7 +135,9 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None, *, 
         if base_model:
             raise UsageError("--base-model goes with an adapter's folder", why=f"{folder} holds a whole model")
         _require_model_files(folder)
-        return LocatedModel(folder.name, folder, registry.resolve(str(folder)), metadata, tuple(notes))
+        return LocatedModel(
+            folder.name, folder, registry.resolve(str(folder), choice=_choice(metadata)), metadata, tuple(notes)
+        )
     require_adapter_files(folder)
     base = _resolve_base(metadata, folder, registry, base_model)
     _require_same_family(metadata, base, folder)
@@ -150,7 +154,7 @@ def _distrusted(metadata: ResultMetadata, notes: list[str]) -> ResultMetadata:
 
 def _require_same_family(metadata: ResultMetadata, base: "ResolvedModel", folder: Path) -> None:
     """Raises UsageError when the adapter was trained on a model of another family than its base model is of."""
-    if metadata.family and base.family is not None and base.family.key != metadata.family:
+    if metadata.family not in ("", AUTO_KEY) and base.family is not None and base.family.key != metadata.family:
         raise UsageError(
             f"the adapter was trained on a model of the family {one_line(metadata.family, limit=40)}, and its base "
             f"model is of {base.family.key}",
@@ -228,7 +232,7 @@ def _resolve_base(
             hint="give the place of the same base model with --base-model",
         )
     try:
-        resolved = registry.resolve(name)
+        resolved = registry.resolve(name, choice=_choice(metadata))
         return resolved if override else replace(resolved, name=recorded.name)
     except FamilyError:
         raise
@@ -236,6 +240,11 @@ def _resolve_base(
         raise UsageError(
             f"the base model {name!r} cannot be used", where=str(folder), why=error.what, hint=error.hint
         ) from error
+
+
+def _choice(metadata: ResultMetadata) -> FamilyChoice:
+    """A result that was trained generically is loaded so."""
+    return "auto" if metadata.family == AUTO_KEY else "known"
 
 
 def _local_path(base: "ResolvedModel") -> str | None:

@@ -27,6 +27,7 @@ from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
+from mg_tui.engine.results.dequantize import is_quantized
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.quantized_base import choose_merge_base
@@ -149,7 +150,10 @@ def write_merged(loaded: LoadedModel, staging: Path, target: Path, at: Callable[
     at(4, "loading what was saved, and comparing")
     request = LoadRequest(str(staging), loaded.dtype, loaded.device, attention=attention)
     saved = family.load_model(family, request)
-    compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
+    # bitsandbytes rounds activations of quantized layers to 16 bit, whatever the dtype.
+    quantized = base_folder is not None and is_quantized(base_folder)
+    rounding = "bfloat16" if quantized else loaded.dtype
+    compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, rounding)
     if not compared.agrees:
         raise disagreement_error(compared)
     metadata = metadata.model_copy(update={"merge": compared.as_dict()})

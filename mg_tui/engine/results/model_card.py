@@ -11,6 +11,7 @@ from typing import Any
 from mg_tui.core.options import format_flags, options_of
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.engine.results.shareable import last_part, shareable_metadata, shareable_spec
+from mg_tui.families.auto import AUTO_KEY, NOT_GUARANTEED
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _LOAD_ADAPTER_CODE = """\
@@ -136,7 +137,10 @@ def _description(metadata: ResultMetadata, family: str) -> str:
     dataset = metadata.spec.get("dataset")
     data = f" on {examples:,} examples" if isinstance(examples, int) else ""
     data += f" of {_inline_code(str(dataset))}" if dataset else ""
-    return f"{what} {base}{revision} ({_escape_text(family)}), fine-tuned with Model Garden{data}."
+    generic = (
+        f"\n\nIt was trained generically (`--family auto`): {NOT_GUARANTEED}." if metadata.family == AUTO_KEY else ""
+    )
+    return f"{what} {base}{revision} ({_escape_text(family)}), fine-tuned with Model Garden{data}.{generic}"
 
 
 def _usage_section(metadata: ResultMetadata, folder: Path, repository: str | None, *, local_base: str | None) -> str:

@@ -141,7 +141,7 @@ class MemoryProbe:
         vision, facts = trainer.vision, trainer.step_metrics
         with preserve_rng_states():
             try:
-                trainer.vision = VisionInputs(frozen=vision.frozen)
+                trainer.vision = VisionInputs(frozen=vision.frozen, vision=vision.vision)
                 for parameter in trainable:
                     parameter.grad = torch.zeros_like(parameter)
                 held_bytes = self.meter.start()

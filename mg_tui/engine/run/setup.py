@@ -28,8 +28,9 @@ from mg_tui.engine.run.memory_probe import MemoryProbe, memory_meter_of
 from mg_tui.engine.run.placement import Placement, choose_placement
 from mg_tui.engine.run.token_budget import TokenBudget, choose_token_budget
 from mg_tui.engine.run.training_data import TrainingData
+from mg_tui.families.auto import AUTO_KEY, NOT_GUARANTEED
 from mg_tui.families.collate import ExampleEncoder
-from mg_tui.families.contract import Collator, LoadRequest, Preprocessing
+from mg_tui.families.contract import Collator, LoadRequest, Preprocessing, Unsupported
 from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
@@ -74,7 +75,7 @@ def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContex
         why_not = unsloth_backend.import_unsloth(placement)
         backend = "unsloth" if why_not is None else "transformers"
         decisions.append(("backend", backend, why_not or "requested"))
-    resolved = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True)
+    resolved = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
     family = resolved.family
     if family is None:
         raise FamilyError(f"no model family is installed for {spec.base_model}")
@@ -82,12 +83,13 @@ def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContex
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
     if family.has_default_processor:
-        usual = (TrainingSpec.model_fields[name].default for name in ("min_pixels", "max_pixels"))
-        require_effective_limits(processor, preprocessing, Preprocessing(*usual))
+        require_effective_limits(family, processor, preprocessing)
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
     measure, measure_reason = token_counts.choose_token_measure(
         collator, cache=cache, identity=counter_identity(spec, resolved)
     )
+    if family.key == AUTO_KEY:
+        decisions.append(("family", family.title, f"--family auto: {NOT_GUARANTEED}"))
     decisions.append(("token counts", "exact", measure_reason))
     return RunContext(resolved, family, processor, collator, measure, placement, backend, decisions)
 
@@ -169,8 +171,9 @@ def make_memory_probe(
 
 
 def _why_not_packed(context: RunContext) -> str | None:
-    if context.family.layout is None:
-        return f"{context.family.title} does not say how its images are laid out"
+    shared = context.family.capability("shared_prefixes")
+    if isinstance(shared, Unsupported):
+        return shared.why
     if context.encoder is None:
         return f"{context.family.title} has a collator of its own"
     if context.placement.attention != "sdpa":  # the others take additive masks or none
@@ -189,6 +192,8 @@ def make_feature_cache(
         why_not = "requested"
     elif not is_vision_frozen(spec):
         why_not = "the vision tower or the projector is trained"
+    elif isinstance(kept := context.family.capability("kept_features"), Unsupported):
+        why_not = kept.why
     elif isinstance(layout, PaddedLayout) or context.encoder is None:
         why_not = "only the packed layout takes images apart from text"
     elif spec.vision_cache == "auto" and total <= plan.steps_per_epoch:

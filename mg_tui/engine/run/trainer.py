@@ -221,7 +221,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         batch = self._to_device(part)
         with self.objective.restricted_to(batch.positions, tuple(batch.inputs["input_ids"].shape)):
             with self.accelerator.autocast():
-                inputs = self.vision(self.accelerator.unwrap_model(model), batch.inputs)
+                inputs = self.vision(self.accelerator.unwrap_model(model), batch.inputs, images=batch.images)
                 loss_sum = self.objective.loss_sum(model, inputs, batch.positions, batch.targets, batch.weights)
                 loss = loss_sum * scale
             self.accelerator.backward(loss)
@@ -288,7 +288,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.stopper.poll()
         moved = self._to_device(part)
         with self.accelerator.autocast():
-            inputs = self.vision(self.model, moved.inputs)
+            inputs = self.vision(self.model, moved.inputs, images=moved.images)
             return evaluation_loss_sum(
                 self.objective.supervised_head, self.model, inputs, moved.positions, moved.targets
             )

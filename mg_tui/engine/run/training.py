@@ -137,6 +137,7 @@ class TrainingRun:
             self._write_plan(data, total, table, token_budget)
             vision = VisionInputs(
                 frozen=setup.is_vision_frozen(self.spec),
+                vision=context.family.vision,
                 cache=cache,
                 decided=lambda value, why: self._write_decisions([("vision cache", value, why)]),
                 always=self.spec.vision_cache == "on",

@@ -13,8 +13,8 @@ from mg_tui.hardware.memory.workload import ExampleSize, ImageTokenCount, image_
 from mg_tui.hardware.model_shape import ModelShape
 
 MAX_BATCH: Final = 4096
-MAX_PIXELS: Final = 12_845_056  # 16,384 tokens of 28 x 28 pixels: Qwen's own limit
-_MIN_PIXELS: Final = 4 * 28 * 28
+MAX_PIXELS: Final = 12_845_056  # the default of models that take images of any size: 16,384 tokens of one of them
+_MIN_TOKENS: Final = 4  # of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ class MemoryAdvisor:
         if self.rows:
             most = max((width * height for row in self.rows for width, height in row.images), default=0)
             most = min(most, MAX_PIXELS)
-        least = max(self.spec.min_pixels, _MIN_PIXELS)
+        step = self.shape.pixels_per_token
+        least = max(self.spec.min_pixels, _MIN_TOKENS * step)
         if most < least:
             return None
-        step = self.shape.pixels_per_token
         tokens = largest_fitting(
             -(-least // step), most // step, lambda count: self._fits_pixels(count * step, free_bytes)
         )

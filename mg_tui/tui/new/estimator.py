@@ -254,7 +254,7 @@ class RunEstimator(threading.Thread):
         spec = request.spec
         key = (key, spec.base_model, spec.revision, spec.train_on_prompt)
         if key not in self._row_cache:
-            model = load_registry().resolve(spec.base_model, revision=spec.revision)
+            model = load_registry().resolve(spec.base_model, revision=spec.revision, choice=spec.family)
             self._row_cache = {key: list(memory.example_sizes(dataset, model, spec))}
         rows = self._row_cache[key]
         self._advisor = memory.make_advisor(

@@ -77,8 +77,8 @@ class PluginsScreen(GardenScreen[None]):
                     [
                         Content.styled("❀  No plugins are installed", tone("key", "bold")),
                         Content(),
-                        Content.styled("pip install model-garden-qwen2-5-vl", tone("smooth", "bold")),
-                        Content.styled("brings Qwen2.5-VL", tone("dim")),
+                        Content.styled("pip install 'model-garden-tui[families]'", tone("smooth", "bold")),
+                        Content.styled("brings the model families", tone("dim")),
                     ]
                 )
             )

@@ -4,9 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mg_qwen2_5_vl.geometry import image_tokens, rope_positions, token_grid
+from mg_qwen2_5_vl.geometry import smart_resize, token_grid
 from mg_qwen2_5_vl.shape import CONFIG_3B, CONFIG_7B, CONFIG_72B, model_shape
-from mg_tui.families import Checkpoint, ModelFamily, Parts, Supported, TokenLayout, hookimpl
+from mg_tui.families import (
+    CONTRACT_VERSION as CONTRACT_VERSION,
+)
+from mg_tui.families import (
+    Checkpoint,
+    ModelFamily,
+    Parts,
+    Supported,
+    TokenLayout,
+    Vision,
+    grid_positions,
+    hookimpl,
+)
 
 QWEN2_5_VL: Final = ModelFamily(
     key="qwen2_5_vl",
@@ -58,9 +70,10 @@ QWEN2_5_VL: Final = ModelFamily(
         "multi_image": Supported(),
         "merge": Supported(),
         "batched_generation": Supported(),
+        "vllm_tower_adapter": Supported(),
     },
-    image_tokens=image_tokens,
-    layout=TokenLayout(grid=token_grid, positions=rope_positions),
+    layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=smart_resize),
+    vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list"),
     shape=model_shape,
 )
 

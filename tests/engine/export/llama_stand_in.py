@@ -72,7 +72,7 @@ def main():
     write_gguf(args.outfile, values, names)
 """
 QUANTIZE = """#!/bin/sh
-if [ "$3" = Q4_K_M ]; then echo "tensor cols 128 x 8 are not divisible by 256 - using fallback quantization q5_0"; fi
+if [ "$3" = Q4_K_M ]; then echo "ncols 128 not divisible by 256 (required for type q4_K) -> falling back to q5_0"; fi
 cp "$1" "$2"
 """
 ASK = """#!{python}

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import pytest
 
 from mg_tui.core.errors import UsageError
 from mg_tui.engine.export.vllm_rules import VllmAdapter, require_vllm_adapter
+from mg_tui.families.contract import Unsupported
 from mg_tui.families.registry import load_registry
 
 
-def check(folder: Path, model_type: str = "qwen2_5_vl") -> VllmAdapter:
+def check(folder: Path, model_type: str = "qwen2_5_vl", *, tower: bool = True) -> VllmAdapter:
     family = load_registry().resolve("tiny").family
     assert family is not None
+    if not tower:
+        family = replace(family, capabilities={"vllm_tower_adapter": Unsupported("vLLM has no LoRA for its tower")})
     return require_vllm_adapter(folder, family, model_type)
 
 
@@ -110,5 +114,5 @@ def test_an_adapter_of_the_vision_tower_needs_a_type_whose_tower_vllm_adapts(
     folder = save(make_adapted(target_modules=r".*visual\.blocks.*(qkv|proj)"), tmp_path / "tower")
     assert check(folder).tower
     with pytest.raises(UsageError) as caught:
-        check(folder, "smolvlm")
+        check(folder, "smolvlm", tower=False)
     assert "vision tower" in str(caught.value.why) and "smolvlm" in str(caught.value.why)

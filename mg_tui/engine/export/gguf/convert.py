@@ -19,7 +19,7 @@ _CHILD: Final = "mg_tui.engine.export.gguf.converter_child"
 # Nothing is looked up on the Hub, and of torch's threads one is enough for copying.
 _ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
 _DROPPED_BY_DESIGN: Final = (".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")
-_FALLBACK: Final = re.compile(r"using fallback quantization (\w+)")
+_FALLBACK: Final = re.compile(r"falling back to|using fallback quantization")
 
 
 @dataclass(frozen=True, slots=True)

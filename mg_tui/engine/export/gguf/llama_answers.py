@@ -63,7 +63,7 @@ class LlamaQuestion:
 def image_token_limits(processor: Any, preprocessing: Preprocessing) -> ImageTokenLimits | None:
     """The pixel limits of training as numbers of tokens; None for a processor without such limits.
 
-    A token is a square of `patch_size * merge_size` pixels a side: 28 in Qwen2.5-VL.
+    A token is a square of `patch_size * merge_size` pixels a side.
     """
     from mg_tui.families.defaults import resizes_by_area
 

@@ -18,7 +18,7 @@ DEFAULT_QUANTIZATIONS: Final = ("Q8_0", "Q4_K_M")
 WEIGHT_BYTES: Final = {"F16": 2.0, "Q8_0": 1.07, "Q6_K": 0.83, "Q5_K_M": 0.73, "Q4_K_M": 0.63}
 _MIN_VISION_DEPTH: Final = 3
 _WINDOW: Final = 112  # pixels: `attn_window_size` in tools/mtmd/clip.cpp, whatever the model has
-_TEMPORAL_PATCH: Final = 2  # an assertion of conversion/qwenvl.py
+_TEMPORAL_PATCH: Final = 2  # an assertion of llama.cpp's converter
 _DEPTH_KEYS: Final = ("depth", "num_hidden_layers", "num_layers", "n_layers", "layers")
 _MERGED_HINT: Final = "export the merged model: leave --adapter out"
 
@@ -51,11 +51,10 @@ def _config_reasons(config: Mapping[str, Any]) -> Iterator[str]:
     depth = next((vision[key] for key in _DEPTH_KEYS if isinstance(vision.get(key), int)), None)
     if depth is not None and depth < _MIN_VISION_DEPTH:
         yield f"its vision tower has {depth} layers, and llama.cpp needs at least {_MIN_VISION_DEPTH}"
-    if config.get("model_type") in ("qwen2_vl", "qwen2_5_vl"):
-        if vision.get("temporal_patch_size", _TEMPORAL_PATCH) != _TEMPORAL_PATCH:
-            yield f"its temporal_patch_size is {vision['temporal_patch_size']}, and llama.cpp has {_TEMPORAL_PATCH}"
-        if config["model_type"] == "qwen2_5_vl":
-            yield from _window_reasons(vision)
+    if vision.get("temporal_patch_size", _TEMPORAL_PATCH) != _TEMPORAL_PATCH:
+        yield f"its temporal_patch_size is {vision['temporal_patch_size']}, and llama.cpp has {_TEMPORAL_PATCH}"
+    if "fullatt_block_indexes" in vision:  # of a tower most of whose layers attend within windows
+        yield from _window_reasons(vision)
 
 
 def _window_reasons(vision: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""The live part of the conformance kit: what needs the engine. Called through `mg_tui.families.testing`."""
