@@ -233,7 +233,7 @@ def test_rows_that_llama_mtmd_cli_cannot_be_asked_are_left_out(
     llama()
     mixed = rows.parent / "mixed.jsonl"
     first = rows.read_text().splitlines()[0]
-    mixed.write_text(first + "\n" + json.dumps({"question": "What is 2 and 2?", "response": "4"}) + "\n")
+    mixed.write_text(first + "\n" + json.dumps({**json.loads(first), "image": None}) + "\n")
     record = run_export(result, tmp_path / "out", dataset=str(mixed), quantizations=["Q8_0"])
     assert record["variants"][0]["rows"] == 1
     assert any("1 row left out" in str(text) for text in record["said"])

@@ -112,9 +112,9 @@ def test_what_cannot_be_compared_with_is_said(
 ) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         run_verify(result, tmp_path / "nothing")
-    (tmp_path / "file.gguf").touch()
+    (tmp_path / "file.bin").touch()
     with pytest.raises(UsageError, match="is a file"):
-        run_verify(result, tmp_path / "file.gguf")
+        run_verify(result, tmp_path / "file.bin")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="neither an adapter nor a model"):
         run_verify(result, tmp_path / "empty")
