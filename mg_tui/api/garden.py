@@ -13,6 +13,7 @@ from mg_tui.api.idempotency import IdempotencyKeys
 from mg_tui.api.paths import AllowedPaths
 from mg_tui.config import Settings
 from mg_tui.gate import CALLER_KEY, Caller
+from mg_tui.gate.tokens import LOCAL_CALLER
 from mg_tui.runs import control
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
@@ -93,7 +94,7 @@ class Garden:
 
 def requester(caller: Caller, what: str = "api") -> str:
     """Who asked, for the journal: `user@host (api, laptop)`."""
-    return control.requester(what if caller.name == "local" else f"{what}, {caller.name}")
+    return control.requester(what if caller.name == LOCAL_CALLER else f"{what}, {caller.name}")
 
 
 def _garden(request: Request) -> Garden:

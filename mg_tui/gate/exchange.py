@@ -44,6 +44,11 @@ class HttpExchange:
         self._received = 0
         self._max_body = limits.max_body
         self._deadline: float | None = None
+        self._require_caller: Callable[[], object] = lambda: None
+
+    def watch_caller(self, require: Callable[[], object]) -> None:
+        """Before every further part of the answer, call `require`, which raises when its caller may have no more."""
+        self._require_caller = require
 
     def watch_body(self, rule: AccessRule) -> None:
         """Begin the body's time, and refuse one that is declared too long.
@@ -82,9 +87,14 @@ class HttpExchange:
         return message
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Pass the answer on, with the headers that every answer has."""
+        """Pass the answer on, with the headers that every answer has.
+
+        Raises:
+            Refusal: the caller may have no more of it; see `watch_caller`.
+        """
         if self._refusal is not None and self.status is None:
             return  # the application's answer to a body that it did not get; `finish` sends ours
+        self._require_caller()
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": self._with_headers(list(message.get("headers", [])))}
