@@ -11,7 +11,7 @@ from mg_tui.core.errors import GardenError
 from mg_tui.gate import headers
 from mg_tui.gate.audit import AuditLog
 from mg_tui.gate.exchange import HttpExchange
-from mg_tui.gate.limits import GateLimits, RateLimit, Slots
+from mg_tui.gate.limits import BodyBudget, GateLimits, RateLimit, Slots
 from mg_tui.gate.listener import Listener
 from mg_tui.gate.peers import is_same_user
 from mg_tui.gate.refusals import Refusal
@@ -70,6 +70,7 @@ class Gate:
         self._failures = RateLimit(limits.failures_per_second, limits.failure_burst)
         self._strangers = RateLimit(limits.failures_per_second, limits.failure_burst)
         self._requests = Slots(limits.requests_at_once, limits.requests_at_once_per_caller, "requests")
+        self._bodies = BodyBudget(limits.bodies)
         self._followers = Slots(limits.followers, limits.followers_per_caller, "followers")
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -84,7 +85,8 @@ class Gate:
     async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         # The application is given our own id, never one of the caller's, which could be anything.
         scope[REQUEST_ID_KEY] = request_id = secrets.token_hex(8)
-        exchange = HttpExchange(scope, receive, send, self.limits, request_id, as_openai=self._is_openai(scope["path"]))
+        as_openai = self._is_openai(scope["path"])
+        exchange = HttpExchange(scope, receive, send, self.limits, request_id, bodies=self._bodies, as_openai=as_openai)
         scope[CALLER_KEY] = None
         try:
             rule = self._admit(scope)
@@ -103,6 +105,7 @@ class Gate:
             _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
             await exchange.fail()
         finally:
+            exchange.release()
             self._write_audit(scope, exchange.status, request_id)
 
     def _admit(self, scope: AsgiScope) -> AccessRule:

@@ -402,32 +402,22 @@ def test_a_stream_ends_with_its_token(make_client, store, monkeypatch, ends) -> 
             monkeypatch.setattr("mg_tui.gate.middleware.time.time", lambda: later)
         yield b"after"
 
-    async def app(scope, receive, send):
-        await receive()
-        await StreamingResponse(parts())(scope, lambda: asyncio.sleep(60), send)
-
     seen: list[bytes] = []
 
-    class SeenClient(type(make_client())):
-        async def _call(self, *values):
-            gate = self.gate
+    async def app(scope, receive, send):
+        async def noted(message):
+            await send(message)
+            seen.append(message.get("body", b""))
 
-            async def watched(scope, receive, send):
-                async def noted(message):
-                    seen.append(message.get("body", b""))
-                    await send(message)
+        async def still_there():
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
 
-                await gate(scope, receive, noted)
+        await receive()
+        await StreamingResponse(parts())(scope, still_there, noted)
 
-            self.gate, kept = watched, gate
-            try:
-                return await super()._call(*values)
-            finally:
-                self.gate = kept
-
-    client = SeenClient(make_client(app=app).gate)
     with pytest.raises(ConnectionAbortedError):
-        client("GET", "/things/a/events", token=token)
+        make_client(app=app)("GET", "/things/a/events", token=token)
     assert b"".join(seen) == b"before"
 
 
@@ -441,3 +431,37 @@ def test_nobody_pushes_the_callers_out_of_the_audit_log(make_client, store) -> N
     call("DELETE", "/things/a", token=token)
     lines = [json.loads(line) for line in (store.home / "audit.jsonl").read_text().splitlines()]
     assert [line["caller"] for line in lines] == ["one", *[None] * 5, "one"]
+
+
+def test_the_bodies_of_all_requests_under_way_are_bounded(make_client, store) -> None:
+    """Each may be long; as many as may be under way would fill the memory."""
+    token = store.create("one", "run")
+    kind = ("Content-Type", "multipart/form-data; boundary=x")
+    client = make_client(limits=GateLimits(bodies=2_500_000))
+    hold = asyncio.Event()
+
+    async def slow_app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await hold.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    client.gate.app = slow_app
+
+    async def calls():
+        def call():
+            body = [b"x" * 500_000, b"x" * 500_000]
+            return client._call(
+                "POST", "/v1/files", token, [kind, ("Transfer-Encoding", "chunked")], "localhost", body, None, b"",
+                ("127.0.0.1", 1), "http", False,
+            )  # fmt: skip
+
+        first = [asyncio.ensure_future(call()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        refused = await call()
+        hold.set()
+        return [answer.status for answer in (*await asyncio.gather(*first), refused, await call())]
+
+    assert asyncio.run(calls()) == [200, 200, 429, 200]
+    assert client.gate._bodies.held == 0
