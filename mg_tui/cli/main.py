@@ -29,6 +29,8 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     ),
     "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Run inference on images."),
     "chat": LazyCommand("mg_tui.cli.chat", "chat", "Chat with a model about images, in the plain terminal."),
+    "serve": LazyCommand("mg_tui.cli.servers.start", "serve", "Serve models behind an OpenAI-compatible API."),
+    "servers": LazyCommand("mg_tui.cli.servers", "servers", "List, show, follow and stop servers."),
     "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model and verify the result."),
     "export": LazyCommand(
         "mg_tui.cli.export", "export", "Export a result as a merged model or for vLLM, and verify what was written."

@@ -20,6 +20,7 @@ from mg_tui.runs.watch import RunWatch
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
 
+_STARTERS: Final = {"evaluations": "evaluate-vision", "servers": "serve MODEL"}  # commands that make the first one
 LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
 
@@ -234,7 +235,7 @@ def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFold
         return _run_at_path(ref, kind)
     folders = run_folders(home, kind)
     if not folders:
-        starter = "train-vision" if kind is RunFolder else "evaluate-vision"
+        starter = _STARTERS.get(kind.command, "train-vision")
         raise UsageError(
             f"No {kind.command} yet.", where=str(home / kind.parent), hint=f"start one with `model-garden {starter}`"
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.precision import DTypeName, QuantizationName
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mg_tui.families.registry import Registry
 
 DeviceChoice = Literal["auto", "cuda", "cpu"]
+
+DEFAULT_ADAPTER: Final = "default"  # PEFT's name for the only adapter of a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,14 @@ def load_processor(located: LocatedModel, family: ModelFamily) -> Any:
     return family.load_processor(family, source, located.metadata.preprocessing, **hub)
 
 
-def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
-    """Load the adapter in `folder` onto its base model.
+def attach_adapter(model: Any, folder: Path, *, device: str, name: str = DEFAULT_ADAPTER) -> Any:
+    """Load the adapter in `folder` onto its base model, or beside the adapters that it already has.
+
+    Args:
+        model: the base model, or what an earlier call returned.
+        folder: of the adapter.
+        device: that the model is on.
+        name: of the adapter among several.
 
     Raises:
         UsageError: the adapter was made for another model, or cannot be read.
@@ -185,12 +193,16 @@ def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing keys are an error below
-            adapted = PeftModel.from_pretrained(model, str(folder), torch_device=device)
+            if isinstance(model, PeftModel):
+                adapted = model
+                adapted.load_adapter(str(folder), name, torch_device=device)
+            else:
+                adapted = PeftModel.from_pretrained(model, str(folder), name, torch_device=device)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         if "out of memory" in str(error):
             raise
         raise UsageError(what, why=_shorten(error), hint=hint) from error
-    missing, unknown = _key_differences(adapted, folder / ADAPTER_WEIGHTS)
+    missing, unknown = _key_differences(adapted, folder / ADAPTER_WEIGHTS, name)
     if missing or unknown:
         why = "; ".join(
             f"{len(keys)} weights {text}: {first_few(keys, 3)}"
@@ -207,14 +219,14 @@ def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
 _RENAMED_HINT = "another version of transformers saved it: rename its keys, or save it again with this version"
 
 
-def _key_differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]:
+def _key_differences(adapted: Any, weights: Path, name: str) -> tuple[list[str], list[str]]:
     """Weights the model's adapter has and the file lacks, and the other way round."""
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
     with safe_open(weights, framework="pt") as file:
         saved = set(file.keys())
-    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    expected = set(get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False))
     # Other programs may save whole embeddings with the adapter; PEFT then loads them.
     extra = {key for key in saved - expected if ".embed_tokens." not in key and ".lm_head." not in key}
     return sorted(expected - saved), sorted(extra)

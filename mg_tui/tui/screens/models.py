@@ -164,7 +164,7 @@ class ModelsScreen(FilterScreen):
         match action:
             case "evaluations":
                 return row is not None
-            case "chat" | "evaluate":
+            case "chat" | "evaluate" | "serve":
                 return row is not None and row.kind != "broken"
             case "exam":
                 return row is not None and row.is_result
@@ -207,6 +207,26 @@ class ModelsScreen(FilterScreen):
 
         if self.selected is not None:
             evaluate_model(self.dashboard, self.selected)
+
+    def action_serve(self) -> None:
+        if self.selected is not None:
+            row = self.selected
+            detail = (
+                "It answers at an address of this machine for processes of this user, and keeps running when the "
+                "dashboard is closed. Its first held-out rows are compared with the trained model's answers."
+            )
+            self.dashboard.confirm(f"Serve {row.title}?", detail, "Serve", partial(self._serve, row))
+
+    def _serve(self, row: ModelRow) -> None:
+        from mg_tui.tui.models.served import start_server
+        from mg_tui.tui.screens.servers import ServersScreen
+
+        self.dashboard.push_screen(ServersScreen(partial(start_server, self.dashboard.settings, row.reference)))
+
+    def action_servers(self) -> None:
+        from mg_tui.tui.screens.servers import ServersScreen
+
+        self.dashboard.push_screen(ServersScreen())
 
     def action_run(self) -> None:
         from mg_tui.runs.folder import RunFolder
