@@ -1,6 +1,7 @@
 """`/models`: list, and generate, merge and export, each in an engine process whose progress is streamed."""
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
@@ -120,7 +121,12 @@ async def merge(garden: GardenOf, body: MergeBody) -> Response:
 async def export(garden: GardenOf, body: ExportBody) -> Response:
     if body.dataset is not None:
         garden.paths.require(body.dataset, "dataset")
-    values = {**_places(garden, body), "cache": str(garden.settings.cache), "cwd": str(garden.cwd)}
+    values = {
+        **_places(garden, body),
+        "cache": str(garden.settings.cache),
+        "cwd": str(garden.cwd),
+        "bounds": asdict(garden.bounds),
+    }
     return await stream_engine(garden, "mg_tui.engine.export.export", [("export", values)])
 
 

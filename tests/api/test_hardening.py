@@ -6,6 +6,8 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import anyio.to_thread
 import pytest
@@ -101,6 +103,37 @@ def test_images_are_fetched_beside_the_event_loop(client, engines, monkeypatch) 
     body = {"model": "tiny", "prompt": "?", "images": ["http://slow.example/a.png"]}
     assert client.post(f"{API}/models/generate", json=body).status_code == 422
     assert in_loop == [False] and not engines
+
+
+def test_rows_of_an_export_are_read_within_the_bounds(client, work, tmp_path, monkeypatch) -> None:
+    """Up to the engine, which reads them: it is asked here with what the API sends it."""
+    from PIL import Image
+
+    from mg_tui.core.errors import DataError
+    from mg_tui.data.policy import read_policy
+    from mg_tui.engine.export.export import ExportRequest
+    from mg_tui.engine.export.questions import load_rows
+
+    Image.new("RGB", (64, 64)).save(tmp_path / "private.png")
+    row = {"text": "?", "image": str(tmp_path / "private.png"), "response": "x"}
+    (work / "data" / "sly.jsonl").write_text(json.dumps(row) + "\n")
+    sent: list[dict] = []
+
+    async def note(_garden, _program, requests):
+        sent.extend(json.loads(json.dumps(values)) for _op, values in requests)
+        raise UsageError("stop here")
+
+    monkeypatch.setattr("mg_tui.api.models.stream_engine", note)
+    body = {"model": "tiny", "output": "out", "format": "merged", "dataset": "data/sly.jsonl"}
+    assert client.post(f"{API}/models/export", json=body).status_code == 422
+    request = ExportRequest(**sent[0])
+    fields = SimpleNamespace(text="text", image="image", response="response")
+    metadata = SimpleNamespace(training_spec=lambda: None, fields=fields, base=SimpleNamespace(name="tiny"))
+    how = {"cwd": request.cwd, "cache": request.cache, "dataset": request.dataset, "count": 1}
+    loaded: Any = SimpleNamespace(metadata=metadata)
+    with pytest.raises(DataError):
+        load_rows(loaded, **how, policy=read_policy(request.bounds))
+    assert len(load_rows(loaded, **how)[0]) == 1  # the owner's own export reads it
 
 
 def test_callers_write_no_results_into_the_folders_of_runs(client, garden, make_run, settings) -> None:
