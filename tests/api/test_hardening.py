@@ -129,7 +129,7 @@ def test_rows_of_an_export_are_read_within_the_bounds(client, work, tmp_path, mo
     request = ExportRequest(**sent[0])
     fields = SimpleNamespace(text="text", image="image", response="response")
     metadata = SimpleNamespace(training_spec=lambda: None, fields=fields, base=SimpleNamespace(name="tiny"))
-    how = {"cwd": request.cwd, "cache": request.cache, "dataset": request.dataset, "count": 1}
+    how: dict[str, Any] = {"cwd": request.cwd, "cache": request.cache, "dataset": request.dataset, "count": 1}
     loaded: Any = SimpleNamespace(metadata=metadata)
     with pytest.raises(DataError):
         load_rows(loaded, **how, policy=read_policy(request.bounds))
