@@ -10,6 +10,7 @@ from mg_tui.core.paths import expand_user, is_remote
 from mg_tui.data.policy import ReadPolicy
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.results import MODELS_FOLDER
+from mg_tui.runs.watch_request import OWN_FILES
 
 OUTSIDE: Final = "outside the allowed folders"
 HOME_FOLDERS: Final = ("runs", "evaluations", MODELS_FOLDER, "uploads")
@@ -36,7 +37,8 @@ class AllowedPaths:
         self.cwd = cwd.resolve()
         self.roots = tuple(dict.fromkeys(root.resolve() for root in roots))
         readable = (*self.roots, *(home.resolve() / name for name in HOME_FOLDERS))
-        self.policy = ReadPolicy(readable, (home.resolve(),))
+        # Beside a run lie the addresses that are told of it, with their keys.
+        self.policy = ReadPolicy(readable, (home.resolve(),), OWN_FILES)
         self._writable = ReadPolicy((*self.roots, home.resolve() / MODELS_FOLDER), (home.resolve(),))
 
     def bounds(self, *, own_tokens: bool) -> CallerBounds:

@@ -136,6 +136,24 @@ def test_rows_of_an_export_are_read_within_the_bounds(client, work, tmp_path, mo
     assert len(load_rows(loaded, **how)[0]) == 1  # the owner's own export reads it
 
 
+def test_what_is_told_of_a_run_is_no_dataset(client, garden, make_run, work) -> None:
+    folder = make_run()
+    for name in ("watch.json", "watch.log", "watch-state.json"):
+        (folder.path / name).write_text(json.dumps([{"text": "https://hooks.example/the-key", "response": "x"}]))
+        path = str(folder.path / name)
+        (work / "link.json").unlink(missing_ok=True)
+        (work / "link.json").symlink_to(path)
+        for dataset in (path, "link.json"):
+            for form in (None, "csv", "json", "jsonl"):
+                params = {"dataset": dataset, **({"dataset_format": form} if form else {})}
+                answer = client.get(f"{API}/datasets/rows", params=params)
+                assert answer.status_code in (403, 422) and "the-key" not in answer.text, (dataset, form, answer.text)
+            assert not garden.paths.policy.allows(work / dataset)
+    assert "the-key" not in client.get(f"{API}/datasets/rows", params={"dataset": str(folder.path)}).text
+    (work / "watch.json").write_text("[]")  # a name like any other elsewhere
+    assert garden.paths.require("watch.json", "dataset")
+
+
 def test_callers_write_no_results_into_the_folders_of_runs(client, garden, make_run, settings) -> None:
     folder = make_run()
     before = folder.journal_file.read_bytes()
