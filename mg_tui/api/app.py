@@ -53,7 +53,7 @@ def create_app(garden: Garden) -> FastAPI:
         app.include_router(router)
 
     @app.get("/health", include_in_schema=False)
-    def health() -> Response:
+    async def health() -> Response:  # answers also while every thread is at work
         return json_answer({"status": "ok"})
 
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

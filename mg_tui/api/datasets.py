@@ -76,21 +76,23 @@ def rows(
 @router.post(
     "/check",
     summary="Check every row and image",
-    responses=docs.answers("check", 401, 403, 422),
+    responses=docs.answers("check", 401, 403, 422, 429),
     openapi_extra=docs.dataset_body("check"),
 )
 def check(garden: GardenOf, body: Annotated[dict[str, Any], Body()]) -> Response:
     from mg_tui.preflight.dataset_check import check_dataset
 
     own, values = _split(body)
-    report = check_dataset(
-        _spec(garden, values),
-        garden.settings,
-        cwd=garden.cwd,
-        depth="header" if own.get("headers_only") else "decode",
-        count_tokens="base_model" in values or "base_model" in garden.settings.train,
-        policy=garden.paths.policy,
-    )
+    spec = _spec(garden, values)
+    with garden.check_place():
+        report = check_dataset(
+            spec,
+            garden.settings,
+            cwd=garden.cwd,
+            depth="header" if own.get("headers_only") else "decode",
+            count_tokens="base_model" in values or "base_model" in garden.settings.train,
+            policy=garden.paths.policy,
+        )
     return json_answer(_plain(report.as_dict()))
 
 
@@ -144,7 +146,8 @@ def _spec(garden: Garden, values: Mapping[str, Any]) -> TrainingSpec:
     if unknown:
         raise ApiError(422, "invalid-options", f"{unknown[0]}: not an option of a dataset")
     try:
-        spec = TrainingSpec.parse({"base_model": "tiny", **garden.settings.train, **values})
+        # [train] trusts the code of the owner's base model, not of one that a caller names.
+        spec = TrainingSpec.parse({"base_model": "tiny", **garden.settings.train, **values, "trust_remote_code": False})
     except SpecError as error:
         raise spec_problem(error, {}) from error
     for name in ("dataset", "eval_dataset", "image_root"):

@@ -5,10 +5,11 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from mg_tui.api.garden import Garden
 from mg_tui.core.errors import EnvironmentProblem, GardenError
@@ -20,7 +21,24 @@ _PING_SECONDS: Final = 15.0
 _log = logging.getLogger("mg_tui.gate")
 
 
-async def stream_engine(garden: Garden, program: str, requests: Sequence[EngineRequest]) -> AsyncIterator[bytes]:
+class EngineAnswer(EventSourceResponse):
+    """The stream of an engine process, which it ends whatever becomes of the stream: a caller who left before its first
+    event leaves behind a generator that never begins, and whose `finally` never runs.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], end: Callable[[], None]):
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()
+
+
+async def stream_engine(garden: Garden, program: str, requests: Sequence[EngineRequest]) -> EngineAnswer:
     """Send requests to an engine program, one after the other; the reply to the last one is the event `result`.
 
     Events before it have the engine's names (`notice`, `progress`, `text`); `error` ends the stream as well. Only
@@ -41,11 +59,17 @@ async def stream_engine(garden: Garden, program: str, requests: Sequence[EngineR
     except BaseException:
         place.close()
         raise
-    return _events(garden, program, child, requests, place)
+
+    def end() -> None:
+        child.terminate()
+        threading.Thread(target=child.close, args=(2.0,), daemon=True).start()
+        place.close()
+
+    return EngineAnswer(_events(garden, program, child, requests), end)
 
 
 async def _events(
-    garden: Garden, program: str, child: EngineProcess, requests: Sequence[EngineRequest], place: contextlib.ExitStack
+    garden: Garden, program: str, child: EngineProcess, requests: Sequence[EngineRequest]
 ) -> AsyncIterator[bytes]:
     queue: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -67,21 +91,16 @@ async def _events(
             tell(None)
 
     threading.Thread(target=work, name="EngineStream", daemon=True).start()
-    try:
-        while True:
-            try:
-                item = await asyncio.wait_for(queue.get(), _PING_SECONDS)
-            except TimeoutError:
-                yield KEEPALIVE_COMMENT
-                continue
-            if item is None:
-                return
-            name, values = item
-            yield format_sse_event(event=name, data_str=json.dumps(json_safe(values), default=str))
-    finally:
-        child.terminate()
-        threading.Thread(target=child.close, args=(2.0,), daemon=True).start()
-        place.close()
+    while True:
+        try:
+            item = await asyncio.wait_for(queue.get(), _PING_SECONDS)
+        except TimeoutError:
+            yield KEEPALIVE_COMMENT
+            continue
+        if item is None:
+            return
+        name, values = item
+        yield format_sse_event(event=name, data_str=json.dumps(json_safe(values), default=str))
 
 
 def _talk(child: EngineProcess, requests: Sequence[EngineRequest]) -> Iterator[tuple[str, dict[str, Any]]]:

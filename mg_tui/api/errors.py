@@ -15,7 +15,7 @@ from mg_tui.api.paths import OUTSIDE, AllowedPaths, PathForbidden
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, SpecError, UsageError
 from mg_tui.core.events import json_safe
 from mg_tui.gate import REQUEST_ID_KEY, openai_error, problem
-from mg_tui.gate.refusals import PROBLEM_TYPE
+from mg_tui.gate.refusals import FAILURE, PROBLEM_TYPE
 
 _MAX_VALUE: int = 200  # characters of a bad value that is repeated in an error
 
@@ -87,6 +87,12 @@ def install_error_handlers(app: FastAPI, paths: AllowedPaths) -> None:
         assert isinstance(error, HTTPException)
         return _response(request, paths, error.status_code, "http-error", str(error.detail))
 
+    async def on_failure(request: Request, error: Exception) -> JSONResponse:
+        """The framework raises `error` again after this answer, so that the gate's log has it."""
+        number = request.scope.get(REQUEST_ID_KEY)
+        return _response(request, paths, 500, "internal-error", FAILURE.format(number))
+
+    app.add_exception_handler(Exception, on_failure)
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(GardenError, on_garden_error)
     app.add_exception_handler(RequestValidationError, on_invalid_request)

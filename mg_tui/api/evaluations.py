@@ -101,7 +101,7 @@ def _read_order(garden: Garden, caller: Caller, body: dict[str, Any]) -> tuple[t
     for option in options_of(EvaluationSpec):
         value = getattr(spec, option.name)
         if option.kind == "path" and value is not None and value not in garden.settings.datasets:
-            garden.paths.require(value, option.name)
+            garden.paths.require_option(value, option.name)
     if spec.endpoint is None:
         for model in (spec.model, spec.compare, spec.base_model):
             if model is not None and model != BASE:

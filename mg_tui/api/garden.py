@@ -13,6 +13,7 @@ from mg_tui.api.idempotency import IdempotencyKeys
 from mg_tui.api.paths import AllowedPaths
 from mg_tui.config import Settings
 from mg_tui.gate import CALLER_KEY, Caller
+from mg_tui.gate.tokens import LOCAL_CALLER
 from mg_tui.runs import control
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
 _ENGINES_AT_ONCE: Final = 2  # processes that load a model and answer one request
+_CHECKS_AT_ONCE: Final = 4  # of the framework's forty threads, which also answer everything else
 
 
 class Garden:
@@ -44,6 +46,7 @@ class Garden:
         self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder)}
         self._lock = threading.Lock()
         self._engines = threading.Semaphore(_ENGINES_AT_ONCE)
+        self._checks = threading.Semaphore(_CHECKS_AT_ONCE)
 
     @property
     def home(self) -> Path:
@@ -83,17 +86,33 @@ class Garden:
         Raises:
             ApiError: there is none (429).
         """
-        if not self._engines.acquire(blocking=False):
-            raise ApiError(429, "too-many-engines", f"{_ENGINES_AT_ONCE} models are at work already; try again later.")
-        try:
+        with _place(self._engines, "too-many-engines", f"{_ENGINES_AT_ONCE} models are at work already"):
             yield
-        finally:
-            self._engines.release()
+
+    @contextmanager
+    def check_place(self) -> Iterator[None]:
+        """A place for a request that reads a whole dataset, which takes a thread for as long as that takes.
+
+        Raises:
+            ApiError: there is none (429).
+        """
+        with _place(self._checks, "too-many-checks", f"{_CHECKS_AT_ONCE} datasets are being checked already"):
+            yield
+
+
+@contextmanager
+def _place(places: threading.Semaphore, code: str, detail: str) -> Iterator[None]:
+    if not places.acquire(blocking=False):
+        raise ApiError(429, code, f"{detail}; try again later.")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def requester(caller: Caller, what: str = "api") -> str:
     """Who asked, for the journal: `user@host (api, laptop)`."""
-    return control.requester(what if caller.name == "local" else f"{what}, {caller.name}")
+    return control.requester(what if caller.name == LOCAL_CALLER else f"{what}, {caller.name}")
 
 
 def _garden(request: Request) -> Garden:

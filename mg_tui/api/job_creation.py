@@ -115,7 +115,7 @@ def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
     for option in options_of(type(spec)):
         value = getattr(spec, option.name)
         if option.kind == "path" and option.name != "dataset" and value is not None and value not in named:
-            garden.paths.require(value, option.name)
+            garden.paths.require_option(value, option.name)
     for dataset in datasets:
         if dataset not in (*named, NO_DATASET):
             garden.paths.require(dataset, "dataset")

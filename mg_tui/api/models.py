@@ -1,10 +1,11 @@
 """`/models`: list, and generate, merge and export, each in an engine process whose progress is streamed."""
 
+import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.api import docs
@@ -16,7 +17,6 @@ from mg_tui.runs.results import Result, find_results
 
 router = APIRouter(prefix=f"{NATIVE}/models", tags=["models"])
 
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _MAX_TEXT: Final = 200_000
 ModelName = Annotated[str, Field(min_length=1, max_length=4096, description="A result, a run, RUN@STEP, a base model.")]
 Device = Literal["auto", "cuda", "cpu"]
@@ -96,12 +96,12 @@ def list_models(garden: GardenOf) -> Response:
 )
 async def generate(garden: GardenOf, body: GenerateBody) -> Response:
     _require_models(garden, body.model, body.base_model)
-    images = [_image(garden, image) for image in body.images]
+    images = await asyncio.to_thread(lambda: [_image(garden, image) for image in body.images])
     values = body.model_dump()
     loading = {name: values.pop(name) for name in ("model", "base_model", "device", "dtype", "quantization")}
     values["images"] = images
     requests: list[EngineRequest] = [("load", {**loading, "home": str(garden.home)}), ("generate", values)]
-    return await _streamed(garden, "mg_tui.engine.inference.generate", requests)
+    return await stream_engine(garden, "mg_tui.engine.inference.generate", requests)
 
 
 @router.post(
@@ -110,7 +110,7 @@ async def generate(garden: GardenOf, body: GenerateBody) -> Response:
     responses=docs.event_stream("engine_events", 401, 403, 422, 429),
 )
 async def merge(garden: GardenOf, body: MergeBody) -> Response:
-    return await _streamed(garden, "mg_tui.engine.results.merge", [("merge", _places(garden, body))])
+    return await stream_engine(garden, "mg_tui.engine.results.merge", [("merge", _places(garden, body))])
 
 
 @router.post(
@@ -121,13 +121,18 @@ async def merge(garden: GardenOf, body: MergeBody) -> Response:
 async def export(garden: GardenOf, body: ExportBody) -> Response:
     if body.dataset is not None:
         garden.paths.require(body.dataset, "dataset")
-    values = {**_places(garden, body), "cache": str(garden.settings.cache), "cwd": str(garden.cwd)}
-    return await _streamed(garden, "mg_tui.engine.export.export", [("export", values)])
+    values = {
+        **_places(garden, body),
+        "cache": str(garden.settings.cache),
+        "cwd": str(garden.cwd),
+        "bounds": asdict(garden.bounds),
+    }
+    return await stream_engine(garden, "mg_tui.engine.export.export", [("export", values)])
 
 
 def _places(garden: Garden, body: MergeBody) -> dict[str, Any]:
     _require_models(garden, body.model, body.base_model)
-    output = garden.paths.require(body.output, "output")
+    output = garden.paths.require_output(body.output, "output")
     return {**body.model_dump(), "output": str(output), "home": str(garden.home)}
 
 
@@ -155,10 +160,6 @@ def _image(garden: Garden, image: str) -> str:
             error.what = f"images: {error.reason}"
         raise
     return path
-
-
-async def _streamed(garden: Garden, program: str, requests: list[EngineRequest]) -> Response:
-    return EventSourceResponse(await stream_engine(garden, program, requests), headers=_HEADERS)
 
 
 def _result(result: Result) -> dict[str, Any]:

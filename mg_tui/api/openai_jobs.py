@@ -6,6 +6,7 @@ may stand beside `model`, as `extra_body` of OpenAI's client sends it. `batch_si
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -18,9 +19,10 @@ from mg_tui.api.errors import ApiError, as_conflict, not_found
 from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
 from mg_tui.api.job_creation import create_job, read_order
 from mg_tui.api.jobs import KeyHeader
-from mg_tui.api.openai_records import PAUSED_BY, checkpoint_record, event_record, job_record
+from mg_tui.api.openai_records import EVENT_PREFIX, PAUSED_BY, checkpoint_record, event_record, is_shown, job_record
 from mg_tui.api.resources import LimitQuery, json_answer, list_body, page_of
 from mg_tui.api.uploads import UploadStore
+from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import operations
 from mg_tui.runs.folder import RunFolder
@@ -74,13 +76,15 @@ def retrieve(garden: GardenOf, job_id: str) -> Response:
     responses=docs.answers("fine_tuning_events", 401, 404, openai=True),
 )
 def events(garden: GardenOf, job_id: str, after: AfterId = None, limit: LimitQuery = 20) -> Response:
-    folder = _folder(garden, job_id)
-    found = [
-        record
-        for event in JournalReader(folder.journal_file).read_new()
-        if (record := event_record(garden, event)) is not None
-    ][::-1]
-    return _page(found, after, limit)
+    reader = JournalReader(_folder(garden, job_id).journal_file)
+    until = _event_number(after)
+    newest: deque[Event] = deque(maxlen=limit + 1)  # a journal may have a million events
+    for events in reader.chunks():
+        newest.extend(event for event in events if event.n < until and is_shown(event))
+        if events and events[-1].n >= until:
+            break
+    records = [event_record(garden, event) for event in reversed(newest)]
+    return json_answer(list_body(records[:limit], has_more=len(records) > limit))
 
 
 @router.get(
@@ -184,7 +188,7 @@ def _multiplied(garden: Garden, multiplier: Any) -> float:
     usual = garden.settings.train.get("learning_rate", TrainingSpec.model_fields["learning_rate"].default)
     try:
         product = float(multiplier) * float(usual)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         product = math.nan
     if not math.isfinite(product) or product <= 0:
         raise ApiError(422, "invalid-options", "learning_rate_multiplier: give a number greater than 0")
@@ -206,6 +210,12 @@ def _folder(garden: Garden, job_id: str) -> RunFolder:
 
 def _summary(garden: Garden, job_id: str) -> RunSummary:
     return summarize_run(_folder(garden, job_id))
+
+
+def _event_number(after: str | None) -> float:
+    """The number of the event before which a page ends; of none, or of what is no event's id, infinity."""
+    number = (after or "").removeprefix(EVENT_PREFIX)
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 16 else math.inf
 
 
 def _page(found: list[dict[str, Any]], after: str | None, limit: int) -> Response:

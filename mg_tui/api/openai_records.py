@@ -12,6 +12,11 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 
 PAUSED_BY: Final = "api pause"  # in the requester of a stop that is meant to be resumed
+EVENT_PREFIX: Final = "ftevent-"
+_SHOWN_EVENTS: Final = frozenset(
+    {"step", "eval", "checkpoint", "phase", "warning", "failed"}
+    | {"created", "queued", "started", "finished", "stopped"}
+)
 _STATUSES: Final = {
     RunState.CREATED: "validating_files",
     RunState.QUEUED: "queued",
@@ -56,16 +61,19 @@ def job_record(garden: Garden, run: RunSummary) -> dict[str, Any]:
     }
 
 
-def event_record(garden: Garden, event: Event) -> dict[str, Any] | None:
-    """An event as OpenAI's API shows it; None for those that it has no use for."""
+def is_shown(event: Event) -> bool:
+    """Whether OpenAI's API has a use for an event."""
+    return event.kind in _SHOWN_EVENTS
+
+
+def event_record(garden: Garden, event: Event) -> dict[str, Any]:
+    """An event that `is_shown` as OpenAI's API shows it."""
     data, level, kind = event.data, "info", "message"
     match event.kind:
         case "step":
             message, kind = f"Step {data.get('step')}: loss {data.get('loss')}", "metrics"
         case "eval":
             message, kind = f"Evaluation at step {data.get('step')}: loss {data.get('loss')}", "metrics"
-        case "created" | "queued" | "started" | "finished" | "stopped":
-            message = f"Job {event.kind}"
         case "checkpoint":
             message = f"Checkpoint created at step {data.get('step')}"
         case "phase":
@@ -73,9 +81,9 @@ def event_record(garden: Garden, event: Event) -> dict[str, Any] | None:
         case "warning" | "failed":
             message, level = str(data.get("what", "")), "warn" if event.kind == "warning" else "error"
         case _:
-            return None
+            message = f"Job {event.kind}"
     return {
-        "id": f"ftevent-{event.n}",
+        "id": f"{EVENT_PREFIX}{event.n}",
         "object": "fine_tuning.job.event",
         "created_at": int(event.t),
         "level": level,

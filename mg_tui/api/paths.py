@@ -9,12 +9,15 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user, is_remote
 from mg_tui.data.policy import ReadPolicy
 from mg_tui.runs.caller_bounds import CallerBounds
+from mg_tui.runs.results import MODELS_FOLDER
+from mg_tui.runs.watch_request import OWN_FILES
 
 OUTSIDE: Final = "outside the allowed folders"
-HOME_FOLDERS: Final = ("runs", "evaluations", "models", "uploads")
+HOME_FOLDERS: Final = ("runs", "evaluations", MODELS_FOLDER, "uploads")
+OUTPUT_OPTIONS: Final = ("output_dir", "report")  # options that name what is written
 _MAX_PATH: Final = 4096
 # An absolute path in a sentence: not the path of a URL, and more than one level.
-_PATH_IN_TEXT: Final = re.compile(r"(?<![\w.:/])/(?:[^\s/'\",;()]+/)+[^\s/'\",;()]*")
+_PATH_IN_TEXT: Final = re.compile(r"(?:(?<![\w./])|(?<=file://))/(?:[^\s/'\",;()]+/)+[^\s/'\",;()]*")
 
 
 class PathForbidden(UsageError):
@@ -34,7 +37,9 @@ class AllowedPaths:
         self.cwd = cwd.resolve()
         self.roots = tuple(dict.fromkeys(root.resolve() for root in roots))
         readable = (*self.roots, *(home.resolve() / name for name in HOME_FOLDERS))
-        self.policy = ReadPolicy(readable, (home.resolve(),))
+        # Beside a run lie the addresses that are told of it, with their keys.
+        self.policy = ReadPolicy(readable, (home.resolve(),), OWN_FILES)
+        self._writable = ReadPolicy((*self.roots, home.resolve() / MODELS_FOLDER), (home.resolve(),))
 
     def bounds(self, *, own_tokens: bool) -> CallerBounds:
         """What a run of a caller may read and use."""
@@ -58,6 +63,26 @@ class AllowedPaths:
             raise PathForbidden(f"{what}: it is {OUTSIDE}", hint=f"allowed: {self.describe()}")
         return path
 
+    def require_output(self, text: str, what: str) -> Path:
+        """The absolute path of what a caller's work writes: in a root, or among the results of the home folder, where
+        the journals of others are not.
+
+        Raises:
+            PathForbidden: as `require`, or it is in another folder of the home.
+        """
+        path = self.require(text, what)
+        if not self._writable.allows(path):
+            raise PathForbidden(f"{what}: it is {OUTSIDE} for results", hint=f"allowed: {self.describe()}")
+        return path
+
+    def require_option(self, value: str, name: str) -> Path:
+        """The path of an option of a spec, which is read or written.
+
+        Raises:
+            PathForbidden: as `require` and `require_output`.
+        """
+        return (self.require_output if name in OUTPUT_OPTIONS else self.require)(value, name)
+
     def require_model(self, model: str, known: Sequence[str] = ()) -> None:
         """Refuse a model that is a folder outside the roots; names of runs, aliases and of the Hub stay names.
 
@@ -67,13 +92,18 @@ class AllowedPaths:
         name = model.partition("@")[0]
         if name in known:
             return
+        if self._exists(model):
+            name = model  # a folder may have an @ in its name
         looks_like_path = name.startswith(("/", ".", "~")) or "\\" in name or "\0" in name or name.count("/") > 1
-        try:
-            exists = (self.cwd / expand_user(name)).exists()
-        except (OSError, ValueError):
-            looks_like_path, exists = True, False
-        if looks_like_path or exists:
+        if looks_like_path or self._exists(name):
             self.require(name, "model")
+
+    def _exists(self, name: str) -> bool:
+        """Whether there is such a file or folder; true also for what can be none, which is then refused."""
+        try:
+            return (self.cwd / expand_user(name)).exists()
+        except (OSError, ValueError):
+            return True
 
     def describe(self) -> str:
         """The roots for a message, relative to the working directory where they are inside it."""

@@ -30,20 +30,20 @@ def make_server(
     Raises:
         UsageError: a root is no folder, or the working directory is too much to share.
     """
-    if not own_tokens:
-        hide_own_tokens()
     cwd = Path.cwd()
     chosen = [root.absolute() for root in roots] or [_default_root(cwd)]
     for root in chosen:
         if not root.is_dir():
             raise UsageError("--root: not a folder", where=str(root))
     garden = Garden(settings, AllowedPaths(chosen, cwd, settings.home), own_tokens=own_tokens)
-    _wake_queue(settings)
+    _wake_queue(settings)  # before the tokens are hidden: runs of this user's own may need them
+    if not own_tokens:
+        hide_own_tokens()
     return create_gate(garden, listener)
 
 
 def _default_root(cwd: Path) -> Path:
-    if cwd.resolve() in (Path.home().resolve(), Path("/")):
+    if Path.home().resolve().is_relative_to(cwd.resolve()):
         raise UsageError(
             "Callers would be able to read your whole home folder.",
             where=str(cwd),

@@ -28,11 +28,12 @@ class ReadPolicy:
 
     A file is checked by its real path, with every symlink followed: a link inside an allowed folder to a file outside
     is refused. So is a name that begins with a dot below a root, where programs keep their keys, and what lies in
-    `private`, unless a root further inside names it again.
+    `private`, unless a root further inside names it again, which opens no file of `private_names` there.
     """
 
     roots: tuple[Path, ...] | None = None
     private: tuple[Path, ...] = ()
+    private_names: frozenset[str] = frozenset()
 
     def allows(self, path: Path) -> bool:
         """Whether a file or folder may be read."""
@@ -46,6 +47,8 @@ class ReadPolicy:
         if root is None or any(part.startswith(".") for part in real.relative_to(root).parts):
             return False
         private = _innermost(real, self.private)
+        if private is not None and real.name in self.private_names:
+            return False
         return private is None or len(root.parts) > len(private.parts)
 
 

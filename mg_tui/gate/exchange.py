@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from mg_tui.gate.headers import content_length
-from mg_tui.gate.limits import GateLimits
-from mg_tui.gate.refusals import Refusal, refusal_body
+from mg_tui.gate.limits import BodyBudget, GateLimits
+from mg_tui.gate.refusals import FAILURE, Refusal, refusal_body
 from mg_tui.gate.rules import AccessRule
 
 _DRAIN_BYTES: Final = 256 << 10  # of the body of a refused request, so that the client reads the answer
@@ -33,6 +33,7 @@ class HttpExchange:
         limits: GateLimits,
         request_id: str,
         *,
+        bodies: BodyBudget,
         as_openai: bool,
     ):
         self.status: int | None = None
@@ -42,8 +43,15 @@ class HttpExchange:
         self._body_done = False
         self._answered = False
         self._received = 0
+        self._bodies = bodies
+        self._held = 0
         self._max_body = limits.max_body
         self._deadline: float | None = None
+        self._require_caller: Callable[[], object] = lambda: None
+
+    def watch_caller(self, require: Callable[[], object]) -> None:
+        """Before every further part of the answer, call `require`, which raises when its caller may have no more."""
+        self._require_caller = require
 
     def watch_body(self, rule: AccessRule) -> None:
         """Begin the body's time, and refuse one that is declared too long.
@@ -74,22 +82,39 @@ class HttpExchange:
         except TimeoutError:
             self._refusal = Refusal(408, "body-too-slow", "The body took too long.")
             raise self._refusal from None
-        self._received += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._received += size
         self._body_done = message["type"] != "http.request" or not message.get("more_body", False)
+        try:
+            self._bodies.hold(size)
+        except Refusal as refusal:
+            self._refusal = refusal
+            raise
+        self._held += size
         if self._received > self._max_body:
             self._refusal = self._too_large()
             raise self._refusal
         return message
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Pass the answer on, with the headers that every answer has."""
+        """Pass the answer on, with the headers that every answer has.
+
+        Raises:
+            Refusal: the caller may have no more of it; see `watch_caller`.
+        """
         if self._refusal is not None and self.status is None:
             return  # the application's answer to a body that it did not get; `finish` sends ours
+        self._require_caller()
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": self._with_headers(list(message.get("headers", [])))}
         self._answered = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
+
+    def release(self) -> None:
+        """The request has ended: others may send as much as it did."""
+        self._bodies.give_back(self._held)
+        self._held = 0
 
     async def finish(self) -> None:
         """Send the refusal of the body, if there was one."""
@@ -98,9 +123,7 @@ class HttpExchange:
 
     async def fail(self) -> None:
         """Answer a request whose handler failed, without a word of why: the log has it under the request's id."""
-        await self.refuse(
-            Refusal(500, "internal-error", f"The server made a mistake; its log has it as request {self._request_id}.")
-        )
+        await self.refuse(Refusal(500, "internal-error", FAILURE.format(self._request_id)))
 
     async def refuse(self, refusal: Refusal) -> None:
         """Answer with an error.

@@ -10,7 +10,10 @@ from mg_tui.gate.rules import AccessRule
 # An encoded slash, dot, backslash or NUL means one thing to one parser and another to the next.
 _ENCODED: Final = re.compile(rb"%(2f|2e|5c|00)|\\", re.IGNORECASE)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_FORWARDED: Final = re.compile(
+    rb"forwarded|x-(original-)?forwarded-.*|x-(real|client|cluster-client)-ip|true-client-ip|cf-connecting-ip|cdn-loop|via",
+    re.IGNORECASE,
+)
 _SECRETS_IN_QUERY: Final = re.compile(rb"(^|&)(token|access_token|api_key|apikey|key)=", re.IGNORECASE)
 
 
@@ -74,7 +77,7 @@ def bearer_token(scope: Mapping[str, Any]) -> str | None:
 
 def is_forwarded(scope: Mapping[str, Any]) -> bool:
     """Whether somebody forwards the request, who may be anywhere."""
-    return any(values_of(scope, name) for name in _FORWARDED)
+    return any(_FORWARDED.fullmatch(name) for name, _value in scope["headers"])
 
 
 def content_length(scope: Mapping[str, Any]) -> int | None:

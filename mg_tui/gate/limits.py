@@ -22,6 +22,7 @@ class GateLimits:
         requests_at_once, requests_at_once_per_caller: requests under way, followers aside.
         followers, followers_per_caller: streams that last.
         max_body: bytes of a body.
+        bodies: bytes of the bodies of all requests under way, together.
         body_seconds: the time that a body may take.
         head_seconds: the time that request line and headers may take, from the connection's beginning.
         head_bytes: their size.
@@ -38,6 +39,7 @@ class GateLimits:
     followers: int = 512
     followers_per_caller: int = 256
     max_body: int = 1 << 20
+    bodies: int = 1 << 30
     body_seconds: float = 20.0
     head_seconds: float = 10.0
     head_bytes: int = 16 << 10
@@ -93,3 +95,30 @@ class Slots:
             self._taken[key] -= 1
             if not self._taken[key]:
                 del self._taken[key]
+
+
+class BodyBudget:
+    """The bytes that the bodies of all requests under way may have: each may be long, and not all at once."""
+
+    def __init__(self, total: int):
+        self._total = total
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of requests under way."""
+        return self._held
+
+    def hold(self, size: int) -> None:
+        """Count the next part of a body.
+
+        Raises:
+            Refusal: there are too many bytes under way (429). The part is not counted then.
+        """
+        if self._held + size > self._total:
+            raise Refusal(429, "too-many-bytes", "Too many long bodies at once on this server.", {"Retry-After": "2"})
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """The request of so many bytes has ended."""
+        self._held -= size

@@ -11,12 +11,12 @@ from mg_tui.core.errors import GardenError
 from mg_tui.gate import headers
 from mg_tui.gate.audit import AuditLog
 from mg_tui.gate.exchange import HttpExchange
-from mg_tui.gate.limits import GateLimits, RateLimit, Slots
+from mg_tui.gate.limits import BodyBudget, GateLimits, RateLimit, Slots
 from mg_tui.gate.listener import Listener
 from mg_tui.gate.peers import is_same_user
 from mg_tui.gate.refusals import Refusal
 from mg_tui.gate.rules import AccessRule, Caller, RuleTable
-from mg_tui.gate.tokens import TOKEN_PREFIX, TokenStore, includes
+from mg_tui.gate.tokens import LOCAL_CALLER, TOKEN_PREFIX, TokenStore, includes
 
 AsgiMessage = MutableMapping[str, Any]
 AsgiScope = MutableMapping[str, Any]
@@ -68,7 +68,9 @@ class Gate:
         self._same_user = same_user
         self._rate = RateLimit(limits.requests_per_second, limits.burst)
         self._failures = RateLimit(limits.failures_per_second, limits.failure_burst)
+        self._strangers = RateLimit(limits.failures_per_second, limits.failure_burst)
         self._requests = Slots(limits.requests_at_once, limits.requests_at_once_per_caller, "requests")
+        self._bodies = BodyBudget(limits.bodies)
         self._followers = Slots(limits.followers, limits.followers_per_caller, "followers")
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -83,11 +85,15 @@ class Gate:
     async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         # The application is given our own id, never one of the caller's, which could be anything.
         scope[REQUEST_ID_KEY] = request_id = secrets.token_hex(8)
-        exchange = HttpExchange(scope, receive, send, self.limits, request_id, as_openai=self._is_openai(scope["path"]))
+        as_openai = self._is_openai(scope["path"])
+        exchange = HttpExchange(scope, receive, send, self.limits, request_id, bodies=self._bodies, as_openai=as_openai)
         scope[CALLER_KEY] = None
         try:
             rule = self._admit(scope)
             exchange.watch_body(rule)
+            if rule.follower and (secret := self._secret_of(scope)) is not None:
+                # A stream may last for days; its token may expire or be revoked before.
+                exchange.watch_caller(lambda: self._caller_with(secret, scope))
             with self._place(scope[CALLER_KEY], rule):
                 # The server leaves out the body of the answer to HEAD by its own scope, which stays as it is.
                 inner = {**scope, "method": rule.method}
@@ -99,6 +105,7 @@ class Gate:
             _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
             await exchange.fail()
         finally:
+            exchange.release()
             self._write_audit(scope, exchange.status, request_id)
 
     def _admit(self, scope: AsgiScope) -> AccessRule:
@@ -135,13 +142,17 @@ class Gate:
         raise Refusal(404, "no-such-path", "There is nothing at this path.")
 
     def _authenticate(self, scope: AsgiScope) -> Caller:
-        secret = headers.bearer_token(scope)
-        # What is no token of ours counts as none: clients of OpenAI's API send a made-up one where none is needed.
-        if secret is not None and (self._listener.needs_token or secret.startswith(TOKEN_PREFIX)):
+        secret = self._secret_of(scope)
+        if secret is not None:
             return self._caller_with(secret, scope)
         if not self._listener.needs_token and self._is_local(scope):
-            return Caller("local", "admin")
+            return Caller(LOCAL_CALLER, "admin")
         raise self._unauthorized(scope, "token-missing", "Send a token: Authorization: Bearer mg_...")
+
+    def _secret_of(self, scope: AsgiScope) -> str | None:
+        secret = headers.bearer_token(scope)
+        # What is no token of ours counts as none: clients of OpenAI's API send a made-up one where none is needed.
+        return secret if secret is None or self._listener.needs_token or secret.startswith(TOKEN_PREFIX) else None
 
     def _caller_with(self, secret: str, scope: AsgiScope) -> Caller:
         try:
@@ -175,10 +186,13 @@ class Gate:
         return path.startswith(self._openai_paths) if self._openai_paths else False
 
     def _write_audit(self, scope: AsgiScope, status: int | None, request_id: str) -> None:
-        # Refusals for their rate are not written: they would fill the disk.
+        # Refusals for their rate are not written: they would fill the disk. Nor is everything that comes from nobody
+        # we know, a page in a browser for one: the log keeps 16 MB, and what callers did would soon be pushed out.
         if self._audit is None or scope["method"] in _SAFE_METHODS or status == 429:
             return
         caller: Caller | None = scope[CALLER_KEY]
+        if caller is None and self._strangers.wait_for(""):
+            return
         client = scope.get("client")
         self._audit.write(
             caller=caller.name if caller else None,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 PROBLEM_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:model-garden:problem:"
+FAILURE: Final = "The server made a mistake; its log has it as request {}."  # takes the request's id
 
 _OPENAI_TYPES: Final = {
     401: "authentication_error",

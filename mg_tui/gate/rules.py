@@ -16,7 +16,7 @@ FORM_TYPE: Final = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the token's name, or "local" for a process of the same user without one."""
+    """Who calls: the token's name, or `LOCAL_CALLER` for a process of the same user without one."""
 
     name: str
     scope: Scope

@@ -31,6 +31,7 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)  # each includes those before
 TOKENS_FILE: Final = "tokens.json"
 FIRST_TOKEN_FILE: Final = "first-token"
 TOKEN_PREFIX: Final = "mg_"
+LOCAL_CALLER: Final = "local"  # the name of callers without a token, in the audit log and in journals
 _LOCK_FILE: Final = "tokens.lock"
 _LOCK_TIMEOUT: Final = 10.0  # seconds
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -105,7 +106,7 @@ class TokenStore:
         """Make a token and return its secret, which is not kept. `expires_in`: seconds.
 
         Raises:
-            UsageError: the name is taken or not a name.
+            UsageError: the name is taken, reserved, or not a name.
             EnvironmentProblem: the file cannot be written.
         """
         if not _NAME.fullmatch(name):
@@ -113,6 +114,8 @@ class TokenStore:
                 f"token name: got {name!r}; give up to 64 letters, digits, dots, dashes and underscores",
                 hint="model-garden tokens create laptop",
             )
+        if name == LOCAL_CALLER:
+            raise UsageError(f"The name {name!r} stands for callers without a token.", hint="choose another name")
         secret, now = TOKEN_PREFIX + secrets.token_urlsafe(32), time.time()
         expires_at = None if expires_in is None else now + expires_in
         with self._changing():

@@ -220,10 +220,13 @@ def test_no_path_leads_outside_the_roots(client, work, settings, secrets_outside
     assert not (settings.home / "runs").exists() and not (settings.home / "evaluations").exists()
 
 
-@pytest.mark.parametrize("model", ["/etc", "../other", "./link_model", "~/models/x", "a/../../b", "/tmp/x@5"])
+@pytest.mark.parametrize(
+    "model", ["/etc", "../other", "./link_model", "~/models/x", "a/../../b", "/tmp/x@5", "./x@../../../other"]
+)
 def test_no_model_is_loaded_from_outside(client, work, tmp_path, model) -> None:
     (tmp_path / "other").mkdir()
     (work / "link_model").symlink_to(tmp_path / "other")
+    (work / "x@..").mkdir()
     for route, body in (
         ("/api/v1/training/jobs", {"base_model": model, "dataset": "data/rows.jsonl"}),
         ("/api/v1/evaluations", {"model": model, "dataset": "data/rows.jsonl"}),
@@ -338,6 +341,8 @@ def test_the_tokens_of_the_home_are_no_dataset(garden, settings, store, work) ->
 def test_texts_lose_paths_of_the_machine_and_no_addresses(garden, work) -> None:
     redact = garden.paths.redact
     assert redact("cannot read /etc/secret/file: no") == "cannot read (a path): no"
+    assert redact("error:/etc/secret/file") == "error:(a path)"
+    assert redact("file:///etc/secret/file") == "file://(a path)"
     assert redact(f"see {work.resolve()}/data/rows.jsonl") == f"see {work.resolve()}/data/rows.jsonl"
     assert redact("https://huggingface.co/a/b and 3/4") == "https://huggingface.co/a/b and 3/4"
 

@@ -192,7 +192,20 @@ def test_a_process_of_the_same_user_needs_no_token_on_loopback(make_client, stor
     assert make_client(listener=Listener("10.0.0.1"), same_user=True)("GET", "/things", host="10.0.0.1").status == 401
 
 
-@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via", "X-Forwarded-Host"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Real-IP",
+        "Via",
+        "X-Forwarded-Host",
+        "X-Forwarded-Port",
+        "X-Client-IP",
+        "CF-Connecting-IP",
+        "CDN-Loop",
+    ],
+)
 def test_a_forwarded_request_needs_a_token_on_loopback(make_client, name) -> None:
     call = make_client(listener=Listener(), same_user=True)
     assert call("GET", "/things", headers=[(name, "203.0.113.9")]).status == 401
@@ -372,3 +385,83 @@ def test_unreadable_tokens_admit_nobody(make_client, store) -> None:
     answer = make_client()("GET", "/things", token=token)
     assert answer.status == 503
     assert str(store.home).encode() not in answer.body
+
+
+@pytest.mark.parametrize("ends", ["revoked", "expired"])
+def test_a_stream_ends_with_its_token(make_client, store, monkeypatch, ends) -> None:
+    from starlette.responses import StreamingResponse
+
+    token = store.create("one", "read", expires_in=3600)
+    later = time.time() + 7200
+
+    async def parts():
+        yield b"before"
+        if ends == "revoked":
+            store.revoke("one")
+        else:
+            monkeypatch.setattr("mg_tui.gate.middleware.time.time", lambda: later)
+        yield b"after"
+
+    seen: list[bytes] = []
+
+    async def app(scope, receive, send):
+        async def noted(message):
+            await send(message)
+            seen.append(message.get("body", b""))
+
+        async def still_there():
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        await receive()
+        await StreamingResponse(parts())(scope, still_there, noted)
+
+    with pytest.raises(ConnectionAbortedError):
+        make_client(app=app)("GET", "/things/a/events", token=token)
+    assert b"".join(seen) == b"before"
+
+
+def test_nobody_pushes_the_callers_out_of_the_audit_log(make_client, store) -> None:
+    token = store.create("one", "run")
+    call = make_client(limits=GateLimits(failures_per_second=0.001, failure_burst=5))
+    call("POST", "/things", token=token)
+    for _ in range(20):
+        assert call("POST", "/things", token=token, headers=[("Origin", "http://evil.example")]).status == 403
+        assert call("POST", "/things", token=token, host="evil.example").status == 421
+    call("DELETE", "/things/a", token=token)
+    lines = [json.loads(line) for line in (store.home / "audit.jsonl").read_text().splitlines()]
+    assert [line["caller"] for line in lines] == ["one", *[None] * 5, "one"]
+
+
+def test_the_bodies_of_all_requests_under_way_are_bounded(make_client, store) -> None:
+    """Each may be long; as many as may be under way would fill the memory."""
+    token = store.create("one", "run")
+    kind = ("Content-Type", "multipart/form-data; boundary=x")
+    client = make_client(limits=GateLimits(bodies=2_500_000))
+    hold = asyncio.Event()
+
+    async def slow_app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await hold.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    client.gate.app = slow_app
+
+    async def calls():
+        def call():
+            body = [b"x" * 500_000, b"x" * 500_000]
+            return client._call(
+                "POST", "/v1/files", token, [kind, ("Transfer-Encoding", "chunked")], "localhost", body, None, b"",
+                ("127.0.0.1", 1), "http", False,
+            )  # fmt: skip
+
+        first = [asyncio.ensure_future(call()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        refused = await call()
+        hold.set()
+        return [answer.status for answer in (*await asyncio.gather(*first), refused, await call())]
+
+    assert asyncio.run(calls()) == [200, 200, 429, 200]
+    assert client.gate._bodies.held == 0

@@ -103,3 +103,9 @@ def test_the_commands(tmp_path) -> None:
     assert isinstance(bad.exception, UsageError) and "30d" in str(bad.exception)
     missing = runner.invoke(tokens_command, ["revoke", "lapto"], obj=settings)
     assert isinstance(missing.exception, UsageError)
+
+
+def test_no_token_passes_for_a_caller_without_one(store) -> None:
+    with pytest.raises(UsageError, match="callers without a token"):
+        store.create("local", "run")
+    assert store.tokens() == ()

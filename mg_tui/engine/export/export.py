@@ -20,6 +20,7 @@ from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
 from mg_tui.core.text import one_line, pluralize
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.export.agreement import AnswerAgreement, compare_answers
 from mg_tui.engine.export.questions import ask_model, ask_without_adapter, error_of_first, load_rows
 from mg_tui.engine.export.verify import RowCount, Share
@@ -35,6 +36,7 @@ from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.saving import write_result_files
 from mg_tui.families.defaults import limit_pixels
 from mg_tui.families.registry import Registry, load_registry
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -58,6 +60,7 @@ class ExportRequest(ChannelRequest):
     cache: Path
     merged: bool = False
     dataset: str | None = None
+    bounds: CallerBounds | None = None  # of a caller of the API, for the rows of `dataset`
     rows: RowCount = 16
     max_new_tokens: RowCount = 128
     min_agreement: Share = 1.0
@@ -127,7 +130,12 @@ class Exporter:
         how: dict[str, Any] = {"device": request.device, "quantization": "none"}
         loaded = load_located(located, job.registry, dtype=dtype, **how)
         examples, source = load_rows(
-            loaded, cwd=request.cwd, cache=request.cache, dataset=request.dataset, count=request.rows
+            loaded,
+            cwd=request.cwd,
+            cache=request.cache,
+            dataset=request.dataset,
+            count=request.rows,
+            policy=read_policy(request.bounds),
         )
         self._at(1, f"asking the model {pluralize(len(examples), 'row')}: {source}")
         expected = ask_model(loaded, examples, request.max_new_tokens)

@@ -9,6 +9,7 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
 from mg_tui.core.evaluation_spec import EvaluationSpec
 from mg_tui.core.example import Example
 from mg_tui.core.text import one_line
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer
 from mg_tui.engine.evaluation.endpoint import Endpoint
 from mg_tui.engine.evaluation.protocol import models_url
@@ -20,9 +21,16 @@ _RETRIES: Final = 3  # somebody waits in front of the terminal
 
 
 def load_rows(
-    loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str | None, count: int
+    loaded: "LoadedModel",
+    *,
+    cwd: Path,
+    cache: Path,
+    dataset: str | None,
+    count: int,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> tuple[Sequence[Example], str]:
-    """The first `count` rows to ask, and where they are from: those the model's run held out, or a dataset's.
+    """The first `count` rows to ask, and where they are from: those the model's run held out, or a dataset's,
+    which is read within `policy`.
 
     Raises:
         UsageError: the run held no rows out, or is not known.
@@ -31,7 +39,7 @@ def load_rows(
     from mg_tui.engine.inference.held_out import load_held_out
 
     try:
-        held_out = load_held_out(loaded, cwd=cwd, cache=cache, dataset=dataset)
+        held_out = load_held_out(loaded, cwd=cwd, cache=cache, dataset=dataset, policy=policy)
     except UsageError as error:
         if dataset is not None:
             raise

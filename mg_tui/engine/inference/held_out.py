@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mg_tui.core.errors import DataError, UsageError
 from mg_tui.core.example import Example
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.split import split_by_image
 from mg_tui.engine.batching.rows import measure_rows, read_dataset
 from mg_tui.engine.batching.token_counts import choose_token_measure
@@ -26,7 +27,13 @@ class HeldOutExamples:
 
 
 def load_held_out(
-    loaded: "LoadedModel", *, cwd: Path, cache: Path, dataset: str | None = None, ignored: Sequence[str] = ()
+    loaded: "LoadedModel",
+    *,
+    cwd: Path,
+    cache: Path,
+    dataset: str | None = None,
+    ignored: Sequence[str] = (),
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> HeldOutExamples:
     """The rows, as training would read them.
 
@@ -36,6 +43,7 @@ def load_held_out(
         cache: folder of the garden's cache.
         dataset: another dataset than the run's own.
         ignored: columns that its rows are read without, beside those that the run ignored.
+        policy: which files `dataset` may name.
 
     Raises:
         UsageError: the model's run is not known, or held no rows out.
@@ -45,7 +53,7 @@ def load_held_out(
     if dataset is not None:
         spec = _spec_for(loaded, spec, dataset)
         spec = spec.model_copy(update={"ignore_column": (*spec.ignore_column, *ignored), "additional_dataset": ()})
-        rows = read_dataset(spec, dataset, cwd=cwd, cache=cache)
+        rows = read_dataset(spec, dataset, cwd=cwd, cache=cache, policy=policy)
         return _require_examples(rows.examples, f"rows of {dataset}", len(rows.bad_rows))
     if spec is None:
         raise UsageError(

@@ -3,7 +3,7 @@
 The gate (`mg_tui.gate`) stands before it: tokens, Host headers, sizes and rates of requests are its business.
 """
 
-import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ from mg_tui.engine.serving.answering import (
 from mg_tui.engine.serving.chat_replies import ChatCompletion, error_body, error_event, model_entry, model_list
 from mg_tui.engine.serving.chat_request import ChatRequest
 from mg_tui.engine.serving.client_watch import ClientWatch
-from mg_tui.engine.serving.image_store import ImageStore
+from mg_tui.engine.serving.image_store import ImageStore, ImageTurns
 from mg_tui.engine.serving.statistics import RequestClock, ServingStatistics
 
+_log = logging.getLogger("mg_tui.gate")
 STREAM_TYPE: Final = "text/event-stream"
-_IMAGES_AT_ONCE: Final = 8  # decoded or downloaded at once, of all requests
 _PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -80,7 +80,7 @@ def create_app(state: ServedState) -> FastAPI:
     """The application."""
     app = FastAPI(title="Model Garden", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     created = int(time.time())
-    at_once = asyncio.Semaphore(_IMAGES_AT_ONCE)
+    turns = ImageTurns()
 
     @app.get("/health")
     async def health() -> Response:
@@ -109,7 +109,7 @@ def create_app(state: ServedState) -> FastAPI:
         clock = RequestClock(body.model)
         try:
             _require_model(state, body.model)
-            return await _complete(state, body, request, clock, at_once)
+            return await _complete(state, body, request, clock, turns)
         except _BadRequest as error:
             served = body.model if body.model in state.engine.names else ""
             state.statistics.ended(served, error.outcome)
@@ -140,15 +140,15 @@ def _require_model(state: ServedState, name: str) -> None:
 
 
 async def _complete(
-    state: ServedState, body: ChatRequest, request: Request, clock: RequestClock, at_once: asyncio.Semaphore
+    state: ServedState, body: ChatRequest, request: Request, clock: RequestClock, turns: ImageTurns
 ) -> Response:
     files: list[str] = []
     pending: PendingAnswer | None = None
     client = ClientWatch(request.receive, clock.began + state.timeout)
     try:
         for url in body.urls:
-            async with at_once:
-                files.append(await asyncio.to_thread(state.images.add, url))
+            client.require()
+            files.append(await turns.add(state.images, url))
         limit = body.token_limit or state.max_new_tokens
         sampling = Sampling(limit, body.temperature or 0.0, 1.0 if body.top_p is None else body.top_p, body.seed)
         pending = state.engine.start(ChatTask(body.model, body.conversation(files), sampling, body.stops))
@@ -264,7 +264,9 @@ def _to_bad_request(error: Exception) -> _BadRequest:
     if isinstance(error, EngineEnded):
         body = error_body("The server is ending.", kind="server_error")
         return _BadRequest(503, body, {"Retry-After": "30"}, outcome="failed")
-    message = _sentence(error) if isinstance(error, GardenError) else "The server failed."
+    _log.error("a request failed: %s", error)
+    # Why is for the log: an engine's last words, with the paths of this machine and the questions of others.
+    message = _sentence(GardenError(error.what)) if isinstance(error, GardenError) else "The server failed."
     return _BadRequest(500, error_body(message, kind="server_error"), outcome="failed")
 
 

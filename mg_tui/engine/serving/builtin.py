@@ -141,7 +141,10 @@ class BuiltinEngine:
                 except Exception as error:
                     traceback.print_exc()
                     failures += 1
-                    self._fail_all(RunFailed("the engine failed", why=first_line(error)[:300]))
+                    failed = RunFailed("the engine failed", why=first_line(error)[:300])
+                    for pending in new:  # some may be in no lane yet; an event after the last is not looked at
+                        pending.send(failed)
+                    self._fail_all(failed)
                     if failures >= MAX_FAILURES:
                         self._problem = f"it failed {failures} times in a row: {first_line(error)[:300]}"
                         return
@@ -253,6 +256,10 @@ class _Lane:
             row = self._row(pending)
         except GardenError as error:
             pending.send(_for_client(error))
+            return
+        except Exception:  # of the model's own tokenizer, say: the fault of this request, which the others survive
+            traceback.print_exc()
+            pending.send(RunFailed("the engine failed on this request"))
             return
         self.images.reserve(row.prompt.images)
         self._keep(row.prompt.images)

@@ -39,6 +39,15 @@ class ClientWatch:
         finally:
             waiting.cancel()
 
+    def require(self) -> None:
+        """See that the client is there and its time has not passed, before work that nobody may wait for.
+
+        Raises:
+            TimeoutError: it has gone, or the deadline has passed.
+        """
+        if self._gone.done() or time.monotonic() > self._deadline:
+            raise TimeoutError
+
     def close(self) -> None:
         """Stop watching."""
         self._gone.cancel()

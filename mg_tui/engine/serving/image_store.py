@@ -6,6 +6,7 @@ redirect. Bytes are decoded once before they reach the model. The same image of 
 engine sees that it is the same.
 """
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -17,6 +18,7 @@ import tempfile
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +30,27 @@ from mg_tui.engine.serving.answering import TaskRefused
 MAX_IMAGE_BYTES: Final = 20 * 2**20  # of one image; OpenAI's limit
 MAX_IMAGE_PIXELS: Final = 50_000_000  # of one image: 150 MB decoded, half a dozen of them on their way at once
 MAX_DOWNLOAD_SECONDS: Final = 15.0
+_AT_ONCE: Final = 8  # images of all requests that are decoded, and as many that are downloaded
 MAX_STORE_BYTES: Final = 512 * 2**20  # of images that no request needs any more; the oldest go first
 
 _DATA_URI: Final = re.compile(r"data:image/[a-z0-9.+-]+(;[a-z0-9=._-]+)*;base64,", re.IGNORECASE)
 _CODE: Final = "invalid_image"
 _NOT_PUBLIC: Final = "has an address outside the public internet, which is never asked"
+
+
+class ImageTurns:
+    """Adds images from an event loop, some at a time. Downloads have threads of their own: slow addresses, which anyone
+    can name, would otherwise hold up the images that were sent along.
+    """
+
+    def __init__(self) -> None:
+        self._decoding = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="images")
+        self._downloading = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="downloads")
+
+    async def add(self, images: "ImageStore", url: str) -> str:
+        """See `ImageStore.add`."""
+        threads = self._decoding if url[:5].lower() == "data:" else self._downloading
+        return await asyncio.get_running_loop().run_in_executor(threads, images.add, url)
 
 
 class ImageStore:

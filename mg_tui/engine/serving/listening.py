@@ -11,6 +11,7 @@ from mg_tui.core.serve_spec import ServeSpec
 from mg_tui.gate import AccessRule, Gate, GateLimits, Listener, TokenStore, serve
 
 MAX_BODY_BYTES: Final = 64 * 2**20  # of a request with its images
+MAX_BODIES_BYTES: Final = 512 * 2**20  # of all requests under way: each is in memory a few times, as bytes and as text
 BODY_SECONDS: Final = 60.0
 _OPENAI_PATHS: Final = ("/v1/",)
 _START_SECONDS: Final = 30.0
@@ -65,6 +66,7 @@ def limits_for(spec: ServeSpec) -> GateLimits:
         burst=2_000,
         requests_at_once=at_once,
         requests_at_once_per_caller=at_once,
+        bodies=MAX_BODIES_BYTES,
         stall_seconds=60.0,
     )
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 import httpx
 
-from mg_tui.core.errors import EnvironmentProblem, RunFailed
+from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
 from mg_tui.core.example import Message, TextPart, with_system_prompt
 from mg_tui.core.text import one_line
 from mg_tui.engine.evaluation.data_uri import image_data_uri
@@ -218,6 +219,11 @@ class UpstreamEngine:
             pending.send(RunFailed("the engine did not answer", why=why))
         except ValueError as error:
             pending.send(RunFailed("the engine's answer is not one of OpenAI's", why=one_line(str(error), limit=200)))
+        except GardenError as error:  # an image that is gone
+            pending.send(error)
+        except Exception:  # whoever waits must not wait for ever
+            traceback.print_exc()
+            pending.send(RunFailed("the engine's answer cannot be read"))
         finally:
             self._tasks.pop(pending, None)
             self._count(answering=-1, waiting=-1 if first else 0)

@@ -168,6 +168,36 @@ def test_a_failure_of_the_engine_fails_its_requests_and_later_ones_are_answered(
     assert ask(engine, task)[0][0] == alone(task).text
 
 
+def test_a_request_that_breaks_the_encoder_fails_alone(
+    engine: Any, make_task: Any, alone: Any, image_files: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """However often it comes: three failures of the engine in a row would end the server."""
+    good, bad = make_task("mine", image_files[:1], QUESTIONS[0]), make_task("mine", [], "broken")
+    lane = next(lane for lane in engine._lanes if lane.served.name == "mine")
+    encode = lane._encode
+
+    def break_on(number: int, example: Any) -> Any:
+        if example.messages == bad.messages:
+            raise UnicodeEncodeError("utf-8", "a secret", 0, 1, "surrogates not allowed")
+        return encode(number, example)
+
+    monkeypatch.setattr(lane, "_encode", break_on)
+
+    async def go() -> str:
+        async with asyncio.timeout(60):
+            for _ in range(4):
+                with pytest.raises(GardenError, match="failed on this request") as caught:
+                    await engine.start(bad).next()
+                assert "secret" not in str(caught.value)
+            other = asyncio.ensure_future(collect(engine, good))
+            with pytest.raises(GardenError, match="failed on this request"):
+                await engine.start(bad).next()
+            return str((await other)[0])
+
+    assert asyncio.run(go()) == alone(good).text
+    assert engine.problem() is None
+
+
 def test_closing_fails_what_is_under_way(served: Any, make_task: Any, image_files: Any):
     from mg_tui.engine.serving.builtin import BuiltinEngine
 

@@ -330,3 +330,21 @@ def test_a_full_gpu_is_told_with_who_holds_it(monkeypatch: pytest.MonkeyPatch):
     assert f"process {os.getpid()} (" in str(told.why) and "holds 7.0 GiB" in str(told.why)
     other = EnvironmentProblem("no network")
     assert gpu_holders.with_gpu_holders(other) is other
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), OSError("gone"), GardenError("the image is gone")])
+def test_whatever_happens_to_a_request_its_client_hears_of_it(
+    llama: Any, monkeypatch: pytest.MonkeyPatch, make_task: Any, error: Exception
+):
+    def fail(_task: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(llama, "_body", fail)
+
+    async def go() -> None:
+        async with asyncio.timeout(10):
+            await llama.start(make_task("demo", [], "hello")).next()
+
+    with pytest.raises(GardenError, match=r"cannot be read|the image is gone"):
+        asyncio.run(go())
+    assert llama.waiting == llama.answering == 0
