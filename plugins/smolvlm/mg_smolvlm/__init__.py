@@ -1,4 +1,4 @@
-"""SmolVLM2 and Idefics3 for Model Garden: data about the architecture. Loading and collating use the defaults."""
+"""SmolVLM2 for Model Garden: data about the architecture. Loading and collating use the defaults."""
 
 import math
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def image_pieces(width: int, height: int, limits: Preprocessing) -> tuple[str | 
 SMOLVLM: Final = ModelFamily(
     key="smolvlm",
     title="SmolVLM2",
-    model_types=("smolvlm", "idefics3"),
+    model_types=("smolvlm",),
     parts=Parts(
         language=("model.text_model", "lm_head"),
         projector=("model.connector",),

@@ -1,6 +1,5 @@
-"""The conformance kit on tiny random checkpoints of the real classes."""
+"""The conformance kit on a tiny random checkpoint of the real classes."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,3 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_kit_finds_nothing(checkpoint: Path) -> None:
     assert check_family_live(SMOLVLM, checkpoint) == []
-
-
-@pytest.mark.slow
-def test_the_kit_finds_nothing_with_the_classes_of_idefics3() -> None:
-    assert SMOLVLM.tiny is not None
-    tiny = replace(
-        SMOLVLM.tiny,
-        processor=("Idefics3Processor", SMOLVLM.tiny.processor[1]),
-        image_processor=("Idefics3ImageProcessor", SMOLVLM.tiny.image_processor[1]),
-        others={},
-    )
-    assert check_family_live(replace(SMOLVLM, model_types=("idefics3",), tiny=tiny)) == []
